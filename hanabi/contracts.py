@@ -1,0 +1,348 @@
+"""The contracts of the house, in one look: Invocation -> Environment -> Result, Sandbox, Store, Clock.
+
+Every room speaks to the next one through these shapes, and nothing in here imports a room.
+Units are in the names: `_s` seconds, `_ms` milliseconds, `_mb` MiB; bytes otherwise.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+# --- what exists (control) --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionVersion:
+    """Everything an invocation needs of one version of a function, resolved once and never changed.
+
+    A change to `$LATEST` makes a new object with a new `key`; environments belong to one key for life.
+    """
+
+    key: str  # unique for (function incarnation, version, revision)
+    name: str
+    version: str  # "$LATEST" or "1", "2", ...
+    arn: str  # unqualified function ARN
+    account: str
+    region: str
+    runtime: str  # "python3.11", "provided.al2023", ...
+    handler: str
+    memory_mb: int
+    timeout_s: int
+    tmp_mb: int
+    environment: Mapping[str, str]
+    role: str  # role ARN
+    code: Path  # the unpacked code, becomes /var/task
+    log_group: str
+    layers: tuple[Path, ...] = ()  # unpacked layers, become /opt
+
+
+@dataclass(slots=True)
+class Concurrency:
+    """The concurrency setting of one function, shared by all its versions; `reserved` None means unreserved."""
+
+    function: str
+    reserved: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one invocation of (function, qualifier) goes."""
+
+    version: FunctionVersion
+    invoked_arn: str  # as the caller named it, qualifier included: what the context object shows
+    concurrency: Concurrency
+
+
+class Catalog(Protocol):
+    """What exists, as the invoke path sees it. All in memory; a resolve is two dictionary reads."""
+
+    def resolve(self, function: str, qualifier: str | None) -> Route:
+        """The route for a function (bare name) and a version, alias or None; draws by weight for a weighted alias.
+
+        Raises `ResourceNotFound`, or `ResourceConflict` when the state does not allow an invoke.
+        """
+
+    def on_retired(self, callback: Callable[[str], None]) -> None:
+        """Call back with each `FunctionVersion.key` that will never be resolved again (updated or deleted)."""
+
+    def account_concurrency(self) -> tuple[int, int]:
+        """(account limit, unreserved limit): 1000 and 1000 minus all reserved."""
+
+
+# --- one invocation (invoke) ------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Invocation:
+    """One request to run a function: what the environment is handed."""
+
+    request_id: str
+    route: Route
+    payload: bytes
+    client_context: str = ""  # JSON text, already base64-decoded
+    trace: str = ""  # X-Amzn-Trace-Id
+    tail: bool = False  # LogType=Tail
+    source: str = "sync"  # "sync" | "event" | "url"
+    deadline_ms: int = 0  # Unix ms, set when the environment gets it
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """The one record of an invocation; REPORT, metrics, bill and API answer derive from it."""
+
+    request_id: str
+    function: str
+    version: str
+    memory_mb: int
+    started_ms: int  # Unix ms
+    duration_ms: float
+    billed_ms: int  # ceil(init + duration)
+    init_ms: float | None  # of a cold start, else None
+    max_memory_mb: int
+    status: str  # "success" | "error" | "timeout"
+    error_type: str | None
+    environment: str
+    source: str
+    trace: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What the caller gets. `function_error` is None or "Unhandled"."""
+
+    payload: bytes
+    function_error: str | None
+    version: str
+    log_tail: bytes  # last 4 KB of this invocation's log when asked for, else empty
+    record: Record
+
+
+class Invoker(Protocol):
+    """Runs one invocation to its result."""
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        """Admission, environment, run, record. Raises `TooManyRequests` and other errors of `hanabi.errors`.
+
+        A failing function is not an exception: it is a Result with `function_error`.
+        """
+
+
+class EventQueue(Protocol):
+    """Durable asynchronous invocations."""
+
+    async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
+        """Returns when the event is committed to disk: a 202 may be sent."""
+
+
+# --- the record (ledger) ----------------------------------------------------------------------------------------------
+
+LogEvent = tuple[int, str]  # (Unix ms, text without trailing newline)
+
+
+class Journal(Protocol):
+    """The append-only record: log lines and invocation records. Writes reach the kernel before they return."""
+
+    def log(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
+        """Append log events to a stream (made when new)."""
+
+    def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
+        """Append an invocation's record together with its last log events, in one write."""
+
+    async def settle(self) -> None:
+        """Return when all that was written before the call can be queried."""
+
+
+# --- environments (fleet -> sandbox) ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeImage:
+    """A runtime root, ready to run. Built once, read-only, shared by all environments and drivers."""
+
+    runtime: str  # "python3.11"
+    digest: str
+    root: Path  # read-only root directory with empty /var/task, /var/task/lib, /opt, /opt/lib, /var/runtime, /tmp, /dev, /proc
+    runtime_dir: Path  # becomes /var/runtime: the bundled bootstrap
+    command: tuple[str, ...]  # starts the bundled bootstrap; empty: OS-only, run /var/task/bootstrap (or /opt/bootstrap)
+    environment: Mapping[str, str]  # LANG, PATH, LD_LIBRARY_PATH, TZ, AWS_EXECUTION_ENV, ...
+    version_arn: str  # for INIT_START
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """What a driver needs to make a sandbox. It says nothing of functions."""
+
+    id: str  # [a-z0-9-]{1,40}
+    image: RuntimeImage
+    memory_mb: int  # cap on memory, processes' and page cache alike
+    tmp_mb: int  # size of /tmp, on disk
+    mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: `status` when it exited, `signal` when it was killed."""
+
+    role: str
+    status: int | None
+    signal: int | None
+
+
+class Sandbox(Protocol):
+    """One isolated place with the agent running as its first process and nothing else yet."""
+
+    id: str
+    runtime: socket.socket  # host end of the runtime channel (stream); the child has the other end as fd 4
+    logs: int  # read end, non-blocking, of the pipe that is the processes' stdout and stderr
+    runtime_api: socket.socket  # listening socket: what is accepted here comes from inside, and only from there
+    edge: socket.socket  # the same for the AWS endpoint
+    runtime_api_address: str  # as seen inside: "127.0.0.1:9001"
+    edge_address: str  # as seen inside: "127.0.0.1:9002"
+    on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
+    # role "sandbox" when the sandbox itself is gone
+
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+        """Start a process as the function's user. Raises `EntrypointError` when it cannot be executed."""
+
+    async def kill_processes(self) -> None:
+        """SIGKILL every process but the agent; returns when all are gone."""
+
+    def signal(self, role: str, signum: int) -> None:
+        """Send a signal to a started process; one that has gone is no error."""
+
+    def freeze(self) -> None:
+        """Stop all CPU use. One write, no wait."""
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+
+    def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
+        """Set the memory cap and the CPU share (None: unthrottled)."""
+
+    def peak_memory(self) -> int:
+        """Peak memory since the last `reset_peak`, bytes. One pread."""
+
+    def reset_peak(self) -> None: ...
+
+    def cpu_usage(self) -> int:
+        """CPU time used so far, microseconds."""
+
+    def oom_kills(self) -> int:
+        """How many processes the memory cap has killed so far."""
+
+    async def mount(self, source: Path, target: str) -> None:
+        """Mount a host directory read-only, nosuid, nodev into the running sandbox."""
+
+    async def destroy(self) -> None:
+        """Kill all and release all: processes, mounts, cgroups, slots. Idempotent; never raises for what is gone."""
+
+
+class Driver(Protocol):
+    """An isolation driver: `oci`, `process`, later `firecracker`."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Clean what an earlier run left behind, then make ready. Raises `IsolationUnavailable` with the fix."""
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox, unthrottled, with its agent running. Raises `SandboxError`."""
+
+    async def close(self) -> None:
+        """Release what `open` made. All sandboxes have been destroyed before."""
+
+
+# --- small things everything uses -------------------------------------------------------------------------------------
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time, injected, so that tests own it."""
+
+    def time(self) -> float:
+        """Unix seconds."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def call_later(self, seconds: float, callback: Callable[..., None], *args: Any) -> Timer: ...
+
+
+class Store(Protocol):
+    """Durable documents by key, with compare-and-set. What the values mean is the caller's business.
+
+    Values are JSON objects; keys are `/`-separated. Every write is on disk when it returns.
+    """
+
+    async def get(self, key: str) -> tuple[dict[str, Any], int] | None:
+        """(value, revision) or None."""
+
+    async def put(self, key: str, value: dict[str, Any], *, revision: int | None = None) -> int:
+        """Write and return the new revision. `revision` given: only if it is the current one (0: only if absent),
+        else raises `RevisionMismatch`."""
+
+    async def delete(self, key: str, *, revision: int | None = None) -> None: ...
+
+    async def list(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
+        """All (key, value, revision) below a prefix, in key order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who signed a request."""
+
+    account: str
+    arn: str
+    user_id: str
+    is_root: bool  # the owner's own key, as against a function's role credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Session credentials of a role, given to one environment."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires: float = 0.0  # Unix s
+
+
+class CredentialIssuer(Protocol):
+    def issue(self, role_arn: str, session_name: str) -> Credentials: ...
+
+    def revoke(self, access_key: str) -> None: ...
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """A parsed HTTP/1.1 request, body whole. Header names are lower-case, in order, duplicates kept."""
+
+    method: str
+    target: str  # as on the request line: raw path + "?" + raw query
+    path: str  # raw (still percent-encoded) path
+    query: str  # raw query, no "?"
+    headers: list[tuple[str, str]]
+    body: bytes | Path  # a Path (a spooled file the server deletes after the response) when over 1 MiB and the route allows
+    peer: str = ""  # remote IP, "" for sockets from inside
+
+    def header(self, name: str, default: str = "") -> str:
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return default
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+
+
+HttpHandler = Callable[[HttpRequest], Awaitable[HttpResponse]]

@@ -1,0 +1,149 @@
+"""Every error Hanabi raises on purpose, in one tree, with the AWS code, status and body each one becomes.
+
+    HanabiError
+      ApiError                 what an AWS client is answered: code, HTTP status, message, extra fields
+        ResourceNotFound, ResourceConflict, InvalidParameterValue, InvalidRequestContent, TooManyRequests, ...
+      IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
+      SandboxError             a sandbox could not be made, or broke
+        EntrypointError        a process could not be executed inside
+      ImageError               a runtime root could not be had (says how to get it)
+      RevisionMismatch         compare-and-set lost in the store
+
+HTTP statuses are those of botocore's service models; `tests/test_errors.py` compares them.
+"""
+
+from typing import Any, ClassVar
+
+
+class HanabiError(Exception):
+    """The root of the tree."""
+
+
+class ApiError(HanabiError):
+    """An answer to an AWS client. `code` is the error shape's name in the service model."""
+
+    code: ClassVar[str] = "ServiceException"
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "User"  # the `Type` member of Lambda's error bodies
+
+    def __init__(self, message: str = "", **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+
+class ServiceError(ApiError):
+    code = "ServiceException"
+    status = 500
+    type = "Service"
+
+
+class ResourceNotFound(ApiError):
+    code = "ResourceNotFoundException"
+    status = 404
+
+
+class ResourceConflict(ApiError):
+    code = "ResourceConflictException"
+    status = 409
+
+
+class InvalidParameterValue(ApiError):
+    code = "InvalidParameterValueException"
+    status = 400
+
+
+class InvalidRequestContent(ApiError):
+    code = "InvalidRequestContentException"
+    status = 400
+
+
+class ValidationError(ApiError):
+    """`1 validation error detected: Value ... at 'x' failed to satisfy constraint: ...`"""
+
+    code = "ValidationException"
+    status = 400
+
+
+class TooManyRequests(ApiError):
+    """A throttle. `Reason` is one of the model's ThrottleReason."""
+
+    code = "TooManyRequestsException"
+    status = 429
+
+    def __init__(self, reason: str, message: str = "Rate Exceeded.") -> None:
+        super().__init__(message, Reason=reason)
+        self.reason = reason
+
+
+class RequestTooLarge(ApiError):
+    code = "RequestTooLargeException"
+    status = 413
+
+
+class RequestEntityTooLarge(ApiError):
+    """A body over the edge's own bound, before any operation sees it."""
+
+    code = "RequestEntityTooLargeException"
+    status = 413
+
+
+class UnsupportedMediaType(ApiError):
+    code = "UnsupportedMediaTypeException"
+    status = 415
+
+
+class PreconditionFailed(ApiError):
+    code = "PreconditionFailedException"
+    status = 412
+
+
+class CodeStorageExceeded(ApiError):
+    code = "CodeStorageExceededException"
+    status = 400
+
+
+class InvalidZipFile(ApiError):
+    code = "InvalidZipFileException"
+    status = 502
+
+
+class InvalidRuntime(ApiError):
+    code = "InvalidRuntimeException"
+    status = 502
+
+
+class AccessDenied(ApiError):
+    code = "AccessDeniedException"
+    status = 403
+
+
+class NotImplementedOperation(ApiError):
+    """An operation of the model that has no handler; the message names it."""
+
+    code = "NotImplementedException"
+    status = 501
+
+
+class IsolationUnavailable(HanabiError):
+    """The isolation asked for cannot be given here. The message says what is missing and the fix."""
+
+
+class SandboxError(HanabiError):
+    """A sandbox could not be made, or broke."""
+
+
+class EntrypointError(SandboxError):
+    """A process could not be executed inside a sandbox: `errno` and the path."""
+
+    def __init__(self, message: str, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class ImageError(HanabiError):
+    """A runtime root could not be had; the message says why and how to get it."""
+
+
+class RevisionMismatch(HanabiError):
+    """Compare-and-set lost: somebody else wrote first."""
