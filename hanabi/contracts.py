@@ -200,6 +200,7 @@ class Sandbox(Protocol):
     edge: socket.socket  # the same for the AWS endpoint
     runtime_api_address: str  # as seen inside: "127.0.0.1:9001"
     edge_address: str  # as seen inside: "127.0.0.1:9002"
+    task_root: str  # as seen inside: "/var/task", but in the `process` driver, which cannot mount
     on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
     # role "sandbox" when the sandbox itself is gone
 

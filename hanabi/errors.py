@@ -3,6 +3,7 @@
     HanabiError
       ApiError                 what an AWS client is answered: code, HTTP status, message, extra fields
         ResourceNotFound, ResourceConflict, InvalidParameterValue, InvalidRequestContent, TooManyRequests, ...
+        AuthenticationError    the signature: missing, incomplete, of an unknown key, expired, wrong
       IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
       SandboxError             a sandbox could not be made, or broke
         EntrypointError        a process could not be executed inside
@@ -103,6 +104,11 @@ class CodeStorageExceeded(ApiError):
     status = 400
 
 
+class PolicyLengthExceeded(ApiError):
+    code = "PolicyLengthExceededException"
+    status = 400
+
+
 class InvalidZipFile(ApiError):
     code = "InvalidZipFileException"
     status = 502
@@ -116,6 +122,50 @@ class InvalidRuntime(ApiError):
 class AccessDenied(ApiError):
     code = "AccessDeniedException"
     status = 403
+
+
+class SerializationError(ApiError):
+    """A request whose bytes do not fit the operation's shapes."""
+
+    code = "SerializationException"
+    status = 400
+
+
+class UnknownOperation(ApiError):
+    """A path, target or action that the service does not have."""
+
+    code = "UnknownOperationException"
+    status = 404
+
+
+class AuthenticationError(ApiError):
+    """The signature says nothing, or something untrue. Query services use other codes: `hanabi/api/query.py`."""
+
+    code = "IncompleteSignatureException"
+    status = 403
+
+
+class MissingAuthenticationToken(AuthenticationError):
+    code = "MissingAuthenticationTokenException"
+
+
+class IncompleteSignature(AuthenticationError):
+    code = "IncompleteSignatureException"
+
+
+class UnrecognizedClient(AuthenticationError):
+    code = "UnrecognizedClientException"
+
+    def __init__(self, message: str = "The security token included in the request is invalid.") -> None:
+        super().__init__(message)
+
+
+class ExpiredToken(AuthenticationError):
+    code = "ExpiredTokenException"
+
+
+class InvalidSignature(AuthenticationError):
+    code = "InvalidSignatureException"
 
 
 class NotImplementedOperation(ApiError):

@@ -1,0 +1,76 @@
+"""The command `hanabi`: its arguments, and how every command ends."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from hanabi import __version__
+from hanabi.cli import deploy, doctor, env, images, invoke, logs, ps, up, usage
+from hanabi.cli.failure import Failure, explain
+from hanabi.config import DEFAULT_PORT
+
+
+class Command(Protocol):
+    """A module of this package: its docstring is `hanabi NAME: what it does`."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, options: argparse.Namespace) -> int: ...
+
+
+COMMANDS: dict[str, Command] = {
+    "up": up,
+    "env": env,
+    "deploy": deploy,
+    "invoke": invoke,
+    "logs": logs,
+    "ps": ps,
+    "usage": usage,
+    "doctor": doctor,
+    "images": images,
+}
+INTERRUPTED = 130  # what a shell reports of a command that ended by SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status. Errors are one line on stderr, never a traceback."""
+    options = make_parser().parse_args(arguments)
+    try:
+        status = COMMANDS[options.command].run(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `hanabi logs | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        failure = error if isinstance(error, Failure) else explain(error, options)
+        if failure is None:
+            raise
+        print(f"hanabi {options.command}: {failure}", file=sys.stderr)
+        return failure.status
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hanabi", description="AWS Lambda on your own machines.")
+    parser.add_argument("--version", action="version", version=f"hanabi {__version__}")
+    _add_common(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
+        command = commands.add_parser(name, help=summary, description=summary)
+        _add_common(command)
+        module.add_arguments(command)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Before or after the command's name: suppressed defaults do not undo what was given in the other place."""
+    suppressed = argparse.SUPPRESS
+    parser.add_argument("--data-dir", metavar="DIR", default=suppressed, help="where state lives (default: /var/lib/hanabi for root)")
+    parser.add_argument("--port", default=suppressed, help=f"port of the endpoint (default: {DEFAULT_PORT})")

@@ -1,0 +1,43 @@
+# Each target installs what it needs first; all of them may be repeated, and are quick when nothing changed.
+BIN := .venv/bin
+PORT ?= 9555
+
+help:
+	@echo "make install   .venv, system packages (as root), the agent"
+	@echo "make up        start Hanabi on 127.0.0.1:$(PORT)"
+	@echo "make test      run the tests        make test TESTS=tests/http"
+	@echo "make check     lint, types, structure, the agent without warnings"
+	@echo "make bench     measure"
+	@echo "make wheel     build the wheel into dist/"
+	@echo "make clean     remove what was made, but no data directory"
+
+install:
+	@scripts/install
+
+dev:
+	@scripts/install dev
+
+up: install
+	$(BIN)/hanabi up --port $(PORT)
+
+test: dev
+	$(BIN)/python -m pytest $(TESTS)
+
+check: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/structure
+	$(MAKE) --no-print-directory -B -C guest/agent PYTHON=$(CURDIR)/$(BIN)/python
+
+bench: dev
+	$(BIN)/python -m bench $(BENCH)
+
+wheel: dev
+	@scripts/wheel
+
+clean:
+	rm -rf .venv build dist guest/build .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	find hanabi tests bench guest -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help install dev up test check bench wheel clean

@@ -1,0 +1,89 @@
+"""The load: closed-loop HTTP clients that send one prepared request again and again and time each answer."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Answer times of one run, seconds, sorted; `elapsed` is the wall time of all of them together."""
+
+    times: list[float]
+    elapsed: float
+    failures: int
+
+    def quantile_ms(self, q: float) -> float:
+        return self.times[min(len(self.times) - 1, int(q * len(self.times)))] * 1000
+
+    @property
+    def rate(self) -> float:
+        return len(self.times) / self.elapsed
+
+
+class Client(asyncio.Protocol):
+    """One connection: the next request goes out when the answer to the last one is whole."""
+
+    def __init__(self, request: bytes, count: int, pause_s: float, done: "asyncio.Future[None]") -> None:
+        self.request = request
+        self.left = count
+        self.pause_s = pause_s
+        self.done = done
+        self.times: list[float] = []
+        self.failures = 0
+        self.buffer = b""
+        self.missing = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.send()
+
+    def send(self) -> None:
+        self.began = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        if self.missing < 0:
+            head, separator, rest = self.buffer.partition(b"\r\n\r\n")
+            if not separator:
+                return
+            lower = head.lower()
+            at = lower.find(b"content-length:")
+            self.missing = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            self.good = head[9:12] in (b"200", b"202") and b"x-amz-function-error" not in lower
+            self.buffer = rest
+        if len(self.buffer) >= self.missing:
+            self.answered()
+
+    def answered(self) -> None:
+        self.times.append(time.perf_counter() - self.began)
+        self.failures += not self.good
+        self.buffer = b""
+        self.missing = -1
+        self.left -= 1
+        if not self.left:
+            self.transport.close()
+        elif self.pause_s:
+            asyncio.get_running_loop().call_later(self.pause_s, self.send)
+        else:
+            self.send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.failures += self.left
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def run(port: int, request: bytes, *, clients: int, count: int, pause_s: float = 0.0) -> Latencies:
+    """`clients` connections, `count` requests on each, `pause_s` between an answer and the next request."""
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    protocols = []
+    for _ in range(clients):
+        _, protocol = await loop.create_connection(lambda: Client(request, count, pause_s, loop.create_future()), "127.0.0.1", port)
+        protocols.append(protocol)
+    await asyncio.gather(*(each.done for each in protocols))
+    elapsed = time.perf_counter() - began
+    return Latencies(sorted(t for each in protocols for t in each.times), elapsed, sum(each.failures for each in protocols))

@@ -1,0 +1,184 @@
+/* The control channel: `u32 length, u8 type, body`, little-endian. Anything unexpected ends the sandbox. */
+#include "agent.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MESSAGE_MAX = 256 * 1024 };
+
+static uint8_t in[4 + MESSAGE_MAX];
+static size_t in_length;
+static uint8_t out[8 * 1024]; /* what is owed is bounded: nothing is read while anything waits here */
+static size_t out_length;
+static int slot;
+
+/* --- reading a message ------------------------------------------------------------------------------------------- */
+
+struct cursor {
+    uint8_t *at, *end;
+    bool bad;
+};
+
+static uint32_t take(struct cursor *c, int bytes) {
+    uint32_t value = 0;
+    if (c->bad || c->end - c->at < bytes) {
+        c->bad = true;
+        return 0;
+    }
+    for (int i = 0; i < bytes; i++)
+        value |= (uint32_t)*c->at++ << 8 * i;
+    return value;
+}
+
+/* A string moves over its own length, which leaves room for its NUL: no copy, no heap. */
+static char *take_string(struct cursor *c) {
+    uint32_t length = take(c, 4);
+    if (c->bad || length > (size_t)(c->end - c->at) || memchr(c->at, 0, length)) {
+        c->bad = true;
+        return NULL;
+    }
+    char *text = (char *)c->at - 4;
+    memmove(text, c->at, length);
+    text[length] = 0;
+    c->at += length;
+    return text;
+}
+
+static char **take_strings(struct cursor *c, char **into) {
+    for (uint32_t count = take(c, 2); count > 0 && !c->bad; count--)
+        *into++ = take_string(c);
+    *into++ = NULL;
+    return into;
+}
+
+static bool start(struct cursor *c) {
+    static char *strings[MESSAGE_MAX / 4 + 2]; /* a string takes at least the 4 bytes of its length */
+    uint32_t role = take(c, 1);
+    char *cwd = take_string(c);
+    char **environment = take_strings(c, strings);
+    take_strings(c, environment);
+    if (c->bad || c->at != c->end || role >= ROLE_COUNT)
+        return false;
+    process_start((uint8_t)role, cwd, strings, environment);
+    return true;
+}
+
+static bool handle(uint8_t type, struct cursor *c) {
+    switch (type) {
+    case 'S':
+        return start(c);
+    case 'K':
+        process_kill_all();
+        return c->at == c->end;
+    case 'G': {
+        uint32_t role = take(c, 1), signum = take(c, 1);
+        if (c->bad || c->at != c->end || role >= ROLE_COUNT || signum == 0 || signum > 64)
+            return false;
+        process_signal((uint8_t)role, (int)signum);
+        return true;
+    }
+    default:
+        return false;
+    }
+}
+
+/* --- in and out --------------------------------------------------------------------------------------------------- */
+
+static bool waiting(void) { return out_length > 0 || process_killing(); }
+
+static bool flush(void) {
+    while (out_length > 0) {
+        ssize_t sent = send(CONTROL_FD, out, out_length, MSG_NOSIGNAL);
+        if (sent < 0)
+            return errno == EAGAIN || errno == EINTR;
+        out_length -= (size_t)sent;
+        memmove(out, out + sent, out_length);
+    }
+    return true;
+}
+
+void control_send(uint8_t type, const void *body, size_t length) {
+    if (length > 1024 || out_length + 5 + length > sizeof out) {
+        errno = ENOBUFS;
+        die("control channel");
+    }
+    uint8_t head[5] = {(uint8_t)(length + 1), (uint8_t)((length + 1) >> 8), 0, 0, type};
+    memcpy(out + out_length, head, sizeof head);
+    if (length)
+        memcpy(out + out_length + sizeof head, body, length);
+    out_length += sizeof head + length;
+}
+
+void control_watch(void) {
+    /* with nothing asked for, poll still tells that the host has hung up */
+    slot = watch(CONTROL_FD, out_length > 0 ? POLLOUT : waiting() ? 0 : POLLIN);
+}
+
+static bool handle_messages(void) {
+    size_t done = 0;
+    bool good = true;
+    while (good && !waiting() && in_length - done >= 4) {
+        struct cursor c = {in + done, in + in_length, false};
+        uint32_t length = take(&c, 4);
+        if (length < 1 || length > MESSAGE_MAX)
+            return false;
+        if ((size_t)(c.end - c.at) < length)
+            break;
+        c.end = c.at + length;
+        done += 4 + length;
+        uint8_t type = (uint8_t)take(&c, 1);
+        good = handle(type, &c);
+        good &= flush();
+    }
+    in_length -= done;
+    memmove(in, in + done, in_length);
+    return good;
+}
+
+bool control_turn(void) {
+    short events = ready(slot);
+    if (!flush())
+        return false;
+    if (events & POLLIN) {
+        ssize_t got = read(CONTROL_FD, in + in_length, sizeof in - in_length);
+        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+            return false;
+        if (got > 0)
+            in_length += (size_t)got;
+    } else if (events & (POLLHUP | POLLERR | POLLNVAL))
+        return false;
+    return handle_messages();
+}
+
+/* --- hello --------------------------------------------------------------------------------------------------------- */
+
+void control_hello(const int listeners[2], bool attach) {
+    uint8_t text[9] = {5, 0, 0, 0, 'H'};
+    for (int i = 0; i < 2; i++) {
+        struct sockaddr_in address;
+        socklen_t size = sizeof address;
+        if (getsockname(listeners[i], (struct sockaddr *)&address, &size) < 0)
+            die("getsockname");
+        uint16_t port = ntohs(address.sin_port);
+        text[5 + 2 * i] = (uint8_t)port;
+        text[6 + 2 * i] = (uint8_t)(port >> 8);
+    }
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(2 * sizeof(int))];
+    } rights = {0};
+    struct iovec part = {text, sizeof text};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (attach) {
+        message.msg_control = &rights;
+        message.msg_controllen = sizeof rights.space;
+        rights.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(2 * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&rights.header), listeners, 2 * sizeof(int));
+    }
+    if (sendmsg(CONTROL_FD, &message, MSG_NOSIGNAL) != (ssize_t)sizeof text)
+        die("hello");
+}

@@ -1,0 +1,26 @@
+// The bundled Node.js runtime: waits on its channel for a function, then for one invocation after another.
+// docs/architecture.md, "Runtime channel"; behaves as AWS's Runtime Interface Client for Node.js does, but for its speed.
+
+import { createRequire } from "node:module";
+
+import { openChannel } from "./hanabi/channel.mjs";
+import { patchConsole } from "./hanabi/console.mjs";
+import { loadHandler } from "./hanabi/handler.mjs";
+import { catchErrors, failInit, serve } from "./hanabi/invocations.mjs";
+import { extendResolution } from "./hanabi/resolution.mjs";
+
+const channel = openChannel(Number(process.env.HANABI_RUNTIME_FD ?? 4));
+extendResolution(process.env.NODE_PATH);
+catchErrors(channel);
+
+const init = await channel.receiveInit();
+for (const name of Object.keys(process.env)) delete process.env[name];
+Object.assign(process.env, init.environment);
+process.chdir(init.task_root);
+patchConsole();
+try {
+  const handler = await loadHandler(init.task_root, init.handler, createRequire(import.meta.url));
+  serve(channel, handler);
+} catch (error) {
+  failInit(channel, error);
+}

@@ -1,0 +1,23 @@
+// The console in Lambda's format: time, request id, level, message. A message is one line: its line breaks become carriage returns.
+
+import { format } from "node:util";
+
+const LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+const REQUEST_ID = Symbol.for("aws.lambda.runtime.requestId");
+
+export function setRequestId(requestId) {
+  globalThis[REQUEST_ID] = requestId;
+}
+
+export function patchConsole() {
+  const lowest = Math.max(0, LEVELS.indexOf(process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()));
+  LEVELS.forEach((level, rank) => {
+    console[level.toLowerCase()] = rank < lowest && level !== "FATAL" ? () => {} : (...values) => print(level, values);
+  });
+  console.log = console.info;
+}
+
+function print(level, values) {
+  const line = `${new Date().toISOString()}\t${globalThis[REQUEST_ID]}\t${level}\t${format(...values)}`;
+  process.stdout.write(line.replaceAll("\n", "\r") + "\n");
+}

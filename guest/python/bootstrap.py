@@ -1,0 +1,42 @@
+"""The bundled Python runtime: waits on its channel for a function, then for one invocation after another.
+
+docs/architecture.md, "Runtime channel"; behaves as AWS's Runtime Interface Client for Python does, but for its speed.
+"""
+
+import os
+import sys
+
+if (here := os.path.dirname(os.path.abspath(__file__))) not in sys.path:  # PYTHONSAFEPATH
+    sys.path.insert(0, here)
+
+from hanabi_runtime import logs, preload
+from hanabi_runtime.channel import Channel
+from hanabi_runtime.encoding import encode_text
+from hanabi_runtime.errors import Fault, describe_exception
+from hanabi_runtime.function import adopt, load_handler
+from hanabi_runtime.invocations import serve
+
+
+def main() -> None:
+    channel = Channel(int(os.environ.pop("HANABI_RUNTIME_FD", "4")))
+    logs.unbuffer()
+    preloaded = preload.load() if "_HANDLER" not in os.environ else frozenset()
+    name, paths = adopt(channel.receive_init())
+    preload.forget(preloaded, paths)
+    logs.set_up()
+    try:
+        handler = load_handler(name)
+    except Fault as fault:
+        error = fault.describe("")
+    except Exception as exception:
+        error = describe_exception(exception, "")
+    else:
+        channel.send(b"r")
+        serve(channel, handler)
+    logs.log_error(error)
+    channel.send(b"e", encode_text(error).encode())
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

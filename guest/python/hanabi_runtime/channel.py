@@ -1,0 +1,63 @@
+"""The runtime channel, from the inside: blocking reads and one write an answer. docs/architecture.md, "Runtime channel"."""
+
+import json
+import socket
+import sys
+from typing import Any, NamedTuple
+
+BUFFER_SIZE = 64 * 1024
+ANSWER_LIMIT = 6 * 1024 * 1024 + 100  # one byte over it is all the host needs to see to refuse an answer
+COPY_LIMIT = 64 * 1024  # up to here one write of head and body together is cheaper than two
+
+
+class Request(NamedTuple):
+    request_id: str
+    deadline_ms: int
+    arn: str
+    trace: str
+    client_context: str
+    payload: memoryview  # valid until the next one is received
+
+
+class Channel:
+    """The host sends one frame and waits for our answer, so what a read brings is the beginning of one frame, or all of it."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.set_inheritable(False)  # not for the function's child processes
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+
+    def receive_init(self) -> dict[str, Any]:
+        frame = self._receive(b"i")
+        return json.loads(str(frame[5:], "utf-8"))
+
+    def receive_invocation(self) -> Request:
+        frame = self._receive(b"n")
+        end = 7 + int.from_bytes(frame[5:7], "little")
+        request_id, deadline_ms, arn, trace, client_context = str(frame[7:end], "utf-8").split("\n", 4)
+        return Request(request_id, int(deadline_ms), arn, trace, client_context, frame[end:])
+
+    def send(self, kind: bytes, body: bytes = b"") -> None:
+        body = body[: ANSWER_LIMIT + 1]
+        head = (len(body) + 1).to_bytes(4, "little") + kind
+        if len(body) <= COPY_LIMIT:
+            self._socket.sendall(head + body)
+        else:
+            self._socket.sendall(head)
+            self._socket.sendall(body)
+
+    def _receive(self, kind: bytes) -> memoryview:
+        frame, have, end = self._buffer, 0, 5
+        while have < end:
+            got = self._socket.recv_into(frame[have:])
+            if not got:
+                sys.exit(0)  # the host has gone
+            have += got
+            if end == 5 <= have:
+                end = 4 + int.from_bytes(frame[:4], "little")
+                if end > len(frame):
+                    frame = memoryview(bytearray(end))
+                    frame[:have] = self._buffer[:have]
+        if frame[4:5] != kind:
+            raise RuntimeError(f"a frame of type {bytes(frame[4:5])!r} where {kind!r} was due")
+        return frame[:end]

@@ -1,0 +1,47 @@
+"""Becoming a function: its environment, its paths, its handler."""
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hanabi_runtime.errors import Fault
+
+Handler = Callable[[Any, Any], Any]
+
+
+def adopt(init: dict[str, Any]) -> tuple[str, list[str]]:
+    """Take on the function's environment, working directory and import paths; returns its handler's name and those paths."""
+    os.environ.clear()
+    os.environ.update(init["environment"])
+    os.chdir(init["task_root"])
+    layers = f"/opt/python/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    paths = [init["task_root"], layers, "/opt/python"]
+    sys.path[:] = paths + [path for path in sys.path if path not in paths]
+    sys.path_importer_cache.clear()  # what was mounted after the start was looked for in vain before
+    importlib.invalidate_caches()
+    time.tzset()
+    return init["handler"], paths
+
+
+def load_handler(name: str) -> Handler:
+    """`file.function`, `folder/file.function` or `package.module.function`. Raises `Fault`, or what the module raises."""
+    try:
+        module_name, function_name = name.rsplit(".", 1)
+    except ValueError as error:
+        raise Fault("Runtime.MalformedHandlerName", f"Bad handler '{name}': {error}") from None
+    if module_name.split(".")[0] in sys.builtin_module_names:
+        raise Fault("Runtime.BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
+    try:
+        module = importlib.import_module(module_name.replace("/", "."))
+    except ImportError as error:
+        raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}") from None
+    except SyntaxError as error:
+        stack = [f'  File "{error.filename}" Line {error.lineno}\n    {error.text}']
+        raise Fault("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {error}", stack) from None
+    try:
+        return getattr(module, function_name)
+    except AttributeError:
+        raise Fault("Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_name}'") from None

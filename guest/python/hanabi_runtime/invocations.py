@@ -1,0 +1,70 @@
+"""The loop: receive, call the handler, answer. This is the warm path."""
+
+import json
+import os
+from collections.abc import Awaitable
+from typing import Any, NoReturn
+
+from hanabi_runtime import logs
+from hanabi_runtime.channel import Channel, Request
+from hanabi_runtime.context import LambdaContext
+from hanabi_runtime.encoding import encode_text
+from hanabi_runtime.errors import Fault, describe_exception
+from hanabi_runtime.function import Handler
+
+_runner: Any = None  # keeps one event loop for all async handlers, so that their sessions outlive an invocation
+
+
+def serve(channel: Channel, handler: Handler) -> NoReturn:
+    while True:
+        request = channel.receive_invocation()
+        logs.request_id = request.request_id
+        if request.trace:
+            os.environ["_X_AMZN_TRACE_ID"] = request.trace
+        else:
+            os.environ.pop("_X_AMZN_TRACE_ID", None)
+        try:
+            answer = call(handler, request)
+        except Fault as fault:
+            error = fault.describe(request.request_id)
+        except Exception as exception:
+            error = describe_exception(exception, request.request_id)
+        else:
+            channel.send(b"o", answer)
+            continue
+        logs.log_error(error)
+        channel.send(b"f", encode_text(error).encode(errors="backslashreplace"))
+
+
+def call(handler: Handler, request: Request) -> bytes:
+    """The encoded result of one call. Raises `Fault`, or what the handler raises."""
+    context = LambdaContext(request)
+    try:
+        event = json.loads(str(request.payload, "utf-8"))
+    except Exception as error:
+        raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
+    result = handler(event, context)
+    if hasattr(type(result), "__await__"):
+        result = run_async(result)
+    return result if isinstance(result, bytes) else encode(result)
+
+
+def encode(result: Any) -> bytes:
+    try:
+        return encode_text(result).encode()
+    except Exception as error:
+        raise Fault("Runtime.MarshalError", f"Unable to marshal response: {error}") from None
+
+
+def run_async(result: Awaitable[Any]) -> Any:
+    """The result of an async handler: Lambda has none in Python, Hanabi does."""
+    import asyncio
+
+    global _runner
+    if _runner is None:
+        _runner = asyncio.Runner()
+    return _runner.run(_await(result))
+
+
+async def _await(result: Awaitable[Any]) -> Any:
+    return await result

@@ -1,0 +1,64 @@
+"""What a function prints and logs, in Lambda's formats. A log record is one line: its inner line breaks become carriage returns."""
+
+import io
+import logging
+import sys
+import time
+from typing import Any
+
+INDENT = "\u00a0"  # CloudWatch Logs keeps leading spaces only when they do not break
+request_id = ""  # of the invocation under way
+
+
+class Unbuffered(io.TextIOWrapper):
+    """Every write reaches the pipe at once: nothing printed is lost in a crash, and no answer overtakes it."""
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        self.flush()
+        return written
+
+
+class LambdaLoggerHandler(logging.Handler):
+    """The root logger's handler; libraries know it by this name."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stdout.write(self.format(record).removesuffix("\n").replace("\n", "\r") + "\n")
+
+
+class LambdaLoggerFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.aws_request_id = request_id
+        record.tenant_id = None
+        return True
+
+
+def unbuffer() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        raw = open(stream.fileno(), "wb", closefd=False)
+        setattr(sys, name, Unbuffered(raw, encoding=stream.encoding, errors=stream.errors, write_through=True))
+
+
+def set_up() -> None:
+    logging.Formatter.converter = time.gmtime
+    handler = LambdaLoggerHandler()
+    layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
+    handler.setFormatter(logging.Formatter(layout, "%Y-%m-%dT%H:%M:%S"))
+    handler.addFilter(LambdaLoggerFilter())
+    logging.getLogger().addHandler(handler)
+
+
+def log_error(error: dict[str, Any]) -> None:
+    """`[ERROR] Type: message`, then the stack, as one line."""
+    kind, message = error["errorType"], error["errorMessage"]
+    lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}", "Traceback (most recent call last):"]
+    for entry in error["stackTrace"]:
+        for line in entry.splitlines():
+            text = line.lstrip(" ")
+            lines.append(INDENT * (len(line) - len(text)) + text)
+    line = "\r".join(lines).replace("\n", "\r") + "\n"
+    try:
+        sys.stdout.write(line.encode(errors="backslashreplace").decode())
+    except (OSError, ValueError):
+        pass  # the function has closed its stdout; its caller still gets the error

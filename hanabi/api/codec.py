@@ -1,0 +1,62 @@
+"""What the wire protocols have in common."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hanabi.api.model import Model
+from hanabi.contracts import HttpRequest, HttpResponse
+from hanabi.errors import ApiError, SerializationError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The operation that a request is for."""
+
+    operation: str
+    labels: dict[str, str] = field(default_factory=dict)  # from the path
+
+
+class Codec(Protocol):
+    """One wire protocol for one service."""
+
+    model: Model
+
+    def match(self, request: HttpRequest) -> Match:
+        """Raises `UnknownOperation`."""
+
+    def parse(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
+        """The operation's parameters, by member name. `document` is the body when it has been read already. Raises `SerializationError`."""
+
+    def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse: ...
+
+    def fail(self, error: ApiError, request_id: str) -> HttpResponse: ...
+
+
+def read_json(body: bytes) -> Any:
+    """A JSON document; an empty body is an empty object."""
+    if not body:
+        return {}
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise SerializationError(f"Could not parse request body into json: {error}") from None
+
+
+def write_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def error_body(model: Model, error: ApiError, *, typed: bool) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """(members, headers) of an error in JSON, under the names its shape has in the model."""
+    shape = model.errors.get(error.code)
+    if shape is None:
+        return {"message": error.message} | error.fields, []
+    members: dict[str, Any] = {"Type": error.type} if typed else {}
+    headers = [(header, str(error.fields[member])) for member, header in shape.headers.items() if member in error.fields]
+    members |= {name: value for name, value in error.fields.items() if name not in shape.headers}
+    members[shape.message] = error.message
+    return members, headers

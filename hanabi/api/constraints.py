@@ -1,0 +1,203 @@
+"""The models' constraints, checked and reported in AWS's words.
+
+    1 validation error detected: Value 'r1' at 'role' failed to satisfy constraint: Member must satisfy regular expression pattern: x
+    2 validation errors detected: Value '[X86_64]' at 'architectures' failed to satisfy constraint: Member must satisfy constraint: [...]
+
+Wording and order follow answers recorded from AWS: a pattern comes before a length, and what is wrong with a scalar
+in a list or map is reported of the whole list or map, together with everything its scalars must satisfy.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from botocore.model import Shape
+
+Check = Callable[[Any, str, list[str]], None]  # (value, path, errors found so far)
+Rule = tuple[str, Callable[[Any], bool]]  # what a member must do, and whether a value does
+
+_NOT_NULL = "Member must not be null"
+_NUMBERS = frozenset({"integer", "long", "float", "double"})
+_CONTAINERS = frozenset({"structure", "list", "map"})
+# An enumeration that Lambda checks later, with an error of its own and a list of what is still allowed.
+_LATER = frozenset({"Runtime"})
+
+
+def summarise(errors: list[str]) -> str:
+    noun = "validation error" if len(errors) == 1 else "validation errors"
+    return f"{len(errors)} {noun} detected: {'; '.join(errors)}"
+
+
+def say(value: Any) -> str:
+    """A value as Java prints it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(say, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}={say(item)}' for key, item in value.items())}}}"
+    return "null" if value is None else str(value)
+
+
+def lower_first(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+@functools.lru_cache(maxsize=1024)
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A model's pattern, which is Java's: the few classes that Python lacks are spelt out."""
+    if r"\p{" not in pattern:
+        return re.compile(pattern.replace(r"[\w-_]", r"[\w\-_]"), re.ASCII)
+    for java, python in ((r"\p{L}", r"\w"), (r"\p{N}", r"\w"), (r"\p{Z}", " \u00a0\u2000-\u200a\u2028\u2029\u202f\u3000")):
+        pattern = pattern.replace(java, python)
+    return re.compile(pattern)
+
+
+def format_rules(shape: Shape) -> list[Rule]:
+    """What a value must look like."""
+    metadata = shape.metadata
+    rules: list[Rule] = []
+    if "pattern" in metadata:
+        pattern = compile_pattern(metadata["pattern"])
+        rules.append(
+            (f"Member must satisfy regular expression pattern: {metadata['pattern']}", lambda value: bool(pattern.fullmatch(value)))
+        )
+    if "enum" in metadata and shape.name not in _LATER:
+        allowed = frozenset(metadata["enum"])
+        rules.append((f"Member must satisfy enum value set: [{', '.join(metadata['enum'])}]", lambda value: value in allowed))
+    return rules
+
+
+def bound_rules(shape: Shape) -> list[Rule]:
+    """How large a value may be."""
+    metadata = shape.metadata
+    what, measure = ("value", _itself) if shape.type_name in _NUMBERS else ("length", _length)
+    number = float if shape.type_name in ("float", "double") else int
+    rules: list[Rule] = []
+    if "max" in metadata:
+        most = number(metadata["max"])
+        rules.append((f"Member must have {what} less than or equal to {most}", lambda value: measure(value) <= most))
+    if "min" in metadata:
+        least = number(metadata["min"])
+        rules.append((f"Member must have {what} greater than or equal to {least}", lambda value: measure(value) >= least))
+    return rules
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _length(value: Any) -> int:
+    return value.stat().st_size if isinstance(value, Path) else len(value)
+
+
+def _failed(value: str, path: str, constraint: str) -> str:
+    return f"Value {value}at '{path}' failed to satisfy constraint: {constraint}"
+
+
+class Constraints:
+    """The checks of one service's shapes, compiled once each."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check | None] = {}
+
+    def check(self, shape: Shape) -> Check | None:
+        """The check of a shape, or None when nothing can be wrong with it."""
+        name = shape.name
+        if name not in self._checks:
+            self._checks[name] = lambda value, path, errors: self._run(name, value, path, errors)  # a shape may contain itself
+            self._checks[name] = self._make(shape)
+        return self._checks[name]
+
+    def _run(self, name: str, value: Any, path: str, errors: list[str]) -> None:
+        check = self._checks[name]
+        if check is not None:
+            check(value, path, errors)
+
+    def _make(self, shape: Shape) -> Check | None:
+        checks = [_own(shape)]
+        if shape.type_name == "structure":
+            checks.append(self._structure(shape))
+        elif shape.type_name == "list":
+            checks.append(_scalars(shape, shape.member, "Member must satisfy constraint", _itself, [_NOT_NULL]))
+            checks.append(self._containers(shape.member, lambda value: enumerate(value, 1)))
+        elif shape.type_name == "map":
+            checks.append(_scalars(shape, shape.key, "Map keys must satisfy constraint", dict.keys, []))
+            checks.append(_scalars(shape, shape.value, "Map value must satisfy constraint", dict.values, [_NOT_NULL]))
+            checks.append(self._containers(shape.value, dict.items))
+        present = [check for check in checks if check is not None]
+        return _all(present) if len(present) > 1 else next(iter(present), None)
+
+    def _structure(self, shape: Shape) -> Check | None:
+        required = [(name, lower_first(name)) for name in shape.required_members]
+        checks = [(name, lower_first(name), check) for name, member in shape.members.items() if (check := self.check(member)) is not None]
+        if not required and not checks:
+            return None
+
+        def check_members(value: Any, path: str, errors: list[str]) -> None:
+            for name, at in required:
+                if value.get(name) is None:
+                    errors.append(_failed("null ", f"{path}.{at}" if path else at, _NOT_NULL))
+            for name, at, inner in checks:
+                item = value.get(name)
+                if item is not None:
+                    inner(item, f"{path}.{at}" if path else at, errors)
+
+        return check_members
+
+    def _containers(self, member: Shape, items: Callable[[Any], Iterable[tuple[Any, Any]]]) -> Check | None:
+        """Checks the structures, lists and maps in a list or map, each under its own path."""
+        inner = self.check(member) if member.type_name in _CONTAINERS else None
+        if inner is None:
+            return None
+
+        def check(value: Any, path: str, errors: list[str]) -> None:
+            for key, item in items(value):
+                if item is not None:
+                    inner(item, f"{path}.{key}.member", errors)
+
+        return check
+
+
+def _all(checks: list[Check]) -> Check:
+    def check(value: Any, path: str, errors: list[str]) -> None:
+        for one in checks:
+            one(value, path, errors)
+
+    return check
+
+
+def _own(shape: Shape) -> Check | None:
+    """Checks a member itself: each rule that it breaks is an error."""
+    rules = format_rules(shape) + bound_rules(shape)
+    if not rules:
+        return None
+    hidden = bool(shape.metadata.get("sensitive")) or shape.type_name == "blob"
+
+    def check(value: Any, path: str, errors: list[str]) -> None:
+        for constraint, holds in rules:
+            if not holds(value):
+                errors.append(_failed("" if hidden else f"'{say(value)}' ", path, constraint))
+
+    return check
+
+
+def _scalars(container: Shape, member: Shape, preamble: str, items: Callable[[Any], Iterable[Any]], also: list[str]) -> Check | None:
+    """Checks the scalars in a list or map: one error for the whole, which says all that they must do."""
+    if member.type_name in _CONTAINERS:
+        return None
+    rules = bound_rules(member) + format_rules(member)
+    if not rules and not also:
+        return None
+    hidden = bool(container.metadata.get("sensitive") or member.metadata.get("sensitive"))
+    constraint = f"{preamble}: [{', '.join([text for text, _ in rules] + also)}]"
+
+    def check(value: Any, path: str, errors: list[str]) -> None:
+        for item in items(value):
+            if item is None or not all(holds(item) for _, holds in rules):
+                errors.append(_failed("" if hidden else f"'{say(value)}' ", path, constraint))
+                return
+
+    return check

@@ -1,0 +1,279 @@
+"""The edge: every request comes in here, is told apart, verified, read, handled and answered."""
+
+import asyncio
+import ipaddress
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hanabi.api.codec import Codec, Match, write_json
+from hanabi.api.json11 import Json11
+from hanabi.api.keys import KeyRing
+from hanabi.api.model import Model, known_services, load
+from hanabi.api.payload import SYNC_BYTES, check_size, payload_limit
+from hanabi.api.query import Query
+from hanabi.api.restjson import RestJson
+from hanabi.api.service import Call, Service
+from hanabi.api.sigv4 import Verifier, find_service
+from hanabi.api.uploads import JsonWorkers, blob_pointers
+from hanabi.contracts import Clock, HttpHandler, HttpRequest, HttpResponse, Principal
+from hanabi.errors import (
+    AccessDenied,
+    ApiError,
+    InvalidSignature,
+    NotImplementedOperation,
+    RequestEntityTooLarge,
+    ServiceError,
+    UnknownOperation,
+)
+from hanabi.http.limits import BodyRule
+
+log = logging.getLogger(__name__)
+
+UPLOAD_BYTES = 70_167_211  # of a request that carries code
+ZIP_BYTES = 52_428_800  # of the code itself
+DOCUMENT_BYTES = 1 << 20  # of any other request
+SLACK_BYTES = 256 * 1024  # beyond a limit whose error the handler words
+
+OWN_PREFIX = "/_hanabi/"
+_URL_LABEL = ".lambda-url."
+_CODECS: dict[str, Callable[[Model], Codec]] = {"rest-json": RestJson, "query": Query, "json": Json11}
+_PAYLOADS = frozenset({"Invoke", "InvokeAsync", "InvokeWithResponseStream"})
+
+
+# Operations whose permission has another name.
+_ACTIONS = {operation: "lambda:InvokeFunction" for operation in _PAYLOADS}
+
+_PARTIAL_ARN = re.compile(r"^(?:[a-z]{2}(?:-[a-z]+)+-\d:)?(?:\d{12}:)?(?:function:)?")
+
+Authorize = Callable[[Principal, str, str], Awaitable[None]]
+
+
+def make_request_id() -> str:
+    digits = secrets.token_hex(16)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
+
+
+class Edge:
+    """All services of a node on one port, told apart as AWS does: by host, signature scope and path.
+
+    `gateway` gets what comes in on `<id>.lambda-url.*` hosts, whatever it is. `own` handlers serve `/_hanabi/<name>`
+    for the owner's key, signed for the service `hanabi`. `hosts` are names, besides loopback ones, that unsigned
+    requests may use. `authorize` says what a role may do: (principal, action, resource); without it, everything.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        keys: KeyRing,
+        clock: Clock,
+        region: str,
+        account: str,
+        *,
+        gateway: HttpHandler | None = None,
+        own: Mapping[str, HttpHandler] | None = None,
+        hosts: Sequence[str] = (),
+        authorize: Authorize | None = None,
+        spool: Path | None = None,
+    ) -> None:
+        self.verifier = Verifier(keys, clock, region)
+        self.workers = JsonWorkers(clock, spool)
+        self._services = {service.name: service for service in services}
+        self._handlers = {service.name: dict(service.operations) for service in services}
+        self._codecs: dict[str, Codec] = {}
+        for service in services:
+            model = load(service.name)
+            self._codecs[service.name] = _CODECS[model.protocol](model)
+        self._uploads = {
+            (service.name, operation): pointers
+            for service in services
+            for operation in service.operations
+            if (pointers := blob_pointers(load(service.name).operation(operation).input_shape))
+        }
+        self._region = region
+        self._account = account
+        self._gateway = gateway
+        self._own = dict(own or {})
+        self._authorize = authorize
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    # --- for the HTTP server ------------------------------------------------------------------------------------------
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """Everything that arrives on the node's port."""
+        if _URL_LABEL in request.header("host").lower():
+            if self._gateway is None:
+                return HttpResponse(404, [("content-type", "application/json")], b'{"Message":null}')
+            return await self._gateway(request)
+        if request.path.startswith(OWN_PREFIX):
+            return await self._handle_own(request)
+        return await self._handle_api(request, None)
+
+    def handler_for(self, access_key: str) -> HttpHandler:
+        """For a socket from inside an environment: the API alone, for requests signed with that key alone."""
+
+        async def handle(request: HttpRequest) -> HttpResponse:
+            return await self._handle_api(request, access_key)
+
+        return handle
+
+    def body_rule(self, request: HttpRequest) -> BodyRule:
+        """How large a request may be. Asked before it is authenticated, so it must cost nothing."""
+        if _URL_LABEL in request.header("host").lower():
+            return BodyRule(SYNC_BYTES + SLACK_BYTES)
+        service, operation = self._guess(request)
+        if (service, operation) in self._uploads:
+            return BodyRule(UPLOAD_BYTES, spool=True)
+        return BodyRule(SYNC_BYTES + SLACK_BYTES if operation in _PAYLOADS else DOCUMENT_BYTES)
+
+    def refuse(self, request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
+        """The answer to a body beyond its `body_rule`."""
+        service, operation = self._guess(request)
+        try:
+            if operation in _PAYLOADS:
+                kind = request.header("x-amz-invocation-type") if operation == "Invoke" else "Event"
+                check_size(max(size or 0, payload_limit("") + 1), kind or "RequestResponse")
+            raise RequestEntityTooLarge(f"Request must be smaller than {limit} bytes for the {operation or 'requested'} operation")
+        except ApiError as error:
+            return self._codec(service, request).fail(error, make_request_id())
+
+    # --- the API ------------------------------------------------------------------------------------------------------
+
+    async def _handle_api(self, request: HttpRequest, only: str | None) -> HttpResponse:
+        request_id = make_request_id()
+        service = find_service(request) or _guess_service(request)
+        codec = self._codec(service, request)
+        try:
+            principal = await self.verifier.verify(request, service, only=only)
+            handlers = self._handlers.get(service)
+            if handlers is None:
+                raise await self._absent(service)
+            match = codec.match(request)
+            handler = handlers.get(match.operation)
+            if handler is None:
+                raise NotImplementedOperation(f"Hanabi does not implement {service}:{match.operation}")
+            call = Call(request_id, principal, self._region, _header_map(request), request, match.operation)
+            if isinstance(request.body, Path):
+                result = await self._handle_upload(service, codec, match, call)
+            else:
+                result = await self._run(service, codec, match, call, None)
+            return codec.respond(match.operation, result, request_id)
+        except ApiError as error:
+            return codec.fail(error, request_id)
+        except Exception:
+            log.exception("request %s: %s %s failed", request_id, request.method, request.path)
+            return codec.fail(ServiceError("An internal error occurred. Please try again."), request_id)
+
+    async def _run(self, service: str, codec: Codec, match: Match, call: Call, document: Any) -> dict[str, Any]:
+        params = codec.parse(match, call.request, document)
+        codec.model.validate(match.operation, params)
+        if not call.principal.is_root and self._authorize is not None:
+            action = _ACTIONS.get(match.operation, f"{service}:{match.operation}")
+            await self._authorize(call.principal, action, self._resource(service, params))
+        return await self._handlers[service][match.operation](call, params)
+
+    def _resource(self, service: str, params: dict[str, Any]) -> str:
+        """The ARN that an operation is about, "*" where it is about none."""
+        name = (
+            params.get("FunctionName")
+            or params.get("Resource")
+            or params.get("RoleArn")
+            or params.get("RoleName")
+            or params.get("logGroupName")
+        )
+        if name is None or str(name).startswith("arn:"):
+            return str(name or "*")
+        if service == "lambda":
+            qualifier = f":{params['Qualifier']}" if params.get("Qualifier") and ":" not in name else ""
+            return f"arn:aws:lambda:{self._region}:{self._account}:function:{_PARTIAL_ARN.sub('', name)}{qualifier}"
+        if service == "iam":
+            return f"arn:aws:iam::{self._account}:role/{name}"
+        return f"arn:aws:{service}:{self._region}:{self._account}:log-group:{name}:*"
+
+    async def _handle_upload(self, service: str, codec: Codec, match: Match, call: Call) -> dict[str, Any]:
+        """An operation whose body lies in a file: its blobs become files too, which go when the handler is done."""
+        assert isinstance(call.request.body, Path)
+        document, blobs = await self.workers.read(call.request.body, self._uploads.get((service, match.operation), []))
+        try:
+            if any(blob.stat().st_size > ZIP_BYTES for blob in blobs):
+                raise RequestEntityTooLarge(f"Zipped size must be smaller than {ZIP_BYTES} bytes")
+            return await self._run(service, codec, match, call, document)
+        finally:
+            for blob in blobs:
+                asyncio.get_running_loop().run_in_executor(None, blob.unlink, True)
+
+    async def _absent(self, service: str) -> ApiError:
+        if service in await asyncio.to_thread(known_services):
+            return NotImplementedOperation(f"Hanabi does not implement the service {service}")
+        return InvalidSignature("Credential should be scoped to correct service: 'lambda'. ")
+
+    def _codec(self, service: str, request: HttpRequest) -> Codec:
+        """The codec of a service; for one that is not here, whichever its client most likely understands."""
+        codec = self._codecs.get(service)
+        if codec is None:
+            looks = "logs" if request.header("x-amz-target") else "sts" if "x-www-form" in request.header("content-type") else "lambda"
+            codec = self._codecs.get(looks) or next(iter(self._codecs.values()))
+        return codec
+
+    def _guess(self, request: HttpRequest) -> tuple[str, str]:
+        """(service, operation) as far as the head of a request tells; the operation is "" where it does not."""
+        service = find_service(request) or _guess_service(request)
+        codec = self._codecs.get(service)
+        if codec is None or isinstance(codec, Query):
+            return service, ""
+        try:
+            return service, codec.match(request).operation
+        except ApiError:
+            return service, ""
+
+    # --- Hanabi's own -------------------------------------------------------------------------------------------------
+
+    async def _handle_own(self, request: HttpRequest) -> HttpResponse:
+        name = request.path.removeprefix(OWN_PREFIX).partition("/")[0]
+        try:
+            if name == "health" and request.method in ("GET", "HEAD"):
+                self._check_host(request)
+                return HttpResponse(200, [("content-type", "application/json")], write_json({"status": "ok", "region": self._region}))
+            principal: Principal = await self.verifier.verify(request, "hanabi")
+            if not principal.is_root:
+                raise AccessDenied(f"User: {principal.arn} is not authorized to use {OWN_PREFIX}{name}")
+            handler = self._own.get(name)
+            if handler is None:
+                raise UnknownOperation(f"There is no {OWN_PREFIX}{name}")
+            return await handler(request)
+        except ApiError as error:
+            headers = [("content-type", "application/json"), ("x-amzn-errortype", error.code)]
+            return HttpResponse(error.status, headers, write_json({"message": error.message}))
+
+    def _check_host(self, request: HttpRequest) -> None:
+        """An unsigned request under a foreign name comes from a web page whose name was made to point here."""
+        host = request.header("host").lower()
+        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+        if name in self._hosts or name == "localhost" or name.endswith(".localhost"):
+            return
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            raise AccessDenied(f"The host name {name[:100]!r} is not one of Hanabi's") from None
+
+
+def _guess_service(request: HttpRequest) -> str:
+    """For an unsigned request, which gets an error: in which service's words?"""
+    if request.header("x-amz-target").startswith("Logs_"):
+        return "logs"
+    host = request.header("host").partition(".")[0]
+    if host in ("lambda", "sts", "iam", "logs"):
+        return host
+    return "sts" if request.path == "/" and request.method == "POST" else "lambda"
+
+
+def _header_map(request: HttpRequest) -> dict[str, str]:
+    headers = dict(request.headers)
+    if len(headers) != len(request.headers):
+        headers = {}
+        for name, value in request.headers:
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers

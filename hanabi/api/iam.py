@@ -1,0 +1,310 @@
+"""The parts of AWS IAM that tools need around a function: roles and their policies."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from hanabi.api.keys import role_id
+from hanabi.api.policies import MANAGED, allows, check_document, role_name
+from hanabi.api.service import Call, Handler
+from hanabi.contracts import Clock, Principal, Store
+from hanabi.errors import AccessDenied, ApiError, RevisionMismatch, ValidationError
+
+_PREFIX = "iam/role/"
+_ATTEMPTS = 10
+_MANAGED_PREFIX = "arn:aws:iam::aws:policy/"
+Role = dict[str, Any]
+
+
+class NoSuchEntity(ApiError):
+    code = "NoSuchEntity"
+    status = 404
+
+
+class EntityAlreadyExists(ApiError):
+    code = "EntityAlreadyExists"
+    status = 409
+
+
+class DeleteConflict(ApiError):
+    code = "DeleteConflict"
+    status = 409
+
+
+class LimitExceeded(ApiError):
+    code = "LimitExceeded"
+    status = 409
+
+
+class ConcurrentModification(ApiError):
+    code = "ConcurrentModification"
+    status = 409
+
+
+class IamService:
+    """Roles, kept in the store as one document each, policies and tags included."""
+
+    name = "iam"
+
+    def __init__(self, store: Store, clock: Clock, account: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._account = account
+        self.operations: Mapping[str, Handler] = {
+            "CreateRole": self.create_role,
+            "GetRole": self.get_role,
+            "ListRoles": self.list_roles,
+            "UpdateRole": self.update_role,
+            "DeleteRole": self.delete_role,
+            "UpdateAssumeRolePolicy": self.update_assume_role_policy,
+            "AttachRolePolicy": self.attach_role_policy,
+            "DetachRolePolicy": self.detach_role_policy,
+            "ListAttachedRolePolicies": self.list_attached_role_policies,
+            "PutRolePolicy": self.put_role_policy,
+            "GetRolePolicy": self.get_role_policy,
+            "DeleteRolePolicy": self.delete_role_policy,
+            "ListRolePolicies": self.list_role_policies,
+            "TagRole": self.tag_role,
+            "UntagRole": self.untag_role,
+            "ListRoleTags": self.list_role_tags,
+            "ListInstanceProfilesForRole": self.list_instance_profiles_for_role,
+            "GetPolicy": self.get_policy,
+        }
+
+    async def authorize(self, principal: Principal, action: str, resource: str) -> None:
+        """Raise `AccessDenied` unless the owner, or a role whose policies allow it, does this."""
+        name = role_name(principal)
+        if principal.is_root or action == "sts:GetCallerIdentity":
+            return
+        found = await self._store.get(_PREFIX + name) if name else None
+        documents = [] if found is None else [MANAGED[arn] for arn in found[0]["Attached"] if arn in MANAGED]
+        documents += [] if found is None else [json.loads(text) for text in found[0]["Policies"].values()]
+        if not allows(documents, action, resource):
+            raise AccessDenied(
+                f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} "
+                f"because no identity-based policy allows the {action} action"
+            )
+
+    # --- roles --------------------------------------------------------------------------------------------------------
+
+    async def create_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name, path = params["RoleName"], params.get("Path", "/")
+        check_document(params["AssumeRolePolicyDocument"], trust=True)
+        if "PermissionsBoundary" in params:
+            raise ValidationError("Hanabi does not support PermissionsBoundary")
+        _check_tags(params.get("Tags", []))
+        arn = f"arn:aws:iam::{self._account}:role{path}{name}"
+        role: Role = {
+            "Path": path,
+            "RoleName": name,
+            "RoleId": role_id(arn),
+            "Arn": arn,
+            "CreateDate": int(self._clock.time()),
+            "AssumeRolePolicyDocument": params["AssumeRolePolicyDocument"],
+            "Description": params.get("Description"),
+            "MaxSessionDuration": params.get("MaxSessionDuration", 3600),
+            "Tags": params.get("Tags", []),
+            "Attached": [],
+            "Policies": {},
+        }
+        taken = {key.lower() for key, _, _ in await self._store.list(_PREFIX)}  # names differ by more than case
+        try:
+            if (_PREFIX + name).lower() in taken:
+                raise RevisionMismatch(name)
+            await self._store.put(_PREFIX + name, role, revision=0)
+        except RevisionMismatch:
+            raise EntityAlreadyExists(f"Role with name {name} already exists.") from None
+        return {"Role": _shown(role, whole=True)}
+
+    async def get_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        role, _ = await self._find(params["RoleName"])
+        return {"Role": _shown(role, whole=True) | {"RoleLastUsed": {}}}
+
+    async def list_roles(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        prefix = params.get("PathPrefix", "/")
+        roles = [role for _, role, _ in await self._store.list(_PREFIX) if role["Path"].startswith(prefix)]
+        page, more = _page(roles, params, lambda role: str(role["RoleName"]))
+        return {"Roles": [_shown(role, whole=False) for role in page], **more}
+
+    async def update_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            role.update({name: params[name] for name in ("Description", "MaxSessionDuration") if name in params})
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    async def delete_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        role, revision = await self._find(params["RoleName"])
+        if role["Attached"]:
+            raise DeleteConflict("Cannot delete entity, must detach all policies first.")
+        if role["Policies"]:
+            raise DeleteConflict("Cannot delete entity, must delete policies first.")
+        try:
+            await self._store.delete(_PREFIX + role["RoleName"], revision=revision)
+        except RevisionMismatch:
+            raise ConcurrentModification("The role was changed at the same time. Please try again.") from None
+        return {}
+
+    async def update_assume_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        check_document(params["PolicyDocument"], trust=True)
+
+        def change(role: Role) -> None:
+            role["AssumeRolePolicyDocument"] = params["PolicyDocument"]
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    # --- policies -----------------------------------------------------------------------------------------------------
+
+    async def attach_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        arn = params["PolicyArn"]
+        _check_policy_arn(arn)
+        if not arn.startswith(_MANAGED_PREFIX):  # there are no customer-managed policies here
+            raise NoSuchEntity(f"Policy {arn} does not exist or is not attachable.")
+
+        def change(role: Role) -> None:
+            if arn not in role["Attached"]:
+                if len(role["Attached"]) >= 10:
+                    raise LimitExceeded("Cannot exceed quota for PoliciesPerRole: 10")
+                role["Attached"].append(arn)
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    async def detach_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        arn = params["PolicyArn"]
+        _check_policy_arn(arn)
+
+        def change(role: Role) -> None:
+            if arn not in role["Attached"]:
+                raise NoSuchEntity(f"Policy {arn} was not found.")
+            role["Attached"].remove(arn)
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    async def list_attached_role_policies(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        role, _ = await self._find(params["RoleName"])
+        page, more = _page(sorted(role["Attached"]), params, str)
+        return {"AttachedPolicies": [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in page], **more}
+
+    async def put_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        check_document(params["PolicyDocument"], trust=False)
+
+        def change(role: Role) -> None:
+            role["Policies"][params["PolicyName"]] = params["PolicyDocument"]
+            if sum(map(len, role["Policies"].values())) > 10_240:
+                raise LimitExceeded(f"Maximum policy size of 10240 bytes exceeded for role {role['RoleName']}")
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    async def get_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        role, _ = await self._find(params["RoleName"])
+        document = role["Policies"].get(params["PolicyName"])
+        if document is None:
+            raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
+        return {"RoleName": role["RoleName"], "PolicyName": params["PolicyName"], "PolicyDocument": quote(document, safe="")}
+
+    async def delete_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            if role["Policies"].pop(params["PolicyName"], None) is None:
+                raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    async def list_role_policies(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        role, _ = await self._find(params["RoleName"])
+        page, more = _page(sorted(role["Policies"]), params, str)
+        return {"PolicyNames": page, **more}
+
+    async def get_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        arn = params["PolicyArn"]
+        _check_policy_arn(arn)
+        if arn not in MANAGED:
+            raise NoSuchEntity(f"Policy {arn} was not found.")
+        path, _, name = arn.removeprefix("arn:aws:iam::aws:policy").rpartition("/")
+        policy = {"PolicyName": name, "Arn": arn, "Path": f"{path}/", "DefaultVersionId": "v1", "IsAttachable": True}
+        return {"Policy": policy | {"PolicyId": role_id(arn).replace("AROA", "ANPA", 1)}}
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    async def tag_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            tags = {tag["Key"]: tag for tag in role["Tags"]} | {tag["Key"]: tag for tag in params["Tags"]}
+            role["Tags"] = list(tags.values())
+            _check_tags(role["Tags"])
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    async def untag_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            role["Tags"] = [tag for tag in role["Tags"] if tag["Key"] not in params["TagKeys"]]
+
+        await self._change(params["RoleName"], change)
+        return {}
+
+    async def list_role_tags(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        role, _ = await self._find(params["RoleName"])
+        page, more = _page(sorted(role["Tags"], key=lambda tag: str(tag["Key"])), params, lambda tag: str(tag["Key"]))
+        return {"Tags": page, **more}
+
+    async def list_instance_profiles_for_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        await self._find(params["RoleName"])
+        return {"InstanceProfiles": [], "IsTruncated": False}
+
+    async def _find(self, name: str) -> tuple[Role, int]:
+        found = await self._store.get(_PREFIX + name)
+        if found is None:
+            raise NoSuchEntity(f"The role with name {name} cannot be found.")
+        return found
+
+    async def _change(self, name: str, change: Callable[[Role], None]) -> None:
+        for _ in range(_ATTEMPTS):
+            role, revision = await self._find(name)
+            role = json.loads(json.dumps(role))  # the store's copy stays as it is if the change is refused
+            change(role)
+            try:
+                await self._store.put(_PREFIX + name, role, revision=revision)
+                return
+            except RevisionMismatch:
+                continue
+        raise ConcurrentModification("The role is being changed by too many at once. Please try again.")
+
+
+def _shown(role: Role, *, whole: bool) -> dict[str, Any]:
+    """A role as IAM answers it; lists leave out some members."""
+    shown = {name: value for name, value in role.items() if name not in ("Attached", "Policies", "Tags")}
+    shown["AssumeRolePolicyDocument"] = quote(role["AssumeRolePolicyDocument"], safe="")
+    return shown | {"Tags": role["Tags"]} if whole and role["Tags"] else shown
+
+
+def _page(items: list[Any], params: dict[str, Any], name: Callable[[Any], str]) -> tuple[list[Any], dict[str, Any]]:
+    """The page that Marker and MaxItems ask for, and what to say of the next one."""
+    if params.get("Marker"):
+        try:
+            after = base64.urlsafe_b64decode(params["Marker"].encode()).decode()
+        except ValueError:
+            raise ValidationError("Invalid Marker.") from None
+        items = [item for item in items if name(item) > after]
+    size = params.get("MaxItems", 100)
+    if len(items) <= size:
+        return items, {"IsTruncated": False}
+    page = items[:size]
+    return page, {"IsTruncated": True, "Marker": base64.urlsafe_b64encode(name(page[-1]).encode()).decode()}
+
+
+def _check_policy_arn(arn: str) -> None:
+    if not arn.startswith("arn:") or arn.count(":") < 5:
+        raise ValidationError(f"ARN {arn} is not valid.")
+
+
+def _check_tags(tags: list[dict[str, str]]) -> None:
+    if len(tags) > 50:
+        raise LimitExceeded("Cannot exceed quota for TagsPerRole: 50")
+    if len({tag["Key"].lower() for tag in tags}) < len(tags):
+        raise ValidationError("Duplicate tag keys found. Please note that Tag keys are case insensitive.")

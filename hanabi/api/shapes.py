@@ -1,0 +1,201 @@
+"""Values of the models' shapes, from and to JSON. Each shape is compiled once into a pair of functions."""
+
+import base64
+import binascii
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.model import Shape
+
+from hanabi.errors import SerializationError
+
+Convert = Callable[[Any], Any]
+
+_JSON_NAMES = {
+    str: "STRING_VALUE",
+    int: "NUMBER_VALUE",
+    float: "DECIMAL_VALUE",
+    bool: "BOOLEAN_VALUE",
+    list: "START_ARRAY",
+    dict: "START_OBJECT",
+}
+
+
+def _mismatch(value: Any, wanted: str) -> SerializationError:
+    article = "an" if wanted[0] in "AEIOU" else "a"
+    return SerializationError(f"{_JSON_NAMES.get(type(value), 'VALUE')} can not be converted to {article} {wanted}")
+
+
+# --- timestamps -------------------------------------------------------------------------------------------------------
+
+
+def to_datetime(value: float | datetime) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def to_unix(value: float | datetime) -> float | int:
+    seconds = to_datetime(value).timestamp() if isinstance(value, datetime) else value
+    return int(seconds) if seconds == int(seconds) else round(seconds, 3)
+
+
+def to_iso(value: float | datetime) -> str:
+    moment = to_datetime(value).astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{moment.microsecond // 1000:03d}Z" if moment.microsecond >= 1000 else "Z")
+
+
+def from_iso(text: str) -> float:
+    try:
+        return to_datetime(datetime.fromisoformat(text)).timestamp()
+    except (ValueError, OverflowError):
+        raise SerializationError(f"Invalid timestamp: {text[:40]}") from None
+
+
+# --- from JSON --------------------------------------------------------------------------------------------------------
+
+
+def parse_string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _mismatch(value, "String")
+    return value
+
+
+def parse_integer(value: Any) -> int:
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _mismatch(value, "Integer")
+    return value
+
+
+def parse_double(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _mismatch(value, "Double")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _mismatch(value, "Double") from None
+    if not math.isfinite(number):
+        raise _mismatch(value, "Double")
+    return number
+
+
+def parse_boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _mismatch(value, "Boolean")
+    return value
+
+
+def parse_blob(value: Any) -> bytes | Path:
+    if isinstance(value, Path):  # a large one, decoded already: see `uploads`
+        return value
+    if not isinstance(value, str):
+        raise _mismatch(value, "Blob")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise SerializationError("Invalid base64 in a blob") from None
+
+
+def parse_timestamp(value: Any) -> float:
+    return from_iso(value) if isinstance(value, str) else parse_double(value)
+
+
+_SCALARS: dict[str, tuple[Convert, Convert]] = {
+    "string": (parse_string, str),
+    "character": (parse_string, str),
+    "integer": (parse_integer, int),
+    "long": (parse_integer, int),
+    "float": (parse_double, float),
+    "double": (parse_double, float),
+    "boolean": (parse_boolean, bool),
+    "blob": (parse_blob, lambda value: base64.b64encode(value).decode()),
+    "timestamp": (parse_timestamp, to_unix),
+}
+
+
+class JsonShapes:
+    """The JSON form of one service's shapes."""
+
+    def __init__(self) -> None:
+        self._parsers: dict[str, Convert] = {}
+        self._renderers: dict[str, Convert] = {}
+
+    def parser(self, shape: Shape) -> Convert:
+        """JSON value -> parameter. Members unknown to the model and nulls are dropped, as AWS does."""
+        return self._compiled(self._parsers, shape, self._make_parser)
+
+    def renderer(self, shape: Shape) -> Convert:
+        """Result -> JSON value. Members unknown to the model and Nones are dropped."""
+        return self._compiled(self._renderers, shape, self._make_renderer)
+
+    def _compiled(self, cache: dict[str, Convert], shape: Shape, make: Callable[[Shape], Convert]) -> Convert:
+        if shape.name not in cache:
+            cache[shape.name] = lambda value: cache[shape.name](value)  # until made: a shape may contain itself
+            cache[shape.name] = make(shape)
+        return cache[shape.name]
+
+    def _make_parser(self, shape: Shape) -> Convert:
+        if shape.type_name in _SCALARS:
+            return _SCALARS[shape.type_name][0]
+        if shape.type_name == "list":
+            return _list_parser(self.parser(shape.member))
+        if shape.type_name == "map":
+            return _map_parser(self.parser(shape.value))
+        return structure_parser(
+            [(name, member.serialization.get("name", name), self.parser(member)) for name, member in shape.members.items()]
+        )
+
+    def _make_renderer(self, shape: Shape) -> Convert:
+        if shape.type_name == "timestamp" and shape.serialization.get("timestampFormat") == "iso8601":
+            return to_iso
+        if shape.type_name in _SCALARS:
+            return _SCALARS[shape.type_name][1]
+        if shape.type_name == "list":
+            item = self.renderer(shape.member)
+            return lambda value: [item(element) for element in value]
+        if shape.type_name == "map":
+            entry = self.renderer(shape.value)
+            return lambda value: {key: entry(element) for key, element in value.items()}
+        return structure_renderer(
+            [(name, member.serialization.get("name", name), self.renderer(member)) for name, member in shape.members.items()]
+        )
+
+
+def structure_parser(members: list[tuple[str, str, Convert]]) -> Convert:
+    """For (member name, name on the wire, convert)."""
+
+    def parse(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise SerializationError("Unexpected field type" if value is None else f"Expected a JSON object, got {type(value).__name__}")
+        return {name: convert(value[wire]) for name, wire, convert in members if value.get(wire) is not None}
+
+    return parse
+
+
+def structure_renderer(members: list[tuple[str, str, Convert]]) -> Convert:
+    def render(value: Any) -> dict[str, Any]:
+        return {wire: convert(value[name]) for name, wire, convert in members if value.get(name) is not None}
+
+    return render
+
+
+def _list_parser(item: Convert) -> Convert:
+    def parse(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise _mismatch(value, "ArrayList")
+        return [None if element is None else item(element) for element in value]
+
+    return parse
+
+
+def _map_parser(entry: Convert) -> Convert:
+    def parse(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _mismatch(value, "Map")
+        return {key: None if element is None else entry(element) for key, element in value.items()}
+
+    return parse

@@ -1,0 +1,48 @@
+"""How commands fail: one line that says what went wrong and what to do."""
+
+import argparse
+import errno
+import os
+
+from hanabi.config import DEFAULT_PORT
+from hanabi.errors import HanabiError
+
+
+class Failure(Exception):
+    """The command cannot go on. `status`: 1 it failed, 2 it was asked for something that cannot be."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def explain(error: Exception, options: argparse.Namespace) -> Failure | None:
+    """The failure that an exception means to the one who typed the command; None for a defect of Hanabi."""
+    if isinstance(error, HanabiError):
+        return Failure(str(error))
+    if isinstance(error, ConnectionRefusedError):
+        return Failure(not_running(options))
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return Failure(f"port {_port(options)} is in use; name another --port")
+    if isinstance(error, OSError):
+        return Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    name = type(error).__name__
+    if type(error).__module__.partition(".")[0] != "botocore":
+        return None
+    if name == "EndpointConnectionError":
+        return Failure(not_running(options))
+    response = getattr(error, "response", None)
+    if response is None:
+        return Failure(str(error))
+    code, message = response["Error"].get("Code", "Error"), response["Error"].get("Message", "")
+    if code in ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch"):
+        return Failure(f"{code}: the key is not that server's; name its --data-dir and --port")
+    return Failure(f"{code}: {message}" if message else code)
+
+
+def not_running(options: argparse.Namespace) -> str:
+    return f"no Hanabi answers on port {_port(options)}; start one with `hanabi up`, or name its --port"
+
+
+def _port(options: argparse.Namespace) -> object:
+    return getattr(options, "port", None) or os.environ.get("HANABI_PORT", DEFAULT_PORT)

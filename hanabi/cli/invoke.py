@@ -1,0 +1,62 @@
+"""hanabi invoke: run a function and print what it returns"""
+
+import argparse
+import base64
+import json
+import sys
+from pathlib import Path
+
+from hanabi.cli.server import INVOKE_TIMEOUT_S, find_server
+from hanabi.cli.table import printable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="function name or ARN")
+    payload = parser.add_mutually_exclusive_group()
+    payload.add_argument("-p", "--payload", metavar="JSON", help="the event")
+    payload.add_argument("-f", "--file", metavar="FILE", help="a file with the event; - is standard input")
+    parser.add_argument("--async", dest="event", action="store_true", help="queue the event and return; the function runs later")
+    parser.add_argument("--qualifier", help="version or alias")
+    parser.add_argument("--log", action="store_true", help="print the last 4 KB of the invocation's log to standard error")
+    parser.add_argument("--json", action="store_true", help="print status, payload and log as one JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    kind = "Event" if options.event else "RequestResponse"
+    request = {"FunctionName": options.name, "InvocationType": kind, "Payload": _payload(options)}
+    if options.qualifier:
+        request["Qualifier"] = options.qualifier
+    if not options.event and (options.log or options.json):
+        request["LogType"] = "Tail"
+    answer = find_server(options).client("lambda", read_timeout=INVOKE_TIMEOUT_S).invoke(**request)
+    request_id = answer["ResponseMetadata"]["RequestId"]
+    body: bytes = answer["Payload"].read()
+    log = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
+    failed = answer.get("FunctionError")
+    if options.json:
+        summary = {"StatusCode": answer["StatusCode"], "RequestId": request_id, "FunctionError": failed}
+        print(json.dumps(summary | {"ExecutedVersion": answer.get("ExecutedVersion"), "Payload": _parsed(body), "Log": log}))
+    elif options.event:
+        print(f"accepted {request_id}")
+    else:
+        sys.stdout.buffer.write(body + b"\n")
+        sys.stdout.flush()
+        for line in log.splitlines():
+            print(printable(line), file=sys.stderr)
+    if failed and not options.json:
+        print(f"hanabi invoke: the function failed ({failed})", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _payload(options: argparse.Namespace) -> bytes:
+    if options.file:
+        return sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+    return str(options.payload or "").encode()
+
+
+def _parsed(body: bytes) -> object:
+    """The payload as JSON; as text where a function of an OS-only runtime returned something else."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

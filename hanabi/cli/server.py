@@ -1,0 +1,109 @@
+"""The server as commands reach it: the owner's key, AWS clients, and signed requests to `/_hanabi/`."""
+
+import argparse
+import json
+import os
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from hanabi.cli.failure import Failure
+from hanabi.config import SYSTEM_DATA_DIR, SettingsError, default_data_dir, load_settings
+
+TIMEOUT_S = 30.0
+INVOKE_TIMEOUT_S = 960.0  # the longest function, 900 s, and its start
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the server is and the key it accepts."""
+
+    port: int
+    access_key: str
+    secret_key: str
+    region: str
+    account: str
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, service: str, *, read_timeout: float = TIMEOUT_S) -> Any:
+        """A client that signs, and does not retry: the server is near, and what it says is meant."""
+        from botocore.config import Config
+        from botocore.session import Session
+
+        return Session().create_client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=TIMEOUT_S, read_timeout=read_timeout, proxies={}),
+        )
+
+    def get(self, path: str, query: dict[str, str]) -> Any:
+        """The JSON that Hanabi's own API answers."""
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        target = f"{path}?{urlencode(query)}" if query else path
+        request = AWSRequest("GET", self.endpoint + target, headers={"Host": f"127.0.0.1:{self.port}"})
+        SigV4Auth(Credentials(self.access_key, self.secret_key), "hanabi", self.region).add_auth(request)
+        status, body = fetch(self.port, target, dict(request.headers))
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = {}
+        if status == 403:
+            raise Failure("the key is not that server's; name its --data-dir and --port")
+        if status != 200:
+            raise Failure(answer.get("message") or answer.get("Message") or f"the server answered {status}")
+        return answer
+
+
+def fetch(port: int, target: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    """(status, body) of one GET. Raises `OSError` when nothing listens."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", target, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except HTTPException as error:
+        raise OSError(f"port {port} does not speak HTTP: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def find_server(options: argparse.Namespace) -> Server:
+    """The server that the options mean. Makes nothing: the key is made when the server first starts."""
+    path = keys_file(options)
+    try:
+        keys = json.loads(path.read_text())
+        return Server(port_of(options), *(str(keys[name]) for name in ("access_key", "secret_key", "region", "account")))
+    except FileNotFoundError:
+        raise Failure(f"there is no key in {path.parent}: start Hanabi with `hanabi up`, or name its --data-dir") from None
+    except PermissionError:
+        raise Failure(f"{path} may be read by its owner only: use sudo, or name your own --data-dir") from None
+    except (ValueError, KeyError, TypeError):
+        raise Failure(f"{path} is damaged") from None
+
+
+def keys_file(options: argparse.Namespace) -> Path:
+    """The key file of the data directory given; else of one's own; else, for a user who ran `sudo hanabi up`, of the system's."""
+    given = getattr(options, "data_dir", None) or os.environ.get("HANABI_DATA_DIR")
+    if given:
+        return Path(given).expanduser() / "keys.json"
+    own, system = default_data_dir() / "keys.json", SYSTEM_DATA_DIR / "keys.json"
+    return system if not own.exists() and os.access(system, os.R_OK) else own
+
+
+def port_of(options: argparse.Namespace) -> int:
+    """`--port`, else HANABI_PORT, else the default."""
+    try:
+        return load_settings({"port": getattr(options, "port", None), "host": "127.0.0.1"}).port
+    except SettingsError as error:
+        raise Failure(str(error), 2) from None

@@ -1,0 +1,83 @@
+"""hanabi up: serve the AWS endpoint on this machine until interrupted"""
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hanabi.cli.failure import Failure
+from hanabi.config import ISOLATION, Settings, SettingsError, load_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--insecure", action="store_true", default=None, help="allow plain HTTP on an address that is not loopback")
+    parser.add_argument("--isolation", choices=ISOLATION, help="how functions are kept apart (default: auto)")
+    parser.add_argument("--region", help="region this Hanabi says it is (default: us-east-1)")
+    parser.add_argument("--account", help="account id (default: 000000000000)")
+    parser.add_argument("--allow-net", action="append", metavar="CIDR", help="let functions reach a private range; may be repeated")
+    parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")
+    parser.add_argument("--max-environments", metavar="N", help="execution environments alive at a time (default: 256)")
+    parser.add_argument("--pool-size", metavar="N", help="environments kept ready for each runtime in use (default: 2)")
+    parser.add_argument("--freeze-after-ms", metavar="MS", help="freeze an environment after so long without work (default: 10)")
+    parser.add_argument("--idle-timeout-s", metavar="S", help="shut an environment down after so long without work (default: 600)")
+
+
+def run(options: argparse.Namespace) -> int:
+    if not sys.platform.startswith("linux"):
+        raise Failure(f"Hanabi runs on Linux: its isolation is made of the Linux kernel's parts, and this is {sys.platform}")
+    try:
+        settings = load_settings(vars(options))
+    except SettingsError as error:
+        raise Failure(str(error), 2) from None
+    _make_data_dir(settings.data_dir)
+    with _only_one(settings.data_dir):
+        _serve(settings)
+    return 0
+
+
+def _serve(settings: Settings) -> None:
+    import uvloop
+
+    from hanabi.node import serve
+
+    def ready(what: str) -> None:
+        _give_to_sudo_user(settings.keys_file)
+        print(f"hanabi ready: {what}", flush=True)
+
+    uvloop.run(serve(settings, ready))
+
+
+def _make_data_dir(directory: Path) -> None:
+    """Others may go through it, not list it: sandboxes have uids of their own, and the user behind sudo reads the key."""
+    directory.mkdir(parents=True, exist_ok=True)
+    mode = directory.stat().st_mode
+    if mode & 0o111 != 0o111:
+        directory.chmod(mode & 0o7777 | 0o111)
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Hold the data directory. The lock goes with the process, however that ends."""
+    path = directory / "lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read(20).strip() or "unknown"
+            raise Failure(f"{directory} is in use by another hanabi (process {owner}); stop it or name another --data-dir") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _give_to_sudo_user(keys: Path) -> None:
+    """Whoever started Hanabi by sudo may use it: `hanabi env` reads the key as them."""
+    uid = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and uid.isdecimal() and keys.exists():
+        os.chown(keys, int(uid), -1, follow_symlinks=False)

@@ -1,0 +1,18 @@
+"""Reserved concurrency of a function, within the account's."""
+
+from dataclasses import replace
+
+from hanabi.control.model import Function
+from hanabi.errors import InvalidParameterValue
+
+UNRESERVED_MINIMUM = 100
+
+
+def reserve(function: Function, reserved: int | None, unreserved: int) -> Function:
+    """`unreserved` is what the account has left now, this function's own share not counted in."""
+    if reserved is not None and unreserved + (function.reserved or 0) - reserved < UNRESERVED_MINIMUM:
+        raise InvalidParameterValue(
+            "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
+            f"below its minimum value of [{UNRESERVED_MINIMUM}]."
+        )
+    return function if reserved == function.reserved else replace(function, reserved=reserved)

@@ -1,0 +1,245 @@
+"""What exists: the functions of this node. The control plane's one object, and the invoke path's `Catalog`."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from hanabi.contracts import Clock, Route, RuntimeImage, Store
+from hanabi.control import versions
+from hanabi.control.model import Code, Function, Url, new_id
+from hanabi.control.names import Place
+from hanabi.control.registry import Change, Registry
+from hanabi.control.routes import Routes
+from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
+from hanabi.control.tags import check_tags
+from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
+
+PREPARATION_LIMIT_S = 3600.0  # of a runtime image that is built at first use
+log = logging.getLogger(__name__)
+
+
+class StoredCode(Protocol):
+    @property
+    def sha256(self) -> str: ...  # of the zip, base64
+    @property
+    def size(self) -> int: ...  # of the zip
+    @property
+    def path(self) -> Path: ...  # unpacked
+
+
+class CodeStore(Protocol):
+    async def store(self, blob: bytes | Path) -> StoredCode:
+        """Unpack a zip. Raises `ApiError` when it is not a good one."""
+
+
+class Images(Protocol):
+    def known(self, runtime: str) -> bool:
+        """Whether there is such a runtime at all."""
+
+    async def ensure(self, runtime: str) -> RuntimeImage:
+        """Its root, built if it is not there. Raises `ImageError` with the reason."""
+
+
+class Functions:
+    """Changes are on disk when they return. `url_for` makes the URL of a function URL's id."""
+
+    def __init__(
+        self,
+        store: Store,
+        code: CodeStore,
+        images: Images,
+        clock: Clock,
+        *,
+        account: str,
+        region: str,
+        url_for: Callable[[str], str],
+    ) -> None:
+        self.place = Place(account, region)
+        self.url_for = url_for
+        self._code = code
+        self._images = images
+        self._clock = clock
+        self._registry = Registry(store, self.place, self._on_changed)
+        self._routes = Routes(self.place, self._registry.get)
+        self._urls: dict[str, Url] = {}
+        self._uploads: list[Path] = []  # stored, and about to be referenced
+        self._preparations: set[asyncio.Task[None]] = set()
+        self._commits: set[asyncio.Task[Function | None]] = set()
+
+    async def open(self) -> None:
+        """Load what exists, and go on with what was being prepared."""
+        await self._registry.open()
+
+    async def close(self) -> None:
+        """Let changes end. What is not prepared yet is prepared after the next start."""
+        for task in self._preparations:
+            task.cancel()
+        while self._preparations or self._commits:
+            await asyncio.wait([*self._preparations, *self._commits])
+
+    # --- the invoke path ----------------------------------------------------------------------------------------------
+
+    def resolve(self, function: str, qualifier: str | None) -> Route:
+        return self._routes.resolve(function, qualifier)
+
+    def on_retired(self, callback: Callable[[str], None]) -> None:
+        self._routes.on_retired(callback)
+
+    def account_concurrency(self) -> tuple[int, int]:
+        return self._routes.account_concurrency()
+
+    def lookup(self, url_id: str) -> Url | None:
+        """The function URL that has this id."""
+        return self._urls.get(url_id)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, name: str) -> Function | None:
+        return self._registry.get(name)
+
+    def find(self, name: str) -> Function:
+        """Raises `ResourceNotFound`."""
+        return self._registry.find(name)
+
+    def __iter__(self) -> Iterator[Function]:
+        """In the order of their names."""
+        return iter(self._registry)
+
+    def now_ms(self) -> int:
+        return int(self._clock.time() * 1000)
+
+    def referenced_code(self) -> set[Path]:
+        """The unpacked code that is in use; what else there is in the code store is garbage."""
+        used = set(self._uploads)
+        for function in self._registry:
+            used.add(function.latest.code.path)
+            used.update(version.code.path for version in function.running())
+        return used
+
+    # --- changing -----------------------------------------------------------------------------------------------------
+
+    async def change(self, name: str, change: Callable[[Function], Function]) -> Function:
+        """Replace a function by what `change` makes of it. Raises `ResourceNotFound`."""
+        return await self._replace(name, lambda old: change(old or self.find(name)))
+
+    async def create(self, name: str, params: Mapping[str, Any]) -> Function:
+        """`params` are CreateFunction's; the function is pending, and so is its version 1 if it is published."""
+        settings = make_settings(name, params, self._images.known)
+        refuse_unsupported(params["Code"])
+        tags = check_tags(params.get("Tags") or {})
+        self._refuse_existing(self.get(name))
+        code = await self._store_code(params["Code"].get("ZipFile"))
+
+        def make(old: Function | None) -> Function:
+            self._refuse_existing(old)
+            latest = versions.make_latest(settings, code, self.now_ms())
+            function = Function(id=new_id(), name=name, arn=self.place.arn(name), latest=latest, tags=tags)
+            return versions.publish(function) if params.get("Publish") else function
+
+        return await self._replace(name, make, code)
+
+    async def update_code(self, name: str, params: Mapping[str, Any]) -> Function:
+        """`params` are UpdateFunctionCode's."""
+        function = versions.check_updatable(self.find(name), params.get("RevisionId"))
+        if params.get("ImageUri"):
+            raise InvalidParameterValue("Please don't provide ImageUri when updating a function with packageType Zip.")
+        refuse_unsupported(params)
+        code = await self._store_code(params.get("ZipFile"))
+        if params.get("DryRun"):
+            self._uploads.remove(code.path)
+            return replace(function, latest=replace(function.latest, code=code))
+
+        def update(old: Function) -> Function:
+            versions.check_updatable(old, params.get("RevisionId"))
+            function = versions.update(old, self.now_ms(), code=code)
+            return versions.publish(function) if params.get("Publish") else function
+
+        return await self._replace(name, lambda old: update(old or self.find(name)), code)
+
+    async def update_settings(self, name: str, params: Mapping[str, Any]) -> Function:
+        """`params` are UpdateFunctionConfiguration's."""
+
+        def update(old: Function) -> Function:
+            versions.check_updatable(old, params.get("RevisionId"))
+            return versions.update(old, self.now_ms(), settings=change_settings(old.latest.settings, params, self._images.known))
+
+        return await self.change(name, update)
+
+    async def delete(self, name: str) -> None:
+        """The function with all its versions."""
+
+        self.find(name)
+        await self._commit(name, lambda old: None, None)
+
+    # --- one change ---------------------------------------------------------------------------------------------------
+
+    async def _store_code(self, blob: bytes | Path | None) -> Code:
+        """The code counts as referenced until the change that is handed it has ended."""
+        if not blob:
+            raise InvalidParameterValue("Please provide a source for function code.")
+        stored = await self._code.store(blob)
+        self._uploads.append(stored.path)
+        return Code(sha256=stored.sha256, size=stored.size, path=stored.path)
+
+    async def _replace(self, name: str, change: Callable[[Function | None], Function], code: Code | None = None) -> Function:
+        function = await self._commit(name, change, code)
+        assert function is not None
+        return function
+
+    async def _commit(self, name: str, change: Change, code: Code | None) -> Function | None:
+        """A caller that is cancelled leaves the change to end."""
+        task = asyncio.create_task(self._registry.commit(name, change), name=f"change of function {name}")
+        self._commits.add(task)
+
+        def end(task: "asyncio.Task[Function | None]") -> None:
+            self._commits.discard(task)
+            task.exception()  # whoever waits has it; nobody may be waiting any more
+            if code is not None:
+                self._uploads.remove(code.path)
+
+        task.add_done_callback(end)
+        return await asyncio.shield(task)
+
+    def _on_changed(self, old: Function | None, new: Function | None) -> None:
+        """Called at the very moment of every change, and for every function that is loaded."""
+        self._routes.changed(old, new)
+        for url in old.urls.values() if old else ():
+            del self._urls[url.id]
+        for url in new.urls.values() if new else ():
+            self._urls[url.id] = url
+        if new and versions.is_unfinished(new) and (old is None or old.latest.generation != new.latest.generation):
+            task = asyncio.create_task(self._prepare(new), name=f"preparation of function {new.name}")
+            self._preparations.add(task)
+            task.add_done_callback(self._preparations.discard)
+
+    # --- preparing ----------------------------------------------------------------------------------------------------
+
+    async def _prepare(self, function: Function) -> None:
+        try:
+            async with asyncio.timeout(PREPARATION_LIMIT_S):
+                image = await self._images.ensure(function.latest.settings.runtime)
+        except ImageError as error:
+            finish = versions.fail("InvalidRuntime", str(error))
+        except TimeoutError:
+            finish = versions.fail("InternalError", f"The runtime was not ready within {PREPARATION_LIMIT_S:.0f} seconds.")
+        except Exception:
+            log.exception("function %s cannot be prepared", function.name)
+            finish = versions.fail("InternalError", "An internal error occurred while the function was prepared.")
+        else:
+            finish = versions.complete(image.version_arn)
+
+        def apply(now: Function | None) -> Function | None:
+            same = now is not None and now.id == function.id and now.latest.generation == function.latest.generation
+            return finish(now) if now is not None and same else now
+
+        try:
+            await self._commit(function.name, apply, None)
+        except Exception:
+            log.exception("function %s is prepared, but that cannot be stored", function.name)
+
+    def _refuse_existing(self, function: Function | None) -> None:
+        if function is not None:
+            raise ResourceConflict(f"Function already exist: {function.name}")

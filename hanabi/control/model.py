@@ -1,0 +1,202 @@
+"""What exists, as values that never change: a function, its versions, aliases and URLs, and how they are stored.
+
+A change makes new objects (`dataclasses.replace`); the registry writes them and puts them in the place of the old.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hanabi.control.names import LATEST
+
+CREATING = "The function is being created."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a user sets of a function, defaults filled in."""
+
+    runtime: str
+    handler: str
+    role: str
+    log_group: str
+    description: str = ""
+    memory_mb: int = 128
+    timeout_s: int = 3
+    tmp_mb: int = 512
+    environment: Mapping[str, str] | None = None  # None: never given, which the API shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """A code package in the code store."""
+
+    sha256: str  # of the zip, base64
+    size: int  # of the zip
+    path: Path  # unpacked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """`$LATEST` or a published version."""
+
+    number: str
+    settings: Settings
+    code: Code
+    modified_ms: int
+    generation: str  # new with every change that environments must see
+    fingerprint: str  # of settings and code as they were in $LATEST: whether publishing has something to publish
+    revision_id: str
+    runtime_arn: str | None = None
+    state: str = "Pending"
+    state_reason: str | None = CREATING
+    state_code: str | None = "Creating"
+    update: str | None = None
+    update_reason: str | None = None
+    update_code: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.state == "Active" and self.update == "Successful"
+
+    def ready(self, runtime_arn: str) -> "Version":
+        return replace(
+            self,
+            revision_id=new_id(),
+            runtime_arn=runtime_arn,
+            state="Active",
+            state_reason=None,
+            state_code=None,
+            update="Successful",
+            update_reason=None,
+            update_code=None,
+        )
+
+    def failed(self, code: str, reason: str) -> "Version":
+        """It was being created, or it was being updated: then it stays as active as it was."""
+        if self.state == "Active":
+            return replace(self, revision_id=new_id(), update="Failed", update_reason=reason, update_code=code)
+        return replace(
+            self,
+            revision_id=new_id(),
+            state="Failed",
+            state_reason=reason,
+            state_code=code,
+            update="Failed",
+            update_reason=reason,
+            update_code=code,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    name: str
+    version: str
+    description: str
+    revision_id: str
+    other: str | None = None  # the second version of a weighted alias
+    weight: float = 0.0  # and its share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Url:
+    """A function URL: of `$LATEST` (qualifier None) or of an alias."""
+
+    id: str
+    function: str
+    qualifier: str | None
+    auth_type: str
+    cors: Mapping[str, Any] | None
+    created_ms: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    id: str  # of this incarnation: a function deleted and made anew is another one
+    name: str
+    arn: str
+    latest: Version
+    serving: Version | None = None  # what `$LATEST` still runs while `latest` is prepared, or after that has failed
+    versions: Mapping[str, Version] = field(default_factory=dict)  # published ones, by number, in order
+    last_version: int = 0  # numbers are never used twice
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
+    urls: Mapping[str, Url] = field(default_factory=dict)  # by qualifier, $LATEST for none
+    policies: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)  # statements by qualifier
+    tags: Mapping[str, str] = field(default_factory=dict)
+    reserved: int | None = None
+
+    def version(self, number: str) -> Version | None:
+        return self.latest if number == LATEST else self.versions.get(number)
+
+    def running(self) -> list[Version]:
+        """The versions that invocations may get."""
+        return [self.serving or self.latest, *self.versions.values()]
+
+    def key(self, version: Version) -> str:
+        """`FunctionVersion.key`."""
+        return f"{self.id}:{version.number}:{version.generation}"
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def fingerprint(settings: Settings, code: Code) -> str:
+    text = json.dumps([asdict(settings), code.sha256], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def version_document(function: Function, version: Version) -> dict[str, Any]:
+    return {"function": function.id, **_version_values(version)}
+
+
+def function_document(function: Function) -> dict[str, Any]:
+    """All but the published versions, which have documents of their own and are only named here."""
+    return {
+        "id": function.id,
+        "latest": _version_values(function.latest),
+        "serving": _version_values(function.serving) if function.serving else None,
+        "versions": list(function.versions),
+        "last_version": function.last_version,
+        "aliases": [asdict(alias) for alias in function.aliases.values()],
+        "urls": [asdict(url) for url in function.urls.values()],
+        "policies": {qualifier: list(statements) for qualifier, statements in function.policies.items()},
+        "tags": dict(function.tags),
+        "reserved": function.reserved,
+    }
+
+
+def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Mapping[str, Mapping[str, Any]]) -> Function:
+    """`versions` holds the documents of those that the function's document names."""
+    return Function(
+        id=document["id"],
+        name=name,
+        arn=arn,
+        latest=_read_version(document["latest"]),
+        serving=_read_version(document["serving"]) if document["serving"] else None,
+        versions={number: _read_version(versions[number]) for number in document["versions"]},
+        last_version=document["last_version"],
+        aliases={alias["name"]: Alias(**alias) for alias in document["aliases"]},
+        urls={url["qualifier"] or LATEST: Url(**url) for url in document["urls"]},
+        policies={qualifier: tuple(statements) for qualifier, statements in document["policies"].items()},
+        tags=document["tags"],
+        reserved=document["reserved"],
+    )
+
+
+def _version_values(version: Version) -> dict[str, Any]:
+    values = asdict(version)
+    values["code"]["path"] = str(version.code.path)
+    return values
+
+
+def _read_version(document: Mapping[str, Any]) -> Version:
+    values = {key: value for key, value in document.items() if key != "function"}
+    values["settings"] = Settings(**values["settings"])
+    values["code"] = Code(**{**values["code"], "path": Path(values["code"]["path"])})
+    return Version(**values)

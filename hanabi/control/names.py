@@ -1,0 +1,98 @@
+"""Function names in every form Lambda accepts, and the ARNs made of them."""
+
+import re
+from dataclasses import dataclass
+
+from hanabi.errors import InvalidParameterValue, ResourceNotFound, ValidationError
+
+LATEST = "$LATEST"
+NAME_LIMIT = 64
+
+_FUNCTION = re.compile(
+    r"(?:arn:aws[a-zA-Z-]*:lambda:)?"
+    r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
+    r"(?:(?P<account>\d{12}):)?"
+    r"(?:function:)?"
+    r"(?P<name>[a-zA-Z0-9_.-]+)"
+    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?",
+    re.ASCII,
+)
+_FUNCTION_ARN = re.compile(r"arn:aws[a-zA-Z-]*:lambda:[a-z0-9-]+:\d{12}:function:[a-zA-Z0-9_-]+(?::(?:\$LATEST|[a-zA-Z0-9_-]+))?", re.ASCII)
+_NAME = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
+_ALIAS = re.compile(r"(?![0-9]+\Z)[a-zA-Z0-9_-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node's functions are: one account in one region."""
+
+    account: str
+    region: str
+
+    @property
+    def partition(self) -> str:
+        return "aws-cn" if self.region.startswith("cn-") else "aws-us-gov" if self.region.startswith("us-gov-") else "aws"
+
+    def arn(self, name: str, qualifier: str | None = None) -> str:
+        arn = f"arn:{self.partition}:lambda:{self.region}:{self.account}:function:{name}"
+        return f"{arn}:{qualifier}" if qualifier else arn
+
+    def parse(self, text: str, qualifier: str | None = None) -> tuple[str, str | None]:
+        """(bare name, qualifier) of a name, partial or full ARN and the `Qualifier` given beside it."""
+        if ":" not in text:
+            return text, qualifier
+        match = _FUNCTION.fullmatch(text)
+        if match is None:
+            raise ValidationError(
+                f"1 validation error detected: Value '{text}' at 'functionName' failed to satisfy constraint: "
+                "Member must be a function name, a partial ARN or an ARN"
+            )
+        name, own = match["name"], match["qualifier"]
+        if match["region"] and match["region"] != self.region:
+            raise ResourceNotFound(f"Functions from '{match['region']}' are not reachable in this region ('{self.region}')")
+        if own and qualifier and own != qualifier:
+            raise InvalidParameterValue("The derived qualifier from the function name does not match the specified qualifier.")
+        qualifier = qualifier or own
+        if match["account"] and match["account"] != self.account:
+            raise ResourceNotFound(f"Function not found: {Place(match['account'], self.region).arn(name, qualifier)}")
+        return name, qualifier
+
+    def parse_new(self, text: str) -> str:
+        """The bare name of a function that is to be made."""
+        name, qualifier = self.parse(text)
+        if qualifier or not _NAME.fullmatch(name):
+            raise ValidationError(
+                f"1 validation error detected: Value '{text}' at 'functionName' failed to satisfy constraint: "
+                "Member must name a function without a qualifier"
+            )
+        if len(name) > NAME_LIMIT:
+            raise InvalidParameterValue(
+                f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: "
+                f"Member must have length less than or equal to {NAME_LIMIT}"
+            )
+        return name
+
+    def parse_resource(self, arn: str) -> str:
+        """The bare name of a function that is to be tagged, which must be a full ARN."""
+        if not _FUNCTION_ARN.fullmatch(arn):
+            raise ValidationError(
+                f"1 validation error detected: Value '{arn}' at 'resource' failed to satisfy constraint: "
+                "Member must satisfy regular expression pattern: "
+                r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:"
+                r"(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|code-signing-config:csc-[a-z0-9]{17}|"
+                r"event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|"
+                r"capacity-provider:[a-zA-Z0-9-_]+)"
+            )
+        name, qualifier = self.parse(arn)
+        if qualifier:
+            raise InvalidParameterValue("Tags on function aliases and versions are not supported. Please specify a function ARN.")
+        return name
+
+
+def is_version(qualifier: str) -> bool:
+    """Whether it is the number of a published version."""
+    return qualifier.isascii() and qualifier.isdigit()
+
+
+def is_alias(qualifier: str) -> bool:
+    return _ALIAS.fullmatch(qualifier) is not None

@@ -1,0 +1,113 @@
+"""Where an invocation goes: resolved once for each (function, qualifier), kept until the function changes."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hanabi.contracts import Concurrency, FunctionVersion, Route
+from hanabi.control.model import Function, Version
+from hanabi.control.names import LATEST, Place
+from hanabi.errors import ResourceConflict, ResourceNotFound
+
+ACCOUNT_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A weighted alias."""
+
+    main: Route
+    other: Route
+    weight: float  # of the other
+
+
+class Routes:
+    """The routes of all functions, told of every change by `changed`."""
+
+    def __init__(self, place: Place, find: Callable[[str], Function | None]) -> None:
+        self._place = place
+        self._find = find
+        self._routes: dict[str, dict[str | None, Route | Fork]] = {}
+        self._concurrency: dict[str, Concurrency] = {}
+        self._unreserved = ACCOUNT_LIMIT
+        self._retired: list[Callable[[str], None]] = []
+
+    def resolve(self, function: str, qualifier: str | None) -> Route:
+        try:
+            route = self._routes[function][qualifier]
+        except KeyError:
+            route = self._make(function, qualifier)
+        if type(route) is Fork:
+            return route.other if random.random() < route.weight else route.main
+        return route  # type: ignore[return-value]  # `type() is` is the fast test, and narrows only one way
+
+    def account_concurrency(self) -> tuple[int, int]:
+        return ACCOUNT_LIMIT, self._unreserved
+
+    def on_retired(self, callback: Callable[[str], None]) -> None:
+        self._retired.append(callback)
+
+    def changed(self, old: Function | None, new: Function | None) -> None:
+        function = new or old
+        assert function is not None
+        self._routes.pop(function.name, None)
+        self._unreserved += (old and old.reserved) or 0
+        self._unreserved -= (new and new.reserved) or 0
+        if new is None:
+            self._concurrency.pop(function.name, None)
+        else:
+            self._concurrency.setdefault(new.name, Concurrency(new.name)).reserved = new.reserved
+        if old is not None:
+            kept = {new.key(version) for version in new.running()} if new else set()
+            for key in (old.key(version) for version in old.running()):
+                if key not in kept:
+                    for callback in self._retired:
+                        callback(key)
+
+    # --- the first time -----------------------------------------------------------------------------------------------
+
+    def _make(self, name: str, qualifier: str | None) -> Route | Fork:
+        arn = self._place.arn(name, qualifier)
+        function = self._find(name)
+        if function is None:
+            raise ResourceNotFound(f"Function not found: {arn}")
+        alias = function.aliases.get(qualifier) if qualifier else None
+        route: Route | Fork
+        if alias is None:
+            route = self._route(function, qualifier or LATEST, arn)
+        elif alias.other is None:
+            route = self._route(function, alias.version, arn)
+        else:
+            route = Fork(self._route(function, alias.version, arn), self._route(function, alias.other, arn), alias.weight)
+        self._routes.setdefault(name, {})[qualifier] = route
+        return route
+
+    def _route(self, function: Function, number: str, arn: str) -> Route:
+        version = (function.serving or function.latest) if number == LATEST else function.versions.get(number)
+        if version is None:
+            raise ResourceNotFound(f"Function not found: {arn}")
+        if version.state != "Active":
+            raise ResourceConflict(
+                f"The operation cannot be performed at this time. The function is currently in the following state: {version.state}"
+            )
+        return Route(self._target(function, version), arn, self._concurrency[function.name])
+
+    def _target(self, function: Function, version: Version) -> FunctionVersion:
+        settings = version.settings
+        return FunctionVersion(
+            key=function.key(version),
+            name=function.name,
+            version=version.number,
+            arn=function.arn,
+            account=self._place.account,
+            region=self._place.region,
+            runtime=settings.runtime,
+            handler=settings.handler,
+            memory_mb=settings.memory_mb,
+            timeout_s=settings.timeout_s,
+            tmp_mb=settings.tmp_mb,
+            environment=settings.environment or {},
+            role=settings.role,
+            code=version.code.path,
+            log_group=settings.log_group,
+        )

@@ -1,0 +1,177 @@
+"""What may be set of a function: limits, defaults, and a clear refusal of what would have no effect here."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hanabi.control.model import Settings
+from hanabi.errors import InvalidParameterValue, ValidationError
+
+MEMORY_LIMIT_MB = 10_240  # the model's bounds are wider: they are those of Managed Instances
+TIMEOUT_LIMIT_S = 900
+TMP_LIMIT_MB = 10_240
+ENVIRONMENT_LIMIT = 4096  # bytes, as JSON
+ARCHITECTURES = ["x86_64"]
+
+# Lambda developer guide, "Reserved environment variables"
+RESERVED_VARIABLES = frozenset(
+    {
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "AWS_LAMBDA_METADATA_API",
+        "AWS_LAMBDA_METADATA_TOKEN",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    }
+)
+
+# Members that only these values leave without effect; any other one is refused.
+_ONLY: Mapping[str, Callable[[Any], bool]] = {
+    "VpcConfig": lambda value: (
+        not value.get("SubnetIds") and not value.get("SecurityGroupIds") and not value.get("Ipv6AllowedForDualStack")
+    ),
+    "PackageType": lambda value: value == "Zip",
+    "DeadLetterConfig": lambda value: not value.get("TargetArn"),
+    "KMSKeyArn": lambda value: not value,
+    "TracingConfig": lambda value: value.get("Mode", "PassThrough") == "PassThrough",
+    "Layers": lambda value: not value,
+    "FileSystemConfigs": lambda value: not value,
+    "CodeSigningConfigArn": lambda value: not value,
+    "ImageConfig": lambda value: not any(value.values()),
+    "Architectures": lambda value: value == ARCHITECTURES,
+    "SnapStart": lambda value: value.get("ApplyOn", "None") == "None",
+    "TenancyConfig": lambda value: False,
+    "CapacityProviderConfig": lambda value: False,
+    "DurableConfig": lambda value: False,
+    "RuntimeConfig": lambda value: False,
+    "AcceleratorConfig": lambda value: False,
+    "PublishTo": lambda value: False,
+    "ImageUri": lambda value: not value,
+    "S3Bucket": lambda value: not value,
+    "S3Key": lambda value: not value,
+    "S3ObjectVersion": lambda value: not value,
+    "S3ObjectStorageMode": lambda value: False,
+    "SourceKMSKeyArn": lambda value: not value,
+}
+
+
+def refuse_unsupported(params: Mapping[str, Any]) -> None:
+    """Raise for the first setting that Hanabi could only store and ignore."""
+    for member, value in params.items():
+        harmless = _ONLY.get(member)
+        if harmless is not None and value is not None and not harmless(value):
+            raise InvalidParameterValue(f"{member} is not supported by Hanabi yet: {_say(value)}")
+
+
+def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
+    """Of a function that is to be made. `params` are CreateFunction's; `known` says whether there is such a runtime."""
+    if not params.get("Runtime") or not params.get("Handler"):
+        raise InvalidParameterValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
+    settings = Settings(
+        runtime=params["Runtime"],
+        handler=params["Handler"],
+        role=params["Role"],
+        log_group=f"/aws/lambda/{name}",
+    )
+    return change_settings(settings, params, known)
+
+
+def change_settings(settings: Settings, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
+    """What is given replaces what there is; what is not given stays. `params` are UpdateFunctionConfiguration's."""
+    refuse_unsupported(params)
+    changes: dict[str, Any] = {}
+    if params.get("Runtime"):
+        changes["runtime"] = _check_runtime(params["Runtime"], known)
+    if params.get("Handler"):
+        changes["handler"] = _check_text(params["Handler"], "handler")
+    if params.get("Role"):
+        changes["role"] = params["Role"]
+    if "Description" in params:
+        changes["description"] = _check_text(params["Description"], "description")
+    if "MemorySize" in params:
+        changes["memory_mb"] = _check_range(params["MemorySize"], "memorySize", 128, MEMORY_LIMIT_MB)
+    if "Timeout" in params:
+        changes["timeout_s"] = _check_range(params["Timeout"], "timeout", 1, TIMEOUT_LIMIT_S)
+    if "EphemeralStorage" in params:
+        changes["tmp_mb"] = _check_range(params["EphemeralStorage"]["Size"], "ephemeralStorage.size", 512, TMP_LIMIT_MB)
+    if "Environment" in params:
+        changes["environment"] = _check_environment(params["Environment"].get("Variables") or {})
+    if "LoggingConfig" in params:
+        changes["log_group"] = _check_logging(params["LoggingConfig"]) or settings.log_group
+    return replace(settings, **changes)
+
+
+def _check_runtime(runtime: str, known: Callable[[str], bool]) -> str:
+    if not known(runtime):
+        raise InvalidParameterValue(
+            f"Value {runtime} at 'runtime' failed to satisfy constraint: it is not a runtime that Hanabi supports yet; "
+            "`hanabi images` lists those it does"
+        )
+    return runtime
+
+
+def _check_range(value: int, member: str, least: int, most: int) -> int:
+    for fits, rule in ((value <= most, f"less than or equal to {most}"), (value >= least, f"greater than or equal to {least}")):
+        if not fits:
+            raise ValidationError(
+                f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must have value {rule}"
+            )
+    return value
+
+
+def _check_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    reserved = sorted(RESERVED_VARIABLES & variables.keys())
+    if reserved:
+        raise InvalidParameterValue(
+            "Lambda was unable to configure your environment variables because the environment variables you have provided contains "
+            f"reserved keys that are currently not supported for modification. Reserved keys used in this request: {', '.join(reserved)}"
+        )
+    for name, value in variables.items():
+        _check_text(value, f"environment.variables.{name}")
+    measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
+    if len(measured.encode()) > ENVIRONMENT_LIMIT:
+        raise InvalidParameterValue(
+            "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded "
+            f"the 4KB limit. String measured: {measured}"
+        )
+    return dict(variables)
+
+
+def _check_logging(config: Mapping[str, Any]) -> str | None:
+    """The log group, if one is given."""
+    if config.get("LogFormat", "Text") != "Text":
+        raise InvalidParameterValue(f"LoggingConfig.LogFormat is not supported by Hanabi yet: {config['LogFormat']}")
+    if config.get("ApplicationLogLevel") or config.get("SystemLogLevel"):
+        raise InvalidParameterValue(
+            'LogLevel is not supported when LogFormat is set to "Text". '
+            'Remove LogLevel from your request or change the LogFormat to "JSON" and try again.'
+        )
+    return config.get("LogGroup")
+
+
+def _check_text(text: str, member: str) -> str:
+    """What goes into a process's environment can hold neither a NUL nor half a character."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidParameterValue(f"Value at '{member}' has characters that an environment variable cannot hold")
+    return text
+
+
+def _say(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,171 @@
+"""What becomes of a function: made, updated, prepared, published. Pure: each takes a function and returns another one."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hanabi.control.model import CREATING, Code, Function, Settings, Version, fingerprint, new_id
+from hanabi.control.names import LATEST, is_alias
+from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
+
+
+def make_latest(settings: Settings, code: Code, now_ms: int) -> Version:
+    """The `$LATEST` of a new function: pending."""
+    return Version(
+        number=LATEST,
+        settings=settings,
+        code=code,
+        modified_ms=now_ms,
+        generation=_new_generation(),
+        fingerprint=fingerprint(settings, code),
+        revision_id=new_id(),
+    )
+
+
+def check_revision(given: str | None, current: str, getter: str = "GetFunction/GetAlias") -> None:
+    if given and given != current:
+        raise PreconditionFailed(
+            f"The Revision Id provided does not match the latest Revision Id. Call the {getter} API to retrieve the latest Revision Id"
+        )
+
+
+def check_updatable(function: Function, revision_id: str | None) -> Function:
+    """The function, if it may be updated now."""
+    check_revision(revision_id, function.latest.revision_id)
+    if function.latest.update == "InProgress":
+        raise ResourceConflict(f"The operation cannot be performed at this time. An update is in progress for resource: {function.arn}")
+    if function.latest.state == "Pending":
+        raise _wrong_state(function.latest)
+    return function
+
+
+def update(function: Function, now_ms: int, *, settings: Settings | None = None, code: Code | None = None) -> Function:
+    """A new `$LATEST`, in progress. Invocations go on with the old one, if that ever worked, until this one is ready."""
+    old = function.latest
+    settings, code = settings or old.settings, code or old.code
+    active = old.state == "Active"
+    latest = replace(
+        old,
+        settings=settings,
+        code=code,
+        modified_ms=now_ms,
+        generation=_new_generation(),
+        fingerprint=fingerprint(settings, code),
+        revision_id=new_id(),
+        state="Active" if active else "Pending",
+        state_reason=None if active else CREATING,
+        state_code=None if active else "Creating",
+        update="InProgress",
+        update_reason=CREATING,  # Lambda says so of updates too
+        update_code="Creating",
+    )
+    return replace(function, latest=latest, serving=function.serving or (old if active else None))
+
+
+# --- preparing --------------------------------------------------------------------------------------------------------
+
+
+def is_unfinished(function: Function) -> bool:
+    return function.latest.state == "Pending" or function.latest.update == "InProgress"
+
+
+def complete(runtime_arn: str) -> Callable[[Function], Function]:
+    """`$LATEST`, and what was published of it in advance, is ready."""
+    return lambda function: _settle(function, lambda version: version.ready(runtime_arn), serving=None)
+
+
+def fail(code: str, reason: str) -> Callable[[Function], Function]:
+    return lambda function: _settle(function, lambda version: version.failed(code, reason), serving=function.serving)
+
+
+def _settle(function: Function, settle: Callable[[Version], Version], serving: Version | None) -> Function:
+    versions = {number: settle(version) if version.state == "Pending" else version for number, version in function.versions.items()}
+    return replace(function, latest=settle(function.latest), serving=serving, versions=versions)
+
+
+# --- publishing -------------------------------------------------------------------------------------------------------
+
+
+def publish(function: Function, description: str | None = None) -> Function:
+    """`$LATEST` as it is, under a number; the same function if nothing has changed since the last version."""
+    latest = function.latest
+    last = function.versions.get(str(function.last_version))
+    if last is not None and last.fingerprint == latest.fingerprint:
+        return function
+    number = str(function.last_version + 1)
+    settled = latest.settled
+    version = replace(
+        latest,
+        number=number,
+        settings=latest.settings if description is None else replace(latest.settings, description=description),
+        revision_id=new_id(),
+        state="Active" if settled else "Pending",
+        state_reason=None if settled else CREATING,
+        state_code=None if settled else "Creating",
+        update="Successful" if settled else None,
+        update_reason=None,
+        update_code=None,
+    )
+    return replace(
+        function,
+        latest=replace(latest, revision_id=new_id()),
+        versions={**function.versions, number: version},
+        last_version=function.last_version + 1,
+    )
+
+
+def publish_settled(function: Function, *, sha256: str | None, revision_id: str | None, description: str | None) -> Function:
+    """As PublishVersion does it."""
+    check_updatable(function, revision_id)
+    latest = function.latest
+    if sha256 and sha256 != latest.code.sha256:
+        raise InvalidParameterValue(
+            f"CodeSHA256 ({sha256}) is different from current CodeSHA256 in $LATEST ({latest.code.sha256}). "
+            "Please try again with the CodeSHA256 in $LATEST."
+        )
+    if not latest.settled:
+        raise _wrong_state(latest)
+    return publish(function, description)
+
+
+def remove_version(function: Function, number: str) -> Function:
+    """Without a version; one that is not there is no error, one that an alias points to stays."""
+    users = [alias.name for alias in function.aliases.values() if number in (alias.version, alias.other)]
+    if users:
+        raise ResourceConflict(f"Unable to delete version because the following aliases reference it: [{', '.join(users)}]")
+    if number not in function.versions:
+        return function
+    return replace(
+        function,
+        versions={other: version for other, version in function.versions.items() if other != number},
+        policies={qualifier: statements for qualifier, statements in function.policies.items() if qualifier != number},
+    )
+
+
+def find_version(function: Function, qualifier: str | None) -> tuple[Version, str]:
+    """(the version that a qualifier means, the ARN to show for it)."""
+    if qualifier is None:
+        return function.latest, function.arn
+    alias = function.aliases.get(qualifier)
+    version = function.version(alias.version if alias else qualifier)
+    arn = f"{function.arn}:{qualifier}"
+    if version is None:
+        raise ResourceNotFound(f"Function not found: {arn}")
+    return version, arn
+
+
+def check_deletable(qualifier: str) -> None:
+    if qualifier == LATEST:
+        raise InvalidParameterValue("$LATEST version cannot be deleted without deleting the function.")
+    if is_alias(qualifier):
+        raise InvalidParameterValue("Deletion of aliases is not currently supported.")
+
+
+def _wrong_state(version: Version) -> ResourceConflict:
+    state: Any = version.state if version.state != "Active" else version.update
+    return ResourceConflict(f"The operation cannot be performed at this time. The function is currently in the following state: {state}")
+
+
+def _new_generation() -> str:
+    return uuid.uuid4().hex[:12]

@@ -1,0 +1,255 @@
+"""The durable queue of asynchronous invocations and the dispatcher that runs them.
+
+An event is on disk before `put` returns, and stays there until it has ended: after `kill -9` it is run again (at least once).
+Only a window of events is held in memory; the rest waits on disk.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from functools import partial
+
+from hanabi.contracts import Catalog, Clock, Invocation, Invoker, Route, Timer
+from hanabi.errors import ApiError, HanabiError, ResourceConflict, ResourceNotFound, ServiceError, TooManyRequests
+from hanabi.events import rows
+from hanabi.events.lifecycle import ENDS, Happening, State, advance
+from hanabi.events.retry import RetryPolicy
+from hanabi.events.rows import Event
+from hanabi.store.database import Database
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 1000  # events running at once: the account's limit, beyond which they would be throttled
+WINDOW = 256  # events in memory beside the running ones
+WINDOW_BYTES = 64 * 1024 * 1024  # of payloads in memory, running ones included
+DRAIN_S = 10.0
+
+
+class DurableQueue:
+    """A `contracts.EventQueue` in `database` (opened with `rows.SCHEMA`, synchronous=FULL)."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        invoker: Invoker,
+        clock: Clock,
+        *,
+        policy: RetryPolicy | None = None,
+        concurrency: int = CONCURRENCY,
+        window: int = WINDOW,
+        window_bytes: int = WINDOW_BYTES,
+        drain_s: float = DRAIN_S,
+    ) -> None:
+        self.ended = {State.DONE: 0, State.DROPPED: 0}
+        self._database = database
+        self._catalog = catalog
+        self._invoker = invoker
+        self._clock = clock
+        self._policy = policy or RetryPolicy()
+        self._concurrency = concurrency
+        self._window = window
+        self._window_bytes = window_bytes
+        self._drain_s = drain_s
+        self._ready: deque[Event] = deque()
+        self._held: dict[int, int] = {}  # id -> payload size, of the events in memory: ready or running
+        self._held_bytes = 0
+        self._running: set[asyncio.Task[None]] = set()
+        self._look_ms: int | None = None  # when the disk may hold events that are due and not in memory; None: it holds none
+        self._filling = False
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._timer: Timer | None = None
+        self._dispatcher: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to run what is queued, oldest first."""
+        self._look_ms = 0
+        self._rouse()
+        self._dispatcher = asyncio.create_task(self._dispatch(), name="event dispatcher")
+
+    async def close(self) -> None:
+        """Start no more events; those that run may end within `drain_s`. What has not ended stays on disk."""
+        if self._dispatcher is None:
+            return
+        dispatcher, self._dispatcher = self._dispatcher, None
+        dispatcher.cancel()
+        await asyncio.wait([dispatcher])
+        self._stop_timer()
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._drain_s)
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self._ready.clear()
+        self._held.clear()
+        self._held_bytes = 0
+
+    async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
+        event = Event(0, self._now_ms(), 0, 0, request_id, route.version.name, qualifier, client_context, trace, payload)
+        try:
+            event.id = await self._database.write(partial(rows.add, event=event))
+        except sqlite3.Error as error:
+            log.error("an event cannot be stored: %s", error)
+            raise ServiceError("The event could not be stored.") from error
+        if event.id not in self._held:  # it is there if it was read from disk before the news of its commit came here
+            if self._look_ms is None and not self._filling and self._has_room(len(payload)):
+                self._hold(event)
+            else:
+                self._look_at(event.accepted_ms)
+        self._rouse()
+
+    async def settle(self) -> None:
+        """Return when nothing more happens before the clock moves: no event runs and none is due."""
+        await self._settled.wait()
+
+    async def backlog(self) -> int:
+        """How many events were accepted and have not ended."""
+        return await self._database.read(rows.count)
+
+    # --- the dispatcher -----------------------------------------------------------------------------------------------
+
+    async def _dispatch(self) -> None:
+        while True:
+            if not (self._wake.is_set() or self._ready or self._running):
+                self._settled.set()
+            await self._wake.wait()
+            self._wake.clear()
+            if self._is_due() and self._can_fill():
+                await self._fill()
+            while self._ready and len(self._running) < self._concurrency:
+                event = self._ready.popleft()
+                task = asyncio.create_task(self._run(event), name=f"event {event.request_id}")
+                self._running.add(task)
+                task.add_done_callback(self._on_ended)
+            self._set_timer()
+
+    async def _fill(self) -> None:
+        """Bring what is due from disk into the window."""
+        now_ms, held = self._now_ms(), list(self._held)
+        count, size = self._window - len(self._ready), self._window_bytes - self._held_bytes
+        self._look_ms, self._filling = None, True  # what is put from here on notes itself
+        try:
+            events, again = await self._database.read(lambda connection: rows.load_due(connection, now_ms, held, count, size))
+        except sqlite3.Error:
+            log.exception("the event queue cannot be read; trying again")
+            self._look_at(now_ms + 1000)
+            return
+        finally:
+            self._filling = False
+        for event in events:
+            self._hold(event)
+        if again is not None:
+            self._look_at(again)
+
+    async def _run(self, event: Event) -> None:
+        state = advance(State.QUEUED, Happening.TAKEN)
+        try:
+            happening, reason, delay_s = await self._attempt(event)
+            due_ms = self._now_ms() + round(delay_s * 1000)
+            if advance(state, happening) is State.WAITING and due_ms - event.accepted_ms > self._policy.maximum_age_s * 1000:
+                happening = Happening.EXPIRED
+            state = advance(state, happening)
+            if state is State.DROPPED:
+                log.warning("event %s of %s dropped: %s. %s", event.request_id, event.function, happening.value, reason)
+            if state in ENDS:
+                await self._database.write(partial(rows.remove, event_id=event.id))
+                self.ended[state] += 1
+            else:
+                await self._database.write(partial(rows.postpone, event=event, due_ms=due_ms))
+                self._look_at(due_ms)
+        except sqlite3.Error:
+            # It stays held, so that it is not run again before a restart.
+            log.exception("event %s has run, but that cannot be stored", event.request_id)
+            return
+        self._release(event)
+
+    async def _attempt(self, event: Event) -> tuple[Happening, str, float]:
+        """Run it once: what happened, the reason in words, and the delay before the next attempt if there is to be one."""
+        policy = self._policy
+        if self._now_ms() - event.accepted_ms > policy.maximum_age_s * 1000:
+            return Happening.EXPIRED, "", 0.0
+        try:
+            route = self._catalog.resolve(event.function, event.qualifier)  # what it is now: it may have been updated or deleted since
+            invocation = Invocation(
+                request_id=event.request_id,
+                route=route,
+                payload=event.payload,
+                client_context=event.client_context,
+                trace=event.trace,
+                source="event",
+            )
+            result = await self._invoker.invoke(invocation)
+        except ResourceNotFound as error:
+            return Happening.GONE, error.message, 0.0
+        except TooManyRequests as error:
+            event.refusals += 1
+            return Happening.THROTTLED, error.reason, policy.after_refusal(event.refusals)
+        except Exception as error:
+            if isinstance(error, ApiError) and error.status < 500 and not isinstance(error, ResourceConflict):
+                return Happening.REFUSED, error.message, 0.0
+            if isinstance(error, HanabiError):
+                log.info("event %s of %s: %s", event.request_id, event.function, error)
+            else:
+                log.exception("event %s of %s", event.request_id, event.function)
+            event.refusals += 1
+            return Happening.BROKE, str(error), policy.after_refusal(event.refusals)
+        if result.function_error is None:
+            return Happening.SUCCEEDED, "", 0.0
+        event.attempts += 1
+        event.refusals = 0
+        delay_s = policy.after_error(event.attempts)
+        reason = result.record.error_type or result.function_error
+        return (Happening.EXHAUSTED, reason, 0.0) if delay_s is None else (Happening.FAILED, reason, delay_s)
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._rouse()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an event's task failed", exc_info=error)
+
+    # --- the window ---------------------------------------------------------------------------------------------------
+
+    def _has_room(self, size: int) -> bool:
+        return self._dispatcher is not None and len(self._ready) < self._window and self._held_bytes + size <= self._window_bytes
+
+    def _can_fill(self) -> bool:
+        return len(self._ready) <= self._window // 2 and (self._held_bytes < self._window_bytes or not self._held)
+
+    def _is_due(self) -> bool:
+        return self._look_ms is not None and self._look_ms <= self._now_ms()
+
+    def _hold(self, event: Event) -> None:
+        self._ready.append(event)
+        self._held[event.id] = len(event.payload)
+        self._held_bytes += len(event.payload)
+
+    def _release(self, event: Event) -> None:
+        self._held_bytes -= self._held.pop(event.id, 0)
+
+    def _look_at(self, when_ms: int) -> None:
+        """The disk is to be looked at at that time, or before."""
+        self._look_ms = when_ms if self._look_ms is None else min(self._look_ms, when_ms)
+
+    def _rouse(self) -> None:
+        self._settled.clear()
+        self._wake.set()
+
+    def _set_timer(self) -> None:
+        """Wake when the next event is due. Those that are due and find no room are woken for by the events that end."""
+        self._stop_timer()
+        if self._is_due():
+            if self._can_fill():
+                self._rouse()
+        elif self._look_ms is not None:
+            self._timer = self._clock.call_later((self._look_ms - self._now_ms()) / 1000, self._rouse)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _now_ms(self) -> int:
+        return round(self._clock.time() * 1000)

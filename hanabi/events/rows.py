@@ -1,0 +1,83 @@
+"""The event queue on disk: one row for each event that was accepted and has not ended."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    due_ms INTEGER NOT NULL, accepted_ms INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, refusals INTEGER NOT NULL DEFAULT 0,
+    request_id TEXT NOT NULL, function TEXT NOT NULL, qualifier TEXT, client_context TEXT NOT NULL, trace TEXT NOT NULL,
+    size INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS events_by_due ON events (due_ms, id, size);
+"""
+
+_COLUMNS = "id, accepted_ms, attempts, refusals, request_id, function, qualifier, client_context, trace, payload"
+
+
+@dataclass(slots=True)
+class Event:
+    """An accepted event. `attempts` counts runs that failed, `refusals` throttles and service errors since the last run."""
+
+    id: int
+    accepted_ms: int
+    attempts: int
+    refusals: int
+    request_id: str
+    function: str
+    qualifier: str | None
+    client_context: str
+    trace: str
+    payload: bytes
+
+
+def add(connection: sqlite3.Connection, event: Event) -> int:
+    """Returns the id: the order of acceptance."""
+    cursor = connection.execute(
+        "INSERT INTO events (due_ms, accepted_ms, request_id, function, qualifier, client_context, trace, size, payload) "
+        "VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        (
+            event.accepted_ms,
+            event.request_id,
+            event.function,
+            event.qualifier,
+            event.client_context,
+            event.trace,
+            len(event.payload),
+            event.payload,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def remove(connection: sqlite3.Connection, event_id: int) -> None:
+    connection.execute("DELETE FROM events WHERE id = ?", (event_id,))
+
+
+def postpone(connection: sqlite3.Connection, event: Event, due_ms: int) -> None:
+    connection.execute(
+        "UPDATE events SET due_ms = ?, attempts = ?, refusals = ? WHERE id = ?", (due_ms, event.attempts, event.refusals, event.id)
+    )
+
+
+def load_due(connection: sqlite3.Connection, now_ms: int, held: Iterable[int], count: int, size: int) -> tuple[list[Event], int | None]:
+    """Up to `count` events that are due and not held, oldest first, their payloads up to `size` bytes in all but for the first;
+    and when to look again: now if more are due, else when the next one will be; None if there is none."""
+    ids: list[int] = []
+    again: int | None = None
+    waiting = "SELECT id, due_ms, size FROM events WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ms, id LIMIT ?"
+    for event_id, due_ms, payload_size in connection.execute(waiting, (json.dumps(list(held)), count + 1)):
+        size -= payload_size
+        if due_ms > now_ms or len(ids) == count or (ids and size < 0):
+            again = due_ms
+            break
+        ids.append(event_id)
+    rows = [connection.execute(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,)).fetchone() for event_id in ids]
+    return [Event(*row) for row in rows], again
+
+
+def count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])

@@ -1,0 +1,49 @@
+"""How an init or an invocation ended inside an environment, in Lambda's words.
+
+Error types and messages: AWS Lambda developer guide, "Troubleshoot invocation issues" and the Runtime Interface Emulator.
+"""
+
+import json
+import signal
+from dataclasses import dataclass
+
+from hanabi.contracts import Exit
+
+SIGNAL_NAMES = {signal.SIGKILL: "killed", signal.SIGSEGV: "segmentation fault", signal.SIGABRT: "aborted", signal.SIGTERM: "terminated"}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The end of an init or an invocation. `payload` is the answer, or the error as JSON."""
+
+    payload: bytes
+    status: str  # "success" | "error" | "timeout"
+    error_type: str | None = None
+    message: str | None = None  # of an error that Lambda words itself: the runtime had no chance to
+    reusable: bool = False  # whether the environment may serve the next invocation
+    duration_ms: float = 0.0
+
+
+def fault(error_type: str, message: str, request_id: str | None, *, status: str = "error", reported: str | None = None) -> Outcome:
+    """An end that the runtime could not word itself. `reported` is the type in REPORT where it differs from the answer's."""
+    return Outcome(error_payload(error_type, message, request_id), status, reported or error_type, message)
+
+
+def error_payload(error_type: str, message: str, request_id: str | None) -> bytes:
+    """The error JSON that Lambda itself makes when the runtime could not."""
+    prefix = f"RequestId: {request_id} Error: " if request_id else ""
+    return json.dumps({"errorType": error_type, "errorMessage": prefix + message}, separators=(",", ":")).encode()
+
+
+def timeout_message(timeout_s: float) -> str:
+    return f"Task timed out after {timeout_s:.2f} seconds"
+
+
+def exit_message(ended: Exit) -> str:
+    """`exit status 1`, `signal: killed`: as Go's os/exec words it, and so Lambda."""
+    if ended.signal is not None:
+        name = SIGNAL_NAMES.get(signal.Signals(ended.signal)) if ended.signal in iter(signal.Signals) else None
+        return f"Runtime exited with error: signal: {name or ended.signal}"
+    if ended.status:
+        return f"Runtime exited with error: exit status {ended.status}"
+    return "Runtime exited without providing a reason"

@@ -1,0 +1,85 @@
+"""Environments started ahead of time that belong to no function yet: cold starts bought in advance.
+
+A stocked environment never saw user code. One with a bundled bootstrap has it loaded and waiting; an OS-only one has its agent only.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from hanabi.contracts import RuntimeImage
+from hanabi.errors import HanabiError
+from hanabi.fleet.environment import Environment
+
+RETRY_S = 5.0
+log = logging.getLogger(__name__)
+
+
+class Stock:
+    """Keeps up to `size` environments per runtime image; refills one at a time, and only while nobody waits for a start."""
+
+    def __init__(self, make: Callable[[RuntimeImage], Awaitable[Environment]], may_refill: Callable[[], bool], size: int) -> None:
+        self._make = make
+        self._may_refill = may_refill
+        self._size = size
+        self._images: dict[str, RuntimeImage] = {}
+        self._shelves: dict[str, list[Environment]] = {}
+        self._wake = asyncio.Event()
+
+    def expect(self, image: RuntimeImage) -> None:
+        """Functions of this runtime exist: keep some environments ready."""
+        if image.digest not in self._images:
+            self._images[image.digest] = image
+            self._wake.set()
+
+    def take(self, image: RuntimeImage) -> Environment | None:
+        """A ready one, or None. It must not have died while it waited."""
+        self.expect(image)
+        shelf = self._shelves.get(image.digest, [])
+        while shelf:
+            environment = shelf.pop()
+            self._wake.set()
+            if not environment.doomed:
+                return environment
+        return None
+
+    def remove(self, environment: Environment) -> None:
+        shelf = self._shelves.get(environment.image.digest, [])
+        if environment in shelf:
+            shelf.remove(environment)
+            self._wake.set()
+
+    def give_up_one(self) -> Environment | None:
+        """The one that is missed least, for a host that is full."""
+        shelf = max(self._shelves.values(), key=len, default=[])
+        return shelf.pop(0) if shelf else None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shelves.values()))
+
+    def nudge(self) -> None:
+        """Circumstances changed: look again whether to refill."""
+        self._wake.set()
+
+    async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Refill until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            image = self._lacking()
+            if image is None or not self._may_refill():
+                continue
+            try:
+                environment = await self._make(image)
+            except HanabiError as error:
+                log.warning("stocking %s failed: %s", image.runtime, error)
+                await sleep(RETRY_S)
+            else:
+                self._shelves.setdefault(image.digest, []).append(environment)
+            self._wake.set()
+
+    def _lacking(self) -> RuntimeImage | None:
+        for digest, image in self._images.items():
+            if len(self._shelves.get(digest, [])) < self._size:
+                return image
+        return None

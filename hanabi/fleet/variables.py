@@ -1,0 +1,52 @@
+"""The environment variables of a function's process, as Lambda defines them.
+
+AWS Lambda developer guide, "Using Lambda environment variables": reserved ones always win, the function's own win over the runtime's.
+"""
+
+from collections.abc import Mapping
+
+from hanabi.contracts import Credentials, FunctionVersion, RuntimeImage
+
+START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
+START_TIME_NAMES = frozenset({"AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LC_ALL", "LC_CTYPE", "UV_THREADPOOL_SIZE"})
+
+
+def needs_own_start(environment: Mapping[str, str]) -> bool:
+    """Whether a variable must be there when the process starts, so that a pooled environment will not do."""
+    return any(name.startswith(START_TIME_PREFIXES) or name in START_TIME_NAMES for name in environment)
+
+
+def generic_variables(image: RuntimeImage, *, runtime_api: str, task_root: str) -> dict[str, str]:
+    """For a process that waits in a pool and knows no function yet."""
+    return {
+        **image.environment,
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "LAMBDA_TASK_ROOT": task_root,
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }
+
+
+def function_variables(
+    image: RuntimeImage, version: FunctionVersion, credentials: Credentials, *, runtime_api: str, edge: str, task_root: str, log_stream: str
+) -> dict[str, str]:
+    """All that a function sees."""
+    return {
+        **image.environment,
+        "AWS_ENDPOINT_URL": f"http://{edge}",
+        **version.environment,
+        "_HANDLER": version.handler,
+        "AWS_REGION": version.region,
+        "AWS_DEFAULT_REGION": version.region,
+        "AWS_LAMBDA_FUNCTION_NAME": version.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
+        "AWS_LAMBDA_FUNCTION_VERSION": version.version,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": version.log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+        "AWS_SESSION_TOKEN": credentials.session_token,
+        "LAMBDA_TASK_ROOT": task_root,
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }

@@ -1,0 +1,153 @@
+"""Function URLs: plain HTTP reaches a function under a host name of its own."""
+
+import asyncio
+import inspect
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from hanabi.contracts import Catalog, Clock, HttpRequest, HttpResponse, Invocation, Invoker, Principal
+from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, TooManyRequests
+from hanabi.gateway.cors import add_headers, answer_preflight
+from hanabi.gateway.event import make_event
+from hanabi.gateway.response import JSON, Malformed, make_response
+
+log = logging.getLogger(__name__)
+
+PAYLOAD_LIMIT = 6 * 1024 * 1024
+
+_HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,200})(?::\d{1,5})?", re.ASCII)
+
+
+class UrlConfig(Protocol):
+    """What the gateway needs to know of a URL. `cors` has the members of Lambda's `Cors` shape."""
+
+    @property
+    def function(self) -> str: ...
+    @property
+    def qualifier(self) -> str | None: ...
+    @property
+    def auth_type(self) -> str: ...  # "NONE" | "AWS_IAM"
+    @property
+    def cors(self) -> Mapping[str, Any] | None: ...
+
+
+class UrlDirectory(Protocol):
+    def lookup(self, url_id: str) -> UrlConfig | None: ...
+
+
+Authenticate = Callable[[HttpRequest], Awaitable[Principal] | Principal]
+
+
+def is_function_url(host: str) -> bool:
+    """Whether a Host header names a function URL: `<id>.lambda-url.<anything>`, with or without a port."""
+    return _HOST.fullmatch(host.lower()) is not None
+
+
+class FunctionUrls:
+    """Request -> event -> invocation -> response. `authenticate` verifies a signature; it raises `ApiError` when there is no good one."""
+
+    def __init__(
+        self, urls: UrlDirectory, catalog: Catalog, invoker: Invoker, authenticate: Authenticate, clock: Clock, *, scheme: str = "http"
+    ) -> None:
+        self._urls = urls
+        self._catalog = catalog
+        self._invoker = invoker
+        self._authenticate = authenticate
+        self._clock = clock
+        self._scheme = scheme
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """An `HttpHandler`. Never raises for what a caller or a function did."""
+        request_id = str(uuid.uuid4())
+        host = _HOST.fullmatch(request.header("host").lower())
+        config = self._urls.lookup(host["id"]) if host else None
+        if host is None or config is None:
+            return _answer(403, {"Message": None}, "AccessDeniedException", request_id)
+        response = answer_preflight(config.cors, request) if config.cors else None
+        if response is None:
+            try:
+                response = await self._invoke(request, config, host["id"], host["host"], request_id)
+            except HanabiError as error:
+                response = _refusal(error, request_id)
+            if config.cors:
+                add_headers(config.cors, request, response)
+        return response
+
+    async def _invoke(self, request: HttpRequest, config: UrlConfig, url_id: str, host: str, request_id: str) -> HttpResponse:
+        principal = None
+        if config.auth_type != "NONE":
+            try:
+                answer = self._authenticate(request)
+                principal = await answer if inspect.isawaitable(answer) else answer
+            except ApiError:
+                return _answer(403, {"Message": "Forbidden"}, "AccessDeniedException", request_id)
+        route = self._catalog.resolve(config.function, config.qualifier)
+        trace = _trace(request.header("x-amzn-trace-id"), self._clock.time())
+        body = await _read_body(request.body)
+        event = make_event(
+            request,
+            body,
+            url_id=url_id,
+            host=host,
+            request_id=request_id,
+            trace=trace,
+            now=self._clock.time(),
+            scheme=self._scheme,
+            principal=principal,
+        )
+        if len(event) > PAYLOAD_LIMIT:
+            raise _too_large()
+        result = await self._invoker.invoke(Invocation(request_id=request_id, route=route, payload=event, trace=trace, source="url"))
+        try:
+            if result.function_error is not None:
+                raise Malformed(result.function_error)
+            response = make_response(result.payload)
+        except Malformed as error:
+            log.debug("function URL %s, request %s: %s", url_id, request_id, error)
+            response = HttpResponse(502, [("content-type", JSON)], b"Internal Server Error")
+        response.headers += [("x-amzn-requestid", request_id), ("x-amzn-trace-id", trace)]
+        return response
+
+
+async def _read_body(body: bytes | Path) -> bytes:
+    if isinstance(body, bytes):
+        if len(body) > PAYLOAD_LIMIT:
+            raise _too_large()
+        return body
+    if (await asyncio.to_thread(body.stat)).st_size > PAYLOAD_LIMIT:
+        raise _too_large()
+    return await asyncio.to_thread(body.read_bytes)
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"Request must be smaller than {PAYLOAD_LIMIT} bytes for the InvokeFunction operation")
+
+
+def _trace(given: str, now: float) -> str:
+    """The caller's trace, if it is one, else a new one."""
+    if given and len(given) <= 256 and given.isascii() and given.isprintable():
+        return given
+    return f"Root=1-{int(now):08x}-{os.urandom(12).hex()}"
+
+
+def _refusal(error: HanabiError, request_id: str) -> HttpResponse:
+    if isinstance(error, TooManyRequests):
+        body = {"Reason": error.reason, "Type": error.type, "message": error.message}
+        return _answer(error.status, body, error.code, request_id)
+    if isinstance(error, ResourceNotFound):  # the function of a URL that is being deleted: the same as no URL
+        return _answer(403, {"Message": None}, "AccessDeniedException", request_id)
+    if isinstance(error, ApiError) and error.status < 500:
+        return _answer(error.status, {"Message": error.message}, error.code, request_id)
+    log.error("a function URL's request %s failed: %s", request_id, error)  # what ails the server is not for strangers
+    return _answer(500, {"Message": None}, "ServiceException", request_id)
+
+
+def _answer(status: int, body: Mapping[str, Any], error_type: str, request_id: str) -> HttpResponse:
+    headers = [("content-type", JSON), ("x-amzn-errortype", error_type), ("x-amzn-requestid", request_id)]
+    return HttpResponse(status, headers, json.dumps(body, separators=(",", ":")).encode())

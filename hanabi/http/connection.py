@@ -1,0 +1,381 @@
+"""One client connection: bytes in, requests to the handler one at a time, answers out in order.
+
+A connection waits for one thing at a time, and never for ever:
+
+    IDLE      a next request                               idle_s, then close
+    HEAD      the rest of the request line and headers     head_s, then 408
+    BODY      the rest of the body                         body_s for each `progress` bytes, then 408
+    HANDLER   the handler                                  the handler's own limits
+    WRITE     a client slow to take its answer             body_s for each `progress` bytes, then drop
+    LINGER    refused: the rest of what it still sends     linger_s, then drop
+"""
+
+import asyncio
+import enum
+import logging
+import math
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import httptools
+
+from hanabi.contracts import HttpRequest, HttpResponse, Timer
+from hanabi.http.limits import SPOOL_BYTES
+from hanabi.http.response import CONTINUE, plain, render
+from hanabi.http.spool import Body
+
+if TYPE_CHECKING:
+    from hanabi.http.server import HttpServer
+
+log = logging.getLogger(__name__)
+
+COUNTED_BYTES = 64 * 1024  # smaller bodies are not worth counting
+
+
+class Wait(enum.Enum):
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    HANDLER = enum.auto()
+    WRITE = enum.auto()
+    LINGER = enum.auto()
+
+
+class Received(NamedTuple):
+    """A complete request, and how its answer must leave the connection."""
+
+    request: HttpRequest
+    keep_alive: bool
+    http10: bool
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, server: "HttpServer") -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._peer = ""
+        # waiting
+        self._wait = Wait.IDLE
+        self._deadline = math.inf
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+        self._mark = 0  # bytes moved when the deadline was last set
+        # reading
+        self._reading = Wait.IDLE  # IDLE, HEAD or BODY: where the parser is
+        self._url = b""
+        self._headers: list[tuple[str, str]] = []
+        self._header_count = 0
+        self._unseen = 0  # bytes given to the parser since it last got anywhere
+        self._request: HttpRequest | None = None  # its headers are complete, its body is not
+        self._body: Body | None = None
+        self._limit = 0
+        self._held = (0, 0)  # this connection's parts of server.buffered and server.spooled
+        self._ready: deque[Received] = deque()
+        self._backlog = b""  # came while a request was being handled; not parsed yet
+        # answering
+        self._task: asyncio.Task[None] | None = None
+        self._verdict: HttpResponse | None = None  # refuses what is being received; said after the answers to `_ready`
+        self._writable = True
+        self._last = False  # answer what is there, then close
+        self._lost = False
+
+    # --- the transport ------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        server = self._server
+        if server.closing or len(server.connections) >= server.limits.connections:
+            self._lost = True
+            self._transport.abort()
+            return
+        if server.name_peers:
+            peer = transport.get_extra_info("peername")
+            self._peer = peer[0] if isinstance(peer, tuple) else ""
+        server.connections.add(self)
+        self._await(Wait.IDLE, server.timeouts.idle_s)
+
+    def data_received(self, data: bytes) -> None:
+        if self._wait is Wait.LINGER:
+            return
+        if self._task is None and self._writable:
+            self._feed(data)
+        else:
+            self._backlog += data
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._last = True
+        if self._task is None:
+            return not self._writable
+        if self._server.cancel_abandoned:
+            self._task.cancel()
+            return False
+        return True  # half-closed: the answer can still be sent
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = self._last = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._deadline = math.inf
+        if self._body is not None:
+            self._body.discard()
+        for received in self._ready:
+            self._delete_spooled(received.request)
+        self._ready.clear()
+        self._backlog = b""
+        if self._task is None:
+            self._gone()
+        elif self._server.cancel_abandoned:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._advance()
+
+    def wind_down(self) -> None:
+        """The server is going: finish what has begun, then close."""
+        self._last = True
+        if self._wait is Wait.IDLE:
+            self._transport.close()
+
+    def abort(self) -> asyncio.Task[None] | None:
+        """Drop the connection; returns its cancelled task, if there is one to wait for."""
+        if self._task is not None:
+            self._task.cancel()
+        if not self._lost:
+            self._transport.abort()
+        return self._task
+
+    def _gone(self) -> None:
+        self._hold(0, 0)
+        self._server.connections.discard(self)
+        self._server.settled()
+
+    # --- parsing ------------------------------------------------------------------------------------------------------
+
+    def _feed(self, data: bytes) -> None:
+        while data and self._verdict is None:
+            self._unseen += len(data)
+            try:
+                self._parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:  # offered (h2c, websocket) and not taken: go on in HTTP/1.1
+                data = data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                self._refuse(plain(400, "malformed request"))
+        if self._reading is Wait.IDLE:
+            self._unseen = 0
+        elif self._unseen > self._server.limits.head_bytes:  # headers, trailers or chunk extensions without end
+            self._refuse(plain(431, "the request line and headers are too large"))
+        self._advance()
+
+    def _refuse(self, verdict: HttpResponse) -> None:
+        if self._verdict is None:
+            self._verdict = verdict
+
+    def on_message_begin(self) -> None:
+        self._reading = Wait.HEAD
+        self._url = b""
+        self._headers = []
+        self._header_count = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        if self._header_count > self._server.limits.headers:
+            self._refuse(plain(431, "too many headers"))
+        elif self._reading is Wait.HEAD:  # else a trailer
+            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        if self._verdict is not None:
+            return
+        self._reading = Wait.BODY
+        self._unseen = 0
+        target = self._url.decode("latin-1")
+        path, _, query = target.partition("?")
+        request = HttpRequest(self._parser.get_method().decode(), target, path, query, self._headers, b"", self._peer)
+        self._request = request
+        if target[:1] != "/" and target != "*":
+            self._refuse(plain(400, "malformed request target"))
+            return
+        declared = request.header("content-length")
+        if declared not in ("", "0") or request.header("transfer-encoding"):
+            self._expect_body(request, int(declared) if declared else None)  # the parser vouches for the number
+
+    def _expect_body(self, request: HttpRequest, size: int | None) -> None:
+        server = self._server
+        self._limit, spool = server.limits.body(request)
+        if size is not None and size > self._limit:
+            self._refuse(server.refuse(request, size, self._limit))
+            return
+        self._body = Body(server.spool if spool else None, SPOOL_BYTES)
+        if not self._ready and request.header("expect").lower() == "100-continue":
+            self._transport.write(CONTINUE)
+
+    def on_body(self, chunk: bytes) -> None:
+        self._unseen = 0
+        body, server = self._body, self._server
+        if self._verdict is not None or body is None or self._request is None:
+            return
+        if body.size + len(chunk) > self._limit:
+            self._refuse(server.refuse(self._request, None, self._limit))
+            return
+        try:
+            body.add(chunk)
+        except OSError as error:
+            log.error("cannot spool a request body: %s", error)
+            self._refuse(plain(507, "no room for the request body"))
+        if body.size > COUNTED_BYTES:
+            self._hold(*((body.size, 0) if body.in_memory else (0, body.size)))
+            if server.buffered > server.limits.buffered or server.spooled > server.limits.spooled:
+                self._refuse(plain(503, "too many large requests at once"))
+
+    def _hold(self, buffered: int, spooled: int) -> None:
+        self._server.buffered += buffered - self._held[0]
+        self._server.spooled += spooled - self._held[1]
+        self._held = buffered, spooled
+
+    def on_message_complete(self) -> None:
+        self._reading = Wait.IDLE
+        request, self._request = self._request, None
+        if self._verdict is not None or request is None:
+            return
+        if self._body is not None:
+            request.body = self._body.finish()
+            self._body = None
+        self._ready.append(Received(request, self._parser.should_keep_alive(), self._parser.get_http_version() == "1.0"))
+        if len(self._ready) > self._server.limits.pipelined:
+            self._refuse(plain(400, "too many pipelined requests"))
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Do what comes next: the oldest complete request, the verdict, the backlog; or wait for more."""
+        if self._task is not None or self._lost or self._wait is Wait.LINGER:
+            return
+        timeouts = self._server.timeouts
+        if not self._writable:
+            self._mark = self._transport.get_write_buffer_size()
+            self._await(Wait.WRITE, timeouts.body_s)
+        elif self._ready:
+            self._wait = Wait.HANDLER
+            self._deadline = math.inf
+            self._task = self._loop.create_task(self._handle(self._ready.popleft()))
+        elif self._verdict is not None:
+            self._send(None, self._verdict, keep_alive=False)
+            if self._body is not None:
+                self._body.discard()
+            self._hold(0, 0)
+            self._transport.resume_reading()
+            self._await(Wait.LINGER, timeouts.linger_s)
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        elif self._last and self._reading is Wait.IDLE and not self._backlog:
+            self._transport.close()
+        elif self._backlog:
+            data, self._backlog = self._backlog, b""
+            self._transport.resume_reading()
+            self._feed(data)
+        elif self._reading is Wait.IDLE:
+            self._await(Wait.IDLE, timeouts.idle_s)
+        elif self._reading is not self._wait:
+            self._mark = 0
+            self._await(self._reading, timeouts.head_s if self._reading is Wait.HEAD else timeouts.body_s)
+
+    async def _handle(self, received: Received) -> None:
+        request, keep_alive, http10 = received
+        response: HttpResponse | None = None
+        try:
+            response = await self._server.handler(request)
+        except Exception:
+            log.exception("unhandled error for %s %s", request.method, request.path)
+            response = plain(500, "internal error")
+        finally:
+            self._task = None
+            if self._held != (0, 0):
+                self._hold(0, 0)
+            if isinstance(request.body, Path):
+                self._delete_spooled(request)
+            if self._lost:
+                self._gone()
+            elif response is None:  # cancelled
+                self._transport.abort()
+        if self._lost:
+            return
+        keep_alive = keep_alive and not self._last
+        self._send(request, response, keep_alive=keep_alive, http10=http10)
+        if keep_alive:
+            self._advance()
+        else:
+            self._mark = self._transport.get_write_buffer_size()
+            self._await(Wait.WRITE, self._server.timeouts.body_s)
+            self._transport.close()
+
+    def _send(self, request: HttpRequest | None, response: HttpResponse, *, keep_alive: bool, http10: bool = False) -> None:
+        date = self._server.date.line()
+        try:
+            pieces = render(request, response, date, keep_alive=keep_alive, http10=http10)
+        except ValueError as error:
+            log.error("unsendable answer to %s: %s", request.path if request else "-", error)
+            pieces = render(request, plain(500, "internal error"), date, keep_alive=keep_alive, http10=http10)
+        for piece in pieces:
+            self._transport.write(piece)
+
+    def _delete_spooled(self, request: HttpRequest) -> None:
+        if isinstance(request.body, Path):  # off the loop: freeing tens of megabytes takes the kernel milliseconds
+            self._loop.run_in_executor(None, request.body.unlink, True)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _await(self, wait: Wait, seconds: float) -> None:
+        """Set what is waited for and until when. The timer is left alone unless it would fire too late: most deadlines never come."""
+        self._wait = wait
+        self._deadline = self._server.clock.monotonic() + seconds
+        if self._deadline < self._timer_at:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._deadline
+        self._timer = self._server.clock.call_later(self._deadline - self._server.clock.monotonic(), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        if self._deadline == math.inf:
+            return
+        if self._server.clock.monotonic() >= self._deadline and self._expire():
+            self._deadline = math.inf
+        else:
+            self._arm()
+
+    def _expire(self) -> bool:
+        """The deadline has passed: True if that ended the wait, False if enough has moved to go on (with a new deadline)."""
+        timeouts = self._server.timeouts
+        if self._wait is Wait.IDLE:
+            self._transport.close()
+        elif self._wait is Wait.BODY and self._body is not None and self._body.size - self._mark >= timeouts.progress:
+            self._mark = self._body.size
+            self._deadline += timeouts.body_s
+            return False
+        elif self._wait in (Wait.HEAD, Wait.BODY):
+            self._refuse(plain(408, "the request took too long to arrive"))
+            self._advance()
+            return False  # lingering, with its own deadline
+        elif self._wait is Wait.WRITE and self._mark - self._transport.get_write_buffer_size() >= timeouts.progress:
+            self._mark = self._transport.get_write_buffer_size()
+            self._deadline += timeouts.body_s
+            return False
+        else:
+            self._transport.abort()
+        return True

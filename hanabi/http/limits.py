@@ -1,0 +1,43 @@
+"""What a server bounds: sizes, counts and times."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hanabi.contracts import HttpRequest
+
+MiB = 1 << 20
+
+
+class BodyRule(NamedTuple):
+    """How large a request's body may be, and whether one over `SPOOL_BYTES` goes to a file."""
+
+    limit: int
+    spool: bool = False
+
+
+SPOOL_BYTES = MiB
+
+
+def allow_one_mib(request: HttpRequest) -> BodyRule:
+    return BodyRule(MiB)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    head_bytes: int = MiB  # request line and headers
+    headers: int = 256  # trailers included
+    pipelined: int = 64  # complete requests waiting on one connection
+    connections: int = 1024
+    buffered: int = 256 * MiB  # bodies held in memory, all connections together
+    spooled: int = 4096 * MiB  # bodies held in files, likewise
+    body: Callable[[HttpRequest], BodyRule] = allow_one_mib  # asked once the headers are known
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    head_s: float = 10.0  # from a request's first byte to the end of its headers
+    body_s: float = 20.0  # for each `progress` bytes of a body, in or out
+    progress: int = 64 * 1024
+    idle_s: float = 75.0  # between requests
+    linger_s: float = 10.0  # to swallow what a refused client still sends, so that it can read the answer

@@ -1,0 +1,120 @@
+"""An HTTP/1.1 server: the edge's one port, and the Runtime API's small sockets."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from hanabi.contracts import Clock, HttpHandler, HttpRequest, HttpResponse
+from hanabi.http.connection import Connection
+from hanabi.http.limits import Limits, Timeouts
+from hanabi.http.response import DateHeader, plain
+
+log = logging.getLogger(__name__)
+
+
+def refuse_plainly(request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
+    return plain(413, f"the request body is larger than {limit} bytes")
+
+
+class HttpServer:
+    """Listens and owns its connections and their tasks.
+
+    `refuse` makes the 413 for a body over its limit, so that an API can say it in its own words (`size` is what the
+    client declared, None when it did not). `cancel_abandoned` cancels a handler whose client has gone; without it the
+    handler runs to its end, as an invocation must.
+    """
+
+    def __init__(
+        self,
+        handler: HttpHandler,
+        *,
+        clock: Clock,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        spool: Path | None = None,
+        refuse: Callable[[HttpRequest, int | None, int], HttpResponse] = refuse_plainly,
+        cancel_abandoned: bool = False,
+        name_peers: bool = True,
+    ) -> None:
+        self.handler = handler
+        self.clock = clock
+        self.limits = limits or Limits()
+        self.timeouts = timeouts or Timeouts()
+        self.spool = spool
+        self.refuse = refuse
+        self.cancel_abandoned = cancel_abandoned
+        self.name_peers = name_peers
+        self.date = DateHeader(clock)
+        self.connections: set[Connection] = set()
+        self.buffered = 0  # bytes of bodies in memory
+        self.spooled = 0  # and in files
+        self.closing = False
+        self._server: asyncio.Server | None = None
+        self._quiet: asyncio.Future[None] | None = None
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Serve on a bound or listening socket, which becomes the server's."""
+        sock.setblocking(False)
+        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), sock=sock, backlog=512)
+
+    def settled(self) -> None:
+        """A connection has gone, and its task with it."""
+        if self._quiet is not None and not self._quiet.done() and not self.connections:
+            self._quiet.set_result(None)
+
+    async def close(self, grace_s: float = 0.0) -> None:
+        """Accept nothing more, let what is in flight finish for `grace_s`, then drop the rest."""
+        self.closing = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.wind_down()
+        if grace_s > 0:
+            await self._wait(grace_s)
+        tasks = [task for connection in list(self.connections) if (task := connection.abort()) is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._wait(1.0)  # for the transports to say that they are gone
+
+    async def _wait(self, seconds: float) -> None:
+        self._quiet = asyncio.get_running_loop().create_future()
+        quiet = self._quiet
+        timer = self.clock.call_later(seconds, _settle, quiet)
+        self.settled()
+        try:
+            await quiet
+        finally:
+            timer.cancel()
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def serve(
+    sock: socket.socket,
+    handler: HttpHandler,
+    *,
+    clock: Clock,
+    limits: Limits | None = None,
+    timeouts: Timeouts | None = None,
+    spool: Path | None = None,
+    refuse: Callable[[HttpRequest, int | None, int], HttpResponse] = refuse_plainly,
+    cancel_abandoned: bool = False,
+    name_peers: bool = True,
+) -> HttpServer:
+    """Serve `handler` on a bound or listening socket."""
+    server = HttpServer(
+        handler,
+        clock=clock,
+        limits=limits,
+        timeouts=timeouts,
+        spool=spool,
+        refuse=refuse,
+        cancel_abandoned=cancel_abandoned,
+        name_peers=name_peers,
+    )
+    await server.listen(sock)
+    return server

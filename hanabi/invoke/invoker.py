@@ -1,0 +1,117 @@
+"""One invocation from admission to result: the only place where a function is run and recorded."""
+
+import json
+
+from hanabi.contracts import Clock, Invocation, Journal, Record, Result
+from hanabi.errors import HanabiError, ServiceError
+from hanabi.fleet.environment import Environment
+from hanabi.fleet.fleet import Fleet, InitFailed
+from hanabi.fleet.outcome import Outcome, error_payload, timeout_message
+from hanabi.invoke.admission import Admission
+from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
+
+
+class LocalInvoker:
+    """Runs invocations in this node's fleet. Implements `contracts.Invoker`."""
+
+    def __init__(self, fleet: Fleet, admission: Admission, journal: Journal, clock: Clock) -> None:
+        self._fleet = fleet
+        self._admission = admission
+        self._journal = journal
+        self._clock = clock
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        """Admit, find an environment, run, record."""
+        concurrency = invocation.route.concurrency
+        unreserved = self._admission.enter(concurrency)
+        try:
+            environment = self._fleet.idle(invocation.route.version.key)
+            if environment is None:
+                return await self._invoke_cold(invocation)
+            return await self._run(environment, invocation)
+        finally:
+            self._admission.leave(concurrency, unreserved)
+
+    async def _run(self, environment: Environment, invocation: Invocation, spent_s: float = 0.0) -> Result:
+        reusable = False
+        try:
+            outcome = await environment.invoke(invocation, spent_s)
+            reusable = outcome.reusable
+            outcome.duration_ms += spent_s * 1000
+            if outcome.status == "timeout":
+                timeout_s = invocation.route.version.timeout_s
+                outcome.payload = error_payload("Sandbox.Timedout", timeout_message(timeout_s), invocation.request_id)
+            return self._record(environment, invocation, outcome, None if spent_s else environment.take_init_ms())
+        finally:
+            self._fleet.release(environment, reusable=reusable)
+
+    async def _invoke_cold(self, invocation: Invocation) -> Result:
+        try:
+            environment = await self._fleet.lease(invocation.route.version)
+        except InitFailed:
+            return await self._invoke_after_failed_init(invocation)
+        except (HanabiError, OSError, TimeoutError) as error:
+            raise _as_service_error(error) from error
+        return await self._run(environment, invocation)
+
+    async def _invoke_after_failed_init(self, invocation: Invocation) -> Result:
+        """The init runs once more, now as part of the invocation and under the function's own timeout.
+
+        AWS Lambda developer guide, "Failures during the Init phase": the time of this suppressed init shows in Duration alone.
+        """
+        version = invocation.route.version
+        began = self._clock.monotonic()
+        try:
+            environment = await self._fleet.start(version, version.timeout_s, phase="invoke")
+        except InitFailed as failed:
+            outcome = failed.outcome
+            if outcome.message:
+                kind = "Sandbox.Timedout" if outcome.status == "timeout" else json.loads(outcome.payload)["errorType"]
+                outcome.payload = error_payload(kind, outcome.message, invocation.request_id)
+            return self._record(failed.environment, invocation, outcome, None, unstarted=True)
+        except (HanabiError, OSError, TimeoutError) as error:
+            raise _as_service_error(error) from error
+        return await self._run(environment, invocation, self._clock.monotonic() - began)
+
+    def _record(
+        self, environment: Environment, invocation: Invocation, outcome: Outcome, init_ms: float | None, unstarted: bool = False
+    ) -> Result:
+        version = invocation.route.version
+        duration_ms = outcome.duration_ms
+        now_ms = int(self._clock.time() * 1000)
+        record = Record(
+            request_id=invocation.request_id,
+            function=version.name,
+            version=version.version,
+            memory_mb=version.memory_mb,
+            started_ms=now_ms - int(duration_ms),
+            duration_ms=duration_ms,
+            billed_ms=billed_ms(duration_ms, init_ms),
+            init_ms=init_ms,
+            max_memory_mb=environment.max_memory_mb(),
+            status=outcome.status,
+            error_type=outcome.error_type,
+            environment=environment.id,
+            source=invocation.source,
+            trace=invocation.trace,
+        )
+        events = environment.take_events()
+        if unstarted:
+            events.append((record.started_ms, start_line(invocation.request_id, version.version)))
+        events.append((now_ms, end_line(invocation.request_id)))
+        events.append((now_ms, report_line(record)))
+        self._journal.finish(record, version.log_group, environment.log_stream, events)
+        return Result(
+            payload=outcome.payload,
+            function_error=None if outcome.status == "success" else "Unhandled",
+            version=version.version,
+            log_tail=environment.log_tail(events) if invocation.tail else b"",
+            record=record,
+        )
+
+
+def _as_service_error(error: Exception) -> HanabiError:
+    """Trouble of ours, told to the caller without losing what it was."""
+    if isinstance(error, ServiceError):
+        return error
+    return ServiceError(f"The execution environment could not be started: {error}")

@@ -1,0 +1,32 @@
+"""The errors of CloudWatch Logs, whose statuses are its own: all 400, where Lambda has 404 and 409."""
+
+from hanabi.errors import ApiError
+
+
+class InvalidParameter(ApiError):
+    code = "InvalidParameterException"
+    status = 400
+
+
+class NoSuchGroup(ApiError):
+    code = "ResourceNotFoundException"
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__("The specified log group does not exist.")
+
+
+class NoSuchStream(ApiError):
+    code = "ResourceNotFoundException"
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__("The specified log stream does not exist.")
+
+
+class AlreadyExists(ApiError):
+    code = "ResourceAlreadyExistsException"
+    status = 400
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The specified log {what} already exists")

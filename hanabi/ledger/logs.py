@@ -1,0 +1,194 @@
+"""The log store: groups and streams, and the search for events in them."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hanabi.contracts import Clock, LogEvent
+from hanabi.ledger.faults import AlreadyExists, NoSuchGroup, NoSuchStream
+from hanabi.ledger.index import ensure_group
+from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.patterns import Matcher
+from hanabi.ledger.search import Page, Place, Query, read_page
+from hanabi.store.database import Database
+
+DAY_MS = 86_400_000
+END_OF_TIME = 10**15 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LogGroup:
+    id: int
+    name: str
+    created_ms: int
+    retention_days: int | None
+    stored_bytes: int
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LogStream:
+    id: int
+    name: str
+    created_ms: int
+    first_ms: int | None
+    last_ms: int | None
+    ingested_ms: int | None
+
+
+class LogStore:
+    """Answers from the index, after what is in the journal has got there: who logs and then looks, finds."""
+
+    def __init__(self, database: Database, journal: FileJournal, clock: Clock) -> None:
+        self._database = database
+        self._journal = journal
+        self._clock = clock
+
+    # --- groups -------------------------------------------------------------------------------------------------------
+
+    async def groups(self, *, prefix: str = "", pattern: str = "", after: str = "", limit: int = 50) -> list[LogGroup]:
+        """In order of name, those after `after`."""
+        await self._journal.settle()
+        return await self._database.read(lambda connection: _select_groups(connection, prefix, pattern, after, limit))
+
+    async def group(self, name: str) -> LogGroup:
+        """Raises `NoSuchGroup`."""
+        await self._journal.settle()
+        return await self._database.read(lambda connection: _group(connection, name))
+
+    async def create_group(self, name: str, tags: dict[str, str]) -> None:
+        now_ms = self._now_ms()
+
+        def create(connection: sqlite3.Connection) -> None:
+            if connection.execute("SELECT 1 FROM groups WHERE name = ?", (name,)).fetchone():
+                raise AlreadyExists("group")
+            group_id = ensure_group(connection, name, now_ms)
+            connection.execute("UPDATE groups SET tags = ? WHERE id = ?", (json.dumps(tags), group_id))
+
+        await self._journal.settle()
+        await self._database.write(create)
+
+    async def delete_group(self, name: str) -> None:
+        """With all its streams and events."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            group = _group(connection, name)
+            for table, column in (("chunks", "group_id"), ("streams", "group_id"), ("groups", "id")):
+                connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (group.id,))
+
+        await self._journal.settle()
+        await self._database.write(delete)
+
+    async def set_retention(self, name: str, days: int | None) -> None:
+        """Events older than this are not found from now on, and are deleted when the journal is next pruned."""
+
+        def update(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE groups SET retention_days = ? WHERE id = ?", (days, _group(connection, name).id))
+
+        await self._journal.settle()
+        await self._database.write(update)
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    async def streams(self, group: str, *, prefix: str = "") -> list[LogStream]:
+        """Of a group, in order of name. Raises `NoSuchGroup`."""
+        await self._journal.settle()
+
+        def select(connection: sqlite3.Connection) -> list[LogStream]:
+            return _select_streams(connection, _group(connection, group), prefix)
+
+        return await self._database.read(select)
+
+    async def create_stream(self, group: str, name: str) -> None:
+        now_ms = self._now_ms()
+
+        def create(connection: sqlite3.Connection) -> None:
+            group_id = _group(connection, group).id
+            try:
+                connection.execute("INSERT INTO streams (group_id, name, created_ms) VALUES (?, ?, ?)", (group_id, name, now_ms))
+            except sqlite3.IntegrityError:
+                raise AlreadyExists("stream") from None
+
+        await self._journal.settle()
+        await self._database.write(create)
+
+    async def delete_stream(self, group: str, name: str) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            stream = _stream(connection, _group(connection, group), name)
+            connection.execute("DELETE FROM chunks WHERE stream_id = ?", (stream.id,))
+            connection.execute("DELETE FROM streams WHERE id = ?", (stream.id,))
+
+        await self._journal.settle()
+        await self._database.write(delete)
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    async def put(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
+        """Append to a stream that exists. Raises `NoSuchGroup`, `NoSuchStream`."""
+        await self._journal.settle()
+        await self._database.read(lambda connection: _stream(connection, _group(connection, group), stream))
+        if events:
+            self._journal.put(group, stream, events)
+
+    async def find(
+        self,
+        group: str,
+        *,
+        start_ms: int = 0,
+        end_ms: int = END_OF_TIME,
+        streams: Sequence[str] = (),
+        prefix: str = "",
+        matches: Matcher | None = None,
+        after: Place | None = None,
+        backward: bool = False,
+        limit: int = 10_000,
+    ) -> Page:
+        """A page of the events of a group, or of the streams named. Raises `NoSuchGroup`, `NoSuchStream`."""
+        await self._journal.settle()
+        now_ms = self._now_ms()
+
+        def find(connection: sqlite3.Connection) -> Page:
+            found = _group(connection, group)
+            chosen = [_stream(connection, found, name) for name in streams] or _select_streams(connection, found, prefix)
+            oldest_ms = 0 if found.retention_days is None else now_ms - found.retention_days * DAY_MS
+            first_ms, last_ms = min(max(start_ms, oldest_ms), END_OF_TIME), min(end_ms, END_OF_TIME)
+            names = {stream.id: stream.name for stream in chosen}
+            return read_page(connection, Query(found.id, first_ms, last_ms, names, after, backward, matches, limit))
+
+        return await self._database.read(find)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.time() * 1000)
+
+
+def _select_groups(connection: sqlite3.Connection, prefix: str, pattern: str, after: str, limit: int) -> list[LogGroup]:
+    rows = connection.execute(
+        "SELECT id, name, created_ms, retention_days, tags, (SELECT ifnull(sum(size), 0) FROM chunks WHERE group_id = groups.id) "
+        "FROM groups "
+        "WHERE name > ? AND substr(name, 1, length(?2)) = ?2 AND instr(name, ?3) ORDER BY name LIMIT ?4",
+        (after, prefix, pattern, limit),
+    )
+    return [LogGroup(row[0], row[1], row[2], row[3], row[5], json.loads(row[4])) for row in rows]
+
+
+def _group(connection: sqlite3.Connection, name: str) -> LogGroup:
+    row = connection.execute("SELECT id, name, created_ms, retention_days, tags FROM groups WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise NoSuchGroup
+    return LogGroup(row[0], row[1], row[2], row[3], 0, json.loads(row[4]))
+
+
+_STREAMS = "SELECT id, name, created_ms, first_ms, last_ms, ingested_ms FROM streams WHERE group_id = ?1"
+
+
+def _select_streams(connection: sqlite3.Connection, group: LogGroup, prefix: str) -> list[LogStream]:
+    rows = connection.execute(f"{_STREAMS} AND substr(name, 1, length(?2)) = ?2 ORDER BY name", (group.id, prefix))
+    return [LogStream(*row) for row in rows]
+
+
+def _stream(connection: sqlite3.Connection, group: LogGroup, name: str) -> LogStream:
+    row = connection.execute(f"{_STREAMS} AND name = ?2", (group.id, name)).fetchone()
+    if row is None:
+        raise NoSuchStream
+    return LogStream(*row)

@@ -1,0 +1,51 @@
+"""Lambda's own log lines, made from the one record; the prices and the rule by which time is billed."""
+
+import math
+
+from hanabi.contracts import Record
+
+REQUEST_PRICE = 0.20 / 1_000_000  # us-east-1
+GB_SECOND_PRICE = 0.0000166667  # us-east-1, x86_64
+
+
+def billed_ms(duration_ms: float, init_ms: float | None = None) -> int:
+    """Init is billed like the invocation itself (since August 2025); the sum is rounded up once."""
+    # Both are measured to the microsecond; what binary fractions add beyond that must not buy a whole millisecond.
+    return math.ceil(round(duration_ms + (init_ms or 0.0), 3))
+
+
+def start_line(request_id: str, version: str) -> str:
+    return f"START RequestId: {request_id} Version: {version}"
+
+
+def end_line(request_id: str) -> str:
+    return f"END RequestId: {request_id}"
+
+
+def report_line(record: Record) -> str:
+    """The fields are set apart by tabs. A line of a success ends with one, a line with a status does not: so they were recorded."""
+    line = (
+        f"REPORT RequestId: {record.request_id}\tDuration: {record.duration_ms:.2f} ms\tBilled Duration: {record.billed_ms} ms\t"
+        f"Memory Size: {record.memory_mb} MB\tMax Memory Used: {record.max_memory_mb} MB\t"
+    )
+    if record.init_ms is not None:
+        line += f"Init Duration: {record.init_ms:.2f} ms\t"
+    if record.status == "success":
+        return line
+    line += f"Status: {record.status}"
+    if record.error_type and record.status != "timeout":
+        line += f"\tError Type: {record.error_type}"
+    return line
+
+
+def init_start_line(runtime: str, version_arn: str) -> str:
+    """`INIT_START Runtime Version: python:3.11.v1\tRuntime Version ARN: arn:...`"""
+    family = runtime.rstrip("0123456789.x") if not runtime.startswith("provided") else "provided"
+    version = runtime[len(family) :].strip(".").removesuffix(".x")
+    return f"INIT_START Runtime Version: {family}:{version}.v1\tRuntime Version ARN: {version_arn}"
+
+
+def init_report_line(init_ms: float, status: str, error_type: str | None, phase: str = "init") -> str:
+    """Only a failed init has one; `phase` is `invoke` when the init was tried again inside an invocation."""
+    line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}\tStatus: {status}"
+    return f"{line}\tError Type: {error_type}" if error_type and status != "timeout" else line

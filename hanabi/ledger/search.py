@@ -1,0 +1,142 @@
+"""Reads log events out of chunks in order of time, page by page, forward or backward."""
+
+import heapq
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hanabi.ledger.codec import SPAN_LIMIT_MS, decode_events
+from hanabi.ledger.faults import InvalidParameter
+from hanabi.ledger.patterns import Matcher
+
+PAGE_BYTES = 1024 * 1024  # of messages in one page, as in CloudWatch Logs
+READ_BYTES = 16 * 1024 * 1024  # of events looked at for one page: then it ends where it is, empty or not
+
+Place = tuple[int, int, int]  # (Unix ms, chunk, index in the chunk): the order of all events of a group
+
+_WIDTHS = (15, 20, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """A log event where it was found."""
+
+    place: Place
+    stream: str
+    ingested_ms: int
+    message: str
+
+    @property
+    def time_ms(self) -> int:
+        return self.place[0]
+
+    @property
+    def id(self) -> str:
+        return write_place(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in the order they were walked; `last` is where to go on after, None at the end."""
+
+    events: list[FoundEvent]
+    last: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: events of a group from `start_ms` to `end_ms` (excluded), of some streams, beyond a place already seen."""
+
+    group_id: int
+    start_ms: int
+    end_ms: int
+    streams: dict[int, str]
+    after: Place | None = None
+    backward: bool = False
+    matches: Matcher | None = None
+    limit: int = 10_000
+
+
+def write_place(place: Place) -> str:
+    """56 digits that sort as places do: the event's id, and what tokens are made of."""
+    return "3" + "".join(f"{number:0{width}d}" for number, width in zip(place, _WIDTHS, strict=True))
+
+
+def read_place(text: str) -> Place:
+    if len(text) != 56 or not text.isascii() or not text.isdigit() or text[0] != "3":
+        raise InvalidParameter("The specified nextToken is invalid.")
+    cuts = [1, 16, 36, 56]
+    when, chunk, index = (int(text[a:b]) for a, b in pairwise(cuts))
+    return when, chunk, index
+
+
+def read_page(connection: sqlite3.Connection, query: Query) -> Page:
+    """One page of a walk."""
+    events: list[FoundEvent] = []
+    seen: Place | None = None
+    walk = _Walk(connection, query)
+    size = 0
+    for event in walk:
+        if query.matches is None or query.matches(event.message):
+            size += len(event.message) + 26
+            if events and (size > PAGE_BYTES or len(events) == query.limit):
+                return Page(events, seen)
+            events.append(event)
+        seen = event.place
+        if walk.read_bytes > READ_BYTES:
+            return Page(events, seen)
+    return Page(events, None)
+
+
+class _Walk:
+    """Merges overlapping chunks: a chunk is opened when the walk comes to where it begins, and never before."""
+
+    def __init__(self, connection: sqlite3.Connection, query: Query) -> None:
+        self.read_bytes = 0
+        self._connection = connection
+        self._query = query
+
+    def __iter__(self) -> Iterator[FoundEvent]:
+        query = self._query
+        sign = -1 if query.backward else 1
+        heap: list[tuple[tuple[int, ...], FoundEvent]] = []
+        for chunk_id, stream_id, near_ms, ingested_ms, exact in self._chunks():
+            while heap and heap[0][0][0] < sign * near_ms:
+                yield heapq.heappop(heap)[1]
+            time.sleep(0)  # lets the event loop's thread have the interpreter: a search must not make invocations wait
+            body = self._connection.execute("SELECT body FROM chunks WHERE id = ?", (chunk_id,)).fetchone()
+            for event in self._open(chunk_id, query.streams[stream_id], ingested_ms, exact, body[0]):
+                heapq.heappush(heap, (tuple(sign * part for part in event.place), event))
+        while heap:
+            yield heapq.heappop(heap)[1]
+
+    def _chunks(self) -> Iterator[tuple[int, ...]]:
+        """The chunks that can hold what is looked for, in the order of their near ends."""
+        query = self._query
+        start_ms, end_ms = query.start_ms, query.end_ms
+        if query.after is not None:
+            start_ms, end_ms = (start_ms, min(end_ms, query.after[0] + 1)) if query.backward else (max(start_ms, query.after[0]), end_ms)
+        near = "last_ms" if query.backward else "first_ms"
+        for row in self._connection.execute(
+            f"SELECT id, stream_id, {near}, ingested_ms, exact FROM chunks WHERE group_id = :group "
+            f"AND first_ms >= :start - {SPAN_LIMIT_MS} AND first_ms < :end AND last_ms >= :start AND last_ms < :end + {SPAN_LIMIT_MS} "
+            f"ORDER BY {near} {'DESC' if query.backward else 'ASC'}, id {'DESC' if query.backward else 'ASC'}",
+            {"group": query.group_id, "start": start_ms, "end": end_ms},
+        ):
+            if row[1] in query.streams:
+                yield row
+
+    def _open(self, chunk_id: int, stream: str, ingested_ms: int, exact: int, body: bytes) -> Iterator[FoundEvent]:
+        query = self._query
+        lines = zlib.decompress(body)
+        self.read_bytes += len(lines)
+        for index, (when, text) in enumerate(decode_events(lines)):
+            place = (when, chunk_id, index)
+            if not query.start_ms <= when < query.end_ms:
+                continue
+            if query.after is not None and (place >= query.after if query.backward else place <= query.after):
+                continue
+            yield FoundEvent(place, stream, ingested_ms, text if exact else text + "\n")

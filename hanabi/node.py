@@ -1,0 +1,176 @@
+"""The one function that wires a node: every room is made here and handed what it needs."""
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+
+from hanabi.api.edge import Edge
+from hanabi.api.iam import IamService
+from hanabi.api.keys import KeyRing
+from hanabi.api.lambda_ import LambdaService
+from hanabi.api.logs import LogsService
+from hanabi.api.sts import StsService
+from hanabi.api.usage import UsageEndpoint
+from hanabi.clock import SystemClock
+from hanabi.config import Settings, guest_dir
+from hanabi.contracts import Clock, Driver, HttpRequest, HttpResponse
+from hanabi.control.functions import Functions
+from hanabi.errors import IsolationUnavailable
+from hanabi.events import rows
+from hanabi.events.queue import DurableQueue
+from hanabi.fleet.fleet import Fleet
+from hanabi.fleet.host import Closable, Host
+from hanabi.gateway.function_url import FunctionUrls
+from hanabi.http.limits import Limits
+from hanabi.http.server import serve as serve_http
+from hanabi.images.bootstraps import install_agent
+from hanabi.images.code import CodeStore
+from hanabi.images.roots import Images
+from hanabi.invoke.admission import Admission
+from hanabi.invoke.invoker import LocalInvoker
+from hanabi.ledger import index
+from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.logs import LogStore
+from hanabi.ledger.usage import Usage
+from hanabi.sandbox.agent import find_agent
+from hanabi.sandbox.mounts import enter_private_mounts
+from hanabi.sandbox.oci import OciDriver
+from hanabi.sandbox.process import ProcessDriver
+from hanabi.store.database import Database
+from hanabi.store.sqlite import SqliteStore
+
+GRACE_S = 5.0  # for what is in flight at SIGTERM
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Run a node until SIGTERM or SIGINT. `ready` is called once, with the endpoint, the driver and why, when it serves.
+
+    Raises `IsolationUnavailable` when the isolation asked for cannot be given, and `OSError` when the port is taken.
+    """
+    os.umask(0o022)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    listener = _listen(settings.host, settings.port)
+    driver, clock = choose_driver(settings), SystemClock()
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        data = settings.data_dir
+        store = SqliteStore(data / "state.db")
+        await store.open()
+        stack.push_async_callback(store.close)
+        record = Database(data / "record.db", index.SCHEMA, synchronous="NORMAL")
+        stack.push_async_callback(record.close)
+        journal = FileJournal(data / "journal", record, clock)
+        await journal.open()
+        stack.push_async_callback(journal.close)
+
+        images = Images(settings.images_dir, guest_dir())
+        stack.push_async_callback(images.close)
+        code = CodeStore(data / "code")
+        await code.open()
+        functions = Functions(
+            store, code, images, clock, account=settings.account, region=settings.region, url_for=partial(_function_url, settings.port)
+        )
+
+        keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
+        attach = Attach(clock)
+        host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
+        fleet = Fleet(
+            driver,
+            images.ensure,
+            host,
+            max_environments=settings.max_environments,
+            stock_size=settings.pool_size,
+            idle_timeout_s=settings.idle_timeout_s,
+        )
+        await fleet.open()
+        stack.push_async_callback(fleet.close)
+        functions.on_retired(fleet.retire)
+        functions.on_prepared(fleet.expect)
+        await functions.open()
+        stack.push_async_callback(functions.close)
+        await code.collect(functions.referenced_code())
+
+        invoker = LocalInvoker(fleet, Admission(lambda: functions.account_concurrency()[1]), journal, clock)
+        accepted = Database(data / "events.db", rows.SCHEMA)
+        stack.push_async_callback(accepted.close)
+        events = DurableQueue(accepted, functions, invoker, clock)
+
+        iam = IamService(store, clock, account=settings.account)
+        services = [
+            LambdaService(functions, invoker, events, clock),
+            iam,
+            StsService(iam, keys, clock),
+            LogsService(LogStore(record, journal, clock), clock),
+        ]
+        own = {"environments": partial(_environments, fleet), "usage": UsageEndpoint(Usage(record, journal)).handle}
+        edge = Edge(services, keys, clock, settings.region, settings.account, own=own, hosts=[settings.host], spool=data / "spool")
+        edge.use_gateway(FunctionUrls(functions, functions, invoker, edge.verifier.verify, clock).handle)
+        attach.edge = edge
+
+        limits = Limits(body=edge.body_rule, connections=4096)
+        server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=data / "spool", refuse=edge.refuse)
+        await events.open()
+        stack.push_async_callback(events.close)
+        stack.push_async_callback(server.close, GRACE_S)
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection need ever look at it again
+        ready(f"http://{settings.host}:{settings.port} {driver.describe()}")
+        await stopped.wait()
+
+
+class Attach:
+    """Serves the API to sockets inside environments; the edge is made after the fleet, so it is filled in later."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.edge: Edge | None = None
+        self._clock = clock
+
+    async def __call__(self, sock: socket.socket, access_key: str) -> Closable:
+        assert self.edge is not None
+        limits = Limits(body=self.edge.body_rule, connections=64)
+        return await serve_http(sock, self.edge.handler_for(access_key), clock=self._clock, limits=limits, refuse=self.edge.refuse, name_peers=False)
+
+
+def choose_driver(settings: Settings) -> Driver:
+    """The isolation asked for; `auto` is containers here, as long as there is no Firecracker driver."""
+    if settings.isolation == "firecracker":
+        raise IsolationUnavailable("--isolation firecracker: this version of Hanabi has no Firecracker driver yet; use --isolation oci")
+    clock = SystemClock()
+    run = settings.data_dir / "run"
+    if settings.isolation == "process":
+        return ProcessDriver(run, clock)
+    enter_private_mounts()
+    agent = install_agent(find_agent(), settings.images_dir / "agent")
+    return OciDriver(run, agent=agent, slots=settings.max_environments, clock=clock, allow_net=settings.allow_net)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _function_url(port: int, url_id: str) -> str:
+    return f"http://{url_id}.lambda-url.localhost:{port}/"
+
+
+async def _environments(fleet: Fleet, request: HttpRequest) -> HttpResponse:
+    """`GET /_hanabi/environments`: what `hanabi ps` shows."""
+    return HttpResponse(200, [("content-type", "application/json")], json.dumps({"environments": fleet.describe()}).encode())

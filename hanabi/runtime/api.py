@@ -1,0 +1,158 @@
+"""The Runtime API, served to one environment: what OS-only runtimes and the official interface clients speak.
+
+AWS Lambda developer guide, "Using the Lambda runtime API"; statuses and error bodies as the Runtime Interface Emulator's.
+"""
+
+import asyncio
+import json
+import re
+import socket
+
+from hanabi.contracts import Clock, HttpRequest, HttpResponse, Invocation
+from hanabi.http.limits import BodyRule, Limits, Timeouts
+from hanabi.http.server import HttpServer, serve
+from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, RuntimeSession, too_large
+from hanabi.runtime.states import State
+
+PREFIX = "/2018-06-01/runtime/"
+LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT), connections=64, pipelined=4)
+TIMEOUTS = Timeouts(idle_s=24 * 3600)  # a handler may run for minutes, or be frozen for hours, between two requests of its runtime
+ERROR_TYPE = "lambda-runtime-function-error-type"
+RESPONSE_MODE = "lambda-runtime-function-response-mode"
+BAD_MODE = "Runtime.InvalidResponseModeHeader"
+_ANSWER = re.compile(r"invocation/([0-9A-Za-z-]{1,64})/(response|error)")
+_ERROR_TYPE = re.compile(r"(?:Runtime|Function|Extension)\.[A-Z][A-Za-z]{0,100}")
+_NOT_SERVED = {"2020-01-01/extension": "Extension", "2022-07-01/telemetry": "Telemetry", "2020-08-15/logs": "Logs"}
+
+
+class RuntimeApi:
+    """An `HttpHandler` for the sockets inside one environment. `bundled`: the bootstrap has its own channel, so nobody may speak here."""
+
+    def __init__(self, session: RuntimeSession, *, bundled: bool) -> None:
+        self._session = session
+        self._bundled = bundled
+        self._waiting: asyncio.Future[Invocation] | None = None
+
+    async def serve(self, sock: socket.socket, *, clock: Clock) -> HttpServer:
+        """Serve on a listening socket from inside a sandbox, which becomes the server's."""
+        return await serve(
+            sock,
+            self.handle,
+            clock=clock,
+            limits=LIMITS,
+            timeouts=TIMEOUTS,
+            refuse=self.refuse_oversize,
+            cancel_abandoned=True,
+            name_peers=False,
+        )
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        path = request.path.removeprefix(PREFIX)
+        if path == request.path:
+            return _not_served(path)
+        if self._bundled:
+            return _error(403, "InvalidStateTransition", "The bundled runtime has a channel of its own")
+        body = request.body if isinstance(request.body, bytes) else b""  # never a file: `LIMITS` does not spool
+        try:
+            if request.method == "GET" and path == "invocation/next":
+                return await self._next()
+            if request.method == "POST" and path == "init/error":
+                self._session.fail_init(body, _error_type(request))
+                return _accepted()
+            if request.method == "POST" and (answer := _ANSWER.fullmatch(path)):
+                return self._answer(answer[1], answer[2], request, body)
+        except InvalidTransition as error:
+            return _error(403, "InvalidStateTransition", str(error))
+        return _error(404, "NotFound", "no such path")
+
+    def refuse_oversize(self, request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
+        """A body over the limit: the runtime is told, and the invocation fails."""
+        answer = _ANSWER.fullmatch(request.path.removeprefix(PREFIX))
+        if answer and not self._bundled:
+            if not self._is_current(answer[1]):
+                return _error(400, "InvalidRequestID", "Invalid request ID")
+            try:
+                self._session.fail(too_large(), TOO_LARGE)
+            except InvalidTransition as error:
+                return _error(403, "InvalidStateTransition", str(error))
+        return _error(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
+
+    async def _next(self) -> HttpResponse:
+        session = self._session
+        if session.state is State.INVOKING and session.invocation is not None:
+            return _invocation(session.invocation)  # it has one already: the answer to its last question was lost
+        waiting: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
+        if self._waiting is not None:
+            self._waiting.cancel()  # who asks again has given up the connection before
+        self._waiting = waiting
+        session.deliver = self._deliver
+        session.next()
+        return _invocation(await waiting)
+
+    def _deliver(self, invocation: Invocation) -> None:
+        """To the one who waits. If it has hung up, it gets the invocation when it asks again, or the deadline ends it."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(invocation)
+
+    def _is_current(self, request_id: str) -> bool:
+        return self._session.invocation is not None and self._session.invocation.request_id == request_id
+
+    def _answer(self, request_id: str, kind: str, request: HttpRequest, body: bytes) -> HttpResponse:
+        if not self._is_current(request_id):
+            return _error(400, "InvalidRequestID", "Invalid request ID")
+        if kind == "error":
+            self._session.fail(body, _error_type(request))
+        elif request.header(RESPONSE_MODE) not in ("", "streaming"):
+            self._session.fail(b"", BAD_MODE)
+            return _error(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+        else:
+            self._session.answer(body)
+        return _accepted()
+
+
+def _error_type(request: HttpRequest) -> str | None:
+    """What the runtime says the error is, if it is of the form that Lambda takes; else the payload tells."""
+    text = request.header(ERROR_TYPE)
+    return text if _ERROR_TYPE.fullmatch(text) else None
+
+
+def _invocation(invocation: Invocation) -> HttpResponse:
+    headers = [
+        ("content-type", "application/json"),
+        ("lambda-runtime-aws-request-id", invocation.request_id),
+        ("lambda-runtime-deadline-ms", str(invocation.deadline_ms)),
+        ("lambda-runtime-invoked-function-arn", invocation.route.invoked_arn),
+    ]
+    if invocation.trace:
+        headers.append(("lambda-runtime-trace-id", _header_text(invocation.trace)))
+    if invocation.client_context:
+        headers.append(("lambda-runtime-client-context", _header_text(invocation.client_context)))
+    return HttpResponse(200, headers, invocation.payload)
+
+
+def _header_text(text: str) -> str:
+    """What a caller gave, made fit for a header: printable ASCII on one line. JSON stays the same JSON."""
+    if text.isascii() and text.isprintable():
+        return text
+    try:
+        return json.dumps(json.loads(text))
+    except ValueError:
+        return "".join(letter if letter.isascii() and letter.isprintable() else " " for letter in text)
+
+
+def _accepted() -> HttpResponse:
+    return HttpResponse(202, [("content-type", "application/json")], b'{"status":"OK"}\n')
+
+
+def _not_served(path: str) -> HttpResponse:
+    """Extensions are refused; telemetry and logs say, as the emulator's stubs do, that nothing will come."""
+    kind = _NOT_SERVED.get("/".join(path.split("/")[1:3]))
+    if kind is None:
+        return _error(404, "NotFound", "no such path")
+    return _error(501 if kind == "Extension" else 202, f"{kind}.NotSupported", f"The {kind} API is not supported")
+
+
+def _error(status: int, kind: str, message: str) -> HttpResponse:
+    body = json.dumps({"errorMessage": message, "errorType": kind}, separators=(",", ":")).encode()
+    return HttpResponse(status, [("content-type", "application/json")], body)

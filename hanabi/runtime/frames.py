@@ -1,0 +1,96 @@
+"""The frames of the runtime channel, without I/O: bytes in pieces become (type, body); sizes are bounded before anything is kept.
+
+`u32 length (little-endian, of what follows)`, `u8 type`, body. docs/architecture.md, "Runtime channel".
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+
+from hanabi.contracts import Invocation
+
+FRAME_LIMIT = 6 * 1024 * 1024 + 64 * 1024  # bytes after the length
+SKIP_LIMIT = 64 * 1024 * 1024  # a frame over the limit is skipped up to here; who sends more is not one of our bootstraps
+TEXT_LIMIT = 8 * 1024  # letters of a trace or client context: the header's length is a u16
+HEAD = struct.Struct("<IB")
+INVOKE_HEAD = struct.Struct("<IBH")
+
+INIT, INVOKE = ord("i"), ord("n")
+READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("r"), ord("e"), ord("o"), ord("f"), ord("x")
+OVERSIZE = 0  # in place of the type of a frame that was over the limit and skipped
+
+
+class BrokenFrame(Exception):
+    """A frame that cannot be one."""
+
+
+def init_frame(environment: Mapping[str, str], handler: str, task_root: str, *, generic: bool) -> bytes:
+    body = json.dumps({"environment": dict(environment), "handler": handler, "task_root": task_root, "generic": generic}).encode()
+    return HEAD.pack(len(body) + 1, INIT) + body
+
+
+def invoke_head(invocation: Invocation) -> bytes:
+    """The frame but for the payload, which follows as it came."""
+    trace, context = invocation.trace[:TEXT_LIMIT], invocation.client_context[:TEXT_LIMIT]
+    header = f"{invocation.request_id}\n{invocation.deadline_ms}\n{invocation.route.invoked_arn}\n{trace}\n{context}".encode()
+    return INVOKE_HEAD.pack(len(header) + len(invocation.payload) + 3, INVOKE, len(header)) + header
+
+
+class FrameReader:
+    """Cuts a stream into frames. The runtime says one thing and waits, so whatever follows a frame at once is broken."""
+
+    __slots__ = ("_head", "_frame", "_have", "_skip")
+
+    def __init__(self) -> None:
+        self._head = b""  # less than a frame's head
+        self._frame: bytearray | None = None  # a frame under way, allocated whole
+        self._have = 0  # bytes of it
+        self._skip = 0  # bytes left of an oversize frame
+
+    def feed(self, data: bytes) -> tuple[int, bytes] | None:
+        """The frame, if it is complete now. Raises `BrokenFrame`."""
+        if self._frame is not None:
+            return self._fill(data)
+        if self._skip:
+            return self._drop(len(data))
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        if len(data) < HEAD.size:
+            self._head = data
+            return None
+        length, kind = HEAD.unpack_from(data)
+        if length == len(data) - 4 and length <= FRAME_LIMIT:
+            return kind, data[HEAD.size :]
+        return self._begin(length, kind, data)
+
+    def _begin(self, length: int, kind: int, data: bytes) -> tuple[int, bytes] | None:
+        if length == 0:
+            raise BrokenFrame("a frame without a type")
+        if length <= FRAME_LIMIT:
+            self._frame = bytearray(4 + length)
+            self._have = 0
+            return self._fill(data)
+        if kind not in (RESULT, ERROR) or length > SKIP_LIMIT:
+            raise BrokenFrame(f"a frame of {length} bytes")
+        self._skip = 4 + length
+        return self._drop(len(data))
+
+    def _fill(self, data: bytes) -> tuple[int, bytes] | None:
+        frame = self._frame
+        assert frame is not None
+        have = self._have + len(data)
+        if have > len(frame):
+            raise BrokenFrame("more than one frame at once")
+        frame[self._have : have] = data
+        self._have = have
+        if have < len(frame):
+            return None
+        self._frame = None
+        return frame[4], bytes(memoryview(frame)[HEAD.size :])
+
+    def _drop(self, size: int) -> tuple[int, bytes] | None:
+        if size > self._skip:
+            raise BrokenFrame("more than one frame at once")
+        self._skip -= size
+        return None if self._skip else (OVERSIZE, b"")

@@ -1,0 +1,127 @@
+"""One runtime's conversation with its host, without I/O: what it says is checked against the table and becomes a callback."""
+
+import json
+import re
+from collections.abc import Callable
+
+from hanabi.contracts import Invocation
+from hanabi.runtime.states import TRANSITIONS, Event, State
+
+PAYLOAD_LIMIT = 6 * 1024 * 1024 + 100  # bytes of an answer; AWS's Runtime Interface Emulator, `interop.MaxPayloadSize`
+ERROR_TYPE_SCAN = 64 * 1024  # bytes of an error payload that are looked at for its type
+TOO_LARGE = "Function.ResponseSizeTooLarge"
+UNKNOWN = "Runtime.Unknown"
+_ERROR_TYPE = re.compile(rb'"errorType"\s*:\s*"((?:[^"\\]|\\.){0,256})"')
+
+
+class InvalidTransition(Exception):
+    """The runtime said something that its state does not allow."""
+
+
+class RuntimeSession:
+    """The state machine both ends share. At most one invocation is inside."""
+
+    def __init__(
+        self,
+        *,
+        on_ready: Callable[[], None],
+        on_init_error: Callable[[bytes, str], None],
+        on_result: Callable[[bytes], None],
+        on_error: Callable[[bytes, str], None],
+        on_violation: Callable[[str], None],
+    ) -> None:
+        self.state = State.STARTING
+        self.invocation: Invocation | None = None
+        self.deliver: Callable[[Invocation], None] | None = None  # set by the end on which the runtime waits
+        self._on_ready = on_ready
+        self._on_init_error = on_init_error
+        self._on_result = on_result
+        self._on_error = on_error
+        self._on_violation = on_violation
+        self._answer: bytes = b""
+        self._error_type: str | None = None
+
+    # --- the host -----------------------------------------------------------------------------------------------------
+
+    def invoke(self, invocation: Invocation) -> None:
+        """Hand an invocation to a runtime that is ready."""
+        self._advance(Event.INVOKE)
+        self.invocation = invocation
+        assert self.deliver is not None
+        self.deliver(invocation)
+
+    def held_answer(self) -> tuple[bytes, str | None] | None:
+        """(payload, error type or None) given by a runtime that then ended, or will, without asking for the next invocation."""
+        return (self._answer, self._error_type) if self.state is State.ANSWERED else None
+
+    def close(self) -> None:
+        self._advance(Event.CLOSE)
+        self.invocation = None
+
+    # --- the runtime --------------------------------------------------------------------------------------------------
+
+    def next(self) -> None:
+        """The runtime asks for work: its init, or the invocation it answered, is over. Raises `InvalidTransition`."""
+        before = self.state
+        self._advance(Event.NEXT)
+        if before is State.STARTING:
+            self._on_ready()
+        elif before is State.ANSWERED:
+            answer, self._answer = self._answer, b""
+            if self._error_type is None:
+                self._on_result(answer)
+            else:
+                self._on_error(answer, self._error_type)
+
+    def start(self) -> None:
+        """The init is over. As `next`, but once only: the channel has no other use for it."""
+        if self.state is not State.STARTING:
+            raise InvalidTransition(f"ready while {self.state.name.lower()}")
+        self.next()
+
+    def answer(self, payload: bytes) -> None:
+        """The runtime's result. Raises `InvalidTransition`."""
+        if len(payload) > PAYLOAD_LIMIT:
+            self.fail(too_large(), TOO_LARGE)
+        else:
+            self._advance(Event.ANSWER)
+            self._answer, self._error_type = payload, None
+
+    def fail(self, payload: bytes, error_type: str | None = None) -> None:
+        """The runtime's error. Raises `InvalidTransition`."""
+        self._advance(Event.ANSWER)
+        if len(payload) > PAYLOAD_LIMIT:
+            payload, error_type = too_large(), TOO_LARGE
+        self._answer, self._error_type = payload, error_type or error_type_of(payload)
+
+    def fail_init(self, payload: bytes, error_type: str | None = None) -> None:
+        """The runtime could not come up. Raises `InvalidTransition`."""
+        self._advance(Event.INIT_ERROR)
+        self._on_init_error(payload, error_type or error_type_of(payload))
+
+    def violate(self, reason: str) -> None:
+        """What came makes no sense: the environment is not to be trusted any more."""
+        if self.state not in (State.FAILED, State.CLOSED):
+            self._advance(Event.VIOLATION)
+            self._on_violation(reason)
+
+    def _advance(self, event: Event) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise InvalidTransition(f"{event.name.lower()} while {self.state.name.lower()}") from None
+
+
+def error_type_of(payload: bytes) -> str:
+    """The `errorType` of an error payload, found without trusting that it is JSON."""
+    found = _ERROR_TYPE.search(payload, 0, ERROR_TYPE_SCAN)
+    if not found:
+        return UNKNOWN
+    text = found[1].decode("utf-8", "replace")
+    return "".join(letter for letter in text if letter.isprintable()) or UNKNOWN
+
+
+def too_large() -> bytes:
+    """The error a caller gets in place of an answer over the limit."""
+    message = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT} bytes)."
+    return json.dumps({"errorMessage": message, "errorType": TOO_LARGE}, separators=(",", ":")).encode()

@@ -1,0 +1,41 @@
+"""The states of a runtime towards its host, as a table: the same for the runtime channel and for the Runtime API.
+
+    starting --next--> ready --invoke--> invoking --answer--> answered --next--> ready
+        |
+        init error --> failed <--violation-- any                  any --close--> closed
+"""
+
+from enum import Enum, auto
+
+
+class State(Enum):
+    STARTING = auto()  # its init runs
+    READY = auto()  # it has asked for the next invocation
+    INVOKING = auto()  # it has one
+    ANSWERED = auto()  # it has answered, and still works: the invocation ends when it asks for the next
+    FAILED = auto()  # its init failed, or it said what it must not: nothing it says counts any more
+    CLOSED = auto()
+
+
+class Event(Enum):
+    NEXT = auto()
+    INVOKE = auto()
+    ANSWER = auto()
+    INIT_ERROR = auto()
+    VIOLATION = auto()
+    CLOSE = auto()
+
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.STARTING: {
+        Event.NEXT: State.READY,
+        Event.INIT_ERROR: State.FAILED,
+        Event.VIOLATION: State.FAILED,
+        Event.CLOSE: State.CLOSED,
+    },
+    State.READY: {Event.INVOKE: State.INVOKING, Event.NEXT: State.READY, Event.VIOLATION: State.FAILED, Event.CLOSE: State.CLOSED},
+    State.INVOKING: {Event.ANSWER: State.ANSWERED, Event.VIOLATION: State.FAILED, Event.CLOSE: State.CLOSED},
+    State.ANSWERED: {Event.NEXT: State.READY, Event.VIOLATION: State.FAILED, Event.CLOSE: State.CLOSED},
+    State.FAILED: {Event.CLOSE: State.CLOSED},
+    State.CLOSED: {Event.CLOSE: State.CLOSED},
+}

@@ -1,0 +1,351 @@
+"""The link to the agent of a sandbox: the control channel's codec, and the host's end of it.
+
+What comes from the agent is hostile: sizes are bounded, every answer has a timeout, and anything unexpected ends the link.
+The protocol is in docs/architecture.md, "Agent and sandbox".
+"""
+
+import asyncio
+import errno as errnos
+import os
+import socket
+import struct
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from hanabi.contracts import Clock, Exit
+from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
+
+PROTOCOL = 1
+RUNTIME = "runtime"  # role id 0; extensions get 1..10 as they start
+ROLE_COUNT = 11
+MESSAGE_MAX = 256 * 1024
+ANSWER_MAX = 1024  # nothing the agent says is longer
+QUEUED_MAX = 4 * MESSAGE_MAX
+
+Answer = TypeVar("Answer")
+
+_HEAD = struct.Struct("<IB")
+
+
+# --- the binary -------------------------------------------------------------------------------------------------------
+
+
+def find_agent() -> Path:
+    """The agent's executable: in the package (wheels), else as built in a checkout. Checked by running it; blocks."""
+    package = Path(__file__).resolve().parents[1]
+    for path in (package / "guest" / "hanabi-init", package.parent / "guest" / "build" / "hanabi-init"):
+        if path.is_file():
+            break
+    else:
+        raise IsolationUnavailable("the agent is not built: run `make -C guest/agent`")
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise IsolationUnavailable(f"the agent {path} does not run: {error}") from error
+    if said.split() != ["hanabi-init", str(PROTOCOL)]:
+        raise IsolationUnavailable(f"the agent {path} is of another version: run `make -C guest/agent`")
+    return path
+
+
+# --- the codec --------------------------------------------------------------------------------------------------------
+
+
+def encode_start(role: int, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> bytes:
+    """An `S` message. Raises `EntrypointError` for what no exec could take."""
+    parts = [struct.pack("<B", role), _string(cwd)]
+    for strings in (argv, [f"{key}={value}" for key, value in environment.items()]):
+        if len(strings) > 0xFFFF:
+            raise EntrypointError(os.strerror(errnos.E2BIG), errnos.E2BIG)
+        parts.append(struct.pack("<H", len(strings)))
+        parts += map(_string, strings)
+    return _message(b"S", b"".join(parts))
+
+
+def _string(text: str) -> bytes:
+    raw = os.fsencode(text)
+    if b"\0" in raw:
+        raise EntrypointError("a null byte in an argument, a variable or the working directory", errnos.EINVAL)
+    return struct.pack("<I", len(raw)) + raw
+
+
+def _message(type: bytes, body: bytes = b"") -> bytes:
+    if len(body) >= MESSAGE_MAX:
+        raise EntrypointError(os.strerror(errnos.E2BIG), errnos.E2BIG)
+    return _HEAD.pack(len(body) + 1, type[0]) + body
+
+
+class Listeners(NamedTuple):
+    """Listening sockets inside the sandbox, in the host's hands."""
+
+    runtime_api: socket.socket
+    edge: socket.socket
+
+
+def adopt_listeners(descriptors: Sequence[int], ports: tuple[int, int]) -> Listeners:
+    """Own the descriptors received with HELLO, if they are what they must be; else close them all and raise."""
+    sockets: list[socket.socket] = []
+    for fd in descriptors:
+        try:
+            sockets.append(socket.socket(fileno=fd))
+        except OSError:
+            os.close(fd)
+    if len(descriptors) == len(sockets) == 2 and all(map(_listens, sockets, ports)):
+        for listener in sockets:
+            listener.setblocking(False)
+        return Listeners(*sockets)
+    for sock in sockets:
+        sock.close()
+    raise SandboxError("the agent's hello did not carry two listening sockets")
+
+
+def _listens(sock: socket.socket, port: int) -> bool:
+    return (
+        sock.family == socket.AF_INET
+        and sock.type == socket.SOCK_STREAM
+        and sock.proto == socket.IPPROTO_TCP
+        and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        and sock.getsockname() == ("127.0.0.1", port)
+    )
+
+
+# --- the link ---------------------------------------------------------------------------------------------------------
+
+
+class AgentLink:
+    """The host's end of one agent's control channel. It owns the socket; used on one event loop."""
+
+    def __init__(self, control: socket.socket, clock: Clock) -> None:
+        control.setblocking(False)
+        self.on_exit: Callable[[Exit], None] = lambda exit: None
+        self.on_close: Callable[[str], None] = lambda reason: None  # the agent has gone, or cannot be trusted any more; not after `close`
+        self.closed = False
+        self._control = control
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._in = bytearray()
+        self._out = bytearray()
+        self._hello: asyncio.Future[Listeners] | None = self._loop.create_future()
+        self._starting: dict[int, asyncio.Future[int]] = {}
+        self._killing: deque[asyncio.Future[None]] = deque()
+        self._roles: dict[int, str] = {}  # id -> role, from `start` to the exit
+        self._loop.add_reader(control.fileno(), self._readable)
+
+    async def hello(self, timeout_s: float) -> Listeners:
+        """Wait for the agent's first message; the sockets are the caller's from then on."""
+        if self._hello is None:
+            raise SandboxError("hello has been said")
+        return await self._answer(self._hello, timeout_s)
+
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, timeout_s: float = 10.0) -> int:
+        """Start a process and return its pid as seen inside. Raises `EntrypointError` when it cannot be executed."""
+        id = self._allot(role)
+        message = encode_start(id, argv, environment, cwd)
+        self._roles[id] = role
+        self._starting[id] = started = self._loop.create_future()
+        self._send(message)
+        try:
+            return await self._answer(started, timeout_s)
+        except EntrypointError as error:
+            what = argv[0] if argv and error.args[0] == "exec" else f"{error.args[0]} for {argv[0] if argv else role}"
+            raise EntrypointError(f"{what}: {os.strerror(error.errno)}", error.errno) from None
+
+    async def kill_processes(self, *, timeout_s: float = 10.0) -> None:
+        """SIGKILL everything but the agent; returns when all have been reaped."""
+        killed: asyncio.Future[None] = self._loop.create_future()
+        self._killing.append(killed)
+        self._send(_message(b"K"))
+        await self._answer(killed, timeout_s)
+
+    def signal(self, role: str, signum: int) -> None:
+        """Signal a started process; one that has gone is no error."""
+        for id, name in self._roles.items():
+            if name == role and not self.closed:
+                self._send(_message(b"G", bytes((id, signum))))
+
+    def close(self) -> None:
+        """Hang up: the agent kills everything and exits. Idempotent."""
+        self._end("the link was closed")
+
+    # --- out
+
+    def _allot(self, role: str) -> int:
+        if role in self._roles.values():
+            raise SandboxError(f"{role} is running")
+        if role == RUNTIME:
+            return 0
+        for id in range(1, ROLE_COUNT):
+            if id not in self._roles:
+                return id
+        raise SandboxError(f"no more than {ROLE_COUNT - 1} extensions")
+
+    def _send(self, message: bytes) -> None:
+        if self.closed:
+            return  # whoever waits for the answer has been told
+        if not self._out:
+            try:
+                message = message[self._control.send(message) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                return self._broken(f"the control channel broke: {error}")
+            if not message:
+                return
+            self._loop.add_writer(self._control.fileno(), self._writable)
+        self._out += message
+        if len(self._out) > QUEUED_MAX:
+            self._broken("the agent does not read")
+
+    def _writable(self) -> None:
+        try:
+            del self._out[: self._control.send(self._out)]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            return self._broken(f"the control channel broke: {error}")
+        if not self._out:
+            self._loop.remove_writer(self._control.fileno())
+
+    async def _answer(self, future: "asyncio.Future[Answer]", timeout_s: float) -> Answer:
+        if self.closed and not future.done():
+            raise SandboxError("the agent has gone")
+        timer = self._clock.call_later(timeout_s, self._broken, "the agent did not answer")
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    # --- in
+
+    def _readable(self) -> None:
+        descriptors: list[int] = []
+        try:
+            if self._hello is None:  # descriptors sent with this are dropped by the kernel
+                data = self._control.recv(4096)
+            else:
+                data = self._receive_with_descriptors(descriptors)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            return self._broken(f"the control channel broke: {error}")
+        if not data:
+            _close_all(descriptors)
+            return self._broken("the agent has gone")
+        self._in += data
+        try:
+            if self._hello is not None:
+                self._take_hello(descriptors)
+            while not self.closed and self._take_message():
+                pass
+        except SandboxError as error:
+            self._broken(str(error))
+        except (struct.error, ValueError):
+            self._broken("the agent sent a malformed message")
+
+    def _receive_with_descriptors(self, descriptors: list[int]) -> bytes:
+        data, ancillary, flags, _ = self._control.recvmsg(4096, socket.CMSG_SPACE(2 * 4), socket.MSG_CMSG_CLOEXEC)
+        for level, type, payload in ancillary:
+            if (level, type) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                whole = len(payload) - len(payload) % 4
+                descriptors += memoryview(payload[:whole]).cast("i")
+        if flags & socket.MSG_CTRUNC:
+            _close_all(descriptors)
+            raise OSError("the agent sent too many descriptors")
+        return data
+
+    def _take_hello(self, descriptors: list[int]) -> None:
+        """HELLO comes whole, in one `recvmsg`, with its descriptors."""
+        message = self._in[:9]
+        del self._in[:9]
+        if len(message) != 9 or message[:5] != b"\x05\0\0\0H":
+            _close_all(descriptors)
+            raise SandboxError("the agent did not say hello")
+        listeners = adopt_listeners(descriptors, struct.unpack_from("<HH", message, 5))
+        waiting, self._hello = self._hello, None
+        if waiting is None or waiting.done():  # nobody waits any more
+            _close_all(listeners)
+        else:
+            waiting.set_result(listeners)
+
+    def _take_message(self) -> bool:
+        """Handle one message; False when none is whole."""
+        if len(self._in) < 4:
+            return False
+        length = int.from_bytes(self._in[:4], "little")
+        if not 1 <= length <= ANSWER_MAX:
+            raise ValueError
+        if len(self._in) < 4 + length:
+            return False
+        type, body = chr(self._in[4]), bytes(self._in[5 : 4 + length])
+        del self._in[: 4 + length]
+        match type:
+            case "P":
+                id, pid = struct.unpack("<BI", body)
+                _settle(self._expect(id), pid)
+            case "F":
+                id, errno, length = struct.unpack_from("<BII", body)
+                if not 0 < errno < 4096 or len(body) != 9 + length:
+                    raise ValueError
+                started = self._expect(id)
+                del self._roles[id]
+                _settle(started, EntrypointError(body[9:].decode("ascii", "replace"), errno))
+            case "X":
+                id, killed, how = struct.unpack("<BBB", body)
+                if id in self._starting or id not in self._roles or killed > 1:
+                    raise ValueError
+                exit = Exit(self._roles.pop(id), None if killed else how, how if killed else None)
+                self._loop.call_soon(self.on_exit, exit)
+            case "k" if not body and self._killing:
+                _settle(self._killing.popleft(), None)
+            case _:
+                raise ValueError
+        return True
+
+    def _expect(self, id: int) -> "asyncio.Future[int]":
+        started = self._starting.pop(id, None)
+        if started is None:
+            raise ValueError
+        return started
+
+    # --- the end
+
+    def _broken(self, reason: str) -> None:
+        if not self.closed:
+            self._end(reason)
+            self._loop.call_soon(self.on_close, reason)
+
+    def _end(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._control.fileno())
+        self._loop.remove_writer(self._control.fileno())
+        self._control.close()
+        waiting: list[asyncio.Future[Any]] = [*self._starting.values(), *self._killing]
+        if self._hello is not None:
+            waiting.append(self._hello)
+        for future in waiting:
+            _settle(future, SandboxError(reason))
+        self._starting.clear()
+        self._killing.clear()
+        self._roles.clear()
+
+
+def _settle(future: "asyncio.Future[Any]", outcome: Any) -> None:
+    if future.done():  # its caller was cancelled
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+        future.exception()  # nobody may be waiting: that is no error
+    else:
+        future.set_result(outcome)
+
+
+def _close_all(owned: Iterable[int | socket.socket]) -> None:
+    for each in owned:
+        if isinstance(each, int):
+            os.close(each)
+        else:
+            each.close()

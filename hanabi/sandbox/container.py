@@ -1,0 +1,269 @@
+"""One sandbox of the OCI driver: a container with the agent in it, and all that was made for it."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hanabi.contracts import Clock, Exit, SandboxSpec
+from hanabi.errors import SandboxError
+from hanabi.sandbox import dns, kernel, numbers, spec, volume
+from hanabi.sandbox.agent import AgentLink
+from hanabi.sandbox.cgroup import Group, Tree
+from hanabi.sandbox.launch import Launcher
+from hanabi.sandbox.mounts import Injector
+from hanabi.sandbox.network import Slot, SlotPool
+from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.volume import Volumes
+
+HELLO_TIMEOUT_S = 10.0
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What all containers of a driver share."""
+
+    run_dir: Path
+    agent: Path
+    tree: Tree
+    volumes: Volumes
+    injector: Injector
+    slots: SlotPool
+    resolvers: Sequence[str]
+    threads: Threads
+    starts: asyncio.Semaphore
+    clock: Clock
+    containers: "set[Container]" = field(default_factory=set)
+
+    @property
+    def bundles(self) -> Path:
+        return self.run_dir / "bundles"
+
+
+class Container:
+    """A `contracts.Sandbox`. It owns its sockets and the log pipe: `destroy` closes them."""
+
+    runtime: socket.socket
+    runtime_api: socket.socket
+    edge: socket.socket
+
+    def __init__(self, host: Host, wanted: SandboxSpec, slot: Slot) -> None:
+        self.id = wanted.id
+        self.on_exit: Callable[[Exit], None] = lambda exit: None
+        self.logs = -1
+        self.runtime_api_address = self.edge_address = ""
+        self.task_root = "/var/task"
+        self._host = host
+        self._wanted = wanted
+        self.slot = slot
+        self._bundle = host.bundles / wanted.id
+        self._loop = asyncio.get_running_loop()
+        self._group: Group | None = None
+        self._link: AgentLink | None = None
+        self._relay: dns.Relay | None = None
+        self._control: socket.socket | None = None
+        self._pid = 0
+        self._pidfd = -1
+        self._device = ""
+        self._launcher: Launcher | None = None
+        self._end: asyncio.Task[None] | None = None
+        host.containers.add(self)
+
+    # --- making
+
+    async def open(self, launcher: Launcher) -> None:
+        """Make it all, up to the agent's hello."""
+        self._launcher = launcher
+        async with self._host.starts:
+            await self._host.threads.run(lambda: self._start(launcher))
+        assert self._control is not None
+        self._link = AgentLink(self._control, self._host.clock)
+        self._link.on_exit = lambda exit: self.on_exit(exit)
+        self._link.on_close = lambda reason: self._kill()
+        self._loop.add_reader(self._pidfd, self._gone)
+        self.runtime_api, self.edge = await self._link.hello(HELLO_TIMEOUT_S)
+        self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
+        if self.slot.udp is not None and self.slot.tcp is not None:
+            self._relay = dns.Relay(self.slot.udp, self.slot.tcp, self._host.resolvers, self._host.clock)
+        for source, target in self._wanted.mounts:
+            await self.mount(source, target)
+
+    def _start(self, launcher: Launcher) -> None:
+        """All that blocks."""
+        base = numbers.uid_base(self.slot.number)
+        tmp = self._bundle / "tmp"
+        tmp.mkdir(parents=True)
+        self._group = Group(self._host.tree, self.id)
+        self._group.limit(self._wanted.memory_mb, None)
+        self._device = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, base + spec.FUNCTION_UID, base + spec.GID)
+        (self._bundle / "config.json").write_text(json.dumps(spec.make(self._layout(base, tmp))))
+        self._control, control = socket.socketpair()
+        self.runtime, runtime = socket.socketpair()
+        self.runtime.setblocking(False)
+        self.logs, log = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.logs, False)
+        os.fchown(log, base + spec.FUNCTION_UID, base + spec.GID)  # else /dev/stdout could not be opened by name
+        try:
+            self._pid = launcher.start(self.id, self._bundle, (control.fileno(), runtime.fileno(), log))
+        finally:
+            control.close()
+            runtime.close()
+            os.close(log)
+        self._pidfd = os.pidfd_open(self._pid)
+        if self._pid not in self._host.tree.pids(self.id):  # it ended, and the number may be another's
+            raise SandboxError("the agent ended at once")
+        self._forget_start()
+
+    def _layout(self, base: int, tmp: Path) -> spec.Layout:
+        image = self._wanted.image
+        return spec.Layout(
+            root=image.root,
+            runtime_dir=image.runtime_dir,
+            agent=self._host.agent,
+            tmp=tmp,
+            resolv_conf=self._host.run_dir / "resolv.conf",
+            hosts=self._host.run_dir / "hosts",
+            hostname=self.slot.hostname,
+            network=self.slot.path,
+            cgroup=self._group.runtime_path if self._group else "",
+            uids=[(0, base, spec.UID_RANGE)],
+            gids=[(0, base, spec.UID_RANGE)],
+        )
+
+    def _forget_start(self) -> None:
+        """What only the start needed. The container has its own hold of /tmp."""
+        with suppress(OSError):
+            kernel.unmount(str(self._bundle / "tmp"))
+        shutil.rmtree(self._bundle, ignore_errors=True)
+        if self._launcher is not None:
+            self._launcher.forget(self.id)
+
+    # --- processes
+
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+        await self._agent().start(role, argv, environment, cwd)
+
+    async def kill_processes(self) -> None:
+        await self._agent().kill_processes()
+
+    def signal(self, role: str, signum: int) -> None:
+        if self._link is not None:
+            self._link.signal(role, signum)
+
+    def _agent(self) -> AgentLink:
+        if self._link is None or self._end is not None:
+            raise SandboxError(f"sandbox {self.id} has gone")
+        return self._link
+
+    # --- physics
+
+    @property
+    def group(self) -> Group:
+        if self._group is None or self._end is not None:
+            raise SandboxError(f"sandbox {self.id} has gone")
+        return self._group
+
+    def freeze(self) -> None:
+        self.group.freezer.freeze()
+
+    def thaw(self) -> None:
+        self.group.freezer.thaw()
+
+    def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
+        try:
+            self.group.limit(memory_mb, vcpus)
+        except OSError as error:
+            raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
+
+    def peak_memory(self) -> int:
+        return self.group.memory.peak()
+
+    def reset_peak(self) -> None:
+        self.group.memory.reset_peak()
+
+    def cpu_usage(self) -> int:
+        return self.group.usage.microseconds()
+
+    def oom_kills(self) -> int:
+        return self.group.memory.oom_kills()
+
+    async def mount(self, source: Path, target: str) -> None:
+        self._agent()
+        await self._loop.run_in_executor(self._host.injector.executor, self._mount, source, target)
+
+    def _mount(self, source: Path, target: str) -> None:
+        try:
+            namespace = os.open(f"/proc/{self._pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if kernel.has_exited(self._pidfd):  # else the pid, and so the namespace, was its own
+                    raise SandboxError(f"sandbox {self.id} has gone")
+                self._host.injector.mount(namespace, source, target)
+            finally:
+                os.close(namespace)
+        except OSError as error:
+            raise SandboxError(f"cannot mount {source} on {target}: {error.strerror}") from None
+
+    # --- the end
+
+    def _gone(self) -> None:
+        """The first process has ended, and with it all others."""
+        self._loop.remove_reader(self._pidfd)
+        status = kernel.reap(self._pidfd) or 0
+        if self._link is not None:
+            self._link.close()
+        self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
+
+    def _kill(self) -> None:
+        """SIGKILL the first process and let the frozen go."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._group is not None and self._end is None:
+            self._group.freezer.thaw()
+
+    async def destroy(self) -> None:
+        if self._end is None:
+            self._end = self._loop.create_task(self._destroy())
+        await asyncio.shield(self._end)
+
+    async def _destroy(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+        if self._link is not None:
+            self._link.close()
+        elif self._control is not None:
+            self._control.close()
+        for name in ("runtime", "runtime_api", "edge"):
+            if (owned := getattr(self, name, None)) is not None:
+                owned.close()
+        if self.logs >= 0:
+            os.close(self.logs)
+        if self._relay is not None:
+            await self._relay.close()
+        await self._host.threads.run(self._release)
+        await self._host.slots.give_back(self.slot)
+        self._host.containers.discard(self)
+
+    def _release(self) -> None:
+        """All that blocks: processes, cgroup, mounts, loop device, files."""
+        if self._group is not None:
+            self._group.kill()
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            kernel.has_exited(self._pidfd, _PATIENCE_S)
+            kernel.reap(self._pidfd)
+            os.close(self._pidfd)
+        if self._group is not None:
+            self._group.remove()
+        self._forget_start()
+        give_up = time.monotonic() + _PATIENCE_S
+        while self._device and volume.in_use(self._device) and time.monotonic() < give_up:
+            time.sleep(0.002)  # the kernel unmounts the last copy in the background

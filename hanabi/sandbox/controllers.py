@@ -1,0 +1,201 @@
+"""One cgroup controller each, version 1 and version 2 side by side: descriptors kept open, one read or write per question.
+
+A controller is made for a directory that exists; `close` gives its descriptors back.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+MB = 1024 * 1024
+PERIOD_US = 20_000  # Lambda's own: a small share is then slow, not absent for a tenth of a second
+LEAST_QUOTA_US = 1_000  # the kernel's
+
+
+class _Files:
+    """Descriptors of one cgroup directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open: list[int] = []
+
+    def file(self, name: str, flags: int = os.O_RDWR) -> int:
+        fd = os.open(self._directory / name, flags | os.O_CLOEXEC)
+        self._open.append(fd)
+        return fd
+
+    def write(self, name: str, value: str) -> None:
+        fd = os.open(self._directory / name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+
+def _keyed(text: bytes, key: bytes) -> int:
+    """The number after `key` in a file of `key number` lines."""
+    for line in text.splitlines():
+        name, _, value = line.partition(b" ")
+        if name == key:
+            return int(value)
+    return 0
+
+
+class Memory(Protocol):
+    def limit(self, memory_mb: int) -> None: ...
+    def peak(self) -> int: ...
+    def reset_peak(self) -> None: ...
+    def oom_kills(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class MemoryV1(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._peak = self.file("memory.max_usage_in_bytes")
+        self._oom = self.file("memory.oom_control", os.O_RDONLY)
+        self._swap = (directory / "memory.memsw.limit_in_bytes").exists()
+        self._limit = 1 << 62
+
+    def limit(self, memory_mb: int) -> None:
+        size = memory_mb * MB
+        names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] if self._swap else ["memory.limit_in_bytes"]
+        # Memory plus swap may at no time be less than memory.
+        for name in names if size < self._limit else reversed(names):
+            self.write(name, str(size))
+        self._limit = size
+
+    def peak(self) -> int:
+        return int(os.pread(self._peak, 32, 0))
+
+    def reset_peak(self) -> None:
+        os.pwrite(self._peak, b"0", 0)
+
+    def oom_kills(self) -> int:
+        return _keyed(os.pread(self._oom, 256, 0), b"oom_kill")
+
+
+class MemoryV2(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._events = self.file("memory.events", os.O_RDONLY)
+        self._peak = self._peak_file()
+        with suppress(OSError):  # a kernel without swap accounting
+            self.write("memory.swap.max", "0")
+
+    def _peak_file(self) -> int:
+        """`memory.peak` where it can be reset (Linux 6.12); else what is used at the moment of asking."""
+        with suppress(OSError):
+            fd = self.file("memory.peak")
+            os.pwrite(fd, b"1", 0)
+            return fd
+        return self.file("memory.current", os.O_RDONLY)
+
+    def limit(self, memory_mb: int) -> None:
+        self.write("memory.max", str(memory_mb * MB))
+
+    def peak(self) -> int:
+        return int(os.pread(self._peak, 32, 0))
+
+    def reset_peak(self) -> None:
+        with suppress(OSError):
+            os.pwrite(self._peak, b"1", 0)
+
+    def oom_kills(self) -> int:
+        return _keyed(os.pread(self._events, 512, 0), b"oom_kill")
+
+
+class Cpu(Protocol):
+    def limit(self, vcpus: float | None) -> None: ...
+    def close(self) -> None: ...
+
+
+class CpuV1(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._quota = self.file("cpu.cfs_quota_us", os.O_WRONLY)
+        self.write("cpu.cfs_period_us", str(PERIOD_US))
+
+    def limit(self, vcpus: float | None) -> None:
+        os.pwrite(self._quota, b"-1" if vcpus is None else str(_quota(vcpus)).encode(), 0)
+
+
+class CpuV2(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._max = self.file("cpu.max", os.O_WRONLY)
+
+    def limit(self, vcpus: float | None) -> None:
+        os.pwrite(self._max, f"{'max' if vcpus is None else _quota(vcpus)} {PERIOD_US}".encode(), 0)
+
+
+def _quota(vcpus: float) -> int:
+    return max(LEAST_QUOTA_US, round(vcpus * PERIOD_US))
+
+
+class Usage(Protocol):
+    def microseconds(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class UsageV1(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._usage = self.file("cpuacct.usage", os.O_RDONLY)
+
+    def microseconds(self) -> int:
+        return int(os.pread(self._usage, 32, 0)) // 1000
+
+
+class UsageV2(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._stat = self.file("cpu.stat", os.O_RDONLY)
+
+    def microseconds(self) -> int:
+        return _keyed(os.pread(self._stat, 512, 0), b"usage_usec")
+
+
+class Freezer(Protocol):
+    def freeze(self) -> None: ...
+    def thaw(self) -> None: ...
+    def frozen(self) -> bool:
+        """Whether every task has stopped."""
+
+    def close(self) -> None: ...
+
+
+class FreezerV1(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._state = self.file("freezer.state")
+
+    def freeze(self) -> None:
+        os.pwrite(self._state, b"FROZEN", 0)
+
+    def thaw(self) -> None:
+        os.pwrite(self._state, b"THAWED", 0)
+
+    def frozen(self) -> bool:
+        return os.pread(self._state, 32, 0).strip() == b"FROZEN"
+
+
+class FreezerV2(_Files):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._freeze = self.file("cgroup.freeze", os.O_WRONLY)
+        self._events = self.file("cgroup.events", os.O_RDONLY)
+
+    def freeze(self) -> None:
+        os.pwrite(self._freeze, b"1", 0)
+
+    def thaw(self) -> None:
+        os.pwrite(self._freeze, b"0", 0)
+
+    def frozen(self) -> bool:
+        return _keyed(os.pread(self._events, 128, 0), b"frozen") == 1

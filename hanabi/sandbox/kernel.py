@@ -1,0 +1,171 @@
+"""The few Linux calls that Python does not have, by ctypes: namespaces, the new mount interface, loop devices.
+
+Every function raises `OSError` with the kernel's errno and the path it was about. ctypes releases the GIL during a call.
+"""
+
+import ctypes
+import fcntl
+import os
+import select
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+CLONE_FS = 0x00000200
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOATIME = 1024
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_NOSUID = 2
+MOUNT_ATTR_NODEV = 4
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+
+# The same numbers on every architecture: all are younger than the unified table.
+_OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
+
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_CONFIGURE = 0x4C0A
+_LOOP_CLR_FD = 0x4C01
+_LO_FLAGS_AUTOCLEAR = 4
+_LO_FLAGS_DIRECT_IO = 16
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return result
+
+
+def _syscall(number: int, what: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+    wide = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
+    return _checked(int(_libc.syscall(ctypes.c_long(number), *wide)), what)
+
+
+def unshare(flags: int) -> None:
+    """Leave namespaces (or the shared working directory) of the calling thread."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter a namespace with the calling thread."""
+    _checked(_libc.setns(fd, kind), "setns")
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    _checked(_libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()), target)
+
+
+def unmount(target: str) -> None:
+    """Detach a mount; the file system goes when its last user has gone."""
+    _checked(_libc.umount2(target.encode(), MNT_DETACH), target)
+
+
+def clone_tree(source: str) -> int:
+    """A detached copy of the mounts below a directory, read-only, nosuid, nodev: a descriptor for `move_tree`."""
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW
+    fd = _syscall(_OPEN_TREE, source, AT_FDCWD, source.encode(), flags)
+    try:
+        attributes = struct.pack("=QQQQ", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, MS_PRIVATE, 0)
+        _syscall(_MOUNT_SETATTR, source, fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes, len(attributes))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_directory(path: str) -> int:
+    """A directory, on the way to which there is no symbolic link."""
+    how = struct.pack("=QQQ", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+    return _syscall(_OPENAT2, path, AT_FDCWD, path.encode(), how, len(how))
+
+
+def move_tree(tree: int, directory: int) -> None:
+    """Mount what `clone_tree` made onto an open directory."""
+    _syscall(_MOVE_MOUNT, "move_mount", tree, b"", directory, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+
+
+def attach_loop(image: Path) -> tuple[str, int]:
+    """Give a file a loop device that goes with its last user. Returns the device's path and an open descriptor of it."""
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for _ in range(64):  # between the question and the claim another process may take the device
+            number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+            device = f"/dev/loop{number}"
+            if not os.path.exists(device):  # a container's /dev does not fill itself
+                with suppress(FileExistsError):
+                    os.mknod(device, 0o60600, os.makedev(7, number))
+            fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            # Direct I/O: without it the file's pages would be cached a second time, on the environment's memory.
+            for flags in (_LO_FLAGS_AUTOCLEAR | _LO_FLAGS_DIRECT_IO, _LO_FLAGS_AUTOCLEAR):
+                try:
+                    fcntl.ioctl(fd, _LOOP_CONFIGURE, _loop_config(backing, flags))
+                    return device, fd
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno == 16:  # EBUSY: taken
+                        break
+                    if flags == _LO_FLAGS_AUTOCLEAR:
+                        os.close(fd)
+                        raise
+            os.close(fd)
+        raise OSError(16, "no free loop device", "/dev/loop-control")
+    finally:
+        os.close(control)
+        os.close(backing)
+
+
+def _loop_config(backing: int, flags: int) -> bytes:
+    """struct loop_config: u32 fd, u32 block_size, struct loop_info64 (232 bytes, lo_flags at 52), u64 reserved[8]."""
+    info = bytearray(232)
+    struct.pack_into("=I", info, 52, flags)
+    return struct.pack("=II", backing, 4096) + bytes(info) + bytes(64)
+
+
+def detach_loop(device: str) -> None:
+    """Clear a loop device that an earlier run left; busy ones clear themselves later."""
+    with suppress(OSError):
+        fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, _LOOP_CLR_FD)
+        finally:
+            os.close(fd)
+
+
+def has_exited(pidfd: int, timeout_s: float = 0) -> bool:
+    """Wait for a process to end. Not by `select`: descriptors may be over 1023."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def reap(pidfd: int) -> int | None:
+    """The exit status (negative: the signal) of a process that has ended, if it was ours to reap."""
+    try:
+        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status

@@ -1,0 +1,180 @@
+"""A SQLite database owned by one thread: batches of writes become one transaction, and one fsync, each."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+BATCH = 512  # jobs in one transaction, so that the first never waits for an endless last
+log = logging.getLogger(__name__)
+
+
+class DatabaseClosed(sqlite3.ProgrammingError):
+    """It was closed before the work was handed in."""
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work
+    writes: bool
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: Exception | None = None
+
+
+class Database:
+    """The file is opened by the thread, with the first job; trouble with it is raised by whoever asks.
+
+    `schema` is a script that may run at every start (`CREATE TABLE IF NOT EXISTS`). `synchronous` FULL: a write that has returned
+    survives a power cut; NORMAL: it survives a crash of the process.
+    """
+
+    def __init__(self, path: Path, schema: str, synchronous: str = "FULL") -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise ValueError(f"synchronous is FULL or NORMAL, not {synchronous}")
+        self._path = path
+        self._schema = schema
+        self._synchronous = synchronous
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the database's thread, in a transaction; returns when it is committed.
+
+        Writes are done in the order they were handed in. One that raises is undone alone; a caller that is cancelled leaves it be.
+        """
+        result: T = await self._submit(work, True)
+        return result
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, which sees every write handed in before it. It must not write."""
+        result: T = await self._submit(work, False)
+        return result
+
+    async def close(self) -> None:
+        """Finish what was handed in, and close the file. Idempotent."""
+        self._closed = True
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
+
+    def _submit(self, work: Work, writes: bool) -> "asyncio.Future[Any]":
+        if self._closed:
+            raise DatabaseClosed(f"{self._path} is closed")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"database {self._path.name}", daemon=True)
+            self._thread.start()
+        future = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(work, writes, future))
+        return future
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        connection: sqlite3.Connection | None = None
+        closing = False
+        while not closing:
+            jobs, closing = self._take()
+            if not jobs:
+                continue
+            try:
+                connection = connection or self._open()
+                _run_writes(connection, [job for job in jobs if job.writes])
+                _run_reads(connection, [job for job in jobs if not job.writes])
+            except Exception as error:  # the file cannot be opened: everybody in the batch is told, the next one tries again
+                for job in jobs:
+                    job.error = job.error or error
+            _tell(jobs)
+        if connection is not None:
+            connection.close()
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """Wait for a job, then take what has gathered behind it."""
+        jobs: list[_Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == BATCH:
+                return jobs, False
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return jobs, False
+        return jobs, True
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise sqlite3.OperationalError(f"{self._path}: the file system does not allow SQLite's WAL mode (it gives {mode})")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.executescript(self._schema)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _run_writes(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    """All in one transaction, each in a savepoint of its own."""
+    if not jobs:
+        return
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for job in jobs:
+            connection.execute("SAVEPOINT job")
+            try:
+                job.result = job.work(connection)
+            except Exception as error:
+                job.error = error
+                if not connection.in_transaction:  # a full disk, or the like, has undone the others too
+                    raise
+                connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+        connection.execute("COMMIT")
+    except Exception as error:
+        for job in jobs:
+            job.error = job.error or error
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _run_reads(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    for job in jobs:
+        try:
+            job.result = job.work(connection)
+        except Exception as error:
+            job.error = error
+
+
+def _tell(jobs: list[_Job]) -> None:
+    """One wake-up of the loop for the whole batch."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        loops.setdefault(job.future.get_loop(), []).append(job)
+    for loop, told in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, told)
+        except RuntimeError:
+            log.debug("nobody is left to hear of %d database jobs: their loop is closed", len(told))
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

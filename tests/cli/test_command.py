@@ -1,0 +1,137 @@
+"""The command without a server: arguments, the key, and how it fails."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hanabi.cli import COMMANDS, main, make_parser
+from hanabi.cli.failure import Failure
+from hanabi.cli.table import duration, printable, render
+from hanabi.cli.times import parse_time
+from tests.server import free_port
+
+SECRET = "it's a $(secret)"
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    keys = {"access_key": "AKIAEXAMPLE", "secret_key": SECRET, "region": "eu-west-1", "account": "000000000000"}
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    return tmp_path
+
+
+def test_every_command_takes_the_place_of_the_server() -> None:
+    arguments = {"deploy": ["."], "invoke": ["f"], "logs": ["f"]}
+    for name in COMMANDS:
+        rest = arguments.get(name, [])
+        before = make_parser().parse_args(["--data-dir", "/d", "--port", "1", name, *rest])
+        after = make_parser().parse_args([name, *rest, "--data-dir", "/d", "--port", "1"])
+        assert vars(before) == vars(after) and before.data_dir == "/d"
+
+
+def test_env_survives_a_shell(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env", "--data-dir", str(data_dir), "--port", "1234"]) == 0
+    script = f"eval {shlex.quote(capsys.readouterr().out)}; env"
+    variables = dict(line.split("=", 1) for line in subprocess.check_output(["sh", "-c", script], text=True).splitlines() if "=" in line)
+    assert variables["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1234"
+    assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"]) == ("AKIAEXAMPLE", SECRET)
+    assert variables["AWS_REGION"] == variables["AWS_DEFAULT_REGION"] == "eu-west-1"
+
+
+def test_env_makes_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env", "--data-dir", str(tmp_path)]) == 1
+    output = capsys.readouterr()
+    assert output.out == "" and "start Hanabi with `hanabi up`" in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_key_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in ("{", "[]", "{}"):
+        (tmp_path / "keys.json").write_text(content)
+        assert main(["env", "--data-dir", str(tmp_path)]) == 1
+        assert capsys.readouterr().err == f"hanabi env: {tmp_path}/keys.json is damaged\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["invoke", "f"], ["logs", "f"], ["ps"], ["usage"], ["deploy", str(Path(__file__).parents[2] / "examples" / "python")]]
+)
+def test_no_server_says_how_to_start_one(data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main([*arguments, "--data-dir", str(data_dir), "--port", str(free_port())]) == 1
+    error = capsys.readouterr().err
+    assert "start one with `hanabi up`" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["up", "--host", "0.0.0.0"], "--host 0.0.0.0 is not loopback"),
+        (["up", "--port", "99999"], "--port: '99999' is not a whole number from 1 to 65535"),
+        (["env", "--port", "x"], "--port: 'x' is not a whole number"),
+        (["logs", "f", "--since", "yesterday"], "'yesterday' is no time"),
+        (["deploy", "/nonexistent"], "/nonexistent is no directory"),
+    ],
+)
+def test_what_cannot_be_exits_with_2(data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert main([*arguments, "--data-dir", str(data_dir)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_data_directory_serves_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import fcntl
+
+    with (tmp_path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("4711")
+        file.flush()
+        assert main(["up", "--data-dir", str(tmp_path)]) == 1
+    assert "is in use by another hanabi (process 4711)" in capsys.readouterr().err
+
+
+def test_it_starts_fast() -> None:
+    """No more than the standard library: botocore takes longer to import than all of `hanabi env` may."""
+    script = "import sys, hanabi.cli; print([each for each in ('botocore', 'uvloop', 'asyncio', 'hanabi.node') if each in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+
+
+def test_a_reader_that_has_gone_is_no_error(data_dir: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "hanabi", "env", "--data-dir", str(data_dir)], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_doctor_works_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:  # bound, not listening: nothing answers there
+        taken.bind(("127.0.0.1", 0))
+        status = main(["doctor", "--json", "--port", str(taken.getsockname()[1])])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert {"kvm", "namespaces", "seccomp", "cgroups", "server"} <= checks.keys()
+    assert checks["server"]["ok"] is None and checks["server"]["detail"] == "not running"
+    assert status == any(check["ok"] is False for check in checks.values())
+    assert all(check["fix"] for check in checks.values() if check["ok"] is False)
+
+
+def test_times() -> None:
+    now = time.time()
+    assert abs(now - parse_time("2h") - 7200) < 5
+    assert parse_time("2026-11-24T10:00:00") == parse_time("2026-11-24T11:00:00+01:00") == 1_795_514_400
+    assert parse_time("9999999w") == 0
+    for text in ("", "1", "h", "-1h", "1y"):
+        with pytest.raises(Failure, match="is no time"):
+            parse_time(text)
+
+
+def test_tables() -> None:
+    assert render(("A", "N"), [("x", 1), ("long", 200)], right=(1,)) == "A       N\nx       1\nlong  200"
+    assert [duration(each) for each in (0, 59.9, 190, 18_120, 187_200)] == ["0s", "59s", "3m10s", "5h02m", "2d04h"]
+    assert printable("a\tb\x1b[2J\r花") == "a\tb\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}花"

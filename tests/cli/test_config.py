@@ -1,0 +1,68 @@
+"""Settings from flags and variables."""
+
+from pathlib import Path
+
+import pytest
+
+from hanabi.config import Settings, SettingsError, default_data_dir, guest_dir, is_loopback, load_settings
+
+
+def test_the_defaults() -> None:
+    settings = load_settings({}, {"HANABI_DATA_DIR": "/data"})
+    assert settings == Settings(data_dir=Path("/data"), images_dir=Path("/data/images"))
+    assert (settings.host, settings.port, settings.region, settings.account) == ("127.0.0.1", 9555, "us-east-1", "000000000000")
+    assert settings.keys_file == Path("/data/keys.json")
+
+
+def test_a_flag_wins_over_a_variable() -> None:
+    variables = {"HANABI_PORT": "1000", "HANABI_POOL_SIZE": "7", "HANABI_ALLOW_NET": "10.0.0.0/8,192.168.1.0/24"}
+    settings = load_settings({"port": "2000", "data_dir": "~/x", "pool_size": None}, variables)
+    assert (settings.port, settings.pool_size, settings.allow_net) == (2000, 7, ("10.0.0.0/8", "192.168.1.0/24"))
+    assert settings.data_dir == Path.home() / "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("port", "0", "--port: '0' is not a whole number from 1 to 65535"),
+        ("port", "http", "--port: 'http' is not a whole number"),
+        ("isolation", "none", "--isolation: 'none' is none of auto, firecracker, oci, process"),
+        ("account", "123", "--account: '123' is not an account id of 12 digits"),
+        ("region", "here", "--region: 'here' is not an AWS region"),
+        ("idle_timeout_s", "-1", "--idle-timeout-s: '-1' is not a number of seconds"),
+        ("idle_timeout_s", "nan", "--idle-timeout-s: 'nan' is not a number of seconds"),
+        ("allow_net", ["10.0.0.1/8"], "--allow-net: 10.0.0.1/8 has host bits set"),
+        ("data_dir", "", "--data-dir: a directory is needed"),
+        ("host", "a b", "--host: 'a b' is not a host name or address"),
+    ],
+)
+def test_what_cannot_be_is_refused(name: str, value: object, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({name: value}, {})
+    assert str(caught.value).startswith(message)
+
+
+def test_a_variable_is_named_when_it_is_wrong() -> None:
+    with pytest.raises(SettingsError, match="^HANABI_INSECURE: 'maybe' is neither 1 nor 0"):
+        load_settings({}, {"HANABI_INSECURE": "maybe"})
+
+
+def test_others_may_listen_only_when_that_is_meant() -> None:
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.com"):
+        with pytest.raises(SettingsError, match="--insecure"):
+            load_settings({"host": host}, {})
+        assert load_settings({"host": host, "insecure": True}, {}).host == host
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "localhost.example.com", "")))
+
+
+def test_where_state_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert default_data_dir({"XDG_DATA_HOME": "/elsewhere"}) == Path("/var/lib/hanabi")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert default_data_dir({"XDG_DATA_HOME": "/elsewhere"}) == Path("/elsewhere/hanabi")
+    assert default_data_dir({"XDG_DATA_HOME": ""}) == Path.home() / ".local/share/hanabi"
+
+
+def test_the_guest_is_found() -> None:
+    assert (guest_dir() / "python" / "bootstrap.py").is_file()

@@ -1,0 +1,27 @@
+"""The table of an event's life is complete."""
+
+import pytest
+
+from hanabi.events.lifecycle import ENDS, ON_DISK, TRANSITIONS, Happening, IllegalTransition, State, advance
+from hanabi.events.retry import RetryPolicy
+
+
+def test_every_state_is_reached_and_only_ends_are_not_left() -> None:
+    assert {State.QUEUED, *TRANSITIONS.values()} == set(State)
+    assert {state for state, _ in TRANSITIONS} == set(State) - ENDS
+    assert {happening for _, happening in TRANSITIONS} == set(Happening)
+    assert not ON_DISK & ENDS
+
+
+def test_what_is_not_in_the_table_is_a_bug() -> None:
+    for state in State:
+        for happening in Happening:
+            if (state, happening) not in TRANSITIONS:
+                with pytest.raises(IllegalTransition):
+                    advance(state, happening)
+
+
+def test_delays() -> None:
+    policy = RetryPolicy(error_delays=(60, 120))
+    assert [policy.after_error(attempt) for attempt in (1, 2, 3, 4)] == [60, 120, None, None]
+    assert [policy.after_refusal(n) for n in (1, 2, 3, 9, 10, 5000)] == [1, 2, 4, 256, 300, 300]

@@ -1,0 +1,76 @@
+"""A record store in a directory, and records to put in it."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from hanabi.contracts import Clock, LogEvent, Record
+from hanabi.ledger.index import SCHEMA
+from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.logs import LogStore
+from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
+from hanabi.ledger.usage import Usage
+from hanabi.store.database import Database
+from hanabi.testing import ManualClock
+
+GROUP = "/aws/lambda/hello"
+STREAM = "2026/11/24/[$LATEST]0123456789abcdef0123456789abcdef"
+
+
+class RecordStore:
+    """All of the room, opened on one directory."""
+
+    def __init__(self, directory: Path, clock: Clock, **limits: int) -> None:
+        self.database = Database(directory / "record.db", SCHEMA, synchronous="FULL")
+        self.journal = FileJournal(directory / "journal", self.database, clock, **limits)
+        self.logs = LogStore(self.database, self.journal, clock)
+        self.usage = Usage(self.database, self.journal)
+
+    async def messages(self, group: str = GROUP, **query: Any) -> list[str]:
+        return [event.message for event in (await self.logs.find(group, **query)).events]
+
+    async def sum_ledger(self) -> tuple[int, int]:
+        """(rows, billed ms)."""
+        await self.journal.settle()
+        return await self.database.read(
+            lambda connection: connection.execute("SELECT count(*), ifnull(sum(billed_ms), 0) FROM ledger").fetchone()
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_record(directory: Path, clock: Clock | None = None, **limits: int) -> AsyncIterator[RecordStore]:
+    store = RecordStore(directory, clock or ManualClock(), **limits)
+    await store.journal.open()
+    try:
+        yield store
+    finally:
+        await store.journal.close()
+        await store.database.close()
+
+
+def make_record(**changes: Any) -> Record:
+    values: dict[str, Any] = {
+        "request_id": str(uuid.uuid4()),
+        "function": "hello",
+        "version": "$LATEST",
+        "memory_mb": 128,
+        "started_ms": 1_795_000_000_000,
+        "duration_ms": 1.234,
+        "init_ms": None,
+        "max_memory_mb": 31,
+        "status": "success",
+        "error_type": None,
+        "environment": "env-1",
+        "source": "sync",
+    } | changes
+    values.setdefault("billed_ms", billed_ms(values["duration_ms"], values["init_ms"]))
+    return Record(**values)
+
+
+def record_events(record: Record, *texts: str) -> list[LogEvent]:
+    """The log events of an invocation that printed `texts`."""
+    when = record.started_ms
+    lines = [start_line(record.request_id, record.version), *texts, end_line(record.request_id), report_line(record)]
+    return [(when, line) for line in lines]

@@ -1,0 +1,73 @@
+"""What a run directory still holds on this host: for tests that end with "and nothing is left"."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from hanabi.sandbox import volume
+from hanabi.sandbox.cgroup import Tree
+from hanabi.sandbox.numbers import UID_BASE
+from hanabi.sandbox.oci import tag_of
+
+
+def of_sandbox(run_dir: Path, id: str) -> list[str]:
+    """Everything left of one sandbox of a driver that may still be open."""
+    tree = Tree(tag_of(run_dir))
+    found = [f"process {pid}" for pid in tree.pids(id)]
+    found += [f"cgroup {each / id}" for each in tree.directories() if (each / id).exists()]
+    found += [f"path {path}" for name in ("bundles", "state", "volumes") if (path := run_dir / name / id).exists()]
+    found += [f"mount {line}" for line in _mounts() if f"{run_dir}/bundles/{id}/" in line]
+    found += [f"loop {device}" for device, image in _loops() if image.split(" ")[0] == f"{run_dir}/volumes/{id}"]
+    return found
+
+
+def of_run(run_dir: Path) -> list[str]:
+    """Everything left of a driver that is closed, or was killed."""
+    tag = tag_of(run_dir)
+    tree = Tree(tag)
+    found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
+    found += [f"cgroup {each}" for each in tree.directories() if each.exists()]
+    found += [f"path {path}" for name in ("bundles", "state", "volumes", "probe") if (path := run_dir / name).exists()]
+    found += [f"mount {line}" for line in _mounts() if str(run_dir) in line]
+    found += [f"loop {device}" for device in volume.leftovers(run_dir / "volumes")]
+    found += [f"interface {name}" for name in os.listdir("/sys/class/net") if name.startswith(f"hn{tag}")]
+    found += [f"runtime {pid}" for pid in _processes() if str(run_dir / "state").encode() in _command(pid)]
+    return found
+
+
+def environments() -> list[int]:
+    """The processes on this host that run as a sandbox's uid, zombies included: of any Hanabi."""
+    return [pid for pid in _processes() if UID_BASE <= _uid(pid) < 2 * UID_BASE]
+
+
+def _mounts() -> list[str]:
+    """Of this process and of the host's first one."""
+    lines = set()
+    for pid in ("self", "1"):
+        with suppress(OSError):
+            lines.update(Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
+    return sorted(lines)
+
+
+def _loops() -> list[tuple[str, str]]:
+    found = []
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):
+            found.append((entry.parts[3], entry.read_text().strip()))
+    return found
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _command(pid: int) -> list[bytes]:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return []
+
+
+def _uid(pid: int) -> int:
+    with suppress(OSError):
+        return os.stat(f"/proc/{pid}").st_uid
+    return -1

@@ -1,0 +1,70 @@
+"""The host's side of a runtime for tests: a session whose callbacks are written down."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from hanabi.contracts import Concurrency, FunctionVersion, Invocation, Route
+from hanabi.runtime.session import RuntimeSession
+
+PATIENCE_S = 20.0
+
+
+class Story:
+    """What a session told its owner, in order; `happens` waits for the next thing."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
+        self.session = RuntimeSession(
+            on_ready=lambda: self.told.put_nowait(("ready",)),
+            on_init_error=lambda payload, kind: self.told.put_nowait(("init error", payload, kind)),
+            on_result=lambda payload: self.told.put_nowait(("result", payload)),
+            on_error=lambda payload, kind: self.told.put_nowait(("error", payload, kind)),
+            on_violation=lambda reason: self.told.put_nowait(("violation", reason)),
+        )
+
+    def so_far(self) -> list[tuple[object, ...]]:
+        told = []
+        while not self.told.empty():
+            told.append(self.told.get_nowait())
+        return told
+
+    async def happens(self) -> tuple[object, ...]:
+        return await asyncio.wait_for(self.told.get(), PATIENCE_S)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(int(PATIENCE_S * 1000)):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise TimeoutError("it did not come true")
+
+
+def invocation(payload: bytes = b"{}", request_id: str = "id-1", *, trace: str = "", client_context: str = "") -> Invocation:
+    version = FunctionVersion(
+        key="k",
+        name="demo",
+        version="$LATEST",
+        arn="arn:aws:lambda:us-east-1:000000000000:function:demo",
+        account="000000000000",
+        region="us-east-1",
+        runtime="python3.11",
+        handler="app.handler",
+        memory_mb=128,
+        timeout_s=3,
+        tmp_mb=512,
+        environment={},
+        role="",
+        code=Path("/nowhere"),
+        log_group="/aws/lambda/demo",
+    )
+    route = Route(version, version.arn, Concurrency("demo"))
+    return Invocation(
+        request_id=request_id,
+        route=route,
+        payload=payload,
+        trace=trace,
+        client_context=client_context,
+        deadline_ms=4_000_000_000_000,
+    )

@@ -1,0 +1,269 @@
+"""The Runtime API over real HTTP, and the official interface client for Python on it."""
+
+import asyncio
+import http.client
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from hanabi.clock import SystemClock
+from hanabi.runtime.api import RuntimeApi
+from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE
+from tests.runtime.host import PATIENCE_S, Story, invocation
+
+NEXT = "/2018-06-01/runtime/invocation/next"
+RESPONSE = "/2018-06-01/runtime/invocation/id-1/response"
+ERROR = "/2018-06-01/runtime/invocation/id-1/error"
+INIT_ERROR = "/2018-06-01/runtime/init/error"
+
+
+class Runtime:
+    """A custom runtime: one keep-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        self.headers: dict[str, str] = {}
+
+    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, bytes]:
+        return await asyncio.to_thread(self._ask, method, path, body, {name.replace("_", "-"): text for name, text in headers.items()})
+
+    def _ask(self, method: str, path: str, body: object, headers: dict[str, str]) -> tuple[int, bytes]:
+        self.connection.request(method, path, body, headers, encode_chunked=isinstance(body, list))  # type: ignore[arg-type]
+        answer = self.connection.getresponse()
+        self.headers = {name.lower(): text for name, text in answer.getheaders()}
+        return answer.status, answer.read()
+
+
+@asynccontextmanager
+async def serving(*, bundled: bool = False) -> AsyncIterator[tuple[Story, Runtime]]:
+    sock = socket.create_server(("127.0.0.1", 0))
+    story = Story()
+    server = await RuntimeApi(story.session, bundled=bundled).serve(sock, clock=SystemClock())
+    runtime = Runtime(sock.getsockname()[1])
+    try:
+        yield story, runtime
+    finally:
+        story.session.close()
+        runtime.connection.close()
+        await server.close()
+
+
+def play(scene: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await asyncio.wait_for(scene(), 2 * PATIENCE_S)
+
+    asyncio.run(run())
+
+
+async def take(story: Story, runtime: Runtime, payload: bytes = b"{}", *, trace: str = "", client_context: str = "") -> tuple[int, bytes]:
+    """Ask for the next invocation, which comes while the question waits."""
+    asked = asyncio.create_task(runtime.ask("GET", NEXT))
+    assert (await story.happens())[0] in ("ready", "result", "error")
+    story.session.invoke(invocation(payload, trace=trace, client_context=client_context))
+    return await asked
+
+
+def test_the_first_next_is_ready_and_invocations_go_round() -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            for number in range(3):
+                status, body = await take(story, runtime, b'{"n":1}', trace="Root=1-a", client_context='{"custom":\n{"k":"ü"}}')
+                assert (status, body) == (200, b'{"n":1}')
+                assert runtime.headers["lambda-runtime-aws-request-id"] == "id-1"
+                assert runtime.headers["lambda-runtime-deadline-ms"] == "4000000000000"
+                assert runtime.headers["lambda-runtime-invoked-function-arn"].endswith(":function:demo")
+                assert runtime.headers["lambda-runtime-trace-id"] == "Root=1-a"
+                assert json.loads(runtime.headers["lambda-runtime-client-context"]) == {"custom": {"k": "ü"}}
+                assert await runtime.ask("POST", RESPONSE, b"%d" % number) == (202, b'{"status":"OK"}\n')
+                assert story.session.held_answer() == (b"%d" % number, None)
+            asked = asyncio.create_task(runtime.ask("GET", NEXT))
+            assert await story.happens() == ("result", b"2")
+            story.session.invoke(invocation())
+            await asked
+            assert "lambda-runtime-trace-id" not in runtime.headers
+
+    play(scene)
+
+
+def test_errors() -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            for header, expected in [("Runtime.Mine", "Runtime.Mine"), ("unhandled\t", "E"), ("", "E")]:
+                await take(story, runtime)
+                body = b'{"errorMessage":"m","errorType":"E"}'
+                assert (await runtime.ask("POST", ERROR, body, Lambda_Runtime_Function_Error_Type=header))[0] == 202
+                assert story.session.held_answer() == (body, expected)
+
+    play(scene)
+
+
+def test_wrong_ids_and_wrong_orders() -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            invalid = (400, b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}')
+            assert await runtime.ask("POST", RESPONSE, b"1") == invalid
+            await take(story, runtime)
+            assert await runtime.ask("POST", RESPONSE.replace("id-1", "id-2"), b"1") == invalid
+            assert await runtime.ask("POST", RESPONSE.replace("id-1", "id-2"), bytes(PAYLOAD_LIMIT + 1)) == invalid
+            runtime.connection.close()
+            assert (await runtime.ask("GET", NEXT))[0] == 200  # the same one again
+            assert (await runtime.ask("POST", RESPONSE, b"1"))[0] == 202
+            for path in (RESPONSE, ERROR, INIT_ERROR):
+                status, body = await runtime.ask("POST", path, b"{}")
+                assert (status, json.loads(body)["errorType"]) == (403, "InvalidStateTransition")
+            assert (await runtime.ask("GET", "/2018-06-01/runtime/nothing"))[0] == 404
+            assert (await runtime.ask("PUT", "/else"))[0] == 404
+
+    play(scene)
+
+
+def test_an_init_error() -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            assert (await runtime.ask("POST", INIT_ERROR, b'{"errorType":"E"}', Lambda_Runtime_Function_Error_Type="Runtime.Bad"))[0] == 202
+            assert await story.happens() == ("init error", b'{"errorType":"E"}', "Runtime.Bad")
+            assert (await runtime.ask("GET", NEXT))[0] == 403
+
+    play(scene)
+
+
+def test_chunked_streams_are_collected_and_other_modes_refused() -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            await take(story, runtime)
+            chunks = [b'{"statusCode":200}', bytes(8), b"body"]
+            sent = await runtime.ask(
+                "POST", RESPONSE, chunks, Transfer_Encoding="chunked", Lambda_Runtime_Function_Response_Mode="streaming"
+            )
+            assert sent[0] == 202
+            assert story.session.held_answer() == (b"".join(chunks), None)
+            await take(story, runtime)
+            status, body = await runtime.ask("POST", RESPONSE, b"1", Lambda_Runtime_Function_Response_Mode="other")
+            assert (status, json.loads(body)["errorType"]) == (400, "InvalidFunctionResponseMode")
+            assert story.session.held_answer() == (b"", "Runtime.InvalidResponseModeHeader")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_answer_over_the_limit_fails_the_invocation_and_the_runtime_goes_on(chunked: bool) -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            await take(story, runtime)
+            assert (await runtime.ask("POST", RESPONSE, bytes(PAYLOAD_LIMIT)))[0] == 202
+            await take(story, runtime)
+            parts = [bytes(65536)] * 97 if chunked else bytes(PAYLOAD_LIMIT + 1)
+            status, body = await runtime.ask("POST", RESPONSE, parts, **({"Transfer_Encoding": "chunked"} if chunked else {}))
+            message = "Exceeded maximum allowed payload size (6291556 bytes)."
+            assert (status, json.loads(body)) == (413, {"errorMessage": message, "errorType": "RequestEntityTooLarge"})
+            runtime.connection.close()
+            asked = asyncio.create_task(runtime.ask("GET", NEXT))
+            happened = await story.happens()
+            assert happened[0] == "error" and happened[2] == TOO_LARGE
+            story.session.invoke(invocation(b"9"))
+            assert await asked == (200, b"9")
+
+    play(scene)
+
+
+def test_who_hung_up_gets_the_invocation_when_it_asks_again() -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            port = runtime.connection.port
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET {NEXT} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert await story.happens() == ("ready",)
+            writer.close()
+            await writer.wait_closed()
+            story.session.invoke(invocation(b"5"))
+            assert (await runtime.ask("GET", NEXT)) == (200, b"5")
+
+    play(scene)
+
+
+def test_beside_a_bundled_runtime_nobody_may_speak() -> None:
+    async def scene() -> None:
+        async with serving(bundled=True) as (story, runtime):
+            for method, path in [("GET", NEXT), ("POST", RESPONSE), ("POST", INIT_ERROR)]:
+                assert (await runtime.ask(method, path))[0] == 403
+            assert story.so_far() == []
+
+    play(scene)
+
+
+def test_apis_that_are_not_served_say_so() -> None:
+    async def scene() -> None:
+        async with serving() as (_, runtime):
+            for path, status, kind in [
+                ("/2020-01-01/extension/register", 501, "Extension.NotSupported"),
+                ("/2022-07-01/telemetry", 202, "Telemetry.NotSupported"),
+                ("/2020-08-15/logs", 202, "Logs.NotSupported"),
+            ]:
+                got, body = await runtime.ask("PUT", path, b"{}")
+                assert (got, json.loads(body)["errorType"]) == (status, kind)
+
+    play(scene)
+
+
+RIC = os.environ.get("AWSLAMBDARIC_PYTHON") or (sys.executable if importlib.util.find_spec("awslambdaric") else None)
+
+
+@pytest.mark.skipif(RIC is None, reason="awslambdaric is not installed (or set AWSLAMBDARIC_PYTHON to a Python that has it)")
+def test_the_official_python_client_runs_unmodified(tmp_path: Path) -> None:
+    source = """
+def handler(event, context):
+    if event == "big":
+        return "x" * 7_000_000
+    return {"got": 1 / event, "id": context.aws_request_id, "custom": context.client_context.custom if context.client_context else None}
+"""
+    (tmp_path / "app.py").write_text(source)
+
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            environment = {"PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.connection.port}"}
+            process = await asyncio.create_subprocess_exec(
+                str(RIC), "-m", "awslambdaric", "app.handler", cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+            )
+            try:
+                assert await story.happens() == ("ready",)
+                for _ in range(100):
+                    story.session.invoke(invocation(b"2", client_context='{"custom": {"k": "ü"}}'))
+                    kind, payload = await story.happens()
+                    assert (kind, json.loads(payload)) == ("result", {"got": 0.5, "id": "id-1", "custom": {"k": "ü"}})  # type: ignore[arg-type]
+                story.session.invoke(invocation(b"0"))
+                kind, payload, error_type = await story.happens()
+                assert (kind, error_type) == ("error", "ZeroDivisionError")
+                assert json.loads(payload)["errorMessage"] == "division by zero"  # type: ignore[arg-type]
+                story.session.invoke(invocation(b'"big"'))
+                await process.wait()  # it takes a 413 for the end; its answer is kept
+                held = story.session.held_answer()
+                assert held is not None and held[1] == TOO_LARGE
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+
+    play(scene)
+
+
+@pytest.mark.skipif(RIC is None, reason="awslambdaric is not installed (or set AWSLAMBDARIC_PYTHON to a Python that has it)")
+def test_the_official_python_client_reports_its_failed_init(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            environment = {"PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.connection.port}"}
+            process = await asyncio.create_subprocess_exec(
+                str(RIC), "-m", "awslambdaric", "nothing.handler", cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+            )
+            happened = await story.happens()
+            assert (happened[0], happened[2]) == ("init error", "Runtime.ImportModuleError")
+            assert await process.wait() == 1
+
+    play(scene)

@@ -1,0 +1,60 @@
+"""The document store: compare-and-set, listing, revisions."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hanabi.errors import RevisionMismatch
+from hanabi.store.sqlite import SqliteStore
+
+
+def test_documents(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = SqliteStore(tmp_path / "state.db")
+        await store.open()
+        assert await store.get("a/b") is None
+        first = await store.put("a/b", {"x": [1, "é", None]})
+        second = await store.put("a/c", {}, revision=0)
+        assert second > first
+        assert await store.get("a/b") == ({"x": [1, "é", None]}, first)
+        await store.put("ab", {})
+        assert [key for key, _, _ in await store.list("a/")] == ["a/b", "a/c"]
+        assert len(await store.list("")) == 3
+        await store.delete("a/b")
+        await store.delete("a/b")
+        assert await store.get("a/b") is None
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_compare_and_set(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = SqliteStore(tmp_path / "state.db")
+        await store.open()
+        revision = await store.put("k", {"n": 1}, revision=0)
+        with pytest.raises(RevisionMismatch):
+            await store.put("k", {"n": 2}, revision=0)
+        results = await asyncio.gather(*(store.put("k", {"n": n}, revision=revision) for n in range(5)), return_exceptions=True)
+        assert sum(isinstance(result, RevisionMismatch) for result in results) == 4
+        with pytest.raises(RevisionMismatch):
+            await store.delete("k", revision=revision)
+        found = await store.get("k")
+        assert found is not None
+        await store.delete("k", revision=found[1])
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_revisions_grow_over_restarts_and_deletes(tmp_path: Path) -> None:
+    async def once() -> int:
+        store = SqliteStore(tmp_path / "state.db")
+        await store.open()
+        revision = await store.put("k", {})
+        await store.delete("k")
+        await store.close()
+        return revision
+
+    assert asyncio.run(once()) < asyncio.run(once())

@@ -1,0 +1,105 @@
+"""The house as docs/architecture.md draws it: who may import whom, how large a module may be, what no file may name."""
+
+import ast
+import re
+import statistics
+
+import pytest
+
+from tests.structure.sources import ROOT, dotted, imports, modules, room_of, tracked
+
+CEILING = 500  # lines of a module
+FREE = {"contracts", "errors", "clock", "http", "__version__"}  # anybody may import these
+OUTSIDE = {"node", "testing", "__main__"}  # wires all; doubles; calls the CLI
+
+
+def table() -> dict[str, set[str]]:
+    """Room -> rooms it may import, read from the table itself, so that the page cannot be out of date."""
+    allowed = {}
+    for line in (ROOT / "docs" / "architecture.md").read_text().splitlines():
+        if match := re.fullmatch(r"\| `hanabi/(\w+)(?:/|\.py)` \|.*\|([^|]*)\|", line):
+            words = re.sub(r"\(.*?\)", "", match[2])
+            allowed[match[1]] = set(re.findall(r"[a-z]+", words))
+    return allowed
+
+
+def test_the_table_names_every_room() -> None:
+    rooms = {path.name for path in (ROOT / "hanabi").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms <= table().keys()
+
+
+def test_imports_point_down() -> None:
+    allowed = table()
+    wrong = []
+    for path in modules("hanabi"):
+        module = dotted(path)
+        if module.count(".") == 0 or room_of(module) in OUTSIDE:
+            continue
+        room = room_of(module)
+        permitted = allowed.get(room, set()) | FREE | {room}
+        wrong += [f"{module}:{line} imports {target}" for line, target in imports(path) if room_of(target) not in permitted]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_contracts_import_no_room() -> None:
+    for name in ("contracts", "errors", "clock"):
+        assert not list(imports(ROOT / "hanabi" / f"{name}.py"))
+
+
+def test_modules_are_small(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {dotted(path): len(path.read_text().splitlines()) for path in modules("hanabi", "guest", "tests", "bench")}
+    own = [size for module, size in sizes.items() if module.startswith("hanabi")]
+    with capsys.disabled():
+        largest = max(sizes, key=lambda module: sizes[module])
+        print(f"\nhanabi: {len(own)} modules, {sum(own)} lines, median {statistics.median(own):.0f}; largest {largest}, {sizes[largest]}")
+    assert {module: size for module, size in sizes.items() if size > CEILING} == {}
+
+
+def test_every_module_says_its_job() -> None:
+    silent = [dotted(path) for path in modules("hanabi", "guest", "tests", "bench") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert silent == []
+
+
+def test_no_file_names_a_package_registry() -> None:
+    """Where packages come from is the user's own setting."""
+    hosts = re.compile(
+        r"(pypi|pythonhosted|npmjs|registry\.yarnpkg|proxy\.golang|crates)\.(org|com|io)|--(extra-)?index-url|deb\.debian\.org"
+    )
+    found = []
+    for path in tracked():
+        if path == ROOT / "tests" / "structure" / "test_structure.py":
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in hosts.finditer(text)]
+    assert found == []
+
+
+def test_the_wheel_carries_all_that_runs_inside() -> None:
+    """`guest/agent` is carried built, the rest as it is."""
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    carried = {path for patterns in listed.values() for pattern in patterns for path in ROOT.glob(pattern)}
+    inside = {
+        path for path in tracked() if path.relative_to(ROOT).parts[0] == "guest" and path.relative_to(ROOT).parts[1] in ("python", "node")
+    }
+    assert inside - carried == set()
+    for target, patterns in listed.items():
+        for path in (found for pattern in patterns for found in ROOT.glob(pattern)):
+            assert target == f"share/hanabi/{path.parent.relative_to(ROOT)}"
+
+
+def test_the_locks_carry_hashes() -> None:
+    for lock in ROOT.glob("requirements*.lock"):
+        lines = lock.read_text().splitlines()
+        pinned = [index for index, line in enumerate(lines) if re.match(r"[a-z0-9-]+==", line)]
+        assert pinned, lock
+        assert all(lines[index + 1].strip().startswith("--hash=sha256:") for index in pinned), lock
+
+
+def test_the_examples_are_described() -> None:
+    readme = (ROOT / "examples" / "README.md").read_text()
+    assert all(f"`{folder.name}`" in readme for folder in (ROOT / "examples").iterdir() if folder.is_dir())
