@@ -245,6 +245,9 @@ class Driver(Protocol):
 
     name: str
 
+    def describe(self) -> str:
+        """What it is and why it was chosen, for the ready line."""
+
     async def open(self) -> None:
         """Clean what an earlier run left behind, then make ready. Raises `IsolationUnavailable` with the fix."""
 

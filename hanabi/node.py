@@ -20,7 +20,7 @@ from hanabi.api.sts import StsService
 from hanabi.api.usage import UsageEndpoint
 from hanabi.clock import SystemClock
 from hanabi.config import Settings, guest_dir
-from hanabi.contracts import Clock, Driver, HttpRequest, HttpResponse
+from hanabi.contracts import Clock, Driver, HttpHandler, HttpRequest, HttpResponse, RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.errors import IsolationUnavailable
 from hanabi.events import rows
@@ -78,10 +78,6 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(images.close)
         code = CodeStore(data / "code")
         await code.open()
-        functions = Functions(
-            store, code, images, clock, account=settings.account, region=settings.region, url_for=partial(_function_url, settings.port)
-        )
-
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
         attach = Attach(clock)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
@@ -95,8 +91,11 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         )
         await fleet.open()
         stack.push_async_callback(fleet.close)
+
+        url_for = partial(_function_url, settings.port)
+        stocked = StockedImages(images, fleet)
+        functions = Functions(store, code, stocked, clock, account=settings.account, region=settings.region, url_for=url_for)
         functions.on_retired(fleet.retire)
-        functions.on_prepared(fleet.expect)
         await functions.open()
         stack.push_async_callback(functions.close)
         await code.collect(functions.referenced_code())
@@ -106,16 +105,25 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(accepted.close)
         events = DurableQueue(accepted, functions, invoker, clock)
 
-        iam = IamService(store, clock, account=settings.account)
         services = [
             LambdaService(functions, invoker, events, clock),
-            iam,
-            StsService(iam, keys, clock),
+            IamService(store, clock, settings.account),
+            StsService(keys, store),
             LogsService(LogStore(record, journal, clock), clock),
         ]
-        own = {"environments": partial(_environments, fleet), "usage": UsageEndpoint(Usage(record, journal)).handle}
-        edge = Edge(services, keys, clock, settings.region, settings.account, own=own, hosts=[settings.host], spool=data / "spool")
-        edge.use_gateway(FunctionUrls(functions, functions, invoker, edge.verifier.verify, clock).handle)
+        own: dict[str, HttpHandler] = {"environments": partial(_environments, fleet), "usage": UsageEndpoint(Usage(record, journal)).handle}
+        gateway = FunctionUrls(functions, functions, invoker, lambda request: edge.verifier.verify(request, "lambda"), clock)
+        edge = Edge(
+            services,
+            keys,
+            clock,
+            settings.region,
+            settings.account,
+            gateway=gateway.handle,
+            own=own,
+            hosts=[settings.host],
+            spool=data / "spool",
+        )
         attach.edge = edge
 
         limits = Limits(body=edge.body_rule, connections=4096)
@@ -140,6 +148,20 @@ class Attach:
         assert self.edge is not None
         limits = Limits(body=self.edge.body_rule, connections=64)
         return await serve_http(sock, self.edge.handler_for(access_key), clock=self._clock, limits=limits, refuse=self.edge.refuse, name_peers=False)
+
+
+class StockedImages:
+    """The images as control sees them: a runtime that functions use is also one to keep environments ready for."""
+
+    def __init__(self, images: Images, fleet: Fleet) -> None:
+        self.known = images.known
+        self._images = images
+        self._fleet = fleet
+
+    async def ensure(self, runtime: str) -> RuntimeImage:
+        image = await self._images.ensure(runtime)
+        self._fleet.expect(image)
+        return image
 
 
 def choose_driver(settings: Settings) -> Driver:

@@ -1,13 +1,11 @@
 """hanabi up: serve the AWS endpoint on this machine until interrupted"""
 
 import argparse
-import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from hanabi.cli.directory import hold
 from hanabi.cli.failure import Failure
 from hanabi.config import ISOLATION, Settings, SettingsError, load_settings
 
@@ -33,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
         settings = load_settings(vars(options))
     except SettingsError as error:
         raise Failure(str(error), 2) from None
-    _make_data_dir(settings.data_dir)
-    with _only_one(settings.data_dir):
+    with hold(settings.data_dir):
         _serve(settings)
     return 0
 
@@ -49,31 +46,6 @@ def _serve(settings: Settings) -> None:
         print(f"hanabi ready: {what}", flush=True)
 
     uvloop.run(serve(settings, ready))
-
-
-def _make_data_dir(directory: Path) -> None:
-    """Others may go through it, not list it: sandboxes have uids of their own, and the user behind sudo reads the key."""
-    directory.mkdir(parents=True, exist_ok=True)
-    mode = directory.stat().st_mode
-    if mode & 0o111 != 0o111:
-        directory.chmod(mode & 0o7777 | 0o111)
-
-
-@contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
-    """Hold the data directory. The lock goes with the process, however that ends."""
-    path = directory / "lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read(20).strip() or "unknown"
-            raise Failure(f"{directory} is in use by another hanabi (process {owner}); stop it or name another --data-dir") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def _give_to_sudo_user(keys: Path) -> None:

@@ -68,6 +68,7 @@ class Functions:
         self._uploads: list[Path] = []  # stored, and about to be referenced
         self._preparations: set[asyncio.Task[None]] = set()
         self._commits: set[asyncio.Task[Function | None]] = set()
+        self._closing = False
 
     async def open(self) -> None:
         """Load what exists, and go on with what was being prepared."""
@@ -75,6 +76,7 @@ class Functions:
 
     async def close(self) -> None:
         """Let changes end. What is not prepared yet is prepared after the next start."""
+        self._closing = True
         for task in self._preparations:
             task.cancel()
         while self._preparations or self._commits:
@@ -170,7 +172,6 @@ class Functions:
 
     async def delete(self, name: str) -> None:
         """The function with all its versions."""
-
         self.find(name)
         await self._commit(name, lambda old: None, None)
 
@@ -196,7 +197,8 @@ class Functions:
 
         def end(task: "asyncio.Task[Function | None]") -> None:
             self._commits.discard(task)
-            task.exception()  # whoever waits has it; nobody may be waiting any more
+            if not task.cancelled():
+                task.exception()  # whoever waits has it; nobody may be waiting any more
             if code is not None:
                 self._uploads.remove(code.path)
 
@@ -210,7 +212,8 @@ class Functions:
             del self._urls[url.id]
         for url in new.urls.values() if new else ():
             self._urls[url.id] = url
-        if new and versions.is_unfinished(new) and (old is None or old.latest.generation != new.latest.generation):
+        is_new = new is not None and (old is None or old.latest.generation != new.latest.generation)
+        if new is not None and is_new and versions.is_unfinished(new) and not self._closing:
             task = asyncio.create_task(self._prepare(new), name=f"preparation of function {new.name}")
             self._preparations.add(task)
             task.add_done_callback(self._preparations.discard)

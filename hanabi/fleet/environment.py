@@ -156,7 +156,7 @@ class Environment:
 
     def log_failed_init(self, outcome: Outcome, phase: str) -> None:
         """INIT_REPORT is written for a failed init only."""
-        line = init_report_line(outcome.duration_ms, phase, outcome.status, outcome.error_type)
+        line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase)
         self._on_output([(int(self._host.clock.time() * 1000), line)])
 
     # --- invocations --------------------------------------------------------------------------------------------------

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 from hanabi.contracts import Exit
 
-SIGNAL_NAMES = {signal.SIGKILL: "killed", signal.SIGSEGV: "segmentation fault", signal.SIGABRT: "aborted", signal.SIGTERM: "terminated"}
+SIGNAL_NAMES: dict[int, str] = {
+    signal.SIGABRT: "aborted",
+    signal.SIGBUS: "bus error",
+    signal.SIGFPE: "floating point exception",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGINT: "interrupt",
+    signal.SIGKILL: "killed",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGTERM: "terminated",
+}
 
 
 @dataclass(slots=True)
@@ -42,8 +51,7 @@ def timeout_message(timeout_s: float) -> str:
 def exit_message(ended: Exit) -> str:
     """`exit status 1`, `signal: killed`: as Go's os/exec words it, and so Lambda."""
     if ended.signal is not None:
-        name = SIGNAL_NAMES.get(signal.Signals(ended.signal)) if ended.signal in iter(signal.Signals) else None
-        return f"Runtime exited with error: signal: {name or ended.signal}"
+        return f"Runtime exited with error: signal: {SIGNAL_NAMES.get(ended.signal, ended.signal)}"
     if ended.status:
         return f"Runtime exited with error: exit status {ended.status}"
     return "Runtime exited without providing a reason"

@@ -1,8 +1,8 @@
 """The states of a runtime towards its host, as a table: the same for the runtime channel and for the Runtime API.
 
-    starting --next--> ready --invoke--> invoking --answer--> answered --next--> ready
-        |
-        init error --> failed <--violation-- any                  any --close--> closed
+starting --next--> ready --invoke--> invoking --answer--> answered --next--> ready
+    |
+    init error --> failed <--violation-- any                  any --close--> closed
 """
 
 from enum import Enum, auto

@@ -16,7 +16,7 @@ from hanabi.api.edge import Edge
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
 from hanabi.api.payload import check_payload
-from hanabi.api.service import Call, Handler
+from hanabi.api.service import Call, Handler, Service
 from hanabi.api.sts import StsService
 from hanabi.clock import SystemClock
 from hanabi.contracts import HttpRequest, HttpResponse
@@ -191,7 +191,7 @@ def live_edge(directory: Path) -> Iterator[Live]:
     async def main() -> None:
         nonlocal stop, loop
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        services = [functions, logs, iam, StsService(keys, store)]
+        services: list[Service] = [functions, logs, iam, StsService(keys, store)]
         edge = Edge(services, keys, clock, REGION, ACCOUNT, gateway=gateway, own={"usage": own}, authorize=iam.authorize, spool=spool)
         functions.edge = edge
         inside = keys.issue(f"arn:aws:iam::{ACCOUNT}:role/service/inside", "function")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -186,13 +187,12 @@ def test_the_aws_cli(live: Live, tmp_path: Path) -> None:
 
     assert aws("sts", "get-caller-identity")["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
     output = tmp_path / "out.json"
-    answer = aws(
-        "lambda", "invoke", "--function-name", "f", "--cli-binary-format", "raw-in-base64-out", "--payload", '{"k": 1}', str(output)
-    )
+    answer = aws("lambda", "invoke", "--function-name", "f", "--payload", '{"k": 1}', str(output))
     assert answer["ExecutedVersion"] == "$LATEST" and json.loads(output.read_text()) == {"k": 1}
-    (tmp_path / "f.zip").write_bytes(b"zip")
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
+        archive.writestr("f.py", "")
     created = aws("lambda", "create-function", "--function-name", "f", "--role", ROLE, "--zip-file", f"fileb://{tmp_path}/f.zip")
-    assert created["CodeSize"] == 3
+    assert created["CodeSize"] == (tmp_path / "f.zip").stat().st_size
 
 
 def test_a_streaming_payload(live: Live) -> None:

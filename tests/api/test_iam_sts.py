@@ -93,14 +93,14 @@ def test_assume_role_and_use_it(live: Live) -> None:
     for name, trust in (("closed", TRUST), ("open", TRUST_ME)):
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
     arn = f"arn:aws:iam::{ACCOUNT}:role/"
-    assert code(fails(sts.assume_role, RoleArn=f"{arn}closed", RoleSessionName="s")) == ("AccessDenied", 403)
-    assert code(fails(sts.assume_role, RoleArn=f"{arn}absent", RoleSessionName="s")) == ("AccessDenied", 403)
+    assert code(fails(sts.assume_role, RoleArn=f"{arn}closed", RoleSessionName="me")) == ("AccessDenied", 403)
+    assert code(fails(sts.assume_role, RoleArn=f"{arn}absent", RoleSessionName="me")) == ("AccessDenied", 403)
     error = fails(sts.assume_role, RoleArn=f"{arn}open", RoleSessionName="Session1:2")
     assert error["Error"]["Message"] == (
         r"1 validation error detected: Value 'Session1:2' at 'roleSessionName' failed to satisfy constraint: "
         r"Member must satisfy regular expression pattern: [\w+=,.@-]*"
     )
-    answer = sts.assume_role(RoleArn=f"{arn}open", RoleSessionName="s", DurationSeconds=900)
+    answer = sts.assume_role(RoleArn=f"{arn}open", RoleSessionName="me", DurationSeconds=900)
     credentials = answer["Credentials"]
     mine: dict[str, Any] = {
         "aws_access_key_id": credentials["AccessKeyId"],
@@ -108,7 +108,7 @@ def test_assume_role_and_use_it(live: Live) -> None:
         "aws_session_token": credentials["SessionToken"],
     }
     identity = live.client("sts", **mine).get_caller_identity()
-    assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/open/s"
+    assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/open/me"
     assert identity["UserId"] == answer["AssumedRoleUser"]["AssumedRoleId"]
     functions = live.client("lambda", **mine)
     error = fails(functions.invoke, FunctionName="f", Payload=b"{}")

@@ -135,3 +135,20 @@ def test_tables() -> None:
     assert render(("A", "N"), [("x", 1), ("long", 200)], right=(1,)) == "A       N\nx       1\nlong  200"
     assert [duration(each) for each in (0, 59.9, 190, 18_120, 187_200)] == ["0s", "59s", "3m10s", "5h02m", "2d04h"]
     assert printable("a\tb\x1b[2J\r花") == "a\tb\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}花"
+
+
+def test_images_are_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--data-dir", str(tmp_path)]
+    assert main(["images", *place]) == 0
+    assert "python3.13" in capsys.readouterr().out
+    assert main(["images", "list", "nodejs22.x", "--json", *place]) == 0
+    assert [row["built"] for row in json.loads(capsys.readouterr().out)] == [False]
+    assert main(["images", "rm", "nodejs22.x", *place]) == 0
+    assert capsys.readouterr().out == "nodejs22.x was not built\n"
+    for arguments, status, message in (
+        (["build", "python2.7"], 1, "There is no runtime root for python2.7"),
+        (["rm", "../.."], 2, "there is no runtime ../.."),
+        (["build"], 2, "which runtimes?"),
+    ):
+        assert main(["images", *arguments, *place]) == status
+        assert message in capsys.readouterr().err

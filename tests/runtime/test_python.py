@@ -163,6 +163,7 @@ def handler(event, context):
         ("(1, (2,), collections.OrderedDict(a=1))", '[1, [2], {"a": 1}]'),
         ("b'raw \\xff bytes'", None),
         ("'x' * 3", '"xxx"'),
+        ("'ü'", '"\\u00fc"' if sys.version_info < (3, 12) else '"ü"'),
         ("None", "null"),
         ("[[1]] * 2 + [D(1)]", "[[1], [1], 1]"),
     ],
@@ -206,6 +207,9 @@ async def handler(event, context):
     loops.append(asyncio.get_running_loop())
     if event == "fail":
         raise KeyError("k")
+    if event == "cancel":
+        asyncio.current_task().cancel()
+        await asyncio.sleep(1)
     return loops[0] is loops[-1]
 """
     load(guest, root, source)
@@ -213,6 +217,7 @@ async def handler(event, context):
     error = guest.fail("fail")
     assert error["errorType"] == "KeyError"
     assert len(error["stackTrace"]) == 1
+    assert guest.fail("cancel")["errorType"] == "CancelledError"
     assert guest.invoke() is True
 
 

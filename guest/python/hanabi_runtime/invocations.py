@@ -63,7 +63,10 @@ def run_async(result: Awaitable[Any]) -> Any:
     global _runner
     if _runner is None:
         _runner = asyncio.Runner()
-    return _runner.run(_await(result))
+    try:
+        return _runner.run(_await(result))
+    except asyncio.CancelledError as error:  # no Exception, but no reason to end the process either
+        raise Fault("CancelledError", str(error)) from None
 
 
 async def _await(result: Awaitable[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 import time
 from typing import Any
@@ -46,7 +47,11 @@ def set_up() -> None:
     layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
     handler.setFormatter(logging.Formatter(layout, "%Y-%m-%dT%H:%M:%S"))
     handler.addFilter(LambdaLoggerFilter())
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper().replace("TRACE", "DEBUG")
+    if level in logging.getLevelNamesMapping():
+        root.setLevel(level)
 
 
 def log_error(error: dict[str, Any]) -> None:

@@ -1,0 +1,33 @@
+"""The Lambda service: its operations, one module for each topic."""
+
+from collections.abc import Mapping
+
+from hanabi.api.lambda_.aliases import AliasOperations
+from hanabi.api.lambda_.concurrency import ConcurrencyOperations
+from hanabi.api.lambda_.functions import FunctionOperations
+from hanabi.api.lambda_.invoke import InvokeOperations
+from hanabi.api.lambda_.policies import PolicyOperations
+from hanabi.api.lambda_.tags import TagOperations
+from hanabi.api.lambda_.urls import UrlOperations
+from hanabi.api.lambda_.versions import VersionOperations
+from hanabi.api.service import Handler
+from hanabi.contracts import Clock, EventQueue, Invoker
+from hanabi.control.functions import Functions
+
+
+class LambdaService:
+    """An operation of the model that is not here answers 501."""
+
+    name = "lambda"
+
+    def __init__(self, functions: Functions, invoker: Invoker, events: EventQueue, clock: Clock) -> None:
+        self.operations: Mapping[str, Handler] = {
+            **InvokeOperations(functions, functions.place, invoker, events, clock).operations,
+            **FunctionOperations(functions).operations,
+            **VersionOperations(functions).operations,
+            **AliasOperations(functions).operations,
+            **ConcurrencyOperations(functions).operations,
+            **UrlOperations(functions).operations,
+            **PolicyOperations(functions).operations,
+            **TagOperations(functions).operations,
+        }

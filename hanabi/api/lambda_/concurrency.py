@@ -1,0 +1,63 @@
+"""Reserved concurrency, and the account's limits."""
+
+from typing import Any
+
+from hanabi.api.service import Call, Handler
+from hanabi.control.concurrency import reserve
+from hanabi.control.functions import Functions
+from hanabi.errors import InvalidParameterValue, ResourceNotFound
+
+CODE_LIMIT = 300 * 1024**3
+ZIPPED_LIMIT = 52_428_800
+UNZIPPED_LIMIT = 262_144_000
+
+
+class ConcurrencyOperations:
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self.operations: dict[str, Handler] = {
+            "DeleteFunctionConcurrency": self.delete_function_concurrency,
+            "GetAccountSettings": self.get_account_settings,
+            "GetFunctionConcurrency": self.get_function_concurrency,
+            "PutFunctionConcurrency": self.put_function_concurrency,
+        }
+
+    async def put_function_concurrency(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name = self._parse(params)
+        if self._functions.get(name) is None:
+            raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, '$LATEST')}")
+        reserved = params["ReservedConcurrentExecutions"]
+        await self._functions.change(name, lambda function: reserve(function, reserved, self._functions.account_concurrency()[1]))
+        return {"ReservedConcurrentExecutions": reserved}
+
+    async def get_function_concurrency(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        reserved = self._functions.find(self._functions.place.parse(params["FunctionName"])[0]).reserved
+        return {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
+
+    async def delete_function_concurrency(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        await self._functions.change(self._parse(params), lambda function: reserve(function, None, 0))
+        return {}
+
+    async def get_account_settings(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        limit, unreserved = self._functions.account_concurrency()
+        functions = list(self._functions)
+        used = sum(version.code.size for function in functions for version in (function.latest, *function.versions.values()))
+        return {
+            "AccountLimit": {
+                "TotalCodeSize": CODE_LIMIT,
+                "CodeSizeUnzipped": UNZIPPED_LIMIT,
+                "CodeSizeZipped": ZIPPED_LIMIT,
+                "ConcurrentExecutions": limit,
+                "UnreservedConcurrentExecutions": unreserved,
+            },
+            "AccountUsage": {"TotalCodeSize": used, "FunctionCount": len(functions)},
+        }
+
+    def _parse(self, params: dict[str, Any]) -> str:
+        name, qualifier = self._functions.place.parse(params["FunctionName"])
+        if qualifier is not None:
+            raise InvalidParameterValue(
+                "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+                "Please specify either a function name or an unqualified function ARN."
+            )
+        return name

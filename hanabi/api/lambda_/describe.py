@@ -1,0 +1,100 @@
+"""What exists, in the words of Lambda's API."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hanabi.control.model import Alias, Function, Url, Version
+from hanabi.control.settings import ARCHITECTURES
+
+# Members of a FunctionConfiguration that lists of them do not have.
+_STATE = frozenset(
+    {
+        "State",
+        "StateReason",
+        "StateReasonCode",
+        "LastUpdateStatus",
+        "LastUpdateStatusReason",
+        "LastUpdateStatusReasonCode",
+        "RuntimeVersionConfig",
+    }
+)
+
+
+def describe_version(function: Function, version: Version, arn: str) -> dict[str, Any]:
+    """A FunctionConfiguration."""
+    settings = version.settings
+    configuration: dict[str, Any] = {
+        "FunctionName": function.name,
+        "FunctionArn": arn,
+        "Runtime": settings.runtime,
+        "Role": settings.role,
+        "Handler": settings.handler,
+        "CodeSize": version.code.size,
+        "Description": settings.description,
+        "Timeout": settings.timeout_s,
+        "MemorySize": settings.memory_mb,
+        "LastModified": _modified(version.modified_ms),
+        "CodeSha256": version.code.sha256,
+        "Version": version.number,
+        "TracingConfig": {"Mode": "PassThrough"},
+        "RevisionId": version.revision_id,
+        "PackageType": "Zip",
+        "Architectures": ARCHITECTURES,
+        "EphemeralStorage": {"Size": settings.tmp_mb},
+        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": settings.log_group},
+        "State": version.state,
+    }
+    if settings.environment is not None:
+        configuration["Environment"] = {"Variables": dict(settings.environment)}
+    optional = {
+        "StateReason": version.state_reason,
+        "StateReasonCode": version.state_code,
+        "LastUpdateStatus": version.update,
+        "LastUpdateStatusReason": version.update_reason,
+        "LastUpdateStatusReasonCode": version.update_code,
+        "RuntimeVersionConfig": {"RuntimeVersionArn": version.runtime_arn} if version.runtime_arn else None,
+    }
+    return configuration | {member: value for member, value in optional.items() if value is not None}
+
+
+def describe_listed(function: Function, version: Version, arn: str) -> dict[str, Any]:
+    """As above, but without its state."""
+    return {member: value for member, value in describe_version(function, version, arn).items() if member not in _STATE}
+
+
+def describe_alias(function: Function, alias: Alias) -> dict[str, Any]:
+    """An AliasConfiguration."""
+    description: dict[str, Any] = {
+        "AliasArn": f"{function.arn}:{alias.name}",
+        "Name": alias.name,
+        "FunctionVersion": alias.version,
+        "Description": alias.description,
+        "RevisionId": alias.revision_id,
+    }
+    if alias.other is not None:
+        description["RoutingConfig"] = {"AdditionalVersionWeights": {alias.other: alias.weight}}
+    return description
+
+
+def describe_url(function: Function, url: Url, address: str) -> dict[str, Any]:
+    """A FunctionUrlConfig."""
+    description: dict[str, Any] = {
+        "FunctionUrl": address,
+        "FunctionArn": f"{function.arn}:{url.qualifier}" if url.qualifier else function.arn,
+        "AuthType": url.auth_type,
+        "CreationTime": _precise(url.created_ms),
+        "LastModifiedTime": _precise(url.modified_ms),
+        "InvokeMode": "BUFFERED",
+    }
+    return description | ({"Cors": dict(url.cors)} if url.cors else {})
+
+
+def _modified(ms: int) -> str:
+    """2026-11-24T10:00:00.000+0000"""
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}+0000"
+
+
+def _precise(ms: int) -> str:
+    """2026-11-24T10:00:00.000000Z"""
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}000Z"

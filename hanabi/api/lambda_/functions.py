@@ -1,0 +1,118 @@
+"""CreateFunction and what else is done to a function as a whole."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hanabi.api.lambda_.describe import describe_listed, describe_version
+from hanabi.api.lambda_.pages import take_page
+from hanabi.api.service import Call, Handler
+from hanabi.control.functions import Functions
+from hanabi.control.model import Function, Version
+from hanabi.control.versions import check_deletable, find_version, remove_version
+from hanabi.errors import ResourceNotFound
+
+
+class FunctionOperations:
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self.operations: dict[str, Handler] = {
+            "CreateFunction": self.create_function,
+            "DeleteFunction": self.delete_function,
+            "GetFunction": self.get_function,
+            "GetFunctionCodeSigningConfig": self.get_function_code_signing_config,
+            "GetFunctionConfiguration": self.get_function_configuration,
+            "GetFunctionRecursionConfig": self.get_function_recursion_config,
+            "GetRuntimeManagementConfig": self.get_runtime_management_config,
+            "ListFunctions": self.list_functions,
+            "UpdateFunctionCode": self.update_function_code,
+            "UpdateFunctionConfiguration": self.update_function_configuration,
+        }
+
+    async def create_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        function = await self._functions.create(self._functions.place.parse_new(params["FunctionName"]), params)
+        version = _published(function) if params.get("Publish") else function.latest
+        return describe_version(function, version, function.arn)
+
+    async def update_function_code(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name, _ = self._functions.place.parse(params["FunctionName"])
+        function = await self._functions.update_code(name, params)
+        if params.get("Publish") and not params.get("DryRun"):
+            version = _published(function)
+            return describe_version(function, version, f"{function.arn}:{version.number}")
+        return describe_version(function, function.latest, function.arn)
+
+    async def update_function_configuration(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name, _ = self._functions.place.parse(params["FunctionName"])
+        function = await self._functions.update_settings(name, params)
+        return describe_version(function, function.latest, function.arn)
+
+    async def delete_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name, qualifier = self._functions.place.parse(params["FunctionName"], params.get("Qualifier"))
+        if qualifier is None:
+            await self._functions.delete(name)
+        else:
+            check_deletable(qualifier)
+            await self._functions.change(name, lambda function: remove_version(function, qualifier))
+        return {"StatusCode": 204}
+
+    async def get_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        function, version, arn = self._find(params)
+        answer: dict[str, Any] = {
+            "Configuration": describe_version(function, version, arn),
+            "Code": {"RepositoryType": "S3"},
+        }
+        if function.tags:
+            answer["Tags"] = dict(function.tags)
+        if function.reserved is not None:
+            answer["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
+        return answer
+
+    async def get_function_configuration(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        return describe_version(*self._find(params))
+
+    async def list_functions(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        """With `FunctionVersion` ALL, all versions of each."""
+        listed = self._all_versions() if params.get("FunctionVersion") == "ALL" else ((f, f.latest, f.arn) for f in self._functions)
+        page, more = take_page(listed, _sort_key, params)
+        return {"Functions": [describe_listed(*each) for each in page], **more}
+
+    # --- what a function has by default, and cannot have otherwise yet ----------------------------------------------------
+
+    async def get_function_code_signing_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name, _ = self._functions.place.parse(params["FunctionName"])
+        self._functions.find(name)
+        return {}
+
+    async def get_function_recursion_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name, _ = self._functions.place.parse(params["FunctionName"])
+        self._functions.find(name)
+        return {"RecursiveLoop": "Terminate"}
+
+    async def get_runtime_management_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        _, _, arn = self._find(params)
+        return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn}
+
+    # ----------------------------------------------------------------------------------------------------------------------
+
+    def _find(self, params: dict[str, Any]) -> tuple[Function, Version, str]:
+        """(function, version, ARN) of a name and a qualifier."""
+        name, qualifier = self._functions.place.parse(params["FunctionName"], params.get("Qualifier"))
+        function = self._functions.get(name)
+        if function is None:
+            raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, qualifier)}")
+        return (function, *find_version(function, qualifier))
+
+    def _all_versions(self) -> Iterator[tuple[Function, Version, str]]:
+        for function in self._functions:
+            for version in (function.latest, *function.versions.values()):
+                yield function, version, f"{function.arn}:{version.number}"
+
+
+def _published(function: Function) -> Version:
+    return function.versions[str(function.last_version)]
+
+
+def _sort_key(listed: tuple[Function, Version, str]) -> str:
+    """Functions by name, and `$LATEST` before the numbers in their order."""
+    function, version, _ = listed
+    return f"{function.name} {version.number if version.number[0] == '$' else version.number.zfill(12)}"

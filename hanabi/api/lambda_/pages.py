@@ -1,0 +1,33 @@
+"""Lists, page by page: a marker says where the next page begins, and means nothing to the caller."""
+
+import base64
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from hanabi.errors import InvalidParameterValue
+
+T = TypeVar("T")
+
+PAGE_LIMIT = 50
+
+
+def take_page(items: Iterable[T], key: Callable[[T], str], params: dict[str, Any]) -> tuple[list[T], dict[str, Any]]:
+    """(the items of a page, `NextMarker` if there is another one). `items` are in the order of their keys."""
+    last = _read_marker(params["Marker"]) if params.get("Marker") else ""
+    limit = min(params.get("MaxItems") or PAGE_LIMIT, PAGE_LIMIT)
+    page: list[T] = []
+    for item in items:
+        if key(item) <= last:
+            continue
+        if len(page) == limit:
+            marker = base64.urlsafe_b64encode(key(page[-1]).encode()).decode()
+            return page, {"NextMarker": marker}
+        page.append(item)
+    return page, {}
+
+
+def _read_marker(text: str) -> str:
+    try:
+        return base64.b64decode(text, altchars=b"-_", validate=True).decode()
+    except ValueError:
+        raise InvalidParameterValue("The provided Marker is invalid.") from None

@@ -1,0 +1,46 @@
+"""Published versions."""
+
+from typing import Any
+
+from hanabi.api.lambda_.describe import describe_listed, describe_version
+from hanabi.api.lambda_.pages import take_page
+from hanabi.api.service import Call, Handler
+from hanabi.control.functions import Functions
+from hanabi.control.model import Version
+from hanabi.control.settings import refuse_unsupported
+from hanabi.control.versions import publish_settled
+
+
+class VersionOperations:
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self.operations: dict[str, Handler] = {
+            "ListVersionsByFunction": self.list_versions_by_function,
+            "PublishVersion": self.publish_version,
+        }
+
+    async def publish_version(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        refuse_unsupported(params)
+        name, _ = self._functions.place.parse(params["FunctionName"])
+        function = await self._functions.change(
+            name,
+            lambda function: publish_settled(
+                function,
+                sha256=params.get("CodeSha256"),
+                revision_id=params.get("RevisionId"),
+                description=params.get("Description"),
+            ),
+        )
+        version = function.versions[str(function.last_version)]
+        return describe_version(function, version, f"{function.arn}:{version.number}")
+
+    async def list_versions_by_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        name, _ = self._functions.place.parse(params["FunctionName"])
+        function = self._functions.find(name)
+        page, more = take_page((function.latest, *function.versions.values()), _sort_key, params)
+        return {"Versions": [describe_listed(function, version, f"{function.arn}:{version.number}") for version in page], **more}
+
+
+def _sort_key(version: Version) -> str:
+    """`$LATEST` before the numbers in their order."""
+    return version.number if version.number[0] == "$" else version.number.zfill(12)

@@ -1,0 +1,34 @@
+"""The data directory: made so that others may go through it, and held by one process at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hanabi.cli.failure import Failure
+
+
+def make_directory(directory: Path) -> None:
+    """Others may go through it, not list it: sandboxes have uids of their own, and the user behind sudo reads the key."""
+    directory.mkdir(parents=True, exist_ok=True)
+    mode = directory.stat().st_mode
+    if mode & 0o111 != 0o111:
+        directory.chmod(mode & 0o7777 | 0o111)
+
+
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Be the only Hanabi here. The lock goes with the process, however that ends."""
+    make_directory(directory)
+    with (directory / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read(20).strip() or "unknown"
+            raise Failure(f"{directory} is in use by another hanabi (process {owner}); stop it or name another --data-dir") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
