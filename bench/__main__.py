@@ -41,7 +41,7 @@ async def measure(server: Server, scale: float, figures: dict[str, Any]) -> None
 
 def table(figures: dict[str, Any]) -> str:
     width = max(map(len, figures))
-    return "\n".join(f"{name:<{width}}  {value:>12,.3f}" if isinstance(value, float) else f"{name:<{width}}  {value:>12}" for name, value in figures.items())
+    return "\n".join(f"{name:<{width}}  {value:>12,.3f}" for name, value in figures.items())
 
 
 if __name__ == "__main__":

@@ -2,17 +2,19 @@
 
 import asyncio
 import sys
+from typing import cast
 
 import httptools
 import uvloop
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
 class Echo(asyncio.Protocol):
     """Answers each request with its body."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.parser = httptools.HttpRequestParser(self)
         self.body = b""
 
@@ -23,7 +25,7 @@ class Echo(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(self.body), self.body))
+        self.transport.write(HEAD % len(self.body) + self.body)
         self.body = b""
 
 

@@ -17,7 +17,7 @@ from tests.server import Server, create_function, zip_of
 
 PAYLOAD = b'{"key1": "value1", "key2": "value2", "key3": "value3"}'
 HANDLER = "def lambda_handler(event, context):\n    return event\n"
-OFFICIAL = '#!/bin/sh\nexec /var/lang/bin/python3.11 -m awslambdaric lambda_function.lambda_handler\n'
+OFFICIAL = "#!/bin/sh\nexec /var/lang/bin/python3.11 -m awslambdaric lambda_function.lambda_handler\n"
 
 
 def signed_invoke(server: Server, name: str) -> bytes:
@@ -62,17 +62,17 @@ async def invoke(server: Server, name: str, clients: int, count: int, pause_s: f
 
 
 async def measure_echo(scale: float, figures: dict[str, Any]) -> Latencies:
-    process = subprocess.Popen([sys.executable, "-m", "bench.echo"], stdout=subprocess.PIPE, text=True)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.echo", stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline().split()[1])
+        port = int((await process.stdout.readline()).split()[1])
         request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(PAYLOAD), PAYLOAD)
         await run(port, request, clients=1, count=500)
         one = await run(port, request, clients=1, count=int(8000 * scale))
         eight = await run(port, request, clients=8, count=int(4000 * scale))
     finally:
         process.kill()
-        process.wait()
+        await process.wait()
     figures |= {"echo p50 ms": one.quantile_ms(0.5), "echo p99 ms": one.quantile_ms(0.99), "echo requests/s at 8": eight.rate}
     return one
 

@@ -10,12 +10,14 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 from hanabi.api.edge import Edge
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
 from hanabi.api.lambda_ import LambdaService
 from hanabi.api.logs import LogsService
+from hanabi.api.service import Service
 from hanabi.api.sts import StsService
 from hanabi.api.usage import UsageEndpoint
 from hanabi.clock import SystemClock
@@ -46,6 +48,7 @@ from hanabi.sandbox.process import ProcessDriver
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 
+MIB = 1 << 20
 GRACE_S = 5.0  # for what is in flight at SIGTERM
 log = logging.getLogger(__name__)
 
@@ -79,7 +82,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         code = CodeStore(data / "code")
         await code.open()
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
-        attach = Attach(clock)
+        spool = data / "spool"
+        attach = Attach(clock, spool)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
         fleet = Fleet(
             driver,
@@ -105,9 +109,10 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(accepted.close)
         events = DurableQueue(accepted, functions, invoker, clock)
 
-        services = [
+        iam = IamService(store, clock, settings.account)
+        services: list[Service] = [
             LambdaService(functions, invoker, events, clock),
-            IamService(store, clock, settings.account),
+            iam,
             StsService(keys, store),
             LogsService(LogStore(record, journal, clock), clock),
         ]
@@ -122,12 +127,13 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             gateway=gateway.handle,
             own=own,
             hosts=[settings.host],
-            spool=data / "spool",
+            authorize=iam.authorize,
+            spool=spool,
         )
         attach.edge = edge
 
         limits = Limits(body=edge.body_rule, connections=4096)
-        server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=data / "spool", refuse=edge.refuse)
+        server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
         await events.open()
         stack.push_async_callback(events.close)
         stack.push_async_callback(server.close, GRACE_S)
@@ -140,14 +146,22 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 class Attach:
     """Serves the API to sockets inside environments; the edge is made after the fleet, so it is filled in later."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, spool: Path) -> None:
         self.edge: Edge | None = None
         self._clock = clock
+        self._spool = spool
 
     async def __call__(self, sock: socket.socket, access_key: str) -> Closable:
         assert self.edge is not None
-        limits = Limits(body=self.edge.body_rule, connections=64)
-        return await serve_http(sock, self.edge.handler_for(access_key), clock=self._clock, limits=limits, refuse=self.edge.refuse, name_peers=False)
+        return await serve_http(
+            sock,
+            self.edge.handler_for(access_key),
+            clock=self._clock,
+            limits=Limits(body=self.edge.body_rule, connections=64, buffered=16 * MIB, spooled=128 * MIB),
+            spool=self._spool,
+            refuse=self.edge.refuse,
+            name_peers=False,
+        )
 
 
 class StockedImages:

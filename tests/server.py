@@ -54,8 +54,9 @@ class Server:
             if line.startswith("hanabi ready"):
                 self.ready_line = line.strip()
                 return self
-        self.process.wait(READY_S)
-        raise RuntimeError(f"hanabi did not start (exit {self.process.returncode}):\n{(self.data_dir / 'server.log').read_text()[-4000:]}")
+        status = self.process.wait(READY_S)
+        self._release()
+        raise RuntimeError(f"hanabi did not start (exit {status}):\n{(self.data_dir / 'server.log').read_text()[-4000:]}")
 
     def stop(self) -> int:
         """SIGTERM, as a service manager would; returns the exit status."""
@@ -150,7 +151,7 @@ ROLE = "arn:aws:iam::000000000000:role/test"
 
 def create_function(client: Any, name: str, code: str | dict[str, str | bytes], **options: Any) -> str:
     """Create a function and wait until it is active. `code`: lambda_function.py, or a mapping of files."""
-    files = {"lambda_function.py": code} if isinstance(code, str) else code
+    files: dict[str, str | bytes] = {"lambda_function.py": code} if isinstance(code, str) else code
     settings = {"Runtime": "python3.11", "Handler": "lambda_function.lambda_handler", "Role": ROLE, "Timeout": 10, **options}
     archive = zip_of(files, executable=["bootstrap"])
     client.create_function(FunctionName=name, Code={"ZipFile": archive}, **settings)

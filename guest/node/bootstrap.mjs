@@ -2,6 +2,7 @@
 // docs/architecture.md, "Runtime channel"; behaves as AWS's Runtime Interface Client for Node.js does, but for its speed.
 
 import { createRequire } from "node:module";
+import { setImmediate } from "node:timers/promises";
 
 import { openChannel } from "./hanabi/channel.mjs";
 import { patchConsole } from "./hanabi/console.mjs";
@@ -20,6 +21,7 @@ process.chdir(init.task_root);
 patchConsole();
 try {
   const handler = await loadHandler(init.task_root, init.handler, createRequire(import.meta.url));
+  await setImmediate(); // a rejection that nobody caught while loading is an init error
   serve(channel, handler);
 } catch (error) {
   failInit(channel, error);

@@ -17,17 +17,19 @@ from hanabi.api.payload import SYNC_BYTES, check_size, payload_limit
 from hanabi.api.query import Query
 from hanabi.api.restjson import RestJson
 from hanabi.api.service import Call, Service
-from hanabi.api.sigv4 import Verifier, find_service
+from hanabi.api.sigv4 import Verifier, find_claim
 from hanabi.api.uploads import JsonWorkers, blob_pointers
 from hanabi.contracts import Clock, HttpHandler, HttpRequest, HttpResponse, Principal
 from hanabi.errors import (
     AccessDenied,
     ApiError,
     InvalidSignature,
+    MissingAuthenticationToken,
     NotImplementedOperation,
     RequestEntityTooLarge,
     ServiceError,
     UnknownOperation,
+    UnrecognizedClient,
 )
 from hanabi.http.limits import BodyRule
 
@@ -93,6 +95,7 @@ class Edge:
             for operation in service.operations
             if (pointers := blob_pointers(load(service.name).operation(operation).input_shape))
         }
+        self._keys = keys
         self._region = region
         self._account = account
         self._gateway = gateway
@@ -121,10 +124,12 @@ class Edge:
         return handle
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
-        """How large a request may be. Asked before it is authenticated, so it must cost nothing."""
+        """How large a request may be. Asked before it is verified, so a large one must at least name a key that exists."""
         if _URL_LABEL in request.header("host").lower():
             return BodyRule(SYNC_BYTES + SLACK_BYTES)
         service, operation = self._guess(request)
+        if self._keys.lookup(find_claim(request)[0]) is None:
+            return BodyRule(DOCUMENT_BYTES)
         if (service, operation) in self._uploads:
             return BodyRule(UPLOAD_BYTES, spool=True)
         return BodyRule(SYNC_BYTES + SLACK_BYTES if operation in _PAYLOADS else DOCUMENT_BYTES)
@@ -132,7 +137,10 @@ class Edge:
     def refuse(self, request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
         """The answer to a body beyond its `body_rule`."""
         service, operation = self._guess(request)
+        access_key, _ = find_claim(request)
         try:
+            if self._keys.lookup(access_key) is None:
+                raise UnrecognizedClient() if access_key else MissingAuthenticationToken("Missing Authentication Token")
             if operation in _PAYLOADS:
                 kind = request.header("x-amz-invocation-type") if operation == "Invoke" else "Event"
                 check_size(max(size or 0, payload_limit("") + 1), kind or "RequestResponse")
@@ -144,7 +152,7 @@ class Edge:
 
     async def _handle_api(self, request: HttpRequest, only: str | None) -> HttpResponse:
         request_id = make_request_id()
-        service = find_service(request) or _guess_service(request)
+        service = find_claim(request)[1] or _guess_service(request)
         codec = self._codec(service, request)
         try:
             principal = await self.verifier.verify(request, service, only=only)
@@ -220,7 +228,7 @@ class Edge:
 
     def _guess(self, request: HttpRequest) -> tuple[str, str]:
         """(service, operation) as far as the head of a request tells; the operation is "" where it does not."""
-        service = find_service(request) or _guess_service(request)
+        service = find_claim(request)[1] or _guess_service(request)
         codec = self._codecs.get(service)
         if codec is None or isinstance(codec, Query):
             return service, ""

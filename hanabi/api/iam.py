@@ -74,13 +74,19 @@ class IamService:
         }
 
     async def authorize(self, principal: Principal, action: str, resource: str) -> None:
-        """Raise `AccessDenied` unless the owner, or a role whose policies allow it, does this."""
+        """Raise `AccessDenied` unless the owner, or a role whose policies allow it, does this.
+
+        A role that IAM does not know, or that has no policy at all, is not restricted: functions may be made with any role ARN,
+        and a restriction begins with the first policy.
+        """
         name = role_name(principal)
         if principal.is_root or action == "sts:GetCallerIdentity":
             return
         found = await self._store.get(_PREFIX + name) if name else None
-        documents = [] if found is None else [MANAGED[arn] for arn in found[0]["Attached"] if arn in MANAGED]
-        documents += [] if found is None else [json.loads(text) for text in found[0]["Policies"].values()]
+        if found is None or not (found[0]["Attached"] or found[0]["Policies"]):
+            return
+        documents = [MANAGED[arn] for arn in found[0]["Attached"] if arn in MANAGED]
+        documents += [json.loads(text) for text in found[0]["Policies"].values()]
         if not allows(documents, action, resource):
             raise AccessDenied(
                 f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} "

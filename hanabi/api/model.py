@@ -50,13 +50,13 @@ class Model:
 
     def validate(self, operation: str, params: dict[str, Any]) -> None:
         """Raise `ValidationError` with all that is wrong with an operation's parameters."""
-        check = self._checks.get(operation, self)
-        if check is self:
+        if operation not in self._checks:
             shape = self.operation(operation).input_shape
-            check = self._checks[operation] = None if shape is None else self.constraints.check(shape)
+            self._checks[operation] = None if shape is None else self.constraints.check(shape)
+        check = self._checks[operation]
         if check is not None:
             errors: list[str] = []
-            check(params, "", errors)  # type: ignore[operator]
+            check(params, "", errors)
             if errors:
                 raise ValidationError(summarise(errors))
 

@@ -23,6 +23,7 @@ HASH_INLINE_BYTES = 256 * 1024  # a larger body is hashed off the loop (0.5 ms a
 
 _GLOBAL = frozenset({"iam", "sts"})  # signed for us-east-1 wherever the client is
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+|/")
+_CREDENTIAL_END = re.compile(r"[,\s]")
 _TOKEN_INVALID = "The security token included in the request is invalid."
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. "
@@ -56,16 +57,17 @@ class Signature(NamedTuple):
     query: str  # the raw query that was signed
 
 
-def find_service(request: HttpRequest) -> str:
-    """The service a request says it is signed for, unverified; "" if it does not say."""
+def find_claim(request: HttpRequest) -> tuple[str, str]:
+    """(access key, service) that a request says it is signed with and for, unverified; empty if it does not say."""
     authorization = request.header("authorization")
     if authorization.startswith("AWS4-"):
-        _, _, credential = authorization.partition("Credential=")
-        credential = re.split(r"[,\s]", credential, maxsplit=1)[0]
+        credential = _CREDENTIAL_END.split(authorization.partition("Credential=")[2], maxsplit=1)[0]
+    elif "X-Amz-Credential=" in request.query:
+        credential = _query_map(request.query).get("X-Amz-Credential", "")
     else:
-        credential = _query_map(request.query).get("X-Amz-Credential", "") if "X-Amz-Credential=" in request.query else ""
+        return "", ""
     parts = credential.rsplit("/", 4)
-    return parts[3] if len(parts) == 5 else ""
+    return (parts[0], parts[3]) if len(parts) == 5 else ("", "")
 
 
 class Verifier:

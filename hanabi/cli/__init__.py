@@ -51,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         failure = error if isinstance(error, Failure) else explain(error, options)
         if failure is None:
-            raise
-        print(f"hanabi {options.command}: {failure}", file=sys.stderr)
+            if os.environ.get("HANABI_DEBUG"):
+                raise
+            failure = Failure(f"a defect of Hanabi: {type(error).__name__}: {error} (HANABI_DEBUG=1 shows where)")
+        print(f"hanabi {options.command}: {' '.join(str(failure).split())}", file=sys.stderr)
         return failure.status
 
 

@@ -17,6 +17,7 @@ TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
+MAY_LOG = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 WAIT_S = 1_200.0  # a runtime root is built at its first use
 POLL_S = 0.1
 PATIENCE_S = 1.0  # before it is said what is waited for
@@ -98,6 +99,7 @@ def _default_role(server: Server) -> str:
         role = client.get_role(RoleName=ROLE)
     except client.exceptions.NoSuchEntityException:
         role = client.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(TRUST), Description="Made by hanabi deploy")
+        client.attach_role_policy(RoleName=ROLE, PolicyArn=MAY_LOG)
     return str(role["Role"]["Arn"])
 
 

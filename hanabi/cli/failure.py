@@ -17,7 +17,7 @@ class Failure(Exception):
 
 
 def explain(error: Exception, options: argparse.Namespace) -> Failure | None:
-    """The failure that an exception means to the one who typed the command; None for a defect of Hanabi."""
+    """The failure that an exception means to the one who typed the command; None when only Hanabi's makers can tell."""
     if isinstance(error, HanabiError):
         return Failure(str(error))
     if isinstance(error, ConnectionRefusedError):

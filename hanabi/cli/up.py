@@ -37,18 +37,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _serve(settings: Settings) -> None:
+    import logging
+
     import uvloop
 
     from hanabi.node import serve
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")  # to standard error
+
     def ready(what: str) -> None:
-        _give_to_sudo_user(settings.keys_file)
+        give_to_sudo_user(settings.keys_file)
         print(f"hanabi ready: {what}", flush=True)
 
     uvloop.run(serve(settings, ready))
 
 
-def _give_to_sudo_user(keys: Path) -> None:
+def give_to_sudo_user(keys: Path) -> None:
     """Whoever started Hanabi by sudo may use it: `hanabi env` reads the key as them."""
     uid = os.environ.get("SUDO_UID", "")
     if os.geteuid() == 0 and uid.isdecimal() and keys.exists():

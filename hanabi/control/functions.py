@@ -79,6 +79,10 @@ class Functions:
         self._closing = True
         for task in self._preparations:
             task.cancel()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Return when no change is under way and nothing is being prepared."""
         while self._preparations or self._commits:
             await asyncio.wait([*self._preparations, *self._commits])
 

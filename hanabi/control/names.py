@@ -57,6 +57,16 @@ class Place:
             raise ResourceNotFound(f"Function not found: {Place(match['account'], self.region).arn(name, qualifier)}")
         return name, qualifier
 
+    def parse_whole(self, text: str) -> str:
+        """The bare name, where an operation is about a function as a whole."""
+        name, qualifier = self.parse(text)
+        if qualifier is not None:
+            raise InvalidParameterValue(
+                "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+                "Please specify either a function name or an unqualified function ARN."
+            )
+        return name
+
     def parse_new(self, text: str) -> str:
         """The bare name of a function that is to be made."""
         name, qualifier = self.parse(text)

@@ -1,6 +1,10 @@
-"""What may be set of a function: limits, defaults, and a clear refusal of what would have no effect here."""
+"""What may be set of a function: limits, defaults, and a clear refusal of what would have no effect here.
+
+A role is any well-formed ARN: what it allows is looked up when it is used, and a role that does not exist allows nothing.
+"""
 
 import json
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +16,7 @@ MEMORY_LIMIT_MB = 10_240  # the model's bounds are wider: they are those of Mana
 TIMEOUT_LIMIT_S = 900
 TMP_LIMIT_MB = 10_240
 ENVIRONMENT_LIMIT = 4096  # bytes, as JSON
-ARCHITECTURES = ["x86_64"]
+ARCHITECTURES = ["arm64" if platform.machine() == "aarch64" else "x86_64"]  # the host's: nothing is emulated
 
 # Lambda developer guide, "Reserved environment variables"
 RESERVED_VARIABLES = frozenset(

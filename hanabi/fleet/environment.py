@@ -16,9 +16,8 @@ from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import Outcome, exit_message, fault, timeout_message
 from hanabi.fleet.output import Output
 from hanabi.fleet.variables import function_variables, generic_variables
-from hanabi.http.server import serve
 from hanabi.ledger.report import init_report_line, init_start_line, start_line
-from hanabi.runtime.api import LIMITS, RuntimeApi
+from hanabi.runtime.api import RuntimeApi
 from hanabi.runtime.channel import RuntimeChannel
 from hanabi.runtime.session import RuntimeSession
 
@@ -140,17 +139,7 @@ class Environment:
             on_violation=self._on_violation,
         )
         api = RuntimeApi(self._session, bundled=bool(self.image.command) and not self._wrapper())
-        clock = self._host.clock
-        server = await serve(
-            self.sandbox.runtime_api,
-            api.handle,
-            clock=clock,
-            limits=LIMITS,
-            refuse=api.refuse_oversize,
-            cancel_abandoned=True,
-            name_peers=False,
-        )
-        self._servers.append(server)
+        self._servers.append(await api.serve(self.sandbox.runtime_api, clock=self._host.clock))
         if self.image.command:
             self._channel = await RuntimeChannel.open(self.sandbox.runtime, self._session)
 

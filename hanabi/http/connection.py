@@ -125,6 +125,7 @@ class Connection(asyncio.Protocol):
             self._delete_spooled(received.request)
         self._ready.clear()
         self._backlog = b""
+        del self._parser  # it refers back to this connection
         if self._task is None:
             self._gone()
         elif self._server.cancel_abandoned:

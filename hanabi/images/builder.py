@@ -14,7 +14,8 @@ from hanabi.images.catalog import COMMON_PACKAGES, Recipe
 LOCKS = Path(__file__).parent / "locks"
 STEP_S = 900.0
 DIRECTORIES = ("var/task/lib", "var/runtime", "var/lang/bin", "var/lang/lib", "opt/lib", "opt/bin", "tmp", "proc", "dev", "sys", ".hanabi")
-UNNEEDED = ("var/cache", "var/lib/apt", "var/log", "usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "boot", "home", "media", "mnt", "srv", "root")
+UNDOCUMENTED = ("doc", "man", "info", "locale", "lintian")  # below usr/share
+UNNEEDED = ("var/cache", "var/lib/apt", "var/log", "boot", "home", "media", "mnt", "srv", "root", *(f"usr/share/{n}" for n in UNDOCUMENTED))
 DROPPED = ("./dev/*", "./proc/*", "./sys/*")
 USER = "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
 GROUP = "sbx:x:990:\n"
@@ -58,7 +59,7 @@ class Builder:
         archive = self._work / "root.tar"
         packages = ",".join((*COMMON_PACKAGES, *self._recipe.packages))
         command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={packages}", "--aptopt=Acquire::Retries 3"]
-        command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "info", "locale", "lintian")]
+        command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNDOCUMENTED]
         self._run([*command, self._recipe.suite, str(archive)], "mmdebstrap could not make the root")
         self._root.mkdir(mode=0o755)
         exclude = [f"--exclude={name}" for name in DROPPED]
@@ -88,6 +89,7 @@ class Builder:
         packages = self._root / f"var/lang/lib/python{version}/site-packages"
         self._say(f"{self._recipe.runtime}: adding boto3")
         self._pip("boto3.txt", packages, "--python-version", version)
+        self._write("usr/lib/python3/dist-packages/lang.pth", f"/var/lang/lib/python{version}/site-packages\n")
         self._say(f"{self._recipe.runtime}: compiling")
         for path in (f"/usr/lib/python{version}", f"/var/lang/lib/python{version}"):
             compiling = [f"/usr/bin/python{version}", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", path]
@@ -104,9 +106,9 @@ class Builder:
         sdk = self._work / "sdk"
         shutil.copytree(LOCKS / "node", sdk)
         npm = node / "lib/node_modules/npm/bin/npm-cli.js"
-        command = [str(node / "bin/node"), str(npm), "ci", "--prefix", str(sdk), "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+        command = [str(node / "bin/node"), str(npm), "ci", "--prefix", str(sdk), "--omit=dev", "--ignore-scripts", "--no-audit"]
         (node / "bin/node").chmod(0o755)
-        self._run([*command, "--cache", str(self._work / "npm")], "npm could not install the AWS SDK")
+        self._run([*command, "--no-fund", "--cache", str(self._work / "npm")], "npm could not install the AWS SDK")
         shutil.move(sdk / "node_modules", self._root / "var/lang/lib/node_modules")
 
     def _seal(self) -> None:
@@ -124,8 +126,9 @@ class Builder:
     # --- small steps --------------------------------------------------------------------------------------------------
 
     def _pip(self, lock: str, target: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--require-hashes", "--only-binary=:all:", "--no-deps"]
-        command += ["--disable-pip-version-check", "--root-user-action=ignore", "--target", str(target), "-r", str(LOCKS / lock), *options]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps", "--only-binary=:all:"]
+        command += ["--require-hashes", "--disable-pip-version-check", "--root-user-action=ignore"]
+        command += ["--target", str(target), "-r", str(LOCKS / lock), *options]
         self._run(command, f"pip could not install {lock.removesuffix('.txt')}")
 
     def _inside(self, command: Sequence[str], *, may_fail: bool = False) -> None:

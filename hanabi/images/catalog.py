@@ -35,7 +35,8 @@ def _python(version: str, suite: str) -> Recipe:
 
 
 def _node(version: str) -> Recipe:
-    paths = (f"/opt/nodejs/node{version}/node_modules", "/opt/nodejs/node_modules", "/var/runtime/node_modules", "/var/lang/lib/node_modules")
+    layers = (f"/opt/nodejs/node{version}/node_modules", "/opt/nodejs/node_modules")
+    paths = (*layers, "/var/runtime/node_modules", "/var/lang/lib/node_modules")
     return Recipe(
         runtime=f"nodejs{version}.x",
         suite="bookworm",

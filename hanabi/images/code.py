@@ -1,6 +1,7 @@
 """Function code at rest: a zip comes in, is checked and unpacked once, and is known by its hash from then on.
 
-`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. A directory with that name is complete: it was renamed into place.
+`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. A directory with that name is complete: it was renamed
+into place.
 """
 
 import asyncio
@@ -48,7 +49,7 @@ class CodeStore:
 
     async def store(self, blob: bytes | Path) -> StoredCode:
         """Check, unpack and keep a zip. Raises `InvalidParameterValue` or `RequestEntityTooLarge` with Lambda's words."""
-        size = len(blob) if isinstance(blob, bytes) else blob.stat().st_size
+        size = len(blob) if isinstance(blob, bytes) else (await asyncio.to_thread(blob.stat)).st_size
         if size > ZIP_LIMIT:
             raise RequestEntityTooLarge(f"Zip file must be smaller than {ZIP_LIMIT} bytes")
         if size == 0:

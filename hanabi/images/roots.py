@@ -21,7 +21,7 @@ from hanabi.images.bootstraps import install_bootstrap
 from hanabi.images.builder import LOCKS, Builder
 from hanabi.images.catalog import COMMON_ENVIRONMENT, COMMON_PACKAGES, RECIPES, Recipe, how_to_get
 
-FORMAT = 1  # of what the builder makes: a change here makes every root anew
+FORMAT = 2  # of what the builder makes: a change here makes every root anew
 BUILDING = "building-"
 
 

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import subprocess
+import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,9 +35,9 @@ _HEAD = struct.Struct("<IB")
 
 
 def find_agent() -> Path:
-    """The agent's executable: in the package (wheels), else as built in a checkout. Checked by running it; blocks."""
-    package = Path(__file__).resolve().parents[1]
-    for path in (package / "guest" / "hanabi-init", package.parent / "guest" / "build" / "hanabi-init"):
+    """The agent's executable: as built in a checkout, else as a wheel installs it. Checked by running it; blocks."""
+    checkout, installed = Path(__file__).resolve().parents[2], Path(sysconfig.get_path("data")) / "share" / "hanabi"
+    for path in (root / "guest" / "build" / "hanabi-init" for root in (checkout, installed)):
         if path.is_file():
             break
     else:

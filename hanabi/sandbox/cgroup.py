@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hanabi.errors import IsolationUnavailable, SandboxError
-from hanabi.sandbox import controllers
+from hanabi.sandbox import controllers, rootless
 
 NEEDED = ("cpu", "memory", "pids")
 PIDS_MAX = 1024
@@ -41,7 +41,7 @@ class Tree:
         """Where in the unified hierarchy we may make groups: at the top as root, else below the group we run in."""
         if self._unified is None:
             return None
-        if os.geteuid() == 0 and not (self._unified / "cgroup.type").exists():
+        if rootless.is_host_root() and not (self._unified / "cgroup.type").exists():
             return self._unified
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             if line.startswith("0::"):
@@ -164,6 +164,15 @@ class Tree:
             with suppress(OSError):
                 os.rmdir(directory)
                 os.rmdir(directory.parent)  # another Hanabi may still live in it
+
+
+def check_delegation() -> None:
+    """Raise `IsolationUnavailable` if this user may not make cgroups."""
+    tree = Tree(f"check-{os.getpid()}")
+    try:
+        tree.prepare()
+    finally:
+        tree.close()
 
 
 class Group:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,14 +13,15 @@ from pathlib import Path
 
 from hanabi.contracts import Clock, Exit, SandboxSpec
 from hanabi.errors import SandboxError
-from hanabi.sandbox import dns, kernel, numbers, spec, volume
+from hanabi.sandbox import dns, kernel, numbers, spec
 from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.cgroup import Group, Tree
 from hanabi.sandbox.launch import Launcher
 from hanabi.sandbox.mounts import Injector
 from hanabi.sandbox.network import Slot, SlotPool
+from hanabi.sandbox.stage import Stage
 from hanabi.sandbox.threads import Threads
-from hanabi.sandbox.volume import Volumes
+from hanabi.sandbox.volume import Volume, Volumes
 
 HELLO_TIMEOUT_S = 10.0
 _PATIENCE_S = 5.0
@@ -38,6 +38,7 @@ class Host:
     injector: Injector
     slots: SlotPool
     resolvers: Sequence[str]
+    stage: Stage | None
     threads: Threads
     starts: asyncio.Semaphore
     clock: Clock
@@ -72,7 +73,7 @@ class Container:
         self._control: socket.socket | None = None
         self._pid = 0
         self._pidfd = -1
-        self._device = ""
+        self._volume: Volume | None = None
         self._launcher: Launcher | None = None
         self._end: asyncio.Task[None] | None = None
         host.containers.add(self)
@@ -98,19 +99,19 @@ class Container:
 
     def _start(self, launcher: Launcher) -> None:
         """All that blocks."""
-        base = numbers.uid_base(self.slot.number)
+        ids = numbers.ids(self.slot.number)
         tmp = self._bundle / "tmp"
         tmp.mkdir(parents=True)
         self._group = Group(self._host.tree, self.id)
         self._group.limit(self._wanted.memory_mb, None)
-        self._device = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, base + spec.FUNCTION_UID, base + spec.GID)
-        (self._bundle / "config.json").write_text(json.dumps(spec.make(self._layout(base, tmp))))
+        self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
+        (self._bundle / "config.json").write_text(json.dumps(spec.make(self._layout(ids, tmp))))
         self._control, control = socket.socketpair()
         self.runtime, runtime = socket.socketpair()
         self.runtime.setblocking(False)
         self.logs, log = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.logs, False)
-        os.fchown(log, base + spec.FUNCTION_UID, base + spec.GID)  # else /dev/stdout could not be opened by name
+        os.fchown(log, *ids.function)  # else /dev/stdout could not be opened by name
         try:
             self._pid = launcher.start(self.id, self._bundle, (control.fileno(), runtime.fileno(), log))
         finally:
@@ -122,24 +123,30 @@ class Container:
             raise SandboxError("the agent ended at once")
         self._forget_start()
 
-    def _layout(self, base: int, tmp: Path) -> spec.Layout:
-        image = self._wanted.image
+    def _layout(self, ids: numbers.Ids, tmp: Path) -> spec.Layout:
+        image, run_dir = self._wanted.image, self._host.run_dir
         return spec.Layout(
-            root=image.root,
-            runtime_dir=image.runtime_dir,
-            agent=self._host.agent,
-            tmp=tmp,
-            resolv_conf=self._host.run_dir / "resolv.conf",
-            hosts=self._host.run_dir / "hosts",
+            root=self._show(image.root, "root"),
+            runtime_dir=self._show(image.runtime_dir, "runtime"),
+            agent=self._show(self._host.agent, "agent"),
+            tmp=self._show(tmp, "tmp"),
+            resolv_conf=self._show(run_dir / "resolv.conf", "resolv.conf"),
+            hosts=self._show(run_dir / "hosts", "hosts"),
             hostname=self.slot.hostname,
             network=self.slot.path,
             cgroup=self._group.runtime_path if self._group else "",
-            uids=[(0, base, spec.UID_RANGE)],
-            gids=[(0, base, spec.UID_RANGE)],
+            uids=ids.uids,
+            gids=ids.gids,
         )
+
+    def _show(self, path: Path, name: str) -> Path:
+        """Where the container's users can reach a path."""
+        return self._host.stage.show(path, f"{self.id}/{name}") if self._host.stage else path
 
     def _forget_start(self) -> None:
         """What only the start needed. The container has its own hold of /tmp."""
+        if self._host.stage is not None:
+            self._host.stage.hide(self.id)
         with suppress(OSError):
             kernel.unmount(str(self._bundle / "tmp"))
         shutil.rmtree(self._bundle, ignore_errors=True)
@@ -264,6 +271,5 @@ class Container:
         if self._group is not None:
             self._group.remove()
         self._forget_start()
-        give_up = time.monotonic() + _PATIENCE_S
-        while self._device and volume.in_use(self._device) and time.monotonic() < give_up:
-            time.sleep(0.002)  # the kernel unmounts the last copy in the background
+        if self._volume is not None:
+            self._volume.await_end()

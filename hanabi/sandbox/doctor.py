@@ -96,6 +96,10 @@ def _network() -> Check:
 def _tmp() -> Check:
     if shutil.which("mkfs.ext4", path=launch.search_path()) is None:
         return Check("tmp", False, "no mkfs.ext4 for sized /tmp volumes", "apt install e2fsprogs")
+    if os.geteuid() != 0:
+        if shutil.which("fuse2fs", path=launch.search_path()) is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            return Check("tmp", False, "no fuse2fs or /dev/fuse for an ordinary user's /tmp volumes", "apt install fuse2fs")
+        return Check("tmp", True, "ext4 by fuse2fs")
     if not Path("/dev/loop-control").exists():
         return Check("tmp", False, "no loop devices for sized /tmp volumes", "modprobe loop")
     return Check("tmp", True, "ext4 on loop devices")
@@ -115,7 +119,9 @@ def _container() -> Check:
     directory = Path(tempfile.mkdtemp(prefix="hanabi-doctor-", dir="/var/tmp"))
     try:
         directory.chmod(0o711)
-        return Check("container", True, asyncio.run(_try_container(directory)))
+        agent = find_agent()
+        mounts.enter_private_mounts()  # before there are threads
+        return Check("container", True, asyncio.run(_try_container(directory, agent)))
     except (HanabiError, OSError) as error:
         problem, _, fix = str(error).partition("; ")
         return Check("container", False, problem, fix or "mend what is marked above")
@@ -123,10 +129,7 @@ def _container() -> Check:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _try_container(directory: Path) -> str:
-    agent = await asyncio.to_thread(find_agent)
-    if os.geteuid() == 0:
-        mounts.enter_private_mounts()
+async def _try_container(directory: Path, agent: Path) -> str:
     driver = OciDriver(directory / "run", agent=agent, slots=1, clock=SystemClock())
     try:
         await driver.open()

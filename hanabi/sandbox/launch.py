@@ -105,10 +105,11 @@ def _reason(log: Path) -> str:
     return ""
 
 
-def kill_strays(state: Path) -> None:
-    """SIGKILL runtimes of an earlier run that are still at work on this state directory."""
+def kill_strays(run_dir: Path) -> None:
+    """SIGKILL what an earlier run started and did not see the end of: OCI runtimes, pasta, fuse2fs."""
+    marks = tuple(os.fsencode(run_dir / name) for name in ("state", "uplink", "volumes"))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                if os.fsencode(state) in (entry / "cmdline").read_bytes().split(b"\0"):
+                if any(argument.startswith(marks) for argument in (entry / "cmdline").read_bytes().split(b"\0")):
                     os.kill(int(entry.name), signal.SIGKILL)

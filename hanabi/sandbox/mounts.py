@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hanabi.errors import SandboxError
-from hanabi.sandbox import kernel
+from hanabi.sandbox import cgroup, kernel, rootless
 from hanabi.sandbox.spec import MOUNT_TARGETS
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -15,9 +15,14 @@ _PR_SET_CHILD_SUBREAPER = 36
 def enter_private_mounts() -> None:
     """Give this process a mount namespace of its own, so that its mounts die with it, and the duty to reap its sandboxes.
 
-    Call it first thing, before there are threads: they would stay behind.
+    Call it first thing, before there are threads: they would stay behind. An ordinary user becomes root of a user namespace by it, so
+    ask for the user's name or uid before. Raises `IsolationUnavailable` with the fix.
     """
-    kernel.unshare(kernel.CLONE_NEWNS)
+    if os.geteuid() == 0:
+        kernel.unshare(kernel.CLONE_NEWNS)
+    else:
+        cgroup.check_delegation()
+        rootless.enter()
     kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
     # A sandbox's first process loses its parent (the OCI runtime); where process 1 reaps nobody it would stay a zombie.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

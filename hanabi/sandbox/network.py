@@ -6,22 +6,18 @@ A slot lives by descriptors of this process alone (no name in /run/netns, no bin
 import asyncio
 import os
 import socket
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from hanabi.sandbox import firewall, kernel, numbers
 from hanabi.sandbox.netlink import Netlink
 from hanabi.sandbox.numbers import Numbers
 from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.uplink import Uplink, in_new_thread
 
 INSIDE = "eth0"
 PREFIX_LENGTH = 30
-Made = TypeVar("Made")
 
 
 @dataclass(slots=True)
@@ -45,42 +41,32 @@ class Slot:
         return str(numbers.inside_address(self.number)) if self.interface else "127.0.0.1"
 
 
-def in_new_thread(work: Callable[[], Made]) -> Made:
-    """Run something that changes its thread's namespaces in a thread that ends with it."""
-    future: Future[Made] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    return future.result()
-
-
-def make_slot(number: int, prefix: str, outbound: bool) -> Slot:
-    """Make a namespace; some 5 ms, blocks."""
-    interface = f"{prefix}{number:x}" if outbound else ""
-    slot = in_new_thread(lambda: _make_inside(number, interface))
+def make_slot(number: int, prefix: str, uplink: Uplink) -> Slot:
+    """Make a namespace and its way out; some 5 ms, blocks."""
+    interface = "" if uplink.missing else f"{prefix}{number:x}"
+    slot = in_new_thread(lambda: _make_inside(number, interface, uplink))
     try:
         if interface:
-            for version, setting, value in (("ipv6", "disable_ipv6", "1"), ("ipv4", "rp_filter", "1")):
-                with suppress(FileNotFoundError):
-                    Path(f"/proc/sys/net/{version}/conf/{interface}/{setting}").write_text(value)
-            with Netlink() as link:
-                link.add_address(interface, numbers.host_address(number), PREFIX_LENGTH)
-                link.raise_link(interface)
-            firewall.enable_forwarding(interface)
+            uplink.run(lambda: _make_outside(number, interface))
     except BaseException:
-        remove_slot(slot)
+        remove_slot(slot, uplink)
         raise
     return slot
 
 
-def _make_inside(number: int, interface: str) -> Slot:
+def _make_outside(number: int, interface: str) -> None:
+    for version, setting, value in (("ipv6", "disable_ipv6", "1"), ("ipv4", "rp_filter", "1")):
+        with suppress(FileNotFoundError):
+            Path(f"/proc/sys/net/{version}/conf/{interface}/{setting}").write_text(value)
+    with Netlink() as link:
+        link.add_address(interface, numbers.host_address(number), PREFIX_LENGTH)
+        link.raise_link(interface)
+    firewall.enable_forwarding(interface)
+
+
+def _make_inside(number: int, interface: str, uplink: Uplink) -> Slot:
+    if uplink.netns >= 0:
+        kernel.setns(uplink.netns, kernel.CLONE_NEWNET)
     host = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     netns = -1
     try:
@@ -111,25 +97,29 @@ def _make_inside(number: int, interface: str) -> Slot:
         os.close(host)
 
 
-def remove_slot(slot: Slot) -> None:
+def remove_slot(slot: Slot, uplink: Uplink) -> None:
     """Everything of a slot goes; blocks."""
     for each in (slot.udp, slot.tcp):
         if each is not None:
             each.close()
     os.close(slot.netns)
     if slot.interface:  # gone with the namespace, but not at once
-        with Netlink() as link:
-            link.remove_link(slot.interface)
+        uplink.run(lambda: _remove_link(slot.interface))
+
+
+def _remove_link(name: str) -> None:
+    with Netlink() as link:
+        link.remove_link(name)
 
 
 class SlotPool:
     """Slots made ahead, in the background."""
 
-    def __init__(self, free: Numbers, threads: Threads, prefix: str, *, outbound: bool, ahead: int) -> None:
+    def __init__(self, free: Numbers, threads: Threads, prefix: str, uplink: Uplink, *, ahead: int) -> None:
         self._numbers = free
         self._threads = threads
         self._prefix = prefix
-        self._outbound = outbound
+        self._uplink = uplink
         self._ahead = ahead
         self._ready: list[Slot] = []
         self._refill: asyncio.Task[None] | None = None
@@ -154,14 +144,16 @@ class SlotPool:
     async def _make(self) -> Slot:
         number = self._numbers.take()
         try:
-            return await self._threads.run(lambda: make_slot(number, self._prefix, self._outbound), undo=remove_slot)
+            return await self._threads.run(
+                lambda: make_slot(number, self._prefix, self._uplink), undo=lambda slot: remove_slot(slot, self._uplink)
+            )
         except BaseException:
             self._numbers.give_back(number)
             raise
 
     async def give_back(self, slot: Slot) -> None:
         """A used slot is not used again: its connections, rules and names go with it. Its processes must have gone before."""
-        await self._threads.run(lambda: remove_slot(slot))
+        await self._threads.run(lambda: remove_slot(slot, self._uplink))
         self._numbers.give_back(slot.number)
 
     async def close(self) -> None:

@@ -6,22 +6,46 @@ Uids 1073741824..2147483647 (0x40000000, 2 GiB of them) and addresses 100.127.0.
 
 import fcntl
 import os
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.sandbox import rootless
+from hanabi.sandbox.spec import AGENT_UID, FUNCTION_UID, GID, UID_RANGE
 
 UID_BASE = 1 << 30
-UID_RANGE = 1 << 16
 BLOCK = 512
 BLOCKS = 32
 NETWORK = IPv4Network("100.127.0.0/16")
 LOCKS = Path("/run/hanabi")
 
 
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The users of one sandbox: what is mapped (inside, outside, how many), and the function's uid and gid outside."""
+
+    uids: tuple[tuple[int, int, int], ...]
+    gids: tuple[tuple[int, int, int], ...]
+    function: tuple[int, int]
+
+
 def uid_base(number: int) -> int:
     """The uid (and gid) that 0 inside is outside."""
     return UID_BASE + number * UID_RANGE
+
+
+def ids(number: int) -> Ids:
+    """A whole range as root. Of an ordinary user's 65,536 each sandbox takes three: root, the agent, the function."""
+    if rootless.entered():
+        first = 1 + 3 * number
+        if first + 3 > rootless.uid_count():
+            raise SandboxError("the range in /etc/subuid has no uids left for another sandbox")
+        uids = ((0, first, 1), (AGENT_UID, first + 1, 1), (FUNCTION_UID, first + 2, 1))
+        return Ids(uids, ((0, first, 1), (GID, first + 1, 1)), (first + 2, first + 1))
+    base = uid_base(number)
+    mapped = ((0, base, UID_RANGE),)
+    return Ids(mapped, mapped, (base + FUNCTION_UID, base + GID))
 
 
 def host_address(number: int) -> IPv4Address:

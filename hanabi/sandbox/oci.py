@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hanabi.contracts import Clock, RuntimeImage, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
-from hanabi.sandbox import dns, firewall, kernel, launch, netlink, volume
+from hanabi.sandbox import dns, firewall, kernel, launch, netlink, numbers, rootless, uplink, volume
 from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.container import Container, Host
 from hanabi.sandbox.launch import Launcher
@@ -23,7 +23,9 @@ from hanabi.sandbox.mounts import Injector
 from hanabi.sandbox.network import SlotPool
 from hanabi.sandbox.numbers import Numbers
 from hanabi.sandbox.spec import MOUNT_FILES, MOUNT_POINTS
+from hanabi.sandbox.stage import Stage
 from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.uplink import Uplink
 from hanabi.sandbox.volume import Volumes
 
 STARTS_AT_ONCE = 2
@@ -67,7 +69,8 @@ class OciDriver:
         self._launcher: Launcher | None = None
         self._lock = -1
         self._threads = Threads()
-        self._offline = "turned off"  # why there is no outbound network
+        self._uplink = Uplink("not open")
+        self._stage: Stage | None = None
         self._rejected: list[str] = []
 
     @property
@@ -81,8 +84,10 @@ class OciDriver:
     def describe(self) -> str:
         """One line: what isolates here, and why not something else."""
         runtime = self._launcher.version() if self._launcher else "no OCI runtime"
-        network = f"no outbound network: {self._offline}" if self._offline else "outbound network"
-        return f"oci ({'; '.join([runtime, *self._rejected, self.tree.describe(), network])})"
+        missing = self._uplink.missing
+        network = f"no outbound network: {missing}" if missing else "outbound network"
+        user = ["as an ordinary user"] if rootless.entered() else []
+        return f"oci ({'; '.join([runtime, *self._rejected, *user, self.tree.describe(), network])})"
 
     # --- open and close
 
@@ -106,8 +111,9 @@ class OciDriver:
             tree=self.tree,
             volumes=Volumes(self._run_dir / "volumes"),
             injector=Injector(),
-            slots=SlotPool(self._numbers, self._threads, self._prefix, outbound=not self._offline, ahead=ahead),
+            slots=SlotPool(self._numbers, self._threads, self._prefix, self._uplink, ahead=ahead),
             resolvers=self._resolvers,
+            stage=self._stage,
             threads=self._threads,
             starts=asyncio.Semaphore(STARTS_AT_ONCE),
             clock=self._clock,
@@ -124,34 +130,38 @@ class OciDriver:
             os.close(lock)
             raise IsolationUnavailable(f"another Hanabi is running in {self._run_dir}") from None
         self._lock = lock
-        check_traversable(self._run_dir)
+        if rootless.entered():
+            self._stage = Stage(self._run_dir)
+        else:
+            check_traversable(self._run_dir)
         _raise_descriptor_limit()
         self.tree.prepare()
         self._recover()
-        self._numbers = Numbers(self._slots + _SLOTS_BESIDE)
+        self._numbers = Numbers(self._slots + _SLOTS_BESIDE, locks=self._locks())
         (self._run_dir / "bundles").mkdir()
         _write(self._run_dir / "resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
         _write(self._run_dir / "hosts", "127.0.0.1 localhost\n")
-        if self._network:
-            self._offline = self._set_up_network()
+        self._uplink = self._open_uplink()
 
-    def _set_up_network(self) -> str:
-        """NAT and its rules. Returns why there is no way out, or an empty string."""
+    def _locks(self) -> Path:
+        """Numbers are shared out among the Hanabis of a host; as an ordinary user, among one's own."""
+        if not rootless.entered():
+            return numbers.LOCKS
+        return Path(os.environ.get("XDG_RUNTIME_DIR", self._run_dir)) / "hanabi"
+
+    def _open_uplink(self) -> Uplink:
         assert self._numbers is not None
-        uplink = netlink.default_route_interface()
-        if uplink is None:
-            return "this host has no default route"
-        if reason := firewall.load(self._table, self._prefix, self._numbers.networks(), self._allow_net):
-            return reason
-        try:
-            firewall.enable_forwarding(uplink)
-        except OSError as error:
-            return f"forwarding cannot be enabled on {uplink}: {error.strerror}"
-        return ""
+        firewall_of = (self._table, self._prefix, self._numbers.networks(), self._allow_net)
+        if not self._network:
+            return Uplink("turned off")
+        if rootless.entered():
+            return uplink.open_pasta(self._run_dir / "uplink", *firewall_of)
+        return uplink.open_host(*firewall_of)
 
     def _recover(self) -> None:
         """Clean what an earlier run in this directory left, were it killed at the worst moment. Idempotent."""
-        launch.kill_strays(self._run_dir / "state")
+        launch.kill_strays(self._run_dir)
+        uplink.clear_away(self._run_dir / "uplink")
         for name in self.tree.groups():
             self.tree.kill(name)
         for name in self.tree.groups():
@@ -161,11 +171,12 @@ class OciDriver:
             for device in devices:
                 kernel.detach_loop(device)
             time.sleep(0.005)
-        with netlink.Netlink() as link:
-            for name in os.listdir("/sys/class/net"):
-                if name.startswith(self._prefix):
-                    link.remove_link(name)
-        firewall.unload(self._table)
+        if not rootless.entered():  # else the network had a namespace that has gone with the process
+            with netlink.Netlink() as link:
+                for name in os.listdir("/sys/class/net"):
+                    if name.startswith(self._prefix):
+                        link.remove_link(name)
+            firewall.unload(self._table)
         for name in ("state", "bundles", "probe"):
             shutil.rmtree(self._run_dir / name, ignore_errors=True)
 
@@ -181,7 +192,12 @@ class OciDriver:
     def _tear_down(self) -> None:
         if self._lock < 0:  # nothing here is ours
             return
-        firewall.unload(self._table)
+        if not rootless.entered():
+            firewall.unload(self._table)
+        self._uplink.close()
+        uplink.clear_away(self._run_dir / "uplink")
+        if self._stage is not None:
+            self._stage.close()
         self.tree.close()
         if self._numbers is not None:
             self._numbers.close()

@@ -62,7 +62,8 @@ def enter() -> None:
         kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
         os.write(go_write, b"1")
     except OSError as error:
-        raise IsolationUnavailable(f"no user namespaces for ordinary users ({error.strerror}); sysctl -w user.max_user_namespaces=10000") from None
+        fix = "sysctl -w user.max_user_namespaces=10000"
+        raise IsolationUnavailable(f"no user namespaces for ordinary users ({error.strerror}); {fix}") from None
     finally:
         os.close(go_write)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -93,9 +93,7 @@ def _sockets() -> list[dict[str, Any]]:
     for domain in (_INET, _INET6):
         for kind, protocol in ((_STREAM, _TCP), (_DGRAM, _UDP)):
             for number in (0, protocol):
-                rules.append(
-                    _allow("socket", where=[_equal(_DOMAIN, domain), _masked(_TYPE, _TYPE_MASK, kind), _equal(_PROTOCOL, number)])
-                )
+                rules.append(_allow("socket", where=[_equal(_DOMAIN, domain), _masked(_TYPE, _TYPE_MASK, kind), _equal(_PROTOCOL, number)]))
     rules.append(_allow("socket", where=[_equal(_DOMAIN, _NETLINK), _equal(_PROTOCOL, _ROUTE)]))
     return rules
 

@@ -16,7 +16,7 @@ MOUNT_POINTS = ("proc", "dev", "tmp", "opt", "var/task", "var/runtime", "etc", "
 MOUNT_FILES = (".hanabi/init", "etc/resolv.conf", "etc/hosts")
 MOUNT_TARGETS = ("/var/task", "/opt")  # where directories may be mounted later
 
-_AGENT_CAPABILITIES = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
+_AGENT_CAPABILITIES = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_SETPCAP"]  # the last only to empty the bounding set, then dropped
 # Core size 1, not 0: with 0 a core_pattern that is a pipe would still start the host's crash handler on a function's behalf.
 _RLIMITS = {"NOFILE": 1024, "CORE": 1, "MEMLOCK": 64 * 1024}
 _MASKED = [

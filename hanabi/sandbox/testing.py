@@ -243,6 +243,9 @@ class FakeDriver:
 
     name = "fake"
 
+    def describe(self) -> str:
+        return "fake (in memory)"
+
     def __init__(self, bootstrap: Bootstrap = echo) -> None:
         self.bootstrap = bootstrap
         self.sandboxes: list[FakeSandbox] = []

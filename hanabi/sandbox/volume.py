@@ -9,13 +9,16 @@ import shutil
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.errors import IsolationUnavailable
-from hanabi.sandbox import kernel
+from hanabi.sandbox import kernel, launch, rootless
 
 MB = 1024 * 1024
 _NO_LOOP = "modprobe loop, or give this container the loop devices"
+_PATIENCE_S = 5.0
+_PATH = {"PATH": launch.search_path()}
 _OVERHEAD_MB = 4  # of metadata, besides the inode tables' share
 
 
@@ -29,16 +32,19 @@ class Volumes:
         """Start anew: what is here is an earlier run's. Raises `IsolationUnavailable` with the fix."""
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True, mode=0o700)
-        if shutil.which("mkfs.ext4") is None:
+        if shutil.which("mkfs.ext4", path=launch.search_path()) is None:
             raise IsolationUnavailable("no mkfs.ext4 for sized /tmp volumes; apt install e2fsprogs")
-        if not Path("/dev/loop-control").exists():
+        if rootless.entered():
+            if shutil.which("fuse2fs", path=launch.search_path()) is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+                raise IsolationUnavailable("no fuse2fs or /dev/fuse for an ordinary user's /tmp volumes; apt install fuse2fs")
+        elif not Path("/dev/loop-control").exists():
             raise IsolationUnavailable(f"no /dev/loop-control for sized /tmp volumes; {_NO_LOOP}")
 
-    def mount(self, name: str, size_mb: int, target: Path, uid: int, gid: int) -> str:
-        """Mount a new volume of at least `size_mb` usable on a directory, owned by (uid, gid). Returns its loop device; blocks."""
+    def mount(self, name: str, size_mb: int, target: Path, owner: tuple[int, int]) -> "Volume":
+        """Mount a new volume of at least `size_mb` usable on a directory; blocks."""
         image = self._directory / name
         _copy_sparse(self._template(size_mb), image)
-        return _mount(image, target, uid, gid)
+        return _mount(image, target, owner)
 
     def _template(self, size_mb: int) -> Path:
         """An empty file system of that usable size."""
@@ -54,13 +60,13 @@ class Volumes:
                 _make_file_system(draft, total_mb)
                 copy = draft.with_suffix(".copy")
                 os.link(draft, copy)  # mounting takes the name away
-                device = _mount(copy, point, 0, 0)
+                volume = _mount(copy, point, (0, 0))
                 try:
                     os.rmdir(point / "lost+found")
                     room = os.statvfs(point)
                 finally:
                     kernel.unmount(str(point))
-                _await_release(device)
+                volume.await_end()
                 missing = size_mb * MB - room.f_bavail * room.f_frsize
                 if missing <= 0:
                     break
@@ -79,12 +85,56 @@ def _make_file_system(image: Path, size_mb: int) -> None:
     with open(image, "wb") as file:
         file.truncate(size_mb * MB)
     options = ["-O", "^has_journal,^resize_inode", "-m", "0", "-b", "4096", "-i", "16384", "-E", "lazy_itable_init=1,nodiscard"]
-    done = subprocess.run(["mkfs.ext4", "-q", "-F", *options, str(image)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["mkfs.ext4", "-q", "-F", *options, str(image)], env=_PATH, capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise IsolationUnavailable(f"mkfs.ext4: {done.stderr.strip()}")
 
 
-def _mount(image: Path, target: Path, uid: int, gid: int) -> str:
+@dataclass(slots=True)
+class Volume:
+    """A mounted volume: by the kernel on a loop device, or by a fuse2fs process."""
+
+    device: str = ""
+    server: "subprocess.Popen[bytes] | None" = None
+
+    def await_end(self) -> None:
+        """Wait until it has gone: the kernel unmounts the last copy in the background."""
+        if self.server is not None:
+            try:
+                self.server.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self.server.kill()
+                self.server.wait()
+        give_up = time.monotonic() + _PATIENCE_S
+        while self.device and in_use(self.device) and time.monotonic() < give_up:
+            time.sleep(0.001)
+
+
+def _mount(image: Path, target: Path, owner: tuple[int, int]) -> Volume:
+    volume = _mount_fuse(image, target) if rootless.entered() else _mount_loop(image, target)
+    os.chown(target, *owner)
+    os.chmod(target, 0o700)
+    return volume
+
+
+def _mount_fuse(image: Path, target: Path) -> Volume:
+    """An ordinary user may not use loop devices; its own user namespace lets it mount what a process of its own serves."""
+    before = os.stat(target).st_dev
+    options = "rw,fakeroot,allow_other,default_permissions"
+    command = ["fuse2fs", "-f", "-o", options, str(image), str(target)]
+    server = subprocess.Popen(command, env=_PATH, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    give_up = time.monotonic() + _PATIENCE_S
+    while os.stat(target).st_dev == before:
+        if server.poll() is not None or time.monotonic() > give_up:
+            server.kill()
+            server.wait()
+            raise IsolationUnavailable("fuse2fs does not serve /tmp volumes; see that /dev/fuse can be opened")
+        time.sleep(0.001)
+    image.unlink()
+    return Volume(server=server)
+
+
+def _mount_loop(image: Path, target: Path) -> Volume:
     try:
         device, fd = kernel.attach_loop(image)
     except OSError as error:
@@ -94,9 +144,7 @@ def _mount(image: Path, target: Path, uid: int, gid: int) -> str:
         kernel.mount(device, str(target), "ext4", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOATIME, "noinit_itable,errors=continue")
     finally:
         os.close(fd)
-    os.chown(target, uid, gid)
-    os.chmod(target, 0o700)
-    return device
+    return Volume(device)
 
 
 def _settle(image: Path) -> None:
@@ -121,12 +169,6 @@ def _copy_sparse(source: Path, target: Path) -> None:
             end = os.lseek(read.fileno(), start, os.SEEK_HOLE)
             while start < end:
                 start += os.copy_file_range(read.fileno(), write.fileno(), end - start, start, start)
-
-
-def _await_release(device: str) -> None:
-    give_up = time.monotonic() + 5
-    while in_use(device) and time.monotonic() < give_up:
-        time.sleep(0.001)
 
 
 def in_use(device: str) -> bool:

@@ -86,6 +86,15 @@ def test_a_large_document_without_code_is_too_large(live: Live) -> None:
     assert (status, headers["x-amzn-errortype"]) == (413, "RequestEntityTooLargeException")
 
 
+def test_strangers_may_not_send_large_bodies(live: Live) -> None:
+    stranger = type(live.keys.root)("AKIA" + "A" * 16, "x", "", live.keys.root.principal)
+    body = bytes(2 << 20)
+    for path in ("/2015-03-31/functions", "/2015-03-31/functions/f/invocations"):
+        status, headers, _ = send(live, sign(stranger, "POST", live.endpoint + path, body))
+        assert (status, headers["x-amzn-errortype"]) == (403, "UnrecognizedClientException")
+        assert send(live, plain("POST", path, body))[1]["x-amzn-errortype"] == "MissingAuthenticationTokenException"
+
+
 def test_function_urls_never_reach_the_api(live: Live) -> None:
     request = plain("POST", "/2015-03-31/functions?a=b", b"hi", host="abc.lambda-url.localhost")
     status, headers, body = send(live, request)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from hanabi.cli import COMMANDS, main, make_parser
+from hanabi.cli.directory import make_directory
 from hanabi.cli.failure import Failure
 from hanabi.cli.table import duration, printable, render
 from hanabi.cli.times import parse_time
+from hanabi.cli.up import give_to_sudo_user
 from tests.server import free_port
 
 SECRET = "it's a $(secret)"
@@ -152,3 +154,23 @@ def test_images_are_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFix
     ):
         assert main(["images", *arguments, *place]) == status
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: gives a file away")
+def test_the_user_behind_sudo_gets_the_key(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, secret = data_dir / "keys.json", data_dir / "secret"
+    secret.write_text("")
+    monkeypatch.setenv("SUDO_UID", "4321")
+    give_to_sudo_user(keys)
+    assert keys.stat().st_uid == 4321 and secret.stat().st_uid == 0
+    keys.unlink()
+    keys.symlink_to(secret)
+    give_to_sudo_user(keys)
+    assert secret.stat().st_uid == 0
+
+
+def test_others_may_go_through_the_data_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "a" / "b"
+    directory.mkdir(mode=0o700, parents=True)
+    make_directory(directory)
+    assert directory.stat().st_mode & 0o777 == 0o711

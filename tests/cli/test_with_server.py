@@ -109,9 +109,9 @@ def test_deploy_again_updates(hanabi_server: Server, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "lambda_function.py").write_text("def lambda_handler(event, context): return 1")
     options = ["deploy", str(folder), "--runtime", "python3.11", "--json"]
-    first = json.loads(hanabi_server.hanabi(*options, "--env", "A=1"))
+    first = json.loads(hanabi_server.hanabi(*options, "--env", "ANSWER=1"))
     same = json.loads(hanabi_server.hanabi(*options))
-    (folder / "lambda_function.py").write_text("import os\ndef lambda_handler(event, context): return os.environ['A']")
+    (folder / "lambda_function.py").write_text("import os\ndef lambda_handler(event, context): return os.environ['ANSWER']")
     other = json.loads(hanabi_server.hanabi(*options, "--memory", "200"))
     assert first["CodeSha256"] == same["CodeSha256"] != other["CodeSha256"]
     assert json.loads(hanabi_server.hanabi("invoke", "cli-again")) == "1"

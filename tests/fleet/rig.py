@@ -115,10 +115,10 @@ class Rig:
         return sorted(row["state"] for row in self.fleet.describe())
 
 
-async def until(condition: Callable[[], Any], timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], Any], within_s: float = 10.0) -> None:
     """Wait for a condition, not for a time."""
-    async with asyncio.timeout(timeout):
-        while not condition():
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 (the condition is outside of any event)
             await asyncio.sleep(0.005)
 
 

@@ -63,7 +63,8 @@ async def live(handler: HttpHandler = echo, **options: Any) -> AsyncIterator[tup
         yield server, port
     finally:
         for client in _clients:
-            client.writer.transport.abort()
+            with suppress(AttributeError):  # asyncio's way to say that it has gone already
+                client.writer.transport.abort()
             with suppress(OSError):
                 await client.writer.wait_closed()
         _clients.clear()

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -371,3 +372,46 @@ def test_the_server_keeps_its_own_headers() -> None:
     response = HttpResponse(200, [("Content-Length", "9"), ("Transfer-Encoding", "chunked"), ("x-é", "ü"), ("x-b", "漢")], b"abc")
     (data,) = render(None, response, "date: now\r\n", keep_alive=False)
     assert data == "HTTP/1.1 200 OK\r\ndate: now\r\nx-é: ü\r\nx-b: 漢\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc".encode()
+
+
+def test_no_room_to_spool(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        rule = BodyRule(10 << 20, spool=True)
+        async with live(limits=Limits(body=lambda request: rule), spool=Path("/nonexistent")) as (_, port):
+            client = await Client.connect(port)
+            client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3000000\r\n\r\n" + b"z" * 3_000_000)
+            assert (await client.receive())[0] == 507
+
+    asyncio.run(main())
+    assert "cannot spool" in caplog.text
+
+
+def test_mutated_requests_never_hurt_the_next_client() -> None:
+    """A fuzz with a fixed seed: bytes changed, dropped and doubled, in random pieces."""
+
+    async def main() -> None:
+        random = Random(5)
+        head = b"POST /a?b=c HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+        valid = head + b"5;x=y\r\nhello\r\n0\r\nT: 1\r\n\r\n"
+        async with live() as (server, port):
+            for _ in range(200):
+                data = bytearray(valid * random.randint(1, 3))
+                for _ in range(random.randint(1, 4)):
+                    at = random.randrange(len(data))
+                    data[at : at + random.randint(0, 2)] = bytes(random.randrange(256) for _ in range(random.randint(0, 3)))
+                client = await Client.connect(port)
+                cut = random.randrange(len(data))
+                client.send(bytes(data[:cut]))
+                await asyncio.sleep(0)
+                client.send(bytes(data[cut:]))
+                await asyncio.sleep(0)
+                client.writer.write_eof()
+                async with asyncio.timeout(10):
+                    await client.reader.read()
+                client.close()
+            client = await Client.connect(port)
+            client.send(valid)
+            assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert (await client.receive())[2] == b"hello"
+
+    asyncio.run(main())

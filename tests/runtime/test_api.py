@@ -1,66 +1,18 @@
-"""The Runtime API over real HTTP, and the official interface client for Python on it."""
+"""The Runtime API over real HTTP: the conversation of a custom runtime, and what it may not say."""
 
 import asyncio
-import http.client
-import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
-from hanabi.clock import SystemClock
-from hanabi.runtime.api import RuntimeApi
 from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE
-from tests.runtime.host import PATIENCE_S, Story, invocation
+from tests.runtime.host import Story, invocation
+from tests.runtime.served import Runtime, play, serving
 
 NEXT = "/2018-06-01/runtime/invocation/next"
 RESPONSE = "/2018-06-01/runtime/invocation/id-1/response"
 ERROR = "/2018-06-01/runtime/invocation/id-1/error"
 INIT_ERROR = "/2018-06-01/runtime/init/error"
-
-
-class Runtime:
-    """A custom runtime: one keep-alive connection."""
-
-    def __init__(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-        self.headers: dict[str, str] = {}
-
-    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, bytes]:
-        return await asyncio.to_thread(self._ask, method, path, body, {name.replace("_", "-"): text for name, text in headers.items()})
-
-    def _ask(self, method: str, path: str, body: object, headers: dict[str, str]) -> tuple[int, bytes]:
-        self.connection.request(method, path, body, headers, encode_chunked=isinstance(body, list))  # type: ignore[arg-type]
-        answer = self.connection.getresponse()
-        self.headers = {name.lower(): text for name, text in answer.getheaders()}
-        return answer.status, answer.read()
-
-
-@asynccontextmanager
-async def serving(*, bundled: bool = False) -> AsyncIterator[tuple[Story, Runtime]]:
-    sock = socket.create_server(("127.0.0.1", 0))
-    story = Story()
-    server = await RuntimeApi(story.session, bundled=bundled).serve(sock, clock=SystemClock())
-    runtime = Runtime(sock.getsockname()[1])
-    try:
-        yield story, runtime
-    finally:
-        story.session.close()
-        runtime.connection.close()
-        await server.close()
-
-
-def play(scene: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await asyncio.wait_for(scene(), 2 * PATIENCE_S)
-
-    asyncio.run(run())
 
 
 async def take(story: Story, runtime: Runtime, payload: bytes = b"{}", *, trace: str = "", client_context: str = "") -> tuple[int, bytes]:
@@ -209,61 +161,5 @@ def test_apis_that_are_not_served_say_so() -> None:
             ]:
                 got, body = await runtime.ask("PUT", path, b"{}")
                 assert (got, json.loads(body)["errorType"]) == (status, kind)
-
-    play(scene)
-
-
-RIC = os.environ.get("AWSLAMBDARIC_PYTHON") or (sys.executable if importlib.util.find_spec("awslambdaric") else None)
-
-
-@pytest.mark.skipif(RIC is None, reason="awslambdaric is not installed (or set AWSLAMBDARIC_PYTHON to a Python that has it)")
-def test_the_official_python_client_runs_unmodified(tmp_path: Path) -> None:
-    source = """
-def handler(event, context):
-    if event == "big":
-        return "x" * 7_000_000
-    return {"got": 1 / event, "id": context.aws_request_id, "custom": context.client_context.custom if context.client_context else None}
-"""
-    (tmp_path / "app.py").write_text(source)
-
-    async def scene() -> None:
-        async with serving() as (story, runtime):
-            environment = {"PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.connection.port}"}
-            process = await asyncio.create_subprocess_exec(
-                str(RIC), "-m", "awslambdaric", "app.handler", cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
-            )
-            try:
-                assert await story.happens() == ("ready",)
-                for _ in range(100):
-                    story.session.invoke(invocation(b"2", client_context='{"custom": {"k": "ü"}}'))
-                    kind, payload = await story.happens()
-                    assert (kind, json.loads(payload)) == ("result", {"got": 0.5, "id": "id-1", "custom": {"k": "ü"}})  # type: ignore[arg-type]
-                story.session.invoke(invocation(b"0"))
-                kind, payload, error_type = await story.happens()
-                assert (kind, error_type) == ("error", "ZeroDivisionError")
-                assert json.loads(payload)["errorMessage"] == "division by zero"  # type: ignore[arg-type]
-                story.session.invoke(invocation(b'"big"'))
-                await process.wait()  # it takes a 413 for the end; its answer is kept
-                held = story.session.held_answer()
-                assert held is not None and held[1] == TOO_LARGE
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
-
-    play(scene)
-
-
-@pytest.mark.skipif(RIC is None, reason="awslambdaric is not installed (or set AWSLAMBDARIC_PYTHON to a Python that has it)")
-def test_the_official_python_client_reports_its_failed_init(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with serving() as (story, runtime):
-            environment = {"PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.connection.port}"}
-            process = await asyncio.create_subprocess_exec(
-                str(RIC), "-m", "awslambdaric", "nothing.handler", cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
-            )
-            happened = await story.happens()
-            assert (happened[0], happened[2]) == ("init error", "Runtime.ImportModuleError")
-            assert await process.wait() == 1
 
     play(scene)

@@ -186,6 +186,7 @@ def test_console_lines(guest: Guest, root: Path) -> None:
 exports.handler = async () => {
   console.log("two\\nlines %d", 5, { a: 1 });
   for (const level of ["trace", "debug", "info", "warn", "error"]) console[level](level);
+  console.log();
   process.stdout.write("raw\\n");
 };
 """
@@ -196,7 +197,8 @@ exports.handler = async () => {
     assert stamp.endswith("Z") and len(stamp) == 24
     assert (request_id, level, message) == ("id-9", "INFO", "two\rlines 5 { a: 1 }")
     assert [line.split("\t")[2] for line in lines[1:6]] == ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
-    assert lines[6:] == ["raw"]
+    assert lines[6].endswith("\tINFO\tundefined")  # as Lambda's
+    assert lines[7:] == ["raw"]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +242,13 @@ def test_errors_nobody_catches_are_answered_and_end_the_process(guest: Guest, ro
     assert frame == b"x"
     assert json.loads(text)["errorType"] == kind
     assert guest.exit_status() == status
+
+
+def test_a_rejection_nobody_catches_while_loading_is_an_init_error(guest: Guest, root: Path) -> None:
+    (root / "index.js").write_text("Promise.reject(new Error('lost')); exports.handler = async () => 1;")
+    kind, body = guest.initialize("index.handler", root, FUNCTION)
+    assert (kind, json.loads(body)["errorType"]) == (b"e", "Runtime.UnhandledPromiseRejection")
+    assert guest.exit_status() == 128
 
 
 def test_process_exit_keeps_what_was_printed(guest: Guest, root: Path) -> None:

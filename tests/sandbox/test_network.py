@@ -10,7 +10,7 @@ import pytest
 
 from hanabi.sandbox import firewall, kernel, numbers
 from hanabi.sandbox.netlink import Netlink
-from hanabi.sandbox.network import in_new_thread
+from hanabi.sandbox.uplink import in_new_thread
 from tests.sandbox.rig import Rig, unavailable
 
 NAMED = IPv4Address("198.51.100.2")  # on the internet

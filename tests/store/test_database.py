@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def add(connection: sqlite3.Connection, text: str) -> int:
     return connection.execute("INSERT INTO lines (text) VALUES (?)", (text,)).lastrowid or 0
 
 
+def adding(text: str) -> Callable[[sqlite3.Connection], int]:
+    return lambda connection: add(connection, text)
+
+
 def texts(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT text FROM lines ORDER BY id")]
 
@@ -29,7 +34,7 @@ def test_writes_are_done_in_order_and_reads_see_them(tmp_path: Path) -> None:
     async def scenario() -> None:
         database = Database(tmp_path / "a.db", SCHEMA)
         names = [str(number) for number in range(50)]
-        ids = await asyncio.gather(*(database.write(lambda c, n=name: add(c, n)) for name in names))
+        ids = await asyncio.gather(*(database.write(adding(name)) for name in names))
         assert ids == list(range(1, 51))
         assert await database.read(texts) == names
         await database.close()
@@ -54,7 +59,7 @@ def test_a_batch_is_one_transaction(tmp_path: Path) -> None:
         database = Database(tmp_path / "a.db", SCHEMA)
         first = asyncio.ensure_future(database.write(slow))
         await asyncio.to_thread(begun.wait, 10)
-        writes = [asyncio.ensure_future(database.write(lambda c, n=number: add(c, str(n)))) for number in range(20)]
+        writes = [asyncio.ensure_future(database.write(adding(str(number)))) for number in range(20)]
         await asyncio.sleep(0)
         go.set()
         await asyncio.gather(first, *writes)
@@ -73,9 +78,9 @@ def test_a_failed_write_is_undone_alone(tmp_path: Path) -> None:
     async def scenario() -> None:
         database = Database(tmp_path / "a.db", SCHEMA)
         outcomes = await asyncio.gather(
-            database.write(lambda c: add(c, "a")),
+            database.write(adding("a")),
             database.write(add_two),
-            database.write(lambda c: add(c, "c")),
+            database.write(adding("c")),
             return_exceptions=True,
         )
         assert isinstance(outcomes[1], sqlite3.IntegrityError)
@@ -100,13 +105,13 @@ def test_an_undone_transaction_fails_all_its_writes(tmp_path: Path) -> None:
         database = Database(tmp_path / "a.db", SCHEMA)
         first = asyncio.ensure_future(database.read(slow))
         await asyncio.to_thread(begun.wait, 10)
-        writes = [asyncio.ensure_future(database.write(work)) for work in (lambda c: add(c, "a"), ruin, lambda c: add(c, "b"))]
+        writes = [asyncio.ensure_future(database.write(work)) for work in (adding("a"), ruin, adding("b"))]
         await asyncio.sleep(0)
         go.set()
         await first
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [sqlite3.OperationalError] * 3
-        assert await database.write(lambda c: add(c, "c")) == 1
+        assert await database.write(adding("c")) == 1
         assert await database.read(texts) == ["c"]
         await database.close()
 
@@ -116,7 +121,7 @@ def test_an_undone_transaction_fails_all_its_writes(tmp_path: Path) -> None:
 def test_a_cancelled_caller_leaves_the_write(tmp_path: Path) -> None:
     async def scenario() -> None:
         database = Database(tmp_path / "a.db", SCHEMA)
-        task = asyncio.ensure_future(database.write(lambda c: add(c, "a")))
+        task = asyncio.ensure_future(database.write(adding("a")))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -130,7 +135,7 @@ def test_a_cancelled_caller_leaves_the_write(tmp_path: Path) -> None:
 def test_close_finishes_what_was_handed_in_and_refuses_the_rest(tmp_path: Path) -> None:
     async def scenario() -> None:
         database = Database(tmp_path / "a.db", SCHEMA)
-        writes = [asyncio.ensure_future(database.write(lambda c, n=number: add(c, str(n)))) for number in range(1000)]
+        writes = [asyncio.ensure_future(database.write(adding(str(number)))) for number in range(1000)]
         await asyncio.sleep(0)
         await database.close()
         assert await asyncio.gather(*writes) == list(range(1, 1001))

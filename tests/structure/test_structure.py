@@ -103,3 +103,15 @@ def test_the_locks_carry_hashes() -> None:
 def test_the_examples_are_described() -> None:
     readme = (ROOT / "examples" / "README.md").read_text()
     assert all(f"`{folder.name}`" in readme for folder in (ROOT / "examples").iterdir() if folder.is_dir())
+
+
+def test_the_compatibility_page_is_current() -> None:
+    from tests.structure.compatibility import PAGE, page
+
+    assert PAGE.read_text() == page(), "run: python -m tests.structure.compatibility"
+
+
+def test_the_security_page_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text())
+    assert named
+    assert [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()] == []

@@ -84,6 +84,6 @@ def load(server: Server, name: str, accepted: set[str], finished: set[str], seco
 
 
 def leftovers(data_dir: Path) -> list[str]:
-    from tests.leftovers import find_leftovers
+    from tests.leftovers import of_run
 
-    return find_leftovers(data_dir / "run")
+    return of_run(data_dir / "run")

@@ -1,4 +1,4 @@
-"""The escape corpus: each attempt runs as function code in a real environment, and each is refused. Rows of docs/security.md name these tests."""
+"""The escape corpus: each attempt runs as function code in a real environment, and each is refused. docs/security.md names these tests."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from tests.server import ROLE, Server, create_function, zip_of
 
 PRELUDE = """
-import ctypes, errno, glob, json, os, socket, struct, urllib.error, urllib.request
+import ctypes, errno, glob, json, os, socket, stat, struct, urllib.error, urllib.request
 libc = ctypes.CDLL(None, use_errno=True)
 
 def call(number, *arguments):
@@ -29,7 +29,7 @@ def attempt(action):
         return [type(error).__name__, getattr(error, "errno", None)]
 
 def lambda_handler(event, context):
-    return eval(event["run"], globals(), event)
+    return eval(event["run"], {**globals(), **event})
 
 def connect(host, port, timeout=1.5):
     with socket.create_connection((host, port), timeout):
@@ -103,7 +103,7 @@ def test_host_files_are_out_of_reach(run: Any, hanabi_server: Server) -> None:
     assert run("attempt(lambda: open('/proc/1/root/etc/shadow').read())")[0] != "allowed"
     assert run("os.path.exists('/sys/fs/cgroup') and os.listdir('/sys/fs/cgroup')") in (False, [])
     devices = set(run("os.listdir('/dev')"))
-    assert devices <= {"null", "zero", "full", "random", "urandom", "fd", "stdin", "stdout", "stderr", "ptmx", "pts", "tty", "shm", "mqueue", "core"}
+    assert devices <= {"null", "zero", "full", "random", "urandom", "tty", "fd", "stdin", "stdout", "stderr", "ptmx", "pts", "core"}
 
 
 def test_the_root_is_read_only(run: Any) -> None:
@@ -125,9 +125,8 @@ def test_the_agents_descriptors_are_unreadable(run: Any) -> None:
 
 
 def test_the_control_channel_is_not_inherited(run: Any) -> None:
-    descriptors = run("{fd: os.readlink('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd') if os.path.lexists('/proc/self/fd/' + fd)}")
-    sockets = [fd for fd, target in descriptors.items() if target.startswith("socket:")]
-    assert sockets == ["4"], descriptors
+    sockets = run("[fd for fd in range(256) if attempt(lambda: os.fstat(fd))[0] == 'allowed' and stat.S_ISSOCK(os.fstat(fd).st_mode)]")
+    assert sockets == [4]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +254,7 @@ def test_a_zip_that_slips_stays_inside(lambda_client: Any, hanabi_server: Server
     import pathlib
 
     assert not pathlib.Path("/escaped").exists()
-    assert not list(hanabi_server.data_dir.rglob("escaped")) or all("task" in str(found) for found in hanabi_server.data_dir.rglob("escaped"))
+    assert all("task" in found.parts for found in hanabi_server.data_dir.rglob("escaped"))
 
 
 def test_a_symlink_in_a_zip_reaches_nothing_of_the_host(lambda_client: Any, run: Any) -> None:
@@ -287,8 +286,9 @@ def test_a_zip_bomb_is_refused(lambda_client: Any) -> None:
     for _ in range(300):
         crc = zlib.crc32(chunk, crc)
     for declared in (300 << 20, 10):
-        local = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 8, 0, 0, crc, len(data), declared, 4, 0) + b"bomb" + data
-        central = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, crc, len(data), declared, 4, 0, 0, 0, 0, 0o644 << 16, 0) + b"bomb"
+        sizes = (crc, len(data), declared, 4, 0)
+        local = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 8, 0, 0, *sizes) + b"bomb" + data
+        central = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, *sizes, 0, 0, 0, 0o644 << 16, 0) + b"bomb"
         end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(central), len(local), 0)
         with pytest.raises(ClientError) as refused:
             create(lambda_client, "escape-bomb", local + central + end)

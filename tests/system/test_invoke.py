@@ -193,18 +193,19 @@ def test_an_unknown_function_is_not_found(lambda_client: Any) -> None:
     assert missing.value.response["Error"]["Message"] == expected
 
 
+IMPORT, MISSING = "Unable to import module ", "Runtime.ImportModuleError"
+
+
 @pytest.mark.parametrize(
     ("name", "code", "handler", "error_type", "message"),
     [
-        ("missing-module", "x = 1", "nowhere.handler", "Runtime.ImportModuleError", "Unable to import module 'nowhere': No module named 'nowhere'"),
-        ("missing-handler", "x = 1", "lambda_function.handler", "Runtime.HandlerNotFound", "Handler 'handler' missing on module 'lambda_function'"),
-        ("import-error", "import nothing_here", "lambda_function.f", "Runtime.ImportModuleError",
-         "Unable to import module 'lambda_function': No module named 'nothing_here'"),
+        ("missing-module", "x = 1", "nowhere.handler", MISSING, IMPORT + "'nowhere': No module named 'nowhere'"),
+        ("missing-handler", "x = 1", "lambda_function.handler", "Runtime.HandlerNotFound", "Handler 'handler' missing on module '.*'"),
+        ("import-error", "import nothing_here", "lambda_function.f", MISSING, IMPORT + "'lambda_function': No module named 'nothing_here'"),
         ("syntax-error", "def f(:", "lambda_function.f", "Runtime.UserCodeSyntaxError", "Syntax error in module 'lambda_function'.*"),
-        ("exit-at-init", "import sys; sys.exit(1)", "lambda_function.f", "Runtime.ExitError",
-         r"RequestId: \S+ Error: Runtime exited with error: exit status 1"),
+        ("exit-at-init", "import os; os._exit(1)", "lambda_function.f", "Runtime.ExitError", r"RequestId: \S+ Error: .* exit status 1"),
     ],
-)  # fmt: skip
+)
 def test_code_that_does_not_load(lambda_client: Any, name: str, code: str, handler: str, error_type: str, message: str) -> None:
     create_function(lambda_client, f"load-{name}", code, Handler=handler)
     error, answer = call(lambda_client, f"load-{name}", {})

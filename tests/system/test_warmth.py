@@ -30,7 +30,8 @@ def lambda_handler(event, context):
     path = "/tmp/kept"
     kept = os.path.exists(path)
     open(path, "w").close()
-    return {"count": state["count"], "kept": kept, "ticks": state["ticks"], "stream": context.log_stream_name, "colour": os.environ.get("COLOUR")}
+    seen = {"stream": context.log_stream_name, "colour": os.environ.get("COLOUR")}
+    return {"count": state["count"], "kept": kept, "ticks": state["ticks"], **seen}
 """
 
 

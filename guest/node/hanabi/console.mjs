@@ -12,12 +12,12 @@ export function setRequestId(requestId) {
 export function patchConsole() {
   const lowest = Math.max(0, LEVELS.indexOf(process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()));
   LEVELS.forEach((level, rank) => {
-    console[level.toLowerCase()] = rank < lowest && level !== "FATAL" ? () => {} : (...values) => print(level, values);
+    console[level.toLowerCase()] = rank < lowest && level !== "FATAL" ? () => {} : (message, ...values) => print(level, message, values);
   });
   console.log = console.info;
 }
 
-function print(level, values) {
-  const line = `${new Date().toISOString()}\t${globalThis[REQUEST_ID]}\t${level}\t${format(...values)}`;
+function print(level, message, values) {
+  const line = `${new Date().toISOString()}\t${globalThis[REQUEST_ID]}\t${level}\t${format(message, ...values)}`;
   process.stdout.write(line.replaceAll("\n", "\r") + "\n");
 }

@@ -29,7 +29,8 @@ const isError = (value) => types.isNativeError(value) || (isText(value?.name) &&
 export function describe(error) {
   try {
     if (isError(error)) {
-      return JSON.stringify({ errorType: error.name, errorMessage: error.message, trace: error.stack.split("\n") });
+      const [errorType, errorMessage, stack] = [error.name, error.message, error.stack].map((text) => text.replaceAll("\x7f", "%7F"));
+      return JSON.stringify({ errorType, errorMessage, trace: stack.split("\n") });
     }
     return JSON.stringify({ errorType: typeof error, errorMessage: error.toString(), trace: [] });
   } catch {

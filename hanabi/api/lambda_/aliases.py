@@ -49,7 +49,7 @@ class AliasOperations:
         return {"Aliases": [describe_alias(function, alias) for alias in page], **more}
 
     def _parse(self, params: dict[str, Any]) -> str:
-        return self._functions.place.parse(params["FunctionName"])[0]
+        return self._functions.place.parse_whole(params["FunctionName"])
 
     def _find(self, params: dict[str, Any]) -> Function:
         return self._functions.find(self._parse(params))

@@ -5,7 +5,7 @@ from typing import Any
 from hanabi.api.service import Call, Handler
 from hanabi.control.concurrency import reserve
 from hanabi.control.functions import Functions
-from hanabi.errors import InvalidParameterValue, ResourceNotFound
+from hanabi.errors import ResourceNotFound
 
 CODE_LIMIT = 300 * 1024**3
 ZIPPED_LIMIT = 52_428_800
@@ -54,10 +54,4 @@ class ConcurrencyOperations:
         }
 
     def _parse(self, params: dict[str, Any]) -> str:
-        name, qualifier = self._functions.place.parse(params["FunctionName"])
-        if qualifier is not None:
-            raise InvalidParameterValue(
-                "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
-                "Please specify either a function name or an unqualified function ARN."
-            )
-        return name
+        return self._functions.place.parse_whole(params["FunctionName"])

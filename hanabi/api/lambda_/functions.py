@@ -5,6 +5,7 @@ from typing import Any
 
 from hanabi.api.lambda_.describe import describe_listed, describe_version
 from hanabi.api.lambda_.pages import take_page
+from hanabi.api.lambda_.versions import sort_key
 from hanabi.api.service import Call, Handler
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
@@ -34,7 +35,7 @@ class FunctionOperations:
         return describe_version(function, version, function.arn)
 
     async def update_function_code(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, _ = self._functions.place.parse(params["FunctionName"])
+        name = self._functions.place.parse_whole(params["FunctionName"])
         function = await self._functions.update_code(name, params)
         if params.get("Publish") and not params.get("DryRun"):
             version = _published(function)
@@ -42,7 +43,7 @@ class FunctionOperations:
         return describe_version(function, function.latest, function.arn)
 
     async def update_function_configuration(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, _ = self._functions.place.parse(params["FunctionName"])
+        name = self._functions.place.parse_whole(params["FunctionName"])
         function = await self._functions.update_settings(name, params)
         return describe_version(function, function.latest, function.arn)
 
@@ -79,12 +80,12 @@ class FunctionOperations:
     # --- what a function has by default, and cannot have otherwise yet ----------------------------------------------------
 
     async def get_function_code_signing_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, _ = self._functions.place.parse(params["FunctionName"])
+        name = self._functions.place.parse_whole(params["FunctionName"])
         self._functions.find(name)
         return {}
 
     async def get_function_recursion_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, _ = self._functions.place.parse(params["FunctionName"])
+        name = self._functions.place.parse_whole(params["FunctionName"])
         self._functions.find(name)
         return {"RecursiveLoop": "Terminate"}
 
@@ -113,6 +114,6 @@ def _published(function: Function) -> Version:
 
 
 def _sort_key(listed: tuple[Function, Version, str]) -> str:
-    """Functions by name, and `$LATEST` before the numbers in their order."""
+    """By name; a space is less than anything in a name."""
     function, version, _ = listed
-    return f"{function.name} {version.number if version.number[0] == '$' else version.number.zfill(12)}"
+    return f"{function.name} {sort_key(version)}"

@@ -21,7 +21,7 @@ class VersionOperations:
 
     async def publish_version(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
         refuse_unsupported(params)
-        name, _ = self._functions.place.parse(params["FunctionName"])
+        name = self._functions.place.parse_whole(params["FunctionName"])
         function = await self._functions.change(
             name,
             lambda function: publish_settled(
@@ -35,12 +35,12 @@ class VersionOperations:
         return describe_version(function, version, f"{function.arn}:{version.number}")
 
     async def list_versions_by_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, _ = self._functions.place.parse(params["FunctionName"])
+        name = self._functions.place.parse_whole(params["FunctionName"])
         function = self._functions.find(name)
-        page, more = take_page((function.latest, *function.versions.values()), _sort_key, params)
+        page, more = take_page((function.latest, *function.versions.values()), sort_key, params)
         return {"Versions": [describe_listed(function, version, f"{function.arn}:{version.number}") for version in page], **more}
 
 
-def _sort_key(version: Version) -> str:
+def sort_key(version: Version) -> str:
     """`$LATEST` before the numbers in their order."""
     return version.number if version.number[0] == "$" else version.number.zfill(12)

@@ -1,0 +1,115 @@
+"""The control plane with doubles for the code store and the images."""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hanabi.contracts import RuntimeImage
+from hanabi.control.functions import Functions
+from hanabi.control.model import Function
+from hanabi.errors import ImageError, InvalidParameterValue
+from hanabi.store.sqlite import SqliteStore
+from hanabi.testing import ManualClock
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/test"
+
+
+@dataclass(frozen=True)
+class Stored:
+    sha256: str
+    size: int
+    path: Path
+
+
+class Codes:
+    """Any bytes are code, but `bad`."""
+
+    async def store(self, blob: bytes | Path) -> Stored:
+        data = blob if isinstance(blob, bytes) else await asyncio.to_thread(blob.read_bytes)
+        if data == b"bad":
+            raise InvalidParameterValue("Could not unzip uploaded file. Please check your file, then try to upload again.")
+        digest = hashlib.sha256(data)
+        return Stored(base64.b64encode(digest.digest()).decode(), len(data), Path("/code") / digest.hexdigest() / "task")
+
+
+class FakeImages:
+    """Runtimes are there at once, unless `hold` is called; `broken` ones are never."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.go.set()
+        self.asked: list[str] = []
+
+    def hold(self) -> None:
+        self.go.clear()
+
+    def release(self) -> None:
+        self.go.set()
+
+    def known(self, runtime: str) -> bool:
+        return runtime in ("python3.11", "nodejs22.x", "broken")
+
+    async def ensure(self, runtime: str) -> RuntimeImage:
+        self.asked.append(runtime)
+        await self.go.wait()
+        if runtime == "broken":
+            raise ImageError("there is no such root; get it elsewhere")
+        return RuntimeImage(
+            runtime=runtime,
+            digest="d",
+            root=Path("/root"),
+            runtime_dir=Path("/runtime"),
+            command=("run",),
+            environment={},
+            version_arn=f"arn:aws:lambda:{REGION}::runtime:{runtime}",
+        )
+
+
+class Plane:
+    """An open control plane, and what it told."""
+
+    def __init__(self, functions: Functions, images: FakeImages, clock: ManualClock) -> None:
+        self.functions = functions
+        self.images = images
+        self.clock = clock
+        self.retired: list[str] = []
+        functions.on_retired(self.retired.append)
+
+    async def create(self, name: str = "f", **changes: Any) -> Function:
+        """A function that is active."""
+        await self.functions.create(name, create_params(name, **changes))
+        return await self.settle(name)
+
+    async def settle(self, name: str = "f") -> Function:
+        """The function when it is prepared."""
+        async with asyncio.timeout(10):
+            await self.functions.settle()
+        return self.functions.find(name)
+
+
+def create_params(name: str = "f", code: bytes = b"code", **changes: Any) -> dict[str, Any]:
+    params = {"FunctionName": name, "Runtime": "python3.11", "Handler": "app.handler", "Role": ROLE, "Code": {"ZipFile": code}}
+    return params | changes
+
+
+@asynccontextmanager
+async def open_plane(directory: Path, images: FakeImages | None = None) -> AsyncIterator[Plane]:
+    """On a real store in `directory`: opened again, it holds what it held."""
+    store, clock, images = SqliteStore(directory / "state.db"), ManualClock(), images or FakeImages()
+    await store.open()
+    functions = Functions(
+        store, Codes(), images, clock, account=ACCOUNT, region=REGION, url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/"
+    )
+    await functions.open()
+    try:
+        yield Plane(functions, images, clock)
+    finally:
+        await functions.close()
+        await store.close()

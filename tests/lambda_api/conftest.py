@@ -1,0 +1,12 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lambda_api.support import Live, live_lambda
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One service for all tests here; they name their functions differently."""
+    with live_lambda(tmp_path_factory.mktemp("lambda")) as live:
+        yield live
