@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import subprocess
-import sysconfig
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ _HEAD = struct.Struct("<IB")
 
 def find_agent() -> Path:
     """The agent's executable: as built in a checkout, else as a wheel installs it. Checked by running it; blocks."""
-    checkout, installed = Path(__file__).resolve().parents[2], Path(sysconfig.get_path("data")) / "share" / "hanabi"
+    checkout, installed = Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "hanabi"
     for path in (root / "guest" / "build" / "hanabi-init" for root in (checkout, installed)):
         if path.is_file():
             break

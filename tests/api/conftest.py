@@ -1,3 +1,5 @@
+"""Fixtures of the API tests: a live edge with fake services."""
+
 from collections.abc import Iterator
 
 import pytest

@@ -1,3 +1,5 @@
+"""Fixtures of the Lambda API tests: the control plane behind a live edge."""
+
 from collections.abc import Iterator
 
 import pytest
