@@ -5,9 +5,10 @@ import gc
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.host import Closable, Host
 from hanabi.gateway.function_url import FunctionUrls
 from hanabi.http.limits import Limits
+from hanabi.http.server import HttpServer
 from hanabi.http.server import serve as serve_http
 from hanabi.images.bootstraps import install_agent
 from hanabi.images.code import CodeStore
@@ -82,7 +84,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         code = CodeStore(data / "code")
         await code.open()
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
-        spool = data / "spool"
+        spool = _empty_directory(data / "spool")
         attach = Attach(clock, spool)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
         fleet = Fleet(
@@ -107,7 +109,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         invoker = LocalInvoker(fleet, Admission(lambda: functions.account_concurrency()[1]), journal, clock)
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
-        events = DurableQueue(accepted, functions, invoker, clock)
+        events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
 
         iam = IamService(store, clock, settings.account)
         services: list[Service] = [
@@ -135,8 +137,9 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         limits = Limits(body=edge.body_rule, connections=4096)
         server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
         await events.open()
-        stack.push_async_callback(events.close)
-        stack.push_async_callback(server.close, GRACE_S)
+        stack.push_async_callback(_drain, server, events)
+        announcing = asyncio.create_task(stocked.announce({each.latest.settings.runtime for each in functions}), name="stock announcement")
+        stack.push_async_callback(_cancel, announcing)
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need ever look at it again
         ready(f"http://{settings.host}:{settings.port} {driver.describe()}")
@@ -177,6 +180,24 @@ class StockedImages:
         self._fleet.expect(image)
         return image
 
+    async def announce(self, runtimes: Iterable[str]) -> None:
+        """Functions of an earlier run are prepared already, and nobody will ask for their runtimes before the first cold start."""
+        for runtime in runtimes:
+            try:
+                await self.ensure(runtime)
+            except Exception as error:
+                log.warning("no environments of %s are kept ready: %s", runtime, error)
+
+
+async def _drain(server: HttpServer, events: DurableQueue) -> None:
+    """Take nothing more, and let what runs end, both within one grace. Everything below the edge still stands meanwhile."""
+    await asyncio.gather(server.close(GRACE_S), events.close())
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
 
 def choose_driver(settings: Settings) -> Driver:
     """The isolation asked for; `auto` is containers here, as long as there is no Firecracker driver."""
@@ -201,6 +222,13 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _empty_directory(path: Path) -> Path:
+    """A private directory with nothing in it: what an earlier run left is of no use."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700, parents=True)
+    return path
 
 
 def _function_url(port: int, url_id: str) -> str:

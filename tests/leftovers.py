@@ -1,6 +1,8 @@
 """What a run directory still holds on this host: for tests that end with "and nothing is left"."""
 
 import os
+import shutil
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +33,7 @@ def of_run(run_dir: Path) -> list[str]:
     found += [f"mount {line}" for line in _mounts() if str(run_dir) in line]
     found += [f"loop {device}" for device in volume.leftovers(run_dir / "volumes")]
     found += [f"interface {name}" for name in os.listdir("/sys/class/net") if name.startswith(f"hn{tag}")]
+    found += [f"table {name}" for name in _tables() if name == f"hanabi-{tag}"]
     found += [f"runtime {pid}" for pid in _processes() if str(run_dir / "state").encode() in _command(pid)]
     return found
 
@@ -55,6 +58,14 @@ def _loops() -> list[tuple[str, str]]:
         with suppress(OSError):
             found.append((entry.parts[3], entry.read_text().strip()))
     return found
+
+
+def _tables() -> list[str]:
+    """Of nftables."""
+    if shutil.which("nft") is None:
+        return []
+    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, timeout=30).stdout
+    return [line.split()[-1] for line in listed.splitlines()]
 
 
 def _processes() -> list[int]:

@@ -42,13 +42,16 @@ class Server:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def command(self) -> list[str]:
+        """What `start` runs."""
+        command = [sys.executable, "-m", "hanabi", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
+        return [*command, "--images-dir", str(IMAGES), *self.options]
+
     def start(self) -> Self:
         """Returns when it serves; raises with what it printed when it does not."""
-        command = [sys.executable, "-m", "hanabi", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
-        command += ["--images-dir", str(IMAGES), *self.options]
         self.log = (self.data_dir / "server.log").open("a+")
         environment = {**os.environ, **self.variables}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment)
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment)
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("hanabi ready"):

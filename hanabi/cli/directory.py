@@ -11,7 +11,8 @@ from hanabi.cli.failure import Failure
 
 def make_directory(directory: Path) -> None:
     """Others may go through it, not list it: sandboxes have uids of their own, and the user behind sudo reads the key."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o711, exist_ok=True)
     mode = directory.stat().st_mode
     if mode & 0o111 != 0o111:
         directory.chmod(mode & 0o7777 | 0o111)

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import sqlite3
 
 from hanabi.config import DEFAULT_PORT
 from hanabi.errors import HanabiError
@@ -26,6 +27,8 @@ def explain(error: Exception, options: argparse.Namespace) -> Failure | None:
         return Failure(f"port {_port(options)} is in use; name another --port")
     if isinstance(error, OSError):
         return Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    if isinstance(error, sqlite3.Error):
+        return Failure(f"the state cannot be opened or written: {error}")
     name = type(error).__name__
     if type(error).__module__.partition(".")[0] != "botocore":
         return None

@@ -67,4 +67,4 @@ def _format(event: dict[str, Any], as_json: bool) -> str:
     if as_json:
         return json.dumps({name: event[name] for name in ("timestamp", "logStreamName", "message", "eventId")})
     moment = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return "\n".join(f"{moment} {printable(line)}" for line in event["message"].split("\n"))
+    return "\n".join(f"{moment} {printable(line)}" for line in event["message"].removesuffix("\n").split("\n"))

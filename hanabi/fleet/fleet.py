@@ -5,25 +5,28 @@ import logging
 import os
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from hanabi.contracts import Driver, FunctionVersion, RuntimeImage, SandboxSpec
-from hanabi.errors import HanabiError, ServiceError
+from hanabi.errors import ServiceError
 from hanabi.fleet.environment import Environment
+from hanabi.fleet.gate import Gate
 from hanabi.fleet.host import Host
 from hanabi.fleet.lifecycle import State
 from hanabi.fleet.outcome import Outcome
+from hanabi.fleet.places import Places
 from hanabi.fleet.stock import Stock
 from hanabi.fleet.variables import needs_own_start
 
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
 STOCK_TMP_MB = 512  # the default /tmp
-STARTS_AT_ONCE = max(2, os.cpu_count() or 1)  # more would only slow each other down
-WAIT_LIMIT_S = 60.0  # for a place on a host that is full
+STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 MAX_AGE_S = 6 * 3600.0  # "recycled every few hours"
 REAP_EVERY_S = 1.0
+RETIRED_KEPT = 4096  # keys: each matters only as long as an invocation that began before its end
+SHUTTING_DOWN = "Hanabi is shutting down"
 log = logging.getLogger(__name__)
 
 
@@ -57,13 +60,12 @@ class Fleet:
         self._idle: dict[str, list[Environment]] = {}  # by FunctionVersion.key; the most recently used last
         self._waiting: dict[str, deque[asyncio.Future[Environment]]] = {}
         self._all: dict[str, Environment] = {}
-        self._retired: set[str] = set()
-        self._places = max_environments
-        self._place_freed = asyncio.Event()
-        self._starting = 0
-        self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
-        self._stock = Stock(self._make_stocked, lambda: not self._starting and self._places > 0, stock_size)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._retired: dict[str, None] = {}  # in order
+        self._places = Places(max_environments, host.clock, self._make_room)
+        self._stock = Stock(self._make_stocked, lambda: not self._gate.busy and self._places.free > 0, stock_size)
+        self._gate = Gate(STARTS_AT_ONCE, host.clock, self._stock.nudge)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()  # never cancelled: half a destruction leaves something behind
         self._closing = False
 
     async def open(self) -> None:
@@ -77,36 +79,55 @@ class Fleet:
         for waiters in self._waiting.values():
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_exception(ServiceError("Hanabi is shutting down"))
+                    waiter.set_exception(ServiceError(SHUTTING_DOWN))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(self._destroy(each) for each in list(self._all.values())), return_exceptions=True)
+        for environment in list(self._all.values()):
+            self._discard(environment)
+        while self._ending:
+            await asyncio.gather(*self._ending, return_exceptions=True)
         await self._driver.close()
+
+    def _refuse_when_closing(self) -> None:
+        """A function that is being ended may have asked for another one."""
+        if self._closing:
+            raise ServiceError(SHUTTING_DOWN)
 
     # --- the warm path ------------------------------------------------------------------------------------------------
 
     def idle(self, key: str) -> Environment | None:
         """The most recently used idle environment, or None."""
         shelf = self._idle.get(key)
-        return shelf.pop() if shelf else None
+        while shelf:
+            environment = shelf.pop()
+            if not environment.doomed:
+                return environment
+            self._discard(environment)
+        return None
 
     def release(self, environment: Environment, *, reusable: bool) -> None:
         """An invocation is over. A waiting one gets the environment at once, else it rests."""
-        version = environment.version
-        assert version is not None
-        if not reusable or environment.doomed or version.key in self._retired or self._closing:
+        if not reusable or environment.doomed:
             self._discard(environment)
             return
         environment.rest()
-        self._offer(version.key, environment)
+        self._offer(environment)
 
-    def _offer(self, key: str, environment: Environment) -> None:
-        waiter = self._next_waiter(key)
-        if waiter:
+    def _offer(self, environment: Environment) -> None:
+        version = environment.version
+        assert version is not None
+        if environment.doomed or self._closing:
+            self._discard(environment)
+        elif waiter := self._next_waiter(version.key):
             waiter.set_result(environment)
+        elif version.key in self._retired:
+            self._discard(environment)
         else:
-            self._idle.setdefault(key, []).append(environment)
+            self._idle.setdefault(version.key, []).append(environment)
+            environment.arm_freeze()
+            if not self._places.free:
+                self._make_room()
 
     def _next_waiter(self, key: str) -> "asyncio.Future[Environment] | None":
         waiters = self._waiting.get(key)
@@ -121,48 +142,70 @@ class Fleet:
     async def lease(self, version: FunctionVersion) -> Environment:
         """An environment for a version that has none idle: a new one, or one that comes free before it is ready.
 
-        Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when there can be no environment.
+        Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when there can be no environment,
+        `TooManyRequests` when this host stays full.
         """
+        self._refuse_when_closing()
         waiter: asyncio.Future[Environment] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(version.key, deque()).append(waiter)
-        self._spawn(self._start_for_waiters(version))
+        waiters = self._waiting.setdefault(version.key, deque())
+        waiters.append(waiter)
+        self._spawn(self._start_for_waiter(version))
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._offer(version.key, waiter.result())
+                self._offer(waiter.result())
             raise
-
-    async def _start_for_waiters(self, version: FunctionVersion) -> None:
-        async with self._starts:
-            if not any(not waiter.done() for waiter in self._waiting.get(version.key, ())):
-                return  # an environment came free meanwhile
-            await self._start_for_waiter(version)
+        finally:
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters and self._waiting.get(version.key) is waiters:
+                del self._waiting[version.key]
 
     async def _start_for_waiter(self, version: FunctionVersion) -> None:
         try:
-            environment = await self.start(version, INIT_LIMIT_S)
-        except (HanabiError, InitFailed, OSError) as error:
+            environment = await self._start(version, INIT_LIMIT_S, "init", lambda: self._is_awaited(version.key))
+        except Exception as error:
             waiter = self._next_waiter(version.key)
             if waiter:
                 waiter.set_exception(error)
         else:
-            environment.arm_freeze()
-            self._offer(version.key, environment)
+            if environment is not None:
+                self._offer(environment)
 
-    async def start(self, version: FunctionVersion, limit_s: float, *, phase: str = "init") -> Environment:
+    def _is_awaited(self, key: str) -> bool:
+        """Whether somebody still waits for an environment: another one may have come free meanwhile."""
+        return any(not waiter.done() for waiter in self._waiting.get(key, ()))
+
+    async def start(self, version: FunctionVersion, limit_s: float, *, phase: str) -> Environment:
         """A new environment of a version, its init done within the limit. Raises as `lease`."""
-        self._starting += 1
+        self._refuse_when_closing()
+        task = asyncio.get_running_loop().create_task(self._start(version, limit_s, phase, lambda: True))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         try:
-            image = await self._ensure_image(version.runtime)
+            environment = await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is None or not current.cancelling():  # it was the task that was cancelled, not its caller
+                self._refuse_when_closing()
+            raise
+        assert environment is not None
+        return environment
+
+    async def _start(self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool]) -> Environment | None:
+        """As `start`, or None when it is no longer wanted."""
+        image = await self._ensure_image(version.runtime)
+        async with self._gate.passage():
+            if not wanted():
+                return None
             stockable = version.tmp_mb == STOCK_TMP_MB and not (image.command and needs_own_start(version.environment))
             environment = self._stock.take(image) if stockable else None
             if environment is None:
-                environment = await self._make(image, version.memory_mb, version.tmp_mb)
+                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted)
+            if environment is None:
+                return None
             return await self._initialize(environment, version, limit_s, phase)
-        finally:
-            self._starting -= 1
-            self._stock.nudge()
 
     async def _initialize(self, environment: Environment, version: FunctionVersion, limit_s: float, phase: str) -> Environment:
         try:
@@ -170,27 +213,33 @@ class Fleet:
         except BaseException:
             self._discard(environment)
             raise
-        if outcome.status != "success" or environment.doomed:
+        if outcome.status != "success":
             environment.log_failed_init(outcome, phase)
             environment.flush()
             self._discard(environment)
             raise InitFailed(environment, outcome)
         return environment
 
-    async def _make(self, image: RuntimeImage, memory_mb: int, tmp_mb: int) -> Environment:
-        await self._take_place()
+    async def _make(self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool]) -> Environment | None:
+        """A sandbox with nothing in it; None when it is no longer wanted by the time there is a place."""
+        await self._places.take()
         try:
+            self._refuse_when_closing()
+            if not wanted():
+                self._free_place()
+                return None
             spec = SandboxSpec(id=f"e{uuid.uuid4().hex[:20]}", image=image, memory_mb=memory_mb, tmp_mb=tmp_mb)
             environment = Environment(await self._driver.create(spec), image, self._host)
         except BaseException:
             self._free_place()
             raise
-        environment.on_gone = self._discard
+        environment.on_gone = self._gone
         self._all[environment.id] = environment
         return environment
 
     async def _make_stocked(self, image: RuntimeImage) -> Environment:
-        environment = await self._make(image, STOCK_MEMORY_MB, STOCK_TMP_MB)
+        environment = await self._make(image, STOCK_MEMORY_MB, STOCK_TMP_MB, lambda: True)
+        assert environment is not None
         try:
             if image.command:
                 await environment.load()
@@ -205,48 +254,52 @@ class Fleet:
 
     # --- places on the host -------------------------------------------------------------------------------------------
 
-    async def _take_place(self) -> None:
-        if self._places == 0:
-            self._evict()
-        async with asyncio.timeout(WAIT_LIMIT_S):
-            while self._places == 0:
-                self._place_freed.clear()
-                await self._place_freed.wait()
-        self._places -= 1
-
     def _free_place(self) -> None:
-        self._places += 1
-        self._place_freed.set()
+        self._places.give_back()
+        self._stock.nudge()
 
-    def _evict(self) -> None:
-        """Make room: a stocked environment, else the one that has been idle longest."""
-        victim = self._stock.give_up_one()
-        if victim is None:
-            victim = min((shelf[0] for shelf in self._idle.values() if shelf), key=lambda each: each.idle_since, default=None)
-        if victim is not None:
+    def _make_room(self) -> None:
+        """End what is missed least, for those who wait for a place: stocked environments, else those idle longest."""
+        for _ in range(self._places.wanted() - len(self._ending)):
+            victim = self._stock.give_up_one()
+            if victim is None:
+                victim = min((shelf[0] for shelf in self._idle.values() if shelf), key=lambda each: each.idle_since, default=None)
+            if victim is None:
+                return
             self._discard(victim)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def retire(self, key: str) -> None:
         """A version will never be invoked again: its environments go as soon as they are free."""
-        self._retired.add(key)
+        self._retired[key] = None
+        if len(self._retired) > RETIRED_KEPT:
+            del self._retired[next(iter(self._retired))]
         for environment in self._idle.pop(key, []):
             self._discard(environment)
 
-    def _discard(self, environment: Environment) -> None:
-        environment.doomed = True
-        self._stock.remove(environment)
-        if environment.version is not None:
-            shelf = self._idle.get(environment.version.key, [])
-            if environment in shelf:
-                shelf.remove(environment)
-        if environment.id in self._all:
-            self._spawn(self._destroy(environment))
+    def _gone(self, environment: Environment) -> None:
+        """It ended by itself."""
+        if environment.version is None:
+            self._stock.mourn()
+        self._discard(environment)
 
-    async def _destroy(self, environment: Environment) -> None:
+    def _discard(self, environment: Environment) -> None:
+        """End an environment, whatever it is doing. More than once is no error."""
+        environment.doomed = True
         if self._all.pop(environment.id, None) is None:
             return
+        self._stock.remove(environment)
+        if environment.version is not None:
+            key = environment.version.key
+            shelf = self._idle.get(key, [])
+            if environment in shelf:
+                shelf.remove(environment)
+            if not shelf:
+                self._idle.pop(key, None)
+        self._spawn(self._destroy(environment), self._ending)
+
+    async def _destroy(self, environment: Environment) -> None:
         try:
             await environment.destroy()
         finally:
@@ -263,15 +316,12 @@ class Fleet:
                     if now - environment.idle_since >= self._idle_timeout_s or now - environment.created >= MAX_AGE_S:
                         self._discard(environment)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[Any]] | None" = None) -> None:
+        tasks = self._tasks if tasks is None else tasks
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception():
-            log.error("fleet task failed", exc_info=task.exception())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(_report)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -279,6 +329,11 @@ class Fleet:
         """One row for each environment: what `hanabi ps` shows."""
         now = self._host.clock.monotonic()
         return [_row(each, now) for each in self._all.values()]
+
+
+def _report(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("fleet task failed", exc_info=error)
 
 
 def _row(environment: Environment, now: float) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from hanabi.contracts import RuntimeImage
-from hanabi.errors import HanabiError
 from hanabi.fleet.environment import Environment
 
 RETRY_S = 5.0
@@ -25,6 +24,7 @@ class Stock:
         self._images: dict[str, RuntimeImage] = {}
         self._shelves: dict[str, list[Environment]] = {}
         self._wake = asyncio.Event()
+        self._failed = False  # lately: what fails at once must not be tried all the time
 
     def expect(self, image: RuntimeImage) -> None:
         """Functions of this runtime exist: keep some environments ready."""
@@ -49,6 +49,10 @@ class Stock:
             shelf.remove(environment)
             self._wake.set()
 
+    def mourn(self) -> None:
+        """One has died by itself."""
+        self._failed = True
+
     def give_up_one(self) -> Environment | None:
         """The one that is missed least, for a host that is full."""
         shelf = max(self._shelves.values(), key=len, default=[])
@@ -65,17 +69,22 @@ class Stock:
         """Refill until cancelled."""
         while True:
             await self._wake.wait()
+            if self._failed:
+                self._failed = False
+                await sleep(RETRY_S)
             self._wake.clear()
             image = self._lacking()
             if image is None or not self._may_refill():
                 continue
+            self._images[image.digest] = self._images.pop(image.digest)  # to the end: one that fails must not starve the others
             try:
                 environment = await self._make(image)
-            except HanabiError as error:
+            except Exception as error:
                 log.warning("stocking %s failed: %s", image.runtime, error)
-                await sleep(RETRY_S)
+                self._failed = True
             else:
-                self._shelves.setdefault(image.digest, []).append(environment)
+                if not environment.doomed:
+                    self._shelves.setdefault(image.digest, []).append(environment)
             self._wake.set()
 
     def _lacking(self) -> RuntimeImage | None:

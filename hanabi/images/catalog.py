@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-COMMON_PACKAGES = ("base-files", "bash", "coreutils", "ca-certificates", "curl", "libc-bin", "netbase", "tzdata")
+COMMON_PACKAGES = ("bash", "coreutils", "ca-certificates", "curl", "libc-bin", "libgomp1", "libstdc++6", "netbase", "tzdata")
 PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 LD_LIBRARY_PATH = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
 COMMON_ENVIRONMENT = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": PATH, "LD_LIBRARY_PATH": LD_LIBRARY_PATH}
@@ -40,7 +40,7 @@ def _node(version: str) -> Recipe:
     return Recipe(
         runtime=f"nodejs{version}.x",
         suite="bookworm",
-        packages=("libstdc++6", "libatomic1"),
+        packages=("libatomic1",),
         language="node",
         version=version,
         command=("/var/lang/bin/node", "/var/runtime/bootstrap.mjs"),

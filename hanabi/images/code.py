@@ -1,7 +1,6 @@
 """Function code at rest: a zip comes in, is checked and unpacked once, and is known by its hash from then on.
 
-`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. A directory with that name is complete: it was renamed
-into place.
+`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. Under that name it is complete and on disk.
 """
 
 import asyncio
@@ -9,18 +8,30 @@ import base64
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import threading
 import uuid
+from collections.abc import Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.errors import InvalidParameterValue, RequestEntityTooLarge, ServiceError
-from hanabi.images.unzip import BadZip, unpack
+from hanabi.images import unzip
+from hanabi.images.unzip import CANNOT, EMPTY, BadZip, sync_directory
 
 ZIP_LIMIT = 50 * 1024 * 1024  # bytes, uploaded directly; AWS Lambda developer guide, "Lambda quotas"
-INLINE_LIMIT = 1024 * 1024  # a larger zip is unpacked in a process of its own
+INLINE_LIMIT = 1024 * 1024  # a larger zip is unpacked in a process of its own,
+INLINE_INDEX = 32 * 1024  # and so is one with a larger table of contents
 UNPACK_S = 120.0
+AT_ONCE = 2  # uploads that are worked on; others wait their turn
+BLOCK = 1024 * 1024
 INCOMING = "incoming-"
+
+_END_RECORD = b"PK\x05\x06"
+_END_SIZE = 22  # bytes, of an end record without a comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,104 +48,140 @@ class CodeStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._workers = ThreadPoolExecutor(AT_ONCE, "code")
+        self._storing = 0
+        self._collecting = False
+        self._claimed: set[Path] = set()  # by uploads under way: those who will refer to them are not told yet
+        self._claiming = threading.Lock()
 
     async def open(self) -> None:
         """Clear what an interrupted upload left."""
-        await asyncio.to_thread(self._prepare)
+        await asyncio.get_running_loop().run_in_executor(self._workers, self._prepare)
 
     def _prepare(self) -> None:
-        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.chmod(0o700)  # sandboxes get a mount of it; nobody else reads what functions are made of
         for left in self._directory.glob(INCOMING + "*"):
             shutil.rmtree(left, ignore_errors=True)
 
     async def store(self, blob: bytes | Path) -> StoredCode:
         """Check, unpack and keep a zip. Raises `InvalidParameterValue` or `RequestEntityTooLarge` with Lambda's words."""
-        size = len(blob) if isinstance(blob, bytes) else (await asyncio.to_thread(blob.stat)).st_size
+        self._storing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, self._store, blob)
+        finally:
+            self._storing -= 1
+            self._release()
+
+    def _release(self) -> None:
+        if not self._storing and not self._collecting:
+            self._claimed.clear()
+
+    def _store(self, blob: bytes | Path) -> StoredCode:
+        size = len(blob) if isinstance(blob, bytes) else blob.stat().st_size
         if size > ZIP_LIMIT:
             raise RequestEntityTooLarge(f"Zip file must be smaller than {ZIP_LIMIT} bytes")
         if size == 0:
-            raise InvalidParameterValue("Uploaded file must be a non-empty zip")
-        digest = await asyncio.to_thread(_digest, blob)
-        final = self._directory / digest.hex()
-        if not final.is_dir():
-            await self._add(blob, size, final)
-        return StoredCode(base64.b64encode(digest).decode(), size, final / "task")
-
-    async def _add(self, blob: bytes | Path, size: int, final: Path) -> None:
+            raise InvalidParameterValue(EMPTY)
         incoming = self._directory / f"{INCOMING}{uuid.uuid4().hex}"
+        incoming.mkdir()
+        incoming.chmod(0o755)
         try:
-            await asyncio.to_thread(_place, blob, incoming)
-            if size <= INLINE_LIMIT:
-                await asyncio.to_thread(unpack, incoming / "code.zip", incoming / "task")
-            else:
-                await self._unpack_apart(incoming)
-            await asyncio.to_thread(_publish, incoming, final)
+            digest = _save(blob, incoming / "code.zip")
+            final = self._directory / digest.hex()
+            with self._claiming:
+                self._claimed.add(final / "task")
+            if not final.is_dir():
+                _unpack(incoming / "code.zip", incoming / "task")
+                _publish(incoming, final)
         except BadZip as error:
             raise InvalidParameterValue(str(error)) from None
         finally:
-            await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
-
-    async def _unpack_apart(self, incoming: Path) -> None:
-        command = (sys.executable, "-m", "hanabi.images.unzip", str(incoming / "code.zip"), str(incoming / "task"))
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
-        try:
-            async with asyncio.timeout(UNPACK_S):
-                _, said = await process.communicate()
-        except TimeoutError:
-            raise BadZip("Could not unzip uploaded file. Please check your file, then try to upload again.") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode == BadZip.EXIT:
-            raise BadZip(said.decode("utf-8", "replace").strip())
-        if process.returncode:
-            raise ServiceError(f"unpacking failed: {said.decode('utf-8', 'replace').strip()[-500:]}")
+            shutil.rmtree(incoming, ignore_errors=True)
+        return StoredCode(base64.b64encode(digest).decode(), size, final / "task")
 
     def zip_path(self, sha256: str) -> Path:
         """The stored zip with this `CodeSha256`."""
         return self._directory / base64.b64decode(sha256).hex() / "code.zip"
 
-    async def collect(self, referenced: set[Path]) -> None:
-        """Remove the code that no function refers to any more."""
-        await asyncio.to_thread(self._collect, referenced)
+    async def collect(self, referenced: Set[Path]) -> None:
+        """Remove the code that is referred to by nothing: neither by `referenced` nor by an upload under way."""
+        self._collecting = True
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._workers, self._collect, referenced)
+        finally:
+            self._collecting = False
+            self._release()
 
-    def _collect(self, referenced: set[Path]) -> None:
-        for entry in self._directory.iterdir():
-            if not entry.name.startswith(INCOMING) and entry / "task" not in referenced:
-                shutil.rmtree(entry, ignore_errors=True)
+    def _collect(self, referenced: Set[Path]) -> None:
+        for entry in list(self._directory.iterdir()):
+            if entry.name.startswith(INCOMING) or entry / "task" in referenced:
+                continue
+            doomed = self._directory / f"{INCOMING}{uuid.uuid4().hex}"
+            with self._claiming:
+                if entry / "task" in self._claimed:
+                    continue
+                entry.rename(doomed)  # half of it must never be found under its name
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _digest(blob: bytes | Path) -> bytes:
-    if isinstance(blob, bytes):
-        return hashlib.sha256(blob).digest()
-    with blob.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _place(blob: bytes | Path, incoming: Path) -> None:
-    """The zip, on disk, in a directory of its own that other users may pass through."""
-    incoming.mkdir(mode=0o755)
-    target = incoming / "code.zip"
-    with target.open("wb") as file:
-        if isinstance(blob, bytes):
-            file.write(blob)
-        else:
-            with blob.open("rb") as source:
-                shutil.copyfileobj(source, file, 1 << 20)
-        file.flush()
+def _save(blob: bytes | Path, target: Path) -> bytes:
+    """Bring the zip to disk; returns its SHA-256."""
+    digest = hashlib.sha256()
+    with target.open("xb", buffering=0) as file:
+        for block in _blocks(blob):
+            digest.update(block)
+            file.write(block)
         os.fsync(file.fileno())
+    return digest.digest()
+
+
+def _blocks(blob: bytes | Path) -> Iterator[bytes | memoryview]:
+    if isinstance(blob, bytes):
+        view = memoryview(blob)
+        yield from (view[start : start + BLOCK] for start in range(0, len(view), BLOCK))
+        return
+    with blob.open("rb", buffering=0) as source:
+        while block := source.read(BLOCK):
+            yield block
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """In this process when that is quick, else in one of its own. Raises `BadZip`."""
+    if _is_quick(archive):
+        unzip.unpack(archive, target)
+        return
+    command = (sys.executable, "-I", "-S", unzip.__file__, archive, target)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=UNPACK_S)
+    except subprocess.TimeoutExpired:
+        raise BadZip(CANNOT) from None
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode == BadZip.EXIT:
+        raise BadZip(said)
+    if done.returncode == -signal.SIGXCPU:
+        raise BadZip(CANNOT)
+    if done.returncode:
+        raise ServiceError(f"the code could not be unpacked: {said[-500:]}")
+
+
+def _is_quick(archive: Path) -> bool:
+    """Whether it is small by its size and by its table of contents, for which the interpreter's lock would be held."""
+    size = archive.stat().st_size
+    if not _END_SIZE <= size <= INLINE_LIMIT:
+        return False
+    with archive.open("rb") as file:
+        file.seek(size - _END_SIZE)
+        end = file.read(_END_SIZE)
+    return end.startswith(_END_RECORD) and int.from_bytes(end[12:16], "little") <= INLINE_INDEX
 
 
 def _publish(incoming: Path, final: Path) -> None:
     """Rename into place; another upload of the same bytes may have been quicker."""
+    sync_directory(os.fsencode(incoming))
     try:
         incoming.rename(final)
     except OSError:
         if not final.is_dir():
             raise
-    directory = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(os.fsencode(final.parent))

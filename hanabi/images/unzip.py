@@ -1,138 +1,242 @@
-"""Unpacking a hostile zip: every size is counted as it is written, and no entry lands outside.
+"""Unpacking a hostile zip: everything is planned and bounded before the first byte is written, and nothing lands outside.
 
-Also a command (`python -m hanabi.images.unzip ZIP DIRECTORY`), so that a large zip costs the server neither its loop nor its lock.
+Also a command (`python -I -S unzip.py ZIP DIRECTORY`, hence the standard library only), so that a large zip costs the server neither its
+loop nor its interpreter lock.
 """
 
+import calendar
+import errno
 import os
 import resource
 import stat
+import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 UNZIPPED_LIMIT = 262_144_000  # bytes; AWS Lambda developer guide, "Lambda quotas": 250 MB
-ENTRY_LIMIT = 100_000
-NAME_LIMIT = 1024  # bytes of one path
-LINK_LIMIT = 1024
+NODE_LIMIT = 100_000  # files, links and directories, those that are only implied by names included
+DEPTH_LIMIT = 100  # directories below each other
+NAME_LIMIT = 2048  # bytes of one path
+LINK_LIMIT = 4095  # bytes of a symbolic link's target
+FSYNC_LIMIT = 16  # files; more are cheaper to bring to disk together
 BLOCK = 256 * 1024
+
 CANNOT = "Could not unzip uploaded file. Please check your file, then try to upload again."
+EMPTY = "Uploaded file must be a non-empty zip"
 TOO_LARGE = f"Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes"
+TOO_MANY = f"Uploaded file must hold at most {NODE_LIMIT} files and directories"
+
+_UNIX, _MACOS = 3, 19  # systems whose external attributes carry a mode
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1 | 0x40 | 0x2000
+_UTF8 = 0x800
+_LOCAL_HEADER = 30  # bytes, before the name
+_FAULTS_OF_THE_ZIP = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EFBIG)
+
+# What reading a damaged zip raises, by experience with the standard library.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError, MemoryError)
 
 
 class BadZip(Exception):
-    """The zip is not one that a function's code can be; the message is Lambda's."""
+    """The zip is not one that a function's code can be; the message is Lambda's where Lambda has one."""
 
     EXIT = 3  # status of the command
 
 
+@dataclass(slots=True)
+class Plan:
+    """What a zip unpacks to. No path leads through anything but the directories that are named here."""
+
+    directories: list[bytes]  # parents first
+    files: dict[bytes, zipfile.ZipInfo]
+    links: dict[bytes, zipfile.ZipInfo]
+
+
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack into a new directory. Owner root, readable by all, no setuid bits; execute bits as in the zip. Raises `BadZip`."""
-    target.mkdir(mode=0o755)
-    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    """Unpack into a new directory and bring it to disk; readable by all, execute bits as in the zip. Raises `BadZip`."""
     try:
         with zipfile.ZipFile(archive) as source:
-            entries = source.infolist()
-            if len(entries) > ENTRY_LIMIT:
-                raise BadZip(TOO_LARGE)
-            if sum(entry.file_size for entry in entries) > UNZIPPED_LIMIT:
-                raise BadZip(TOO_LARGE)
-            if not any(not entry.is_dir() for entry in entries):
-                raise BadZip("Uploaded file must be a non-empty zip")
-            left = UNZIPPED_LIMIT
-            for entry in entries:
-                left -= _unpack_entry(source, entry, root, left)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, UnicodeError, OSError) as error:
+            plan = make_plan(source)
+            target.mkdir()
+            target.chmod(0o755)
+            _carry_out(source, plan, os.fsencode(target))
+    except OSError as error:
+        if error.errno in _FAULTS_OF_THE_ZIP:
+            raise BadZip(CANNOT) from error
+        raise
+    except _DAMAGE as error:
         raise BadZip(CANNOT) from error
-    finally:
-        os.close(root)
 
 
-def _unpack_entry(source: zipfile.ZipFile, entry: zipfile.ZipInfo, root: int, left: int) -> int:
-    """Unpack one entry; returns the bytes it took."""
-    parts = _parts(entry.filename)
-    mode = entry.external_attr >> 16
-    kind = stat.S_IFMT(mode)
-    if entry.is_dir():
-        os.close(_open_directory(root, parts))
-        return 0
-    if kind not in (0, stat.S_IFREG, stat.S_IFLNK) or not parts:
+def make_plan(source: zipfile.ZipFile) -> Plan:
+    """Decide on every entry before any is unpacked. Raises `BadZip`."""
+    entries = source.infolist()
+    if len(entries) > NODE_LIMIT:
+        raise BadZip(TOO_MANY)
+    _refuse_overlap(entries, source.start_dir)
+    if sum(entry.file_size for entry in entries) >= UNZIPPED_LIMIT:  # zipfile reads no more of an entry than it declares
+        raise BadZip(TOO_LARGE)
+    kinds: dict[bytes, tuple[str, zipfile.ZipInfo]] = {}
+    for entry in entries:
+        kind = _kind(entry)
+        if path := _path(entry):
+            kinds[path] = (kind, entry)  # the last one of a name counts, as with `unzip -o`
+    directories = {path for path, (kind, _) in kinds.items() if kind == "directory"}
+    for path in kinds:
+        for parent in _parents(path):
+            if parent in kinds and kinds[parent][0] != "directory":
+                raise BadZip(CANNOT)  # below a file, or through a symbolic link
+            directories.add(parent)
+        if len(directories) + len(kinds) > 2 * NODE_LIMIT:
+            break
+    files = {path: entry for path, (kind, entry) in kinds.items() if kind == "file"}
+    links = {path: entry for path, (kind, entry) in kinds.items() if kind == "link"}
+    if len(directories) + len(files) + len(links) > NODE_LIMIT:
+        raise BadZip(TOO_MANY)
+    if not files and not links:
+        raise BadZip(EMPTY)
+    return Plan(sorted(directories), files, links)
+
+
+def _refuse_overlap(entries: list[zipfile.ZipInfo], end: int) -> None:
+    """Each entry has bytes of its own: none is there to be unpacked twice."""
+    for entry in sorted(entries, key=lambda each: each.header_offset, reverse=True):
+        if entry.header_offset < 0 or entry.header_offset + _LOCAL_HEADER + entry.compress_size > end:
+            raise BadZip(CANNOT)
+        end = entry.header_offset
+
+
+def _kind(entry: zipfile.ZipInfo) -> str:
+    """file, directory or link. Raises `BadZip` for a device, what is encrypted, and other methods than stored and deflate."""
+    if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
         raise BadZip(CANNOT)
-    parent = _open_directory(root, parts[:-1])
+    kind = stat.S_IFMT(_mode(entry))
+    if entry.orig_filename.endswith("/") or kind == stat.S_IFDIR:
+        return "directory"
+    if kind == stat.S_IFLNK:
+        if not 0 < entry.file_size <= LINK_LIMIT:
+            raise BadZip(CANNOT)
+        return "link"
+    if kind not in (0, stat.S_IFREG):
+        raise BadZip(CANNOT)
+    return "file"
+
+
+def _mode(entry: zipfile.ZipInfo) -> int:
+    return entry.external_attr >> 16 if entry.create_system in (_UNIX, _MACOS) else 0
+
+
+def _path(entry: zipfile.ZipInfo) -> bytes:
+    """Where an entry goes, below the target; empty for the target itself. Raises `BadZip` for one that would leave it."""
+    name = entry.orig_filename.encode()
+    if not entry.flag_bits & _UTF8:
+        raw = entry.orig_filename.encode("cp437")  # as which `zipfile` read it; yet many a packer writes UTF-8 and does not say so
+        name = raw if _is_utf8(raw) else name
+    if name.startswith(b"/") or b"\0" in name or len(name) > NAME_LIMIT:
+        raise BadZip(CANNOT)
+    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    if b".." in parts or len(parts) > DEPTH_LIMIT:
+        raise BadZip(CANNOT)
+    return b"/".join(parts)
+
+
+def _is_utf8(raw: bytes) -> bool:
     try:
-        _clear(parent, parts[-1])
-        if kind == stat.S_IFLNK:
-            return _link(source, entry, parent, parts[-1])
-        return _write(source, entry, parent, parts[-1], 0o755 if mode & 0o111 else 0o644, left)
-    finally:
-        os.close(parent)
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _parts(name: str) -> list[str]:
-    """The components of an entry's name. Raises `BadZip` for one that would leave the tree."""
-    name = name.replace("\\", "/")
-    if len(name.encode("utf-8", "surrogateescape")) > NAME_LIMIT or "\0" in name or name.startswith("/"):
-        raise BadZip(CANNOT)
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise BadZip(CANNOT)
-    return parts
+def _parents(path: bytes) -> Iterator[bytes]:
+    while (path := path.rpartition(b"/")[0]) != b"":
+        yield path
 
 
-def _open_directory(root: int, parts: list[str]) -> int:
-    """A descriptor of a directory below root, made where missing; no symbolic link is ever followed."""
-    current = os.dup(root)
-    for part in parts:
-        try:
-            try:
-                os.mkdir(part, 0o755, dir_fd=current)
-            except FileExistsError:
-                pass
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
-        finally:
-            os.close(current)
-        current = below
-    return current
+def _carry_out(source: zipfile.ZipFile, plan: Plan, target: bytes) -> None:
+    """The target is new and nobody else's, so paths in it lead where the plan says."""
+    for path in plan.directories:
+        _make_directory(os.path.join(target, path))
+    one_by_one = len(plan.files) + len(plan.directories) <= FSYNC_LIMIT
+    for path, entry in plan.files.items():
+        _write(source, entry, os.path.join(target, path), fsync=one_by_one)
+    for path, entry in plan.links.items():
+        with source.open(entry) as stream:
+            os.symlink(stream.read(LINK_LIMIT), os.path.join(target, path))
+    if not one_by_one:
+        sync_filesystem(target)
+        return
+    for path in (*plan.directories, b""):
+        sync_directory(os.path.join(target, path))
 
 
-def _clear(parent: int, name: str) -> None:
-    """A later entry of the same name replaces the earlier one."""
-    try:
-        os.unlink(name, dir_fd=parent)
-    except FileNotFoundError:
-        pass
+def _make_directory(path: bytes) -> None:
+    os.mkdir(path)
+    os.chmod(path, 0o755)
 
 
-def _link(source: zipfile.ZipFile, entry: zipfile.ZipInfo, parent: int, name: str) -> int:
-    if entry.file_size > LINK_LIMIT:
-        raise BadZip(CANNOT)
-    with source.open(entry) as stream:
-        os.symlink(stream.read(LINK_LIMIT), name, dir_fd=parent)
-    return entry.file_size
-
-
-def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, parent: int, name: str, mode: int, left: int) -> int:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=parent)
-    with os.fdopen(descriptor, "wb") as file, source.open(entry) as stream:
+def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: bytes, *, fsync: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "wb", buffering=0) as file, source.open(entry) as stream:
         written = 0
         while block := stream.read(BLOCK):
-            written += len(block)
-            if written > left:
-                raise BadZip(TOO_LARGE)
-            file.write(block)
-    os.chmod(name, mode, dir_fd=parent, follow_symlinks=True)
-    return written
+            written += file.write(block)
+        if written != entry.file_size:
+            raise BadZip(CANNOT)
+        # Readable by all: `writestr` gives 0600, and functions run as another user.
+        os.fchmod(descriptor, 0o755 if _mode(entry) & 0o111 else 0o644)
+        modified = _modified(entry)
+        os.utime(descriptor, (modified, modified))  # byte code in the zip is good only for sources as old as it says
+        if fsync:
+            os.fsync(descriptor)
 
 
-def main() -> int:
-    memory = 1 << 30
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (UNZIPPED_LIMIT + BLOCK, UNZIPPED_LIMIT + BLOCK))
-    resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-    os.umask(0o022)
+def _modified(entry: zipfile.ZipInfo) -> int:
+    """Unix seconds: the extended timestamp if there is one, else the zip's own time, which has no zone, as UTC."""
+    extra = entry.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        if kind == 0x5455 and size >= 5 and len(extra) >= 9 and extra[4] & 1:
+            return int(struct.unpack_from("<i", extra, 5)[0])
+        extra = extra[4 + size :]
+    year, month, day, hour, minute, second = entry.date_time
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return 0
+    return calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
+
+
+def sync_directory(path: bytes) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_filesystem(path: bytes) -> None:
+    """Bring all of a file system to disk. One wait, where a wait for each of thousands of files would be minutes."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "syncfs")
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: list[str]) -> int:
+    limits = ((resource.RLIMIT_AS, 1 << 30), (resource.RLIMIT_FSIZE, UNZIPPED_LIMIT), (resource.RLIMIT_CPU, 60), (resource.RLIMIT_CORE, 0))
+    for what, most in limits:
+        resource.setrlimit(what, (most, most))
     os.nice(5)
     try:
-        unpack(Path(sys.argv[1]), Path(sys.argv[2]))
+        unpack(Path(arguments[0]), Path(arguments[1]))
     except BadZip as error:
         print(error, file=sys.stderr)
         return BadZip.EXIT
@@ -140,4 +244,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main(sys.argv[1:]))

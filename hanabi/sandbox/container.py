@@ -18,7 +18,7 @@ from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.cgroup import Group, Tree
 from hanabi.sandbox.launch import Launcher
 from hanabi.sandbox.mounts import Injector
-from hanabi.sandbox.network import Slot, SlotPool
+from hanabi.sandbox.network import Slot, SlotPool, make_channel
 from hanabi.sandbox.stage import Stage
 from hanabi.sandbox.threads import Threads
 from hanabi.sandbox.volume import Volume, Volumes
@@ -91,6 +91,7 @@ class Container:
         self._link.on_close = lambda reason: self._kill()
         self._loop.add_reader(self._pidfd, self._gone)
         self.runtime_api, self.edge = await self._link.hello(HELLO_TIMEOUT_S)
+        kernel.refuse_rights(self._control)  # hello was the one message with descriptors
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         if self.slot.udp is not None and self.slot.tcp is not None:
             self._relay = dns.Relay(self.slot.udp, self.slot.tcp, self._host.resolvers, self._host.clock)
@@ -106,8 +107,9 @@ class Container:
         self._group.limit(self._wanted.memory_mb, None)
         self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
         (self._bundle / "config.json").write_text(json.dumps(spec.make(self._layout(ids, tmp))))
-        self._control, control = socket.socketpair()
-        self.runtime, runtime = socket.socketpair()
+        self._control, control = make_channel(self.slot)
+        self.runtime, runtime = make_channel(self.slot)
+        kernel.refuse_rights(self.runtime)
         self.runtime.setblocking(False)
         self.logs, log = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.logs, False)

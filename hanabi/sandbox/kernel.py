@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import select
+import socket
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +46,8 @@ _LOOP_CONFIGURE = 0x4C0A
 _LOOP_CLR_FD = 0x4C01
 _LO_FLAGS_AUTOCLEAR = 4
 _LO_FLAGS_DIRECT_IO = 16
+
+_SO_PASSRIGHTS = 83  # Linux 6.16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -152,6 +155,25 @@ def detach_loop(device: str) -> None:
             fcntl.ioctl(fd, _LOOP_CLR_FD)
         finally:
             os.close(fd)
+
+
+def refuse_rights(receiver: socket.socket) -> bool:
+    """Let nobody send descriptors to a unix socket any more; False where the kernel cannot do that.
+
+    Who receives one drops its last hold of the file, and waits for what closing it takes: of a TCP socket with SO_LINGER, for hours.
+    """
+    try:
+        receiver.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError:
+        return False
+    return True
+
+
+def can_refuse_rights() -> bool:
+    """Whether `refuse_rights` works here."""
+    one, other = socket.socketpair()
+    with one, other:
+        return refuse_rights(one)
 
 
 def has_exited(pidfd: int, timeout_s: float = 0) -> bool:

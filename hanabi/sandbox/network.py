@@ -112,6 +112,19 @@ def _remove_link(name: str) -> None:
         link.remove_link(name)
 
 
+def make_channel(slot: Slot) -> tuple[socket.socket, socket.socket]:
+    """A pair of connected sockets whose ends both belong to the slot's namespace; blocks.
+
+    A unix socket answers questions about interfaces, and takes names, in the namespace it was made in, wherever it is used.
+    """
+
+    def make() -> tuple[socket.socket, socket.socket]:
+        kernel.setns(slot.netns, kernel.CLONE_NEWNET)
+        return socket.socketpair()
+
+    return in_new_thread(make)
+
+
 class SlotPool:
     """Slots made ahead, in the background."""
 

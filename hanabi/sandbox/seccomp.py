@@ -7,6 +7,7 @@ back to `clone`.
 """
 
 import platform
+import socket
 from typing import Any
 
 EPERM = 1
@@ -49,8 +50,8 @@ SIGNALS_AND_TIME = """
 """
 
 SOCKETS = """
-    accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto setsockopt
-    shutdown socketpair
+    accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto shutdown
+    socketpair
 """
 
 SYSTEM_V = """
@@ -69,8 +70,8 @@ _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _TCP, _UDP, _ROUTE = 6, 17, 0
 
 
-def profile() -> dict[str, Any]:
-    """The `linux.seccomp` member of an OCI configuration."""
+def profile(*, linger: bool = True) -> dict[str, Any]:
+    """The `linux.seccomp` member of an OCI configuration. `linger`: whether SO_LINGER may be set (`kernel.refuse_rights` says why not)."""
     groups = (FILES, EVENTS, MEMORY, PROCESSES, SIGNALS_AND_TIME, SOCKETS, SYSTEM_V)
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -83,6 +84,7 @@ def profile() -> dict[str, Any]:
             _allow("personality", where=[_equal(0, 0)]),
             _allow("personality", where=[_equal(0, 0xFFFFFFFF)]),
             *_sockets(),
+            *([_allow("setsockopt")] if linger else _no_linger()),
         ],
     }
 
@@ -96,6 +98,17 @@ def _sockets() -> list[dict[str, Any]]:
                 rules.append(_allow("socket", where=[_equal(_DOMAIN, domain), _masked(_TYPE, _TYPE_MASK, kind), _equal(_PROTOCOL, number)]))
     rules.append(_allow("socket", where=[_equal(_DOMAIN, _NETLINK), _equal(_PROTOCOL, _ROUTE)]))
     return rules
+
+
+def _no_linger() -> list[dict[str, Any]]:
+    """setsockopt() for all but SO_LINGER of SOL_SOCKET."""
+    conditions = [*_differs(1, socket.SOL_SOCKET), *_differs(2, socket.SO_LINGER)]
+    return [_allow("setsockopt", where=[condition]) for condition in conditions]
+
+
+def _differs(index: int, value: int) -> list[dict[str, Any]]:
+    """Conditions one of which holds if an `int` argument is not `value`: the kernel ignores the upper half, so a filter must, too."""
+    return [_masked(index, 1 << bit, ~value & 1 << bit) for bit in range(32)]
 
 
 def _allow(*names: str, where: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanabi.sandbox import seccomp
+from hanabi.sandbox import kernel, seccomp
 
 AGENT_UID, GID = 992, 990  # inside; the function has another uid, so that it can neither signal nor trace the agent
 FUNCTION_UID = 993
@@ -98,7 +98,7 @@ def _linux(layout: Layout) -> dict[str, Any]:
         "maskedPaths": _MASKED,
         "readonlyPaths": _READ_ONLY,
         "rootfsPropagation": "private",
-        "seccomp": seccomp.profile(),
+        "seccomp": seccomp.profile(linger=kernel.can_refuse_rights()),
     }
     if layout.cgroup:
         linux["cgroupsPath"] = layout.cgroup

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -113,6 +114,10 @@ class Database:
         return jobs, True
 
     def _open(self) -> sqlite3.Connection:
+        try:
+            _make_private(self._path)
+        except OSError as error:
+            raise sqlite3.OperationalError(f"{self._path}: {error.strerror}") from error
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -124,6 +129,15 @@ class Database:
             connection.close()
             raise
         return connection
+
+
+def _make_private(path: Path) -> None:
+    """Nobody else's to read. SQLite gives the files beside it the same mode."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(file, 0o600)
+    finally:
+        os.close(file)
 
 
 def _run_writes(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
