@@ -24,6 +24,7 @@ async def measure(server: Server, scale: float) -> dict[str, Any]:
         assert not answer.failures
     await asyncio.to_thread(wait_for, lambda: sum(row["state"] == "frozen" for row in json.loads(server.hanabi("ps", "--json"))) >= count)
     assert server.process is not None
+    await settle(server.process.pid)
     before = processor_seconds(server.process.pid)
     await asyncio.sleep(WINDOW_S)
     used = processor_seconds(server.process.pid) - before
@@ -32,6 +33,15 @@ async def measure(server: Server, scale: float) -> dict[str, Any]:
         "memory of an idle function, MiB (PSS)": pss_mb(server.process.pid) / count,
         "memory of the server, MiB (RSS)": float(rss_mb(server.process.pid)),
     }
+
+
+async def settle(pid: int) -> None:
+    """Wait until what the last invocations left to do is done: the record indexed, the stock refilled."""
+    for _ in range(30):
+        before = processor_seconds(pid)
+        await asyncio.sleep(1.0)
+        if processor_seconds(pid) - before <= 0.01:
+            return
 
 
 def family(pid: int) -> list[int]:

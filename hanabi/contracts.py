@@ -334,6 +334,7 @@ class HttpRequest:
     headers: list[tuple[str, str]]
     body: bytes | Path  # a Path (a spooled file the server deletes after the response) when over 1 MiB and the route allows
     peer: str = ""  # remote IP, "" for sockets from inside
+    trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body
 
     def header(self, name: str, default: str = "") -> str:
         for key, value in self.headers:

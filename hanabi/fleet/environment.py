@@ -4,16 +4,22 @@ It never changes its function. One invocation at a time is inside; between two i
 """
 
 import asyncio
+import logging
 import math
+import os
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from errno import ENOENT
+from signal import SIGKILL
 
 from hanabi.contracts import Exit, FunctionVersion, Invocation, LogEvent, RuntimeImage, Sandbox, Timer
 from hanabi.errors import EntrypointError
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
-from hanabi.fleet.outcome import Outcome, exit_message, fault, timeout_message
+from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
 from hanabi.fleet.output import Output
 from hanabi.fleet.variables import function_variables, generic_variables
 from hanabi.ledger.report import init_report_line, init_start_line, start_line
@@ -27,6 +33,9 @@ TAIL_SIZE = 4096  # bytes of log in an answer with LogType=Tail
 LOG_BUFFER = 64  # events held back for the write that ends the invocation
 SETTLE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
+BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
+ENDED = (State.STOPPING, State.GONE)
+log = logging.getLogger(__name__)
 
 
 class Environment:
@@ -51,9 +60,8 @@ class Environment:
         self._servers: list[Closable] = []
         self._session: RuntimeSession | None = None
         self._channel: RuntimeChannel | None = None
-        self._output = Output(sandbox.logs, host.clock, self._on_output)
+        self._output = Output(sandbox.logs, host.clock, host.pace, self._on_output)
         self._events: list[LogEvent] = []
-        self._flushing = False
         self._ended: asyncio.Future[Outcome] | None = None  # the end of the init or invocation under way
         self._request_id: str | None = None
         self._began = 0.0
@@ -61,8 +69,12 @@ class Environment:
         self._timeout_s = 0.0
         self._deadline_timer: Timer | None = None
         self._deadline_due = math.inf  # when the timer looks next
-        self._freeze_armed = False
-        self._tail: list[LogEvent] | None = None  # events already written of an invocation that wants its log back
+        self._freeze_timer: Timer | None = None
+        self._flush_timer: Timer | None = None
+        self._tail: bytes | None = None  # of what has been written of an invocation that wants its log back
+        self._exit: Exit | None = None  # of the runtime or the sandbox
+        self._violation = ""
+        self._peak = 0  # memory, as last read
         sandbox.on_exit = self._on_exit
 
     # --- coming up ----------------------------------------------------------------------------------------------------
@@ -103,9 +115,10 @@ class Environment:
         try:
             await self._start_function(version, variables)
         except EntrypointError as error:
-            message = f"Couldn't find valid bootstrap(s): {list(self._entrypoint())}" if error.errno == 2 else str(error)
-            self._end(fault("Runtime.InvalidEntrypoint", message, None))
+            self._end(fault("Runtime.InvalidEntrypoint", self._entrypoint_message(error), None))
         outcome = await ended
+        if outcome.status == "success" and self.doomed:  # it got ready, and died at once
+            outcome = replace(self._demise(None), duration_ms=outcome.duration_ms)
         if outcome.status == "success":
             self._init_ms = outcome.duration_ms
             self.sandbox.limit(memory_mb=version.memory_mb, vcpus=version.memory_mb / VCPU_MB)
@@ -116,14 +129,32 @@ class Environment:
     async def _start_function(self, version: FunctionVersion, variables: dict[str, str]) -> None:
         if not self._loaded:
             await self._open_runtime()
-            await self.sandbox.start("runtime", self._entrypoint(), variables, self.sandbox.task_root)
+            first, *others = self._entrypoints()
+            try:
+                await self.sandbox.start("runtime", first, variables, self.sandbox.task_root)
+            except EntrypointError as error:
+                if error.errno != ENOENT or not others or _has_bootstrap(version):
+                    raise
+                await self.sandbox.start("runtime", others[0], variables, self.sandbox.task_root)
         if self._channel:
             self._channel.initialize(variables, version.handler, self.sandbox.task_root, generic=self._loaded)
 
-    def _entrypoint(self) -> tuple[str, ...]:
+    def _entrypoints(self) -> list[tuple[str, ...]]:
+        """What to start: the first of these that there is."""
         wrapper = self._wrapper()
-        command = self.image.command or (f"{self.sandbox.task_root}/bootstrap",)
-        return (wrapper, *command) if wrapper else command
+        commands = [self.image.command] if self.image.command else [(path,) for path in self._bootstraps()]
+        return [(wrapper, *command) if wrapper else command for command in commands]
+
+    def _bootstraps(self) -> tuple[str, ...]:
+        return (f"{self.sandbox.task_root}/bootstrap", BOOTSTRAPS[1])
+
+    def _entrypoint_message(self, error: EntrypointError) -> str:
+        """In the words of Lambda, which are those of Go's os/exec."""
+        if self.image.command or self._wrapper() or self.version is None:
+            return str(error)
+        if error.errno == ENOENT and not _has_bootstrap(self.version):
+            return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"
+        return f"fork/exec {BOOTSTRAPS[0]}: {os.strerror(error.errno).lower()}"
 
     def _wrapper(self) -> str | None:
         """A script of the function's that starts the runtime, and may start another one than the bundled."""
@@ -151,27 +182,33 @@ class Environment:
     # --- invocations --------------------------------------------------------------------------------------------------
 
     def invoke(self, invocation: Invocation, spent_s: float = 0.0) -> "asyncio.Future[Outcome]":
-        """Hand an invocation to the runtime; the future is its end, and it never fails. `spent_s` of its time has gone already."""
-        if self.state is State.FROZEN:
-            self.sandbox.thaw()
-        self.state = advance(self.state, State.BUSY)
+        """Hand an invocation to the runtime; the future is its end, and it never fails. `spent_s` of its time has gone already.
+
+        An environment that has died since it was handed out ends the invocation as if it had died of it.
+        """
+        if not self.doomed:
+            if self.state is State.FROZEN:
+                self._thaw()
+            self.state = advance(self.state, State.BUSY)
         version = invocation.route.version
         left_s = max(0.001, version.timeout_s - spent_s)
         now_ms = int(self._host.clock.time() * 1000)
         invocation.deadline_ms = now_ms + int(left_s * 1000)
-        self._tail = [] if invocation.tail else None
-        self._events.append((now_ms, start_line(invocation.request_id, version.version)))
+        self._tail = b"" if invocation.tail else None
+        self._on_output([(now_ms, start_line(invocation.request_id, version.version))])
         ended = self._begin(invocation.request_id, left_s)
         self.invocations += 1
-        assert self._session is not None
-        self._session.invoke(invocation)
+        if self.doomed:
+            self._end(self._demise(invocation.request_id))
+        else:
+            assert self._session is not None
+            self._session.invoke(invocation)
         return ended
 
     def rest(self) -> None:
         """The invocation is over and recorded: wait for the next one."""
         self.state = advance(self.state, State.IDLE)
         self.idle_since = self._host.clock.monotonic()
-        self.arm_freeze()
 
     def take_init_ms(self) -> float | None:
         """Duration of the init, for the first invocation only: it alone reports and pays for it."""
@@ -187,12 +224,18 @@ class Environment:
 
     def log_tail(self, last: list[LogEvent]) -> bytes:
         """The last 4 KB of the log of an invocation that asked for it, ending with `last`."""
-        lines = "\n".join(text for _, text in (self._tail or []) + last)
-        return (lines.encode() + b"\n")[-TAIL_SIZE:]
+        return _end_of_log(self._tail or b"", last)
 
     def max_memory_mb(self) -> int:
+        """Readable to the end, and after it."""
         assert self.version is not None
-        return min(self.version.memory_mb, max(1, -(-self.sandbox.peak_memory() // MIB)))
+        self._read_peak()
+        return min(self.version.memory_mb, max(1, -(-self._peak // MIB)))
+
+    def _read_peak(self) -> None:
+        if self.state not in ENDED:
+            with suppress(OSError):
+                self._peak = self.sandbox.peak_memory()
 
     def _begin(self, request_id: str | None, limit_s: float) -> "asyncio.Future[Outcome]":
         self._request_id = request_id
@@ -245,61 +288,89 @@ class Environment:
         self._end(Outcome(payload, "error", error_type, reusable=True))
 
     def _on_violation(self, reason: str) -> None:
-        self._end(fault("Runtime.ProtocolViolation", reason, self._request_id))
-        self._doom()
+        self.doomed = True
+        self._violation = reason
+        # The most usual one is to hang up: the exit that comes with it says more.
+        self._host.clock.call_later(2 * SETTLE_S, self._die)
 
     def _on_exit(self, ended: Exit) -> None:
         self.doomed = True
-        if ended.role == "sandbox" or self.state in (State.STOPPING, State.GONE):
-            self._exited(ended)
+        if ended.role == "sandbox":
+            self._exit = self._exit or ended
+            self._die()
         elif ended.role == "runtime":
-            self._host.clock.call_later(SETTLE_S, self._exited, ended)
+            self._exit = ended
+            self._host.clock.call_later(SETTLE_S, self._die)
 
-    def _exited(self, ended: Exit) -> None:
+    def _die(self) -> None:
+        if self.state in ENDED:
+            return
         held = self._session.held_answer() if self._session else None
         if held is not None:
             payload, error_type = held
             self._end(Outcome(payload, "error" if error_type else "success", error_type))
         else:
-            reported = "Runtime.OutOfMemory" if ended.signal == 9 and self.sandbox.oom_kills() else None
-            self._end(fault("Runtime.ExitError", exit_message(ended), self._request_id, reported=reported))
-        self._doom()
-
-    def _doom(self) -> None:
-        self.doomed = True
+            self._end(self._demise(self._request_id))
         if self.state in (State.STARTING, State.IDLE, State.FROZEN):
             self.on_gone(self)
+
+    def _demise(self, request_id: str | None) -> Outcome:
+        """What it died of."""
+        if self._exit is not None:
+            killed = self._exit.signal == SIGKILL and self.state not in ENDED and self._oom_kills() > 0
+            return fault("Runtime.ExitError", exit_message(self._exit), request_id, reported="Runtime.OutOfMemory" if killed else None)
+        if self._violation:
+            return fault("Runtime.ProtocolViolation", self._violation, request_id)
+        return fault("Runtime.ExitError", NO_REASON, request_id)
+
+    def _oom_kills(self) -> int:
+        try:
+            return self.sandbox.oom_kills()
+        except OSError:  # its cgroup has gone with it
+            return 0
 
     # --- between invocations ------------------------------------------------------------------------------------------
 
     def arm_freeze(self) -> None:
         """Freeze when the environment stays idle for a while: one lazy timer, so a hot one does not pay for it."""
-        if not self._freeze_armed:
-            self._freeze_armed = True
+        if self._freeze_timer is None:
             self._check_freeze()
 
     def _check_freeze(self) -> None:
-        self._freeze_armed = False
+        self._freeze_timer = None
         if self.state is not State.IDLE or self.doomed:
             return
         left = self.idle_since + self._host.freeze_after_s - self._host.clock.monotonic()
         if left > 0:
-            self._freeze_armed = True
-            self._host.clock.call_later(left, self._check_freeze)
+            self._freeze_timer = self._host.clock.call_later(left, self._check_freeze)
+            return
+        try:
+            self.sandbox.freeze()
+        except OSError:
+            self._give_up_sandbox()
         else:
             self.state = advance(self.state, State.FROZEN)
-            self.sandbox.freeze()
+
+    def _thaw(self) -> None:
+        try:
+            self.sandbox.thaw()
+        except OSError:
+            self._give_up_sandbox()
+
+    def _give_up_sandbox(self) -> None:
+        log.exception("environment %s cannot be frozen or thawed any more", self.id)
+        self.doomed = True
+        self._host.clock.call_later(0, self._die)  # not now: whoever called is not done yet
 
     def _on_output(self, events: list[LogEvent]) -> None:
         self._events += events
         if len(self._events) > LOG_BUFFER:
             self.flush()
-        elif not self._flushing:
-            self._flushing = True
-            self._host.clock.call_later(FLUSH_S, self._flush_later)
+        elif self._flush_timer is None:
+            self._flush_timer = self._host.clock.call_later(FLUSH_S, self._flush_later)
 
     def _flush_later(self) -> None:
-        self._flushing = False
+        self._flush_timer = None
         self.flush()
 
     def flush(self) -> None:
@@ -307,19 +378,22 @@ class Environment:
         if self._events and self.version is not None:
             events, self._events = self._events, []
             if self._tail is not None:
-                self._tail = (self._tail + events)[-TAIL_SIZE:]
+                self._tail = _end_of_log(self._tail, events)
             self._host.journal.log(self.version.log_group, self.log_stream, events)
 
     async def destroy(self) -> None:
         """End everything. Idempotent."""
-        if self.state in (State.STOPPING, State.GONE):
+        if self.state in ENDED:
             return
+        self._read_peak()
         self.state = advance(self.state, State.STOPPING)
-        self._end(fault("Runtime.ExitError", "Runtime exited without providing a reason", self._request_id))
+        self.doomed = True
+        self._end(fault("Runtime.ExitError", NO_REASON, self._request_id))
         self._output.close()
         self.flush()
-        if self._deadline_timer:
-            self._deadline_timer.cancel()
+        for timer in (self._deadline_timer, self._freeze_timer, self._flush_timer):
+            if timer:
+                timer.cancel()
         if self._access_key:
             self._host.credentials.revoke(self._access_key)
         if self._channel:
@@ -332,6 +406,25 @@ class Environment:
         finally:
             await self.sandbox.destroy()
             self.state = advance(self.state, State.GONE)
+
+
+def _has_bootstrap(version: FunctionVersion) -> bool:
+    """A link counts, wherever it leads: it is followed in the sandbox only, never on the host."""
+    return os.path.lexists(version.code / "bootstrap")
+
+
+def _end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
+    """The last bytes of a log and what follows it, though its lines may be long."""
+    lines: list[bytes] = []
+    size = 0
+    for _, text in reversed(events):
+        lines.append(text[-TAIL_SIZE:].encode() + b"\n")
+        size += len(lines[-1])
+        if size >= TAIL_SIZE:
+            break
+    else:
+        lines.append(tail)
+    return b"".join(reversed(lines))[-TAIL_SIZE:]
 
 
 def _day(unix_s: float) -> str:

@@ -2,10 +2,11 @@
 
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hanabi.contracts import Clock, CredentialIssuer, Journal
+from hanabi.fleet.output import Pace
 
 
 class Closable(Protocol):
@@ -25,3 +26,4 @@ class Host:
     credentials: CredentialIssuer
     attach_edge: AttachEdge
     freeze_after_s: float = 0.010  # idle time before the freeze; 0: at once
+    pace: Pace = field(default_factory=Pace)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hanabi.contracts import Exit
 
+NO_REASON = "Runtime exited without providing a reason"
 SIGNAL_NAMES: dict[int, str] = {
     signal.SIGABRT: "aborted",
     signal.SIGBUS: "bus error",
@@ -54,4 +55,4 @@ def exit_message(ended: Exit) -> str:
         return f"Runtime exited with error: signal: {SIGNAL_NAMES.get(ended.signal, ended.signal)}"
     if ended.status:
         return f"Runtime exited with error: exit status {ended.status}"
-    return "Runtime exited without providing a reason"
+    return NO_REASON

@@ -7,17 +7,32 @@ from collections.abc import Callable
 from hanabi.contracts import Clock, LogEvent
 
 LINE_LIMIT = 256 * 1024  # bytes in one log event, as CloudWatch Logs
-READ_SIZE = 64 * 1024
+READ_SIZE = 16 * 1024  # as many empty lines cost the loop some milliseconds
 BURST = 4  # reads in one turn of the loop
-PAUSE_S = 0.01  # after a full burst: the pipe fills and the printer waits, so one environment cannot hold the loop
+PAUSE_S = 0.01  # at least, after a full burst: the pipe fills and the printer waits
+SHARE = 0.2  # of the loop's time, for all together who print more than a burst at once
+RATE = 32 * 1024 * 1024  # bytes in a second, likewise: the index has to keep up
+
+
+class Pace:
+    """Shared by all environments of a node: whoever floods waits until the loop has had its time for others."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    def pause(self, now: float, spent_s: float, size: int) -> float:
+        """How long to wait after a burst that took so much."""
+        self._free_at = max(self._free_at, now) + max(spent_s / SHARE, size / RATE)
+        return max(PAUSE_S, self._free_at - now)
 
 
 class Output:
     """Reads the log pipe of one sandbox; hands complete lines to `sink` as they come."""
 
-    def __init__(self, fd: int, clock: Clock, sink: Callable[[list[LogEvent]], None]) -> None:
+    def __init__(self, fd: int, clock: Clock, pace: Pace, sink: Callable[[list[LogEvent]], None]) -> None:
         self._fd = fd
         self._clock = clock
+        self._pace = pace
         self._sink = sink
         self._partial = b""
         self._reading = False
@@ -59,25 +74,36 @@ class Output:
         if not data:
             self._pause()
             return False
-        lines = (self._partial + data).split(b"\n")
-        self._partial = lines.pop()
-        if len(self._partial) > LINE_LIMIT:
-            lines.append(self._partial)
-            self._partial = b""
-        if lines:
-            self._sink([self._event(line) for line in lines])
-        return len(data) == READ_SIZE
+        full = len(data) == READ_SIZE
+        data, self._partial = self._partial + data, b""
+        end = data.rfind(b"\n") + 1
+        if len(data) - end > LINE_LIMIT:  # an event is at most that long; the rest of the line is another
+            end += LINE_LIMIT
+        data, self._partial = data[:end], data[end:]
+        if data:
+            self._sink(self._split(data.removesuffix(b"\n")))
+        return full
 
     def _event(self, line: bytes) -> LogEvent:
+        return self._split(line)[0]
+
+    def _split(self, data: bytes) -> list[LogEvent]:
+        """Lines as events; all at once, because there may be as many as bytes."""
+        text = data.decode("utf-8", "replace")
+        now_ms = int(self._clock.time() * 1000)
+        if "\r" not in text:
+            return [(now_ms, line) for line in text.split("\n")]
         # A carriage return inside a line is how a runtime keeps the lines of one event together.
-        return int(self._clock.time() * 1000), line[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r").replace("\r", "\n")
+        return [(now_ms, line.rstrip("\r").replace("\r", "\n")) for line in text.split("\n")]
 
     def _on_readable(self) -> None:
+        began = self._clock.monotonic()
         for _ in range(BURST):
             if not self._read():
                 return
+        now = self._clock.monotonic()
         self._pause()
-        self._clock.call_later(PAUSE_S, self._resume)
+        self._clock.call_later(self._pace.pause(now, now - began, BURST * READ_SIZE), self._resume)
 
     def _resume(self) -> None:
         if not self._closed and not self._reading:
@@ -88,3 +114,10 @@ class Output:
         if self._reading:
             asyncio.get_running_loop().remove_reader(self._fd)
             self._reading = False
+
+
+def _parts(line: bytes) -> list[bytes]:
+    """A line too long for one event goes on in the next."""
+    if len(line) <= LINE_LIMIT:
+        return [line]
+    return [line[at : at + LINE_LIMIT] for at in range(0, len(line), LINE_LIMIT)]

@@ -193,8 +193,10 @@ class Connection(asyncio.Protocol):
         self._header_count += 1
         if self._header_count > self._server.limits.headers:
             self._refuse(plain(431, "too many headers"))
-        elif self._reading is Wait.HEAD:  # else a trailer
+        elif self._reading is Wait.HEAD:
             self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        elif self._request is not None:
+            self._request.trailers = (*self._request.trailers, (name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         if self._verdict is not None:

@@ -1,46 +1,53 @@
 """What is mounted into every sandbox beside its root: the bundled bootstrap and the agent, copied to where other uids may read them."""
 
+import base64
 import contextlib
 import hashlib
-import os
+import json
 import shutil
 import subprocess
 import uuid
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.catalog import Recipe
+from hanabi.images.places import make_open_directory
+from hanabi.images.programs import inside
 
 COMPILE = """
-import importlib.util, marshal, sys
+import base64, importlib.util, json, sys
 from importlib import _bootstrap_external as external
-source = sys.stdin.buffer.read()
-code = compile(source, sys.argv[1], "exec")
-sys.stdout.buffer.write(external._code_to_hash_pyc(code, importlib.util.source_hash(source), False))
+made = []
+for path, source in json.load(sys.stdin):
+    code = compile(source, path, "exec", dont_inherit=True)
+    content = external._code_to_hash_pyc(code, importlib.util.source_hash(source.encode()), False)
+    made.append((importlib.util.cache_from_source(path), base64.b64encode(content).decode()))
+json.dump(made, sys.stdout)
 """
 
 
-def install_bootstrap(guest: Path, directory: Path, recipe: Recipe, root: Path) -> Path:
+def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -> Path:
     """The directory that becomes /var/runtime: `guest/<language>` as it is now, compiled by the root's own Python. Blocks."""
-    source = guest / recipe.language if recipe.language else None
+    source = guest / language if language else None
     files = {path.relative_to(source): path.read_bytes() for path in _sources(source)} if source else {}
-    digest = hashlib.sha256(repr((recipe.language, recipe.version, sorted(files.items()))).encode()).hexdigest()[:16]
-    final = directory / f"{recipe.language or 'none'}{recipe.version}-{digest}"
+    made_for = root.parent.name if language == "python" else language or "none"  # byte code belongs to one Python
+    digest = hashlib.sha256(repr((made_for, sorted(files.items()))).encode()).hexdigest()[:16]
+    final = directory / f"{made_for.partition('-')[0]}-{digest}"
     if final.is_dir():
         return final
+    make_open_directory(directory)
     incoming = directory / f"incoming-{uuid.uuid4().hex}"
-    incoming.mkdir(parents=True, mode=0o755)
+    make_open_directory(incoming)
     try:
         for name, content in files.items():
-            (incoming / name).parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            (incoming / name).write_bytes(content)
-            (incoming / name).chmod(0o644)
-            if recipe.language == "python":
-                _compile(incoming, name, content, root, recipe.version)
-        with contextlib.suppress(OSError):
+            _write(incoming / name, content)
+        if language == "python":
+            _compile(incoming, [name for name in files if name.suffix == ".py"], root)
+        with contextlib.suppress(OSError):  # another process may have been quicker
             incoming.rename(final)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+    if not final.is_dir():
+        raise ImageError(f"{final} could not be made")
     return final
 
 
@@ -48,18 +55,22 @@ def _sources(source: Path) -> list[Path]:
     return sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
-def _compile(directory: Path, name: Path, content: bytes, root: Path, version: str) -> None:
-    """Write the .pyc that the runtime's Python will look for; it trusts it without looking at the source again."""
-    enter = ["chroot"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "chroot"]
-    command = [*enter, str(root), f"/usr/bin/python{version}", "-I", "-c", COMPILE, f"/var/runtime/{name}"]
-    done = subprocess.run(command, input=content, capture_output=True, timeout=60)
+def _write(path: Path, content: bytes) -> None:
+    make_open_directory(path.parent)
+    path.write_bytes(content)
+    path.chmod(0o644)
+
+
+def _compile(directory: Path, names: list[Path], root: Path) -> None:
+    """Write the .pyc files that the runtime's Python will look for; it trusts them without looking at the sources again."""
+    sources = [(f"/var/runtime/{name}", (directory / name).read_text()) for name in names]
+    done = subprocess.run(
+        inside(root, ["/var/lang/bin/python3", "-I", "-c", COMPILE]), input=json.dumps(sources), capture_output=True, text=True, timeout=60
+    )
     if done.returncode:
-        raise ImageError(f"the bootstrap does not compile: {done.stderr.decode('utf-8', 'replace')[-500:]}")
-    cache = directory / name.parent / "__pycache__"
-    cache.mkdir(exist_ok=True, mode=0o755)
-    target = cache / f"{name.stem}.cpython-{version.replace('.', '')}.pyc"
-    target.write_bytes(done.stdout)
-    target.chmod(0o644)
+        raise ImageError(f"the bootstrap does not compile: {done.stderr[-800:]}")
+    for cached, code in json.loads(done.stdout):
+        _write(directory / Path(cached).relative_to("/var/runtime"), base64.b64decode(code))
 
 
 def install_agent(source: Path, directory: Path) -> Path:
@@ -67,7 +78,7 @@ def install_agent(source: Path, directory: Path) -> Path:
     content = source.read_bytes()
     final = directory / f"hanabi-init-{hashlib.sha256(content).hexdigest()[:16]}"
     if not final.exists():
-        directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        make_open_directory(directory)
         incoming = directory / f"incoming-{uuid.uuid4().hex}"
         incoming.write_bytes(content)
         incoming.chmod(0o755)

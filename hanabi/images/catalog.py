@@ -1,76 +1,126 @@
-"""The runtimes Hanabi can build, as data: what each root is made of."""
+"""The runtimes that Hanabi knows, as data: what root each runs on, how that root is made, and how the runtime is started."""
 
+import hashlib
+import json
+import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-COMMON_PACKAGES = ("bash", "coreutils", "ca-certificates", "curl", "libc-bin", "libgomp1", "libstdc++6", "netbase", "tzdata")
-PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
-LD_LIBRARY_PATH = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
-COMMON_ENVIRONMENT = {"LANG": "en_US.UTF-8", "TZ": ":UTC", "PATH": PATH, "LD_LIBRARY_PATH": LD_LIBRARY_PATH}
+REVISION = 1  # raise it when `builder` makes something else from the same recipe
+LOCKS = Path(__file__).parent / "locks"
+
+_COMMON = ("ca-certificates", "libatomic1", "libgomp1", "libstdc++6", "locales", "netbase", "tzdata")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one runtime root is made, and how its bundled bootstrap is started."""
+    """How a root is made: from a Debian release, or from another root and what is added to it."""
 
-    runtime: str  # Lambda's identifier
-    suite: str  # Debian release that the root comes from
-    packages: tuple[str, ...] = ()
-    language: str = ""  # "python" | "node" | "" (OS-only)
-    version: str = ""  # "3.11"; for Node the major version
+    suite: str = ""  # a Debian release ...
+    packages: tuple[str, ...] = ()  # ... and what is installed of it
+    base: str = ""  # or another recipe, whose files are shared
+    python: str = ""  # set up /var/lang for this version, with boto3
+    node: str = ""  # put Node.js of this major version there
+    sdk: bool = False  # put the AWS SDK for JavaScript there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A value of `Runtime` that CreateFunction takes."""
+
+    recipe: str
+    language: str = ""  # the directory below guest/ that becomes /var/runtime; empty: the function brings its own bootstrap
     command: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
-def _python(version: str, suite: str) -> Recipe:
-    return Recipe(
-        runtime=f"python{version}",
-        suite=suite,
-        packages=("python3", "libpython3-stdlib", f"libpython{version}"),
-        language="python",
-        version=version,
-        command=(f"/var/lang/bin/python{version}", "/var/runtime/bootstrap.py"),
-        environment={"PYTHONPATH": "/var/runtime", "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version}"},
-    )
-
-
-def _node(version: str) -> Recipe:
-    layers = (f"/opt/nodejs/node{version}/node_modules", "/opt/nodejs/node_modules")
-    paths = (*layers, "/var/runtime/node_modules", "/var/lang/lib/node_modules")
-    return Recipe(
-        runtime=f"nodejs{version}.x",
-        suite="bookworm",
-        packages=("libatomic1",),
-        language="node",
-        version=version,
-        command=("/var/lang/bin/node", "/var/runtime/bootstrap.mjs"),
-        environment={"NODE_PATH": ":".join(paths), "AWS_EXECUTION_ENV": f"AWS_Lambda_nodejs{version}.x"},
-    )
+    environment: Mapping[str, str]
 
 
 RECIPES: dict[str, Recipe] = {
-    recipe.runtime: recipe
-    for recipe in (
-        _python("3.11", "bookworm"),
-        _python("3.13", "trixie"),
-        _node("20"),
-        _node("22"),
-        _node("24"),
-        Recipe(runtime="provided.al2023", suite="bookworm"),
-        Recipe(runtime="provided.al2", suite="bookworm"),
+    "python3.11": Recipe(suite="bookworm", packages=(*_COMMON, "python3", "python3-distutils"), python="3.11"),
+    "python3.13": Recipe(suite="trixie", packages=(*_COMMON, "python3"), python="3.13"),
+    "provided": Recipe(suite="bookworm", packages=(*_COMMON, "curl")),
+    "aws-sdk-js": Recipe(base="provided", sdk=True),
+    "nodejs20.x": Recipe(base="aws-sdk-js", node="20"),
+    "nodejs22.x": Recipe(base="aws-sdk-js", node="22"),
+    "nodejs24.x": Recipe(base="aws-sdk-js", node="24"),
+}
+
+# AWS Lambda developer guide, "Using Lambda environment variables". AWS_EXECUTION_ENV is not defined for OS-only runtimes.
+_ENVIRONMENT = {
+    "LANG": "en_US.UTF-8",
+    "TZ": ":UTC",
+    "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+    "LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+    "LAMBDA_TASK_ROOT": "/var/task",
+    "LAMBDA_RUNTIME_DIR": "/var/runtime",
+}
+
+
+def _python(version: str) -> Runtime:
+    return Runtime(
+        recipe=f"python{version}",
+        language="python",
+        command=(f"/var/lang/bin/python{version}", "/var/runtime/bootstrap.py"),
+        environment={**_ENVIRONMENT, "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version}", "PYTHONPATH": "/var/runtime"},
     )
+
+
+def _node(major: str) -> Runtime:
+    folders = (f"/opt/nodejs/node{major}/node_modules", "/opt/nodejs/node_modules", "/var/runtime/node_modules")
+    return Runtime(
+        recipe=f"nodejs{major}.x",
+        language="node",
+        command=("/var/lang/bin/node", "/var/runtime/bootstrap.mjs"),
+        environment={
+            **_ENVIRONMENT,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_nodejs{major}.x",
+            "NODE_PATH": ":".join((*folders, "/var/lang/lib/node_modules", "/var/runtime", "/var/task")),
+        },
+    )
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "python3.11": _python("3.11"),
+    "python3.13": _python("3.13"),
+    "nodejs20.x": _node("20"),
+    "nodejs22.x": _node("22"),
+    "nodejs24.x": _node("24"),
+    "provided.al2023": Runtime(recipe="provided", environment=_ENVIRONMENT),
+    "provided.al2": Runtime(recipe="provided", environment=_ENVIRONMENT),
 }
 
-ELSEWHERE = {
-    "python3.12": "no Debian release carries Python 3.12; use python3.11 or python3.13",
-    "python3.10": "no supported Debian release carries Python 3.10; use python3.11 or python3.13",
-    "java21": "Java roots are not built yet; run it as provided.al2023 with a bootstrap that starts a bundled JRE",
-    "java17": "Java roots are not built yet; run it as provided.al2023 with a bootstrap that starts a bundled JRE",
-    "dotnet8": ".NET roots are not built yet; publish the function self-contained for provided.al2023",
-    "ruby3.3": "Ruby roots are not built yet; run it as provided.al2023 with a bundled Ruby",
-}
+_INSTEAD = {"python": "python3.11 or python3.13", "nodejs": "nodejs22.x or nodejs24.x"}
 
 
-def how_to_get(runtime: str) -> str:
-    """Why a runtime is not here, and what to do instead."""
-    return ELSEWHERE.get(runtime, "Hanabi builds " + ", ".join(RECIPES))
+def explain_unknown(runtime: str) -> str:
+    """Why a runtime cannot be had, and what to do instead."""
+    family = runtime.rstrip("0123456789.x")
+    reason = "no supported Debian release carries it" if family == "python" else "Hanabi builds no root for it"
+    advice = f"use {_INSTEAD[family]}, or " if family in _INSTEAD else ""
+    own = "put an interpreter of your own and a `bootstrap` into a provided.al2023 function"
+    return f"There is no runtime root for {runtime}: {reason}; {advice}{own}"
+
+
+def digest_recipe(name: str) -> str:
+    """SHA-256 of everything that goes into a root, in hexadecimal."""
+    recipe = RECIPES[name]
+    content = {
+        "revision": REVISION,
+        "machine": platform.machine(),
+        "recipe": asdict(recipe),
+        "base": digest_recipe(recipe.base) if recipe.base else "",
+        "locks": [path.read_text() for path in locks(recipe)],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def locks(recipe: Recipe) -> list[Path]:
+    """The files that pin what is added."""
+    found = []
+    if recipe.python:
+        found.append(LOCKS / "boto3.txt")
+    if recipe.node:
+        found.append(LOCKS / f"node-{recipe.node}.txt")
+    if recipe.sdk:
+        found += sorted((LOCKS / "node").iterdir())
+    return found

@@ -1,28 +1,26 @@
-"""Runtime roots at rest: built once, named by what they are made of, shared by every environment and every node on this host.
-
-`<directory>/roots/<runtime>-<digest>/root` is complete when it is there: it was renamed into place. Two processes that want the same
-root wait for each other on a lock file.
-"""
+"""Runtime images by name: the root and the bootstrap of each, built when they are first wanted."""
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import hanabi
 from hanabi.contracts import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.bootstraps import install_bootstrap
-from hanabi.images.builder import LOCKS, Builder
-from hanabi.images.catalog import COMMON_ENVIRONMENT, COMMON_PACKAGES, RECIPES, Recipe, how_to_get
+from hanabi.images.catalog import RUNTIMES, digest_recipe, explain_unknown
+from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree, root_place
 
-FORMAT = 2  # of what the builder makes: a change here makes every root anew
-BUILDING = "building-"
+BUILD_S = 3600.0  # another process's build that is waited for included
+END_S = 10.0  # for a builder that is told to stop
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,127 +30,132 @@ class Listing:
     runtime: str
     digest: str
     built: bool
-    size: int | None  # bytes
+    size: int | None  # bytes on disk; files that it shares with other roots included
     path: str | None
+    how: str  # to get it; empty when it is there
 
 
 class Images:
-    """Runtime images by name. `ensure` builds what is missing."""
+    """`ensure` gives the image of a runtime. Its builds run as processes, which `close` ends."""
 
     def __init__(self, directory: Path, guest: Path) -> None:
-        self._roots = directory / "roots"
-        self._bootstraps = directory / "bootstrap"
+        self._directory = directory
         self._guest = guest
         self._ready: dict[str, RuntimeImage] = {}
-        self._building: dict[str, asyncio.Task[RuntimeImage]] = {}
+        self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
+        self._listeners: dict[str, list[Progress]] = {}
 
     def known(self, runtime: str) -> bool:
-        """Whether there is a recipe for it."""
-        return runtime in RECIPES
+        """Whether there is such a runtime."""
+        return runtime in RUNTIMES
 
-    async def ensure(self, runtime: str, progress: Callable[[str], None] | None = None) -> RuntimeImage:
+    async def ensure(self, runtime: str, progress: Progress | None = None) -> RuntimeImage:
         """The image of a runtime, built now if need be; callers at the same time share one build. Raises `ImageError`."""
-        if runtime in self._ready:
-            return self._ready[runtime]
-        if runtime not in RECIPES:
-            raise ImageError(f"There is no runtime root for {runtime}: {how_to_get(runtime)}")
-        task = self._building.get(runtime)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._make(RECIPES[runtime], progress or (lambda _: None)))
-            self._building[runtime] = task
-            task.add_done_callback(lambda _: self._building.pop(runtime, None))
+        if image := self._ready.get(runtime):
+            return image
+        if runtime not in RUNTIMES:
+            raise ImageError(explain_unknown(runtime))
+        if progress:
+            self._listeners.setdefault(runtime, []).append(progress)
+        if not (task := self._making.get(runtime)):
+            task = self._making[runtime] = asyncio.create_task(self._make(runtime), name=f"image {runtime}")
+            task.add_done_callback(lambda done: self._forget(runtime, done))
         return await asyncio.shield(task)
 
-    async def close(self) -> None:
-        """Cancel what is being built."""
-        for task in list(self._building.values()):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ImageError):
-                await task
+    def _forget(self, runtime: str, task: "asyncio.Task[RuntimeImage]") -> None:
+        self._making.pop(runtime, None)
+        self._listeners.pop(runtime, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody may be waiting any more
 
-    async def _make(self, recipe: Recipe, progress: Callable[[str], None]) -> RuntimeImage:
-        digest = recipe_digest(recipe)
-        final = self._roots / f"{recipe.runtime}-{digest[:16]}"
-        if not (final / "root").is_dir():
-            building = self._roots / f"{BUILDING}{recipe.runtime}-{uuid.uuid4().hex}"
-            builder = Builder(recipe, building, progress)
-            work = asyncio.get_running_loop().run_in_executor(None, self._build, recipe, builder, building, final)
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                builder.cancel()
-                await asyncio.wait([work])
-                raise
-        image = await asyncio.to_thread(self._assemble, recipe, digest, final / "root")
-        self._ready[recipe.runtime] = image
+    async def close(self) -> None:
+        """End what is being built."""
+        tasks = list(self._making.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _make(self, runtime: str) -> RuntimeImage:
+        recipe = RUNTIMES[runtime].recipe
+        place = root_place(self._directory, recipe)
+        if not is_whole(place):
+            await self._build(recipe, lambda line: self._tell(runtime, line))
+        image = self._ready[runtime] = await asyncio.to_thread(self._assemble, runtime, place / "root")
         return image
 
-    def _build(self, recipe: Recipe, builder: Builder, building: Path, final: Path) -> None:
-        self._roots.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with _locked(self._roots / f".{recipe.runtime}.lock"):
-            if (final / "root").is_dir():
-                return
-            for left in self._roots.glob(f"{BUILDING}{recipe.runtime}-*"):
-                shutil.rmtree(left, ignore_errors=True)
-            try:
-                building.mkdir(mode=0o755)
-                builder.build()
-                building.rename(final)
-            except OSError as error:
-                raise ImageError(f"The root of {recipe.runtime} could not be built: {error}") from error
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
+    def _tell(self, runtime: str, line: str) -> None:
+        for progress in self._listeners.get(runtime, ()):
+            progress(line)
 
-    def _assemble(self, recipe: Recipe, digest: str, root: Path) -> RuntimeImage:
-        bootstrap = install_bootstrap(self._guest, self._bootstraps, recipe, root)
-        identity = hashlib.sha256(f"{digest}/{bootstrap.name}".encode()).hexdigest()
+    async def _build(self, recipe: str, progress: Progress) -> None:
+        """Run the builder, whose programs belong to its process group."""
+        command = (sys.executable, "-m", "hanabi.images.builder", str(self._directory), recipe)
+        environment = {**os.environ, "PYTHONPATH": str(Path(hanabi.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
+        builder = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True)
+        assert builder.stdout and builder.stderr
+        said = asyncio.create_task(builder.stderr.read())
+        try:
+            async with asyncio.timeout(BUILD_S):
+                async for line in builder.stdout:
+                    progress(line.decode(errors="replace").rstrip())
+                await builder.wait()
+                reason = (await said).decode(errors="replace").strip()
+        except TimeoutError:
+            raise ImageError(f"the root of {recipe} was not built within {BUILD_S:.0f} s") from None
+        finally:
+            said.cancel()
+            await _end(builder)
+        if builder.returncode:
+            raise ImageError(f"The root of {recipe} could not be built: {reason or f'its builder ended with {builder.returncode}'}")
+
+    def _assemble(self, runtime: str, root: Path) -> RuntimeImage:
+        known = RUNTIMES[runtime]
+        bootstrap = install_bootstrap(self._guest, self._directory / "bootstrap", known.language, root)
+        identity = hashlib.sha256(f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}".encode()).hexdigest()
         return RuntimeImage(
-            runtime=recipe.runtime,
+            runtime=runtime,
             digest=identity,
             root=root,
             runtime_dir=bootstrap,
-            command=recipe.command,
-            environment={**COMMON_ENVIRONMENT, **recipe.environment},
+            command=known.command,
+            environment=known.environment,
             version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
         )
 
     def list(self) -> list[Listing]:
-        """Every known runtime, built or not. Walks the roots that are there: for a person, not for the loop."""
-        return [self._list_one(recipe) for recipe in RECIPES.values()]
+        """Every known runtime, built or not."""
+        return [self._list_one(runtime) for runtime in RUNTIMES]
 
-    def _list_one(self, recipe: Recipe) -> Listing:
-        digest = recipe_digest(recipe)[:16]
-        path = self._roots / f"{recipe.runtime}-{digest}"
-        built = (path / "root").is_dir()
-        return Listing(recipe.runtime, digest, built, _size(path) if built else None, str(path) if built else None)
+    def _list_one(self, runtime: str) -> Listing:
+        recipe = RUNTIMES[runtime].recipe
+        place, digest = root_place(self._directory, recipe), digest_recipe(recipe)[:16]
+        if is_whole(place):
+            return Listing(runtime, digest, True, int(read_about(place)["size"]), str(place), "")
+        return Listing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
 
     def remove(self, runtime: str) -> bool:
-        """Remove every root of a runtime; False when there was none. No running node may use it."""
-        found = False
-        for path in self._roots.glob(f"{runtime}-*"):
-            shutil.rmtree(path, ignore_errors=True)
-            found = True
-        return found
+        """Remove every root that a runtime has or had; False when there was none. No running node may use them.
+
+        Runtimes that run on the same root lose it together.
+        """
+        self._ready.clear()
+        if runtime not in RUNTIMES:
+            return False
+        found = list((self._directory / "roots").glob(f"{RUNTIMES[runtime].recipe}-*"))
+        for place in found:
+            doomed = self._directory / "building" / f"removed-{os.getpid()}-{place.name}"
+            make_open_directory(doomed.parent)
+            place.rename(doomed)  # gone at once: half a root is never found
+            remove_tree(doomed)
+        return bool(found)
 
 
-def recipe_digest(recipe: Recipe) -> str:
-    """What a root is made of, as a hash: the recipe and the lock files it installs from."""
-    digest = hashlib.sha256(repr((FORMAT, COMMON_PACKAGES, sorted(asdict(recipe).items(), key=str))).encode())
-    locks = {"python": ["boto3.txt"], "node": [f"node-{recipe.version}.txt", "node/package-lock.json"]}
-    for name in locks.get(recipe.language, []):
-        digest.update((LOCKS / name).read_bytes())
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _size(path: Path) -> int:
-    return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512 for directory, _, files in os.walk(path) for name in files)
+async def _end(builder: Process) -> None:
+    """Its programs too: first asked, so that they undo their mounts, then killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if builder.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(builder.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(builder.wait(), END_S)

@@ -3,7 +3,7 @@
 import json
 
 from hanabi.contracts import Clock, Invocation, Journal, Record, Result
-from hanabi.errors import HanabiError, ServiceError
+from hanabi.errors import ApiError, HanabiError, ServiceError
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.fleet import Fleet, InitFailed
 from hanabi.fleet.outcome import Outcome, error_payload, timeout_message
@@ -41,7 +41,7 @@ class LocalInvoker:
             if outcome.status == "timeout":
                 timeout_s = invocation.route.version.timeout_s
                 outcome.payload = error_payload("Sandbox.Timedout", timeout_message(timeout_s), invocation.request_id)
-            return self._record(environment, invocation, outcome, None if spent_s else environment.take_init_ms())
+            return self._record(environment, invocation, outcome, environment.take_init_ms())
         finally:
             self._fleet.release(environment, reusable=reusable)
 
@@ -50,8 +50,8 @@ class LocalInvoker:
             environment = await self._fleet.lease(invocation.route.version)
         except InitFailed:
             return await self._invoke_after_failed_init(invocation)
-        except (HanabiError, OSError, TimeoutError) as error:
-            raise _as_service_error(error) from error
+        except (HanabiError, OSError) as error:
+            raise _as_api_error(error) from error
         return await self._run(environment, invocation)
 
     async def _invoke_after_failed_init(self, invocation: Invocation) -> Result:
@@ -60,7 +60,6 @@ class LocalInvoker:
         AWS Lambda developer guide, "Failures during the Init phase": the time of this suppressed init shows in Duration alone.
         """
         version = invocation.route.version
-        began = self._clock.monotonic()
         try:
             environment = await self._fleet.start(version, version.timeout_s, phase="invoke")
         except InitFailed as failed:
@@ -69,9 +68,9 @@ class LocalInvoker:
                 kind = "Sandbox.Timedout" if outcome.status == "timeout" else json.loads(outcome.payload)["errorType"]
                 outcome.payload = error_payload(kind, outcome.message, invocation.request_id)
             return self._record(failed.environment, invocation, outcome, None, unstarted=True)
-        except (HanabiError, OSError, TimeoutError) as error:
-            raise _as_service_error(error) from error
-        return await self._run(environment, invocation, self._clock.monotonic() - began)
+        except (HanabiError, OSError) as error:
+            raise _as_api_error(error) from error
+        return await self._run(environment, invocation, (environment.take_init_ms() or 0.0) / 1000)
 
     def _record(
         self, environment: Environment, invocation: Invocation, outcome: Outcome, init_ms: float | None, unstarted: bool = False
@@ -110,8 +109,8 @@ class LocalInvoker:
         )
 
 
-def _as_service_error(error: Exception) -> HanabiError:
+def _as_api_error(error: Exception) -> ApiError:
     """Trouble of ours, told to the caller without losing what it was."""
-    if isinstance(error, ServiceError):
+    if isinstance(error, ApiError):
         return error
     return ServiceError(f"The execution environment could not be started: {error}")

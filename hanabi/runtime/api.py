@@ -4,6 +4,8 @@ AWS Lambda developer guide, "Using the Lambda runtime API"; statuses and error b
 """
 
 import asyncio
+import base64
+import binascii
 import json
 import re
 import socket
@@ -18,6 +20,7 @@ PREFIX = "/2018-06-01/runtime/"
 LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT), connections=64, pipelined=4)
 TIMEOUTS = Timeouts(idle_s=24 * 3600)  # a handler may run for minutes, or be frozen for hours, between two requests of its runtime
 ERROR_TYPE = "lambda-runtime-function-error-type"
+ERROR_BODY = "lambda-runtime-function-error-body"  # a trailer: base64
 RESPONSE_MODE = "lambda-runtime-function-response-mode"
 BAD_MODE = "Runtime.InvalidResponseModeHeader"
 _ANSWER = re.compile(r"invocation/([0-9A-Za-z-]{1,64})/(response|error)")
@@ -106,15 +109,27 @@ class RuntimeApi:
         elif request.header(RESPONSE_MODE) not in ("", "streaming"):
             self._session.fail(b"", BAD_MODE)
             return _error(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+        elif ERROR_TYPE in (trailers := dict(request.trailers)):  # it failed after it had begun to answer
+            self._session.fail(_decoded(trailers.get(ERROR_BODY, "")), _known_error_type(trailers[ERROR_TYPE]))
         else:
             self._session.answer(body)
         return _accepted()
 
 
 def _error_type(request: HttpRequest) -> str | None:
+    return _known_error_type(request.header(ERROR_TYPE))
+
+
+def _known_error_type(text: str) -> str | None:
     """What the runtime says the error is, if it is of the form that Lambda takes; else the payload tells."""
-    text = request.header(ERROR_TYPE)
     return text if _ERROR_TYPE.fullmatch(text) else None
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except binascii.Error:
+        return b""
 
 
 def _invocation(invocation: Invocation) -> HttpResponse:

@@ -97,9 +97,9 @@ class Plane:
         give_up = time.monotonic() + 30
         while True:
             now = self.client.get_function_configuration(FunctionName=NAME)
-            if (now["State"], now["LastUpdateStatus"]) == ("Active", "Successful"):
+            if (now["State"], now.get("LastUpdateStatus")) == ("Active", "Successful"):
                 return
-            assert time.monotonic() < give_up, f"{now['State']}, {now['LastUpdateStatus']}"
+            assert time.monotonic() < give_up, f"{now['State']}, {now.get('LastUpdateStatus')}"
             time.sleep(0.02)
 
     def _invoke(self, qualifier: str) -> str:

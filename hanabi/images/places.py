@@ -1,0 +1,51 @@
+"""Where things lie in the images directory, and how they come and go.
+
+    roots/<recipe>-<digest>/            root/ and about.json
+    bootstrap/<language>...-<digest>/   becomes /var/runtime
+    agent/hanabi-init-<digest>
+    building/, locks/
+
+Several servers may share it: a thing appears by a rename, under a name that says what it is made of, and never changes.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hanabi.images.catalog import digest_recipe
+
+ABOUT = "about.json"
+
+
+def root_place(directory: Path, recipe: str) -> Path:
+    return directory / "roots" / f"{recipe}-{digest_recipe(recipe)[:16]}"
+
+
+def is_whole(place: Path) -> bool:
+    return (place / ABOUT).is_file()
+
+
+def describe(place: Path, **facts: Any) -> None:
+    (place / ABOUT).write_text(json.dumps(facts) + "\n")
+
+
+def read_about(place: Path) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((place / ABOUT).read_text())
+    return about
+
+
+def make_open_directory(path: Path) -> None:
+    """A directory that every user may enter, whatever the umask."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o755)
+
+
+def remove_tree(tree: Path) -> None:
+    """Remove a tree that may be absent, or hold directories that even their owner cannot write."""
+    for directory, _, _ in os.walk(tree):
+        os.chmod(directory, 0o700)
+    if tree.exists():
+        shutil.rmtree(tree)
