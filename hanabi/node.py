@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +52,9 @@ from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 
 MIB = 1 << 20
+# What one environment may ask of the API: it shares the loop and the memory of the server with all others.
+INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
+COLLECT_EVERY_S = 300.0  # longer than an invocation waits for its environment
 GRACE_S = 5.0  # for what is in flight at SIGTERM
 log = logging.getLogger(__name__)
 
@@ -104,7 +108,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         functions.on_retired(fleet.retire)
         await functions.open()
         stack.push_async_callback(functions.close)
-        await code.collect(functions.referenced_code())
+        collecting = asyncio.create_task(_collect_code(code, functions, fleet, clock), name="code collection")
+        stack.push_async_callback(_cancel, collecting)
 
         invoker = LocalInvoker(fleet, Admission(lambda: functions.account_concurrency()[1]), journal, clock)
         accepted = Database(data / "events.db", rows.SCHEMA)
@@ -160,7 +165,7 @@ class Attach:
             sock,
             self.edge.handler_for(access_key),
             clock=self._clock,
-            limits=Limits(body=self.edge.body_rule, connections=64, buffered=16 * MIB, spooled=128 * MIB),
+            limits=replace(INSIDE, body=self.edge.body_rule),
             spool=self._spool,
             refuse=self.edge.refuse,
             name_peers=False,
@@ -187,6 +192,19 @@ class StockedImages:
                 await self.ensure(runtime)
             except Exception as error:
                 log.warning("no environments of %s are kept ready: %s", runtime, error)
+
+
+async def _collect_code(code: CodeStore, functions: Functions, fleet: Fleet, clock: Clock) -> None:
+    """Remove the code that is not used and was not the last time either: an invocation may be on its way to what was just replaced."""
+    before: set[Path] = set()
+    while True:
+        now = functions.referenced_code() | fleet.code_in_use()
+        try:
+            await code.collect(now | before)
+        except OSError:
+            log.exception("unused code could not be removed")
+        before = now
+        await clock.sleep(COLLECT_EVERY_S)
 
 
 async def _drain(server: HttpServer, events: DurableQueue) -> None:

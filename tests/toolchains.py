@@ -59,8 +59,8 @@ def node_client() -> dict[str, bytes]:
 
     def make(work: Path) -> None:
         _fetch([npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"], work, {})
-        _build([npm, "rebuild", "aws-lambda-ric"], work, {})
-        for left in work.glob("node_modules/*"):
+        _build([npm, "rebuild", "aws-lambda-ric"], work, {"MAKEFLAGS": f"-j{os.cpu_count()}"})
+        for left in work.glob("node_modules/*/"):
             if left.name != "aws-lambda-ric":
                 shutil.rmtree(left)
         shutil.rmtree(work / "node_modules/aws-lambda-ric/deps")

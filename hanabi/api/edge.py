@@ -1,6 +1,7 @@
 """The edge: every request comes in here, is told apart, verified, read, handled and answered."""
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import re
@@ -171,7 +172,10 @@ class Edge:
             return codec.respond(match.operation, result, request_id)
         except ApiError as error:
             return codec.fail(error, request_id)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                log.error("request %s: %s %s failed: %s", request_id, request.method, request.path, error)
+                return codec.fail(ServiceError("There is no room left on the disk of this Hanabi."), request_id)
             log.exception("request %s: %s %s failed", request_id, request.method, request.path)
             return codec.fail(ServiceError("An internal error occurred. Please try again."), request_id)
 

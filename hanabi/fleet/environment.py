@@ -88,7 +88,7 @@ class Environment:
         self._loaded = True
 
     async def initialize(self, version: FunctionVersion, limit_s: float) -> Outcome:
-        """Take a function's code and run its init, unthrottled. On success the environment is idle, its CPU share set."""
+        """Take a function's code and run its init, at a full vCPU at least. On success the environment is idle, its CPU share set."""
         host = self._host
         self.version = version
         self.state = advance(self.state, State.INITIALIZING)
@@ -96,7 +96,7 @@ class Environment:
         credentials = host.credentials.issue(version.role, version.name)
         self._access_key = credentials.access_key
         self._servers.append(await host.attach_edge(self.sandbox.edge, credentials.access_key))
-        self.sandbox.limit(memory_mb=version.memory_mb, vcpus=None)
+        self.sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
         await self.sandbox.mount(version.code, "/var/task")
         for layer in version.layers:
             await self.sandbox.mount(layer, "/opt")
@@ -110,7 +110,9 @@ class Environment:
             task_root=self.sandbox.task_root,
             log_stream=self.log_stream,
         )
-        self._on_output([(int(host.clock.time() * 1000), init_start_line(self.image.runtime, self.image.version_arn))])
+        line = init_start_line(self.image.runtime, self.image.version_arn)
+        host.journal.log(version.log_group, self.log_stream, [(int(host.clock.time() * 1000), line)])
+        self._tail = b""  # of what follows: INIT_START is not among what a caller is shown
         ended = self._begin(None, limit_s)
         try:
             await self._start_function(version, variables)
@@ -194,7 +196,8 @@ class Environment:
         left_s = max(0.001, version.timeout_s - spent_s)
         now_ms = int(self._host.clock.time() * 1000)
         invocation.deadline_ms = now_ms + int(left_s * 1000)
-        self._tail = b"" if invocation.tail else None
+        if self.invocations or not invocation.tail:  # what the init printed is shown with the first invocation
+            self._tail = b"" if invocation.tail else None
         self._on_output([(now_ms, start_line(invocation.request_id, version.version))])
         ended = self._begin(invocation.request_id, left_s)
         self.invocations += 1
@@ -295,6 +298,8 @@ class Environment:
 
     def _on_exit(self, ended: Exit) -> None:
         self.doomed = True
+        if self.state in ENDED:
+            return
         if ended.role == "sandbox":
             self._exit = self._exit or ended
             self._die()

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from hanabi.contracts import Driver, FunctionVersion, RuntimeImage, SandboxSpec
@@ -322,6 +323,10 @@ class Fleet:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         task.add_done_callback(_report)
+
+    def code_in_use(self) -> set[Path]:
+        """The code that environments run, be it replaced or deleted meanwhile."""
+        return {each.version.code for each in self._all.values() if each.version is not None}
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

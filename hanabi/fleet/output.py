@@ -75,13 +75,14 @@ class Output:
             self._pause()
             return False
         full = len(data) == READ_SIZE
-        data, self._partial = self._partial + data, b""
+        data = self._partial + data
+        if len(data) > LINE_LIMIT and data.find(b"\n", 0, LINE_LIMIT + 1) < 0:  # the rest of the line is another event
+            self._sink([self._event(data[:LINE_LIMIT])])
+            data = data[LINE_LIMIT:]
         end = data.rfind(b"\n") + 1
-        if len(data) - end > LINE_LIMIT:  # an event is at most that long; the rest of the line is another
-            end += LINE_LIMIT
-        data, self._partial = data[:end], data[end:]
-        if data:
-            self._sink(self._split(data.removesuffix(b"\n")))
+        self._partial = data[end:]
+        if end:
+            self._sink(self._split(data[: end - 1]))
         return full
 
     def _event(self, line: bytes) -> LogEvent:
@@ -89,6 +90,8 @@ class Output:
 
     def _split(self, data: bytes) -> list[LogEvent]:
         """Lines as events; all at once, because there may be as many as bytes."""
+        if len(data) > LINE_LIMIT:
+            data = b"\n".join(part for line in data.split(b"\n") for part in _parts(line))
         text = data.decode("utf-8", "replace")
         now_ms = int(self._clock.time() * 1000)
         if "\r" not in text:

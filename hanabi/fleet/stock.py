@@ -83,7 +83,9 @@ class Stock:
                 log.warning("stocking %s failed: %s", image.runtime, error)
                 self._failed = True
             else:
-                if not environment.doomed:
+                if environment.doomed:
+                    self._failed = True
+                else:
                     self._shelves.setdefault(image.digest, []).append(environment)
             self._wake.set()
 

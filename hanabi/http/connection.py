@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
         request, keep_alive, http10 = received
         response: HttpResponse | None = None
         try:
-            response = await self._server.handler(request)
+            response = await self._server.answer(request)
         except Exception:
             log.exception("unhandled error for %s %s", request.method, request.path)
             response = plain(500, "internal error")

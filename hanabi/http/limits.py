@@ -32,6 +32,8 @@ class Limits:
     buffered: int = 256 * MiB  # bodies held in memory, all connections together
     spooled: int = 4096 * MiB  # bodies held in files, likewise
     body: Callable[[HttpRequest], BodyRule] = allow_one_mib  # asked once the headers are known
+    rate: float = 0.0  # requests in a second, all connections together; more are made to wait. 0: no bound
+    refusal_s: float = 0.0  # what an answer of 400 and above is kept back, so that asking in vain costs others nothing
 
 
 @dataclass(frozen=True, slots=True)

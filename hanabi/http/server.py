@@ -11,6 +11,7 @@ from hanabi.http.connection import Connection
 from hanabi.http.limits import Limits, Timeouts
 from hanabi.http.response import DateHeader, plain
 
+RATE_BURST_S = 1.0  # of requests that `Limits.rate` lets through at once
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +52,7 @@ class HttpServer:
         self.buffered = 0  # bytes of bodies in memory
         self.spooled = 0  # and in files
         self.closing = False
+        self._due = 0.0  # when the next request would be handled at the greatest rate
         self._server: asyncio.Server | None = None
         self._quiet: asyncio.Future[None] | None = None
 
@@ -58,6 +60,19 @@ class HttpServer:
         """Serve on a bound or listening socket, which becomes the server's."""
         sock.setblocking(False)
         self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), sock=sock, backlog=512)
+
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """The handler's answer, in the handler's time or in that of whoever asks too often or in vain."""
+        limits = self.limits
+        if limits.rate:
+            now = self.clock.monotonic()
+            self._due = max(self._due, now - RATE_BURST_S) + 1 / limits.rate
+            if self._due > now:
+                await self.clock.sleep(self._due - now)
+        response = await self.handler(request)
+        if limits.refusal_s and response.status >= 400:
+            await self.clock.sleep(limits.refusal_s)
+        return response
 
     def settled(self) -> None:
         """A connection has gone, and its task with it."""

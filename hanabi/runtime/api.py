@@ -17,7 +17,9 @@ from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, 
 from hanabi.runtime.states import State
 
 PREFIX = "/2018-06-01/runtime/"
-LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT), connections=64, pipelined=4)
+# A runtime has one connection and says one thing at a time; what more comes is another process that wants to be a nuisance.
+LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT), connections=16, pipelined=4, buffered=16 << 20, refusal_s=0.05)
+REPEATS = 8  # of one invocation, to a runtime that asks again
 TIMEOUTS = Timeouts(idle_s=24 * 3600)  # a handler may run for minutes, or be frozen for hours, between two requests of its runtime
 ERROR_TYPE = "lambda-runtime-function-error-type"
 ERROR_BODY = "lambda-runtime-function-error-body"  # a trailer: base64
@@ -35,6 +37,7 @@ class RuntimeApi:
         self._session = session
         self._bundled = bundled
         self._waiting: asyncio.Future[Invocation] | None = None
+        self._repeated = ("", 0)  # (request id, times) of the invocation given out more than once
 
     async def serve(self, sock: socket.socket, *, clock: Clock) -> HttpServer:
         """Serve on a listening socket from inside a sandbox, which becomes the server's."""
@@ -83,7 +86,7 @@ class RuntimeApi:
     async def _next(self) -> HttpResponse:
         session = self._session
         if session.state is State.INVOKING and session.invocation is not None:
-            return _invocation(session.invocation)  # it has one already: the answer to its last question was lost
+            return self._repeat(session.invocation)  # it has one already: the answer to its last question was lost
         waiting: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         if self._waiting is not None:
             self._waiting.cancel()  # who asks again has given up the connection before
@@ -91,6 +94,13 @@ class RuntimeApi:
         session.deliver = self._deliver
         session.next()
         return _invocation(await waiting)
+
+    def _repeat(self, invocation: Invocation) -> HttpResponse:
+        id, times = self._repeated
+        self._repeated = invocation.request_id, times + 1 if id == invocation.request_id else 1
+        if self._repeated[1] > REPEATS:
+            raise InvalidTransition("next while invoking")
+        return _invocation(invocation)
 
     def _deliver(self, invocation: Invocation) -> None:
         """To the one who waits. If it has hung up, it gets the invocation when it asks again, or the deadline ends it."""

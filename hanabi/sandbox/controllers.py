@@ -10,6 +10,7 @@ from typing import Protocol
 
 MB = 1024 * 1024
 PERIOD_US = 20_000  # Lambda's own: a small share is then slow, not absent for a tenth of a second
+SOCKETS_PART = 4  # of the memory cap, as much again for socket buffers, where they are counted apart
 LEAST_QUOTA_US = 1_000  # the kernel's
 
 
@@ -60,6 +61,7 @@ class MemoryV1(_Files):
         self._peak = self.file("memory.max_usage_in_bytes")
         self._oom = self.file("memory.oom_control", os.O_RDONLY)
         self._swap = (directory / "memory.memsw.limit_in_bytes").exists()
+        self._sockets = (directory / "memory.kmem.tcp.limit_in_bytes").exists()
         self._limit = 1 << 62
 
     def limit(self, memory_mb: int) -> None:
@@ -68,6 +70,8 @@ class MemoryV1(_Files):
         # Memory plus swap may at no time be less than memory.
         for name in names if size < self._limit else reversed(names):
             self.write(name, str(size))
+        if self._sockets:  # version 2 counts the buffers of sockets with the rest; here they would have no bound but the host's own
+            self.write("memory.kmem.tcp.limit_in_bytes", str(size // SOCKETS_PART))
         self._limit = size
 
     def peak(self) -> int:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hanabi.contracts import Clock
+from hanabi.contracts import Clock, Timer
 
 PENDING_MAX = 64  # queries of one sandbox under way
+QUERIES_PER_S = 1024.0  # of one sandbox; as the resolver of a VPC
 CONNECTIONS_MAX = 8
 TIMEOUT_S = 5.0
+_BURST_S = 1.0  # of queries that come at once
+_REST_S = 0.02  # fewer, longer rests cost less
 _MESSAGE_MAX = 4096
 _HEADER = 12
 _SERVFAIL = 2
@@ -34,12 +37,16 @@ class Relay:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams = 0
+        self._due = 0.0  # when the next query would come at the greatest rate
+        self._resume: Timer | None = None
         self._loop = asyncio.get_running_loop()
         for each, ready in ((udp, self._take_query), (tcp, self._take_connection)):
             each.setblocking(False)
             self._loop.add_reader(each.fileno(), ready)
 
     async def close(self) -> None:
+        if self._resume is not None:
+            self._resume.cancel()
         for each in (self._udp, self._tcp):
             self._loop.remove_reader(each.fileno())
             each.close()
@@ -58,8 +65,17 @@ class Relay:
             query, client = self._udp.recvfrom(_MESSAGE_MAX)
         except OSError:
             return
+        now = self._clock.monotonic()
+        self._due = max(self._due, now - _BURST_S) + 1 / QUERIES_PER_S
+        if self._due > now:  # what does not fit the socket's buffer meanwhile is dropped by the kernel
+            self._loop.remove_reader(self._udp.fileno())
+            self._resume = self._clock.call_later(max(_REST_S, self._due - now), self._listen)
         if len(query) > _HEADER and len(self._tasks) < PENDING_MAX:  # else dropped: the client asks again
             self._own(self._loop.create_task(self._answer(query, client)))
+
+    def _listen(self) -> None:
+        self._resume = None
+        self._loop.add_reader(self._udp.fileno(), self._take_query)
 
     async def _answer(self, query: bytes, client: tuple[str, int]) -> None:
         for server in self._upstream:

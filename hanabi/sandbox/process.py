@@ -2,7 +2,8 @@
 
 It has no mounts, so a function's paths are links in a directory of the sandbox (`/var/task` is `<sandbox>/var/task`, and
 `task_root` says so): they are translated in the command, the directory and the variables a process starts with. The interpreter
-of a bundled runtime is the host's of the same version, not the runtime root's; `/tmp` is the host's, TMPDIR the sandbox's own.
+of a bundled runtime is the host's of the same version, not the runtime root's; the root's Python packages it gets. `/tmp` is
+the host's, TMPDIR the sandbox's own.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ class ProcessDriver:
 
     def describe(self) -> str:
         """What this driver does not protect, a line for each."""
-        return "no isolation. Not protected:\n" + "\n".join(f"  {each}" for each in UNPROTECTED)
+        return "process: no isolation, as asked for. Not protected:\n" + "\n".join(f"  {each}" for each in UNPROTECTED)
 
     async def open(self) -> None:
         if os.geteuid() == 0 and not self._allow_root:
@@ -126,6 +127,8 @@ class ProcessSandbox:
             program = await asyncio.to_thread(find_program, program, self._image)
         variables = {key: ":".join(map(self._translate, value.split(":"))) for key, value in environment.items()}
         variables.setdefault("TMPDIR", f"{self._place}/tmp")
+        if packages := _bundled_packages(self._image):
+            variables["PYTHONPATH"] = ":".join(filter(None, (variables.get("PYTHONPATH"), packages)))
         command = [self._translate(program), *map(self._translate, argv[1:])]
         self._pids[role] = await self._link.start(role, command, variables, self._translate(cwd))
 
@@ -254,6 +257,12 @@ def find_program(program: str, image: RuntimeImage) -> str:
     if not found:
         raise EntrypointError(f"{program}: this host has no {name}, which --isolation process needs", ENOENT)
     return found
+
+
+def _bundled_packages(image: RuntimeImage) -> str:
+    """What a Python runtime brings along, boto3 for one: of the root, for it is all Python; the interpreter is the host's."""
+    packages = image.root / "var" / "lang" / "lib" / image.runtime / "site-packages"
+    return str(packages) if image.command and packages.is_dir() else ""
 
 
 @cache

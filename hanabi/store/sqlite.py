@@ -1,12 +1,17 @@
 """Durable documents in SQLite: `contracts.Store`."""
 
 import json
+import logging
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hanabi.errors import RevisionMismatch
+from hanabi.errors import RevisionMismatch, ServiceError
 from hanabi.store.database import Database
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
@@ -44,14 +49,21 @@ class SqliteStore:
             connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (key, text, new))
             return int(new)
 
-        return await self._database.write(replace)
+        return await self._write(replace)
 
     async def delete(self, key: str, *, revision: int | None = None) -> None:
         def remove(connection: sqlite3.Connection) -> None:
             _check(connection, key, revision)
             connection.execute("DELETE FROM documents WHERE key = ?", (key,))
 
-        await self._database.write(remove)
+        await self._write(remove)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._database.write(work)
+        except sqlite3.Error as error:
+            log.error("a change cannot be stored: %s", error)
+            raise ServiceError(f"The change could not be stored: {error}.") from error
 
     async def list(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
         def select(connection: sqlite3.Connection) -> list[tuple[str, dict[str, Any], int]]:

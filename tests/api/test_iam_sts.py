@@ -111,16 +111,21 @@ def test_assume_role_and_use_it(live: Live) -> None:
     assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/open/me"
     assert identity["UserId"] == answer["AssumedRoleUser"]["AssumedRoleId"]
     functions = live.client("lambda", **mine)
-    error = fails(functions.invoke, FunctionName="f", Payload=b"{}")
-    assert code(error) == ("AccessDeniedException", 403)
-    assert error["Error"]["Message"].startswith(
-        f"User: {identity['Arn']} is not authorized to perform: lambda:InvokeFunction on resource: "
-    )
+    assert functions.invoke(FunctionName="g", Payload=b"{}")["StatusCode"] == 200  # no policy yet: not restricted
     policy = statement("Allow", "lambda:Invoke*", f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f")
     iam.put_role_policy(RoleName="open", PolicyName="p", PolicyDocument=json.dumps(policy))
     assert functions.invoke(FunctionName="f", Payload=b"{}")["StatusCode"] == 200
     assert functions.invoke(FunctionName=f"{ACCOUNT}:function:f", Payload=b"{}")["StatusCode"] == 200
-    assert code(fails(functions.invoke, FunctionName="g", Payload=b"{}"))[1] == 403
+    error = fails(functions.invoke, FunctionName="g", Payload=b"{}")
+    assert code(error) == ("AccessDeniedException", 403)
+    assert error["Error"]["Message"].startswith(
+        f"User: {identity['Arn']} is not authorized to perform: lambda:InvokeFunction on resource: "
+    )
+    iam.delete_role_policy(RoleName="open", PolicyName="p")
+    iam.attach_role_policy(RoleName="open", PolicyArn=BASIC)
+    assert code(fails(functions.invoke, FunctionName="f", Payload=b"{}"))[1] == 403  # a managed policy restricts as well
+    iam.detach_role_policy(RoleName="open", PolicyArn=BASIC)
+    assert functions.invoke(FunctionName="f", Payload=b"{}")["StatusCode"] == 200
     del mine["aws_session_token"]
     assert code(fails(live.client("sts", **mine).get_caller_identity)) == ("InvalidClientTokenId", 403)
 
@@ -130,6 +135,10 @@ def test_inside_an_environment_only_its_own_key_counts(live: Live) -> None:
     assert code(fails(outside.get_caller_identity)) == ("InvalidClientTokenId", 403)
     arn = live.inside_client("sts").get_caller_identity()["Arn"]
     assert arn == f"arn:aws:sts::{ACCOUNT}:assumed-role/inside/function"
+    assert "Functions" in live.inside_client("lambda").list_functions()  # IAM does not know this role: not restricted
+    iam = live.client("iam")
+    iam.create_role(RoleName="inside", AssumeRolePolicyDocument=TRUST)
+    iam.attach_role_policy(RoleName="inside", PolicyArn=BASIC)
     assert code(fails(live.inside_client("lambda").list_functions)) == ("AccessDeniedException", 403)
 
 

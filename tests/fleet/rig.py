@@ -1,19 +1,21 @@
 """A fleet on in-memory sandboxes: everything but isolation is real."""
 
 import asyncio
+import os
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hanabi.clock import SystemClock
-from hanabi.contracts import Concurrency, Credentials, FunctionVersion, Invocation, LogEvent, Record, Result, Route, RuntimeImage
+from hanabi.contracts import Clock, Concurrency, Credentials, FunctionVersion, Invocation, LogEvent, Record, Result, Route, RuntimeImage
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.host import Host
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
-from hanabi.sandbox.testing import FakeDriver
+from hanabi.sandbox.testing import FakeDriver, FakeProcess, FakeSandbox, Killed
 
 IMAGE = RuntimeImage(
     runtime="python3.11",
@@ -24,6 +26,68 @@ IMAGE = RuntimeImage(
     environment={"TZ": ":UTC"},
     version_arn="arn:runtime",
 )
+
+
+async def obedient(process: FakeProcess) -> int | None:
+    """Does what the payload says; what it does not know it echoes. Bundled on its channel, OS-only on the Runtime API."""
+    if not process.sandbox.spec.image.command:
+        return await on_runtime_api(process)
+    while (await process.read())[0] != "i":
+        pass
+    await process.write("r")
+    while True:
+        kind, body = await process.read()
+        if kind != "n":
+            continue
+        order, _, rest = process.payload(body).decode().partition(" ")
+        match order:
+            case "print":
+                process.print(rest)
+            case "write":
+                os.write(process.sandbox.output, rest.encode())
+            case "exit":
+                return int(rest)
+            case "kill":
+                raise Killed(int(rest))
+            case "hang":
+                await asyncio.Event().wait()
+            case "fail":
+                await process.write("f", b'{"errorType":"ValueError","errorMessage":"no"}')
+                continue
+            case "babble":
+                await process.write("o", b"answer")
+                await process.write("o", b"again")
+                continue
+            case "last-words":
+                await process.write("x", b'{"errorType":"Thrown"}')
+                return 1
+        await process.write("o", process.payload(body))
+
+
+async def on_runtime_api(process: FakeProcess) -> int | None:
+    """`hang` and `answer-and-exit` do that; else an echo."""
+    while True:
+        headers, payload = await request(process, "GET", "invocation/next")
+        if payload == b"hang":
+            await asyncio.Event().wait()
+        await request(process, "POST", f"invocation/{headers['lambda-runtime-aws-request-id']}/response", payload)
+        if payload == b"answer-and-exit":
+            return 0
+
+
+async def request(process: FakeProcess, method: str, path: str, body: bytes = b"") -> tuple[dict[str, str], bytes]:
+    """One request to the Runtime API of the sandbox."""
+    reader, writer = await asyncio.open_connection(*process.sandbox.runtime_api_address.split(":"))
+    try:
+        head = f"{method} /2018-06-01/runtime/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")[1:-2]
+        headers = dict(line.split(": ", 1) for line in lines)
+        return headers, await reader.readexactly(int(headers["content-length"]))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise Killed(13) from None
+    finally:
+        writer.close()
 
 
 class MemoryJournal:
@@ -72,23 +136,28 @@ async def attach_nothing(sock: socket.socket, access_key: str) -> Closed:
     return Closed()
 
 
+OS_ONLY = replace(IMAGE, runtime="provided.al2023", digest="o", command=())
+
+
 async def image_for(runtime: str) -> RuntimeImage:
-    return IMAGE
+    return OS_ONLY if runtime.startswith("provided") else IMAGE
 
 
 class Rig:
     """`async with Rig(bootstrap) as rig: await rig.invoke(version, b"...")`."""
 
-    def __init__(self, bootstrap: Any = None, *, unreserved: int = 1000, **options: Any) -> None:
-        self.driver = FakeDriver(bootstrap) if bootstrap else FakeDriver()
+    def __init__(self, bootstrap: Any = obedient, *, unreserved: int = 1000, clock: Clock | None = None, **options: Any) -> None:
+        self.driver = FakeDriver(bootstrap)
+        self.ensure_image = image_for
         self.journal = MemoryJournal()
         self.keys = Keys()
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
         settings = {"max_environments": 20, "stock_size": 0, **options}
         self.fleet = Fleet(self.driver, image_for, host, **settings)
-        self.invoker = LocalInvoker(self.fleet, Admission(lambda: unreserved), self.journal, self.clock)
+        self.admission = Admission(lambda: unreserved)
+        self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock)
 
     async def __aenter__(self) -> "Rig":
         await self.fleet.open()
@@ -108,8 +177,20 @@ class Rig:
         return FunctionVersion(**{**fields, **changes})
 
     async def invoke(self, version: FunctionVersion, payload: bytes = b"{}", *, reserved: int | None = None, **options: Any) -> Result:
+        return await self.invoker.invoke(self.invocation(version, payload, reserved=reserved, **options))
+
+    def invocation(self, version: FunctionVersion, payload: bytes = b"{}", *, reserved: int | None = None, **options: Any) -> Invocation:
         route = Route(version, version.arn, Concurrency(version.name, reserved))
-        return await self.invoker.invoke(Invocation(request_id=str(uuid.uuid4()), route=route, payload=payload, **options))
+        return Invocation(request_id=str(uuid.uuid4()), route=route, payload=payload, **options)
+
+    def begin(self, version: FunctionVersion, payload: bytes = b"{}", **options: Any) -> "asyncio.Task[Result]":
+        """An invocation under way."""
+        return asyncio.get_running_loop().create_task(self.invoke(version, payload, **options))
+
+    @property
+    def sandbox(self) -> FakeSandbox:
+        """The latest."""
+        return self.driver.sandboxes[-1]
 
     def states(self) -> list[str]:
         return sorted(row["state"] for row in self.fleet.describe())

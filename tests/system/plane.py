@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tests.server import ROLE, zip_of
@@ -67,22 +68,22 @@ class Plane:
         """From wherever it is, the next changes, up to the end of the function."""
         if now is None:
             now = Facts(f"s{self._next()}/c{self._next()}")
-            yield now, lambda facts=now: self._create(*facts.latest.split("/"))
+            yield now, partial(self._create, *now.latest.split("/"))
         for _ in range(2):
             setting, code = now.latest.split("/")
             setting = f"s{self._next()}"
             now = replace(now, latest=f"{setting}/{code}")
-            yield now, lambda to=setting: self.client.update_function_configuration(FunctionName=NAME, Environment=_environment(to))
+            yield now, partial(self.client.update_function_configuration, FunctionName=NAME, Environment=_environment(setting))
             code = f"c{self._next()}"
             now = replace(now, latest=f"{setting}/{code}")
-            yield now, lambda to=code: self.client.update_function_code(FunctionName=NAME, ZipFile=_archive(to))
+            yield now, partial(self.client.update_function_code, FunctionName=NAME, ZipFile=_archive(code))
             number = str(max(map(int, now.versions), default=0) + 1)
             now = replace(now, versions={**now.versions, number: now.latest})
-            yield now, lambda: self.client.publish_version(FunctionName=NAME)
+            yield now, partial(self.client.publish_version, FunctionName=NAME)
             point = self.client.update_alias if now.alias else self.client.create_alias
             now = replace(now, alias=number)
-            yield now, lambda call=point, to=number: call(FunctionName=NAME, Name="live", FunctionVersion=to)
-        yield None, lambda: self.client.delete_function(FunctionName=NAME)
+            yield now, partial(point, FunctionName=NAME, Name="live", FunctionVersion=number)
+        yield None, partial(self.client.delete_function, FunctionName=NAME)
 
     def _next(self) -> int:
         self._serial += 1

@@ -1,0 +1,527 @@
+"""How environments live: reuse, freeze, death, stock, room on the host, and the end of it all."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from hanabi.contracts import Exit
+from hanabi.errors import SandboxError, ServiceError, TooManyRequests
+from hanabi.fleet import fleet as module
+from hanabi.fleet.places import WAIT_LIMIT_S
+from hanabi.fleet.stock import RETRY_S
+from hanabi.sandbox.testing import FakeProcess, Killed, silent
+from hanabi.testing import ManualClock
+from tests.fleet.rig import Rig, obedient, run, until
+
+HOUR_S = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+# --- reuse ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_most_recently_used_is_taken() -> None:
+    async def story() -> None:
+        async with Rig() as rig:
+            version = rig.version()
+            first, second = rig.begin(version, b"hang"), rig.begin(version)
+            used = (await second).record.environment
+            for _ in range(3):
+                assert (await rig.invoke(version)).record.environment == used
+            first.cancel()
+
+    run(story)
+
+
+def test_environments_belong_to_one_version() -> None:
+    async def story() -> None:
+        async with Rig() as rig:
+            used = [(await rig.invoke(rig.version(name))).record.environment for name in ("a", "b", "a")]
+            assert used[0] == used[2] != used[1]
+
+    run(story)
+
+
+def test_a_waiter_is_served_by_what_comes_free_first() -> None:
+    async def story() -> None:
+        async with Rig() as rig:
+            version = rig.version()
+            await rig.invoke(version)
+            rig.driver.gate.clear()  # no sandbox will be made
+            results = await asyncio.gather(*(rig.invoke(version, str(number).encode()) for number in range(20)))
+            assert [result.payload for result in results] == [str(number).encode() for number in range(20)]
+            assert len({result.record.environment for result in results}) == 1
+            rig.driver.gate.set()
+
+    run(story)
+
+
+def test_concurrent_cold_invocations_start_no_more_environments_than_they_are() -> None:
+    async def story() -> None:
+        async with Rig() as rig:
+            version = rig.version()
+            await asyncio.gather(*(rig.invoke(version) for _ in range(12)))
+            assert len(rig.driver.sandboxes) <= 12
+            assert all(row["invocations"] for row in rig.fleet.describe()[:1])
+            held = [rig.begin(version, b"hang") for _ in range(12)]
+            await until(lambda: rig.states() == ["busy"] * 12)
+            assert len(rig.driver.sandboxes) == 12
+            for task in held:
+                task.cancel()
+
+    run(story)
+
+
+# --- freeze -----------------------------------------------------------------------------------------------------------
+
+
+def test_frozen_after_a_while_and_thawed_for_work() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(clock=clock, freeze_after_s=5.0) as rig:
+            version = rig.version()
+            await rig.invoke(version)
+            await clock.advance(4.9)
+            assert rig.states() == ["idle"]
+            await rig.invoke(version)
+            await clock.advance(4.9)
+            assert rig.states() == ["idle"] and "freeze" not in rig.sandbox.history
+            await clock.advance(0.2)
+            assert rig.states() == ["frozen"] and rig.sandbox.frozen
+            await rig.invoke(version)
+            assert rig.states() == ["idle"] and not rig.sandbox.frozen
+            assert rig.sandbox.history.count("freeze") == rig.sandbox.history.count("thaw") == 1
+
+    run(story)
+
+
+def test_frozen_at_once_when_so_asked() -> None:
+    async def story() -> None:
+        async with Rig(freeze_after_s=0.0) as rig:
+            for _ in range(3):
+                await rig.invoke(rig.version())
+                assert rig.states() == ["frozen"]
+
+    run(story)
+
+
+def test_what_cannot_be_frozen_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with Rig(freeze_after_s=0.0) as rig:
+            from hanabi.sandbox.testing import FakeSandbox
+
+            def fails(sandbox: FakeSandbox) -> None:
+                raise OSError(19, "No such device")
+
+            monkeypatch.setattr(FakeSandbox, "freeze", fails)
+            await rig.invoke(rig.version())
+            await until(lambda: not rig.fleet.describe())
+            monkeypatch.undo()
+            await rig.invoke(rig.version())
+            monkeypatch.setattr(FakeSandbox, "thaw", fails)
+            died = await rig.invoke(rig.version())
+            assert died.function_error and b"Runtime.ExitError" in died.payload
+            await until(lambda: not rig.fleet.describe())
+
+    run(story)
+
+
+# --- death ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_one_that_dies_idle_is_forgotten(frozen: bool) -> None:
+    async def story() -> None:
+        async with Rig(freeze_after_s=0.0 if frozen else 100.0) as rig:
+            version = rig.version()
+            first = await rig.invoke(version)
+            assert rig.states() == ["frozen" if frozen else "idle"]
+            rig.sandbox.vanish()
+            assert not rig.fleet.describe()
+            second = await rig.invoke(version)
+            assert not second.function_error and second.record.environment != first.record.environment
+            await until(lambda: len(rig.driver.alive) == 1)
+
+    run(story)
+
+
+def test_one_that_has_just_exited_is_not_taken() -> None:
+    async def story() -> None:
+        async with Rig(freeze_after_s=100.0) as rig:
+            version = rig.version()
+            await rig.invoke(version)
+            rig.sandbox.on_exit(Exit("runtime", 1, None))  # its last words may be on their way still
+            result = await rig.invoke(version)
+            assert not result.function_error and len(rig.driver.sandboxes) == 2
+            await until(lambda: len(rig.fleet.describe()) == 1)
+
+    run(story)
+
+
+def test_one_that_dies_on_its_way_to_a_waiter() -> None:
+    async def story() -> None:
+        async with Rig(freeze_after_s=100.0) as rig:
+            version = rig.version()
+            await rig.invoke(version)
+            environment = rig.fleet.idle(version.key)
+            assert environment is not None
+            rig.sandbox.vanish()
+            ended = environment.invoke(rig.invocation(version))
+            assert ended.done() and b"Runtime.ExitError" in ended.result().payload
+            rig.fleet.release(environment, reusable=False)
+            rig.fleet.release(environment, reusable=True)  # whatever was said: it has gone
+            await until(lambda: not rig.driver.alive)
+
+    run(story)
+
+
+def test_a_channel_hung_up_before_the_exit_is_told_as_the_exit() -> None:
+    closed = asyncio.Event()
+
+    async def hangs_up(process: FakeProcess) -> int | None:
+        await process.write("r")
+        await process.read()
+        await process.read()
+        await process.write("o", b"1")
+        (await process.sandbox.channel())[1].close()
+        closed.set()
+        await asyncio.Event().wait()
+        return None
+
+    async def story() -> None:
+        async with Rig(hangs_up, freeze_after_s=100.0) as rig:
+            await rig.invoke(rig.version())
+            await closed.wait()
+            await asyncio.sleep(0.01)
+            task = rig.begin(rig.version())
+            await asyncio.sleep(0)
+            rig.sandbox.signal("runtime", 9)
+            assert b"signal: killed" in (await task).payload
+
+    run(story)
+
+
+def test_retired_ones_go_when_they_are_free() -> None:
+    async def story() -> None:
+        async with Rig() as rig:
+            idle, busy, starting = rig.version("idle"), rig.version("busy"), rig.version("starting")
+            await rig.invoke(idle)
+            running = rig.begin(busy, b"hang")
+            await until(lambda: rig.states().count("busy") == 1)
+            rig.driver.gate.clear()
+            waiting = rig.begin(starting)
+            await asyncio.sleep(0)
+            for version in (idle, busy, starting):
+                rig.fleet.retire(version.key)
+            await until(lambda: rig.states() == ["busy"])
+            rig.driver.gate.set()
+            assert not (await waiting).function_error
+            running.cancel()
+            await until(lambda: not rig.driver.alive)
+
+    run(story)
+
+
+def test_only_so_many_retired_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        monkeypatch.setattr(module, "RETIRED_KEPT", 10)
+        async with Rig() as rig:
+            for number in range(100):
+                rig.fleet.retire(str(number))
+            assert len(rig.fleet._retired) == 10 and "99" in rig.fleet._retired
+
+    run(story)
+
+
+def test_nothing_is_remembered_of_functions_that_are_gone() -> None:
+    async def story() -> None:
+        async with Rig(max_environments=4) as rig:
+            for number in range(20):
+                await rig.invoke(rig.version(f"f{number}"))
+            rig.driver.create_errors.append(SandboxError("no"))
+            with pytest.raises(ServiceError):
+                await rig.invoke(rig.version("broken"))
+            await until(lambda: len(rig.driver.alive) <= 4)
+            assert len(rig.fleet._idle) <= 4 and not rig.fleet._waiting
+
+    run(story)
+
+
+# --- scale to zero ----------------------------------------------------------------------------------------------------
+
+
+def test_idle_ones_are_reaped_and_old_ones() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(clock=clock, idle_timeout_s=600.0) as rig:
+            often, once = rig.version("often"), rig.version("once")
+            await rig.invoke(once)
+            first = (await rig.invoke(often)).record.environment
+            await clock.advance(400.0)
+            await rig.invoke(often)
+            await clock.advance(300.0)
+            await until(lambda: len(rig.driver.alive) == 1)
+            assert (await rig.invoke(often)).record.environment == first
+            for _ in range(40):  # in use all the time, and still not kept for ever
+                await clock.advance(0.15 * HOUR_S)
+                last = (await rig.invoke(often)).record.environment
+            assert last != first
+            await clock.advance(601.0)
+            await until(lambda: not rig.driver.alive)
+
+    run(story)
+
+
+# --- stock ------------------------------------------------------------------------------------------------------------
+
+
+def stocked(rig: Rig) -> int:
+    return rig.states().count("stocked")
+
+
+@pytest.mark.parametrize("runtime", ["python3.11", "provided.al2023"])
+def test_the_stock_is_taken_from_and_refilled(runtime: str) -> None:
+    async def story() -> None:
+        async with Rig(stock_size=2) as rig:
+            rig.fleet.expect(await rig.ensure_image(runtime))
+            await until(lambda: stocked(rig) == 2)
+            assert all(("start runtime" in each.history) is (runtime == "python3.11") for each in rig.driver.sandboxes)
+            version = rig.version(runtime=runtime, memory_mb=256)
+            task = rig.begin(version, b"hang")
+            await until(lambda: rig.states() == ["busy", "stocked", "stocked"])
+            taken = next(each for each in rig.driver.sandboxes if "mount /var/task" in each.history)
+            assert taken in rig.driver.sandboxes[:2] and taken.spec.memory_mb == 1024 and taken.memory_mb == 256
+            task.cancel()
+
+    run(story)
+
+
+def test_the_stock_is_passed_by_where_it_will_not_do() -> None:
+    async def story() -> None:
+        async with Rig(stock_size=1) as rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: stocked(rig) == 1)
+            waiting = rig.driver.sandboxes[0]
+            await rig.invoke(rig.version("tmp", tmp_mb=1024))
+            await rig.invoke(rig.version("flags", environment={"PYTHONUTF8": "1"}))
+            assert waiting.history == ["start runtime"] and rig.sandbox.processes["runtime"].environment["PYTHONUTF8"] == "1"
+
+    run(story)
+
+
+def test_one_that_died_in_stock_is_not_handed_out_and_not_replaced_in_a_hurry() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(clock=clock, stock_size=1) as rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await clock.advance(0, turns=50)
+            assert stocked(rig) == 1
+            dead = rig.sandbox
+            dead.on_exit(Exit("runtime", 1, None))
+            result = await rig.invoke(rig.version())
+            assert not result.function_error and rig.sandbox is not dead
+            await clock.advance(1.0, turns=50)
+            made = len(rig.driver.sandboxes)
+            await clock.advance(RETRY_S - 2, turns=50)
+            assert len(rig.driver.sandboxes) == made
+            await clock.advance(3, turns=50)
+            assert stocked(rig) == 1 and dead.destroyed
+
+    run(story)
+
+
+def test_a_bootstrap_that_exits_at_once_does_not_spin_and_starves_nobody() -> None:
+    async def exits(process: FakeProcess) -> int | None:
+        return 1 if process.sandbox.spec.image.command else await obedient(process)
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(exits, clock=clock, stock_size=1) as rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            rig.fleet.expect(await rig.ensure_image("provided.al2023"))
+            await clock.advance(10 * RETRY_S, turns=50)
+            assert stocked(rig) == 1
+            assert 2 <= len(rig.driver.sandboxes) <= 12
+            assert len(rig.driver.alive) <= 2
+
+    run(story)
+
+
+def test_slow_inits_do_not_keep_the_stock_empty() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(silent, clock=clock, stock_size=1) as rig:
+            task = rig.begin(rig.version())
+            await clock.advance(0.5, turns=50)
+            assert rig.states() == ["initializing"]
+            await clock.advance(1.0, turns=50)
+            assert rig.states() == ["initializing", "stocked"]
+            task.cancel()
+
+    run(story)
+
+
+# --- room on the host -------------------------------------------------------------------------------------------------
+
+
+def test_the_stock_makes_room_first_then_the_longest_idle() -> None:
+    async def story() -> None:
+        async with Rig(max_environments=3, stock_size=1) as rig:
+            await rig.invoke(rig.version("a"))
+            await rig.invoke(rig.version("b"))
+            await until(lambda: stocked(rig) == 1)
+            await rig.invoke(rig.version("c", tmp_mb=1024))
+            assert functions(rig) == {"a", "b", "c"}
+            await rig.invoke(rig.version("b"))
+            await rig.invoke(rig.version("d", tmp_mb=1024))
+            assert functions(rig) == {"b", "c", "d"}
+            assert len(rig.driver.alive) <= 3
+
+    run(story)
+
+
+def functions(rig: Rig) -> set[str]:
+    return {row["function"] for row in rig.fleet.describe() if row["function"]}
+
+
+def test_an_environment_that_comes_free_makes_room_for_another_function() -> None:
+    async def story() -> None:
+        finish = asyncio.Event()
+
+        async def waits(process: FakeProcess) -> int | None:
+            await process.write("r")
+            while True:
+                kind, body = await process.read()
+                if kind == "n":
+                    await finish.wait()
+                    await process.write("o", process.payload(body))
+
+        async with Rig(waits, max_environments=1) as rig:
+            first = rig.begin(rig.version("a"))
+            await until(lambda: rig.states() == ["busy"])
+            second = rig.begin(rig.version("b"))
+            await asyncio.sleep(0)
+            finish.set()
+            await first
+            await second
+            await until(lambda: functions(rig) == {"b"})
+
+    run(story)
+
+
+def test_waiting_for_room_ends_with_a_throttle() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(clock=clock, max_environments=1) as rig:
+            first = rig.begin(rig.version("a", timeout_s=900), b"hang")
+            await clock.advance(1.0)
+            second = rig.begin(rig.version("b"))
+            await clock.advance(WAIT_LIMIT_S + 1)
+            with pytest.raises(TooManyRequests):
+                await second
+            first.cancel()
+            await until(lambda: not rig.driver.alive)
+            assert not (await rig.invoke(rig.version("b"))).function_error
+
+    run(story)
+
+
+def test_a_start_nobody_waits_for_any_more_is_not_made() -> None:
+    async def story() -> None:
+        async with Rig(max_environments=1) as rig:
+            first = rig.begin(rig.version("a"), b"hang")
+            await until(lambda: rig.states() == ["busy"])
+            second = rig.begin(rig.version("b"))
+            await asyncio.sleep(0.01)
+            second.cancel()
+            await asyncio.wait([second])
+            first.cancel()
+            await until(lambda: not rig.fleet.describe() and not rig.driver.alive)
+            assert len(rig.driver.sandboxes) == 1
+            assert not (await rig.invoke(rig.version("c"))).function_error
+
+    run(story)
+
+
+# --- faults of starting, and the end ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [SandboxError("no loop device"), OSError(28, "No space left"), RuntimeError("a defect")])
+def test_every_fault_of_a_start_is_told_and_leaves_nothing(error: Exception) -> None:
+    async def story() -> None:
+        async with Rig(max_environments=1) as rig:
+            rig.driver.create_errors.append(error)
+            with pytest.raises((ServiceError, RuntimeError), match=str(error.args[-1])):
+                await rig.invoke(rig.version())
+            assert not (await rig.invoke(rig.version())).function_error
+
+    run(story)
+
+
+@pytest.mark.parametrize("step", ["mount", "limit", "reset_peak"])
+def test_a_fault_in_the_middle_of_an_init_leaves_nothing(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hanabi.sandbox.testing import FakeSandbox
+
+    def fails(*_: object, **__: object) -> None:
+        raise SandboxError(f"{step} failed")
+
+    async def story() -> None:
+        async with Rig(max_environments=1) as rig:
+            with monkeypatch.context() as broken:
+                broken.setattr(FakeSandbox, step, fails)
+                with pytest.raises(ServiceError, match=f"{step} failed"):
+                    await rig.invoke(rig.version())
+            await until(lambda: not rig.driver.alive and not rig.keys.issued)
+            assert not (await rig.invoke(rig.version())).function_error
+
+    run(story)
+
+
+def test_a_close_in_the_middle_of_everything_leaves_nothing() -> None:
+    async def story() -> None:
+        async def kills_slowly(process: FakeProcess) -> int | None:
+            try:
+                return await obedient(process)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.05)
+                raise Killed(9) from None
+
+        rig = Rig(kills_slowly, max_environments=6, stock_size=2)
+        async with rig:
+            await rig.invoke(rig.version("idle"))
+            await rig.invoke(rig.version("dying"), b"exit 1")  # being destroyed as the close begins
+            busy = rig.begin(rig.version("busy"), b"hang")
+            await until(lambda: "busy" in rig.states())
+            rig.driver.gate.clear()
+            starting = [rig.begin(rig.version(f"starting{number}", tmp_mb=1024)) for number in range(6)]
+            await asyncio.sleep(0.01)
+        assert (await busy).function_error
+        for task in starting:
+            with pytest.raises(ServiceError, match="shutting down"):
+                await task
+        with pytest.raises(ServiceError, match="shutting down"):
+            await rig.invoke(rig.version())
+        assert not rig.fleet.describe() and not rig.driver.alive
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(story)
+
+
+def test_no_timer_outlives_the_environments() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(clock=clock, freeze_after_s=HOUR_S, stock_size=1) as rig:
+            await rig.invoke(rig.version(timeout_s=900), b"print x")
+        await clock.advance(0)
+        assert clock.next_timer() is None
+
+    run(story)

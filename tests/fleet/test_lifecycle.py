@@ -1,0 +1,35 @@
+"""Every pair of states: what the table allows happens, all else is a defect."""
+
+import itertools
+
+import pytest
+
+from hanabi.fleet.lifecycle import TRANSITIONS, IllegalTransition, State, advance
+
+ALLOWED = {
+    "starting": "initializing stopping",
+    "initializing": "idle stopping",
+    "idle": "busy frozen stopping",
+    "frozen": "busy stopping",
+    "busy": "idle stopping",
+    "stopping": "gone",
+    "gone": "",
+}
+
+
+@pytest.mark.parametrize("now, to", list(itertools.product(State, State)), ids=lambda state: state.value)
+def test_every_transition(now: State, to: State) -> None:
+    if to.value in ALLOWED[now.value].split():
+        assert advance(now, to) is to
+    else:
+        with pytest.raises(IllegalTransition, match=f"{now.value} -> {to.value}"):
+            advance(now, to)
+
+
+def test_every_state_leads_to_the_end() -> None:
+    for state in State:
+        seen, todo = set(), {state}
+        while todo:
+            seen |= todo
+            todo = {after for each in todo for after in TRANSITIONS[each]} - seen
+        assert State.GONE in seen
