@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
@@ -24,14 +25,14 @@ from hanabi.api.sts import StsService
 from hanabi.api.usage import UsageEndpoint
 from hanabi.clock import SystemClock
 from hanabi.config import Settings, guest_dir
-from hanabi.contracts import Clock, Driver, HttpHandler, HttpRequest, HttpResponse, RuntimeImage
+from hanabi.contracts import Clock, Driver, HttpHandler, HttpRequest, HttpResponse, Principal, RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.errors import IsolationUnavailable
 from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.host import Closable, Host
-from hanabi.gateway.function_url import FunctionUrls
+from hanabi.gateway.function_url import FunctionUrls, UrlConfig
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.http.server import serve as serve_http
@@ -117,14 +118,25 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
 
         iam = IamService(store, clock, settings.account)
+        zips = CodeEndpoint(code, keys, clock, settings.region)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock),
+            LambdaService(functions, invoker, events, clock, zips.locate),
             iam,
             StsService(keys, store),
             LogsService(LogStore(record, journal, clock), clock),
         ]
-        own: dict[str, HttpHandler] = {"environments": partial(_environments, fleet), "usage": UsageEndpoint(Usage(record, journal)).handle}
-        gateway = FunctionUrls(functions, functions, invoker, lambda request: edge.verifier.verify(request, "lambda"), clock)
+        own: dict[str, HttpHandler] = {
+            "code": zips.handle,
+            "environments": partial(_environments, fleet),
+            "usage": UsageEndpoint(Usage(record, journal)).handle,
+        }
+
+        async def authenticate(request: HttpRequest, url: UrlConfig) -> Principal:
+            principal = await edge.verifier.verify(request, "lambda")
+            await iam.authorize(principal, "lambda:InvokeFunctionUrl", functions.place.arn(url.function, url.qualifier))
+            return principal
+
+        gateway = FunctionUrls(functions, functions, invoker, authenticate, clock)
         edge = Edge(
             services,
             keys,

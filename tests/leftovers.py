@@ -43,6 +43,17 @@ def environments() -> list[int]:
     return [pid for pid in _processes() if UID_BASE <= _uid(pid) < 2 * UID_BASE]
 
 
+def zombies(parent: int, *names: str) -> list[int]:
+    """The ended and unreaped children of a process that bear one of these names."""
+    found = []
+    for pid in _processes():
+        with suppress(OSError):
+            head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            if tail.split()[:2] == ["Z", str(parent)] and head.partition("(")[2].startswith(names):
+                found.append(pid)
+    return found
+
+
 def _mounts() -> list[str]:
     """Of this process and of the host's first one."""
     lines = set()

@@ -158,5 +158,5 @@ def create_function(client: Any, name: str, code: str | dict[str, str | bytes], 
     settings = {"Runtime": "python3.11", "Handler": "lambda_function.lambda_handler", "Role": ROLE, "Timeout": 10, **options}
     archive = zip_of(files, executable=["bootstrap"])
     client.create_function(FunctionName=name, Code={"ZipFile": archive}, **settings)
-    client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 1200})
     return name

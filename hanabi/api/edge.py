@@ -44,6 +44,7 @@ SLACK_BYTES = 256 * 1024  # beyond a limit whose error the handler words
 OWN_PREFIX = "/_hanabi/"
 _URL_LABEL = ".lambda-url."
 _CODECS: dict[str, Callable[[Model], Codec]] = {"rest-json": RestJson, "query": Query, "json": Json11}
+_XML_SERVICES = frozenset({"cloudfront", "route53", "s3"})  # their clients read errors in XML only
 _PAYLOADS = frozenset({"Invoke", "InvokeAsync", "InvokeWithResponseStream"})
 
 
@@ -169,7 +170,9 @@ class Edge:
                 result = await self._handle_upload(service, codec, match, call)
             else:
                 result = await self._run(service, codec, match, call, None)
-            return codec.respond(match.operation, result, request_id)
+            response = codec.respond(match.operation, result, request_id)
+            response.headers += call.response_headers
+            return response
         except ApiError as error:
             return codec.fail(error, request_id)
         except Exception as error:
@@ -226,7 +229,8 @@ class Edge:
         """The codec of a service; for one that is not here, whichever its client most likely understands."""
         codec = self._codecs.get(service)
         if codec is None:
-            looks = "logs" if request.header("x-amz-target") else "sts" if "x-www-form" in request.header("content-type") else "lambda"
+            xml = service in _XML_SERVICES or "x-www-form" in request.header("content-type")
+            looks = "logs" if request.header("x-amz-target") else "sts" if xml else "lambda"
             codec = self._codecs.get(looks) or next(iter(self._codecs.values()))
         return codec
 

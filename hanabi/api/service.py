@@ -1,7 +1,7 @@
 """What a service is to the edge: a name and a handler for each operation it has."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hanabi.contracts import HttpRequest, Principal
@@ -17,6 +17,7 @@ class Call:
     headers: Mapping[str, str]  # names in lower case
     request: HttpRequest
     operation: str
+    response_headers: list[tuple[str, str]] = field(default_factory=list)  # that the service sends beyond its model's
 
 
 # Parameters and results are plain dictionaries by the model's member names. Blobs are bytes (of a large upload a Path,

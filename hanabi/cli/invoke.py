@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.event:
         print(f"accepted {request_id}")
     else:
-        sys.stdout.buffer.write(body + b"\n")
+        sys.stdout.buffer.write((shown(body) if sys.stdout.isatty() else body) + b"\n")
         sys.stdout.flush()
         for line in log.splitlines():
             print(printable(line), file=sys.stderr)
@@ -52,6 +52,11 @@ def _payload(options: argparse.Namespace) -> bytes:
     if options.file:
         return sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
     return str(options.payload or "").encode()
+
+
+def shown(body: bytes) -> bytes:
+    """A payload for a terminal: what an OS-only runtime answers may be anything, escape sequences too."""
+    return "\n".join(map(printable, body.decode(errors="replace").split("\n"))).encode()
 
 
 def _parsed(body: bytes) -> object:

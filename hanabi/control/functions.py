@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from hanabi.control.tags import check_tags
 from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
 
 PREPARATION_LIMIT_S = 3600.0  # of a runtime image that is built at first use
+PATIENCE_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +68,7 @@ class Functions:
         self._routes = Routes(self.place, self._registry.get)
         self._urls: dict[str, Url] = {}
         self._uploads: list[Path] = []  # stored, and about to be referenced
-        self._preparations: set[asyncio.Task[None]] = set()
+        self._preparations: dict[str, asyncio.Task[None]] = {}  # by generation
         self._commits: set[asyncio.Task[Function | None]] = set()
         self._closing = False
 
@@ -77,14 +79,24 @@ class Functions:
     async def close(self) -> None:
         """Let changes end. What is not prepared yet is prepared after the next start."""
         self._closing = True
-        for task in self._preparations:
+        for task in self._preparations.values():
             task.cancel()
         await self.settle()
 
     async def settle(self) -> None:
         """Return when no change is under way and nothing is being prepared."""
         while self._preparations or self._commits:
-            await asyncio.wait([*self._preparations, *self._commits])
+            await asyncio.wait([*self._preparations.values(), *self._commits])
+
+    async def wait_briefly(self, function: Function) -> None:
+        """Return when a function as it was just changed is prepared, or when that takes longer than a moment.
+
+        Its caller is still answered "Pending", or "InProgress", as Lambda's is; but where the runtime is there already, what the
+        caller does next finds it ready.
+        """
+        task = self._preparations.get(function.latest.generation)
+        if task is not None:
+            await asyncio.wait([task], timeout=PATIENCE_S)
 
     # --- the invoke path ----------------------------------------------------------------------------------------------
 
@@ -219,8 +231,11 @@ class Functions:
         is_new = new is not None and (old is None or old.latest.generation != new.latest.generation)
         if new is not None and is_new and versions.is_unfinished(new) and not self._closing:
             task = asyncio.create_task(self._prepare(new), name=f"preparation of function {new.name}")
-            self._preparations.add(task)
-            task.add_done_callback(self._preparations.discard)
+            self._preparations[new.latest.generation] = task
+            task.add_done_callback(partial(self._end_preparation, new.latest.generation))
+
+    def _end_preparation(self, generation: str, task: "asyncio.Task[None]") -> None:
+        del self._preparations[generation]
 
     # --- preparing ----------------------------------------------------------------------------------------------------
 

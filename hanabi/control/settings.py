@@ -85,6 +85,7 @@ def refuse_unsupported(params: Mapping[str, Any]) -> None:
 
 def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
     """Of a function that is to be made. `params` are CreateFunction's; `known` says whether there is such a runtime."""
+    refuse_unsupported(params)
     if not params.get("Runtime") or not params.get("Handler"):
         raise InvalidParameterValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
     settings = Settings(

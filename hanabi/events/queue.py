@@ -65,6 +65,11 @@ class DurableQueue:
 
     async def open(self) -> None:
         """Begin to run what is queued, oldest first."""
+        longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
+        try:
+            await self._database.write(partial(rows.mend_times, now_ms=self._now_ms(), longest_ms=longest_ms))
+        except sqlite3.Error as error:  # a full disk is no reason not to run what is there
+            log.error("the times of waiting events cannot be checked: %s", error)
         self._look_ms = 0
         self._rouse()
         self._dispatcher = asyncio.create_task(self._dispatch(), name="event dispatcher")

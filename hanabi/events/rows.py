@@ -63,6 +63,14 @@ def postpone(connection: sqlite3.Connection, event: Event, due_ms: int) -> None:
     )
 
 
+def mend_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -> None:
+    """What lies further ahead than any delay was written before the clock was set back: else it would wait until then."""
+    connection.execute(
+        "UPDATE events SET due_ms = min(due_ms, ?1), accepted_ms = min(accepted_ms, ?1) WHERE accepted_ms > ?1 OR due_ms > ?1 + ?2",
+        (now_ms, longest_ms),
+    )
+
+
 def load_due(connection: sqlite3.Connection, now_ms: int, held: Iterable[int], count: int, size: int) -> tuple[list[Event], int | None]:
     """Up to `count` events that are due and not held, oldest first, their payloads up to `size` bytes in all but for the first;
     and when to look again: now if more are due, else when the next one will be; None if there is none."""

@@ -9,14 +9,14 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from errno import ENOENT
 from signal import SIGKILL
 
 from hanabi.contracts import Exit, FunctionVersion, Invocation, LogEvent, RuntimeImage, Sandbox, Timer
-from hanabi.errors import EntrypointError
+from hanabi.errors import EntrypointError, SandboxError
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
@@ -95,7 +95,7 @@ class Environment:
         self.log_stream = f"{_day(host.clock.time())}/[{version.version}]{uuid.uuid4().hex}"
         credentials = host.credentials.issue(version.role, version.name)
         self._access_key = credentials.access_key
-        self._servers.append(await host.attach_edge(self.sandbox.edge, credentials.access_key))
+        await self._keep(host.attach_edge(self.sandbox.edge, credentials.access_key))
         self.sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
         await self.sandbox.mount(version.code, "/var/task")
         for layer in version.layers:
@@ -115,7 +115,10 @@ class Environment:
         self._tail = b""  # of what follows: INIT_START is not among what a caller is shown
         ended = self._begin(None, limit_s)
         try:
-            await self._start_function(version, variables)
+            if self.doomed:  # while it was made ready for the function
+                self._end(self._demise(None))
+            else:
+                await self._start_function(version, variables)
         except EntrypointError as error:
             self._end(fault("Runtime.InvalidEntrypoint", self._entrypoint_message(error), None))
         outcome = await ended
@@ -172,9 +175,17 @@ class Environment:
             on_violation=self._on_violation,
         )
         api = RuntimeApi(self._session, bundled=bool(self.image.command) and not self._wrapper())
-        self._servers.append(await api.serve(self.sandbox.runtime_api, clock=self._host.clock))
+        await self._keep(api.serve(self.sandbox.runtime_api, clock=self._host.clock))
         if self.image.command:
             self._channel = await RuntimeChannel.open(self.sandbox.runtime, self._session)
+
+    async def _keep(self, opening: Awaitable[Closable]) -> None:
+        """What was opened is closed with the environment, which may have been destroyed meanwhile."""
+        server = await opening
+        if self.state in ENDED:
+            await server.close()
+            raise SandboxError(f"environment {self.id} has gone")
+        self._servers.append(server)
 
     def log_failed_init(self, outcome: Outcome, phase: str) -> None:
         """INIT_REPORT is written for a failed init only."""

@@ -10,15 +10,25 @@ from dataclasses import dataclass
 from hanabi.contracts import Exit
 
 NO_REASON = "Runtime exited without providing a reason"
-SIGNAL_NAMES: dict[int, str] = {
+SIGNAL_NAMES: dict[int, str] = {  # those of Go's syscall package
     signal.SIGABRT: "aborted",
+    signal.SIGALRM: "alarm clock",
     signal.SIGBUS: "bus error",
     signal.SIGFPE: "floating point exception",
+    signal.SIGHUP: "hangup",
     signal.SIGILL: "illegal instruction",
     signal.SIGINT: "interrupt",
     signal.SIGKILL: "killed",
+    signal.SIGPIPE: "broken pipe",
+    signal.SIGQUIT: "quit",
     signal.SIGSEGV: "segmentation fault",
+    signal.SIGSYS: "bad system call",
     signal.SIGTERM: "terminated",
+    signal.SIGTRAP: "trace/breakpoint trap",
+    signal.SIGUSR1: "user defined signal 1",
+    signal.SIGUSR2: "user defined signal 2",
+    signal.SIGXCPU: "CPU time limit exceeded",
+    signal.SIGXFSZ: "file size limit exceeded",
 }
 
 
@@ -52,7 +62,7 @@ def timeout_message(timeout_s: float) -> str:
 def exit_message(ended: Exit) -> str:
     """`exit status 1`, `signal: killed`: as Go's os/exec words it, and so Lambda."""
     if ended.signal is not None:
-        return f"Runtime exited with error: signal: {SIGNAL_NAMES.get(ended.signal, ended.signal)}"
+        return f"Runtime exited with error: signal: {SIGNAL_NAMES.get(ended.signal, f'signal {ended.signal}')}"
     if ended.status:
         return f"Runtime exited with error: exit status {ended.status}"
     return NO_REASON

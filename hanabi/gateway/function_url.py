@@ -41,7 +41,7 @@ class UrlDirectory(Protocol):
     def lookup(self, url_id: str) -> UrlConfig | None: ...
 
 
-Authenticate = Callable[[HttpRequest], Awaitable[Principal] | Principal]
+Authenticate = Callable[[HttpRequest, UrlConfig], Awaitable[Principal] | Principal]
 
 
 def is_function_url(host: str) -> bool:
@@ -50,7 +50,8 @@ def is_function_url(host: str) -> bool:
 
 
 class FunctionUrls:
-    """Request -> event -> invocation -> response. `authenticate` verifies a signature; it raises `ApiError` when there is no good one."""
+    """Request -> event -> invocation -> response. `authenticate` says who signed a request, if they
+    may use the URL; it raises `ApiError` otherwise."""
 
     def __init__(
         self, urls: UrlDirectory, catalog: Catalog, invoker: Invoker, authenticate: Authenticate, clock: Clock, *, scheme: str = "http"
@@ -83,7 +84,7 @@ class FunctionUrls:
         principal = None
         if config.auth_type != "NONE":
             try:
-                answer = self._authenticate(request)
+                answer = self._authenticate(request, config)
                 principal = await answer if inspect.isawaitable(answer) else answer
             except ApiError:
                 return _answer(403, {"Message": "Forbidden"}, "AccessDeniedException", request_id)

@@ -77,6 +77,9 @@ def _furnish(root: Path) -> None:
         path = root / name
         path.unlink(missing_ok=True)  # it may be a symlink
         path.write_text(text)
+    shell = root / "usr/bin/sh"
+    shell.unlink()
+    shell.symlink_to("bash")  # as in Amazon Linux: AWS's own tutorial has a bootstrap for /bin/sh that only bash can read
 
 
 def open_to_all(root: Path) -> None:

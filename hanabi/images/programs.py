@@ -63,7 +63,8 @@ def need(program: str, package: str) -> None:
 def inside(root: Path, command: Sequence[str]) -> list[str]:
     """The command line that runs a program of a root inside it; an ordinary user becomes root of a user namespace for it."""
     who = () if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user")
-    return [*who, "chroot", str(root), "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", *command]
+    chroot = shutil.which("chroot", path=SEARCHED) or "chroot"
+    return [*who, chroot, str(root), "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", *command]
 
 
 def enter(root: Path, command: Sequence[str], *, lock: int) -> None:

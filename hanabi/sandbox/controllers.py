@@ -93,11 +93,13 @@ class MemoryV2(_Files):
             self.write("memory.swap.max", "0")
 
     def _peak_file(self) -> int:
-        """`memory.peak` where it can be reset (Linux 6.12); else what is used at the moment of asking."""
+        """`memory.peak`, which can be reset since Linux 6.12; before 5.19 what is used at the moment of asking."""
         with suppress(OSError):
             fd = self.file("memory.peak")
             os.pwrite(fd, b"1", 0)
             return fd
+        with suppress(FileNotFoundError):
+            return self.file("memory.peak", os.O_RDONLY)
         return self.file("memory.current", os.O_RDONLY)
 
     def limit(self, memory_mb: int) -> None:

@@ -83,7 +83,7 @@ def _runtimes() -> Check:
 def _network() -> Check:
     if os.geteuid() != 0:
         return Check("network", None, "as an ordinary user: by pasta, see there")
-    if shutil.which("nft") is None:
+    if firewall.find_nft() is None:
         return Check("network", False, "no nft: functions have no outbound network", "apt install nftables")
     uplink = netlink.default_route_interface()
     if uplink is None:
@@ -109,7 +109,7 @@ def _rootless() -> Iterator[Check]:
     """What an ordinary user needs besides; root does not."""
     root = os.geteuid() == 0
     for name, package, purpose in (("pasta", "passt", "network"), ("newuidmap", "uidmap", "uid ranges")):
-        found = shutil.which(name) is not None
+        found = shutil.which(name, path=launch.search_path()) is not None
         detail = f"{'found' if found else 'absent'}; for the {purpose} of an ordinary user"
         yield Check(name, None if root else found, detail, "" if found or root else f"apt install {package}")
 

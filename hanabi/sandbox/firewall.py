@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, collapse_addresses
 from pathlib import Path
 
+from hanabi.sandbox import launch
+
 # What a function has no business with: this host's surroundings. 100.64/10 has the slots themselves in it.
 CLOSED = (
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16",
@@ -59,17 +61,22 @@ table inet {table} {{
 """
 
 
+def find_nft() -> str | None:
+    """Where nft is, if it is: in /usr/sbin, which an ordinary user's PATH lacks."""
+    return shutil.which("nft", path=launch.search_path())
+
+
 def load(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> str:
     """Load the table. Returns why that is not possible, or an empty string."""
-    if shutil.which("nft") is None:
+    if (program := find_nft()) is None:
         return "no nft command (apt install nftables)"
-    done = subprocess.run(["nft", "-f", "-"], input=rules(table, prefix, slots, allow), capture_output=True, text=True, timeout=30)
+    done = subprocess.run([program, "-f", "-"], input=rules(table, prefix, slots, allow), capture_output=True, text=True, timeout=30)
     return f"nft: {done.stderr.strip().splitlines()[0]}" if done.returncode else ""
 
 
 def unload(table: str) -> None:
-    if shutil.which("nft"):
-        subprocess.run(["nft", f"table inet {table}; delete table inet {table}"], capture_output=True, timeout=30)
+    if program := find_nft():
+        subprocess.run([program, f"table inet {table}; delete table inet {table}"], capture_output=True, timeout=30)
 
 
 def enable_forwarding(interface: str) -> None:
@@ -79,9 +86,9 @@ def enable_forwarding(interface: str) -> None:
 
 def foreign_drop() -> str:
     """Another's rule set that drops forwarded packets by default, as Docker's does; an empty string if there is none."""
-    if shutil.which("nft") is None:
+    if (program := find_nft()) is None:
         return ""
-    listed = subprocess.run(["nft", "list", "chain", "ip", "filter", "FORWARD"], capture_output=True, text=True, timeout=30).stdout
+    listed = subprocess.run([program, "list", "chain", "ip", "filter", "FORWARD"], capture_output=True, text=True, timeout=30).stdout
     if "policy drop" not in listed or "hanabi" in listed:
         return ""
     return (

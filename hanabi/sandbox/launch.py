@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,10 @@ CANDIDATES = ("crun", "runc")  # in this order: crun starts three times as fast,
 FIRST_CHANNEL = 3
 TIMEOUT_S = 30.0
 _ABOVE_CHANNELS = 10
+_ORPHANS_S = 0.1
+
+_spawning = threading.Lock()
+_awaited: set[int] = set()  # runtimes that a thread of ours waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Launcher:
         ]
         # fmt: on
         if status := _run(command, channels):
+            _reap_orphans(os.path.basename(self.program))
             raise SandboxError(f"{os.path.basename(self.program)}: {_reason(log) or f'exit status {status}'}")
         return int(pid_file.read_text())
 
@@ -66,19 +73,21 @@ def _run(command: list[str], channels: Sequence[int]) -> int:
     # First out of the way of the numbers they are to get, so that no dup2 overwrites the source of another.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_CHANNELS) for fd in channels]
     try:
-        pid = os.posix_spawn(
-            command[0],
-            command,
-            {"PATH": search_path(), **_user_environment()},
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-                (os.POSIX_SPAWN_DUP2, 0, 1),
-                (os.POSIX_SPAWN_DUP2, 0, 2),
-                *((os.POSIX_SPAWN_DUP2, fd, FIRST_CHANNEL + index) for index, fd in enumerate(high)),
-            ],
-            setsigmask=[],
-            setsigdef=[signal.SIGPIPE],
-        )
+        with _spawning:
+            pid = os.posix_spawn(
+                command[0],
+                command,
+                {"PATH": search_path(), **_user_environment()},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_DUP2, 0, 1),
+                    (os.POSIX_SPAWN_DUP2, 0, 2),
+                    *((os.POSIX_SPAWN_DUP2, fd, FIRST_CHANNEL + index) for index, fd in enumerate(high)),
+                ],
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE],
+            )
+            _awaited.add(pid)
     finally:
         for fd in high:
             os.close(fd)
@@ -88,7 +97,36 @@ def _run(command: list[str], channels: Sequence[int]) -> int:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:
+        _awaited.discard(pid)
         os.close(pidfd)
+
+
+def _reap_orphans(name: str) -> None:
+    """What a runtime had begun when it failed: this process reaps for all below it, and each would stay a zombie of it."""
+    give_up = time.monotonic() + _ORPHANS_S
+    while time.monotonic() < give_up:
+        with _spawning:
+            orphans = [pid for pid in _children() if pid not in _awaited and _name(pid).startswith(name)]
+            for pid in orphans:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+        if not orphans:
+            return
+        time.sleep(0.005)
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
 
 
 def _user_environment() -> dict[str, str]:

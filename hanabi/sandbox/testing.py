@@ -220,7 +220,7 @@ class FakeSandbox:
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel("9")
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)  # one may have been cancelled before it began
 
     async def _run(self, process: FakeProcess) -> None:
         status: int | None = None

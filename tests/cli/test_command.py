@@ -14,6 +14,7 @@ import pytest
 from hanabi.cli import COMMANDS, main, make_parser
 from hanabi.cli.directory import make_directory
 from hanabi.cli.failure import Failure
+from hanabi.cli.invoke import shown
 from hanabi.cli.table import duration, printable, render
 from hanabi.cli.times import parse_time
 from hanabi.cli.up import give_to_sudo_user
@@ -137,6 +138,10 @@ def test_tables() -> None:
     assert render(("A", "N"), [("x", 1), ("long", 200)], right=(1,)) == "A       N\nx       1\nlong  200"
     assert [duration(each) for each in (0, 59.9, 190, 18_120, 187_200)] == ["0s", "59s", "3m10s", "5h02m", "2d04h"]
     assert printable("a\tb\x1b[2J\r花") == "a\tb\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}花"
+
+
+def test_answers_on_a_terminal() -> None:
+    assert shown(b'{"a": "\x1b]0;title\x07",\n"b": "\xff"}').decode() == '{"a": "\ufffd]0;title\ufffd",\n"b": "\ufffd"}'
 
 
 def test_images_are_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,6 +211,24 @@ def test_a_restart_runs_what_is_left_and_keeps_the_waiting_waiting(tmp_path: Pat
     asyncio.run(main())
 
 
+def test_a_clock_that_was_set_back_holds_nothing_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_queue(tmp_path, clock=ManualClock(start=2_000_000_000.0)) as setting:
+            setting.invoker.script = lambda invocation: THROTTLE
+            await setting.queue.open()
+            await setting.put("throttled")
+            await setting.queue.settle()
+            await setting.queue.close()
+            await setting.put("unrun")
+        async with open_queue(tmp_path, clock=ManualClock(start=1_795_000_000.0)) as setting:
+            await setting.queue.open()
+            await setting.queue.settle()
+            assert sorted(setting.invoker.ids) == ["throttled", "unrun"]
+            assert await setting.queue.backlog() == 0
+
+    asyncio.run(main())
+
+
 def test_a_disk_that_does_not_take_it_is_no_202(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_queue(tmp_path) as setting:

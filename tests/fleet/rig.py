@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from hanabi.clock import SystemClock
 from hanabi.contracts import Clock, Concurrency, Credentials, FunctionVersion, Invocation, LogEvent, Record, Result, Route, RuntimeImage
 from hanabi.fleet.fleet import Fleet
@@ -208,4 +210,6 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(30):
             await work()
 
-    asyncio.run(bounded())
+    # As in production; and asyncio's own loop forgets a socket that is accepted in the moment its server is closed.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(bounded())

@@ -292,8 +292,8 @@ def test_the_stock_is_taken_from_and_refilled(runtime: str) -> None:
     async def story() -> None:
         async with Rig(stock_size=2) as rig:
             rig.fleet.expect(await rig.ensure_image(runtime))
-            await until(lambda: stocked(rig) == 2)
-            assert all(("start runtime" in each.history) is (runtime == "python3.11") for each in rig.driver.sandboxes)
+            loaded = [["start runtime"] if runtime == "python3.11" else []] * 2
+            await until(lambda: [each.history for each in rig.driver.sandboxes] == loaded)
             version = rig.version(runtime=runtime, memory_mb=256)
             task = rig.begin(version, b"hang")
             await until(lambda: rig.states() == ["busy", "stocked", "stocked"])
@@ -348,7 +348,7 @@ def test_a_bootstrap_that_exits_at_once_does_not_spin_and_starves_nobody() -> No
             rig.fleet.expect(await rig.ensure_image("python3.11"))
             rig.fleet.expect(await rig.ensure_image("provided.al2023"))
             await clock.advance(10 * RETRY_S, turns=50)
-            assert stocked(rig) == 1
+            assert "provided.al2023" in [row["runtime"] for row in rig.fleet.describe()]
             assert 2 <= len(rig.driver.sandboxes) <= 12
             assert len(rig.driver.alive) <= 2
 
@@ -481,6 +481,26 @@ def test_a_fault_in_the_middle_of_an_init_leaves_nothing(step: str, monkeypatch:
                     await rig.invoke(rig.version())
             await until(lambda: not rig.driver.alive and not rig.keys.issued)
             assert not (await rig.invoke(rig.version())).function_error
+
+    run(story)
+
+
+def test_a_death_in_the_middle_of_an_init_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hanabi.sandbox.testing import FakeSandbox
+
+    async def dies(sandbox: FakeSandbox, *_: object) -> None:
+        sandbox.vanish()
+
+    async def story() -> None:
+        clock = ManualClock()  # no time passes
+        async with Rig(clock=clock, stock_size=1) as rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: [each.history for each in rig.driver.sandboxes] == [["start runtime"]])
+            with monkeypatch.context() as broken:
+                broken.setattr(FakeSandbox, "mount", dies)
+                result = await rig.invoke(rig.version())
+            assert b"Runtime.ExitError" in result.payload
+            await until(lambda: not [row for row in rig.fleet.describe() if row["function"]])
 
     run(story)
 

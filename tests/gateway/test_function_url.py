@@ -11,7 +11,7 @@ import pytest
 
 from hanabi.contracts import HttpRequest, HttpResponse, Invocation, Principal, Result
 from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
-from hanabi.gateway.function_url import PAYLOAD_LIMIT, FunctionUrls, is_function_url
+from hanabi.gateway.function_url import PAYLOAD_LIMIT, FunctionUrls, UrlConfig, is_function_url
 from hanabi.testing import ManualClock
 from tests.events.support import FixedCatalog, make_result
 from tests.gateway.test_event import HOST, OWNER, make_request
@@ -54,7 +54,7 @@ class Gate:
             raise self.answer
         return make_result(invocation, self.function_error, self.answer)
 
-    async def _authenticate(self, request: HttpRequest) -> Principal:
+    async def _authenticate(self, request: HttpRequest, config: UrlConfig) -> Principal:
         if request.header("authorization") != "good":
             raise AccessDenied("no")
         return OWNER

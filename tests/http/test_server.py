@@ -106,6 +106,24 @@ def test_malformed_requests_get_400_and_a_closed_connection(junk: bytes) -> None
     asyncio.run(main())
 
 
+def test_trailers_are_kept_apart_from_headers_and_counted() -> None:
+    async def main() -> None:
+        async def handler(request: HttpRequest) -> HttpResponse:
+            return HttpResponse(200, [], f"{request.header('x-a')} {list(request.trailers)}".encode())
+
+        async with live(handler, limits=Limits(headers=4)) as (_, port):
+            client = await Client.connect(port)
+            for head in (b"", b"X-A: 0\r\n"):
+                client.send(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n" + head + b"\r\n1\r\nx\r\n0\r\nX-A: 1")
+                client.send(b"2\r\n\r\n")
+                value = "0" if head else ""
+                assert (await client.receive())[2].decode() == f"{value} [('x-a', '12')]"
+            client.send(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\na: 1\r\nb: 2\r\nc: 3\r\n\r\n")
+            assert (await client.receive())[0] == 431 and await client.closed()
+
+    asyncio.run(main())
+
+
 def test_an_offered_upgrade_is_ignored() -> None:
     async def main() -> None:
         async with live() as (_, port):
@@ -346,6 +364,29 @@ def test_connections_are_bounded() -> None:
                 await third.receive()
             first.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
             assert (await first.receive())[0] == 200
+
+    asyncio.run(main())
+
+
+def test_asking_too_often_or_in_vain_takes_time() -> None:
+    """The loop is everybody's: who floods it waits."""
+
+    async def main() -> None:
+        async def refuse(request: HttpRequest) -> HttpResponse:
+            return HttpResponse(200 if request.path == "/" else 403, [])
+
+        async def ask(port: int, path: bytes, times: int) -> float:
+            client = await Client.connect(port)
+            began = asyncio.get_running_loop().time()
+            for _ in range(times):
+                client.send(b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path)
+                assert (await client.receive())[0] in (200, 403)
+            return asyncio.get_running_loop().time() - began
+
+        async with live(refuse, limits=Limits(rate=200)) as (_, port):
+            assert sum(await asyncio.gather(*(ask(port, b"/", 100) for _ in range(3)))) / 3 >= 0.4
+        async with live(refuse, limits=Limits(refusal_s=0.1)) as (_, port):
+            assert await ask(port, b"/no", 4) >= 0.39
 
     asyncio.run(main())
 

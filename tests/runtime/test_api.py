@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from hanabi.runtime.api import REPEATS
 from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE
 from tests.runtime.host import Story, invocation
 from tests.runtime.served import Runtime, play, serving
@@ -105,6 +106,35 @@ def test_chunked_streams_are_collected_and_other_modes_refused() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(
+    ("trailers", "held"),
+    [
+        (["Error-Type: Runtime.Mine", "Error-Body: eyJhIjoxfQ=="], (b'{"a":1}', "Runtime.Mine")),
+        (["error-type: Mine", "Error-Body: not base64"], (b"", "Runtime.Unknown")),
+        (["Error-Type: Function.Mine"], (b"", "Function.Mine")),
+        (["Error-Body: eyJhIjoxfQ==", "Other: x"], (b"begun", None)),
+    ],
+)
+def test_trailers_tell_of_a_failure_after_the_answer_has_begun(trailers: list[str], held: tuple[bytes, str | None]) -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            await take(story, runtime)
+            reader, writer = await asyncio.open_connection("127.0.0.1", runtime.connection.port)
+            head = [
+                f"POST {RESPONSE} HTTP/1.1",
+                "Host: x",
+                "Transfer-Encoding: chunked",
+                "Lambda-Runtime-Function-Response-Mode: streaming",
+            ]
+            lines = [*head, "", "5", "begun", "0", *(f"Lambda-Runtime-Function-{trailer}" for trailer in trailers), "", ""]
+            writer.write("\r\n".join(lines).encode())
+            assert (await reader.readline()).startswith(b"HTTP/1.1 202")
+            writer.close()
+            assert story.session.held_answer() == held
+
+    play(scene)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_an_answer_over_the_limit_fails_the_invocation_and_the_runtime_goes_on(chunked: bool) -> None:
     async def scene() -> None:
@@ -122,6 +152,16 @@ def test_an_answer_over_the_limit_fails_the_invocation_and_the_runtime_goes_on(c
             assert happened[0] == "error" and happened[2] == TOO_LARGE
             story.session.invoke(invocation(b"9"))
             assert await asked == (200, b"9")
+
+    play(scene)
+
+
+def test_the_same_invocation_is_not_given_out_without_end() -> None:
+    async def scene() -> None:
+        async with serving() as (story, runtime):
+            await take(story, runtime, b"x" * 1000)
+            answers = [(await runtime.ask("GET", NEXT))[0] for _ in range(REPEATS + 2)]
+            assert answers == [200] * REPEATS + [403] * 2
 
     play(scene)
 

@@ -213,6 +213,17 @@ static long attempt(const char *what) {
     if (IS("audit")) return socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
     if (IS("tcp")) return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP) < 0 ? -1 : 0;
     if (IS("getifaddrs")) return getifaddrs(&addresses);
+    if (IS("linger") || IS("linger-wide") || IS("keepalive")) {
+        struct linger linger = {1, 3600};
+        long level = SOL_SOCKET | (IS("linger-wide") ? 1L << 40 : 0); /* the kernel looks at the lower half only */
+        return syscall(SYS_setsockopt, socket(AF_INET, SOCK_STREAM, 0), level, IS("keepalive") ? SO_KEEPALIVE : SO_LINGER, &linger, sizeof linger);
+    }
+    if (IS("send-rights")) { /* on the runtime channel */
+        union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } rights = {0};
+        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights.space};
+        rights.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        return sendmsg(4, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
+    }
     if (IS("setuid-root")) return setuid(0);
     if (IS("setuid-agent")) return setuid(992);
     if (IS("kill-agent")) return kill(1, SIGKILL);

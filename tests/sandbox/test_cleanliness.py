@@ -70,6 +70,7 @@ def test_a_sandbox_that_cannot_start_leaves_nothing(rig: Rig) -> None:
             await creation
         for id in ("broken", "abandoned"):
             assert leftovers.of_sandbox(rig.run_dir, id) == []
+        assert leftovers.zombies(os.getpid(), "crun", "runc") == []
 
     rig.run(work())
 

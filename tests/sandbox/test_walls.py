@@ -8,6 +8,7 @@ import pytest
 
 from hanabi.contracts import Exit
 from hanabi.errors import SandboxError
+from hanabi.sandbox import kernel
 from hanabi.sandbox.numbers import UID_BASE
 from tests.sandbox.rig import Rig
 
@@ -40,6 +41,20 @@ def test_what_programs_need_is_allowed(rig: Rig) -> None:
             return await guest.probe("try", "clone-plain", "tcp", "getifaddrs", "personality-query")
 
     assert rig.run(work()).splitlines() == ["clone-plain ok 0", "tcp ok 0", "getifaddrs ok 0", "personality-query ok 0"]
+
+
+def test_no_descriptor_can_be_sent_to_the_host_and_linger_there(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last hold of a TCP socket waits for SO_LINGER: either the host never gets it, or there is no SO_LINGER."""
+
+    async def work() -> list[str]:
+        async with rig.sandbox() as guest:
+            return (await guest.probe("try", "send-rights", "linger", "linger-wide", "keepalive")).splitlines()
+
+    if kernel.can_refuse_rights():
+        assert rig.run(work()) == ["send-rights EPERM", "linger ok 0", "linger-wide ok 0", "keepalive ok 0"]
+    monkeypatch.setattr(kernel, "can_refuse_rights", lambda: False)
+    monkeypatch.setattr(kernel, "refuse_rights", lambda receiver: False)
+    assert rig.run(work()) == ["send-rights ok 0", "linger EPERM", "linger-wide EPERM", "keepalive ok 0"]
 
 
 def test_a_function_has_no_capabilities(rig: Rig) -> None:

@@ -377,7 +377,7 @@ while True:
         api.send(b"Lambda-Runtime-Function-Error-Type: Runtime.Mine\\r\\nLambda-Runtime-Function-Error-Body: %s\\r\\n" % body)
     api.send(b"\\r\\n")
     answer = api.getresponse()
-    print("status", answer.status, answer.read())
+    print("status", answer.status, answer.read(), flush=True)
 """
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hanabi.api.lambda_.aliases import AliasOperations
 from hanabi.api.lambda_.concurrency import ConcurrencyOperations
-from hanabi.api.lambda_.functions import FunctionOperations
+from hanabi.api.lambda_.functions import FunctionOperations, Locate
 from hanabi.api.lambda_.invoke import InvokeOperations
 from hanabi.api.lambda_.policies import PolicyOperations
 from hanabi.api.lambda_.tags import TagOperations
@@ -16,14 +16,14 @@ from hanabi.control.functions import Functions
 
 
 class LambdaService:
-    """An operation of the model that is not here answers 501."""
+    """An operation of the model that is not here answers 501. `locate` makes the URL where a client gets code with a `CodeSha256`."""
 
     name = "lambda"
 
-    def __init__(self, functions: Functions, invoker: Invoker, events: EventQueue, clock: Clock) -> None:
+    def __init__(self, functions: Functions, invoker: Invoker, events: EventQueue, clock: Clock, locate: Locate | None = None) -> None:
         self.operations: Mapping[str, Handler] = {
             **InvokeOperations(functions, functions.place, invoker, events, clock).operations,
-            **FunctionOperations(functions).operations,
+            **FunctionOperations(functions, locate).operations,
             **VersionOperations(functions).operations,
             **AliasOperations(functions).operations,
             **ConcurrencyOperations(functions).operations,

@@ -1,21 +1,25 @@
 """CreateFunction and what else is done to a function as a whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hanabi.api.lambda_.describe import describe_listed, describe_version
 from hanabi.api.lambda_.pages import take_page
 from hanabi.api.lambda_.versions import sort_key
 from hanabi.api.service import Call, Handler
+from hanabi.contracts import HttpRequest
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.versions import check_deletable, find_version, remove_version
 from hanabi.errors import ResourceNotFound
 
+Locate = Callable[[HttpRequest, str], str | None]
+
 
 class FunctionOperations:
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, locate: Locate | None = None) -> None:
         self._functions = functions
+        self._locate = locate
         self.operations: dict[str, Handler] = {
             "CreateFunction": self.create_function,
             "DeleteFunction": self.delete_function,
@@ -31,12 +35,14 @@ class FunctionOperations:
 
     async def create_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
         function = await self._functions.create(self._functions.place.parse_new(params["FunctionName"]), params)
+        await self._functions.wait_briefly(function)
         version = _published(function) if params.get("Publish") else function.latest
         return describe_version(function, version, function.arn)
 
     async def update_function_code(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
         name = self._functions.place.parse_whole(params["FunctionName"])
         function = await self._functions.update_code(name, params)
+        await self._functions.wait_briefly(function)
         if params.get("Publish") and not params.get("DryRun"):
             version = _published(function)
             return describe_version(function, version, f"{function.arn}:{version.number}")
@@ -45,6 +51,7 @@ class FunctionOperations:
     async def update_function_configuration(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
         name = self._functions.place.parse_whole(params["FunctionName"])
         function = await self._functions.update_settings(name, params)
+        await self._functions.wait_briefly(function)
         return describe_version(function, function.latest, function.arn)
 
     async def delete_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +69,9 @@ class FunctionOperations:
             "Configuration": describe_version(function, version, arn),
             "Code": {"RepositoryType": "S3"},
         }
+        location = self._locate(call.request, version.code.sha256) if self._locate else None
+        if location is not None:
+            answer["Code"]["Location"] = location
         if function.tags:
             answer["Tags"] = dict(function.tags)
         if function.reserved is not None:

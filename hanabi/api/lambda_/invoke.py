@@ -50,16 +50,18 @@ class InvokeOperations:
             await self._put(call, route, payload, qualifier)
             return {"StatusCode": 202}
         context = params.get("ClientContext")
+        trace = self._trace(call)
         result = await self._invoker.invoke(
             Invocation(
                 request_id=call.request_id,
                 route=route,
                 payload=payload,
                 client_context=_read_context(context) if context else "",
-                trace=self._trace(call),
+                trace=trace,
                 tail=params.get("LogType") == "Tail",
             )
         )
+        call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]  # as Lambda's own edge does
         answer: dict[str, Any] = {"StatusCode": 200, "ExecutedVersion": result.version, "Payload": result.payload}
         if result.function_error is not None:
             answer["FunctionError"] = result.function_error

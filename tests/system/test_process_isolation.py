@@ -1,0 +1,105 @@
+"""`hanabi up --isolation process` as an ordinary user: it runs functions, and says what that is worth."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server import IMAGES, Server, create_function
+
+UID = 4343
+CODE = """
+import os, sys
+import boto3
+
+def lambda_handler(event, context):
+    if event.get("exit"):
+        os._exit(3)
+    client = boto3.client("sts")
+    return [os.getuid(), sys.version_info[:2], os.path.basename(context.log_group_name), client.get_caller_identity()["Account"]]
+"""
+
+
+def interpreter() -> str:
+    """A Python of the version of this one that an ordinary user may run."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    found = shutil.which(name, path="/usr/local/bin:/usr/bin")
+    if os.geteuid() != 0 or found is None:
+        pytest.skip(f"needs root, to become an ordinary user, and a {name} that this user can run")
+    if not (IMAGES / "roots").is_dir():
+        pytest.skip("needs the runtime roots: `make roots`")
+    return found
+
+
+class OrdinaryServer(Server):
+    """Like `Server`, but its processes are an ordinary user's."""
+
+    def start(self) -> "OrdinaryServer":
+        os.chown(self.data_dir, UID, UID)
+        self.wrapped = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", interpreter()]
+        self.environment = {
+            "HOME": str(self.data_dir),
+            "PATH": "/usr/bin:/bin",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]),
+        }
+        command = [*self.wrapped, "-m", "hanabi", "up", "--isolation", "process", "--port", str(self.port)]
+        command += ["--data-dir", str(self.data_dir / "data"), "--images-dir", str(IMAGES)]
+        self.log = (self.data_dir / "server.log").open("a+")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.environment, cwd="/")
+        assert self.process.stdout is not None
+        self.ready_line = self.process.stdout.readline()
+        assert self.ready_line.startswith("hanabi ready"), (self.data_dir / "server.log").read_text()
+        return self
+
+    @property
+    def env(self) -> dict[str, str]:
+        command = [*self.wrapped, "-m", "hanabi", "env", "--port", str(self.port), "--data-dir", str(self.data_dir / "data")]
+        said = subprocess.run(command, capture_output=True, text=True, env=self.environment, cwd="/", timeout=60, check=True).stdout
+        lines = [line.removeprefix("export ").replace("'", "") for line in said.splitlines() if line.startswith("export ")]
+        return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    interpreter()
+    with OrdinaryServer() as server:
+        yield server
+
+
+def test_a_function_runs_and_boto3_inside_reaches_hanabi(server: Server) -> None:
+    client = server.client("lambda")
+    name = create_function(client, "ordinary", CODE, Runtime=f"python{sys.version_info.major}.{sys.version_info.minor}")
+    for _ in range(2):
+        answer = client.invoke(FunctionName=name, Payload=b"{}")
+        payload = json.loads(answer["Payload"].read())
+        assert payload == [UID, list(sys.version_info[:2]), name, "000000000000"]
+    crashed = client.invoke(FunctionName=name, Payload=b'{"exit": 1}')
+    assert "exit status 3" in json.loads(crashed["Payload"].read())["errorMessage"]
+    assert "FunctionError" not in client.invoke(FunctionName=name, Payload=b"{}")
+
+
+def test_it_says_what_it_does_not_protect(server: Server) -> None:
+    assert "process: no isolation" in server.ready_line
+
+
+def test_nothing_is_left(server: Server) -> None:
+    assert server.stop() == 0
+    assert not (server.data_dir / "data" / "run").exists()
+    assert subprocess.run(["pgrep", "-U", str(UID)], capture_output=True).stdout == b""
+
+
+def test_root_is_refused() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, which is refused")
+    with tempfile.TemporaryDirectory(prefix="hanabi-", dir="/var/tmp") as directory:
+        server = Server("--isolation", "process", data_dir=Path(directory))
+        with pytest.raises(RuntimeError, match="would run functions as root: be an ordinary user, or use --isolation oci"):
+            server.start()
