@@ -4,6 +4,7 @@ A host's controllers may all be in version 1, all in version 2 ("unified"), or d
 Everything of ours lies below `hanabi/<tag>/` in each hierarchy, so that what an earlier run left behind can be found.
 """
 
+import copy
 import os
 import signal
 import time
@@ -115,6 +116,17 @@ class Tree:
             return "/" + str((self._parent / self._own / name).relative_to(self._unified))
         return f"/{self._own}/{name}"
 
+    @property
+    def place(self) -> str:
+        """Where our groups in the unified hierarchy are, for the next run: an ordinary user's will have another scope to be in."""
+        return str(self._parent or "")
+
+    def at(self, place: str) -> "Tree":
+        """This tree as an earlier run had it."""
+        earlier = copy.copy(self)
+        earlier._parent = Path(place) if place else self._parent
+        return earlier
+
     def groups(self) -> set[str]:
         """The names of all groups there are, ours of now and those of an earlier run."""
         found: set[str] = set()
@@ -137,7 +149,7 @@ class Tree:
             with suppress(OSError):
                 (self._parent / self._own / name / "cgroup.kill").write_text("1")
         for pid in self.pids(name):
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # an ordinary user's earlier run had a user namespace of its own
                 os.kill(pid, signal.SIGKILL)
         for directory, file, value in (("freezer", "freezer.state", "THAWED"), ("", "cgroup.freeze", "0")):
             with suppress(OSError, SandboxError):

@@ -162,10 +162,14 @@ class OciDriver:
         """Clean what an earlier run in this directory left, were it killed at the worst moment. Idempotent."""
         launch.kill_strays(self._run_dir)
         uplink.clear_away(self._run_dir / "uplink")
-        for name in self.tree.groups():
-            self.tree.kill(name)
-        for name in self.tree.groups():
-            self.tree.remove(name)
+        place = self._run_dir / "cgroup"
+        if place.exists():
+            earlier = self.tree.at(place.read_text())
+            _clear(earlier)
+            if earlier.place != self.tree.place:
+                earlier.close()
+        _clear(self.tree)
+        _write(place, self.tree.place)
         give_up = time.monotonic() + 5
         while (devices := volume.leftovers(self._run_dir / "volumes")) and time.monotonic() < give_up:
             for device in devices:
@@ -262,6 +266,14 @@ class OciDriver:
                 raise SandboxError(f"cannot make a sandbox: {error}") from error
             raise
         return container
+
+
+def _clear(tree: Tree) -> None:
+    """No group is left in a tree."""
+    for name in tree.groups():
+        tree.kill(name)
+    for name in tree.groups():
+        tree.remove(name)
 
 
 def check_traversable(directory: Path) -> None:

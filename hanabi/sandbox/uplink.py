@@ -81,7 +81,11 @@ def open_pasta(path: Path, table: str, prefix: str, slots: Sequence[IPv4Network]
     path.touch()
     kernel.mount(f"/proc/self/fd/{uplink.netns}", str(path), "none", kernel.MS_BIND)
     uplink._pasta = subprocess.Popen(
-        [program, *_PASTA, *_NO_PORTS, "--netns", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, *_PASTA, *_NO_PORTS, "--netns", str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C is for the server alone: what runs ends in its grace, with a network
     )
     give_up = time.monotonic() + _PASTA_PATIENCE_S
     while uplink.run(netlink.default_route_interface) is None:

@@ -122,7 +122,9 @@ def _mount_fuse(image: Path, target: Path) -> Volume:
     before = os.stat(target).st_dev
     options = "rw,fakeroot,allow_other,default_permissions"
     command = ["fuse2fs", "-f", "-o", options, str(image), str(target)]
-    server = subprocess.Popen(command, env=_PATH, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    silent = subprocess.DEVNULL
+    # A process group of its own: Ctrl-C is for the server alone, and what runs ends in its grace, with a /tmp.
+    server = subprocess.Popen(command, env=_PATH, stdin=silent, stdout=silent, stderr=silent, process_group=0)
     give_up = time.monotonic() + _PATIENCE_S
     while os.stat(target).st_dev == before:
         if server.poll() is not None or time.monotonic() > give_up:

@@ -40,6 +40,24 @@ def test_a_function_is_pending_until_it_is_prepared(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_caller_goes_on_when_its_function_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with open_plane(tmp_path) as plane:
+            monkeypatch.setattr("hanabi.control.functions.PATIENCE_S", 60.0)
+            await plane.functions.wait_briefly(await plane.functions.create("f", create_params()))
+            assert plane.functions.find("f").latest.settled
+            await plane.functions.wait_briefly(await plane.functions.update_settings("f", {"Timeout": 5}))
+            assert plane.functions.resolve("f", None).version.timeout_s == 5
+            await plane.functions.wait_briefly(plane.functions.find("f"))  # nothing is under way
+            monkeypatch.setattr("hanabi.control.functions.PATIENCE_S", 0.01)
+            plane.images.hold()
+            await plane.functions.wait_briefly(await plane.functions.create("slow", create_params("slow")))
+            assert plane.functions.find("slow").latest.state == "Pending"
+            plane.images.release()
+
+    asyncio.run(scenario())
+
+
 def test_a_route_has_all_an_invocation_needs(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with open_plane(tmp_path) as plane:

@@ -1,28 +1,17 @@
 """How environments live: reuse, freeze, death, stock, room on the host, and the end of it all."""
 
 import asyncio
-import os
-from collections.abc import Iterator
 
 import pytest
 
 from hanabi.contracts import Exit
-from hanabi.errors import SandboxError, ServiceError, TooManyRequests
+from hanabi.errors import SandboxError, ServiceError
 from hanabi.fleet import fleet as module
-from hanabi.fleet.places import WAIT_LIMIT_S
-from hanabi.fleet.stock import RETRY_S
-from hanabi.sandbox.testing import FakeProcess, Killed, silent
+from hanabi.sandbox.testing import FakeProcess, Killed
 from hanabi.testing import ManualClock
 from tests.fleet.rig import Rig, obedient, run, until
 
 HOUR_S = 3600.0
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
-    yield
-    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 # --- reuse ------------------------------------------------------------------------------------------------------------
@@ -276,177 +265,6 @@ def test_idle_ones_are_reaped_and_old_ones() -> None:
             assert last != first
             await clock.advance(601.0)
             await until(lambda: not rig.driver.alive)
-
-    run(story)
-
-
-# --- stock ------------------------------------------------------------------------------------------------------------
-
-
-def stocked(rig: Rig) -> int:
-    return rig.states().count("stocked")
-
-
-@pytest.mark.parametrize("runtime", ["python3.11", "provided.al2023"])
-def test_the_stock_is_taken_from_and_refilled(runtime: str) -> None:
-    async def story() -> None:
-        async with Rig(stock_size=2) as rig:
-            rig.fleet.expect(await rig.ensure_image(runtime))
-            loaded = [["start runtime"] if runtime == "python3.11" else []] * 2
-            await until(lambda: [each.history for each in rig.driver.sandboxes] == loaded)
-            version = rig.version(runtime=runtime, memory_mb=256)
-            task = rig.begin(version, b"hang")
-            await until(lambda: rig.states() == ["busy", "stocked", "stocked"])
-            taken = next(each for each in rig.driver.sandboxes if "mount /var/task" in each.history)
-            assert taken in rig.driver.sandboxes[:2] and taken.spec.memory_mb == 1024 and taken.memory_mb == 256
-            task.cancel()
-
-    run(story)
-
-
-def test_the_stock_is_passed_by_where_it_will_not_do() -> None:
-    async def story() -> None:
-        async with Rig(stock_size=1) as rig:
-            rig.fleet.expect(await rig.ensure_image("python3.11"))
-            await until(lambda: stocked(rig) == 1)
-            waiting = rig.driver.sandboxes[0]
-            await rig.invoke(rig.version("tmp", tmp_mb=1024))
-            await rig.invoke(rig.version("flags", environment={"PYTHONUTF8": "1"}))
-            assert waiting.history == ["start runtime"] and rig.sandbox.processes["runtime"].environment["PYTHONUTF8"] == "1"
-
-    run(story)
-
-
-def test_one_that_died_in_stock_is_not_handed_out_and_not_replaced_in_a_hurry() -> None:
-    async def story() -> None:
-        clock = ManualClock()
-        async with Rig(clock=clock, stock_size=1) as rig:
-            rig.fleet.expect(await rig.ensure_image("python3.11"))
-            await clock.advance(0, turns=50)
-            assert stocked(rig) == 1
-            dead = rig.sandbox
-            dead.on_exit(Exit("runtime", 1, None))
-            result = await rig.invoke(rig.version())
-            assert not result.function_error and rig.sandbox is not dead
-            await clock.advance(1.0, turns=50)
-            made = len(rig.driver.sandboxes)
-            await clock.advance(RETRY_S - 2, turns=50)
-            assert len(rig.driver.sandboxes) == made
-            await clock.advance(3, turns=50)
-            assert stocked(rig) == 1 and dead.destroyed
-
-    run(story)
-
-
-def test_a_bootstrap_that_exits_at_once_does_not_spin_and_starves_nobody() -> None:
-    async def exits(process: FakeProcess) -> int | None:
-        return 1 if process.sandbox.spec.image.command else await obedient(process)
-
-    async def story() -> None:
-        clock = ManualClock()
-        async with Rig(exits, clock=clock, stock_size=1) as rig:
-            rig.fleet.expect(await rig.ensure_image("python3.11"))
-            rig.fleet.expect(await rig.ensure_image("provided.al2023"))
-            await clock.advance(10 * RETRY_S, turns=50)
-            assert "provided.al2023" in [row["runtime"] for row in rig.fleet.describe()]
-            assert 2 <= len(rig.driver.sandboxes) <= 12
-            assert len(rig.driver.alive) <= 2
-
-    run(story)
-
-
-def test_slow_inits_do_not_keep_the_stock_empty() -> None:
-    async def story() -> None:
-        clock = ManualClock()
-        async with Rig(silent, clock=clock, stock_size=1) as rig:
-            task = rig.begin(rig.version())
-            await clock.advance(0.5, turns=50)
-            assert rig.states() == ["initializing"]
-            await clock.advance(1.0, turns=50)
-            assert rig.states() == ["initializing", "stocked"]
-            task.cancel()
-
-    run(story)
-
-
-# --- room on the host -------------------------------------------------------------------------------------------------
-
-
-def test_the_stock_makes_room_first_then_the_longest_idle() -> None:
-    async def story() -> None:
-        async with Rig(max_environments=3, stock_size=1) as rig:
-            await rig.invoke(rig.version("a"))
-            await rig.invoke(rig.version("b"))
-            await until(lambda: stocked(rig) == 1)
-            await rig.invoke(rig.version("c", tmp_mb=1024))
-            assert functions(rig) == {"a", "b", "c"}
-            await rig.invoke(rig.version("b"))
-            await rig.invoke(rig.version("d", tmp_mb=1024))
-            assert functions(rig) == {"b", "c", "d"}
-            assert len(rig.driver.alive) <= 3
-
-    run(story)
-
-
-def functions(rig: Rig) -> set[str]:
-    return {row["function"] for row in rig.fleet.describe() if row["function"]}
-
-
-def test_an_environment_that_comes_free_makes_room_for_another_function() -> None:
-    async def story() -> None:
-        finish = asyncio.Event()
-
-        async def waits(process: FakeProcess) -> int | None:
-            await process.write("r")
-            while True:
-                kind, body = await process.read()
-                if kind == "n":
-                    await finish.wait()
-                    await process.write("o", process.payload(body))
-
-        async with Rig(waits, max_environments=1) as rig:
-            first = rig.begin(rig.version("a"))
-            await until(lambda: rig.states() == ["busy"])
-            second = rig.begin(rig.version("b"))
-            await asyncio.sleep(0)
-            finish.set()
-            await first
-            await second
-            await until(lambda: functions(rig) == {"b"})
-
-    run(story)
-
-
-def test_waiting_for_room_ends_with_a_throttle() -> None:
-    async def story() -> None:
-        clock = ManualClock()
-        async with Rig(clock=clock, max_environments=1) as rig:
-            first = rig.begin(rig.version("a", timeout_s=900), b"hang")
-            await clock.advance(1.0)
-            second = rig.begin(rig.version("b"))
-            await clock.advance(WAIT_LIMIT_S + 1)
-            with pytest.raises(TooManyRequests):
-                await second
-            first.cancel()
-            await until(lambda: not rig.driver.alive)
-            assert not (await rig.invoke(rig.version("b"))).function_error
-
-    run(story)
-
-
-def test_a_start_nobody_waits_for_any_more_is_not_made() -> None:
-    async def story() -> None:
-        async with Rig(max_environments=1) as rig:
-            first = rig.begin(rig.version("a"), b"hang")
-            await until(lambda: rig.states() == ["busy"])
-            second = rig.begin(rig.version("b"))
-            await asyncio.sleep(0.01)
-            second.cancel()
-            await asyncio.wait([second])
-            first.cancel()
-            await until(lambda: not rig.fleet.describe() and not rig.driver.alive)
-            assert len(rig.driver.sandboxes) == 1
-            assert not (await rig.invoke(rig.version("c"))).function_error
 
     run(story)
 

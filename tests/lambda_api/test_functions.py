@@ -148,7 +148,8 @@ def test_what_is_refused(live: Live) -> None:
     good = {"Runtime": "python3.11", "Handler": "app.handler", "Role": ROLE, "Code": {"ZipFile": CODE}}
 
     def create(**changes: Any) -> Any:
-        return client.create_function(**({"FunctionName": "refused"} | good | changes))
+        params = {"FunctionName": "refused"} | good | changes
+        return client.create_function(**{name: value for name, value in params.items() if value is not None})
 
     fails("ValidationException", 400, "Value 'r1' at 'role' failed to satisfy constraint", create, Role="r1")
     fails("InvalidParameterValueException", 400, "Value cobol at 'runtime' failed to satisfy constraint", create, Runtime="cobol")
@@ -171,6 +172,8 @@ def test_what_is_refused(live: Live) -> None:
     )
     fails("InvalidParameterValueException", 400, "less than or equal to 64", create, FunctionName="a" * 65)
     fails("InvalidParameterValueException", 400, "Number of tags exceeds", create, Tags={str(n): "x" for n in range(51)})
+    image = {"PackageType": "Image", "Code": {"ImageUri": "r.example/i:1"}, "Runtime": None, "Handler": None}
+    fails("InvalidParameterValueException", 400, "PackageType is not supported by Hanabi yet: Image", create, **image)
     fails("ResourceNotFoundException", 404, "Function not found", client.get_function, FunctionName="refused")
     live.create("taken")
     fails("ResourceConflictException", 409, "Function already exist: taken", create, FunctionName="taken")
