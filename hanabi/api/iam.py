@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hanabi.api.keys import role_id
-from hanabi.api.policies import MANAGED, allows, check_document, role_name
+from hanabi.api.policies import MANAGED, UNWRITTEN, allows, check_document, role_name
 from hanabi.api.service import Call, Handler
 from hanabi.contracts import Clock, Principal, Store
 from hanabi.errors import AccessDenied, ApiError, RevisionMismatch, ValidationError
@@ -76,17 +76,18 @@ class IamService:
     async def authorize(self, principal: Principal, action: str, resource: str) -> None:
         """Raise `AccessDenied` unless the owner, or a role whose policies allow it, does this.
 
-        A role that IAM does not know, or that has no policy at all, is not restricted: functions may be made with any role ARN,
-        and a restriction begins with the first policy.
+        Functions may be made with any role ARN. A role that IAM does not know, or that has no policy at all, may look and invoke
+        (`UNWRITTEN`), but change nothing; from its first policy on its policies decide, as in AWS.
         """
         name = role_name(principal)
         if principal.is_root or action == "sts:GetCallerIdentity":
             return
         found = await self._store.get(_PREFIX + name) if name else None
         if found is None or not (found[0]["Attached"] or found[0]["Policies"]):
-            return
-        documents = [MANAGED[arn] for arn in found[0]["Attached"] if arn in MANAGED]
-        documents += [json.loads(text) for text in found[0]["Policies"].values()]
+            documents = [UNWRITTEN]
+        else:
+            documents = [MANAGED[arn] for arn in found[0]["Attached"] if arn in MANAGED]
+            documents += [json.loads(text) for text in found[0]["Policies"].values()]
         if not allows(documents, action, resource):
             raise AccessDenied(
                 f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} "

@@ -117,6 +117,16 @@ def role_name(principal: Principal) -> str | None:
     return principal.arn.split("/")[1] if ":assumed-role/" in principal.arn else None
 
 
+UNWRITTEN: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": ["lambda:Invoke*", "lambda:Get*", "lambda:List*", "logs:*", "sts:*"], "Resource": "*"},
+        {"Effect": "Allow", "Action": ["iam:Get*", "iam:List*"], "Resource": "*"},
+    ],
+}
+"""What a role without any policy may do. AWS would allow nothing; a laptop's roles are mostly names."""
+
+
 def allows(documents: Iterable[dict[str, Any]], action: str, resource: str) -> bool:
     """Whether identity policies allow an action on a resource: somewhere allowed, nowhere denied."""
     allowed = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from hanabi.cli.failure import Failure
 from hanabi.cli.server import Server, find_server
-from hanabi.cli.source import Entry, detect, pack
+from hanabi.cli.source import Entry, detect, pack, refuse_template
 
 ROLE = "hanabi-default"
 TRUST = {
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if not options.folder.is_dir():
+        refuse_template(options.folder)
         raise Failure(f"{options.folder} is no directory", 2)
     name = options.name or _name_of(options.folder)
     entry = _entry(options)
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _entry(options: argparse.Namespace) -> Entry:
     if options.runtime and options.handler:
+        refuse_template(options.folder)
         return Entry(options.runtime, options.handler)
     found = detect(options.folder)
     return Entry(options.runtime or found.runtime, options.handler or found.handler)

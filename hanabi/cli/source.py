@@ -31,7 +31,7 @@ class Entry:
 
 def detect(folder: Path) -> Entry:
     """The runtime and handler that the folder's files mean."""
-    _refuse_template(folder)
+    refuse_template(folder)
     bootstrap = folder / "bootstrap"
     if bootstrap.is_file():
         if not os.access(bootstrap, os.X_OK):
@@ -100,8 +100,8 @@ def _python_handler(path: Path) -> str | None:
     return next((name for name in _FUNCTIONS if name in names), None)
 
 
-def _refuse_template(folder: Path) -> None:
-    for name in ("template.yaml", "template.yml", "template.json"):
-        path = folder / name
-        if path.is_file() and "AWS::Serverless" in path.read_text(errors="replace"):
+def refuse_template(given: Path) -> None:
+    """A folder with a SAM template in it, or such a template."""
+    for path in (given, *(given / name for name in ("template.yaml", "template.yml", "template.json"))):
+        if path.suffix in (".yaml", ".yml", ".json") and path.is_file() and "AWS::Serverless" in path.read_text(errors="replace"):
             raise Failure(f"{path} is a SAM template, and deploying those is not yet possible; deploy the folder of one function", 2)

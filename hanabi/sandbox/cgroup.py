@@ -20,6 +20,21 @@ _PATIENCE_S = 5.0
 _DELEGATION = "start it as root, or where systemd delegates cgroups: systemd-run --user --scope -p Delegate=yes hanabi up"
 
 
+# Older systemd gives a user's manager memory and pids only, and then it cannot give more to a scope of it.
+_TO_USERS = (
+    "as root: mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' "
+    ">/etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload; then log out of all sessions and in again"
+)
+
+
+def _remedy(parent: Path, missing: set[str]) -> str:
+    """What gives controllers to a group that lacks them: depends on whether the user has them to give."""
+    for group in parent.parents:
+        if group.name.startswith("user@") and missing - set((group / "cgroup.controllers").read_text().split()):
+            return _TO_USERS
+    return _DELEGATION
+
+
 class Tree:
     """The hierarchies of this host, and our directory in each."""
 
@@ -76,7 +91,9 @@ class Tree:
             raise IsolationUnavailable(f"no cgroup controllers {', '.join(names)}: mount cgroup2 at /sys/fs/cgroup")
         missing = set(names) - set((parent / "cgroup.controllers").read_text().split())
         if missing:
-            raise IsolationUnavailable(f"cgroup controllers {', '.join(sorted(missing))} are not delegated to {parent}; {_DELEGATION}")
+            raise IsolationUnavailable(
+                f"cgroup controllers {', '.join(sorted(missing))} are not delegated to {parent}; {_remedy(parent, missing)}"
+            )
         enable = " ".join(f"+{name}" for name in names)
         try:
             try:

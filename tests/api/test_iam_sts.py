@@ -111,7 +111,8 @@ def test_assume_role_and_use_it(live: Live) -> None:
     assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/open/me"
     assert identity["UserId"] == answer["AssumedRoleUser"]["AssumedRoleId"]
     functions = live.client("lambda", **mine)
-    assert functions.invoke(FunctionName="g", Payload=b"{}")["StatusCode"] == 200  # no policy yet: not restricted
+    assert functions.invoke(FunctionName="g", Payload=b"{}")["StatusCode"] == 200  # no policy yet: it may invoke,
+    assert code(fails(functions.delete_function, FunctionName="g")) == ("AccessDeniedException", 403)  # but change nothing
     policy = statement("Allow", "lambda:Invoke*", f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f")
     iam.put_role_policy(RoleName="open", PolicyName="p", PolicyDocument=json.dumps(policy))
     assert functions.invoke(FunctionName="f", Payload=b"{}")["StatusCode"] == 200
@@ -135,7 +136,7 @@ def test_inside_an_environment_only_its_own_key_counts(live: Live) -> None:
     assert code(fails(outside.get_caller_identity)) == ("InvalidClientTokenId", 403)
     arn = live.inside_client("sts").get_caller_identity()["Arn"]
     assert arn == f"arn:aws:sts::{ACCOUNT}:assumed-role/inside/function"
-    assert "Functions" in live.inside_client("lambda").list_functions()  # IAM does not know this role: not restricted
+    assert "Functions" in live.inside_client("lambda").list_functions()  # IAM does not know this role: it may look
     iam = live.client("iam")
     iam.create_role(RoleName="inside", AssumeRolePolicyDocument=TRUST)
     iam.attach_role_policy(RoleName="inside", PolicyArn=BASIC)

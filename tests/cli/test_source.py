@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.cli.failure import Failure
-from hanabi.cli.source import Entry, detect, pack
+from hanabi.cli.source import Entry, detect, pack, refuse_template
 
 
 def folder(root: Path, files: dict[str, str], executable: str = "") -> Path:
@@ -54,6 +54,14 @@ def test_files_tell_the_runtime(tmp_path: Path, files: dict[str, str], entry: En
 def test_what_cannot_be_deployed_says_why(tmp_path: Path, files: dict[str, str], message: str) -> None:
     with pytest.raises(Failure, match=message):
         detect(folder(tmp_path, files))
+
+
+def test_a_template_is_refused_by_its_own_name_too(tmp_path: Path) -> None:
+    made = folder(tmp_path, {"stack.yml": "Transform: AWS::Serverless-2016-10-31", "index.js": ""})
+    with pytest.raises(Failure, match="SAM template"):
+        refuse_template(made / "stack.yml")
+    refuse_template(made)
+    refuse_template(made / "index.js")
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:

@@ -12,6 +12,21 @@ from hanabi.api.model import load
 from hanabi.api.sts import StsService
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
+NOTES = """## Worth knowing
+
+- A setting that would have no effect is refused, never stored and ignored: the error names it. Default values are accepted.
+- A function is `Pending` (after an update `InProgress`) until its runtime root is there: a few milliseconds, or as long as it takes to
+  build the root at first use. CreateFunction and the updates answer with that state, as Lambda's do, but only when the function is ready,
+  or after one second: what a program does next finds it `Active`. To invoke a function that is still `Pending` gives
+  `ResourceConflictException` (409), as on AWS.
+- `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
+  gets none.
+- Function URLs are `http://<id>.lambda-url.localhost:<port>/`: browsers and curl find such names on this machine by themselves.
+  Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` is open at once; on AWS it also takes an
+  AddPermission, which is harmless here.
+- Resource policies are kept and answered as given. They have nothing to grant: there is one account, and what a role may do is said
+  by its own policies ([security](security.md)).
+"""
 OTHERS = {"CloudWatch Logs": LogsService, "IAM": IamService, "STS": StsService}
 
 
@@ -32,6 +47,7 @@ def page() -> str:
         "|---|---|",
         *(f"| {name} | {'yes' if name in functions else '501'} |" for name in names),
         "",
+        NOTES,
         "## Other services",
         "",
         "Small parts, so that tools get past their first step.",

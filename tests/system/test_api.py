@@ -8,10 +8,11 @@ import os
 import re
 import socket
 import time
-import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -58,6 +59,15 @@ def web_host(lambda_client: Any, web: str) -> str:
     return host_of(made["FunctionUrl"])
 
 
+@pytest.fixture(scope="module")
+def clients(hanabi_server: Server) -> Iterator[dict[str, Any]]:
+    """Of the services around Lambda."""
+    made = {service: hanabi_server.client(service) for service in ("iam", "logs", "sts")}
+    yield made
+    for client in made.values():
+        client.close()
+
+
 def host_of(url: str) -> str:
     """`http://<id>.lambda-url.localhost:<port>/` -> its host and port."""
     assert url.startswith("http://") and url.endswith("/") and ".lambda-url.localhost:" in url
@@ -86,6 +96,13 @@ def sign(keys: Credentials, method: str, url: str, body: bytes = b"", service: s
     request = AWSRequest(method=method, url=url, data=body)
     SigV4Auth(keys, service, region).add_auth(request)
     return dict(request.headers.items())
+
+
+def invoke(client: Any, name: str, **options: Any) -> dict[str, Any]:
+    """What Invoke answered, `Payload` read: a connection is used again only then."""
+    answer: dict[str, Any] = client.invoke(FunctionName=name, **({"Payload": b"{}"} | options))
+    with answer["Payload"] as payload:
+        return answer | {"Payload": payload.read()}
 
 
 def refused(call: Any, **params: Any) -> tuple[str, int]:
@@ -162,7 +179,7 @@ def test_urls_that_are_not_there(hanabi_server: Server, lambda_client: Any, web:
     assert refused(lambda_client.get_function_url_config, FunctionName=web, Qualifier="live") == ("ResourceNotFoundException", 404)
 
 
-def test_a_url_for_those_who_may(hanabi_server: Server, lambda_client: Any) -> None:
+def test_a_url_for_those_who_may(hanabi_server: Server, lambda_client: Any, clients: dict[str, Any]) -> None:
     name = create_function(lambda_client, "api-signed", WEB)
     host = host_of(lambda_client.create_function_url_config(FunctionName=name, AuthType="AWS_IAM")["FunctionUrl"])
     url = f"http://{host}/x?b=2&a=1"
@@ -174,10 +191,10 @@ def test_a_url_for_those_who_may(hanabi_server: Server, lambda_client: Any) -> N
     assert "authorization" not in event["headers"]
     assert ask(hanabi_server, host, "/y", headers=sign(owner, "GET", url))[0] == 403
 
-    iam, trust = hanabi_server.client("iam"), {"Statement": {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}}
+    iam, trust = clients["iam"], {"Statement": {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}}
     iam.create_role(RoleName="api-url", AssumeRolePolicyDocument=json.dumps(trust))
     role = f"arn:aws:iam::{ACCOUNT}:role/api-url"
-    session = hanabi_server.client("sts").assume_role(RoleArn=role, RoleSessionName="guest")["Credentials"]
+    session = clients["sts"].assume_role(RoleArn=role, RoleSessionName="guest")["Credentials"]
     guest = Credentials(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
     for action, expected in (("lambda:InvokeFunction", 403), ("lambda:InvokeFunctionUrl", 200)):
         policy = {"Statement": {"Effect": "Allow", "Action": action, "Resource": f"{ARN}:{name}"}}
@@ -200,7 +217,7 @@ def test_a_throttled_url(hanabi_server: Server, lambda_client: Any) -> None:
 
 
 def test_headers_that_clients_read(lambda_client: Any, web: str) -> None:
-    answer = lambda_client.invoke(FunctionName=web, LogType="Tail")
+    answer = invoke(lambda_client, web, LogType="Tail")
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
     assert headers["x-amzn-requestid"] == answer["ResponseMetadata"]["RequestId"]
     assert (headers["x-amz-executed-version"], headers["content-type"]) == ("$LATEST", "application/json")
@@ -263,8 +280,8 @@ def test_signatures_that_do_not_hold(hanabi_server: Server, lambda_client: Any, 
     ],
 )
 def test_other_services_are_named(hanabi_server: Server, service: str, call: str) -> None:
-    with pytest.raises(ClientError) as caught:
-        getattr(hanabi_server.client(service), call)()
+    with closing(hanabi_server.client(service)) as client, pytest.raises(ClientError) as caught:
+        getattr(client, call)()
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
     assert caught.value.response["Error"]["Message"] == f"Hanabi does not implement the service {service}"
 
@@ -281,13 +298,12 @@ def test_code_can_be_fetched_from_its_location(hanabi_server: Server, lambda_cli
     assert code["RepositoryType"] == "S3"
     with urllib.request.urlopen(code["Location"], timeout=30) as answer:
         assert (answer.headers["content-type"], answer.read()) == ("application/zip", archive)
+    host = f"127.0.0.1:{hanabi_server.port}"
     path, _, query = code["Location"].removeprefix(hanabi_server.endpoint).partition("?")
     other = path[:-1] + ("0" if path[-1] != "0" else "1")
     for changed in (f"{other}?{query}", path, f"{path}?{query.replace('Expires=600', 'Expires=601')}"):
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(hanabi_server.endpoint + changed, timeout=30)
-        assert caught.value.code == 403
-    host, owner = f"127.0.0.1:{hanabi_server.port}", credentials(hanabi_server)
+        assert ask(hanabi_server, host, changed)[0] == 403
+    owner = credentials(hanabi_server)
     for absent in (other, "/_hanabi/code/", "/_hanabi/code/..%2f..%2fkeys.json"):
         headers = sign(owner, "GET", f"{hanabi_server.endpoint}{absent}", service="hanabi")
         assert ask(hanabi_server, host, absent, headers=headers)[0] == 404
@@ -303,11 +319,11 @@ def test_the_largest_upload_runs_and_holds_nobody_up(lambda_client: Any, web: st
         update = pool.submit(lambda_client.update_function_code, FunctionName="api-large", ZipFile=buffer.getvalue())
         served = 0
         while not update.done():
-            assert lambda_client.invoke(FunctionName=web, Payload=b"{}")["StatusCode"] == 200
+            assert invoke(lambda_client, web)["StatusCode"] == 200
             served += 1
         assert update.result()["CodeSize"] == len(buffer.getvalue()) and served > 0
     lambda_client.get_waiter("function_updated_v2").wait(FunctionName="api-large", WaiterConfig={"Delay": 1})
-    assert json.load(lambda_client.invoke(FunctionName="api-large")["Payload"]) == 49 * 1024 * 1024
+    assert json.loads(invoke(lambda_client, "api-large")["Payload"]) == 49 * 1024 * 1024
     lambda_client.delete_function(FunctionName="api-large")
     too_large = buffer.getvalue() + bytes(4 * 1024 * 1024)
     assert refused(lambda_client.update_function_code, FunctionName=web, ZipFile=too_large) == ("RequestEntityTooLargeException", 413)
@@ -336,16 +352,16 @@ def test_weights_send_invocations_both_ways(lambda_client: Any) -> None:
     lambda_client.get_waiter("published_version_active").wait(FunctionName=name, Qualifier="2")
     weights = {"AdditionalVersionWeights": {"2": 0.5}}
     lambda_client.create_alias(FunctionName=name, Name="live", FunctionVersion="1", RoutingConfig=weights)
-    seen = {lambda_client.invoke(FunctionName=f"{ARN}:{name}:live", Payload=b"{}")["ExecutedVersion"] for _ in range(40)}
+    seen = {invoke(lambda_client, f"{ARN}:{name}:live")["ExecutedVersion"] for _ in range(40)}
     assert seen == {"1", "2"}  # one in 2^39 goes wrong
     lambda_client.update_alias(FunctionName=name, Name="live", FunctionVersion="2", RoutingConfig={"AdditionalVersionWeights": {}})
-    assert {lambda_client.invoke(FunctionName=name, Qualifier="live", Payload=b"{}")["ExecutedVersion"] for _ in range(10)} == {"2"}
+    assert {invoke(lambda_client, name, Qualifier="live")["ExecutedVersion"] for _ in range(10)} == {"2"}
     assert refused(lambda_client.delete_function, FunctionName=name, Qualifier="2") == ("ResourceConflictException", 409)
 
 
-def test_the_calls_of_an_infrastructure_tool(hanabi_server: Server, lambda_client: Any) -> None:
+def test_the_calls_of_an_infrastructure_tool(lambda_client: Any, clients: dict[str, Any]) -> None:
     """Plan, apply, refresh and destroy, in the order of a provider: role, log group, function, URL, permission."""
-    iam, logs, sts = (hanabi_server.client(service) for service in ("iam", "logs", "sts"))
+    iam, logs, sts = clients["iam"], clients["logs"], clients["sts"]
     assert sts.get_caller_identity()["Account"] == ACCOUNT
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
     role = iam.create_role(RoleName="api-tool", AssumeRolePolicyDocument=json.dumps(trust), Tags=[{"Key": "t", "Value": "1"}])["Role"]
@@ -390,7 +406,7 @@ def test_the_calls_of_an_infrastructure_tool(hanabi_server: Server, lambda_clien
     lambda_client.add_permission(FunctionName="api-tool", Action="lambda:InvokeFunctionUrl", **permission)
     (statement,) = json.loads(lambda_client.get_policy(FunctionName="api-tool")["Policy"])["Statement"]
     assert statement["Condition"] == {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}
-    lambda_client.invoke(FunctionName="api-tool", InvocationType="Event", Payload=b'{"from": "tool"}')
+    invoke(lambda_client, "api-tool", InvocationType="Event", Payload=b'{"from": "tool"}')
     wait_for(lambda: logs.filter_log_events(logGroupName=group, filterPattern="REPORT")["events"])
     streams = logs.describe_log_streams(logGroupName=group, orderBy="LastEventTime", descending=True)["logStreams"]
     events = logs.get_log_events(logGroupName=group, logStreamName=streams[0]["logStreamName"], startFromHead=True)["events"]

@@ -93,12 +93,13 @@ def test_one_invocation_at_a_time_in_each_environment(client: Any) -> None:
     assert len({each["stream"] for each in results}) == 3
 
 
-def test_reserved_concurrency_throttles_with_its_reason(client: Any) -> None:
+def test_reserved_concurrency_throttles_with_its_reason(server: Server, client: Any) -> None:
     name = create_function(client, "warm-reserved", COUNTER, Timeout=30)
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     call(client, name, {})
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
         long = threads.submit(call, client, name, {"sleep": 3})
+        wait_for(lambda: any(row["state"] == "busy" for row in rows(server, name)))
 
         def throttled() -> Any:
             try:

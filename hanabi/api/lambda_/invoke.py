@@ -46,11 +46,12 @@ class InvokeOperations:
             payload = await self._read_large(payload, kind)
         if kind == "DryRun":
             return {"StatusCode": 204}
+        trace = self._trace(call)
+        call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]  # as Lambda's own edge does
         if kind == "Event":
-            await self._put(call, route, payload, qualifier)
+            await self._put(call, route, payload, qualifier, trace)
             return {"StatusCode": 202}
         context = params.get("ClientContext")
-        trace = self._trace(call)
         result = await self._invoker.invoke(
             Invocation(
                 request_id=call.request_id,
@@ -61,7 +62,6 @@ class InvokeOperations:
                 tail=params.get("LogType") == "Tail",
             )
         )
-        call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]  # as Lambda's own edge does
         answer: dict[str, Any] = {"StatusCode": 200, "ExecutedVersion": result.version, "Payload": result.payload}
         if result.function_error is not None:
             answer["FunctionError"] = result.function_error
@@ -74,12 +74,11 @@ class InvokeOperations:
         name, qualifier = self._place.parse(params["FunctionName"])
         route = self._catalog.resolve(name, qualifier)
         payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
-        await self._put(call, route, payload, qualifier)
+        await self._put(call, route, payload, qualifier, self._trace(call))
         return {"Status": 202}
 
-    async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None) -> None:
+    async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None, trace: str) -> None:
         """A client context is for synchronous invocations only."""
-        trace = self._trace(call)
         await self._events.put(route, payload, request_id=call.request_id, client_context="", trace=trace, qualifier=qualifier)
 
     async def _read_large(self, payload: bytes | Path, kind: str) -> bytes:
