@@ -28,6 +28,7 @@ from hanabi.errors import (
     MissingAuthenticationToken,
     NotImplementedOperation,
     RequestEntityTooLarge,
+    RequestTooLarge,
     ServiceError,
     UnknownOperation,
     UnrecognizedClient,
@@ -138,6 +139,14 @@ class Edge:
 
     def refuse(self, request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
         """The answer to a body beyond its `body_rule`."""
+        if _URL_LABEL in request.header("host").lower():
+            message = f"Request must be smaller than {SYNC_BYTES} bytes for the InvokeFunction operation"
+            headers = [
+                ("content-type", "application/json"),
+                ("x-amzn-errortype", RequestTooLarge.code),
+                ("x-amzn-requestid", make_request_id()),
+            ]
+            return HttpResponse(RequestTooLarge.status, headers, write_json({"Message": message}))
         service, operation = self._guess(request)
         access_key, _ = find_claim(request)
         try:

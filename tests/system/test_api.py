@@ -143,6 +143,15 @@ def test_bodies_of_bytes_pass_both_ways(hanabi_server: Server, web_host: str) ->
     assert (status, dict(headers)["content-type"], answer) == (200, "image/png", bytes(range(256)))
 
 
+@pytest.mark.parametrize("size", [5 * 1024 * 1024, 6 * 1024 * 1024 + 1, 20 * 1024 * 1024])
+def test_a_body_that_is_too_large_for_an_event(hanabi_server: Server, web_host: str, size: int) -> None:
+    """As base64 the smallest of these is beyond the limit too."""
+    length = {"content-length": str(size), "expect": "100-continue"} if size > 7 * 1024 * 1024 else {}
+    status, headers, body = ask(hanabi_server, web_host, method="POST", body=b"" if length else bytes(size), headers=length)
+    assert (status, dict(headers)["x-amzn-errortype"]) == (413, "RequestTooLargeException")
+    assert json.loads(body)["Message"] == "Request must be smaller than 6291456 bytes for the InvokeFunction operation"
+
+
 def test_answers_have_their_status_headers_and_cookies(hanabi_server: Server, web_host: str) -> None:
     status, headers, body = ask(hanabi_server, web_host, "/cookies")
     assert (status, body, dict(headers)["x-own"]) == (201, b"made", "1")
