@@ -57,6 +57,7 @@ class Launcher:
     def forget(self, name: str) -> None:
         """Drop the runtime's notes about a sandbox; `delete` would start the program again to do no more."""
         shutil.rmtree(self.state / name, ignore_errors=True)
+        _reap_ended()
 
 
 def search_path() -> str:
@@ -113,6 +114,15 @@ def _reap_orphans(name: str) -> None:
         if not orphans:
             return
         time.sleep(0.005)
+
+
+def _reap_ended() -> None:
+    """What a runtime that did not fail left behind: crun detaches by a fork of itself, which ends a moment after it."""
+    with _spawning, suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in _awaited or not _name(ended.si_pid).startswith(CANDIDATES):
+                return  # somebody waits for this one; what is behind it is for the next time
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _children() -> list[int]:

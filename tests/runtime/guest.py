@@ -24,9 +24,11 @@ class Guest:
         self.socket.settimeout(PATIENCE_S)
         self.log, write_end = os.pipe()
         fd = inner.fileno()
+        # As the agent does it: the channel is descriptor 4, and there are few others.
+        move = ["bash", "-c", f'exec "$@" 4<&{fd}' + (f" {fd}<&-" if fd != 4 else ""), "bash"]
         self.process = subprocess.Popen(
-            command,
-            env={**environment, "HANABI_RUNTIME_FD": str(fd)},
+            [*move, *command],
+            env={**environment, "HANABI_RUNTIME_FD": "4"},
             stdin=subprocess.DEVNULL,
             stdout=write_end,
             stderr=write_end,

@@ -75,11 +75,11 @@ static int fill(const char *path, long mb) {
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     if (fd < 0)
         return report(-1);
-    long done = 0;
+    long done = 0, wanted = mb * (long)sizeof buffer;
     memset(buffer, 'x', sizeof buffer);
-    while (done < mb && write(fd, buffer, sizeof buffer) == (ssize_t)sizeof buffer)
-        done++;
-    printf("%ld %s\n", done, done < mb ? strerrorname_np(errno) : "ok");
+    for (ssize_t put; done < wanted && (put = write(fd, buffer, sizeof buffer)) > 0;) // the last one before the end may be short
+        done += put;
+    printf("%ld %s\n", done / (long)sizeof buffer, done < wanted ? strerrorname_np(errno) : "ok");
     return 0;
 }
 

@@ -1,6 +1,8 @@
 """The physics of a sandbox: memory, CPU share, processes, descriptors, /tmp, freezing."""
 
 import asyncio
+import os
+import re
 import time
 
 import pytest
@@ -27,6 +29,10 @@ def test_too_much_memory_is_killed_and_the_agent_lives(rig: Rig) -> None:
 
 
 def test_peak_memory_can_be_reset(rig: Rig) -> None:
+    kernel = tuple(int(number) for number in re.findall(r"[0-9]+", os.uname().release)[:2])
+    if rig.driver.tree.version("memory") == 2 and kernel < (6, 12):
+        pytest.skip("cgroup v2 can reset memory.peak since Linux 6.12; until then it is the peak of the sandbox's life")
+
     async def work() -> None:
         async with rig.sandbox(memory_mb=256) as guest:
             await guest.probe("alloc", "100")
