@@ -88,7 +88,11 @@ class Server:
             shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self.process is not None:
