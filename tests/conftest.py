@@ -8,6 +8,9 @@ import pytest
 
 from tests.server import Server
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: containers with limits, network slots and mounts")
+
+
 @pytest.fixture(scope="session")
 def hanabi_server() -> Iterator[Server]:
     """One server for the whole session; tests name their functions differently."""
