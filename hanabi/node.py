@@ -78,7 +78,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         store = SqliteStore(data / "state.db")
         await store.open()
         stack.push_async_callback(store.close)
-        record = Database(data / "record.db", index.SCHEMA, synchronous="NORMAL")
+        record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
         journal = FileJournal(data / "journal", record, clock)
         await journal.open()
