@@ -21,6 +21,8 @@ def main() -> None:
     channel = Channel(int(os.environ.pop("HANABI_RUNTIME_FD", "4")))
     logs.unbuffer()
     preloaded = preload.load() if "_HANDLER" not in os.environ else frozenset()
+    if os.environ.pop("HANABI_ANNOUNCE", None):  # whoever takes a snapshot of this process waits for it
+        channel.send(b"l")
     name, paths = adopt(channel.receive_init())
     preload.forget(preloaded, paths)
     logs.set_up()
