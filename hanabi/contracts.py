@@ -168,6 +168,16 @@ class RuntimeImage:
     command: tuple[str, ...]  # starts the bundled bootstrap; empty: OS-only, run /var/task/bootstrap (or /opt/bootstrap)
     environment: Mapping[str, str]  # LANG, PATH, LD_LIBRARY_PATH, TZ, AWS_EXECUTION_ENV, ...
     version_arn: str  # for INIT_START
+    clonable: bool = False  # its bootstrap may be part of a snapshot: it makes itself another one in each clone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """A process that a sandbox may come with, started before it was asked for: a bootstrap that waits for its function."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: str = "/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +189,7 @@ class SandboxSpec:
     memory_mb: int  # cap on memory, processes' and page cache alike
     tmp_mb: int  # size of /tmp, on disk
     mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
+    preload: Preload | None = None  # what it may come with, as role "runtime"; `Sandbox.preloaded` says whether it did
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +211,8 @@ class Sandbox(Protocol):
     edge: socket.socket  # the same for the AWS endpoint
     runtime_api_address: str  # as seen inside: "127.0.0.1:9001"
     edge_address: str  # as seen inside: "127.0.0.1:9002"
+    preloaded: bool  # whether the spec's `preload` runs already
+    memory_limit_mb: int | None  # a function that needs more does not fit this sandbox; None: `limit` may set any
     task_root: str  # as seen inside: "/var/task", but in the `process` driver, which cannot mount
     on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
     # role "sandbox" when the sandbox itself is gone
@@ -241,7 +254,7 @@ class Sandbox(Protocol):
 
 
 class Driver(Protocol):
-    """An isolation driver: `oci`, `process`, later `firecracker`."""
+    """An isolation driver: `firecracker`, `oci`, `process`."""
 
     name: str
 
@@ -253,6 +266,12 @@ class Driver(Protocol):
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox, unthrottled, with its agent running. Raises `SandboxError`."""
+
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        """Make ahead of time what sandboxes of an image are made of, as far as that takes long. Raises `SandboxError`."""
+
+    async def prepare_directory(self, directory: Path) -> None:
+        """Likewise for a directory that will be mounted: a function's code, a layer."""
 
     async def close(self) -> None:
         """Release what `open` made. All sandboxes have been destroyed before."""

@@ -25,6 +25,7 @@ from hanabi.images.places import make_open_directory
 from hanabi.images.programs import SEARCHED, need
 
 REVISION = 1  # raise it when `packing` makes something else of the same tree
+FILE_SYSTEM = "erofs"
 SUFFIX = ".erofs"
 PACK_S = 600.0  # another process's packing that is waited for included
 END_S = 5.0  # for a packer that is told to stop
@@ -34,32 +35,43 @@ Extras = Mapping[str, "Path | str"]  # place on the drive -> a file or a directo
 
 
 class Drives:
-    """`root`, `beside` and `empty` give the path of a drive, packed now if need be. Its packers are processes, which `close` ends."""
+    """`of_image`, `of_directory` and `empty` give the path of a drive, packed now if need be. Its packers are processes; `close` ends them.
 
-    def __init__(self, images: Path) -> None:
+    `agent` is the first process of a machine; `resolv_conf` and `hosts` are the contents of those files in /etc of every root.
+    """
+
+    file_system = FILE_SYSTEM
+
+    def __init__(self, images: Path, agent: Path, *, resolv_conf: str = "", hosts: str = "127.0.0.1 localhost\n") -> None:
         self._directory = images / "drives"
-        self._agents: dict[Path, str] = {}  # -> digest
+        self._agent = agent
+        self._agent_digest = ""
+        self._resolv_conf = resolv_conf
+        self._hosts = hosts
         self._packing: dict[Path, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def root(self, image: RuntimeImage, agent: Path, *, resolv_conf: str = "", hosts: str = "127.0.0.1 localhost\n") -> Path:
-        """The root of a runtime: the tree, /var/runtime, /.hanabi/init and the two files of the resolver. Raises `ImageError`."""
+    async def of_image(self, image: RuntimeImage) -> Path:
+        """A runtime root with its bootstrap at /var/runtime, the agent at /.hanabi/init and the two files of the resolver.
+
+        Its name says what of all these is on it. Raises `ImageError`.
+        """
         make_open_directory(self._directory)
-        if agent not in self._agents:
-            self._agents[agent] = await asyncio.to_thread(_digest, agent)
-        known = (REVISION, image.digest, self._agents[agent], resolv_conf, hosts)
+        if not self._agent_digest:
+            self._agent_digest = await asyncio.to_thread(_digest, self._agent)
+        known = (REVISION, image.digest, self._agent_digest, self._resolv_conf, self._hosts)
         identity = hashlib.sha256(repr(known).encode()).hexdigest()[:16]
         extras: dict[str, Path | str] = {
             "/var/runtime": image.runtime_dir,
-            "/.hanabi/init": agent,
-            "/etc/resolv.conf": resolv_conf,
-            "/etc/hosts": hosts,
+            "/.hanabi/init": self._agent,
+            "/etc/resolv.conf": self._resolv_conf,
+            "/etc/hosts": self._hosts,
         }
         return await self.ensure(self._directory / f"{image.runtime}-{identity}{SUFFIX}", image.root, extras)
 
-    async def beside(self, tree: Path) -> Path:
-        """The drive of an unpacked tree that nothing is added to, in the same directory as the tree. Raises `ImageError`."""
-        return await self.ensure(beside(tree), tree)
+    async def of_directory(self, directory: Path) -> Path:
+        """The drive of a tree that nothing is added to, a function's code or a layer, beside it. Raises `ImageError`."""
+        return await self.ensure(beside(directory), directory)
 
     async def empty(self) -> Path:
         """A drive with nothing on it, of one block. Raises `ImageError`."""

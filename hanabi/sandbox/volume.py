@@ -43,19 +43,12 @@ class Volumes:
     def mount(self, name: str, size_mb: int, target: Path, owner: tuple[int, int]) -> "Volume":
         """Mount a new volume of at least `size_mb` usable on a directory; blocks."""
         image = self._directory / name
-        self.write(image, size_mb)
+        copy_sparse(self.template(size_mb), image)
         return _mount(image, target, owner)
 
-    def write(self, image: Path, size_mb: int, owner: tuple[int, int] = (0, 0)) -> None:
-        """Write a new volume to a file that is not there yet, sparse and mounted nowhere: for a microVM. Blocks.
-
-        Its root directory belongs to `owner` (uid, gid), whose ids are those inside, and to nobody else.
-        """
-        _copy_sparse(self._template(size_mb, owner), image)
-
-    def _template(self, size_mb: int, owner: tuple[int, int]) -> Path:
-        """An empty file system of that usable size."""
-        template = self._directory / f"template-{size_mb}-{owner[0]}-{owner[1]}"
+    def template(self, size_mb: int) -> Path:
+        """An empty file system of that usable size, to be copied."""
+        template = self._directory / f"template-{size_mb}"
         if template.exists():
             return template
         draft = self._directory / f"draft-{size_mb}-{os.urandom(4).hex()}"
@@ -67,7 +60,7 @@ class Volumes:
                 _make_file_system(draft, total_mb)
                 copy = draft.with_suffix(".copy")
                 os.link(draft, copy)  # mounting takes the name away
-                volume = _mount(copy, point, owner)
+                volume = _mount(copy, point, (0, 0))
                 try:
                     os.rmdir(point / "lost+found")
                     room = os.statvfs(point)
@@ -162,7 +155,7 @@ def _settle(image: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _copy_sparse(source: Path, target: Path) -> None:
+def copy_sparse(source: Path, target: Path) -> None:
     """Copy a file's data, leaving its holes."""
     with open(source, "rb") as read, open(target, "xb") as write:
         size = os.fstat(read.fileno()).st_size

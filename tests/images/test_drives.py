@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ needs_mount = pytest.mark.skipif(not can_mount, reason="needs root, loop devices
 NAMES = [b"plain", "größe".encode(), b"\xff\xfe", b"new\nline", b"-rf", b" ", b"a" * 254, b"*"]
 
 
-def use(directory: Path, work: Callable[[Drives], Coroutine[Any, Any, Any]]) -> Any:
+def use(directory: Path, work: Callable[[Drives], Coroutine[Any, Any, Any]], **options: str) -> Any:
     async def run() -> Any:
-        made = Drives(directory)
+        made = Drives(directory, directory / "agent", **options)
         try:
             return await asyncio.wait_for(work(made), 120)
         finally:
@@ -92,7 +93,7 @@ def listing(tree: Path) -> dict[bytes, tuple[Any, ...]]:
 @needs_mount
 def test_a_drive_holds_the_tree(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "code" / "task", NAMES)
-    drive = use(tmp_path, lambda made: made.beside(tree))
+    drive = use(tmp_path, lambda made: made.of_directory(tree))
     assert drive == beside(tree) == tmp_path / "code" / "task.erofs"
     assert stat.S_IMODE(drive.stat().st_mode) == 0o444
     assert drive.stat().st_size % 4096 == 0
@@ -110,11 +111,11 @@ def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     one = make_tree(tmp_path / "a" / "task", NAMES)
     two = make_tree(tmp_path / "somewhere else" / "task", NAMES[::-1])
     os.utime(two, (5, 5))
-    first = use(tmp_path, lambda made: made.beside(one)).read_bytes()
-    assert use(tmp_path, lambda made: made.beside(two)).read_bytes() == first
+    first = use(tmp_path, lambda made: made.of_directory(one)).read_bytes()
+    assert use(tmp_path, lambda made: made.of_directory(two)).read_bytes() == first
     os.utime(two / "program", (2, 2))
     beside(two).unlink()
-    assert use(tmp_path, lambda made: made.beside(two)).read_bytes() != first  # byte code is valid for a time
+    assert use(tmp_path, lambda made: made.of_directory(two)).read_bytes() != first  # byte code is valid for a time
 
 
 @needs_mount
@@ -127,13 +128,13 @@ def test_what_others_may_not_read_becomes_readable(tmp_path: Path) -> None:
     (tree / "closed" / "run").chmod(0o700)
     (tree / "closed").chmod(0o700)
     os.mkfifo(tree / "fifo")
-    with mounted(use(tmp_path, lambda made: made.beside(tree)), tmp_path / "mnt") as point:
+    with mounted(use(tmp_path, lambda made: made.of_directory(tree)), tmp_path / "mnt") as point:
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in point.rglob("*")}
     assert modes == {"closed": 0o755, "secret": 0o644, "run": 0o755}
     assert stat.S_IMODE((tree / "closed" / "secret").stat().st_mode) == 0o600  # the tree itself is left alone
 
 
-def image(tmp_path: Path) -> tuple[RuntimeImage, Path]:
+def image(tmp_path: Path) -> RuntimeImage:
     root, bootstrap, agent = tmp_path / "root", tmp_path / "bootstrap", tmp_path / "agent"
     for directory in (root / "var/runtime/old", root / "etc", root / "bin", bootstrap / "package"):
         directory.mkdir(parents=True)
@@ -144,15 +145,14 @@ def image(tmp_path: Path) -> tuple[RuntimeImage, Path]:
     (bootstrap / "package" / "module.py").write_text("pass")
     agent.write_bytes(b"agent")
     agent.chmod(0o755)
-    made = RuntimeImage(runtime="x1", digest="d", root=root, runtime_dir=bootstrap, command=(), environment={}, version_arn="")
-    return made, agent
+    return RuntimeImage(runtime="x1", digest="d", root=root, runtime_dir=bootstrap, command=(), environment={}, version_arn="")
 
 
 @needs_mount
 def test_a_root_has_its_extras(tmp_path: Path) -> None:
-    runtime, agent = image(tmp_path)
+    runtime = image(tmp_path)
     before = listing(runtime.root)
-    drive = use(tmp_path, lambda made: made.root(runtime, agent, resolv_conf="nameserver 10.0.0.1\n"))
+    drive = use(tmp_path, lambda made: made.of_image(runtime), resolv_conf="nameserver 10.0.0.1\n")
     assert drive.parent == tmp_path / "drives" and drive.name.startswith("x1-")
     with mounted(drive, tmp_path / "mnt") as point:
         assert (point / "var/runtime/bootstrap.py").read_text() == "pass"
@@ -168,16 +168,18 @@ def test_a_root_has_its_extras(tmp_path: Path) -> None:
 
 
 def test_a_drive_is_known_by_all_that_is_on_it(tmp_path: Path) -> None:
-    runtime, agent = image(tmp_path)
+    runtime = image(tmp_path)
 
     async def work(made: Drives) -> None:
-        first = await made.root(runtime, agent)
+        first = await made.of_image(runtime)
         inode = first.stat().st_ino
-        assert await made.root(runtime, agent) == first and first.stat().st_ino == inode
-        assert await made.root(runtime, agent, hosts="other\n") != first
-        assert await made.root(runtime, agent, resolv_conf="other\n") != first
+        agent = tmp_path / "agent"
+        assert await Drives(tmp_path, agent).of_image(runtime) == first and first.stat().st_ino == inode
+        assert await Drives(tmp_path, agent, hosts="other\n").of_image(runtime) != first
+        assert await Drives(tmp_path, agent, resolv_conf="other\n").of_image(runtime) != first
+        assert await made.of_image(replace(runtime, digest="e")) != first
         agent.write_bytes(b"another agent")
-        assert await Drives(tmp_path).root(runtime, agent) != first
+        assert await Drives(tmp_path, agent).of_image(runtime) != first
 
     use(tmp_path, work)
 
@@ -193,13 +195,13 @@ def test_removing_a_runtime_removes_its_drives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["etc", ".hanabi", "var"])
 def test_a_root_that_points_out_of_itself(tmp_path: Path, place: str) -> None:
     """An image from elsewhere may have a link where an extra goes: nothing is written through it."""
-    runtime, agent = image(tmp_path)
+    runtime = image(tmp_path)
     victim = tmp_path / "victim"
     victim.mkdir()
     shutil.rmtree(runtime.root / place, ignore_errors=True)
     (runtime.root / place).symlink_to(victim)
     with pytest.raises(ImageError, match="no directory in this root"):
-        use(tmp_path, lambda made: made.root(runtime, agent))
+        use(tmp_path, lambda made: made.of_image(runtime))
     assert list(victim.iterdir()) == []
     assert [path.name for path in (tmp_path / "drives").iterdir() if path.suffix != ".lock"] == []
 
@@ -225,14 +227,14 @@ def test_callers_at_the_same_time_share_one_packer(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(drives, "_run_packer", count)
 
     async def work(made: Drives) -> None:
-        cancelled = asyncio.create_task(made.beside(tree))
-        others = [asyncio.create_task(made.beside(tree)) for _ in range(5)]
+        cancelled = asyncio.create_task(made.of_directory(tree))
+        others = [asyncio.create_task(made.of_directory(tree)) for _ in range(5)]
         await asyncio.sleep(0)
         cancelled.cancel()
         assert set(await asyncio.gather(*others)) == {beside(tree)}
-        other = Drives(tmp_path)  # as another process would
+        other = Drives(tmp_path, tmp_path / "agent")  # as another process would
         beside(tree).unlink()
-        await asyncio.gather(made.beside(tree), other.beside(tree))
+        await asyncio.gather(made.of_directory(tree), other.of_directory(tree))
 
     use(tmp_path, work)
     assert runs == 3
@@ -246,7 +248,7 @@ def test_a_killed_packer(tmp_path: Path) -> None:
     (stage / "tree" / "half").mkdir(parents=True)
     (stage / "drive").write_bytes(b"half a drive")
     assert not beside(tree).exists()
-    drive = use(tmp_path, lambda made: made.beside(tree))
+    drive = use(tmp_path, lambda made: made.of_directory(tree))
     assert len(drive.read_bytes()) > 100_000
     assert not stage.exists()
 
@@ -262,7 +264,7 @@ def test_closing_ends_the_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(drives, "SEARCHED", f"{tools}:{SEARCHED}")
 
     async def work(made: Drives) -> None:
-        packing = asyncio.create_task(made.beside(tree))
+        packing = asyncio.create_task(made.of_directory(tree))
         pid = int(await asyncio.to_thread(started.read_text))
         await made.close()
         await asyncio.gather(packing, return_exceptions=True)
@@ -282,9 +284,9 @@ def test_what_a_failing_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tools / "mkfs.erofs").chmod(0o755)
     monkeypatch.setattr(drives, "SEARCHED", f"{tools}:{SEARCHED}")
     with pytest.raises(ImageError, match="task.erofs could not be made: mkfs.erofs failed with status 7: disk full"):
-        use(tmp_path, lambda made: made.beside(tree))
+        use(tmp_path, lambda made: made.of_directory(tree))
     with pytest.raises(ImageError, match="No such file"):
-        use(tmp_path, lambda made: made.beside(tmp_path / "none"))
+        use(tmp_path, lambda made: made.of_directory(tmp_path / "none"))
 
 
 def test_a_name_that_the_tool_cannot_take(tmp_path: Path) -> None:
@@ -293,7 +295,7 @@ def test_a_name_that_the_tool_cannot_take(tmp_path: Path) -> None:
     tree.mkdir()
     (tree / ("n" * 255)).touch()
     try:
-        use(tmp_path, lambda made: made.beside(tree))
+        use(tmp_path, lambda made: made.of_directory(tree))
     except ImageError as error:
         assert "a name of 255 bytes" in str(error)
 
@@ -310,7 +312,7 @@ def test_a_packer_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monkey
     fcntl.flock(lock, fcntl.LOCK_EX)  # another one, that does not end
     monkeypatch.setattr(drives, "PACK_S", 0.3)
     with pytest.raises(ImageError, match="not packed within"):
-        use(tmp_path, lambda made: made.beside(tree))
+        use(tmp_path, lambda made: made.of_directory(tree))
     os.close(lock)
 
 
@@ -324,7 +326,7 @@ def test_a_real_root(tmp_path: Path) -> None:
     bootstrap = tmp_path / "bootstrap"
     bootstrap.mkdir()
     root = RuntimeImage(runtime="python3.13", digest="d", root=places[0], runtime_dir=bootstrap, command=(), environment={}, version_arn="")
-    drive = use(tmp_path, lambda made: made.root(root, agent))
+    drive = use(tmp_path, lambda made: made.of_image(root))
     with mounted(drive, tmp_path / "mnt") as point:
         stdlib = "usr/lib/python3.13"
         ages = {path.name: path.lstat().st_mtime_ns for path in (places[0] / stdlib).glob("*.py") if not path.is_symlink()}
