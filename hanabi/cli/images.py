@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="list as a JSON array")
     build = parser.add_argument_group("to build kernel")
     way = build.add_mutually_exclusive_group()
-    way.add_argument(
-        "--from", dest="way", choices=("own", "cloud"), default="own", help="our own configuration (default), or Debian's kernel"
-    )
+    way.add_argument("--from", dest="way", choices=("own", "cloud"), help="our own configuration (default), or Debian's kernel")
     way.add_argument("--from-file", metavar="PATH", help="a kernel that you have: an ELF vmlinux with all that it needs built in")
     fetch = parser.add_argument_group("to build firecracker")
     fetch.add_argument("--version", default="", metavar="V", help="the release, such as 1.16.1")
@@ -42,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     from hanabi.images.parts import Parts
     from hanabi.images.roots import Images
 
+    _refuse_what_would_have_no_effect(options)
     settings = load_settings({name: getattr(options, name, None) for name in ("data_dir", "images_dir")})
     images, parts = Images(settings.images_dir, guest_dir()), Parts(settings.images_dir)
     if options.action == "list":
@@ -55,6 +54,14 @@ def run(options: argparse.Namespace) -> int:
         with hold(settings.data_dir):  # no running node may use what is removed
             _remove(images, parts, options.names)
     return 0
+
+
+def _refuse_what_would_have_no_effect(options: argparse.Namespace) -> None:
+    given = {"kernel": ("way", "from_file"), "firecracker": ("version", "sha256", "mirror")}
+    for name, flags in given.items():
+        if any(getattr(options, flag) for flag in flags) and not (options.action == "build" and name in options.names):
+            flag = next(flag for flag in flags if getattr(options, flag)).replace("way", "from").replace("_", "-")
+            raise Failure(f"--{flag} is for `hanabi images build {name}`", 2)
 
 
 def _list(images: "Images", parts: "Parts", options: argparse.Namespace) -> None:
@@ -85,7 +92,7 @@ def _build(images: "Images", parts: "Parts", options: argparse.Namespace) -> Non
     def start(name: str) -> Awaitable[Any]:
         show: Callable[[str], None] = partial(shown.show, name)
         if name == "kernel":
-            return parts.build_kernel(options.way, Path(options.from_file) if options.from_file else None, show)
+            return parts.build_kernel(options.way or "own", Path(options.from_file) if options.from_file else None, show)
         if name == "firecracker":
             return parts.build_firecracker(options.version, options.sha256, options.mirror, show)
         return _root(images, name, show)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.errors import ImageError
+from hanabi.images.download import digest_file
 from hanabi.images.firecracker import binaries
 from hanabi.images.kernel import places
 from hanabi.images.places import make_open_directory, remove_tree
@@ -63,10 +64,14 @@ class Parts:
         """What is there, kernels first."""
         kernels = places.list_kernels(self._directory)
         rows = [PartListing("kernel", f"{row.name} {row.version}", row.digest, row.size, row.path, row.chosen) for row in kernels]
-        for index, place in enumerate(binaries.list_fetched(self._directory)):
+        fetched = binaries.list_fetched(self._directory)
+        for place in fetched:
             version, _, digest = place.name.partition("-")
             size = sum((place / name).stat().st_size for name in binaries.NAMES)
-            rows.append(PartListing("firecracker", version, digest, size, str(place), index == 0))
+            rows.append(PartListing("firecracker", version, digest, size, str(place), place == fetched[0]))
+        if not fetched and (pair := binaries.find_on_path()):
+            size = sum(path.stat().st_size for path in pair)
+            rows.append(PartListing("firecracker", "on PATH", digest_file(pair[0])[:16], size, str(pair[0]), True))
         return rows
 
     def remove(self, part: str) -> bool:

@@ -65,6 +65,27 @@ def test_a_release_is_fetched_from_a_mirror(tmp_path: Path, place: list[str], ca
     assert capsys.readouterr().out == "firecracker is removed\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "python3.13", "--version", "1.16.1"], "--version is for `hanabi images build firecracker`"),
+        (["build", "firecracker", "--from", "cloud"], "--from is for `hanabi images build kernel`"),
+        (["list", "--from-file", "vmlinux"], "--from-file is for `hanabi images build kernel`"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    place: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["images", *arguments, *place]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_on_path_is_listed_until_one_is_fetched(tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    install(tmp_path / "path", "1.16.1")
+    assert main(["images", "list", "firecracker", *place]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["firecracker", "on", "PATH"]
+
+
 def test_doctor_fails_closed(tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--require", "firecracker", *place]) == 1
     output = capsys.readouterr().out

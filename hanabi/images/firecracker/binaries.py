@@ -52,7 +52,7 @@ def find_firecracker(directory: Path, *, firecracker: Path | None = None, jailer
 
     First what was given; the other of a pair of which one was given is looked for beside it. Then what was fetched, then PATH.
     """
-    pair = _given(firecracker, jailer) or _fetched(directory) or _on_path()
+    pair = _given(firecracker, jailer) or _fetched(directory) or find_on_path()
     if pair is None:
         raise ImageError(f"there is no firecracker and jailer on PATH: {HOW}, or name them by --firecracker and --jailer")
     versions = [ask_version(path) for path in pair]
@@ -109,6 +109,7 @@ def list_fetched(directory: Path) -> list[Path]:
     return sorted(found, key=lambda place: [int(part) for part in place.name.partition("-")[0].split(".")], reverse=True)
 
 
-def _on_path() -> tuple[Path, Path] | None:
+def find_on_path() -> tuple[Path, Path] | None:
+    """The pair that is there, whatever its version."""
     found = [shutil.which(name, path=SEARCHED) for name in NAMES]
     return (Path(found[0]), Path(found[1])) if found[0] and found[1] else None
