@@ -7,11 +7,11 @@ from typing import Any
 
 from hanabi.clock import SystemClock
 from hanabi.config import Settings
-from hanabi.contracts import Driver
+from hanabi.contracts import Driver, Firecracker
 from hanabi.errors import ImageError, IsolationUnavailable
 from hanabi.images.bootstraps import install_agent
 from hanabi.images.drives import Drives
-from hanabi.images.firecracker.binaries import Firecracker, find_firecracker
+from hanabi.images.firecracker.binaries import find_firecracker
 from hanabi.images.kernel.places import find_kernel
 from hanabi.sandbox import kvm
 from hanabi.sandbox.agent import find_agent
