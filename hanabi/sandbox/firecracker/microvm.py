@@ -130,6 +130,7 @@ class MicroVm:
         self.runtime_api_address = self.edge_address = ""
         self.task_root = "/var/task"
         self.preloaded = False
+        self.memory_limit_mb: int | None = size.memory_mb
         self.size = size
         self.slot = slot
         self._host = host
@@ -146,10 +147,6 @@ class MicroVm:
         self._frozen = False
         self._end: asyncio.Task[None] | None = None
         host.microvms.add(self)
-
-    @property
-    def memory_limit_mb(self) -> int:
-        return self.size.memory_mb
 
     # --- making
 
@@ -172,9 +169,7 @@ class MicroVm:
             await api.cpu_config(kernel.cpu_template)
         await api.machine_config(vcpu_count=self.size.vcpus, mem_size_mib=self.size.machine_mb)
         initrd = None if kernel.initrd is None else f"/{machine.INITRD}"
-        await api.boot_source(
-            f"/{machine.KERNEL}", boot_args=machine.boot_args(kernel, host.drives.file_system), initrd_path=initrd
-        )
+        await api.boot_source(f"/{machine.KERNEL}", boot_args=machine.boot_args(kernel, host.drives.file_system), initrd_path=initrd)
         await api.drive(machine.ROOT, f"/{machine.ROOT}", is_root_device=True, rate_limiter=_DISK)
         for name in machine.LETTERS:
             await api.drive(name, f"/{name}", is_read_only=name != machine.TMP, rate_limiter=_DISK)
@@ -262,9 +257,7 @@ class MicroVm:
     async def _connect(self, port: int, deadline_s: float) -> socket.socket:
         path = self.vmm.jail.root / machine.VSOCK
         first = self._host.pace.first_patience_s
-        return await vsock.connect(
-            path, port, clock=self._host.clock, deadline_s=deadline_s, first_timeout_s=first, alive=self.vmm.alive
-        )
+        return await vsock.connect(path, port, clock=self._host.clock, deadline_s=deadline_s, first_timeout_s=first, alive=self.vmm.alive)
 
     # --- processes
 
@@ -437,4 +430,3 @@ def _move(source: Path, target: Path) -> None:
         copy_sparse(source, target)
         os.chmod(target, 0o444)
         source.unlink()
-
