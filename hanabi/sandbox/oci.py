@@ -170,4 +170,3 @@ class OciDriver:
                 raise SandboxError(f"cannot make a sandbox: {error}") from error
             raise
         return container
-

@@ -160,9 +160,7 @@ class MicroVm:
             await api.cpu_config(kernel.cpu_template)
         await api.machine_config(vcpu_count=self.size.vcpus, mem_size_mib=self.size.machine_mb)
         initrd = None if kernel.initrd is None else f"/{machine.INITRD}"
-        await api.boot_source(
-            f"/{machine.KERNEL}", boot_args=machine.boot_args(kernel, host.drives.file_system), initrd_path=initrd
-        )
+        await api.boot_source(f"/{machine.KERNEL}", boot_args=machine.boot_args(kernel, host.drives.file_system), initrd_path=initrd)
         await api.drive(machine.ROOT, f"/{machine.ROOT}", is_root_device=True, rate_limiter=_DISK)
         for name in machine.LETTERS:
             await api.drive(name, f"/{name}", is_read_only=name != machine.TMP, rate_limiter=_DISK)
@@ -394,4 +392,3 @@ def _move(source: Path, target: Path) -> None:
         copy_sparse(source, target)
         os.chmod(target, 0o444)
         source.unlink()
-
