@@ -180,6 +180,30 @@ class Preload:
     cwd: str = "/"
 
 
+@dataclass(frozen=True, slots=True)
+class GuestKernel:
+    """What a microVM boots: an ELF kernel, and for one that needs modules the initramfs that brings them and the agent as /init.
+
+    In that initramfs the text file /modules lists modules by absolute path, one a line, in the order in which they are inserted.
+    """
+
+    name: str  # "own", "cloud" or "file": how it came
+    version: str  # for people: the package's
+    digest: str  # SHA-256 of all the bytes that boot, in hexadecimal
+    image: Path
+    initrd: Path | None
+    boot_args_extra: str  # added to the command line; may be empty
+
+
+@dataclass(frozen=True, slots=True)
+class Firecracker:
+    """The pair of programs that run microVMs, of one version."""
+
+    version: tuple[int, int, int]
+    firecracker: Path
+    jailer: Path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """What a driver needs to make a sandbox. It says nothing of functions."""

@@ -95,6 +95,7 @@ struct place {
 void channels_open(struct place place);
 int channels_dial(enum channel channel);
 void channels_nap(void); /* hang up: a snapshot is about to be made */
+void channels_wake(void);
 void channels_watch(void);
 bool channels_turn(void);
 

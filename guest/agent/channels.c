@@ -1,5 +1,8 @@
 /* The three channels of a microVM. The agent listens, for a listener survives a snapshot and a connection does not: whoever runs the
- * machine connects to it after each boot and each restore. Processes have a socket and a pipe of the agent's, which last. */
+ * machine connects to it after each boot and each restore. Processes have a socket and a pipe of the agent's, which last.
+ *
+ * A restored kernel resets every connection it has a moment after it wakes, one that was just made too. So nobody is let in before the
+ * control connection of the time before the snapshot has broken: then that is over. */
 #include "agent.h"
 
 #include <errno.h>
@@ -19,6 +22,7 @@ static int listeners[LISTENERS], slots[LISTENERS];
 static int runtime_inside, runtime_host = -1, runtime_slots[2];
 static int log_pipe, log_host = -1, log_slots[2];
 static struct flow runtime_out, runtime_in, log_flow;
+static bool napping;
 
 /* --- addresses ----------------------------------------------------------------------------------------------------- */
 
@@ -106,9 +110,12 @@ static void forget_runtime(void) {
 }
 
 void channels_nap(void) {
+    napping = true;
     forget_runtime();
     hang_up(&log_host); /* what was read of the log and not sent is sent after the restore */
 }
+
+void channels_wake(void) { napping = false; }
 
 static void accept_one(enum channel channel) {
     union address from;
@@ -140,7 +147,7 @@ void channels_watch(void) {
         return;
     bool linked = runtime_host >= 0;
     for (int i = 0; i < LISTENERS; i++)
-        slots[i] = watch(listeners[i], POLLIN);
+        slots[i] = napping ? -1 : watch(listeners[i], POLLIN);
     log_slots[0] = watch_flow(log_pipe, log_host >= 0 && flow_wants_read(&log_flow), false);
     log_slots[1] = watch_flow(log_host, false, flow_wants_write(&log_flow));
     runtime_slots[0] = watch_flow(runtime_inside, linked && flow_wants_read(&runtime_out), linked && flow_wants_write(&runtime_in));

@@ -163,9 +163,11 @@ static void disconnect(void) {
 bool control_turn(void) {
     if (!connected || turn())
         return true;
-    if (!lasting)
-        disconnect(); /* the host goes, or takes a snapshot: the next connection is another beginning */
-    return !lasting;
+    if (lasting)
+        return false;
+    disconnect(); /* the host goes, or this is a clone: the next connection is another beginning */
+    channels_wake();
+    return true;
 }
 
 /* --- hello --------------------------------------------------------------------------------------------------------- */

@@ -44,6 +44,9 @@ class Images(Protocol):
     async def ensure(self, runtime: str) -> RuntimeImage:
         """Its root, built if it is not there. Raises `ImageError` with the reason."""
 
+    async def prepare_code(self, directory: Path) -> None:
+        """Make unpacked code ready to be mounted."""
+
 
 class Functions:
     """Changes are on disk when they return. `url_for` makes the URL of a function URL's id."""
@@ -243,6 +246,7 @@ class Functions:
         try:
             async with asyncio.timeout(PREPARATION_LIMIT_S):
                 image = await self._images.ensure(function.latest.settings.runtime)
+                await self._images.prepare_code(function.latest.code.path)
         except ImageError as error:
             finish = versions.fail("InvalidRuntime", str(error))
         except TimeoutError:

@@ -39,7 +39,9 @@ class OciDriver:
         allow_net: Sequence[str] = (),
         network: bool = True,
         resolvers: Sequence[str] | None = None,
+        why: str = "",
     ) -> None:
+        self._why = why
         self._ground = Ground(run_dir, slots=slots, allow_net=allow_net, network=network)
         self._agent = agent
         self._slots = slots
@@ -60,7 +62,8 @@ class OciDriver:
         missing = self._ground.uplink.missing
         network = f"no outbound network: {missing}" if missing else "outbound network"
         user = ["as an ordinary user"] if rootless.entered() else []
-        return f"oci ({'; '.join([runtime, *self._rejected, *user, self.tree.describe(), network])})"
+        why = [self._why] if self._why else []
+        return f"oci ({'; '.join([runtime, *why, *self._rejected, *user, self.tree.describe(), network])})"
 
     # --- open and close
 

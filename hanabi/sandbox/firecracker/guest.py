@@ -119,6 +119,7 @@ class GuestLink(AgentLink):
     def _end(self, reason: str) -> None:
         if not self.closed:
             super()._end(reason)
-            for future in (self._ports, *(answered for _, answered in self._asked)):
-                _settle(future, SandboxError(reason))
+            _settle(self._ports, SandboxError(reason))
+            for _, answered in self._asked:
+                _settle(answered, SandboxError(reason))
             self._asked.clear()

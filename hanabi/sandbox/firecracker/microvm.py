@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ from hanabi.sandbox import dns, numbers
 from hanabi.sandbox.cgroup import Group, Tree
 from hanabi.sandbox.firecracker import machine, vsock
 from hanabi.sandbox.firecracker.api import RateLimiter, TokenBucket
-from hanabi.sandbox.firecracker.guest import GuestLink, Network
+from hanabi.sandbox.firecracker.guest import GuestLink, Network, Ports
 from hanabi.sandbox.firecracker.jail import Jail
 from hanabi.sandbox.firecracker.machine import Parts, Size
 from hanabi.sandbox.firecracker.vmm import Confines, Vmm
@@ -65,6 +66,7 @@ class Host:
     threads: Threads
     starts: asyncio.Semaphore
     clock: Clock
+    pace: "Pace"
     microvms: "set[MicroVm]" = field(default_factory=set)
 
     @property
@@ -78,6 +80,16 @@ class Host:
     def make_empty_drive(self) -> None:
         self.empty_drive.write_bytes(bytes(_EMPTY))
         self.empty_drive.chmod(0o444)
+
+
+class Pace:
+    """How long guests of this host take to answer: a first try that is given up too early costs more than it saves."""
+
+    def __init__(self) -> None:
+        self.first_patience_s = 0.05
+
+    def took(self, seconds: float) -> None:
+        self.first_patience_s = min(2.0, max(0.05, 3 * seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,10 +221,10 @@ class MicroVm:
     async def _attach(self, deadline_s: float) -> None:
         """Connect the three channels, and tell the machine who it is before anything of a function's can run in it."""
         host = self._host
-        link = self._link = GuestLink(await self._connect(_CONTROL, deadline_s), host.clock)
+        link, ports = await self._reach_agent(deadline_s)
+        self._link = link
         link.on_exit = lambda exit: self.on_exit(exit)
         link.on_close = lambda reason: self.vmm.kill()
-        ports = await link.greet(ATTACH_S)
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{port}" for port in ports)
         network = None
         if self.slot.interface:
@@ -223,9 +235,34 @@ class MicroVm:
         if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
             self._relay = dns.Relay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
 
+    async def _reach_agent(self, deadline_s: float) -> tuple[GuestLink, Ports]:
+        """The control channel, greeted. A connection made in a clone's first moments may be lost without a sign: so try, and try longer."""
+        clock = self._host.clock
+        give_up, patience = clock.monotonic() + deadline_s, self._host.pace.first_patience_s
+        while True:
+            began = clock.monotonic()
+            patience = max(min(patience, give_up - began), 0.001)
+            link = GuestLink(await self._connect(_CONTROL, give_up - began), clock)
+            try:
+                ports = await link.greet(patience)
+            except SandboxError:
+                link.close()
+                if clock.monotonic() >= give_up or not self.vmm.alive():
+                    raise
+                patience *= 2
+            except BaseException:
+                link.close()
+                raise
+            else:
+                self._host.pace.took(clock.monotonic() - began)
+                return link, ports
+
     async def _connect(self, port: int, deadline_s: float) -> socket.socket:
         path = self.vmm.jail.root / machine.VSOCK
-        return await vsock.connect(path, port, clock=self._host.clock, deadline_s=deadline_s, alive=self.vmm.alive)
+        first = self._host.pace.first_patience_s
+        return await vsock.connect(
+            path, port, clock=self._host.clock, deadline_s=deadline_s, first_timeout_s=first, alive=self.vmm.alive
+        )
 
     # --- processes
 
@@ -289,6 +326,12 @@ class MicroVm:
     def oom_kills(self) -> int:
         return self._agent().oom_kills
 
+    async def check(self) -> None:
+        """A VMM that does not answer in time ends by it."""
+        if self.vmm.api.connected and self._end is None:
+            with suppress(VmmError):
+                await self.vmm.api.instance_info()
+
     async def trim(self) -> None:
         """Have the guest drop its caches, and take what it does not use by the balloon; then let it have it again when it needs it."""
         frozen = self._frozen
@@ -333,8 +376,8 @@ class MicroVm:
     async def snapshot(self, directory: Path) -> None:
         """Write the machine, still and unconnected, into a directory. It is of no other use afterwards."""
         link = self._agent()
-        await link.nap()
-        link.close()
+        await link.nap()  # its own connection stays: when that breaks, the clone knows that it is one
+        link.on_close = lambda reason: None
         api, jail = self.vmm.api, self.vmm.jail
         await api.pause()
 

@@ -23,7 +23,7 @@ from hanabi.sandbox.threads import Threads
 
 REVISION = 1  # raise it when a snapshot of the same parts would be another one
 LOADED = b"\x01\0\0\0l"  # a frame of the runtime channel: the bootstrap has loaded, and waits for its function
-LOAD_S = 120.0  # for a bootstrap to load in a machine that has just booted
+LOAD_S = 300.0  # for a bootstrap to load in a machine that has just booted
 TMP_MB = 512
 
 MakeMachine = Callable[[SandboxSpec, Size], Awaitable[MicroVm]]
