@@ -201,6 +201,7 @@ class Sandbox(Protocol):
     runtime_api_address: str  # as seen inside: "127.0.0.1:9001"
     edge_address: str  # as seen inside: "127.0.0.1:9002"
     task_root: str  # as seen inside: "/var/task", but in the `process` driver, which cannot mount
+    memory_limit_mb: int | None  # a function that needs more does not fit this sandbox; None: `limit` may set any
     on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
     # role "sandbox" when the sandbox itself is gone
 
@@ -221,6 +222,9 @@ class Sandbox(Protocol):
 
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Set the memory cap and the CPU share (None: unthrottled)."""
+
+    async def trim(self) -> None:
+        """Give memory back to the host, as far as the driver can; called while idle, frozen or not. Work may arrive before it ends."""
 
     def peak_memory(self) -> int:
         """Peak memory since the last `reset_peak`, bytes. One pread."""

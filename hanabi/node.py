@@ -32,6 +32,7 @@ from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.host import Closable, Host
+from hanabi.fleet.pressure import HostMemory
 from hanabi.gateway.function_url import FunctionUrls, UrlConfig
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
@@ -92,13 +93,17 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         spool = _empty_directory(data / "spool")
         attach = Attach(clock, spool)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
+        memory = HostMemory()
         fleet = Fleet(
             driver,
             images.ensure,
             host,
             max_environments=settings.max_environments,
+            max_memory_mb=settings.max_memory or memory.budget_mb,
             stock_size=settings.pool_size,
             idle_timeout_s=settings.idle_timeout_s,
+            trim_after_s=settings.trim_after,
+            read_memory=memory.read,
         )
         await fleet.open()
         stack.push_async_callback(fleet.close)
@@ -268,4 +273,5 @@ def _function_url(port: int, url_id: str) -> str:
 
 async def _environments(fleet: Fleet, request: HttpRequest) -> HttpResponse:
     """`GET /_hanabi/environments`: what `hanabi ps` shows."""
-    return HttpResponse(200, [("content-type", "application/json")], json.dumps({"environments": fleet.describe()}).encode())
+    shown = {"environments": fleet.describe(), "budget": fleet.describe_budget()}
+    return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())

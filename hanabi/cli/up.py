@@ -19,8 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-net", action="append", metavar="CIDR", help="let functions reach a private range; may be repeated")
     parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")
     parser.add_argument("--max-environments", metavar="N", help="execution environments alive at a time (default: 256)")
+    parser.add_argument("--max-memory", metavar="MB", help="memory that all environments may have together (default: 80 %% of the host's)")
     parser.add_argument("--pool-size", metavar="N", help="environments kept ready for each runtime in use (default: 2)")
     parser.add_argument("--freeze-after-ms", metavar="MS", help="freeze an environment after so long without work (default: 10)")
+    parser.add_argument("--trim-after", metavar="S", help="let an environment give memory back after so long without work (default: 30)")
     parser.add_argument("--idle-timeout-s", metavar="S", help="shut an environment down after so long without work (default: 600)")
 
 

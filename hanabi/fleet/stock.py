@@ -32,14 +32,14 @@ class Stock:
             self._images[image.digest] = image
             self._wake.set()
 
-    def take(self, image: RuntimeImage) -> Environment | None:
-        """A ready one, or None. It must not have died while it waited."""
+    def take(self, image: RuntimeImage, fits: Callable[[Environment], bool]) -> Environment | None:
+        """A ready one that fits, or None. It must not have died while it waited."""
         self.expect(image)
         shelf = self._shelves.get(image.digest, [])
-        while shelf:
-            environment = shelf.pop()
-            self._wake.set()
-            if not environment.doomed:
+        for environment in reversed(shelf):
+            if not environment.doomed and fits(environment):
+                shelf.remove(environment)
+                self._wake.set()
                 return environment
         return None
 

@@ -62,6 +62,7 @@ class Container:
         self.logs = -1
         self.runtime_api_address = self.edge_address = ""
         self.task_root = "/var/task"
+        self.memory_limit_mb: int | None = None
         self._host = host
         self._wanted = wanted
         self.slot = slot
@@ -191,6 +192,13 @@ class Container:
             self.group.limit(memory_mb, vcpus)
         except OSError as error:
             raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
+
+    async def trim(self) -> None:
+        """Drop the page cache that its processes have, where memory is in cgroup v2; in version 1 nothing (`controllers.MemoryV1`).
+
+        Reclaim works on pages, not on processes: a frozen group stays frozen.
+        """
+        await self._host.threads.run(self.group.memory.reclaim)
 
     def peak_memory(self) -> int:
         return self.group.memory.peak()

@@ -108,6 +108,7 @@ class ProcessSandbox:
         self.runtime_api, self.edge = listeners
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in listeners)
         self.task_root = f"{place}/var/task"
+        self.memory_limit_mb: int | None = None
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self._place = place
         self._image = spec.image
@@ -159,6 +160,9 @@ class ProcessSandbox:
 
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Enforces nothing: that takes a cgroup. See `describe`."""
+
+    async def trim(self) -> None:
+        """Does nothing: what could be given back is page cache, which here is the host's own."""
 
     def peak_memory(self) -> int:
         """The sum over the processes there are now: pages they share count more than once."""
