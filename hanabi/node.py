@@ -117,7 +117,9 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         collecting = asyncio.create_task(_collect_code(code, functions, fleet, clock), name="code collection")
         stack.push_async_callback(_cancel, collecting)
 
-        invoker = LocalInvoker(fleet, Admission(lambda: functions.account_concurrency()[1]), journal, clock)
+        admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
+        fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
+        invoker = LocalInvoker(fleet, admission, journal, clock)
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
         events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
@@ -125,14 +127,14 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         iam = IamService(store, clock, settings.account)
         zips = CodeEndpoint(code, keys, clock, settings.region)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock, zips.locate),
+            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation),
             iam,
             StsService(keys, store),
             LogsService(LogStore(record, journal, clock), clock),
         ]
         own: dict[str, HttpHandler] = {
             "code": zips.handle,
-            "environments": partial(_environments, fleet),
+            "environments": partial(_environments, fleet, admission),
             "usage": UsageEndpoint(Usage(record, journal)).handle,
         }
 
@@ -155,6 +157,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             spool=spool,
         )
         attach.edge = edge
+        functions.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
 
         limits = Limits(body=edge.body_rule, connections=4096)
         server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
@@ -271,7 +274,21 @@ def _function_url(port: int, url_id: str) -> str:
     return f"http://{url_id}.lambda-url.localhost:{port}/"
 
 
-async def _environments(fleet: Fleet, request: HttpRequest) -> HttpResponse:
+async def _environments(fleet: Fleet, admission: Admission, request: HttpRequest) -> HttpResponse:
     """`GET /_hanabi/environments`: what `hanabi ps` shows."""
-    shown = {"environments": fleet.describe(), "budget": fleet.describe_budget()}
+    provisioned = []
+    for version, requested, allocation in fleet.describe_provisioned():
+        used = admission.provisions(version.name, version.key)
+        provisioned.append(
+            {
+                "function": version.name,
+                "version": version.version,
+                "requested": requested,
+                "allocated": allocation.allocated,
+                "failure": allocation.failure,
+                "invocations": used.served,
+                "spillover": used.spilled,
+            }
+        )
+    shown = {"environments": fleet.describe(), "provisioned": provisioned, "budget": fleet.describe_budget()}
     return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())

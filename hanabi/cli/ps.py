@@ -24,8 +24,18 @@ def run(options: argparse.Namespace) -> int:
         print(render(HEADER, [_row(each) for each in environments], right=(6, 7, 8, 9)))
     else:
         print("no environments: none is started before a function is invoked")
+    for each in answer["provisioned"]:
+        print(_provisioned(each))
     print(_summary(answer["budget"]))
     return 0
+
+
+def _provisioned(version: dict[str, Any]) -> str:
+    failure = f"; {version['failure']}" if version["failure"] else ""
+    return (
+        f"{version['function']}:{version['version']}: {version['allocated']} of {version['requested']} provisioned, "
+        f"{version['invocations']} invocations, {version['spillover']} spilled over{failure}"
+    )
 
 
 def _summary(budget: dict[str, Any]) -> str:

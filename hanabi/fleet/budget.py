@@ -57,8 +57,10 @@ class Budget:
 
     @property
     def overdue(self) -> bool:
-        """Whether somebody has waited for long."""
-        return bool(self._queue) and self._clock.monotonic() - self._queue[0].since >= OVERDUE_S
+        """Whether somebody has waited for long, and what is on its way back is not enough."""
+        if not self._queue or self._clock.monotonic() - self._queue[0].since < OVERDUE_S:
+            return False
+        return any(lacking > 0 for lacking in self._lacking([self._queue[0]]))
 
     def fits(self, memory_mb: int) -> bool:
         """Whether another one would be given at once."""
@@ -66,7 +68,10 @@ class Budget:
 
     def shortage(self) -> tuple[int, int]:
         """(environments, MB) that those who wait lack still when all has come back that is on its way; 0 or less: nothing."""
-        waiting = [each.claim.memory_mb for each in self._queue if not each.got.done() and each.wanted()]
+        return self._lacking([each for each in self._queue if not each.got.done() and each.wanted()])
+
+    def _lacking(self, waiters: "list[_Waiter]") -> tuple[int, int]:
+        waiting = [each.claim.memory_mb for each in waiters]
         leaving = [claim.memory_mb for claim in self._held if claim.leaving]
         places = len(waiting) - len(leaving) - (self.environments - len(self._held))
         return places, sum(waiting) - sum(leaving) - (self.memory_mb - self._memory_mb)
@@ -108,6 +113,12 @@ class Budget:
         claim.memory_mb, claim.kept = memory_mb, kept
         self._count(claim, 1)
         return True
+
+    def leave(self, claim: Claim) -> None:
+        """It will be given back soon: whoever waits can count on it."""
+        self._count(claim, -1)
+        claim.kept, claim.leaving = False, True
+        self._count(claim, 1)
 
     def give_back(self, claim: Claim) -> None:
         """More than once is no error."""

@@ -112,6 +112,7 @@ class Environment:
             edge=self.sandbox.edge_address,
             task_root=self.sandbox.task_root,
             log_stream=self.log_stream,
+            provisioned=self.provisioned,
         )
         line = init_start_line(self.image.runtime, self.image.version_arn)
         host.journal.log(version.log_group, self.log_stream, [(int(host.clock.time() * 1000), line)])
@@ -190,8 +191,12 @@ class Environment:
             raise SandboxError(f"environment {self.id} has gone")
         self._servers.append(server)
 
-    def log_failed_init(self, outcome: Outcome, phase: str) -> None:
-        """INIT_REPORT is written for a failed init only."""
+    def log_init(self, outcome: Outcome, phase: str = "init") -> None:
+        """INIT_REPORT is written for an init that failed, or that no invocation reports because it was provisioned.
+
+        AWS Lambda developer guide, "Failures during the Init phase".
+        """
+        self._init_ms = None
         line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase)
         self._on_output([(int(self._host.clock.time() * 1000), line)])
 

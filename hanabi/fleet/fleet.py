@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Driver, FunctionVersion, RuntimeImage, SandboxSpec
+from hanabi.contracts import Allocation, Driver, FunctionVersion, RuntimeImage, SandboxSpec
 from hanabi.errors import ServiceError
 from hanabi.fleet.budget import Budget, Claim
 from hanabi.fleet.environment import Environment
@@ -17,8 +17,9 @@ from hanabi.fleet.gate import Gate
 from hanabi.fleet.host import Host
 from hanabi.fleet.idle import Idle
 from hanabi.fleet.lifecycle import State
-from hanabi.fleet.outcome import Outcome
+from hanabi.fleet.outcome import InitFailed
 from hanabi.fleet.pressure import Pressure, Reading
+from hanabi.fleet.provisioned import Provisioned
 from hanabi.fleet.stock import Stock
 from hanabi.fleet.upkeep import Upkeep
 from hanabi.fleet.variables import needs_own_start
@@ -30,15 +31,6 @@ STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 RETIRED_KEPT = 4096  # keys: each matters only as long as an invocation that began before its end
 SHUTTING_DOWN = "Hanabi is shutting down"
 log = logging.getLogger(__name__)
-
-
-class InitFailed(Exception):
-    """A function's init failed. `environment` is on its way out, its log stream still takes the record."""
-
-    def __init__(self, environment: Environment, outcome: Outcome) -> None:
-        super().__init__(outcome.error_type)
-        self.environment = environment
-        self.outcome = outcome
 
 
 class Fleet:
@@ -68,8 +60,16 @@ class Fleet:
         self._retired: dict[str, None] = {}  # in order
         self._budget = Budget(max_environments, max_memory_mb, host.clock, self._make_room)
         self._pressure = Pressure(read_memory) if read_memory else None
-        self._stock = Stock(self._make_stocked, self._may_refill, stock_size)
+        self._stock = Stock(self._make_stocked, self._may_refill, self._make_room, stock_size)
         self._gate = Gate(STARTS_AT_ONCE, host.clock, self._stock.nudge)
+        self._provisioned = Provisioned(
+            self._idle,
+            host.clock,
+            start=lambda version, limit_s, wanted: self._start(version, limit_s, "init", wanted, provisioned=True),
+            offer=self._offer,
+            discard=self._discard,
+            spawn=self._spawn,
+        )
         self._upkeep = Upkeep(
             self._idle,
             self._stock,
@@ -77,7 +77,7 @@ class Fleet:
             pressure=self._pressure,
             discard=self._discard,
             trim=lambda environment: self._spawn(environment.trim()),
-            may_recycle=lambda environment: True,
+            may_recycle=lambda environment: not environment.provisioned or self._provisioned.may_renew(environment),
             idle_timeout_s=idle_timeout_s,
             trim_after_s=trim_after_s,
         )
@@ -139,7 +139,7 @@ class Fleet:
             self._discard(environment)  # else those who keep it busy would never let a larger one in
         elif waiter := self._next_waiter(version.key):
             waiter.set_result(environment)
-        elif version.key in self._retired:
+        elif version.key in self._retired or (environment.provisioned and not self._provisioned.keeps(environment)):
             self._discard(environment)
         else:
             self._idle.put(environment)
@@ -218,18 +218,21 @@ class Fleet:
         assert environment is not None
         return environment
 
-    async def _start(self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool]) -> Environment | None:
+    async def _start(
+        self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool], *, provisioned: bool = False
+    ) -> Environment | None:
         """As `start`, or None when it is no longer wanted."""
         image = await self._ensure_image(version.runtime)
         async with self._gate.passage():
             if not wanted():
                 return None
             stockable = version.tmp_mb == STOCK_TMP_MB and not (image.command and needs_own_start(version.environment))
-            environment = self._stock.take(image, lambda each: self._suits(each, version)) if stockable else None
+            environment = self._stock.take(image, lambda each: self._suits(each, version, provisioned)) if stockable else None
             if environment is None:
-                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted)
+                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, kept=provisioned)
             if environment is None:
                 return None
+            environment.provisioned = provisioned
             return await self._initialize(environment, version, limit_s, phase)
 
     async def _initialize(self, environment: Environment, version: FunctionVersion, limit_s: float, phase: str) -> Environment:
@@ -239,22 +242,26 @@ class Fleet:
             self._discard(environment)
             raise
         if outcome.status != "success":
-            environment.log_failed_init(outcome, phase)
+            environment.log_init(outcome, phase)
             environment.flush()
             self._discard(environment)
             raise InitFailed(environment, outcome)
+        if environment.provisioned:
+            environment.log_init(outcome)
         return environment
 
-    def _suits(self, stocked: Environment, version: FunctionVersion) -> bool:
+    def _suits(self, stocked: Environment, version: FunctionVersion, kept: bool) -> bool:
         """Whether a stocked environment can be this version's; then it has from the budget what the version needs."""
         limit_mb = stocked.sandbox.memory_limit_mb
         if limit_mb is not None and limit_mb < version.memory_mb:
             return False
-        return self._budget.resize(self._claims[stocked], version.memory_mb)
+        return self._budget.resize(self._claims[stocked], version.memory_mb, kept=kept)
 
-    async def _make(self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool]) -> Environment | None:
+    async def _make(
+        self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool], *, kept: bool = False
+    ) -> Environment | None:
         """A sandbox with nothing in it; None when it is no longer wanted by the time there is room."""
-        claim = await self._budget.take(memory_mb, wanted=wanted)
+        claim = await self._budget.take(memory_mb, kept=kept, wanted=wanted)
         if claim is None:
             return None
         try:
@@ -287,6 +294,21 @@ class Fleet:
         """Functions of this runtime exist."""
         self._stock.expect(image)
 
+    # --- provisioned concurrency ----------------------------------------------------------------------------------------
+
+    def provision(self, version: FunctionVersion, count: int) -> None:
+        """Keep so many environments of a version initialised from now on; 0: none."""
+        if not self._closing:
+            self._provisioned.want(version, count)
+
+    def allocation(self, key: str) -> Allocation:
+        """What a version has of that."""
+        return self._provisioned.allocation(key)
+
+    def on_allocated(self, callback: Callable[[FunctionVersion, int | None], None]) -> None:
+        """Call back with what a version has whenever that changes; None: it is to have none any more."""
+        self._provisioned.on_allocated = callback
+
     # --- room on the host ---------------------------------------------------------------------------------------------
 
     def _give_back(self, claim: Claim) -> None:
@@ -317,6 +339,7 @@ class Fleet:
         self._retired[key] = None
         if len(self._retired) > RETIRED_KEPT:
             del self._retired[next(iter(self._retired))]
+        self._provisioned.forget(key)
         for environment in self._idle.of(key):
             self._discard(environment)
 
@@ -333,7 +356,9 @@ class Fleet:
             return
         self._stock.remove(environment)
         self._idle.remove(environment)
-        self._claims[environment].leaving = True
+        self._budget.leave(self._claims[environment])
+        if environment.provisioned:
+            self._provisioned.lost(environment)
         self._spawn(self._destroy(environment), self._ending)
 
     async def _destroy(self, environment: Environment) -> None:
@@ -342,12 +367,13 @@ class Fleet:
         finally:
             self._give_back(self._claims.pop(environment))
 
-    def _spawn(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[Any]] | None" = None) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[Any]] | None" = None) -> "asyncio.Task[None]":
         tasks = self._tasks if tasks is None else tasks
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         task.add_done_callback(_report)
+        return task
 
     def code_in_use(self) -> set[Path]:
         """The code that environments run, be it replaced or deleted meanwhile."""
@@ -359,6 +385,10 @@ class Fleet:
         """One row for each environment: what `hanabi ps` shows."""
         now = self._host.clock.monotonic()
         return [_row(each, self._claims[each].memory_mb, now) for each in self._all.values()]
+
+    def describe_provisioned(self) -> list[tuple[FunctionVersion, int, Allocation]]:
+        """(version, how many are wanted, what there is) of each with provisioned concurrency."""
+        return self._provisioned.describe()
 
     def describe_budget(self) -> dict[str, Any]:
         """What all environments have, those that are being started or ended included, and may have."""

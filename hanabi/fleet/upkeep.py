@@ -23,7 +23,7 @@ class Upkeep:
         *,
         pressure: Pressure | None,
         discard: Callable[[Environment], None],
-        trim: Callable[[Environment], None],
+        trim: Callable[[Environment], object],
         may_recycle: Callable[[Environment], bool],
         idle_timeout_s: float,
         trim_after_s: float,

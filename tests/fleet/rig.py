@@ -159,6 +159,7 @@ class Rig:
         settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "stock_size": 0, **options}
         self.fleet = Fleet(self.driver, image_for, host, **settings)
         self.admission = Admission(lambda: unreserved)
+        self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock)
 
     async def __aenter__(self) -> "Rig":

@@ -186,9 +186,9 @@ def test_what_is_on_its_way_back_is_not_asked_for_twice() -> None:
         waiting = purse.begin(700)
         await turns()
         assert purse.budget.shortage() == (1, 700)
-        held[0].leaving = True
+        purse.budget.leave(held[0])
         assert purse.budget.shortage() == (0, 200)
-        held[1].leaving = True
+        purse.budget.leave(held[1])
         assert purse.budget.shortage() == (-1, -300)
         waiting.cancel()
 

@@ -223,6 +223,20 @@ def test_a_stocked_environment_that_cannot_grow_is_left_to_smaller_functions() -
     run(story)
 
 
+def test_one_that_was_being_stocked_makes_room_when_it_is_ready() -> None:
+    async def story() -> None:
+        async with Rig(max_environments=1, stock_size=1) as rig:
+            rig.driver.gate.clear()
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: rig.fleet.describe_budget()["environments"] == 1)
+            waiting = rig.begin(rig.version())
+            await asyncio.sleep(0.01)
+            rig.driver.gate.set()
+            assert not (await waiting).function_error
+
+    run(story)
+
+
 def test_a_host_too_small_for_stock_keeps_none() -> None:
     async def story() -> None:
         async with Rig(max_memory_mb=1000, stock_size=2) as rig:
