@@ -156,9 +156,10 @@ class Rig:
         self.clock = clock or SystemClock()
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
-        settings = {"max_environments": 20, "stock_size": 0, **options}
+        settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "stock_size": 0, **options}
         self.fleet = Fleet(self.driver, image_for, host, **settings)
         self.admission = Admission(lambda: unreserved)
+        self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock)
 
     async def __aenter__(self) -> "Rig":
