@@ -6,6 +6,7 @@ AWS Lambda developer guide, "Using Lambda environment variables": reserved ones 
 from collections.abc import Mapping
 
 from hanabi.contracts import Credentials, FunctionVersion, RuntimeImage
+from hanabi.fleet.container import handler_of
 
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
 START_TIME_NAMES = frozenset({"AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LC_ALL", "LC_CTYPE", "UV_THREADPOOL_SIZE"})
@@ -34,7 +35,7 @@ def function_variables(
         **image.environment,
         "AWS_ENDPOINT_URL": f"http://{edge}",
         **version.environment,
-        "_HANDLER": version.handler,
+        "_HANDLER": handler_of(image, version.container) if version.container is not None else version.handler,
         "AWS_REGION": version.region,
         "AWS_DEFAULT_REGION": version.region,
         "AWS_LAMBDA_FUNCTION_NAME": version.name,

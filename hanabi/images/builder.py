@@ -4,20 +4,19 @@ Standard output is progress, one line each; standard error is why it failed. One
 started it: the others wait for its lock, then find the root there. It grows in `building/` and appears by a rename.
 """
 
-import fcntl
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.catalog import RECIPES, Recipe
 from hanabi.images.debian import lay_down, open_to_all
 from hanabi.images.languages import add_node, add_python, add_sdk
-from hanabi.images.places import describe, is_whole, make_open_directory, remove_tree, root_place
+from hanabi.images.making import making, measure
+from hanabi.images.places import describe, is_whole, make_open_directory, root_place
 from hanabi.images.programs import run
 
 
@@ -37,7 +36,7 @@ class Builder:
             return
         if base:
             self.build(base)
-        with self._making(place) as (made, lock):
+        with making(self._directory, place, place.name, self._progress) as (made, lock):
             if made is not None:
                 self._fill(name, made, lock)
 
@@ -57,7 +56,7 @@ class Builder:
             add_node(root, recipe.node, work, lock)
         open_to_all(root)
         shutil.rmtree(work)
-        size = _measure(root)
+        size = measure(root)
         describe(made, size=size, built_ms=int(time.time() * 1000))
         self._progress(f"{name}: {size / 2**20:.0f} MB, built in {time.monotonic() - started:.0f} s")
 
@@ -67,38 +66,6 @@ class Builder:
         else:
             self._progress(f"installing packages of Debian {recipe.suite}")
             lay_down(root, recipe.suite, recipe.packages, work, lock)
-
-    @contextmanager
-    def _making(self, place: Path) -> Iterator[tuple[Path | None, int]]:
-        """A fresh directory that becomes `place` when the block ends well, and the lock held meanwhile; None when `place` is there."""
-        lock = os.open(self._directory / "locks" / place.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._progress("waiting for another process that builds it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if is_whole(place):
-                yield None, lock
-                return
-            made = self._directory / "building" / place.name
-            for leftover in (made, place):  # of a builder that was killed
-                remove_tree(leftover)
-            make_open_directory(made)
-            try:
-                yield made, lock
-                run(["sync", "--file-system", made], lock=lock)  # a power cut must not leave a root with empty files
-                made.rename(place)
-            except BaseException:
-                remove_tree(made)
-                raise
-        finally:
-            os.close(lock)
-
-
-def _measure(tree: Path) -> int:
-    """Bytes on disk."""
-    return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512 for directory, _, files in os.walk(tree) for name in files)
 
 
 def main(arguments: list[str]) -> int:

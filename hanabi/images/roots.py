@@ -1,26 +1,19 @@
 """Runtime images by name: the root and the bootstrap of each, built when they are first wanted."""
 
 import asyncio
-import contextlib
 import hashlib
 import os
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import hanabi
 from hanabi.contracts import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.bootstraps import install_bootstrap
 from hanabi.images.catalog import RUNTIMES, digest_recipe, explain_unknown
 from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree, root_place
+from hanabi.images.workers import Progress, WorkerFailed, run_worker
 
 BUILD_S = 3600.0  # another process's build that is waited for included
-END_S = 10.0  # for a builder that is told to stop
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +81,12 @@ class Images:
             progress(line)
 
     async def _build(self, recipe: str, progress: Progress) -> None:
-        """Run the builder, whose programs belong to its process group."""
-        command = (sys.executable, "-m", "hanabi.images.builder", str(self._directory), recipe)
-        environment = {**os.environ, "PYTHONPATH": str(Path(hanabi.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
-        builder = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True)
-        assert builder.stdout and builder.stderr
-        said = asyncio.create_task(builder.stderr.read())
         try:
-            async with asyncio.timeout(BUILD_S):
-                async for line in builder.stdout:
-                    progress(line.decode(errors="replace").rstrip())
-                await builder.wait()
-                reason = (await said).decode(errors="replace").strip()
+            await run_worker("hanabi.images.builder", str(self._directory), recipe, limit_s=BUILD_S, progress=progress)
         except TimeoutError:
             raise ImageError(f"the root of {recipe} was not built within {BUILD_S:.0f} s") from None
-        finally:
-            said.cancel()
-            await _end(builder)
-        if builder.returncode:
-            raise ImageError(f"The root of {recipe} could not be built: {reason or f'its builder ended with {builder.returncode}'}")
+        except WorkerFailed as error:
+            raise ImageError(f"The root of {recipe} could not be built: {error}") from None
 
     def _assemble(self, runtime: str, root: Path) -> RuntimeImage:
         known = RUNTIMES[runtime]
@@ -148,14 +128,3 @@ class Images:
             place.rename(doomed)  # gone at once: half a root is never found
             remove_tree(doomed)
         return bool(found)
-
-
-async def _end(builder: Process) -> None:
-    """Its programs too: first asked, so that they undo their mounts, then killed."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if builder.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(builder.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(builder.wait(), END_S)
