@@ -38,6 +38,9 @@ class Settings:
     pool_size: int = 2  # environments kept ready for each runtime in use
     freeze_after_ms: int = 10
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
+    firecracker: Path | None = None  # these three instead of what `hanabi images` has
+    jailer: Path | None = None
+    kernel: Path | None = None  # a vmlinux
 
     @property
     def keys_file(self) -> Path:
@@ -95,7 +98,7 @@ def is_loopback(host: str) -> bool:
 
 def _path(value: str | Path) -> Path:
     if not str(value):
-        raise ValueError("a directory is needed")
+        raise ValueError("a path is needed")
     return Path(value).expanduser().absolute()
 
 
@@ -172,4 +175,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "pool_size": _whole(0, 1_000),
     "freeze_after_ms": _whole(0, 3_600_000),
     "idle_timeout_s": _seconds,
+    "firecracker": _path,
+    "jailer": _path,
+    "kernel": _path,
 }

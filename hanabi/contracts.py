@@ -180,9 +180,43 @@ class RuntimeImage:
     command: tuple[str, ...]  # starts the bundled bootstrap; empty: OS-only, run /var/task/bootstrap (or /opt/bootstrap)
     environment: Mapping[str, str]  # LANG, PATH, LD_LIBRARY_PATH, TZ, AWS_EXECUTION_ENV, ...
     version_arn: str  # for INIT_START; empty: there is none
+    clonable: bool = False  # its bootstrap may be part of a snapshot: it makes itself another one in each clone
     entry_point: tuple[str, ...] = ()  # of a container image: what is started unless the function says otherwise ...
     arguments: tuple[str, ...] = ()  # ... with these words after it ...
     working_directory: str = "/"  # ... in this directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """A process that a sandbox may come with, started before it was asked for: a bootstrap that waits for its function."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestKernel:
+    """What a microVM boots: an ELF kernel, and for one that needs modules the initramfs that brings them and the agent as /init.
+
+    In that initramfs the text file /modules lists modules by absolute path, one a line, in the order in which they are inserted.
+    """
+
+    name: str  # "own", "cloud" or "file": how it came
+    version: str  # for people: the package's
+    digest: str  # SHA-256 of all the bytes that boot, in hexadecimal
+    image: Path
+    initrd: Path | None
+    boot_args_extra: str  # added to the command line; may be empty
+
+
+@dataclass(frozen=True, slots=True)
+class Firecracker:
+    """The pair of programs that run microVMs, of one version."""
+
+    version: tuple[int, int, int]
+    firecracker: Path
+    jailer: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +228,7 @@ class SandboxSpec:
     memory_mb: int  # cap on memory, processes' and page cache alike
     tmp_mb: int  # size of /tmp, on disk
     mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
+    preload: Preload | None = None  # what it may come with, as role "runtime"; `Sandbox.preloaded` says whether it did
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +250,8 @@ class Sandbox(Protocol):
     edge: socket.socket  # the same for the AWS endpoint
     runtime_api_address: str  # as seen inside: "127.0.0.1:9001"
     edge_address: str  # as seen inside: "127.0.0.1:9002"
+    preloaded: bool  # whether the spec's `preload` runs already
+    memory_limit_mb: int | None  # a function that needs more does not fit this sandbox; None: `limit` may set any
     task_root: str  # as seen inside: "/var/task", but in the `process` driver, which cannot mount
     on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
     # role "sandbox" when the sandbox itself is gone
@@ -256,7 +293,7 @@ class Sandbox(Protocol):
 
 
 class Driver(Protocol):
-    """An isolation driver: `oci`, `process`, later `firecracker`."""
+    """An isolation driver: `firecracker`, `oci`, `process`."""
 
     name: str
 
@@ -268,6 +305,12 @@ class Driver(Protocol):
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox, unthrottled, with its agent running. Raises `SandboxError`."""
+
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        """Make ahead of time what sandboxes of an image are made of, as far as that takes long. Raises `SandboxError`."""
+
+    async def prepare_directory(self, directory: Path) -> None:
+        """Likewise for a directory that will be mounted: a function's code, a layer."""
 
     async def close(self) -> None:
         """Release what `open` made. All sandboxes have been destroyed before."""

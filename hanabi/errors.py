@@ -7,6 +7,8 @@
       IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
       SandboxError             a sandbox could not be made, or broke
         EntrypointError        a process could not be executed inside
+        VmmError               a call that a VMM refused, with its fault message
+          VmmDeaf              a VMM that does not answer, or has hung up
       ImageError               a runtime root could not be had (says how to get it)
       RevisionMismatch         compare-and-set lost in the store
 
@@ -190,6 +192,24 @@ class EntrypointError(SandboxError):
         super().__init__(message)
         self.errno = errno
         self.step = step
+
+
+class VmmError(SandboxError):
+    """A call of a VMM's API that failed. `status` is the HTTP status, 0 when there was no whole answer."""
+
+    def __init__(self, method: str, path: str, status: int, fault_message: str) -> None:
+        super().__init__(f"{method} {path}: {fault_message}" + (f" ({status})" if status else ""))
+        self.method = method
+        self.path = path
+        self.status = status
+        self.fault_message = fault_message
+
+
+class VmmDeaf(VmmError):
+    """A VMM that does not answer, hangs up, or talks nonsense: of no use any more."""
+
+    def __init__(self, method: str, path: str, reason: str) -> None:
+        super().__init__(method, path, 0, reason)
 
 
 class ImageError(HanabiError):

@@ -28,16 +28,16 @@ from hanabi.clock import SystemClock
 from hanabi.config import Settings, guest_dir
 from hanabi.contracts import Clock, Driver, FunctionVersion, HttpHandler, HttpRequest, HttpResponse, Principal, RuntimeImage
 from hanabi.control.functions import Functions
-from hanabi.errors import IsolationUnavailable
+from hanabi.drivers import choose_driver
 from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
-from hanabi.fleet.fleet import Fleet
+from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
 from hanabi.fleet.host import Closable, Host
+from hanabi.fleet.variables import preload_of
 from hanabi.gateway.function_url import FunctionUrls, UrlConfig
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.http.server import serve as serve_http
-from hanabi.images.bootstraps import install_agent
 from hanabi.images.code import CodeStore
 from hanabi.images.containers import ContainerImages
 from hanabi.images.roots import Images
@@ -47,10 +47,7 @@ from hanabi.ledger import index
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.usage import Usage
-from hanabi.sandbox.agent import find_agent
-from hanabi.sandbox.mounts import enter_private_mounts
-from hanabi.sandbox.oci import OciDriver
-from hanabi.sandbox.process import ProcessDriver
+from hanabi.sandbox.firecracker.driver import STOCK_MB
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 
@@ -104,13 +101,14 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             host,
             max_environments=settings.max_environments,
             stock_size=settings.pool_size,
+            stock_memory_mb=STOCK_MB if driver.name == "firecracker" else STOCK_MEMORY_MB,
             idle_timeout_s=settings.idle_timeout_s,
         )
         await fleet.open()
         stack.push_async_callback(fleet.close)
 
         url_for = partial(_function_url, settings.port)
-        stocked = StockedImages(images, fleet)
+        stocked = StockedImages(images, fleet, driver)
         functions = Functions(
             store,
             code,
@@ -119,7 +117,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             account=settings.account,
             region=settings.region,
             url_for=url_for,
-            containers=containers if driver.name != "process" else None,
+            containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
         )
         functions.on_retired(fleet.retire)
         await functions.open()
@@ -207,13 +205,16 @@ class Attach:
 class StockedImages:
     """The images as control sees them: a runtime that functions use is also one to keep environments ready for."""
 
-    def __init__(self, images: Images, fleet: Fleet) -> None:
+    def __init__(self, images: Images, fleet: Fleet, driver: Driver) -> None:
         self.known = images.known
+        self.prepare_code = driver.prepare_directory
         self._images = images
         self._fleet = fleet
+        self._driver = driver
 
     async def ensure(self, runtime: str) -> RuntimeImage:
         image = await self._images.ensure(runtime)
+        await self._driver.prepare(image, preload_of(image))
         self._fleet.expect(image)
         return image
 
@@ -224,6 +225,20 @@ class StockedImages:
                 await self.ensure(runtime)
             except Exception as error:
                 log.warning("no environments of %s are kept ready: %s", runtime, error)
+
+
+class PreparedContainers:
+    """The container images as control sees them: one that is there is also ready to be started."""
+
+    def __init__(self, containers: ContainerImages, driver: Driver) -> None:
+        self.resolve = containers.resolve
+        self._containers = containers
+        self._driver = driver
+
+    async def ensure(self, image: str) -> RuntimeImage:
+        ready = await self._containers.ensure(image)
+        await self._driver.prepare(ready, preload_of(ready))
+        return ready
 
 
 async def _image_of(images: Images, containers: ContainerImages, version: FunctionVersion) -> RuntimeImage:
@@ -253,19 +268,6 @@ async def _drain(server: HttpServer, events: DurableQueue) -> None:
 async def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def choose_driver(settings: Settings) -> Driver:
-    """The isolation asked for; `auto` is containers here, as long as there is no Firecracker driver."""
-    if settings.isolation == "firecracker":
-        raise IsolationUnavailable("--isolation firecracker: this version of Hanabi has no Firecracker driver yet; use --isolation oci")
-    clock = SystemClock()
-    run = settings.data_dir / "run"
-    if settings.isolation == "process":
-        return ProcessDriver(run, clock)
-    enter_private_mounts()
-    agent = install_agent(find_agent(), settings.images_dir / "agent")
-    return OciDriver(run, agent=agent, slots=settings.max_environments, clock=clock, allow_net=settings.allow_net)
 
 
 def _listen(host: str, port: int) -> socket.socket:

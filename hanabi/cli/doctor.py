@@ -2,32 +2,63 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, astuple
+from typing import TYPE_CHECKING
 
 from hanabi.cli.failure import not_running
 from hanabi.cli.server import fetch, port_of
+from hanabi.config import load_settings
+
+if TYPE_CHECKING:
+    from hanabi.sandbox.doctor import Check
 
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array")
+    parser.add_argument("--require", choices=("firecracker",), help="fail unless all that microVMs need is there")
+    parser.add_argument(
+        "--images-dir", metavar="DIR", help="where guest kernels and Firecracker live (default: images/ in the data directory)"
+    )
+    for name in ("firecracker", "jailer", "kernel"):
+        parser.add_argument(f"--{name}", metavar="PATH", help=f"as for `hanabi up --{name}`")
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit status 1 when something is to be mended. A server that does not run is no such thing."""
-    from hanabi.sandbox.doctor import Check, probe
+    from hanabi.sandbox.doctor import Check, probe, probe_microvm
 
-    checks = [*probe(), Check("server", *_ask_server(options))]
+    if options.require:
+        checks = [*probe_microvm(), *_parts(options, required=True)]
+    else:
+        checks = [*probe(), *_parts(options, required=False), Check("server", *_ask_server(options))]
     if options.json:
         print(json.dumps([asdict(check) for check in checks]))
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            print(f"{_MARKS[check.ok]} {check.name:<{width}}  {check.detail}")
+            first, *more = check.detail.split("\n")
+            print(f"{_MARKS[check.ok]} {check.name:<{width}}  {first}")
+            for line in more:
+                print(f"{'':<{width + 7}}{line}")
             if check.fix and not check.ok:
                 print(f"{'':<{width + 6}}-> {check.fix}")
-    return 1 if any(check.ok is False for check in checks) else 0
+    fine = all(check.ok for check in checks) if options.require else not any(check.ok is False for check in checks)
+    return 0 if fine else 1
+
+
+def _parts(options: argparse.Namespace, *, required: bool) -> "Iterator[Check]":
+    """What microVMs need beside the host; not to have it is a fault only where they are required."""
+    from hanabi.images.parts import Parts
+    from hanabi.sandbox.doctor import Check
+
+    names = ("data_dir", "images_dir", "firecracker", "jailer", "kernel")
+    settings = load_settings({name: getattr(options, name, None) for name in names})
+    for finding in Parts(settings.images_dir).inspect(settings.firecracker, settings.jailer, settings.kernel):
+        check = Check(*astuple(finding))
+        yield check if check.ok or required else Check(check.name, None, f"{check.detail}; for microVMs", check.fix)
 
 
 def _ask_server(options: argparse.Namespace) -> tuple[bool | None, str, str]:

@@ -1,8 +1,9 @@
-"""hanabi images: list, build and remove the runtime roots that functions run on; add container images under a name"""
+"""hanabi images: list, build, add and remove what functions run on: runtime roots, container images, guest kernels, Firecracker"""
 
 import argparse
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,54 +15,76 @@ from hanabi.cli.table import render
 from hanabi.config import guest_dir, load_settings
 
 if TYPE_CHECKING:
+    from hanabi.images.parts import Parts
     from hanabi.images.roots import Images
 
 ACTIONS = ("list", "build", "add", "rm", "remove")
+PARTS = ("kernel", "firecracker")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="default: list; `remove` is `rm`")
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="runtimes, such as python3.13; for `add` a name and docker://... or oci:PATH[:TAG]",
-    )
+    about = "a runtime such as python3.13; kernel; firecracker; for `add` a name and docker://... or oci:PATH[:TAG]"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=about)
     parser.add_argument("--images-dir", metavar="DIR", help="where they live (default: images/ in the data directory)")
-    parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull from it without TLS; may be repeated")
+    parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="to add: no TLS there; may be repeated")
     parser.add_argument("--json", action="store_true", help="list as a JSON array")
+    build = parser.add_argument_group("to build kernel")
+    way = build.add_mutually_exclusive_group()
+    way.add_argument("--from", dest="way", choices=("own", "cloud"), help="our own configuration (default), or Debian's kernel")
+    way.add_argument("--from-file", metavar="PATH", help="a kernel that you have: an ELF vmlinux with all that it needs built in")
+    fetch = parser.add_argument_group("to build firecracker")
+    fetch.add_argument("--version", default="", metavar="V", help="the release, such as 1.16.1")
+    fetch.add_argument("--sha256", default="", metavar="HEX", help="checksum of the release's archive")
+    fetch.add_argument("--mirror", default="", metavar="URL", help="where releases are fetched from instead of the official place")
 
 
 def run(options: argparse.Namespace) -> int:
+    from hanabi.images.parts import Parts
     from hanabi.images.roots import Images
 
+    _refuse_what_would_have_no_effect(options)
     settings = load_settings({name: getattr(options, name, None) for name in ("data_dir", "images_dir", "insecure_registry")})
-    images = Images(settings.images_dir, guest_dir())
+    images, parts = Images(settings.images_dir, guest_dir()), Parts(settings.images_dir)
     if options.action == "list":
-        _list(images, settings.images_dir, options)
-    elif options.action == "add":
+        _list(images, parts, settings.images_dir, options)
+        return 0
+    if options.action == "add":
         _add(images, settings.images_dir, options.names, settings.insecure_registry)
-    elif not options.names:
-        raise Failure(f"which runtimes? One or more of {', '.join(row.runtime for row in images.list())}", 2)
-    elif options.action == "build":
-        _build(images, options.names)
+        return 0
+    if not options.names:
+        raise Failure(f"what? One or more of {', '.join([*(row.runtime for row in images.list()), *PARTS])}", 2)
+    if options.action == "build":
+        _build(images, parts, options)
     else:
-        _remove(images, settings.images_dir, settings.data_dir, options.names)
+        _remove(images, parts, settings.images_dir, settings.data_dir, options.names)
     return 0
 
 
-def _list(images: "Images", directory: Path, options: argparse.Namespace) -> None:
-    rows = [row for row in images.list() if not options.names or row.runtime in options.names]
-    containers = [row for row in _containers(directory) if not options.names or set(row["names"]) & set(options.names)]
+def _refuse_what_would_have_no_effect(options: argparse.Namespace) -> None:
+    given = {"kernel": ("way", "from_file"), "firecracker": ("version", "sha256", "mirror")}
+    for name, flags in given.items():
+        if any(getattr(options, flag) for flag in flags) and not (options.action == "build" and name in options.names):
+            flag = next(flag for flag in flags if getattr(options, flag)).replace("way", "from").replace("_", "-")
+            raise Failure(f"--{flag} is for `hanabi images build {name}`", 2)
+    if options.insecure_registry and options.action != "add":
+        raise Failure("--insecure-registry is for `hanabi images add` and `hanabi up`", 2)
+
+
+def _list(images: "Images", parts: "Parts", directory: Path, options: argparse.Namespace) -> None:
+    def wanted(*names: str) -> bool:
+        return not options.names or any(name in options.names for name in names)
+
+    roots = [row for row in images.list() if wanted(row.runtime)]
+    there = [row for row in parts.list() if wanted(row.part)]
+    containers = [row for row in _containers(directory) if wanted(*row["names"])]
     if options.json:
-        print(json.dumps([*map(asdict, rows), *containers]))
+        print(json.dumps([*map(asdict, roots), *map(asdict, there), *containers]))
         return
-    cells = [(row.runtime, row.digest, "built" if row.built else "-", f"{row.size / 2**20:.0f} MB" if row.size else "-") for row in rows]
-    if cells:
-        print(render(("RUNTIME", "DIGEST", "STATE", "SIZE"), cells, right=(3,)))
-    if containers:
-        pulled = [(", ".join(row["names"]) or "-", row["digest"][:16], row["image"], f"{row['size'] / 2**20:.0f} MB") for row in containers]
-        print(("\n" if cells else "") + render(("NAME", "DIGEST", "IMAGE", "SIZE"), pulled, right=(3,)))
+    cells = [(row.runtime, row.digest, "built" if row.built else "-", _megabytes(row.size)) for row in roots]
+    cells += [(f"{row.part} {row.name}", row.digest, "used" if row.used else "built", _megabytes(row.size)) for row in there]
+    cells += [(", ".join(row["names"]) or row["image"], row["digest"][:16], "pulled", _megabytes(row["size"])) for row in containers]
+    print(render(("NAME", "DIGEST", "STATE", "SIZE"), cells, right=(3,)))
 
 
 def _containers(directory: Path) -> list[dict[str, Any]]:
@@ -75,14 +98,19 @@ def _containers(directory: Path) -> list[dict[str, Any]]:
 def _add(images: "Images", directory: Path, words: list[str], plain: tuple[str, ...]) -> None:
     import asyncio
 
+    from hanabi.cli.progress import Progress
     from hanabi.images.containers import add
 
     if len(words) != 2:
         raise Failure("hanabi images add NAME docker://HOST/REPOSITORY:TAG, or oci:PATH[:TAG], or oci-archive:PATH[:TAG]", 2)
     name, image = words
-    if images.known(name):
-        raise Failure(f"{name} is the name of a runtime", 2)
-    named = asyncio.run(add(directory, name, _absolute(image), plain, lambda line: print(line, file=sys.stderr, flush=True)))
+    if name in PARTS or images.known(name):
+        raise Failure(f"{name} is the name of something else", 2)
+    shown = Progress(sys.stderr)
+    try:
+        named = asyncio.run(add(directory, name, _absolute(image), plain, partial(shown.show, name)))
+    finally:
+        shown.end()
     print(f"{name} is {named.image}", flush=True)
 
 
@@ -92,39 +120,64 @@ def _absolute(image: str) -> str:
     return f"{transport}:{Path(path).absolute()}" if colon and transport in ("oci", "oci-archive") else image
 
 
-def _build(images: "Images", runtimes: list[str]) -> None:
+def _megabytes(size: int | None) -> str:
+    return f"{size / 2**20:.0f} MB" if size else "-"
+
+
+def _build(images: "Images", parts: "Parts", options: argparse.Namespace) -> None:
     import asyncio
 
-    def show(runtime: str, line: str) -> None:
-        print(f"{runtime}: {line}", file=sys.stderr, flush=True)
+    from hanabi.cli.progress import Progress
+
+    shown = Progress(sys.stderr)
+
+    def start(name: str) -> Awaitable[Any]:
+        show: Callable[[str], None] = partial(shown.show, name)
+        if name == "kernel":
+            return parts.build_kernel(options.way or "own", Path(options.from_file) if options.from_file else None, show)
+        if name == "firecracker":
+            return parts.build_firecracker(options.version, options.sha256, options.mirror, show)
+        return _root(images, name, show)
 
     async def build() -> None:
         try:
-            for runtime in runtimes:
-                image = await images.ensure(runtime, partial(show, runtime))
-                print(f"{runtime} is ready: {image.root}", flush=True)
+            for name in options.names:
+                made = await start(name)
+                shown.end()
+                print(f"{name} is ready: {made}", flush=True)
         finally:
+            shown.end()
             await images.close()
 
     asyncio.run(build())
 
 
-def _remove(images: "Images", directory: Path, data_dir: Path, names: list[str]) -> None:
-    """A runtime's roots go at once, a container image when no function uses it any more."""
-    from hanabi.images.oci.places import prepare, read_name, remove_name, sweep
+async def _root(images: "Images", runtime: str, show: Callable[[str], None]) -> Path:
+    return (await images.ensure(runtime, show)).root
+
+
+def _remove(images: "Images", parts: "Parts", directory: Path, data_dir: Path, names: list[str]) -> None:
+    """Runtimes and parts go at once, a container image when no function uses it any more."""
+    from hanabi.images.oci.places import read_name
+
+    built = [name for name in names if name in PARTS or images.known(name)]
+    for name in names:
+        if name not in built and read_name(directory, name) is None:
+            raise Failure(f"there is no runtime {name}, and no image was added under that name", 2)
+    if built:
+        with hold(data_dir):  # no running node may use what is removed
+            for name in built:
+                removed = parts.remove(name) if name in PARTS else images.remove(name)
+                print(f"{name} is removed" if removed else f"{name} was not built")
+    if added := [name for name in names if name not in built]:
+        _forget(directory, added)
+
+
+def _forget(directory: Path, names: list[str]) -> None:
+    from hanabi.images.oci.places import prepare, remove_name, sweep
 
     for name in names:
-        if not images.known(name) and read_name(directory, name) is None:
-            raise Failure(f"there is no runtime {name}, and no image was added under that name", 2)
-    runtimes = [name for name in names if images.known(name)]
-    if runtimes:
-        with hold(data_dir):  # no running node may use what is removed
-            for runtime in runtimes:
-                print(f"{runtime} is removed" if images.remove(runtime) else f"{runtime} was not built")
-    added = [name for name in names if name not in runtimes]
-    for name in added:
         remove_name(directory, name)
         print(f"{name} is removed")
-    if added:
-        prepare(directory)
-        sweep(directory)
+    prepare(directory)
+    sweep(directory)

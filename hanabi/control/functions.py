@@ -45,6 +45,9 @@ class Images(Protocol):
     async def ensure(self, runtime: str) -> RuntimeImage:
         """Its root, built if it is not there. Raises `ImageError` with the reason."""
 
+    async def prepare_code(self, directory: Path) -> None:
+        """Make unpacked code ready to be mounted."""
+
 
 class Functions:
     """Changes are on disk when they return. `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only."""
@@ -293,8 +296,10 @@ class Functions:
 
     async def _prepare_image(self, version: Version) -> str | None:
         """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`."""
-        if not version.code.image:
-            return (await self._images.ensure(version.settings.runtime)).version_arn
+        if version.code.path is not None:
+            image = await self._images.ensure(version.settings.runtime)
+            await self._images.prepare_code(version.code.path)
+            return image.version_arn
         if self._containers is None:
             raise ImageError("--isolation process runs no container images", "unsupported")
         await self._containers.ensure(version.code.image)

@@ -81,9 +81,14 @@ class Environment:
     # --- coming up ----------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Start the bundled bootstrap before any function is known. Raises `SandboxError`."""
+        """Start the bundled bootstrap before any function is known, unless the sandbox came with it. Raises `SandboxError`."""
+        if self._loaded:
+            return
         await self._open_runtime()
         sandbox = self.sandbox
+        if sandbox.preloaded:
+            self._loaded = True
+            return
         variables = generic_variables(self.image, runtime_api=sandbox.runtime_api_address, task_root=sandbox.task_root)
         await sandbox.start("runtime", self.image.command, variables, "/")
         self._loaded = True

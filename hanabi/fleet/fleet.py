@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Driver, FunctionVersion, RuntimeImage, SandboxSpec
+from hanabi.contracts import Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import ServiceError
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.gate import Gate
@@ -18,7 +18,7 @@ from hanabi.fleet.lifecycle import State
 from hanabi.fleet.outcome import Outcome
 from hanabi.fleet.places import Places
 from hanabi.fleet.stock import Stock
-from hanabi.fleet.variables import needs_own_start
+from hanabi.fleet.variables import needs_own_start, preload_of
 
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
@@ -51,12 +51,14 @@ class Fleet:
         *,
         max_environments: int,
         stock_size: int = 2,
+        stock_memory_mb: int = STOCK_MEMORY_MB,
         idle_timeout_s: float = 600.0,
     ) -> None:
         self._driver = driver
         self._ensure_image = ensure_image
         self._host = host
         self._max_environments = max_environments
+        self._stock_memory_mb = stock_memory_mb
         self._idle_timeout_s = idle_timeout_s
         self._idle: dict[str, list[Environment]] = {}  # by FunctionVersion.key; the most recently used last
         self._waiting: dict[str, deque[asyncio.Future[Environment]]] = {}
@@ -200,11 +202,11 @@ class Fleet:
         async with self._gate.passage():
             if not wanted():
                 return None
-            own_start = version.container is not None or (image.command and needs_own_start(version.environment))
+            own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
             stockable = version.tmp_mb == STOCK_TMP_MB and not own_start
             environment = self._stock.take(image) if stockable else None
             if environment is None:
-                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted)
+                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None if own_start else preload_of(image))
             if environment is None:
                 return None
             return await self._initialize(environment, version, limit_s, phase)
@@ -222,7 +224,9 @@ class Fleet:
             raise InitFailed(environment, outcome)
         return environment
 
-    async def _make(self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool]) -> Environment | None:
+    async def _make(
+        self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool], preload: Preload | None
+    ) -> Environment | None:
         """A sandbox with nothing in it; None when it is no longer wanted by the time there is a place."""
         await self._places.take()
         try:
@@ -230,24 +234,30 @@ class Fleet:
             if not wanted():
                 self._free_place()
                 return None
-            spec = SandboxSpec(id=f"e{uuid.uuid4().hex[:20]}", image=image, memory_mb=memory_mb, tmp_mb=tmp_mb)
+            id = f"e{uuid.uuid4().hex[:20]}"
+            spec = SandboxSpec(id=id, image=image, memory_mb=memory_mb, tmp_mb=tmp_mb, preload=preload)
             environment = Environment(await self._driver.create(spec), image, self._host)
         except BaseException:
             self._free_place()
             raise
         environment.on_gone = self._gone
         self._all[environment.id] = environment
+        if environment.sandbox.preloaded:
+            await self._load(environment)
         return environment
 
-    async def _make_stocked(self, image: RuntimeImage) -> Environment:
-        environment = await self._make(image, STOCK_MEMORY_MB, STOCK_TMP_MB, lambda: True)
-        assert environment is not None
+    async def _load(self, environment: Environment) -> None:
         try:
-            if image.command:
-                await environment.load()
+            await environment.load()
         except BaseException:
             self._discard(environment)
             raise
+
+    async def _make_stocked(self, image: RuntimeImage) -> Environment:
+        environment = await self._make(image, self._stock_memory_mb, STOCK_TMP_MB, lambda: True, preload_of(image))
+        assert environment is not None
+        if image.command:
+            await self._load(environment)
         return environment
 
     def expect(self, image: RuntimeImage) -> None:

@@ -5,9 +5,10 @@ AWS Lambda developer guide, "Using Lambda environment variables": reserved ones 
 
 from collections.abc import Mapping
 
-from hanabi.contracts import Credentials, FunctionVersion, RuntimeImage
+from hanabi.contracts import Credentials, FunctionVersion, Preload, RuntimeImage
 from hanabi.fleet.container import handler_of
 
+RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
 START_TIME_NAMES = frozenset({"AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LC_ALL", "LC_CTYPE", "UV_THREADPOOL_SIZE"})
 
@@ -25,6 +26,13 @@ def generic_variables(image: RuntimeImage, *, runtime_api: str, task_root: str) 
         "LAMBDA_TASK_ROOT": task_root,
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
     }
+
+
+def preload_of(image: RuntimeImage) -> Preload | None:
+    """What may run in a sandbox of an image before it was asked for."""
+    if not (image.command and image.clonable):
+        return None
+    return Preload(argv=image.command, environment=generic_variables(image, runtime_api=RUNTIME_API, task_root="/var/task"))
 
 
 def function_variables(

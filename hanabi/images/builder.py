@@ -14,9 +14,9 @@ from pathlib import Path
 from hanabi.errors import ImageError
 from hanabi.images.catalog import RECIPES, Recipe
 from hanabi.images.debian import lay_down, open_to_all
+from hanabi.images.growth import growing
 from hanabi.images.languages import add_node, add_python, add_sdk
-from hanabi.images.making import making, measure
-from hanabi.images.places import describe, is_whole, make_open_directory, root_place
+from hanabi.images.places import describe, is_whole, make_open_directory, measure, root_place
 from hanabi.images.programs import run
 
 
@@ -36,7 +36,7 @@ class Builder:
             return
         if base:
             self.build(base)
-        with making(self._directory, place, place.name, self._progress) as (made, lock):
+        with growing(self._directory, place, self._progress) as (made, lock):
             if made is not None:
                 self._fill(name, made, lock)
 

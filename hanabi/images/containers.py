@@ -13,11 +13,12 @@ from hanabi.errors import ImageError
 from hanabi.images.oci import places
 from hanabi.images.oci.reference import parse
 from hanabi.images.places import is_whole
-from hanabi.images.workers import Progress, WorkerFailed, run_worker
+from hanabi.images.process import WorkerFailed, run_worker
 
 RESOLVE_S = 90.0
 PULL_S = 3600.0  # another process's pull that is waited for included
 AT_ONCE = 4  # workers
+Progress = Callable[[str], None]
 
 # As seen in a function from an image in AWS: what the image sets comes on top. Nothing else of a runtime's environment is there.
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "AWS_EXECUTION_ENV": "AWS_Lambda_Image"}
@@ -142,7 +143,7 @@ async def run_pull(
     """Run a worker of `hanabi.images.oci.pull`. Raises `ImageError`."""
     async with gate or asyncio.Semaphore():
         try:
-            await run_worker("hanabi.images.oci.pull", str(directory), json.dumps(request), limit_s=limit_s, progress=progress)
+            await run_worker("hanabi.images.oci.pull", (directory, json.dumps(request)), limit_s, progress)
         except TimeoutError:
             raise ImageError(f"{request['image']} was not had within {limit_s:.0f} s") from None
         except WorkerFailed as error:

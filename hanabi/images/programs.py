@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hanabi.errors import ImageError
 
 TIMEOUT_S = 1800.0  # for one program; a slow mirror is slow
 SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+ASK_S = 30.0
+LARGEST_ANSWER = 1 << 20
 QUOTED = 1500  # characters of what a failed program said
 
 
@@ -46,6 +49,78 @@ def run(
         if status:
             said.seek(max(0, said.seek(0, os.SEEK_END) - QUOTED))
             raise ImageError(f"{name} failed with status {status}:\n{said.read().decode(errors='replace').strip()}")
+
+
+def ask(command: Sequence[str | Path]) -> str | None:
+    """What a program that answers at once prints; None when it is not there or fails."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), timeout=ASK_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout[:LARGEST_ANSWER].decode(errors="replace") if done.returncode == 0 else None
+
+
+def pour(
+    source: Path, command: Sequence[str | Path], *, lock: int, counted: Callable[[int, int | None], None], cwd: Path | None = None
+) -> None:
+    """Give a file to a program's standard input, counting its bytes. Raises `ImageError`."""
+    name, size, done = os.path.basename(command[0]), source.stat().st_size, 0
+    with tempfile.TemporaryFile() as said, source.open("rb") as file:
+        try:
+            program = subprocess.Popen(
+                command, cwd=cwd, stdin=subprocess.PIPE, stdout=said, stderr=said, env=_environment(), pass_fds=(lock,)
+            )
+        except FileNotFoundError:
+            raise ImageError(f"{name} is not installed") from None
+        with program:
+            assert program.stdin
+            try:
+                while piece := file.read(1 << 20):
+                    program.stdin.write(piece)
+                    done += len(piece)
+                    counted(done, size)
+                program.stdin.close()
+            except BrokenPipeError:
+                pass  # its status says why
+            except BaseException:
+                program.kill()
+                raise
+            status = program.wait(TIMEOUT_S)
+        if status:
+            said.seek(max(0, said.seek(0, os.SEEK_END) - QUOTED))
+            raise ImageError(f"{name} failed with status {status}:\n{said.read().decode(errors='replace').strip()}")
+
+
+def follow(command: Sequence[str | Path], *, lock: int, cwd: Path, line: Callable[[str], None]) -> None:
+    """Run a program whose output tells how far it is, giving each line of it. Raises `ImageError` with the last of them."""
+    name = os.path.basename(command[0])
+    last: deque[str] = deque(maxlen=30)
+    try:
+        program = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            pass_fds=(lock,),
+        )
+    except FileNotFoundError:
+        raise ImageError(f"{name} is not installed") from None
+    with program:
+        assert program.stdout
+        try:
+            while text := program.stdout.readline(LARGEST_ANSWER):
+                last.append(text.decode(errors="replace").rstrip())
+                line(last[-1])
+        except BaseException:
+            program.kill()
+            raise
+        status = program.wait(TIMEOUT_S)
+    if status:
+        raise ImageError(f"{name} failed with status {status}:\n{chr(10).join(last)[-QUOTED:]}")
 
 
 def _environment() -> dict[str, str]:

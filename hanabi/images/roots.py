@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from hanabi.contracts import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.bootstraps import install_bootstrap
 from hanabi.images.catalog import RUNTIMES, digest_recipe, explain_unknown
+from hanabi.images.drives import remove_drives
 from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree, root_place
-from hanabi.images.workers import Progress, WorkerFailed, run_worker
+from hanabi.images.process import run_builder
 
-BUILD_S = 3600.0  # another process's build that is waited for included
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +74,14 @@ class Images:
         recipe = RUNTIMES[runtime].recipe
         place = root_place(self._directory, recipe)
         if not is_whole(place):
-            await self._build(recipe, lambda line: self._tell(runtime, line))
+            arguments = (self._directory, recipe)
+            await run_builder("hanabi.images.builder", arguments, f"the root of {recipe}", lambda line: self._tell(runtime, line))
         image = self._ready[runtime] = await asyncio.to_thread(self._assemble, runtime, place / "root")
         return image
 
     def _tell(self, runtime: str, line: str) -> None:
         for progress in self._listeners.get(runtime, ()):
             progress(line)
-
-    async def _build(self, recipe: str, progress: Progress) -> None:
-        try:
-            await run_worker("hanabi.images.builder", str(self._directory), recipe, limit_s=BUILD_S, progress=progress)
-        except TimeoutError:
-            raise ImageError(f"the root of {recipe} was not built within {BUILD_S:.0f} s") from None
-        except WorkerFailed as error:
-            raise ImageError(f"The root of {recipe} could not be built: {error}") from None
 
     def _assemble(self, runtime: str, root: Path) -> RuntimeImage:
         known = RUNTIMES[runtime]
@@ -100,6 +95,7 @@ class Images:
             command=known.command,
             environment=known.environment,
             version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
+            clonable=known.clonable,
         )
 
     def list(self) -> list[Listing]:
@@ -114,7 +110,7 @@ class Images:
         return Listing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
 
     def remove(self, runtime: str) -> bool:
-        """Remove every root that a runtime has or had; False when there was none. No running node may use them.
+        """Remove every root that a runtime has or had, and its drives; False when there was none. No running node may use them.
 
         Runtimes that run on the same root lose it together.
         """
@@ -127,4 +123,7 @@ class Images:
             make_open_directory(doomed.parent)
             place.rename(doomed)  # gone at once: half a root is never found
             remove_tree(doomed)
+        for name, known in RUNTIMES.items():
+            if known.recipe == RUNTIMES[runtime].recipe:
+                remove_drives(self._directory, name)
         return bool(found)

@@ -62,6 +62,8 @@ class Container:
         self.logs = -1
         self.runtime_api_address = self.edge_address = ""
         self.task_root = "/var/task"
+        self.preloaded = False
+        self.memory_limit_mb: int | None = None
         self._host = host
         self._wanted = wanted
         self.slot = slot

@@ -1,6 +1,7 @@
 """Which defences this host has, and how to mend what is missing: what `hanabi doctor` prints. Blocks for some tenths of a second."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.cgroup import NEEDED, Tree
 from hanabi.sandbox.oci import OciDriver
 
+_KVM_GET_API_VERSION, _KVM_API_VERSION = 0xAE00, 12  # linux/kvm.h
 _NAMESPACES = ("user", "pid", "mnt", "net", "ipc", "uts", "cgroup")
 
 
@@ -34,11 +36,50 @@ def probe() -> list[Check]:
     return [*checks, _container()]
 
 
+def probe_microvm() -> list[Check]:
+    """What microVMs need of the host, their parts aside; nothing of it may be missing."""
+    return [_real_kvm(), _root(), _tun(), _seccomp(), _cgroups(), _network()]
+
+
+def _real_kvm() -> Check:
+    """Whether KVM answers, not only whether the device is there."""
+    try:
+        device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        return Check(
+            "kvm", False, f"/dev/kvm: {error.strerror}", "modprobe kvm_intel or kvm_amd, or turn virtualisation on in the firmware"
+        )
+    try:
+        version = fcntl.ioctl(device, _KVM_GET_API_VERSION)
+    except OSError as error:
+        return Check("kvm", False, f"/dev/kvm does not answer: {error.strerror}", "use a host whose KVM works")
+    finally:
+        os.close(device)
+    if version != _KVM_API_VERSION:
+        return Check("kvm", False, f"/dev/kvm speaks version {version}", f"use a kernel with version {_KVM_API_VERSION} of it")
+    return Check("kvm", True, "nested in software: microVMs are slow, no measure of anything" if _is_nested() else "hardware-backed")
+
+
+def _root() -> Check:
+    root = os.geteuid() == 0
+    detail = "root" if root else "an ordinary user: the jailer makes devices and changes uids"
+    return Check("user", root, detail, "" if root else "sudo hanabi up")
+
+
+def _tun() -> Check:
+    there = os.access("/dev/net/tun", os.R_OK | os.W_OK)
+    detail = "tap interfaces" if there else "no /dev/net/tun for the network of microVMs"
+    return Check("tun", there, detail, "" if there else "modprobe tun")
+
+
+def _is_nested() -> bool:
+    return Path("/sys/module/kvm_pvm").exists() or not {"vmx", "svm"} & set(Path("/proc/cpuinfo").read_text().split())
+
+
 def _kvm() -> Check:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Check("kvm", None, "no /dev/kvm for this user: containers, not microVMs")
-    flags = Path("/proc/cpuinfo").read_text().split()
-    if Path("/sys/module/kvm_pvm").exists() or not {"vmx", "svm"} & set(flags):
+    if _is_nested():
         return Check("kvm", None, "nested in software: slow microVMs, so containers unless --isolation firecracker")
     return Check("kvm", True, "hardware-backed")
 

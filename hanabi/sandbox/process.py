@@ -20,7 +20,7 @@ from errno import ENOENT
 from functools import cache
 from pathlib import Path
 
-from hanabi.contracts import Clock, Exit, RuntimeImage, SandboxSpec
+from hanabi.contracts import Clock, Exit, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox import procfs
 from hanabi.sandbox.agent import AgentLink, Listeners, find_agent
@@ -84,6 +84,12 @@ class ProcessDriver:
                 release.enter_context(listener)
             return ProcessSandbox(spec, place, agent.pid, link, listeners, runtime, logs, release.pop_all())
 
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        """Nothing takes long here."""
+
+    async def prepare_directory(self, directory: Path) -> None:
+        """Linked as it is."""
+
     async def close(self) -> None:
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
@@ -108,6 +114,8 @@ class ProcessSandbox:
         self.runtime_api, self.edge = listeners
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in listeners)
         self.task_root = f"{place}/var/task"
+        self.preloaded = False
+        self.memory_limit_mb: int | None = None
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self._place = place
         self._image = spec.image

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from hanabi.contracts import Exit, SandboxSpec
+from hanabi.contracts import Exit, Preload, RuntimeImage, SandboxSpec
 
 Bootstrap = Callable[["FakeProcess"], Awaitable[int | None]]
 MIB = 1024 * 1024
@@ -119,6 +119,8 @@ class FakeSandbox:
         self.runtime_api, self.edge = _listen(), _listen()
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         self.task_root = "/var/task"
+        self.preloaded = False
+        self.memory_limit_mb: int | None = None
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self.history: list[str] = []
         self.processes: dict[str, FakeProcess] = {}
@@ -249,6 +251,7 @@ class FakeDriver:
     def __init__(self, bootstrap: Bootstrap = echo) -> None:
         self.bootstrap = bootstrap
         self.sandboxes: list[FakeSandbox] = []
+        self.prepared: list[str] = []
         self.create_errors: list[Exception] = []
         self.start_errors: list[Exception] = []
         self.gate = asyncio.Event()
@@ -269,6 +272,12 @@ class FakeDriver:
         sandbox = FakeSandbox(spec, self)
         self.sandboxes.append(sandbox)
         return sandbox
+
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        self.prepared.append(image.runtime)
+
+    async def prepare_directory(self, directory: Path) -> None:
+        self.prepared.append(str(directory))
 
     async def close(self) -> None:
         self.is_open = False

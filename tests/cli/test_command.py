@@ -155,7 +155,7 @@ def test_images_are_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFix
     for arguments, status, message in (
         (["build", "python2.7"], 1, "There is no runtime root for python2.7"),
         (["rm", "../.."], 2, "there is no runtime ../.."),
-        (["build"], 2, "which runtimes?"),
+        (["build"], 2, "what? One or more of"),
     ):
         assert main(["images", *arguments, *place]) == status
         assert message in capsys.readouterr().err

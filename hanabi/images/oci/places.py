@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import ImageError
+from hanabi.images.drives import remove_drives
 from hanabi.images.oci.blobs import Blobs
 from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree
 
@@ -62,7 +63,7 @@ def container_place(directory: Path, digest: str) -> Path:
 @contextmanager
 def lock_of(directory: Path, digest: str, *, wait: bool) -> Iterator[bool]:
     """Hold an image's lock; False when another process holds it and there is to be no waiting."""
-    with _flock(directory / "locks" / f"container-{digest}", fcntl.LOCK_EX, wait) as held:
+    with _flock(directory / "locks" / container_place(directory, digest).name, fcntl.LOCK_EX, wait) as held:
         yield held
 
 
@@ -123,6 +124,7 @@ def _sweep_one(directory: Path, place: Path, digest: str) -> None:
             return
         doomed = directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         place.rename(doomed)  # gone at once: half a root is never found
+        remove_drives(directory, f"image-{digest[:16]}")
     remove_tree(doomed)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import ImageError
-from hanabi.images.making import making, measure
+from hanabi.images.growth import growing
 from hanabi.images.oci import places, unpack
 from hanabi.images.oci.blobs import Blobs
 from hanabi.images.oci.documents import (
@@ -37,10 +37,10 @@ from hanabi.images.oci.layout import Layout
 from hanabi.images.oci.reference import Local, Remote, parse
 from hanabi.images.oci.registry import Registry, Source
 from hanabi.images.oci.transport import Transport
-from hanabi.images.places import describe
+from hanabi.images.places import describe, measure
+from hanabi.images.steps import Steps
 
 UNPACK_S = 1800.0
-PROGRESS_S = 1.0  # between two lines about one download
 NESTED = 3  # indexes that name indexes
 
 Progress = Callable[[str], None]
@@ -101,7 +101,7 @@ class Puller:
     def pull(self, owner: str = "", name: str = "") -> None:
         """Raises `ImageError`."""
         place = places.container_place(self._directory, self.digest)
-        with making(self._directory, place, f"container-{self.digest}", self._progress) as (made, lock):
+        with growing(self._directory, place, self._progress) as (made, lock):
             if made is not None:
                 with places.using_blobs(self._directory), open_source(self._reference, self._plain) as source:
                     self._fill(made, source, lock)
@@ -143,15 +143,8 @@ class Puller:
         self._progress(f"{self._image}: {size / 2**20:.0f} MB, pulled in {time.monotonic() - started:.0f} s")
 
     def _fetch(self, source: Source, descriptor: Descriptor, what: str) -> Path:
-        said = time.monotonic()
-
-        def progress(done: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= PROGRESS_S:
-                said = time.monotonic()
-                self._progress(f"{what}: {done / 2**20:.0f} of {descriptor.size / 2**20:.0f} MB")
-
-        return self._blobs.fetch(descriptor, lambda offset: source.blob(descriptor, offset), progress)
+        counted = Steps(self._progress).counter(f"fetching {what}")
+        return self._blobs.fetch(descriptor, lambda offset: source.blob(descriptor, offset), lambda done: counted(done, descriptor.size))
 
     def _unpack(self, root: Path, manifest: Manifest, configuration: Configuration, lock: int) -> None:
         layers = [
@@ -174,7 +167,7 @@ def _digest(raw: bytes) -> str:
 
 
 def _say(line: str) -> None:
-    print("".join(each if each.isprintable() else "?" for each in line), flush=True)
+    print("".join(each if each.isprintable() or each == "\t" else "?" for each in line), flush=True)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,98 @@
+"""Fetching a file over HTTP: what came before a cut is kept and gone on from, and nothing appears but with the right checksum."""
+
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import hanabi
+from hanabi.errors import ImageError
+
+TIMEOUT_S = 60.0  # without a byte
+PIECE = 1 << 18
+LARGEST = 1 << 30  # bytes
+LARGEST_TEXT = 1 << 16
+Counted = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+
+
+def fetch(url: str, target: Path, sha256: str, counted: Counted, *, largest: int = LARGEST) -> None:
+    """Make `target` the file at `url` whose SHA-256 is given; at once when it is there. Raises `ImageError`.
+
+    Beside it lies `<name>.part` while it is not whole; the next call goes on from there if the server can. The caller holds a lock.
+    """
+    if target.is_file() and digest_file(target) == sha256:
+        return
+    part = target.with_name(f"{target.name}.part")
+    resumed = part.is_file() and part.stat().st_size > 0
+    _receive(url, part, counted, largest)
+    found = digest_file(part)
+    if found != sha256:
+        part.unlink()
+        if resumed:  # the old beginning may be of another file
+            _receive(url, part, counted, largest)
+            found = digest_file(part)
+        if found != sha256:
+            part.unlink(missing_ok=True)
+            raise ImageError(f"{url} has the wrong checksum: SHA-256 {found}, expected {sha256}")
+    os.replace(part, target)
+
+
+def _receive(url: str, part: Path, counted: Counted, largest: int) -> None:
+    begun = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": f"hanabi/{hanabi.__version__}"})
+    if begun:
+        request.add_header("Range", f"bytes={begun}-")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            if answer.status != 206 or not str(answer.headers.get("Content-Range", "")).startswith(f"bytes {begun}-"):
+                begun = 0  # all of it
+            length = answer.headers.get("Content-Length", "")
+            total = begun + int(length) if length.isdecimal() else None
+            if (total or 0) > largest:
+                raise ImageError(f"{url} is too large: {total} bytes")
+            with part.open("ab" if begun else "wb") as file:
+                while piece := answer.read(PIECE):
+                    begun += len(piece)
+                    if begun > largest:
+                        raise ImageError(f"{url} is too large: more than {largest} bytes")
+                    file.write(piece)
+                    counted(begun, total)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == 416:  # nothing is left to fetch: the checksum decides
+                return
+            raise ImageError(f"{url} answers {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ImageError(f"{url} could not be fetched: {error}") from None
+    if total is not None and begun < total:
+        raise ImageError(f"{url} was cut after {begun} of {total} bytes; the next try goes on from there")
+
+
+def fetch_text(url: str) -> str:
+    """A small text. Raises `ImageError`."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            return str(answer.read(LARGEST_TEXT).decode("utf-8", "replace"))
+    except urllib.error.HTTPError as error:
+        with error:
+            raise ImageError(f"{url} answers {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ImageError(f"{url} could not be fetched: {error}") from None
+
+
+def parse_sha256(text: str) -> str:
+    """A SHA-256 in hexadecimal, as given or as the first word of a checksum file. Raises `ImageError`."""
+    first = (text.split() or [""])[0].lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", first):
+        raise ImageError(f"{first[:80]!r} is no SHA-256")
+    return first
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,49 @@
+"""What a builder tells of its progress, as lines of standard output: text, and counts that a terminal shows as a bar."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+EVERY_S = 0.2  # a count is told no oftener, but for the last
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How far a step is: `done` of `total` where that is known, in `unit`."""
+
+    what: str
+    done: int
+    total: int | None
+    unit: str
+
+    def encode(self) -> str:
+        return f"{self.what}\t{self.done}\t{'' if self.total is None else self.total}\t{self.unit}"
+
+
+def decode_count(line: str) -> Count | None:
+    """The count that a line is; None for a line of text."""
+    match line.split("\t"):
+        case [what, done, total, unit] if done.isdecimal() and (not total or total.isdecimal()):
+            return Count(what, int(done), int(total) if total else None, unit)
+    return None
+
+
+class Steps:
+    """Given to whatever builds; `progress` takes the lines."""
+
+    def __init__(self, progress: Callable[[str], None], time_s: Callable[[], float] = time.monotonic) -> None:
+        self.say = progress
+        self._time_s = time_s
+
+    def counter(self, what: str, unit: str = "bytes") -> Callable[[int, int | None], None]:
+        """A function to call with (done, total or None), as often as one likes."""
+        last = float("-inf")
+
+        def counted(done: int, total: int | None) -> None:
+            nonlocal last
+            now = self._time_s()
+            if now - last >= EVERY_S or done == total:
+                last = now
+                self.say(Count(what, done, total, unit).encode())
+
+        return counted
