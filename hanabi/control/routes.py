@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hanabi.contracts import Concurrency, FunctionVersion, Route
+from hanabi.control.containers import container_code
 from hanabi.control.model import Function, Version
 from hanabi.control.names import LATEST, Place
 from hanabi.errors import ResourceConflict, ResourceNotFound
@@ -111,4 +112,5 @@ class Routes:
             role=settings.role,
             code=version.code.path,
             log_group=settings.log_group,
+            container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,
         )

@@ -70,7 +70,7 @@ def is_unfinished(function: Function) -> bool:
     return function.latest.state == "Pending" or function.latest.update == "InProgress"
 
 
-def complete(runtime_arn: str) -> Callable[[Function], Function]:
+def complete(runtime_arn: str | None) -> Callable[[Function], Function]:
     """`$LATEST`, and what was published of it in advance, is ready."""
     return lambda function: _settle(function, lambda version: version.ready(runtime_arn), serving=None)
 

@@ -17,6 +17,7 @@ from signal import SIGKILL
 
 from hanabi.contracts import Exit, FunctionVersion, Invocation, LogEvent, RuntimeImage, Sandbox, Timer
 from hanabi.errors import EntrypointError, SandboxError
+from hanabi.fleet.container import start_container
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
@@ -105,7 +106,8 @@ class Environment:
         self._access_key = credentials.access_key
         await self._keep(host.attach_edge(self.sandbox.edge, credentials.access_key))
         self.sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
-        await self.sandbox.mount(version.code, "/var/task")
+        if version.code is not None:
+            await self.sandbox.mount(version.code, "/var/task")
         for layer in version.layers:
             await self.sandbox.mount(layer, "/opt")
         self.sandbox.reset_peak()
@@ -119,8 +121,9 @@ class Environment:
             log_stream=self.log_stream,
             provisioned=self.provisioned,
         )
-        line = init_start_line(self.image.runtime, self.image.version_arn)
-        host.journal.log(version.log_group, self.log_stream, [(int(host.clock.time() * 1000), line)])
+        if self.image.version_arn:
+            line = init_start_line(self.image.runtime, self.image.version_arn)
+            host.journal.log(version.log_group, self.log_stream, [(int(host.clock.time() * 1000), line)])
         self._tail = b""  # of what follows: INIT_START is not among what a caller is shown
         ended = self._begin(None, limit_s)
         try:
@@ -129,7 +132,8 @@ class Environment:
             else:
                 await self._start_function(version, variables)
         except EntrypointError as error:
-            self._end(fault("Runtime.InvalidEntrypoint", self._entrypoint_message(error), None))
+            error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
+            self._end(fault(error_type, self._entrypoint_message(error), None))
         outcome = await ended
         if outcome.status == "success" and self.doomed:  # it got ready, and died at once
             outcome = replace(self._demise(None), duration_ms=outcome.duration_ms)
@@ -143,6 +147,9 @@ class Environment:
     async def _start_function(self, version: FunctionVersion, variables: dict[str, str]) -> None:
         if not self._loaded:
             await self._open_runtime()
+            if version.container is not None:
+                await start_container(self.sandbox, self.image, version.container, variables)
+                return
             first, *others = self._entrypoints()
             try:
                 await self.sandbox.start("runtime", first, variables, self.sandbox.task_root)
@@ -164,15 +171,17 @@ class Environment:
 
     def _entrypoint_message(self, error: EntrypointError) -> str:
         """In the words of Lambda, which are those of Go's os/exec."""
-        if self.image.command or self._wrapper() or self.version is None:
+        if self.image.command or self._wrapper() or self.version is None or self.version.container is not None:
             return str(error)
         if error.errno == ENOENT and not _has_bootstrap(self.version):
             return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"
         return f"fork/exec {BOOTSTRAPS[0]}: {os.strerror(error.errno).lower()}"
 
     def _wrapper(self) -> str | None:
-        """A script of the function's that starts the runtime, and may start another one than the bundled."""
-        return self.version.environment.get("AWS_LAMBDA_EXEC_WRAPPER") if self.version else None
+        """A script of the function's that starts the runtime, and may start another one than the bundled. An image does that itself."""
+        if self.version is None or self.version.container is not None:
+            return None
+        return self.version.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
 
     async def _open_runtime(self) -> None:
         """Open both ends on which a runtime may speak; a bundled bootstrap has the channel to itself."""
@@ -449,7 +458,7 @@ class Environment:
 
 def _has_bootstrap(version: FunctionVersion) -> bool:
     """A link counts, wherever it leads: it is followed in the sandbox only, never on the host."""
-    return os.path.lexists(version.code / "bootstrap")
+    return version.code is not None and os.path.lexists(version.code / "bootstrap")
 
 
 def _end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:

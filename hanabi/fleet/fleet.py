@@ -39,7 +39,7 @@ class Fleet:
     def __init__(
         self,
         driver: Driver,
-        ensure_image: Callable[[str], Awaitable[RuntimeImage]],
+        ensure_image: Callable[[FunctionVersion], Awaitable[RuntimeImage]],
         host: Host,
         *,
         max_environments: int,
@@ -224,11 +224,11 @@ class Fleet:
         self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool], *, provisioned: bool = False
     ) -> Environment | None:
         """As `start`, or None when it is no longer wanted."""
-        image = await self._ensure_image(version.runtime)
+        image = await self._ensure_image(version)
         async with self._gate.passage():
             if not wanted():
                 return None
-            own_start = bool(image.command) and needs_own_start(version.environment)
+            own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
             stockable = version.tmp_mb == STOCK_TMP_MB and not own_start
             environment = self._stock.take(image, lambda each: self._suits(each, version, provisioned)) if stockable else None
             if environment is None:
@@ -387,7 +387,11 @@ class Fleet:
 
     def code_in_use(self) -> set[Path]:
         """The code that environments run, be it replaced or deleted meanwhile."""
-        return {each.version.code for each in self._all.values() if each.version is not None}
+        return {each.version.code for each in self._all.values() if each.version is not None and each.version.code is not None}
+
+    def images_in_use(self) -> set[str]:
+        """The digests of the images that environments run on."""
+        return {each.image.digest for each in self._all.values()}
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ AWS Lambda developer guide, "Using Lambda environment variables": reserved ones 
 from collections.abc import Mapping
 
 from hanabi.contracts import Credentials, FunctionVersion, Preload, RuntimeImage
+from hanabi.fleet.container import handler_of
 
 RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
@@ -50,7 +51,7 @@ def function_variables(
         **image.environment,
         "AWS_ENDPOINT_URL": f"http://{edge}",
         **version.environment,
-        "_HANDLER": version.handler,
+        "_HANDLER": handler_of(image, version.container) if version.container is not None else version.handler,
         "AWS_REGION": version.region,
         "AWS_DEFAULT_REGION": version.region,
         "AWS_LAMBDA_FUNCTION_NAME": version.name,

@@ -131,7 +131,7 @@ class Container:
         image, run_dir = self._wanted.image, self._host.run_dir
         return spec.Layout(
             root=self._show(image.root, "root"),
-            runtime_dir=self._show(image.runtime_dir, "runtime"),
+            runtime_dir=self._show(image.runtime_dir, "runtime") if image.runtime_dir else None,
             agent=self._show(self._host.agent, "agent"),
             tmp=self._show(tmp, "tmp"),
             resolv_conf=self._show(run_dir / "resolv.conf", "resolv.conf"),

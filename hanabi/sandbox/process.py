@@ -232,7 +232,9 @@ def _inside(path: str) -> bool:
 
 
 def _furnish(place: Path, spec: SandboxSpec) -> None:
-    """The sandbox's directory, blocking."""
+    """The sandbox's directory, blocking. Raises `SandboxError`."""
+    if spec.image.runtime_dir is None:
+        raise SandboxError("--isolation process cannot run a container image: it has no root of its own to run it in")
     for name in ("var/task", "opt", "tmp"):
         (place / name).mkdir(parents=True)
     _link(place, spec.image.runtime_dir, "/var/runtime")
