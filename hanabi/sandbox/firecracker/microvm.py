@@ -122,7 +122,8 @@ class MicroVm:
         self._relay: dns.Relay | None = None
         self._root = Path()
         self._mounted: dict[str, Path] = {}
-        self._frozen = False
+        self._frozen = False  # as its owner wants it
+        self._paused = False  # as the VMM was last told
         self._vcpus: float | None = None
         self._end: asyncio.Task[None] | None = None
         host.microvms.add(self)
@@ -267,11 +268,17 @@ class MicroVm:
     def freeze(self) -> None:
         """Pause the machine. Its connections outlast it; new ones from the host might not (Firecracker #6100), and none are made."""
         self._frozen = True
-        self.vmm.api.pause_nowait(self._settled)
+        self._pause(True)
 
     def thaw(self) -> None:
         self._frozen = False
-        self.vmm.api.resume_nowait(self._settled)
+        self._pause(False)
+
+    def _pause(self, paused: bool) -> None:
+        """Ask for it unless that has been asked already: a machine that runs refuses to be resumed."""
+        if paused != self._paused:
+            self._paused = paused
+            (self.vmm.api.pause_nowait if paused else self.vmm.api.resume_nowait)(self._settled)
 
     def _settled(self, error: VmmError | None) -> None:
         if error is not None:  # a machine that does not pause would go on at its owner's cost; one that does not resume is dead
@@ -310,21 +317,19 @@ class MicroVm:
 
     async def trim(self) -> None:
         """Have the guest drop its caches, and take what it does not use by the balloon; then let it have it again when it needs it."""
-        frozen = self._frozen
-        if frozen:
-            self.vmm.api.resume_nowait(self._settled)
+        self._pause(False)
         self._group.cpu.limit(None)  # it is our work, not the function's
         try:
             await self._agent().trim()
             used_mb = self._agent().memory_peak // MIB
             await self.vmm.api.patch_balloon(max(0, self.size.memory_mb - used_mb - SPARE_MB))
             await self._host.clock.sleep(TRIM_S)
-            await self.vmm.api.patch_balloon(0)
         finally:
             if self._end is None:
+                # What was taken stays the host's until the guest uses it: one that is paused first takes it back when it runs again.
+                self.vmm.api.send_nowait("PATCH", "/balloon", {"amount_mib": 0}, self._settled)
                 self._group.cpu.limit(self._vcpus)
-            if frozen and self._frozen and self._end is None:
-                self.vmm.api.pause_nowait(self._settled)
+                self._pause(self._frozen)
 
     # --- drives
 
