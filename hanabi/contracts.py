@@ -14,6 +14,17 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerCode:
+    """The image that a function is made of, and what the function starts in it. None: what the image itself says."""
+
+    image: str  # where it is, pinned: "registry.example/app@sha256:<hex>"
+    digest: str  # of its manifest, hexadecimal
+    entry_point: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    working_directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionVersion:
     """Everything an invocation needs of one version of a function, resolved once and never changed.
 
@@ -33,9 +44,11 @@ class FunctionVersion:
     tmp_mb: int
     environment: Mapping[str, str]
     role: str  # role ARN
-    code: Path  # the unpacked code, becomes /var/task
+    code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
     layers: tuple[Path, ...] = ()  # unpacked layers, become /opt
+    snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
+    container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
 
 
 @dataclass(slots=True)
@@ -44,6 +57,15 @@ class Concurrency:
 
     function: str
     reserved: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a version has of the provisioned concurrency it is to have."""
+
+    allocated: int = 0  # initialised environments, those at work included
+    whole: bool = False  # it had all since they were last asked for; one that goes is replaced
+    failure: str | None = None  # why there are not more: a `StatusReason`
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +128,7 @@ class Record:
     environment: str
     source: str
     trace: str = ""
+    restore: tuple[float, float] | None = None  # (ms of the restore, ms of its hooks) of a cold start from a snapshot
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,13 +184,26 @@ class Journal(Protocol):
 class RuntimeImage:
     """A runtime root, ready to run. Built once, read-only, shared by all environments and drivers."""
 
-    runtime: str  # "python3.11"
+    runtime: str  # "python3.11"; "image" for a container image of the user's
     digest: str
     root: Path  # read-only root directory with empty /var/task, /var/task/lib, /opt, /opt/lib, /var/runtime, /tmp, /dev, /proc
-    runtime_dir: Path  # becomes /var/runtime: the bundled bootstrap
+    runtime_dir: Path | None  # becomes /var/runtime: the bundled bootstrap; None: /var/runtime is the root's own
     command: tuple[str, ...]  # starts the bundled bootstrap; empty: OS-only, run /var/task/bootstrap (or /opt/bootstrap)
     environment: Mapping[str, str]  # LANG, PATH, LD_LIBRARY_PATH, TZ, AWS_EXECUTION_ENV, ...
-    version_arn: str  # for INIT_START
+    version_arn: str  # for INIT_START; empty: there is none
+    clonable: bool = False  # its bootstrap may be part of a snapshot: it makes itself another one in each clone
+    entry_point: tuple[str, ...] = ()  # of a container image: what is started unless the function says otherwise ...
+    arguments: tuple[str, ...] = ()  # ... with these words after it ...
+    working_directory: str = "/"  # ... in this directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """A process that a sandbox may come with, started before it was asked for: a bootstrap that waits for its function."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +239,8 @@ class SandboxSpec:
     memory_mb: int  # cap on memory, processes' and page cache alike
     tmp_mb: int  # size of /tmp, on disk
     mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
+    snapshot: Path | None = None  # a function's own: what `Sandbox.snapshot` wrote
+    preload: Preload | None = None  # what it may come with, as role "runtime"; `Sandbox.preloaded` says whether it did
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +262,8 @@ class Sandbox(Protocol):
     edge: socket.socket  # the same for the AWS endpoint
     runtime_api_address: str  # as seen inside: "127.0.0.1:9001"
     edge_address: str  # as seen inside: "127.0.0.1:9002"
+    preloaded: bool  # whether the spec's `preload` runs already
+    memory_limit_mb: int | None  # a function that needs more does not fit this sandbox; None: `limit` may set any
     task_root: str  # as seen inside: "/var/task", but in the `process` driver, which cannot mount
     on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
     # role "sandbox" when the sandbox itself is gone
@@ -246,6 +286,9 @@ class Sandbox(Protocol):
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Set the memory cap and the CPU share (None: unthrottled)."""
 
+    async def trim(self) -> None:
+        """Give memory back to the host, as far as the driver can; called while idle, frozen or not. Work may arrive before it ends."""
+
     def peak_memory(self) -> int:
         """Peak memory since the last `reset_peak`, bytes. One pread."""
 
@@ -260,14 +303,18 @@ class Sandbox(Protocol):
     async def mount(self, source: Path, target: str) -> None:
         """Mount a host directory read-only, nosuid, nodev into the running sandbox."""
 
+    async def snapshot(self, directory: Path) -> None:
+        """Write it, with all that runs in it, into a new directory; it is of no other use then. Raises `SandboxError`."""
+
     async def destroy(self) -> None:
         """Kill all and release all: processes, mounts, cgroups, slots. Idempotent; never raises for what is gone."""
 
 
 class Driver(Protocol):
-    """An isolation driver: `oci`, `process`, later `firecracker`."""
+    """An isolation driver: `firecracker`, `oci`, `process`."""
 
     name: str
+    takes_snapshots: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
 
     def describe(self) -> str:
         """What it is and why it was chosen, for the ready line."""
@@ -277,6 +324,12 @@ class Driver(Protocol):
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox, unthrottled, with its agent running. Raises `SandboxError`."""
+
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        """Make ahead of time what sandboxes of an image are made of, as far as that takes long. Raises `SandboxError`."""
+
+    async def prepare_directory(self, directory: Path) -> None:
+        """Likewise for a directory that will be mounted: a function's code, a layer."""
 
     async def close(self) -> None:
         """Release what `open` made. All sandboxes have been destroyed before."""

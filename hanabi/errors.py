@@ -7,6 +7,8 @@
       IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
       SandboxError             a sandbox could not be made, or broke
         EntrypointError        a process could not be executed inside
+        VmmError               a call that a VMM refused, with its fault message
+          VmmDeaf              a VMM that does not answer, or has hung up
       ImageError               a runtime root could not be had (says how to get it)
       RevisionMismatch         compare-and-set lost in the store
 
@@ -42,6 +44,28 @@ class ServiceError(ApiError):
 class ResourceNotFound(ApiError):
     code = "ResourceNotFoundException"
     status = 404
+
+
+class ProvisionedConcurrencyConfigNotFound(ApiError):
+    code = "ProvisionedConcurrencyConfigNotFoundException"
+    status = 404
+
+
+class SnapStartNotReady(ApiError):
+    code = "SnapStartNotReadyException"
+    status = 409
+
+
+class SnapStartFailure(ApiError):
+    """A hook after the restore failed."""
+
+    code = "SnapStartException"
+    status = 400
+
+
+class SnapStartTimeout(ApiError):
+    code = "SnapStartTimeoutException"
+    status = 408
 
 
 class ResourceConflict(ApiError):
@@ -184,15 +208,50 @@ class SandboxError(HanabiError):
 
 
 class EntrypointError(SandboxError):
-    """A process could not be executed inside a sandbox: `errno` and the path."""
+    """A process could not be executed inside a sandbox: `errno` and the path. `step` is what failed: "exec", or "chdir" before it."""
 
-    def __init__(self, message: str, errno: int) -> None:
+    def __init__(self, message: str, errno: int, step: str = "exec") -> None:
         super().__init__(message)
         self.errno = errno
+        self.step = step
+
+
+class SnapshotFailed(HanabiError):
+    """A version's init, or a hook before its snapshot, failed. `code` is a StateReasonCode."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class VmmError(SandboxError):
+    """A call of a VMM's API that failed. `status` is the HTTP status, 0 when there was no whole answer."""
+
+    def __init__(self, method: str, path: str, status: int, fault_message: str) -> None:
+        super().__init__(f"{method} {path}: {fault_message}" + (f" ({status})" if status else ""))
+        self.method = method
+        self.path = path
+        self.status = status
+        self.fault_message = fault_message
+
+
+class VmmDeaf(VmmError):
+    """A VMM that does not answer, hangs up, or talks nonsense: of no use any more."""
+
+    def __init__(self, method: str, path: str, reason: str) -> None:
+        super().__init__(method, path, 0, reason)
 
 
 class ImageError(HanabiError):
-    """A runtime root could not be had; the message says why and how to get it."""
+    """A runtime root or a container image could not be had; the message says why and how to get it.
+
+    `kind`: "malformed" (no name of an image), "missing", "denied", "unsupported" (a format that is not read here), "invalid" (not what
+    it says it is, or hostile), or "unavailable" (anything else: no network, no disk, a program that failed).
+    """
+
+    def __init__(self, message: str, kind: str = "unavailable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class RevisionMismatch(HanabiError):

@@ -4,7 +4,12 @@
  *   main.c     options, setup, the loop
  *   control.c  the control channel: messages in and out
  *   process.c  processes: start, signal, kill, reap
- *   relay.c    microVM only: the channels over vsock, and TCP connections carried over it
+ * and in a microVM:
+ *   initramfs.c  the first stage, for a kernel whose drivers are modules
+ *   machine.c    the machine: mounts, identity, drives, memory
+ *   channels.c   the three channels over vsock, connected anew after every restore
+ *   relay.c      TCP connections of the runtime, carried to the host
+ *   flow.c       bytes on their way from one descriptor to another
  */
 #ifndef HANABI_AGENT_H
 #define HANABI_AGENT_H
@@ -14,7 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { PROTOCOL = 1 };
+enum { PROTOCOL = 2 };
 
 /* The channels' places in the agent. Whatever else it opens lies above. */
 enum { CONTROL_FD = 3, RUNTIME_FD = 4, LOG_FD = 5 };
@@ -33,10 +38,18 @@ short ready(int slot);
 _Noreturn void die(const char *what);
 
 /* control.c */
+struct cursor { /* reads a message; `bad` once something was not there */
+    uint8_t *at, *end;
+    bool bad;
+};
+uint64_t take(struct cursor *c, int bytes);
+char *take_string(struct cursor *c);
 void control_hello(const int listeners[2], bool attach);
+void control_connect(int fd); /* a host's connection, which takes the place of an earlier one */
 void control_watch(void);
 bool control_turn(void); /* false: the host has gone, or does not speak the protocol */
 void control_send(uint8_t type, const void *body, size_t length);
+bool control_flush(void);
 
 /* process.c */
 void process_setup(struct user user);
@@ -49,16 +62,48 @@ void process_watch(void);
 void process_turn(void);
 void process_end(void);
 
-/* relay.c */
-struct dialer {
-    unsigned cid;
-    uint32_t port;            /* of the control channel; the others follow */
-    const char *unix_prefix;  /* not null: a unix socket <prefix>_<port> is dialled, as Firecracker names its end */
+/* initramfs.c */
+_Noreturn void initramfs_run(char **argv);
+
+/* machine.c */
+void machine_boot(struct user user);
+bool machine_handle(uint8_t type, struct cursor *c);
+void machine_report_memory(bool died); /* to the host, if it has changed */
+bool machine_join_group(void);         /* in the child, before it gives up its rights */
+
+/* flow.c */
+enum { FLOW_BUFFER = 16 * 1024 };
+struct flow { /* read only when all that was read has been written */
+    size_t start, end;
+    bool ended, passed_on; /* `from` has ended; `to` has been told */
+    char buffer[FLOW_BUFFER];
 };
+bool flow_wants_read(const struct flow *flow);
+bool flow_wants_write(const struct flow *flow);
+bool flow_move(struct flow *flow, int from, int to); /* false: the connection is broken */
+void flow_reset(struct flow *flow);
+int watch_flow(int fd, bool read, bool write);
+
+/* channels.c */
 enum channel { CHANNEL_CONTROL, CHANNEL_RUNTIME, CHANNEL_LOG, CHANNEL_RUNTIME_API, CHANNEL_EDGE };
-void relay_open(struct dialer dialer);
-void relay_listeners(const int listeners[2]);
+struct place {
+    bool given;
+    unsigned cid;            /* the host's */
+    uint32_t port;           /* of the control channel; the others follow */
+    const char *unix_prefix; /* not null: unix sockets <prefix>_<port> stand in for vsock */
+};
+void channels_open(struct place place);
+int channels_dial(enum channel channel);
+void channels_nap(void); /* hang up: a snapshot is about to be made */
+void channels_wake(void);
+void channels_watch(void);
+bool channels_turn(void);
+
+/* relay.c */
+void relay_open(const int listeners[2]);
+void relay_nap(void);
+void relay_wake(void); /* dial again, and ask again what was not answered */
 void relay_watch(void);
-bool relay_turn(void); /* false: the log channel has gone */
+void relay_turn(void);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,28 +16,26 @@ static size_t in_length;
 static uint8_t out[8 * 1024]; /* what is owed is bounded: nothing is read while anything waits here */
 static size_t out_length;
 static int slot;
+static bool connected; /* in a container always; in a microVM as long as a host's connection lasts */
+static bool lasting;   /* in a container: the end of the connection is the end of the sandbox */
+static uint8_t greeting[9] = {5, 0, 0, 0, 'H'};
 
 /* --- reading a message ------------------------------------------------------------------------------------------- */
 
-struct cursor {
-    uint8_t *at, *end;
-    bool bad;
-};
-
-static uint32_t take(struct cursor *c, int bytes) {
-    uint32_t value = 0;
+uint64_t take(struct cursor *c, int bytes) {
+    uint64_t value = 0;
     if (c->bad || c->end - c->at < bytes) {
         c->bad = true;
         return 0;
     }
     for (int i = 0; i < bytes; i++)
-        value |= (uint32_t)*c->at++ << 8 * i;
+        value |= (uint64_t)*c->at++ << 8 * i;
     return value;
 }
 
 /* A string moves over its own length, which leaves room for its NUL: no copy, no heap. */
-static char *take_string(struct cursor *c) {
-    uint32_t length = take(c, 4);
+char *take_string(struct cursor *c) {
+    uint32_t length = (uint32_t)take(c, 4);
     if (c->bad || length > (size_t)(c->end - c->at) || memchr(c->at, 0, length)) {
         c->bad = true;
         return NULL;
@@ -49,7 +48,7 @@ static char *take_string(struct cursor *c) {
 }
 
 static char **take_strings(struct cursor *c, char **into) {
-    for (uint32_t count = take(c, 2); count > 0 && !c->bad; count--)
+    for (uint32_t count = (uint32_t)take(c, 2); count > 0 && !c->bad; count--)
         *into++ = take_string(c);
     *into++ = NULL;
     return into;
@@ -57,7 +56,7 @@ static char **take_strings(struct cursor *c, char **into) {
 
 static bool start(struct cursor *c) {
     static char *strings[MESSAGE_MAX / 4 + 2]; /* a string takes at least the 4 bytes of its length */
-    uint32_t role = take(c, 1);
+    uint32_t role = (uint32_t)take(c, 1);
     char *cwd = take_string(c);
     char **environment = take_strings(c, strings);
     take_strings(c, environment);
@@ -75,14 +74,14 @@ static bool handle(uint8_t type, struct cursor *c) {
         process_kill_all();
         return c->at == c->end;
     case 'G': {
-        uint32_t role = take(c, 1), signum = take(c, 1);
+        uint32_t role = (uint32_t)take(c, 1), signum = (uint32_t)take(c, 1);
         if (c->bad || c->at != c->end || role >= ROLE_COUNT || signum == 0 || signum > 64)
             return false;
         process_signal((uint8_t)role, (int)signum);
         return true;
     }
     default:
-        return false;
+        return machine_handle(type, c);
     }
 }
 
@@ -90,8 +89,8 @@ static bool handle(uint8_t type, struct cursor *c) {
 
 static bool waiting(void) { return out_length > 0 || process_killing(); }
 
-static bool flush(void) {
-    while (out_length > 0) {
+bool control_flush(void) {
+    while (connected && out_length > 0) {
         ssize_t sent = send(CONTROL_FD, out, out_length, MSG_NOSIGNAL);
         if (sent < 0)
             return errno == EAGAIN || errno == EINTR;
@@ -102,6 +101,8 @@ static bool flush(void) {
 }
 
 void control_send(uint8_t type, const void *body, size_t length) {
+    if (!connected)
+        return; /* nobody to tell: the host has gone, or restores us and asks anew */
     if (length > 1024 || out_length + 5 + length > sizeof out) {
         errno = ENOBUFS;
         die("control channel");
@@ -115,7 +116,7 @@ void control_send(uint8_t type, const void *body, size_t length) {
 
 void control_watch(void) {
     /* with nothing asked for, poll still tells that the host has hung up */
-    slot = watch(CONTROL_FD, out_length > 0 ? POLLOUT : waiting() ? 0 : POLLIN);
+    slot = !connected ? -1 : watch(CONTROL_FD, out_length > 0 ? POLLOUT : waiting() ? 0 : POLLIN);
 }
 
 static bool handle_messages(void) {
@@ -123,7 +124,7 @@ static bool handle_messages(void) {
     bool good = true;
     while (good && !waiting() && in_length - done >= 4) {
         struct cursor c = {in + done, in + in_length, false};
-        uint32_t length = take(&c, 4);
+        uint32_t length = (uint32_t)take(&c, 4);
         if (length < 1 || length > MESSAGE_MAX)
             return false;
         if ((size_t)(c.end - c.at) < length)
@@ -132,16 +133,16 @@ static bool handle_messages(void) {
         done += 4 + length;
         uint8_t type = (uint8_t)take(&c, 1);
         good = handle(type, &c);
-        good &= flush();
+        good &= control_flush();
     }
     in_length -= done;
     memmove(in, in + done, in_length);
     return good;
 }
 
-bool control_turn(void) {
+static bool turn(void) {
     short events = ready(slot);
-    if (!flush())
+    if (!control_flush())
         return false;
     if (events & POLLIN) {
         ssize_t got = read(CONTROL_FD, in + in_length, sizeof in - in_length);
@@ -154,31 +155,54 @@ bool control_turn(void) {
     return handle_messages();
 }
 
+static void disconnect(void) {
+    connected = false;
+    in_length = out_length = 0;
+}
+
+bool control_turn(void) {
+    if (!connected || turn())
+        return true;
+    if (lasting)
+        return false;
+    disconnect(); /* the host goes, or this is a clone: the next connection is another beginning */
+    channels_wake();
+    return true;
+}
+
 /* --- hello --------------------------------------------------------------------------------------------------------- */
 
+void control_connect(int fd) {
+    disconnect();
+    if (dup3(fd, CONTROL_FD, O_CLOEXEC) < 0)
+        die("dup");
+    close(fd);
+    connected = true;
+    memcpy(out, greeting, out_length = sizeof greeting);
+    control_flush();
+}
+
 void control_hello(const int listeners[2], bool attach) {
-    uint8_t text[9] = {5, 0, 0, 0, 'H'};
     for (int i = 0; i < 2; i++) {
         struct sockaddr_in address;
         socklen_t size = sizeof address;
         if (getsockname(listeners[i], (struct sockaddr *)&address, &size) < 0)
             die("getsockname");
         uint16_t port = ntohs(address.sin_port);
-        text[5 + 2 * i] = (uint8_t)port;
-        text[6 + 2 * i] = (uint8_t)(port >> 8);
+        greeting[5 + 2 * i] = (uint8_t)port;
+        greeting[6 + 2 * i] = (uint8_t)(port >> 8);
     }
+    if (!attach)
+        return; /* it is said to whoever connects */
+    connected = lasting = true;
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(2 * sizeof(int))];
     } rights = {0};
-    struct iovec part = {text, sizeof text};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (attach) {
-        message.msg_control = &rights;
-        message.msg_controllen = sizeof rights.space;
-        rights.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(2 * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(&rights.header), listeners, 2 * sizeof(int));
-    }
-    if (sendmsg(CONTROL_FD, &message, MSG_NOSIGNAL) != (ssize_t)sizeof text)
+    struct iovec part = {greeting, sizeof greeting};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights.space};
+    rights.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(2 * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&rights.header), listeners, 2 * sizeof(int));
+    if (sendmsg(CONTROL_FD, &message, MSG_NOSIGNAL) != (ssize_t)sizeof greeting)
         die("hello");
 }

@@ -40,8 +40,8 @@ struct options {
     int runtime_port, edge_port;
     int fds[3];
     struct user user;
-    struct dialer dialer;
-    bool dial;
+    struct place place;
+    bool machine;
 };
 
 static _Noreturn void usage(void) {
@@ -60,7 +60,7 @@ static long number(const char *text, long most) {
 }
 
 static struct options parse(char **argv) {
-    struct options o = {.runtime_port = 9001, .edge_port = 9002, .fds = {CONTROL_FD, RUNTIME_FD, LOG_FD}, .dialer = {.cid = 2}};
+    struct options o = {.runtime_port = 9001, .edge_port = 9002, .fds = {CONTROL_FD, RUNTIME_FD, LOG_FD}, .place = {.cid = 2}};
     bool uid = false, gid = false;
     while (*++argv) {
         const char *name = *argv;
@@ -79,16 +79,18 @@ static struct options parse(char **argv) {
             for (int i = 0; i < 3; i++)
                 o.fds[i] = (int)number(*++argv, 1 << 20);
         else if (!strcmp(name, "--vsock"))
-            o.dialer.port = (uint32_t)number(*++argv, UINT32_MAX - 8L), o.dial = true;
+            o.place.port = (uint32_t)number(*++argv, UINT32_MAX - 8L), o.place.given = true;
+        else if (!strcmp(name, "--machine"))
+            o.machine = true;
         else if (!strcmp(name, "--cid"))
-            o.dialer.cid = (unsigned)number(*++argv, UINT32_MAX);
+            o.place.cid = (unsigned)number(*++argv, UINT32_MAX);
         else if (!strcmp(name, "--unix")) {
-            if (!(o.dialer.unix_prefix = *++argv))
+            if (!(o.place.unix_prefix = *++argv))
                 usage();
         } else
             usage();
     }
-    if (uid != gid)
+    if (uid != gid || (o.machine && !(o.place.given && uid)))
         usage();
     o.user.given = uid;
     return o;
@@ -140,14 +142,17 @@ static int listen_on(int port) {
     return fd;
 }
 
-/* The agent keeps what it needs to change a child's ids and to kill it. What the bounding set loses, no child can regain. */
-static void drop_capabilities(void) {
+/* What the bounding set loses, no child can regain. Of the rest the agent keeps what it needs to change a child's ids and to kill it;
+ * in a microVM, where the machine is its own, what it needs to make a clone another machine than its snapshot. */
+static void drop_capabilities(bool machine) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[2] = {{0}};
     uint32_t keep = 1U << CAP_SETUID | 1U << CAP_SETGID | 1U << CAP_KILL;
     for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
         prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); /* needs CAP_SETPCAP; without it no_new_privs has to do */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (machine)
+        return;
     if (syscall(SYS_capget, &header, sets) < 0)
         die("capget");
     sets[0] = (struct __user_cap_data_struct){.effective = sets[0].permitted & keep, .permitted = sets[0].permitted & keep};
@@ -180,15 +185,20 @@ static bool told_to_end(int signals) {
 
 int main(int argc, char **argv) {
     (void)argc;
+    if (getpid() == 1 && !strcmp(argv[0], "/init"))
+        initramfs_run(argv);
     struct options options = parse(argv);
+    if (options.machine)
+        machine_boot(options.user);
     open_standard_fds();
-    if (options.dial) {
+    if (options.place.given) {
         raise_loopback();
-        relay_open(options.dialer);
-    } else
+        channels_open(options.place);
+    } else {
         take_channels(options.fds);
-    if (fcntl(CONTROL_FD, F_SETFL, O_NONBLOCK) < 0)
-        die("control channel");
+        if (fcntl(CONTROL_FD, F_SETFL, O_NONBLOCK) < 0)
+            die("control channel");
+    }
 
     /* The function must not look into the agent, nor outlive it. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
@@ -197,10 +207,10 @@ int main(int argc, char **argv) {
     int signals = open_signals();
     int listeners[2] = {listen_on(options.runtime_port), listen_on(options.edge_port)};
     process_setup(options.user);
-    drop_capabilities();
-    control_hello(listeners, !options.dial);
-    if (options.dial)
-        relay_listeners(listeners);
+    drop_capabilities(options.machine);
+    control_hello(listeners, !options.place.given);
+    if (options.place.given)
+        relay_open(listeners);
     else { /* they are the host's now */
         close(listeners[0]);
         close(listeners[1]);
@@ -211,13 +221,15 @@ int main(int argc, char **argv) {
         int signal_slot = watch(signals, POLLIN);
         control_watch();
         process_watch();
+        channels_watch();
         relay_watch();
         if (poll(watched, (nfds_t)watched_count, process_patience_ms()) < 0 && errno != EINTR)
             die("poll");
         going = !(ready(signal_slot) && told_to_end(signals));
         process_turn();
         going &= control_turn();
-        going &= relay_turn();
+        going &= channels_turn();
+        relay_turn();
     }
     process_end();
     return 0;

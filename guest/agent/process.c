@@ -126,6 +126,8 @@ static const char *become(uint8_t role, int *status, const char *cwd, char **arg
     const char *step;
     if (setsid() < 0)
         return "setsid";
+    if (!machine_join_group())
+        return "cgroup";
     if ((step = arrange_fds(role, status)) || (step = volunteer_for_oom()) || (step = limit_resources()) || (step = drop_privileges()))
         return step;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != self)
@@ -211,6 +213,7 @@ static bool reap(void) {
                 break;
             roles[id].pid = 0;
             bool killed = WIFSIGNALED(status);
+            machine_report_memory(true); /* before the exit: it tells why */
             uint8_t body[3] = {id, killed, (uint8_t)(killed ? WTERMSIG(status) : WEXITSTATUS(status))};
             control_send('X', body, sizeof body);
             break;

@@ -9,7 +9,7 @@ import sys
 if (here := os.path.dirname(os.path.abspath(__file__))) not in sys.path:  # PYTHONSAFEPATH
     sys.path.insert(0, here)
 
-from hanabi_runtime import logs, preload
+from hanabi_runtime import clone, logs, preload, snapstart
 from hanabi_runtime.channel import Channel
 from hanabi_runtime.encoding import encode_text
 from hanabi_runtime.errors import Fault, describe_exception
@@ -21,7 +21,12 @@ def main() -> None:
     channel = Channel(int(os.environ.pop("HANABI_RUNTIME_FD", "4")))
     logs.unbuffer()
     preloaded = preload.load() if "_HANDLER" not in os.environ else frozenset()
-    name, paths = adopt(channel.receive_init())
+    if os.environ.pop("HANABI_ANNOUNCE", None):  # whoever takes a snapshot of this process waits for it
+        channel.send(b"l")
+    init = channel.receive_init()
+    if preloaded:
+        clone.renew()
+    name, paths = adopt(init)
     preload.forget(preloaded, paths)
     logs.set_up()
     try:
@@ -31,8 +36,10 @@ def main() -> None:
     except Exception as exception:
         error = describe_exception(exception, "")
     else:
-        channel.send(b"r")
-        serve(channel, handler)
+        error = snapstart.pass_through(channel) if snapstart.wanted() else None
+        if error is None:
+            channel.send(b"r")
+            serve(channel, handler)
     logs.log_error(error)
     channel.send(b"e", encode_text(error).encode())
     sys.exit(1)

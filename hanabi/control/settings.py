@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hanabi.control.containers import IMAGE, ZIP, check_image_config, check_package
 from hanabi.control.model import Settings
 from hanabi.errors import InvalidParameterValue, ValidationError
 
 MEMORY_LIMIT_MB = 10_240  # the model's bounds are wider: they are those of Managed Instances
 TIMEOUT_LIMIT_S = 900
 TMP_LIMIT_MB = 10_240
+SNAP_START_TMP_MB = 512
+SNAP_START_RUNTIMES = frozenset({"python3.12", "python3.13", "python3.14", "python3.15"})
 ENVIRONMENT_LIMIT = 4096  # bytes, as JSON
 ARCHITECTURES = ["arm64" if platform.machine() == "aarch64" else "x86_64"]  # the host's: nothing is emulated
 
@@ -50,23 +53,19 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "VpcConfig": lambda value: (
         not value.get("SubnetIds") and not value.get("SecurityGroupIds") and not value.get("Ipv6AllowedForDualStack")
     ),
-    "PackageType": lambda value: value == "Zip",
     "DeadLetterConfig": lambda value: not value.get("TargetArn"),
     "KMSKeyArn": lambda value: not value,
     "TracingConfig": lambda value: value.get("Mode", "PassThrough") == "PassThrough",
     "Layers": lambda value: not value,
     "FileSystemConfigs": lambda value: not value,
     "CodeSigningConfigArn": lambda value: not value,
-    "ImageConfig": lambda value: not any(value.values()),
     "Architectures": lambda value: value == ARCHITECTURES,
-    "SnapStart": lambda value: value.get("ApplyOn", "None") == "None",
     "TenancyConfig": lambda value: False,
     "CapacityProviderConfig": lambda value: False,
     "DurableConfig": lambda value: False,
     "RuntimeConfig": lambda value: False,
     "AcceleratorConfig": lambda value: False,
     "PublishTo": lambda value: False,
-    "ImageUri": lambda value: not value,
     "S3Bucket": lambda value: not value,
     "S3Key": lambda value: not value,
     "S3ObjectVersion": lambda value: not value,
@@ -85,20 +84,24 @@ def refuse_unsupported(params: Mapping[str, Any]) -> None:
 
 def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
     """Of a function that is to be made. `params` are CreateFunction's; `known` says whether there is such a runtime."""
+    package = params.get("PackageType") or ZIP
+    check_package(params, package)
     refuse_unsupported(params)
-    if not params.get("Runtime") or not params.get("Handler"):
+    if package == ZIP and (not params.get("Runtime") or not params.get("Handler")):
         raise InvalidParameterValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
     settings = Settings(
-        runtime=params["Runtime"],
-        handler=params["Handler"],
+        runtime=params.get("Runtime") or "",
+        handler=params.get("Handler") or "",
         role=params["Role"],
         log_group=f"/aws/lambda/{name}",
+        package=package,
     )
     return change_settings(settings, params, known)
 
 
 def change_settings(settings: Settings, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
     """What is given replaces what there is; what is not given stays. `params` are UpdateFunctionConfiguration's."""
+    check_package(params, settings.package)
     refuse_unsupported(params)
     changes: dict[str, Any] = {}
     if params.get("Runtime"):
@@ -117,9 +120,25 @@ def change_settings(settings: Settings, params: Mapping[str, Any], known: Callab
         changes["tmp_mb"] = _check_range(params["EphemeralStorage"]["Size"], "ephemeralStorage.size", 512, TMP_LIMIT_MB)
     if "Environment" in params:
         changes["environment"] = _check_environment(params["Environment"].get("Variables") or {})
+    if settings.package == IMAGE and "ImageConfig" in params:
+        changes["image_config"] = check_image_config(params["ImageConfig"] or {})
+    if "SnapStart" in params:
+        changes["snap_start"] = (params["SnapStart"] or {}).get("ApplyOn") == "PublishedVersions"
     if "LoggingConfig" in params:
         changes["log_group"] = _check_logging(params["LoggingConfig"]) or settings.log_group
-    return replace(settings, **changes)
+    return check_snap_start(replace(settings, **changes))
+
+
+def check_snap_start(settings: Settings) -> Settings:
+    """AWS Lambda developer guide, "Improving startup performance with Lambda SnapStart": supported features and limitations."""
+    if settings.snap_start:
+        if settings.package == IMAGE:
+            raise InvalidParameterValue("SnapStart is not supported by Hanabi yet for functions with PackageType Image")
+        if settings.runtime not in SNAP_START_RUNTIMES:
+            raise InvalidParameterValue(f"{settings.runtime} is not supported for SnapStart enabled functions.")
+        if settings.tmp_mb > SNAP_START_TMP_MB:
+            raise InvalidParameterValue(f"SnapStart does not support ephemeral storage of more than {SNAP_START_TMP_MB} MB.")
+    return settings
 
 
 def _check_runtime(runtime: str, known: Callable[[str], bool]) -> str:

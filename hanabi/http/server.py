@@ -59,7 +59,11 @@ class HttpServer:
     async def listen(self, sock: socket.socket) -> None:
         """Serve on a bound or listening socket, which becomes the server's."""
         sock.setblocking(False)
-        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), sock=sock, backlog=512)
+        loop = asyncio.get_running_loop()
+        if sock.family == socket.AF_UNIX:  # of a microVM: its guest's connections arrive there
+            self._server = await loop.create_unix_server(lambda: Connection(self), sock=sock, backlog=512)
+        else:
+            self._server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=512)
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """The handler's answer, in the handler's time or in that of whoever asks too often or in vain."""

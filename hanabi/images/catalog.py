@@ -33,6 +33,7 @@ class Runtime:
     language: str = ""  # the directory below guest/ that becomes /var/runtime; empty: the function brings its own bootstrap
     command: tuple[str, ...] = ()
     environment: Mapping[str, str]
+    clonable: bool = False  # the bootstrap may be part of a snapshot
 
 
 RECIPES: dict[str, Recipe] = {
@@ -60,6 +61,7 @@ def _python(version: str) -> Runtime:
     return Runtime(
         recipe=f"python{version}",
         language="python",
+        clonable=True,  # V8 and its OpenSSL cannot be made to draw anew from outside: Node.js is not
         command=(f"/var/lang/bin/python{version}", "/var/runtime/bootstrap.py"),
         environment={**_ENVIRONMENT, "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version}", "PYTHONPATH": "/var/runtime"},
     )

@@ -11,6 +11,7 @@ from hanabi.contracts import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.bootstraps import install_bootstrap
 from hanabi.images.catalog import RUNTIMES, digest_recipe, explain_unknown
+from hanabi.images.drives import remove_drives
 from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree, root_place
 from hanabi.images.process import run_builder
 
@@ -94,6 +95,7 @@ class Images:
             command=known.command,
             environment=known.environment,
             version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
+            clonable=known.clonable,
         )
 
     def list(self) -> list[Listing]:
@@ -108,7 +110,7 @@ class Images:
         return Listing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
 
     def remove(self, runtime: str) -> bool:
-        """Remove every root that a runtime has or had; False when there was none. No running node may use them.
+        """Remove every root that a runtime has or had, and its drives; False when there was none. No running node may use them.
 
         Runtimes that run on the same root lose it together.
         """
@@ -121,4 +123,7 @@ class Images:
             make_open_directory(doomed.parent)
             place.rename(doomed)  # gone at once: half a root is never found
             remove_tree(doomed)
+        for name, known in RUNTIMES.items():
+            if known.recipe == RUNTIMES[runtime].recipe:
+                remove_drives(self._directory, name)
         return bool(found)

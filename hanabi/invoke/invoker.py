@@ -5,8 +5,8 @@ import json
 from hanabi.contracts import Clock, Invocation, Journal, Record, Result
 from hanabi.errors import ApiError, HanabiError, ServiceError
 from hanabi.fleet.environment import Environment
-from hanabi.fleet.fleet import Fleet, InitFailed
-from hanabi.fleet.outcome import Outcome, error_payload, timeout_message
+from hanabi.fleet.fleet import Fleet
+from hanabi.fleet.outcome import InitFailed, Outcome, error_payload, timeout_message
 from hanabi.invoke.admission import Admission
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 
@@ -23,14 +23,14 @@ class LocalInvoker:
     async def invoke(self, invocation: Invocation) -> Result:
         """Admit, find an environment, run, record."""
         concurrency = invocation.route.concurrency
-        unreserved = self._admission.enter(concurrency)
+        entered = self._admission.enter(concurrency, invocation.route.version.key)
         try:
             environment = self._fleet.idle(invocation.route.version.key)
             if environment is None:
                 return await self._invoke_cold(invocation)
             return await self._run(environment, invocation)
         finally:
-            self._admission.leave(concurrency, unreserved)
+            self._admission.leave(concurrency, entered)
 
     async def _run(self, environment: Environment, invocation: Invocation, spent_s: float = 0.0) -> Result:
         reusable = False
@@ -77,6 +77,7 @@ class LocalInvoker:
     ) -> Result:
         version = invocation.route.version
         duration_ms = outcome.duration_ms
+        restore = environment.take_restore()
         now_ms = int(self._clock.time() * 1000)
         record = Record(
             request_id=invocation.request_id,
@@ -85,7 +86,7 @@ class LocalInvoker:
             memory_mb=version.memory_mb,
             started_ms=now_ms - int(duration_ms),
             duration_ms=duration_ms,
-            billed_ms=billed_ms(duration_ms, init_ms),
+            billed_ms=billed_ms(duration_ms, init_ms if restore is None else restore[1]),
             init_ms=init_ms,
             max_memory_mb=environment.max_memory_mb(),
             status=outcome.status,
@@ -93,6 +94,7 @@ class LocalInvoker:
             environment=environment.id,
             source=invocation.source,
             trace=invocation.trace,
+            restore=restore,
         )
         events = environment.take_events()
         if unstarted:

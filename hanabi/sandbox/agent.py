@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from hanabi.contracts import Clock, Exit
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 
-PROTOCOL = 1
+PROTOCOL = 2
 RUNTIME = "runtime"  # role id 0; extensions get 1..10 as they start
 ROLE_COUNT = 11
 MESSAGE_MAX = 256 * 1024
@@ -151,7 +151,7 @@ class AgentLink:
             return await self._answer(started, timeout_s)
         except EntrypointError as error:
             what = argv[0] if argv and error.args[0] == "exec" else f"{error.args[0]} for {argv[0] if argv else role}"
-            raise EntrypointError(f"{what}: {os.strerror(error.errno)}", error.errno) from None
+            raise EntrypointError(f"{what}: {os.strerror(error.errno)}", error.errno, str(error.args[0])) from None
 
     async def kill_processes(self, *, timeout_s: float = 10.0) -> None:
         """SIGKILL everything but the agent; returns when all have been reaped."""
@@ -301,8 +301,12 @@ class AgentLink:
             case "k" if not body and self._killing:
                 _settle(self._killing.popleft(), None)
             case _:
-                raise ValueError
+                self._take_other(type, body)
         return True
+
+    def _take_other(self, type: str, body: bytes) -> None:
+        """What only the agent of a microVM says. Raises `ValueError`."""
+        raise ValueError
 
     def _expect(self, id: int) -> "asyncio.Future[int]":
         started = self._starting.pop(id, None)

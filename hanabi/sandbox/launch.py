@@ -49,7 +49,7 @@ class Launcher:
             "--bundle", str(bundle), "--pid-file", str(pid_file), name,
         ]
         # fmt: on
-        if status := _run(command, channels):
+        if status := run(command, channels):
             _reap_orphans(os.path.basename(self.program))
             raise SandboxError(f"{os.path.basename(self.program)}: {_reason(log) or f'exit status {status}'}")
         return int(pid_file.read_text())
@@ -69,10 +69,14 @@ def find_programs() -> list[str]:
     return [found for name in CANDIDATES if (found := shutil.which(name, path=search_path()))]
 
 
-def _run(command: list[str], channels: Sequence[int]) -> int:
-    """Run a program with exactly these descriptors besides 0 to 2 and wait for it. Returns its exit status."""
+def run(command: list[str], channels: Sequence[int] = (), output: int | None = None) -> int:
+    """Run a program with exactly these descriptors besides 0 to 2 and wait for it. Returns its exit status.
+
+    `output`, a descriptor, takes what it prints; else nobody does.
+    """
     # First out of the way of the numbers they are to get, so that no dup2 overwrites the source of another.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_CHANNELS) for fd in channels]
+    printed = 0 if output is None else output
     try:
         with _spawning:
             pid = os.posix_spawn(
@@ -81,8 +85,8 @@ def _run(command: list[str], channels: Sequence[int]) -> int:
                 {"PATH": search_path(), **_user_environment()},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-                    (os.POSIX_SPAWN_DUP2, 0, 1),
-                    (os.POSIX_SPAWN_DUP2, 0, 2),
+                    (os.POSIX_SPAWN_DUP2, printed, 1),
+                    (os.POSIX_SPAWN_DUP2, printed, 2),
                     *((os.POSIX_SPAWN_DUP2, fd, FIRST_CHANNEL + index) for index, fd in enumerate(high)),
                 ],
                 setsigmask=[],
@@ -154,8 +158,8 @@ def _reason(log: Path) -> str:
 
 
 def kill_strays(run_dir: Path) -> None:
-    """SIGKILL what an earlier run started and did not see the end of: OCI runtimes, pasta, fuse2fs."""
-    marks = tuple(os.fsencode(run_dir / name) for name in ("state", "uplink", "volumes"))
+    """SIGKILL what an earlier run started and did not see the end of: OCI runtimes, jailers, pasta, fuse2fs."""
+    marks = tuple(os.fsencode(run_dir / name) for name in ("state", "uplink", "volumes", "jails"))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):

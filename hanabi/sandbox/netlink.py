@@ -14,8 +14,8 @@ _IFF_UP = 1
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_OIF, _RTA_GATEWAY = 4, 5
-_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
 
 
 class Netlink:
@@ -50,6 +50,13 @@ class Netlink:
         head = struct.pack("=BBBBI", socket.AF_INET, prefix, 0, _RT_SCOPE_UNIVERSE, socket.if_nametoindex(name))
         body = head + _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
         self._ask(_NEWADDR, _CREATE | _EXCL, body, f"give {name} the address {address}")
+
+    def add_host_route(self, address: IPv4Address, name: str) -> None:
+        """One address that is reached directly."""
+        head = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_LINK, _RTN_UNICAST, 0)
+        oif = struct.pack("=I", socket.if_nametoindex(name))
+        body = head + _attribute(_RTA_DST, address.packed) + _attribute(_RTA_OIF, oif)
+        self._ask(_NEWROUTE, _CREATE | _EXCL, body, f"route to {address}")
 
     def add_default_route(self, gateway: IPv4Address, name: str) -> None:
         head = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)

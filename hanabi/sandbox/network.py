@@ -1,13 +1,19 @@
 """Network slots: each a network namespace of its own with a way out, made before it is needed, used once, thrown away.
 
-A slot lives by descriptors of this process alone (no name in /run/netns, no bind mount), so it dies with the server.
+A container lives in the namespace. A microVM has the namespace before it: its tap interface is there, and packets between it and
+the way out are routed. A slot lives by descriptors of this process alone (no name in /run/netns, no bind mount), so it dies with the
+server.
 """
 
 import asyncio
+import fcntl
 import os
 import socket
+import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from hanabi.sandbox import firewall, kernel, numbers
@@ -18,6 +24,10 @@ from hanabi.sandbox.uplink import Uplink, in_new_thread
 
 INSIDE = "eth0"
 PREFIX_LENGTH = 30
+TAP = "tap0"  # the same in every namespace, so that a snapshot finds it
+NAME_SERVER = IPv4Address("169.254.78.1")  # of a microVM: an address of the namespace before it
+_TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 
 
 @dataclass(slots=True)
@@ -41,10 +51,10 @@ class Slot:
         return str(numbers.inside_address(self.number)) if self.interface else "127.0.0.1"
 
 
-def make_slot(number: int, prefix: str, uplink: Uplink) -> Slot:
-    """Make a namespace and its way out; some 5 ms, blocks."""
+def make_slot(number: int, prefix: str, uplink: Uplink, tap_owner: int | None = None) -> Slot:
+    """Make a namespace and its way out; some 5 ms, blocks. With `tap_owner`, a uid, it is one for a microVM."""
     interface = "" if uplink.missing else f"{prefix}{number:x}"
-    slot = in_new_thread(lambda: _make_inside(number, interface, uplink))
+    slot = in_new_thread(lambda: _make_inside(number, interface, uplink, tap_owner))
     try:
         if interface:
             uplink.run(lambda: _make_outside(number, interface))
@@ -64,7 +74,7 @@ def _make_outside(number: int, interface: str) -> None:
     firewall.enable_forwarding(interface)
 
 
-def _make_inside(number: int, interface: str, uplink: Uplink) -> Slot:
+def _make_inside(number: int, interface: str, uplink: Uplink, tap_owner: int | None) -> Slot:
     if uplink.netns >= 0:
         kernel.setns(uplink.netns, kernel.CLONE_NEWNET)
     host = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -77,16 +87,24 @@ def _make_inside(number: int, interface: str, uplink: Uplink) -> Slot:
                 Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
         with Netlink() as link:
             link.raise_link("lo")
+            if tap_owner is not None:
+                _make_tap(tap_owner)
+                link.raise_link(TAP)
             if not interface:
                 return Slot(number, netns, None, None, "")
             link.make_veth(INSIDE, interface, host)
-            link.add_address(INSIDE, numbers.inside_address(number), PREFIX_LENGTH)
-            link.raise_link(INSIDE)
+            if tap_owner is None:
+                link.add_address(INSIDE, numbers.inside_address(number), PREFIX_LENGTH)
+                link.raise_link(INSIDE)
+            else:
+                link.raise_link(INSIDE)
+                _route(link, number)
             link.add_default_route(numbers.host_address(number), INSIDE)
+        name_server = "127.0.0.1" if tap_owner is None else str(NAME_SERVER)
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("127.0.0.1", 53))
+        udp.bind((name_server, 53))
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        tcp.bind(("127.0.0.1", 53))
+        tcp.bind((name_server, 53))
         tcp.listen(8)
         return Slot(number, netns, udp, tcp, interface)
     except BaseException:
@@ -95,6 +113,31 @@ def _make_inside(number: int, interface: str, uplink: Uplink) -> Slot:
         raise
     finally:
         os.close(host)
+
+
+def _make_tap(owner: int) -> None:
+    """A tap interface that stays until its namespace goes, and that a process of `owner` may open."""
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("=16sH22x", TAP.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
+        fcntl.ioctl(fd, _TUNSETOWNER, owner)
+        fcntl.ioctl(fd, _TUNSETPERSIST, 1)
+    finally:
+        os.close(fd)
+
+
+def _route(link: Netlink, number: int) -> None:
+    """Pass packets between the machine and the host: each believes the other to be its neighbour, as proxy ARP has it.
+
+    So the machine has the slot's own address, nothing is translated here, and the host's rules hold for it as for a container.
+    """
+    link.add_address("lo", NAME_SERVER, 32)
+    link.add_host_route(numbers.host_address(number), INSIDE)
+    link.add_host_route(numbers.inside_address(number), TAP)
+    for name in (INSIDE, TAP):
+        for setting in ("conf/{}/proxy_arp", "conf/{}/forwarding"):
+            Path(f"/proc/sys/net/ipv4/{setting.format(name)}").write_text("1")
+        Path(f"/proc/sys/net/ipv4/neigh/{name}/proxy_delay").write_text("0")
 
 
 def remove_slot(slot: Slot, uplink: Uplink) -> None:
@@ -128,11 +171,21 @@ def make_channel(slot: Slot) -> tuple[socket.socket, socket.socket]:
 class SlotPool:
     """Slots made ahead, in the background."""
 
-    def __init__(self, free: Numbers, threads: Threads, prefix: str, uplink: Uplink, *, ahead: int) -> None:
+    def __init__(
+        self,
+        free: Numbers,
+        threads: Threads,
+        prefix: str,
+        uplink: Uplink,
+        *,
+        ahead: int,
+        tap_owner: Callable[[int], int] | None = None,  # number -> uid: these are slots for microVMs
+    ) -> None:
         self._numbers = free
         self._threads = threads
         self._prefix = prefix
         self._uplink = uplink
+        self._tap_owner = tap_owner
         self._ahead = ahead
         self._ready: list[Slot] = []
         self._refill: asyncio.Task[None] | None = None
@@ -156,9 +209,10 @@ class SlotPool:
 
     async def _make(self) -> Slot:
         number = self._numbers.take()
+        owner = None if self._tap_owner is None else self._tap_owner(number)
         try:
             return await self._threads.run(
-                lambda: make_slot(number, self._prefix, self._uplink), undo=lambda slot: remove_slot(slot, self._uplink)
+                lambda: make_slot(number, self._prefix, self._uplink, owner), undo=lambda slot: remove_slot(slot, self._uplink)
             )
         except BaseException:
             self._numbers.give_back(number)

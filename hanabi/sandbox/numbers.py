@@ -48,6 +48,11 @@ def ids(number: int) -> Ids:
     return Ids(mapped, mapped, (base + FUNCTION_UID, base + GID))
 
 
+def machine_uid(number: int) -> int:
+    """The uid and gid of a microVM's VMM: out of the range that its environment has to itself."""
+    return uid_base(number) + AGENT_UID
+
+
 def host_address(number: int) -> IPv4Address:
     """The gateway's address: the host's end of the pair."""
     return NETWORK[4 * number + 1]

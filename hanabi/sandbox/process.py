@@ -20,7 +20,7 @@ from errno import ENOENT
 from functools import cache
 from pathlib import Path
 
-from hanabi.contracts import Clock, Exit, RuntimeImage, SandboxSpec
+from hanabi.contracts import Clock, Exit, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox import procfs
 from hanabi.sandbox.agent import AgentLink, Listeners, find_agent
@@ -42,6 +42,7 @@ class ProcessDriver:
     """Asked for by name only. It refuses root, whose functions would be root's; `allow_root` is for tests."""
 
     name = "process"
+    takes_snapshots = False
 
     def __init__(self, directory: Path, clock: Clock, *, allow_root: bool = False) -> None:
         self._directory = directory
@@ -84,6 +85,12 @@ class ProcessDriver:
                 release.enter_context(listener)
             return ProcessSandbox(spec, place, agent.pid, link, listeners, runtime, logs, release.pop_all())
 
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        """Nothing takes long here."""
+
+    async def prepare_directory(self, directory: Path) -> None:
+        """Linked as it is."""
+
     async def close(self) -> None:
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
@@ -108,6 +115,8 @@ class ProcessSandbox:
         self.runtime_api, self.edge = listeners
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in listeners)
         self.task_root = f"{place}/var/task"
+        self.preloaded = False
+        self.memory_limit_mb: int | None = None
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self._place = place
         self._image = spec.image
@@ -160,6 +169,9 @@ class ProcessSandbox:
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Enforces nothing: that takes a cgroup. See `describe`."""
 
+    async def trim(self) -> None:
+        """Does nothing: what could be given back is page cache, which here is the host's own."""
+
     def peak_memory(self) -> int:
         """The sum over the processes there are now: pages they share count more than once."""
         return sum(map(procfs.peak_memory, procfs.descendants(self._agent)))
@@ -176,6 +188,9 @@ class ProcessSandbox:
 
     async def mount(self, source: Path, target: str) -> None:
         await asyncio.to_thread(_link, self._place, source, target)
+
+    async def snapshot(self, directory: Path) -> None:
+        raise SandboxError("a process has no snapshot")
 
     async def destroy(self) -> None:
         if self._ending is None:
@@ -221,7 +236,9 @@ def _inside(path: str) -> bool:
 
 
 def _furnish(place: Path, spec: SandboxSpec) -> None:
-    """The sandbox's directory, blocking."""
+    """The sandbox's directory, blocking. Raises `SandboxError`."""
+    if spec.image.runtime_dir is None:
+        raise SandboxError("--isolation process cannot run a container image: it has no root of its own to run it in")
     for name in ("var/task", "opt", "tmp"):
         (place / name).mkdir(parents=True)
     _link(place, spec.image.runtime_dir, "/var/runtime")

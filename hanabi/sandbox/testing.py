@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from hanabi.contracts import Exit, SandboxSpec
+from hanabi.contracts import Exit, Preload, RuntimeImage, SandboxSpec
 
 Bootstrap = Callable[["FakeProcess"], Awaitable[int | None]]
 MIB = 1024 * 1024
@@ -119,6 +119,8 @@ class FakeSandbox:
         self.runtime_api, self.edge = _listen(), _listen()
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         self.task_root = "/var/task"
+        self.preloaded = False
+        self.memory_limit_mb: int | None = driver.memory_limit_mb
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self.history: list[str] = []
         self.processes: dict[str, FakeProcess] = {}
@@ -179,6 +181,9 @@ class FakeSandbox:
         self.history.append(f"limit {memory_mb} {vcpus}")
         self.memory_mb, self.vcpus = memory_mb, vcpus
 
+    async def trim(self) -> None:
+        self.history.append("trim")
+
     def peak_memory(self) -> int:
         return self.peak
 
@@ -194,6 +199,10 @@ class FakeSandbox:
     async def mount(self, source: Path, target: str) -> None:
         self.history.append(f"mount {target}")
         self.mounts.append((source, target))
+
+    async def snapshot(self, directory: Path) -> None:
+        self.history.append("snapshot")
+        directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
 
     async def destroy(self) -> None:
         if self.destroyed:
@@ -239,9 +248,13 @@ class FakeSandbox:
 
 
 class FakeDriver:
-    """`create_errors` and `start_errors` are raised by the next calls, one each. `gate`, while cleared, holds up `create`."""
+    """`create_errors` and `start_errors` are raised by the next calls, one each. `gate`, while cleared, holds up `create`.
+
+    `memory_limit_mb` is what the sandboxes it makes have.
+    """
 
     name = "fake"
+    takes_snapshots = False
 
     def describe(self) -> str:
         return "fake (in memory)"
@@ -249,11 +262,13 @@ class FakeDriver:
     def __init__(self, bootstrap: Bootstrap = echo) -> None:
         self.bootstrap = bootstrap
         self.sandboxes: list[FakeSandbox] = []
+        self.prepared: list[str] = []
         self.create_errors: list[Exception] = []
         self.start_errors: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_open = False
+        self.memory_limit_mb: int | None = None
 
     @property
     def alive(self) -> list[FakeSandbox]:
@@ -269,6 +284,12 @@ class FakeDriver:
         sandbox = FakeSandbox(spec, self)
         self.sandboxes.append(sandbox)
         return sandbox
+
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        self.prepared.append(image.runtime)
+
+    async def prepare_directory(self, directory: Path) -> None:
+        self.prepared.append(str(directory))
 
     async def close(self) -> None:
         self.is_open = False

@@ -43,11 +43,11 @@ class Volumes:
     def mount(self, name: str, size_mb: int, target: Path, owner: tuple[int, int]) -> "Volume":
         """Mount a new volume of at least `size_mb` usable on a directory; blocks."""
         image = self._directory / name
-        _copy_sparse(self._template(size_mb), image)
+        copy_sparse(self.template(size_mb), image)
         return _mount(image, target, owner)
 
-    def _template(self, size_mb: int) -> Path:
-        """An empty file system of that usable size."""
+    def template(self, size_mb: int) -> Path:
+        """An empty file system of that usable size, to be copied."""
         template = self._directory / f"template-{size_mb}"
         if template.exists():
             return template
@@ -155,7 +155,7 @@ def _settle(image: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _copy_sparse(source: Path, target: Path) -> None:
+def copy_sparse(source: Path, target: Path) -> None:
     """Copy a file's data, leaving its holes."""
     with open(source, "rb") as read, open(target, "xb") as write:
         size = os.fstat(read.fileno()).st_size

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import RuntimeImage
+from hanabi.contracts import FunctionVersion, RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function
 from hanabi.errors import ImageError, InvalidParameterValue
@@ -54,7 +54,9 @@ class FakeImages:
         self.go.set()
 
     def known(self, runtime: str) -> bool:
-        return runtime in ("python3.11", "nodejs22.x", "broken")
+        return runtime in ("python3.11", "python3.13", "nodejs22.x", "broken")
+
+    async def prepare_code(self, directory: Path) -> None: ...
 
     async def ensure(self, runtime: str) -> RuntimeImage:
         self.asked.append(runtime)
@@ -72,12 +74,62 @@ class FakeImages:
         )
 
 
+@dataclass(frozen=True)
+class Pinned:
+    image: str
+    digest: str
+
+
+class FakeContainers:
+    """A tag is what `tags` says, else made up; `refuse` and `broken` are what asking and pulling end with."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+        self.refuse: ImageError | None = None
+        self.broken: ImageError | None = None
+        self.pulled: list[str] = []
+
+    async def resolve(self, uri: str) -> Pinned:
+        if self.refuse:
+            raise self.refuse
+        digest = self.tags.get(uri) or hashlib.sha256(uri.encode()).hexdigest()
+        return Pinned(f"{uri.rpartition(':')[0]}@sha256:{digest}", digest)
+
+    async def ensure(self, image: str) -> RuntimeImage:
+        self.pulled.append(image)
+        if self.broken:
+            raise self.broken
+        return RuntimeImage(
+            runtime="image", digest=image[-64:], root=Path("/root"), runtime_dir=None, command=(), environment={}, version_arn=""
+        )
+
+
+class FakeSnapshots:
+    """Makes names of snapshots, unless `hold` is called; `fault` is what taking one ends with, `missing` why there are none."""
+
+    def __init__(self, missing: str = "") -> None:
+        self.directory = Path("/snapshots")
+        self.missing = missing
+        self.fault: Exception | None = None
+        self.taken: list[FunctionVersion] = []
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def take(self, version: FunctionVersion) -> str:
+        self.taken.append(version)
+        await self.go.wait()
+        if self.fault:
+            raise self.fault
+        return f"snapshot-{len(self.taken)}"
+
+
 class Plane:
     """An open control plane, and what it told."""
 
-    def __init__(self, functions: Functions, images: FakeImages, clock: ManualClock) -> None:
+    def __init__(self, functions: Functions, images: FakeImages, clock: ManualClock, containers: FakeContainers) -> None:
         self.functions = functions
         self.images = images
+        self.containers = containers
         self.clock = clock
         self.retired: list[str] = []
         functions.on_retired(self.retired.append)
@@ -94,22 +146,35 @@ class Plane:
         return self.functions.find(name)
 
 
+def image_params(name: str = "f", uri: str = "r.example/app:1", **changes: Any) -> dict[str, Any]:
+    return {"FunctionName": name, "PackageType": "Image", "Role": ROLE, "Code": {"ImageUri": uri}} | changes
+
+
 def create_params(name: str = "f", code: bytes = b"code", **changes: Any) -> dict[str, Any]:
     params = {"FunctionName": name, "Runtime": "python3.11", "Handler": "app.handler", "Role": ROLE, "Code": {"ZipFile": code}}
     return params | changes
 
 
 @asynccontextmanager
-async def open_plane(directory: Path, images: FakeImages | None = None) -> AsyncIterator[Plane]:
+async def open_plane(directory: Path, images: FakeImages | None = None, snapshots: FakeSnapshots | None = None) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db"), ManualClock(), images or FakeImages()
     await store.open()
+    containers = FakeContainers()
     functions = Functions(
-        store, Codes(), images, clock, account=ACCOUNT, region=REGION, url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/"
+        store,
+        Codes(),
+        images,
+        clock,
+        account=ACCOUNT,
+        region=REGION,
+        url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
+        containers=containers,
+        snapshots=snapshots,
     )
     await functions.open()
     try:
-        yield Plane(functions, images, clock)
+        yield Plane(functions, images, clock, containers)
     finally:
         await functions.close()
         await store.close()

@@ -1,0 +1,14 @@
+"""Becoming another process than the one it is a copy of: what user space drew from the kernel's randomness before is drawn anew.
+
+The kernel itself has been given fresh entropy before this. Python's hash seed cannot be changed in a running process: clones share it.
+"""
+
+import os
+import sys
+
+
+def renew() -> None:
+    if random := sys.modules.get("random"):
+        random.seed()
+    if ssl := sys.modules.get("ssl"):
+        ssl.RAND_add(os.urandom(64), 64.0)  # makes OpenSSL's generators reseed before they give out anything

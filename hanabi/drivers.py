@@ -1,0 +1,102 @@
+"""Which driver isolates on this host, and its making: what was asked for, or for `auto` the best that is really there."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from hanabi.clock import SystemClock
+from hanabi.config import Settings
+from hanabi.contracts import Driver, Firecracker
+from hanabi.errors import ImageError, IsolationUnavailable
+from hanabi.images.bootstraps import install_agent
+from hanabi.images.drives import Drives
+from hanabi.images.firecracker.binaries import find_firecracker
+from hanabi.images.kernel.places import find_kernel
+from hanabi.sandbox import kvm
+from hanabi.sandbox.agent import find_agent
+from hanabi.sandbox.firecracker.driver import FirecrackerDriver, check_host
+from hanabi.sandbox.firecracker.machine import PLAIN_BOOT_ARGS, Kernel, Parts
+from hanabi.sandbox.mounts import enter_private_mounts
+from hanabi.sandbox.network import NAME_SERVER
+from hanabi.sandbox.oci import OciDriver
+from hanabi.sandbox.process import ProcessDriver
+
+RESOLV_CONF = f"nameserver {NAME_SERVER}\noptions timeout:5 attempts:2\n"
+
+
+def choose_driver(settings: Settings) -> Driver:
+    """Call it before there are threads. Raises `IsolationUnavailable` with the fix when what was asked for is not to be had. Blocks."""
+    run = settings.data_dir / "run"
+    if settings.isolation == "process":
+        return ProcessDriver(run, SystemClock())
+    reason = "" if settings.isolation == "firecracker" else why_not_firecracker(settings)
+    if settings.isolation != "oci" and not reason:
+        return make_firecracker(settings, run)
+    enter_private_mounts()
+    agent = install_agent(find_agent(), settings.images_dir / "agent")
+    return OciDriver(run, agent=agent, slots=settings.max_environments, clock=SystemClock(), allow_net=settings.allow_net, why=reason)
+
+
+def why_not_firecracker(settings: Settings) -> str:
+    """Why `auto` does not take microVMs here; empty if it does. A host without hardware virtualisation has them on request only."""
+    if settings.isolation == "oci":
+        return ""
+    try:
+        if not kvm.is_hardware():
+            return "no hardware-backed KVM"
+        check_host()
+        _find(settings)
+    except (IsolationUnavailable, ImageError) as error:
+        return f"not microVMs: {str(error).partition(';')[0]}"
+    return ""
+
+
+def make_firecracker(settings: Settings, run: Path) -> FirecrackerDriver:
+    check_host()
+    try:
+        pair, kernel = _find(settings)
+    except (ImageError, OSError) as error:
+        raise IsolationUnavailable(f"--isolation firecracker: {error}") from None
+    enter_private_mounts()
+    agent = install_agent(find_agent(), settings.images_dir / "agent")
+    return FirecrackerDriver(
+        run,
+        parts=Parts(firecracker=pair.firecracker, jailer=pair.jailer, version=pair.version, kernel=kernel),
+        drives=Drives(settings.images_dir, agent, resolv_conf=RESOLV_CONF),
+        snapshots=settings.images_dir / "snapshots",
+        slots=settings.max_environments,
+        clock=SystemClock(),
+        why=kvm.describe(),
+        allow_net=settings.allow_net,
+    )
+
+
+def _find(settings: Settings) -> tuple[Firecracker, Kernel]:
+    """Raises `ImageError` with the fix."""
+    pair = find_firecracker(settings.images_dir, firecracker=settings.firecracker, jailer=settings.jailer)
+    found = find_kernel(settings.images_dir, find_agent(), settings.kernel)
+    profile = _profile(found.image)
+    boot_args = profile.get("boot_args") or f"{PLAIN_BOOT_ARGS} {found.boot_args_extra}".strip()
+    return pair, Kernel(
+        image=found.image,
+        digest=hashlib.sha256(f"{found.digest}{json.dumps(profile, sort_keys=True)}".encode()).hexdigest(),
+        initrd=found.initrd,
+        boot_args=boot_args,
+        cpu_template=profile.get("cpu_template"),
+        environment=profile.get("environment") or {},
+    )
+
+
+def _profile(image: Path) -> dict[str, Any]:
+    """What a kernel of the user's own needs, in a file beside it: `vmlinux.json` with boot_args, cpu_template, environment."""
+    path = image.with_name(f"{image.name}.json")
+    if not path.is_file():
+        return {}
+    try:
+        profile = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path} is no profile of a kernel: {error}") from None
+    if not isinstance(profile, dict) or profile.keys() - {"boot_args", "cpu_template", "environment"}:
+        raise ImageError(f"{path} is no profile of a kernel: it may have boot_args, cpu_template and environment")
+    return profile

@@ -1,0 +1,182 @@
+"""The `firecracker` driver: sandboxes are microVMs, each restored from a snapshot of its runtime and jailed on its own."""
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
+from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.sandbox import dns, numbers, rootless
+from hanabi.sandbox.cgroup import Tree
+from hanabi.sandbox.firecracker import snapshots
+from hanabi.sandbox.firecracker.machine import Parts, Size, size_for
+from hanabi.sandbox.firecracker.microvm import Drives, Host, MicroVm, Pace
+from hanabi.sandbox.firecracker.templates import Templates
+from hanabi.sandbox.ground import Ground
+from hanabi.sandbox.network import SlotPool
+from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.volume import Volumes
+
+STARTS_AT_ONCE = 4
+SLOTS_AHEAD = 4
+WATCH_EVERY_S = 10.0
+STOCK_MB = 512  # of a machine that is made before its function is known: most functions fit in it
+_ID = re.compile("[a-z0-9-]{1,40}")
+
+
+class FirecrackerDriver:
+    """A `contracts.Driver`. The process must have called `mounts.enter_private_mounts` before it had threads."""
+
+    name = "firecracker"
+    takes_snapshots = True
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        parts: Parts,
+        drives: Drives,
+        snapshots: Path,
+        slots: int,
+        clock: Clock,
+        why: str = "",
+        allow_net: Sequence[str] = (),
+        network: bool = True,
+        resolvers: Sequence[str] | None = None,
+    ) -> None:
+        self._ground = Ground(run_dir, slots=slots, allow_net=allow_net, network=network)
+        self._parts = parts
+        self._drives = drives
+        self._slots = slots
+        self._clock = clock
+        self._why = why
+        self._resolvers = dns.resolvers() if resolvers is None else resolvers
+        self._host: Host | None = None
+        self._threads = Threads()
+        self._templates = Templates(snapshots, parts, drives, self._threads, self._make)
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def tree(self) -> Tree:
+        return self._ground.tree
+
+    def describe(self) -> str:
+        """One line: what isolates here."""
+        missing = self._ground.uplink.missing
+        network = f"no outbound network: {missing}" if missing else "outbound network"
+        version = ".".join(map(str, self._parts.version))
+        return f"firecracker ({'; '.join([f'Firecracker {version}', *([self._why] if self._why else []), self.tree.describe(), network])})"
+
+    # --- open and close
+
+    async def open(self) -> None:
+        check_host()
+        try:
+            await self._threads.run(self._ground.open)
+            self._host = self._make_host()
+            await self._threads.run(self._lay_out)
+        except BaseException:
+            await self.close()
+            raise
+        self._host.slots.refill()
+        self._watch = asyncio.create_task(self._watch_over(), name="watch over microVMs")
+
+    def _make_host(self) -> Host:
+        ground = self._ground
+        slots = SlotPool(
+            ground.numbers,
+            self._threads,
+            ground.prefix,
+            ground.uplink,
+            ahead=min(SLOTS_AHEAD, self._slots),
+            tap_owner=numbers.machine_uid,
+        )
+        return Host(
+            run_dir=ground.run_dir,
+            parts=self._parts,
+            tree=ground.tree,
+            drives=self._drives,
+            volumes=Volumes(ground.run_dir / "volumes"),
+            slots=slots,
+            resolvers=self._resolvers,
+            threads=self._threads,
+            starts=asyncio.Semaphore(STARTS_AT_ONCE),
+            clock=self._clock,
+            pace=Pace(),
+        )
+
+    def _lay_out(self) -> None:
+        assert self._host is not None
+        self._host.jails.mkdir(mode=0o711)
+        self._host.make_empty_drive()
+        self._host.volumes.open()
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        await self._templates.close()
+        if self._host is not None:
+            for microvm in list(self._host.microvms):
+                await microvm.destroy()
+            await self._host.slots.close()
+            self._host = None
+        await self._threads.run(self._ground.close)
+
+    async def _watch_over(self) -> None:
+        """Kill a VMM that does not answer: its machine may run on, but nobody can pause or stop it by asking."""
+        assert self._host is not None
+        while True:
+            await self._clock.sleep(WATCH_EVERY_S)
+            for microvm in list(self._host.microvms):
+                await microvm.check()
+
+    # --- sandboxes
+
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        await self._templates.ensure(image, size_for(STOCK_MB), preload)
+
+    async def prepare_directory(self, directory: Path) -> None:
+        await self._drives.of_directory(directory)
+
+    async def create(self, spec: SandboxSpec) -> MicroVm:
+        if spec.snapshot is not None:
+            own = spec.snapshot
+            snapshot = await self._threads.run(lambda: snapshots.read_snapshot(own, self._parts))
+        else:
+            snapshot = await self._templates.ensure(spec.image, size_for(spec.memory_mb), spec.preload)
+        microvm = await self._make(spec, snapshot.size)
+        try:
+            await microvm.restore(snapshot)
+            for source, target in spec.mounts:
+                await microvm.mount(source, target)
+        except BaseException as error:
+            await microvm.destroy()
+            if isinstance(error, OSError):
+                raise SandboxError(f"cannot make a microVM: {error}") from error
+            raise
+        return microvm
+
+    async def _make(self, spec: SandboxSpec, size: Size) -> MicroVm:
+        host = self._host
+        if host is None:
+            raise SandboxError("the driver is not open")
+        if not _ID.fullmatch(spec.id) or any(each.id == spec.id for each in host.microvms):
+            raise SandboxError(f"{spec.id!r} is no sandbox id, or one in use")
+        try:
+            return MicroVm(host, spec, await host.slots.take(), size)
+        except OSError as error:
+            raise SandboxError(f"cannot make a network slot: {error}") from error
+
+
+def check_host() -> None:
+    """Raise `IsolationUnavailable` with the fix if this process cannot run microVMs."""
+    if os.geteuid() != 0 or rootless.entered():
+        raise IsolationUnavailable("Firecracker's jailer needs root: start Hanabi as root, or use --isolation oci")
+    for device in ("/dev/kvm", "/dev/net/tun"):
+        try:
+            os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            raise IsolationUnavailable(f"{device} cannot be opened ({error.strerror}); modprobe {os.path.basename(device)}") from None

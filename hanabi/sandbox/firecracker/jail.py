@@ -1,0 +1,76 @@
+"""The jail of one VMM: a directory that it sees as its root, with the files of its machine in it, and nothing else.
+
+Files are hard links where the file system allows it (Firecracker's docs/jailer.md), else bind mounts in our own mount namespace.
+"""
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from hanabi.sandbox import kernel, volume
+
+API_SOCKET = "run/firecracker.socket"  # as the jailer has it
+LOG, METRICS = "log", "metrics"
+
+
+class Jail:
+    """`owner` is the uid and gid of the VMM. All methods block."""
+
+    def __init__(self, base: Path, program: Path, id: str, owner: int) -> None:
+        self.base = base
+        self.id = id
+        self.owner = owner
+        self.directory = base / program.name / id
+        self.root = self.directory / "root"
+        self._mounted: list[Path] = []
+
+    def make(self) -> None:
+        self.root.mkdir(parents=True, mode=0o700)
+        os.chown(self.root, self.owner, self.owner)
+        for name in (LOG, METRICS):
+            self.create(name)
+
+    def create(self, name: str) -> Path:
+        """An empty file that the VMM may write."""
+        path = self.root / name
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.chown(path, self.owner, self.owner)
+        return path
+
+    def show(self, source: Path, name: str) -> None:
+        """Let the VMM read a file that everybody may read."""
+        target = self.root / name
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
+                raise
+            target.touch()
+            kernel.mount(str(source), str(target), "none", kernel.MS_BIND)
+            self._mounted.append(target)
+
+    def copy(self, source: Path, name: str) -> None:
+        """Give the VMM a copy of its own, its holes left out."""
+        target = self.root / name
+        volume.copy_sparse(source, target)
+        os.chown(target, self.owner, self.owner)
+        os.chmod(target, 0o600)
+
+    def tail(self, name: str, size: int = 2000) -> str:
+        """The end of what the VMM wrote."""
+        try:
+            with open(self.root / name, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+                return file.read(size).decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def remove(self) -> None:
+        """Idempotent. The VMM must have ended."""
+        for target in self._mounted:
+            with suppress(OSError):
+                kernel.unmount(str(target))
+        self._mounted.clear()
+        shutil.rmtree(self.directory, ignore_errors=True)

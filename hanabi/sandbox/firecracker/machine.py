@@ -1,0 +1,72 @@
+"""What a microVM is made of, as data: its kernel, its size, its drives, its command line. Says nothing of how it is run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hanabi.sandbox.spec import FUNCTION_UID, GID
+
+PORT = 5000  # of the agent's control channel; the others follow
+GUEST_CID = 3  # each VMM is a world of its own, so all guests may have the same
+OWN_MB = 96  # a machine has this besides what its function may use: the kernel, the agent, and what is cached for them
+VMM_MB = 96  # what the VMM itself may use, and the host for its sake
+
+VSOCK = "v.sock"
+KERNEL, INITRD = "kernel", "initrd"
+ROOT, TASK, OPT, TMP = "root", "task", "opt", "tmp"  # drives, in this order: vda, vdb, vdc, vdd
+LETTERS = {TASK: "b", OPT: "c", TMP: "d"}
+TARGETS = {"/var/task": TASK, "/opt": OPT}  # where drives of a function are mounted
+
+# Firecracker's docs/kernel-policy.md and docs/prod-host-setup.md: no serial port to flood, no keyboard to look for.
+PLAIN_BOOT_ARGS = (
+    "reboot=k panic=1 quiet 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd i8042.nopnp swiotlb=noforce random.trust_cpu=on"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """A guest kernel, and what this host needs to be told for it."""
+
+    image: Path
+    digest: str
+    initrd: Path | None = None
+    boot_args: str = PLAIN_BOOT_ARGS
+    cpu_template: Mapping[str, Any] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to that of every process inside: of a nested host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What must be there before there can be a microVM."""
+
+    firecracker: Path
+    jailer: Path
+    version: tuple[int, int, int]
+    kernel: Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A machine that functions of up to `memory_mb` fit in. A function's exact memory is enforced inside, its CPU share outside."""
+
+    memory_mb: int
+    vcpus: int
+
+    @property
+    def machine_mb(self) -> int:
+        return self.memory_mb + OWN_MB
+
+
+# Few, for each has a snapshot of its own for every runtime. 1,769 MB buy one vCPU; Lambda gives up to six.
+SIZES = (Size(512, 1), Size(1769, 1), Size(3538, 2), Size(7076, 4), Size(10_240, 6))
+
+
+def size_for(memory_mb: int) -> Size:
+    """The smallest machine that a function of so much memory fits in."""
+    return next(size for size in SIZES if memory_mb <= size.memory_mb)
+
+
+def boot_args(kernel: Kernel, file_system: str) -> str:
+    agent = f"--vsock {PORT} --machine --uid {FUNCTION_UID} --gid {GID}"
+    return f"{kernel.boot_args} rootfstype={file_system} init=/.hanabi/init -- {agent}"

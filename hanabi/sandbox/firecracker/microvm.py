@@ -1,0 +1,412 @@
+"""One sandbox of the Firecracker driver: a microVM with the agent as its first process, booted or restored."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from hanabi.contracts import Clock, Exit, RuntimeImage, SandboxSpec
+from hanabi.errors import SandboxError, VmmError
+from hanabi.sandbox import dns, numbers
+from hanabi.sandbox.cgroup import Group, Tree
+from hanabi.sandbox.firecracker import machine, snapshots, vsock
+from hanabi.sandbox.firecracker.api import RateLimiter, TokenBucket
+from hanabi.sandbox.firecracker.guest import GuestLink, Network, Ports
+from hanabi.sandbox.firecracker.jail import Jail
+from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.firecracker.snapshots import Snapshot
+from hanabi.sandbox.firecracker.vmm import Confines, Vmm
+from hanabi.sandbox.network import TAP, Slot, SlotPool
+from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.volume import Volumes, copy_sparse
+
+MIB = 1024 * 1024
+BOOT_S = 120.0  # of a host without hardware virtualisation; elsewhere a fraction of a second
+ATTACH_S = 20.0
+TRIM_S = 2.0  # for the guest to give up what it can spare
+SPARE_MB = 32  # of a machine whose memory is given back
+_CONTROL, _RUNTIME, _LOG, _RUNTIME_API, _EDGE = range(machine.PORT, machine.PORT + 5)
+_EMPTY = 4096  # bytes of a drive that nothing is on yet
+
+# 625 Mbps an environment: AWS Lambda developer guide, "Lambda quotas". Of disks it says nothing: none may starve the others.
+_NETWORK = RateLimiter(bandwidth=TokenBucket(size=78_125_000 // 10, refill_time=100, one_time_burst=64 * MIB))
+_DISK = RateLimiter(
+    bandwidth=TokenBucket(size=50 * MIB, refill_time=100, one_time_burst=256 * MIB),
+    ops=TokenBucket(size=2_000, refill_time=100, one_time_burst=10_000),
+)
+
+
+class Drives(Protocol):
+    """Read-only drives, made once of what never changes."""
+
+    file_system: str
+
+    async def of_image(self, image: RuntimeImage) -> Path:
+        """A runtime root with its bootstrap and the agent in it."""
+
+    async def of_directory(self, directory: Path) -> Path:
+        """A function's code, or a layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What all microVMs of a driver share."""
+
+    run_dir: Path
+    parts: Parts
+    tree: Tree
+    drives: Drives
+    volumes: Volumes
+    slots: SlotPool
+    resolvers: Sequence[str]
+    threads: Threads
+    starts: asyncio.Semaphore
+    clock: Clock
+    pace: "Pace"
+    microvms: "set[MicroVm]" = field(default_factory=set)
+
+    @property
+    def jails(self) -> Path:
+        return self.run_dir / "jails"
+
+    @property
+    def empty_drive(self) -> Path:
+        return self.run_dir / "empty"
+
+    def make_empty_drive(self) -> None:
+        self.empty_drive.write_bytes(bytes(_EMPTY))
+        self.empty_drive.chmod(0o444)
+
+
+class Pace:
+    """How long guests of this host take to answer: a first try that is given up too early costs more than it saves."""
+
+    def __init__(self) -> None:
+        self.first_patience_s = 0.05
+
+    def took(self, seconds: float) -> None:
+        self.first_patience_s = min(2.0, max(0.05, 3 * seconds))
+
+
+class MicroVm:
+    """A `contracts.Sandbox`. It owns its sockets: `destroy` closes them."""
+
+    runtime: socket.socket
+    runtime_api: socket.socket
+    edge: socket.socket
+
+    def __init__(self, host: Host, wanted: SandboxSpec, slot: Slot, size: Size) -> None:
+        self.id = wanted.id
+        self.on_exit: Callable[[Exit], None] = lambda exit: None
+        self.logs = -1
+        self.runtime_api_address = self.edge_address = ""
+        self.task_root = "/var/task"
+        self.preloaded = False
+        self.memory_limit_mb: int | None = size.memory_mb
+        self.size = size
+        self.slot = slot
+        self._host = host
+        self._wanted = wanted
+        self._loop = asyncio.get_running_loop()
+        jail = Jail(host.jails, host.parts.firecracker, wanted.id, numbers.machine_uid(slot.number))
+        confines = Confines(tree=host.tree, network=slot.path, memory_mb=size.machine_mb, file_mb=wanted.tmp_mb + size.machine_mb + 64)
+        self.vmm = Vmm(host.parts, jail, confines, host.threads, host.clock)
+        self.vmm.on_exit = self._gone
+        self._link: GuestLink | None = None
+        self._relay: dns.Relay | None = None
+        self._root = Path()
+        self._mounted: dict[str, Path] = {}
+        self._frozen = False
+        self._end: asyncio.Task[None] | None = None
+        host.microvms.add(self)
+
+    # --- making
+
+    async def boot(self, root: Path) -> None:
+        """Start a machine from nothing, up to the agent's hello: to make a snapshot of it."""
+        kernel, host = self._host.parts.kernel, self._host
+        self._root = root
+
+        def lay_out(jail: Jail) -> None:
+            jail.show(kernel.image, machine.KERNEL)
+            if kernel.initrd is not None:
+                jail.show(kernel.initrd, machine.INITRD)
+            jail.show(root, machine.ROOT)
+            for name in machine.LETTERS:
+                jail.copy(host.empty_drive, name)
+
+        await self._start_vmm(lay_out)
+        api = self.vmm.api
+        if kernel.cpu_template is not None:
+            await api.cpu_config(kernel.cpu_template)
+        await api.machine_config(vcpu_count=self.size.vcpus, mem_size_mib=self.size.machine_mb)
+        initrd = None if kernel.initrd is None else f"/{machine.INITRD}"
+        await api.boot_source(f"/{machine.KERNEL}", boot_args=machine.boot_args(kernel, host.drives.file_system), initrd_path=initrd)
+        await api.drive(machine.ROOT, f"/{machine.ROOT}", is_root_device=True, rate_limiter=_DISK)
+        for name in machine.LETTERS:
+            await api.drive(name, f"/{name}", is_read_only=name != machine.TMP, rate_limiter=_DISK)
+        await api.network_interface("eth0", TAP, rx_rate_limiter=_NETWORK, tx_rate_limiter=_NETWORK)
+        await api.vsock(guest_cid=machine.GUEST_CID, uds_path=f"/{machine.VSOCK}")
+        await api.balloon(amount_mib=0, deflate_on_oom=True, stats_polling_interval_s=0)
+        await api.start()
+        await self._attach(BOOT_S)
+
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Start a machine as a clone of a snapshot, with an identity and a /tmp of its own."""
+        host = self._host
+        self._root, self.preloaded, self._mounted = snapshot.root, snapshot.preloaded, dict(snapshot.mounted)
+        own_tmp = snapshot.tmp if snapshot.mounted else await host.threads.run(lambda: host.volumes.template(self._wanted.tmp_mb))
+
+        def lay_out(jail: Jail) -> None:
+            jail.show(snapshot.state, "state")
+            jail.show(snapshot.memory, "memory")
+            jail.show(snapshot.root, machine.ROOT)
+            for name in (machine.TASK, machine.OPT):
+                mounted = snapshot.mounted.get(name)
+                jail.show(mounted or host.empty_drive, f"{name}-drive" if mounted else name)  # as the snapshot has it
+            jail.copy(own_tmp, machine.TMP)
+
+        await self._start_vmm(lay_out)
+        api = self.vmm.api
+        await api.snapshot_load(snapshot_path="/state", memory_path="/memory", resume=False, timeout_s=ATTACH_S)
+        await api.patch_drive(machine.TMP, f"/{machine.TMP}")
+        await api.resume()
+        await self._attach(ATTACH_S)
+        if not snapshot.mounted:
+            await self._mount_drive(machine.TMP, "/tmp", "ext4")
+
+    async def _start_vmm(self, lay_out: Callable[[Jail], None]) -> None:
+        def prepare() -> None:
+            jail = self.vmm.jail
+            jail.make()
+            lay_out(jail)
+            owner = (jail.owner, jail.owner)
+            self.runtime_api = vsock.listen(jail.root / machine.VSOCK, _RUNTIME_API, owner)
+            self.edge = vsock.listen(jail.root / machine.VSOCK, _EDGE, owner)
+
+        async with self._host.starts:
+            await self._host.threads.run(prepare)
+            await self.vmm.start()
+
+    async def _attach(self, deadline_s: float) -> None:
+        """Connect the three channels, and tell the machine who it is before anything of a function's can run in it."""
+        host = self._host
+        link, ports = await self._reach_agent(deadline_s)
+        self._link = link
+        link.on_exit = lambda exit: self.on_exit(exit)
+        link.on_close = lambda reason: self.vmm.kill()
+        self.runtime_api_address, self.edge_address = (f"127.0.0.1:{port}" for port in ports)
+        network = None
+        if self.slot.interface:
+            network = Network(numbers.inside_address(self.slot.number), numbers.host_address(self.slot.number))
+        await link.identify(time_ns=time.time_ns(), hostname=self.slot.hostname, network=network)
+        self.runtime, logs = await asyncio.gather(self._connect(_RUNTIME, ATTACH_S), self._connect(_LOG, ATTACH_S))
+        self.logs = logs.detach()
+        if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
+            self._relay = dns.Relay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
+
+    async def _reach_agent(self, deadline_s: float) -> tuple[GuestLink, Ports]:
+        """The control channel, greeted. A connection made in a clone's first moments may be lost without a sign: so try, and try longer."""
+        clock = self._host.clock
+        give_up, patience = clock.monotonic() + deadline_s, self._host.pace.first_patience_s
+        while True:
+            began = clock.monotonic()
+            patience = max(min(patience, give_up - began), 0.001)
+            link = GuestLink(await self._connect(_CONTROL, give_up - began), clock)
+            try:
+                ports = await link.greet(patience)
+            except SandboxError:
+                link.close()
+                if clock.monotonic() >= give_up or not self.vmm.alive():
+                    raise
+                patience *= 2
+            except BaseException:
+                link.close()
+                raise
+            else:
+                self._host.pace.took(clock.monotonic() - began)
+                return link, ports
+
+    async def _connect(self, port: int, deadline_s: float) -> socket.socket:
+        path = self.vmm.jail.root / machine.VSOCK
+        first = self._host.pace.first_patience_s
+        return await vsock.connect(path, port, clock=self._host.clock, deadline_s=deadline_s, first_timeout_s=first, alive=self.vmm.alive)
+
+    # --- processes
+
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+        await self._agent().start(role, argv, {**self._host.parts.kernel.environment, **environment}, cwd, timeout_s=ATTACH_S)
+
+    async def kill_processes(self) -> None:
+        await self._agent().kill_processes(timeout_s=ATTACH_S)
+
+    def signal(self, role: str, signum: int) -> None:
+        if self._link is not None:
+            self._link.signal(role, signum)
+
+    def _agent(self) -> GuestLink:
+        if self._link is None or self._end is not None:
+            raise SandboxError(f"sandbox {self.id} has gone")
+        return self._link
+
+    # --- physics
+
+    @property
+    def _group(self) -> Group:
+        if self.vmm.group is None or self._end is not None:
+            raise SandboxError(f"sandbox {self.id} has gone")
+        return self.vmm.group
+
+    def freeze(self) -> None:
+        """Pause the machine. Its connections outlast it; new ones from the host might not (Firecracker #6100), and none are made."""
+        self._frozen = True
+        self.vmm.api.pause_nowait(self._settled)
+
+    def thaw(self) -> None:
+        self._frozen = False
+        self.vmm.api.resume_nowait(self._settled)
+
+    def _settled(self, error: VmmError | None) -> None:
+        if error is not None:  # a machine that does not pause would go on at its owner's cost; one that does not resume is dead
+            self.vmm.kill()
+
+    def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
+        if memory_mb > self.size.memory_mb:
+            raise SandboxError(f"sandbox {self.id} is a machine for functions of up to {self.size.memory_mb} MB, not {memory_mb}")
+        self._agent().limit_memory(memory_mb * MIB)
+        try:
+            self._group.cpu.limit(vcpus)
+        except OSError as error:
+            raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
+
+    def peak_memory(self) -> int:
+        """As the guest's kernel counts it. It is told before each answer, so what has come already is up to date."""
+        link = self._agent()
+        link.catch_up()
+        return link.memory_peak
+
+    def reset_peak(self) -> None:
+        self._agent().reset_peak()
+
+    def cpu_usage(self) -> int:
+        return self._group.usage.microseconds()
+
+    def oom_kills(self) -> int:
+        return self._agent().oom_kills
+
+    async def check(self) -> None:
+        """A VMM that does not answer in time ends by it."""
+        if self.vmm.api.connected and self._end is None:
+            with suppress(VmmError):
+                await self.vmm.api.instance_info()
+
+    async def trim(self) -> None:
+        """Have the guest drop its caches, and take what it does not use by the balloon; then let it have it again when it needs it."""
+        frozen = self._frozen
+        if frozen:
+            self.vmm.api.resume_nowait(self._settled)
+        try:
+            await self._agent().trim()
+            used_mb = self._agent().memory_peak // MIB
+            await self.vmm.api.patch_balloon(max(0, self.size.memory_mb - used_mb - SPARE_MB))
+            await self._host.clock.sleep(TRIM_S)
+            await self.vmm.api.patch_balloon(0)
+        finally:
+            if frozen and self._frozen and self._end is None:
+                self.vmm.api.pause_nowait(self._settled)
+
+    # --- drives
+
+    async def mount(self, source: Path, target: str) -> None:
+        name = machine.TARGETS.get(target)
+        if name is None or name in self._mounted:
+            raise SandboxError(f"nothing can be mounted on {target} of sandbox {self.id}{' twice' if name else ''}")
+        drive = await self._host.drives.of_directory(source)
+        self._agent()
+        await self._swap(name, drive)
+        await self._mount_drive(name, target, self._host.drives.file_system)
+        self._mounted[name] = drive
+
+    async def _swap(self, name: str, drive: Path) -> None:
+        """Put a file behind a drive that had none."""
+        shown = f"{name}-drive"
+        await self._host.threads.run(lambda: self.vmm.jail.show(drive, shown))
+        await self.vmm.api.patch_drive(name, f"/{shown}")
+
+    async def _mount_drive(self, name: str, target: str, file_system: str) -> None:
+        shown = self.vmm.jail.root / (name if name == machine.TMP else f"{name}-drive")
+        size = os.stat(shown).st_size
+        writable = name == machine.TMP
+        await self._agent().mount_drive(machine.LETTERS[name], size=size, file_system=file_system, target=target, writable=writable)
+
+    # --- snapshots
+
+    async def snapshot(self, directory: Path) -> None:
+        """Write the machine, still and unconnected, into a directory. It is of no other use afterwards."""
+        link = self._agent()
+        await link.nap()  # its own connection stays: when that breaks, the clone knows that it is one
+        link.on_close = lambda reason: None
+        api, jail = self.vmm.api, self.vmm.jail
+        await api.pause()
+
+        def prepare() -> None:
+            jail.create("state")
+            jail.create("memory")
+
+        await self._host.threads.run(prepare)
+        await api.snapshot_create(snapshot_path="/state", mem_file_path="/memory")
+        await self._host.threads.run(lambda: self._take(directory))
+
+    def _take(self, directory: Path) -> None:
+        """Move the files out of the jail and bring them to disk. A function's own snapshot gets the drives as well, and says what it is."""
+        for name in ("state", "memory", *([machine.TMP] if self._mounted else [])):
+            path = self.vmm.jail.root / name
+            os.chown(path, 0, 0)
+            os.chmod(path, 0o444)
+            with open(path, "rb") as file:
+                snapshots.dig_holes(file.fileno())
+                os.fsync(file.fileno())
+            _move(path, directory / name)
+        if self._mounted:
+            snapshots.describe(directory, self._host.parts, self.size, self._root, self._mounted)
+
+    # --- the end
+
+    def _gone(self, status: int) -> None:
+        """The machine has ended, and with it all that was in it."""
+        if self._link is not None:
+            self._link.close()
+        self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
+
+    async def destroy(self) -> None:
+        if self._end is None:
+            self._end = self._loop.create_task(self._destroy())
+        await asyncio.shield(self._end)
+
+    async def _destroy(self) -> None:
+        if self._link is not None:
+            self._link.close()
+        for name in ("runtime", "runtime_api", "edge"):
+            if (owned := getattr(self, name, None)) is not None:
+                owned.close()
+        if self.logs >= 0:
+            os.close(self.logs)
+        if self._relay is not None:
+            await self._relay.close()
+        await self.vmm.release()
+        await self._host.slots.give_back(self.slot)
+        self._host.microvms.discard(self)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.rename(source, target)
+    except OSError:  # another file system
+        copy_sparse(source, target)
+        os.chmod(target, 0o444)
+        source.unlink()

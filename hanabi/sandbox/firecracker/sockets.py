@@ -1,0 +1,68 @@
+"""Unix sockets in a VMM's jail: paths of any length, and no symbolic link on the way, for the VMM owns those directories."""
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hanabi.sandbox import kernel
+
+BACKLOG = 128
+
+
+def dial(path: Path) -> socket.socket:
+    """Connect to a listening socket; non-blocking, and done at once, for a unix socket never waits.
+
+    Raises `FileNotFoundError`, `ConnectionRefusedError` or `BlockingIOError` (its backlog is full) for what may yet come, and other
+    `OSError` for what will not. No component of `path` may be a symbolic link.
+    """
+    directory = kernel.open_directory(str(path.parent))
+    try:
+        target = os.open(path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
+    try:
+        if not stat.S_ISSOCK(os.fstat(target).st_mode):
+            raise NotADirectoryError(20, "not a socket", str(path))
+        return _connected(f"/proc/self/fd/{target}")  # of any length, and what was looked at is what is dialled
+    finally:
+        os.close(target)
+
+
+def _connected(address: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen(path: Path, owner: tuple[int, int] | None = None) -> socket.socket:
+    """A non-blocking listening socket at a path where nothing is yet, that only `owner` (uid, gid) and root can connect to."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        os.fchmod(sock.fileno(), 0o600)  # a unix socket's file is made with its socket's mode: it is never open to others
+        with _directory(path) as directory:
+            sock.bind(f"/proc/self/fd/{directory}/{path.name}")
+            if owner is not None:
+                os.chown(path.name, *owner, dir_fd=directory, follow_symlinks=False)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    directory = kernel.open_directory(str(path.parent))
+    try:
+        yield directory
+    finally:
+        os.close(directory)

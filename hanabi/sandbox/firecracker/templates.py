@@ -1,0 +1,157 @@
+"""Snapshots of machines that know no function yet: one for each runtime image and size, made at first use, cloned ever after.
+
+`<directory>/<key>/` holds `state` and `memory`; the key is made of all that goes into them, so nothing in here is ever out of date.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from hanabi.contracts import Preload, RuntimeImage, SandboxSpec
+from hanabi.errors import SandboxError
+from hanabi.sandbox.firecracker import snapshots
+from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.firecracker.microvm import Drives, MicroVm
+from hanabi.sandbox.firecracker.snapshots import Snapshot
+from hanabi.sandbox.threads import Threads
+
+REVISION = 1  # raise it when a snapshot of the same parts would be another one
+LOADED = b"\x01\0\0\0l"  # a frame of the runtime channel: the bootstrap has loaded, and waits for its function
+LOAD_S = 300.0  # for a bootstrap to load in a machine that has just booted
+TMP_MB = 512
+
+MakeMachine = Callable[[SandboxSpec, Size], Awaitable[MicroVm]]
+
+
+class Templates:
+    """`make` makes a machine that is neither booted nor restored yet."""
+
+    def __init__(self, directory: Path, parts: Parts, drives: Drives, threads: Threads, make: MakeMachine) -> None:
+        self._directory = directory
+        self._parts = parts
+        self._drives = drives
+        self._threads = threads
+        self._make = make
+        self._ready: dict[str, Snapshot] = {}
+        self._making: dict[str, asyncio.Task[Snapshot]] = {}
+
+    async def ensure(self, image: RuntimeImage, size: Size, preload: Preload | None) -> Snapshot:
+        """The snapshot to clone; made if it is not there. Raises `SandboxError`, `ImageError`."""
+        key = self._key(image, size, preload)
+        if (snapshot := self._ready.get(key)) is not None:
+            return snapshot
+        if (task := self._making.get(key)) is None:
+            task = self._making[key] = asyncio.create_task(self._find_or_build(key, image, size, preload), name=f"snapshot {key}")
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, key: str, task: "asyncio.Task[Snapshot]") -> None:
+        self._making.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody may be waiting any more
+
+    async def close(self) -> None:
+        """End what is being made."""
+        tasks = list(self._making.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _key(self, image: RuntimeImage, size: Size, preload: Preload | None) -> str:
+        content = {
+            "revision": REVISION,
+            "image": image.digest,
+            "size": [size.machine_mb, size.vcpus],
+            "preload": None if preload is None else [preload.argv, sorted(preload.environment.items()), preload.cwd],
+            "host": snapshots.identity(self._parts),
+            "environment": sorted(self._parts.kernel.environment.items()),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+    async def _find_or_build(self, key: str, image: RuntimeImage, size: Size, preload: Preload | None) -> Snapshot:
+        root = await self._drives.of_image(image)
+        key = hashlib.sha256(f"{key}/{root.name}".encode()).hexdigest()[:24]  # the drive's name says what agent is on it
+        place = self._directory / key
+        snapshot = Snapshot(directory=place, size=size, root=root, preloaded=preload is not None)
+        if not place.is_dir():
+            async with self._lock(key):
+                if not place.is_dir():
+                    await self._build(snapshot, image, preload)
+        self._ready[self._key(image, size, preload)] = snapshot
+        return snapshot
+
+    @asynccontextmanager
+    async def _lock(self, key: str) -> AsyncIterator[None]:
+        """One maker of a snapshot at a time, whichever Hanabi it belongs to."""
+        lock = await self._threads.run(lambda: _take_lock(self._directory, key), undo=os.close)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    async def _build(self, snapshot: Snapshot, image: RuntimeImage, preload: Preload | None) -> None:
+        spec = SandboxSpec(id=f"t{uuid.uuid4().hex[:20]}", image=image, memory_mb=snapshot.size.memory_mb, tmp_mb=TMP_MB)
+        microvm = await self._make(spec, snapshot.size)
+        try:
+            await microvm.boot(snapshot.root)
+            microvm.limit(memory_mb=snapshot.size.memory_mb, vcpus=None)
+            if preload is not None:
+                await microvm.start("runtime", preload.argv, {**preload.environment, "HANABI_ANNOUNCE": "1"}, preload.cwd)
+                await _loaded(microvm)
+            with _draft(snapshot.directory) as draft:
+                await microvm.snapshot(draft)
+        finally:
+            await microvm.destroy()
+
+
+async def _loaded(microvm: MicroVm) -> None:
+    """Wait until the bootstrap says that it waits."""
+    loop = asyncio.get_running_loop()
+    said = b""
+    try:
+        async with asyncio.timeout(LOAD_S):
+            while len(said) < len(LOADED):
+                if not (part := await loop.sock_recv(microvm.runtime, len(LOADED) - len(said))):
+                    break
+                said += part
+    except TimeoutError:
+        pass
+    if said != LOADED:
+        raise SandboxError(f"the bootstrap did not load in a new microVM: {_printed(microvm)!r}")
+
+
+def _printed(microvm: MicroVm) -> str:
+    with socket.socket(fileno=os.dup(microvm.logs)) as logs:
+        try:
+            return logs.recv(4096).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+
+def _take_lock(directory: Path, key: str) -> int:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    fd = os.open(directory / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+@contextmanager
+def _draft(place: Path) -> Iterator[Path]:
+    """A directory that becomes `place` when the block ends well. The lock is held, so what an earlier one left is nobody's."""
+    draft = place.with_name(f"draft-{place.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o711)
+    try:
+        yield draft
+        draft.rename(place)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise

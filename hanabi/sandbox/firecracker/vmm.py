@@ -1,0 +1,146 @@
+"""One VMM process in its jail: started by the jailer, spoken to over its API, killed when it is deaf, and nothing left of it."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hanabi.contracts import Clock
+from hanabi.errors import SandboxError
+from hanabi.sandbox import kernel, launch
+from hanabi.sandbox.cgroup import Group, Tree
+from hanabi.sandbox.firecracker.api import FirecrackerApi
+from hanabi.sandbox.firecracker.jail import API_SOCKET, LOG, METRICS, Jail
+from hanabi.sandbox.firecracker.machine import VMM_MB, Parts
+from hanabi.sandbox.threads import Threads
+
+START_S = 10.0  # from the jailer to an API that answers
+CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer")
+DESCRIPTORS = 2048  # of a VMM: docs/jailer.md
+_PATIENCE_S = 5.0
+# The jailer moves into its cgroups by itself on hosts that have them all in one version; a shell does on any.
+_ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 70; shift; done; shift; exec "$@"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confines:
+    """What a VMM is held in, besides its jail."""
+
+    tree: Tree
+    network: str  # path of its network namespace
+    memory_mb: int  # of its machine
+    file_mb: int  # no file of it grows over this
+
+
+class Vmm:
+    """`start`, then `api`; `release` in the end. `on_exit` is called on the loop with the status when it ends by itself."""
+
+    def __init__(self, parts: Parts, jail: Jail, confines: Confines, threads: Threads, clock: Clock) -> None:
+        self.jail = jail
+        self.on_exit: Callable[[int], None] = lambda status: None
+        self.api = FirecrackerApi(jail.root / API_SOCKET, clock=clock)
+        self.group: Group | None = None
+        self._parts = parts
+        self._confines = confines
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._pidfd = -1
+        self._watched = False
+
+    async def start(self) -> None:
+        """Raises `SandboxError` with the last that jailer and VMM said."""
+        await self._threads.run(self._spawn)
+        self._loop.add_reader(self._pidfd, self._ended)
+        self._watched = True
+        try:
+            await self.api.connect(START_S, self.alive)
+        except SandboxError as error:
+            raise self.explain(error) from None
+        self.api.on_deaf(lambda error: self.kill())
+
+    def _spawn(self) -> None:
+        """All that blocks."""
+        jail, parts, confines = self.jail, self._parts, self._confines
+        group = self.group = Group(confines.tree, jail.id)
+        group.limit(confines.memory_mb + VMM_MB, None)
+        directories = dict.fromkeys(confines.tree.directory(name) / jail.id for name in CONTROLLERS)
+        owner = str(jail.owner)
+        # fmt: off
+        command = [
+            "/bin/sh", "-c", _ENTER, "sh", *(str(each / "cgroup.procs") for each in directories), "--",
+            str(parts.jailer), "--id", jail.id, "--exec-file", str(parts.firecracker), "--uid", owner, "--gid", owner,
+            "--chroot-base-dir", str(jail.base), "--netns", confines.network, "--new-pid-ns",
+            "--resource-limit", f"no-file={DESCRIPTORS}", "--resource-limit", f"fsize={confines.file_mb * 1024 * 1024}",
+            "--", "--log-path", f"/{LOG}", "--level", "Warning", "--metrics-path", f"/{METRICS}",
+        ]
+        # fmt: on
+        console = os.open(self.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            status = launch.run(command, output=console)
+        finally:
+            os.close(console)
+        if status:
+            raise SandboxError(f"the jailer ended with status {status}: {self._said() or 'without a word'}")
+        pid = int((jail.root / f"{parts.firecracker.name}.pid").read_text())
+        self._pidfd = os.pidfd_open(pid)
+        if pid not in confines.tree.pids(jail.id):  # it ended, and the number may be another's
+            raise SandboxError(f"the VMM ended at once: {self._said() or 'without a word'}")
+
+    @property
+    def console(self) -> Path:
+        """What jailer and VMM print, and a guest that has a serial port."""
+        return self.jail.directory / "console"
+
+    def _said(self) -> str:
+        said = []
+        for path in (self.console, self.jail.root / LOG):
+            with suppress(OSError):
+                said += [line for line in path.read_bytes()[-4000:].decode("utf-8", "replace").splitlines() if line.strip()][-3:]
+        return " | ".join(said)
+
+    def explain(self, error: SandboxError) -> SandboxError:
+        """An error with what the VMM said before."""
+        said = self._said()
+        return SandboxError(f"{error} ({said})" if said else str(error))
+
+    def alive(self) -> bool:
+        return self._pidfd >= 0 and not kernel.has_exited(self._pidfd)
+
+    def kill(self) -> None:
+        """SIGKILL; what remains is for `release`."""
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _ended(self) -> None:
+        self._unwatch()
+        self.api.close()
+        self.on_exit(kernel.reap(self._pidfd) or 0)
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._loop.remove_reader(self._pidfd)
+            self._watched = False
+
+    async def release(self) -> None:
+        """Kill it and remove all that was made for it. Idempotent."""
+        self._unwatch()
+        self.api.close()
+        await self._threads.run(self._remove)
+
+    def _remove(self) -> None:
+        group, self.group = self.group, None
+        if group is not None:
+            group.kill()
+        if self._pidfd >= 0:
+            self.kill()
+            kernel.has_exited(self._pidfd, _PATIENCE_S)
+            kernel.reap(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if group is not None:
+            group.remove()
+        self.jail.remove()

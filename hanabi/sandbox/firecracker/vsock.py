@@ -1,0 +1,116 @@
+"""The host's end of a guest's vsock, which Firecracker shows as unix sockets: docs/vsock.md of Firecracker.
+
+Host to guest: connect to `uds_path`, say `CONNECT <port>`, read `OK <host port>`. Guest to host: Firecracker connects to
+`<uds_path>_<port>`. No component of `uds_path` may be a symbolic link.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from hanabi.contracts import Clock
+from hanabi.errors import SandboxError, VmmDeaf
+from hanabi.sandbox.firecracker import sockets
+
+FIRST_PAUSE_S = 0.001  # before an attempt that follows a refused one, doubling up to
+LAST_PAUSE_S = 0.050
+LINE_MAX = 32  # bytes
+
+_OK = re.compile(rb"OK [0-9]{1,10}\n")
+
+
+class _Refused(Exception):
+    """An attempt that failed; the next one may not."""
+
+
+async def connect(
+    uds_path: Path,
+    port: int,
+    *,
+    clock: Clock,
+    deadline_s: float,
+    first_timeout_s: float = 0.05,
+    alive: Callable[[], bool] = lambda: True,
+) -> socket.socket:
+    """A non-blocking stream socket to a port on which the guest listens, within `deadline_s` seconds.
+
+    The first CONNECT after a restore is often lost: an attempt without an answer is given up after `first_timeout_s`, the next ones
+    after twice as long each. Raises `VmmDeaf` at the deadline, and at once when `alive` says that the VMM has ended.
+    """
+    give_up, timeout, pause = clock.monotonic() + deadline_s, first_timeout_s, FIRST_PAUSE_S
+    reason = "no time was given"
+    while (left := give_up - clock.monotonic()) > 0:
+        wait = pause
+        try:
+            return await _attempt(uds_path, port, clock, min(timeout, left))
+        except TimeoutError:
+            reason, timeout, wait = "no answer", 2 * timeout, 0.0
+        except (_Refused, FileNotFoundError, ConnectionError, BlockingIOError) as error:
+            reason, pause = str(error.strerror if isinstance(error, OSError) else error), min(2 * pause, LAST_PAUSE_S)
+        except OSError as error:
+            raise VmmDeaf("CONNECT", str(port), f"{error.strerror}: {uds_path}") from None
+        if not alive():
+            raise VmmDeaf("CONNECT", str(port), "the VMM has ended")
+        await clock.sleep(min(wait, max(give_up - clock.monotonic(), 0)))
+    raise VmmDeaf("CONNECT", str(port), f"no connection to the guest within {deadline_s:g} s ({reason})")
+
+
+async def _attempt(uds_path: Path, port: int, clock: Clock, timeout_s: float) -> socket.socket:
+    sock = sockets.dial(uds_path)
+    try:
+        if sock.send(command := b"CONNECT %d\n" % port) != len(command):  # Firecracker wants it whole
+            raise _Refused("the connection takes nothing")
+        await _greeted(sock, clock, timeout_s)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _greeted(sock: socket.socket, clock: Clock, timeout_s: float) -> None:
+    """Read the `OK` line, and not a byte of what the guest says after it. Raises `TimeoutError`."""
+    loop = asyncio.get_running_loop()
+    line = bytearray()
+    greeted: asyncio.Future[None] = loop.create_future()
+
+    def fail(error: Exception) -> None:
+        if not greeted.done():
+            greeted.set_exception(error)
+
+    def readable() -> None:
+        if greeted.done():
+            return
+        try:
+            while not line.endswith(b"\n"):
+                byte = sock.recv(1)
+                if not byte or len(line) >= LINE_MAX:
+                    return fail(_Refused("nobody listens in the guest" if not byte and not line else "a malformed answer"))
+                line.extend(byte)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            return fail(error)
+        if not _OK.fullmatch(line):
+            return fail(_Refused("a malformed answer"))
+        greeted.set_result(None)
+
+    timer = clock.call_later(timeout_s, fail, TimeoutError())
+    loop.add_reader(sock.fileno(), readable)
+    try:
+        await greeted
+    finally:
+        loop.remove_reader(sock.fileno())
+        timer.cancel()
+
+
+def listen(uds_path: Path, port: int, owner: tuple[int, int] | None = None) -> socket.socket:
+    """A non-blocking listening socket for what the guest dials at `port`; only `owner`, the VMM's (uid, gid), can connect to it.
+
+    Made before the VMM starts, while the jail is still ours. Raises `SandboxError`.
+    """
+    try:
+        return sockets.listen(uds_path.with_name(f"{uds_path.name}_{port}"), owner)
+    except OSError as error:
+        raise SandboxError(f"cannot listen for the guest's port {port} at {uds_path}: {error.strerror}") from None

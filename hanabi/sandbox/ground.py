@@ -1,0 +1,166 @@
+"""What every driver of whole hosts stands on: a run directory that is its own, cgroups, numbers and a way out, clean of earlier runs."""
+
+import fcntl
+import hashlib
+import os
+import resource
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from hanabi.errors import IsolationUnavailable
+from hanabi.sandbox import firewall, kernel, launch, netlink, numbers, rootless, uplink, volume
+from hanabi.sandbox.cgroup import Tree
+from hanabi.sandbox.numbers import Numbers
+from hanabi.sandbox.stage import Stage
+from hanabi.sandbox.uplink import Uplink
+
+_SLOTS_BESIDE = 8  # of those being made ahead or taken down
+_MADE = ("state", "bundles", "probe", "jails", "volumes")  # directories of a run, by whichever driver
+
+
+def tag_of(run_dir: Path) -> str:
+    """What names everything of a run directory on this host: cgroups, interfaces, the nftables table."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(run_dir))).hexdigest()[:6]
+
+
+class Ground:
+    """`open` and `close` block. `slots`: how many sandboxes there may be."""
+
+    def __init__(self, run_dir: Path, *, slots: int, allow_net: Sequence[str], network: bool) -> None:
+        self.run_dir = Path(os.path.abspath(run_dir))
+        self.tag = tag_of(self.run_dir)
+        self.tree = Tree(self.tag)
+        self.uplink = Uplink("not open")
+        self.stage: Stage | None = None
+        self._numbers: Numbers | None = None
+        self._slots = slots
+        self._allow_net = [str(IPv4Network(cidr, strict=False)) for cidr in allow_net]
+        self._network = network
+        self._lock = -1
+
+    @property
+    def prefix(self) -> str:
+        return f"hn{self.tag}"
+
+    @property
+    def _table(self) -> str:
+        return f"hanabi-{self.tag}"
+
+    @property
+    def numbers(self) -> Numbers:
+        assert self._numbers is not None
+        return self._numbers
+
+    def open(self) -> None:
+        """Claim the directory, clean it, and set up what is shared. Raises `IsolationUnavailable` with the fix."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.run_dir.chmod(0o711)
+        lock = os.open(self.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}") from None
+        self._lock = lock
+        if rootless.entered():
+            self.stage = Stage(self.run_dir)
+        else:
+            check_traversable(self.run_dir)
+        _raise_descriptor_limit()
+        self.tree.prepare()
+        self._recover()
+        self._numbers = Numbers(self._slots + _SLOTS_BESIDE, locks=self._locks())
+        self.uplink = self._open_uplink(self._numbers)
+
+    def _locks(self) -> Path:
+        """Numbers are shared out among the Hanabis of a host; as an ordinary user, among one's own."""
+        if not rootless.entered():
+            return numbers.LOCKS
+        return Path(os.environ.get("XDG_RUNTIME_DIR", self.run_dir)) / "hanabi"
+
+    def _open_uplink(self, free: Numbers) -> Uplink:
+        firewall_of = (self._table, self.prefix, free.networks(), self._allow_net)
+        if not self._network:
+            return Uplink("turned off")
+        if rootless.entered():
+            return uplink.open_pasta(self.run_dir / "uplink", *firewall_of)
+        return uplink.open_host(*firewall_of)
+
+    def _recover(self) -> None:
+        """Clean what an earlier run in this directory left, were it killed at the worst moment. Idempotent."""
+        launch.kill_strays(self.run_dir)
+        uplink.clear_away(self.run_dir / "uplink")
+        place = self.run_dir / "cgroup"
+        if place.exists():
+            earlier = self.tree.at(place.read_text())
+            _clear(earlier)
+            if earlier.place != self.tree.place:
+                earlier.close()
+        _clear(self.tree)
+        self.write("cgroup", self.tree.place)
+        give_up = time.monotonic() + 5
+        while (devices := volume.leftovers(self.run_dir / "volumes")) and time.monotonic() < give_up:
+            for device in devices:
+                kernel.detach_loop(device)
+            time.sleep(0.005)
+        if not rootless.entered():  # else the network had a namespace that has gone with the process
+            with netlink.Netlink() as link:
+                for name in os.listdir("/sys/class/net"):
+                    if name.startswith(self.prefix):
+                        link.remove_link(name)
+            firewall.unload(self._table)
+        self._remove_made()
+
+    def close(self) -> None:
+        """All sandboxes have been destroyed before. Idempotent."""
+        if self._lock < 0:  # nothing here is ours
+            return
+        if not rootless.entered():
+            firewall.unload(self._table)
+        self.uplink.close()
+        uplink.clear_away(self.run_dir / "uplink")
+        if self.stage is not None:
+            self.stage.close()
+        self.tree.close()
+        if self._numbers is not None:
+            self._numbers.close()
+        self._remove_made()
+        os.close(self._lock)
+        self._lock = -1
+
+    def _remove_made(self) -> None:
+        for name in _MADE:
+            shutil.rmtree(self.run_dir / name, ignore_errors=True)
+
+    def write(self, name: str, text: str) -> Path:
+        """A file in the run directory that all may read."""
+        path = self.run_dir / name
+        path.write_text(text)
+        path.chmod(0o644)
+        return path
+
+
+def _clear(tree: Tree) -> None:
+    """No group is left in a tree."""
+    for name in tree.groups():
+        tree.kill(name)
+    for name in tree.groups():
+        tree.remove(name)
+
+
+def check_traversable(directory: Path) -> None:
+    """Sandboxes run as other users: every directory on the way must let them pass."""
+    for each in (directory, *directory.parents):
+        if not each.stat().st_mode & 0o001:
+            raise IsolationUnavailable(f"sandboxes cannot enter {each}; chmod o+x {each}, or choose another --data-dir")
+
+
+def _raise_descriptor_limit() -> None:
+    """A sandbox takes some fifteen descriptors; the usual 1024 would end at sixty sandboxes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,72 @@
+"""A unix socket behind which a test's own coroutine talks, and the real Firecracker where there is one."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from hanabi.sandbox.firecracker import sockets
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+NO_CONTENT = b"HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n"
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
+    """Run to the end, within a minute; what tasks failed with and nobody looked at is a failure."""
+    problems: list[dict[str, Any]] = []
+
+    async def main() -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        return await asyncio.wait_for(work, 60)
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        result = runner.run(main())
+    assert problems == []
+    return result
+
+
+@asynccontextmanager
+async def serving(path: Path, talk: Talk) -> AsyncIterator[None]:
+    """`talk` for every connection to `path`; the connection ends with it."""
+    talks: set[asyncio.Task[None]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await talk(reader, writer)
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(one(reader, writer))
+        talks.add(task)
+        task.add_done_callback(talks.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    server = await asyncio.start_unix_server(accept, sock=sockets.listen(path))
+    try:
+        yield
+    finally:
+        server.close()
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close in the next turn
+        os.unlink(path)
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """(request line, body)"""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = next((int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("Content-Length:")), 0)
+    return head.split("\r\n")[0], await reader.readexactly(length)
+
+
+def find_binary(name: str) -> Path | None:
+    """Firecracker's `firecracker` or `jailer`: in HANABI_FIRECRACKER_DIR, or on PATH."""
+    directory = os.environ.get("HANABI_FIRECRACKER_DIR")
+    found = shutil.which(name, path=directory) if directory else shutil.which(name)
+    return Path(found) if found else None

@@ -1,0 +1,39 @@
+"""The /tmp of a microVM: a sparse file with a file system of the promised size; the agent gives it to the function's user."""
+
+import os
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hanabi.errors import IsolationUnavailable
+from hanabi.sandbox.volume import MB, Volumes, copy_sparse
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems")
+def test_a_volume_for_a_microvm() -> None:
+    with tempfile.TemporaryDirectory(prefix="hanabi-test-", dir="/var/tmp") as name:
+        place = Path(name)
+        volumes = Volumes(place / "volumes")
+        try:
+            volumes.open()
+        except IsolationUnavailable as error:
+            pytest.skip(str(error))
+        image = place / "tmp.ext4"
+        copy_sparse(volumes.template(512), image)
+        facts = image.stat()
+        assert facts.st_size > 512 * MB and facts.st_size % 4096 == 0
+        assert facts.st_blocks * 512 < 16 * MB
+        subprocess.run(["fsck.ext4", "-fn", image], check=True, capture_output=True, timeout=60, env={"PATH": "/usr/sbin:/sbin"})
+        point = place / "mnt"
+        point.mkdir()
+        subprocess.run(["mount", "-o", "loop", image, point], check=True, timeout=60)
+        try:
+            root, room = point.stat(), os.statvfs(point)
+            assert (root.st_uid, root.st_gid, stat.S_IMODE(root.st_mode)) == (0, 0, 0o700)
+            assert room.f_bavail * room.f_frsize >= 512 * MB
+            assert list(point.iterdir()) == []
+        finally:
+            subprocess.run(["umount", point], check=True, timeout=60)
