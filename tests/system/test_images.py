@@ -163,7 +163,7 @@ def test_images_that_are_refused(lambda_client: Any, registry: str, base: Layer,
     lambda_client.create_function(FunctionName="image-hostile", PackageType="Image", Code={"ImageUri": f"oci:{hostile}"}, Role=ROLE)
     failed = wait_for(lambda: _state(lambda_client, "image-hostile", "Failed"))
     assert failed["StateReasonCode"] == "InvalidImage" and "is no path that an image may have" in failed["StateReason"]
-    assert not list(IMAGES.rglob("escaped"))
+    assert not any((place / "escaped").exists() for place in (IMAGES, IMAGES / "building", IMAGES / "containers"))
 
 
 def _state(client: Any, name: str, wanted: str) -> dict[str, Any] | None:
