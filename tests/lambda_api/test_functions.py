@@ -180,6 +180,7 @@ def test_what_is_refused(live: Live) -> None:
     fails(
         "AccessDeniedException", 403, "Lambda does not have permission to access the ECR image", create, **image, Runtime=None, Handler=None
     )
+    live.containers.refuse = None
     fails("ResourceNotFoundException", 404, "Function not found", client.get_function, FunctionName="refused")
     live.create("taken")
     fails("ResourceConflictException", 409, "Function already exist: taken", create, FunctionName="taken")
@@ -199,11 +200,8 @@ def test_defaults_that_tools_read(live: Live) -> None:
 
 def test_a_function_from_an_image(live: Live) -> None:
     """What AWS was recorded answering for one."""
-    image = {
-        "PackageType": "Image",
-        "Code": {"ImageUri": "r.example/app:1"},
-        "ImageConfig": {"Command": ["-c", "x"], "WorkingDirectory": "/a"},
-    }
+    config = {"Command": ["-c", "x"], "WorkingDirectory": "/a"}
+    image = {"PackageType": "Image", "Code": {"ImageUri": "r.example/app:1"}, "ImageConfig": config}
     made = live.create("image", Runtime=None, Handler=None, **image)
     digest = made["CodeSha256"]
     assert (made["PackageType"], made["CodeSize"], len(digest)) == ("Image", 0, 64)
