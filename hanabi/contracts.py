@@ -59,6 +59,15 @@ class Concurrency:
 
 
 @dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a version has of the provisioned concurrency it is to have."""
+
+    allocated: int = 0  # initialised environments, those at work included
+    whole: bool = False  # it had all since they were last asked for; one that goes is replaced
+    failure: str | None = None  # why there are not more: a `StatusReason`
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Where one invocation of (function, qualifier) goes."""
 
@@ -273,6 +282,9 @@ class Sandbox(Protocol):
 
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Set the memory cap and the CPU share (None: unthrottled)."""
+
+    async def trim(self) -> None:
+        """Give memory back to the host, as far as the driver can; called while idle, frozen or not. Work may arrive before it ends."""
 
     def peak_memory(self) -> int:
         """Peak memory since the last `reset_peak`, bytes. One pread."""

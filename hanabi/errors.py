@@ -46,6 +46,11 @@ class ResourceNotFound(ApiError):
     status = 404
 
 
+class ProvisionedConcurrencyConfigNotFound(ApiError):
+    code = "ProvisionedConcurrencyConfigNotFoundException"
+    status = 404
+
+
 class ResourceConflict(ApiError):
     code = "ResourceConflictException"
     status = 409

@@ -33,6 +33,7 @@ from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
 from hanabi.fleet.host import Closable, Host
+from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.variables import preload_of
 from hanabi.gateway.function_url import FunctionUrls, UrlConfig
 from hanabi.http.limits import Limits
@@ -95,14 +96,18 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         spool = _empty_directory(data / "spool")
         attach = Attach(clock, spool)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
+        memory = HostMemory()
         fleet = Fleet(
             driver,
             partial(_image_of, images, containers),
             host,
             max_environments=settings.max_environments,
+            max_memory_mb=settings.max_memory or memory.budget_mb,
             stock_size=settings.pool_size,
             stock_memory_mb=STOCK_MB if driver.name == "firecracker" else STOCK_MEMORY_MB,
             idle_timeout_s=settings.idle_timeout_s,
+            trim_after_s=settings.trim_after,
+            read_memory=memory.read,
         )
         await fleet.open()
         stack.push_async_callback(fleet.close)
@@ -128,7 +133,9 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(collecting, name="collection"))
 
-        invoker = LocalInvoker(fleet, Admission(lambda: functions.account_concurrency()[1]), journal, clock)
+        admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
+        fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
+        invoker = LocalInvoker(fleet, admission, journal, clock)
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
         events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
@@ -136,14 +143,14 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         iam = IamService(store, clock, settings.account)
         zips = CodeEndpoint(code, keys, clock, settings.region)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock, zips.locate),
+            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation),
             iam,
             StsService(keys, store),
             LogsService(LogStore(record, journal, clock), clock),
         ]
         own: dict[str, HttpHandler] = {
             "code": zips.handle,
-            "environments": partial(_environments, fleet),
+            "environments": partial(_environments, fleet, admission),
             "usage": UsageEndpoint(Usage(record, journal)).handle,
         }
 
@@ -166,6 +173,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             spool=spool,
         )
         attach.edge = edge
+        functions.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
 
         limits = Limits(body=edge.body_rule, connections=4096)
         server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
@@ -293,6 +301,21 @@ def _function_url(port: int, url_id: str) -> str:
     return f"http://{url_id}.lambda-url.localhost:{port}/"
 
 
-async def _environments(fleet: Fleet, request: HttpRequest) -> HttpResponse:
+async def _environments(fleet: Fleet, admission: Admission, request: HttpRequest) -> HttpResponse:
     """`GET /_hanabi/environments`: what `hanabi ps` shows."""
-    return HttpResponse(200, [("content-type", "application/json")], json.dumps({"environments": fleet.describe()}).encode())
+    provisioned = []
+    for version, requested, allocation in fleet.describe_provisioned():
+        used = admission.provisions(version.name, version.key)
+        provisioned.append(
+            {
+                "function": version.name,
+                "version": version.version,
+                "requested": requested,
+                "allocated": allocation.allocated,
+                "failure": allocation.failure,
+                "invocations": used.served,
+                "spillover": used.spilled,
+            }
+        )
+    shown = {"environments": fleet.describe(), "provisioned": provisioned, "budget": fleet.describe_budget()}
+    return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())

@@ -1,10 +1,13 @@
-"""Doubles for tests: a clock that moves only when told to."""
+"""Doubles for tests: a clock that moves only when told to, a Firecracker whose machine is imagined."""
 
 import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
 from typing import Any
+
+from hanabi.sandbox.firecracker.testing import FakeFirecracker as FakeFirecracker
+from hanabi.sandbox.firecracker.testing import Fault as Fault
 
 
 class ManualTimer:

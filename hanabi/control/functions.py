@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from hanabi.contracts import Clock, Route, RuntimeImage, Store
+from hanabi.contracts import Clock, FunctionVersion, Route, RuntimeImage, Store
 from hanabi.control import versions
 from hanabi.control.containers import IMAGE, Containers, check_source, failure, refusal
 from hanabi.control.model import Code, Function, Url, Version, new_id
 from hanabi.control.names import Place
+from hanabi.control.provisioned import shares
 from hanabi.control.registry import Change, Registry
 from hanabi.control.routes import Routes
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
@@ -73,6 +74,7 @@ class Functions:
         self._registry = Registry(store, self.place, self._on_changed)
         self._routes = Routes(self.place, self._registry.get)
         self._urls: dict[str, Url] = {}
+        self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
         self._uploads: list[Path] = []  # stored, and about to be referenced
         self._preparations: dict[str, asyncio.Task[None]] = {}  # by generation
         self._commits: set[asyncio.Task[Function | None]] = set()
@@ -114,6 +116,23 @@ class Functions:
 
     def account_concurrency(self) -> tuple[int, int]:
         return self._routes.account_concurrency()
+
+    def unreserved_beside(self, name: str) -> int:
+        """What the account has left when the provisioned concurrency of all other functions is taken from it."""
+        others = (function for function in self._registry if function.name != name and function.reserved is None)
+        return self.account_concurrency()[1] - sum(config.requested for each in others for config in each.provisioned.values())
+
+    def is_reserved(self, name: str) -> bool:
+        """Whether a function has a reserved concurrency of its own."""
+        function = self.get(name)
+        return function is not None and function.reserved is not None
+
+    def on_provisioned(self, callback: Callable[[FunctionVersion, int], None]) -> None:
+        """Call back with how many environments of a version are to be kept initialised: now, and whenever it was set."""
+        self._provisioned.append(callback)
+        for function in self._registry:
+            for version, count, _ in self._wanted(function).values():
+                callback(version, count)
 
     def lookup(self, url_id: str) -> Url | None:
         """The function URL that has this id."""
@@ -256,6 +275,7 @@ class Functions:
     def _on_changed(self, old: Function | None, new: Function | None) -> None:
         """Called at the very moment of every change, and for every function that is loaded."""
         self._routes.changed(old, new)
+        self._tell_provisioned(old, new)
         for url in old.urls.values() if old else ():
             del self._urls[url.id]
         for url in new.urls.values() if new else ():
@@ -265,6 +285,29 @@ class Functions:
             task = asyncio.create_task(self._prepare(new), name=f"preparation of function {new.name}")
             self._preparations[new.latest.generation] = task
             task.add_done_callback(partial(self._end_preparation, new.latest.generation))
+
+    def _tell_provisioned(self, old: Function | None, new: Function | None) -> None:
+        before = self._wanted(old) if old else {}
+        after = self._wanted(new) if new else {}
+        for key in before.keys() - after.keys():
+            self._provision(before[key][0], 0)
+        for key, wanted in after.items():
+            if key not in before or before[key][1:] != wanted[1:]:
+                self._provision(*wanted[:2])
+
+    def _wanted(self, function: Function) -> dict[str, tuple[FunctionVersion, int, int]]:
+        """(version, count, when that was set) by `FunctionVersion.key`; one that is not ready yet is not wanted yet."""
+        wanted = {}
+        for config in function.provisioned.values():
+            for number, count in shares(function, config).items():
+                version = function.versions[number]
+                if count and version.state == "Active":
+                    wanted[function.key(version)] = self._routes.target(function, version), count, config.modified_ms
+        return wanted
+
+    def _provision(self, version: FunctionVersion, count: int) -> None:
+        for callback in self._provisioned:
+            callback(version, count)
 
     def _end_preparation(self, generation: str, task: "asyncio.Task[None]") -> None:
         del self._preparations[generation]

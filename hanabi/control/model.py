@@ -1,4 +1,4 @@
-"""What exists, as values that never change: a function, its versions, aliases and URLs, and how they are stored.
+"""What exists, as values that never change: a function, its versions, aliases, URLs and the like, and how they are stored.
 
 A change makes new objects (`dataclasses.replace`); the registry writes them and puts them in the place of the old.
 """
@@ -120,6 +120,15 @@ class Url:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedConfig:
+    """Provisioned concurrency as a user asked for it, of a published version or an alias."""
+
+    qualifier: str
+    requested: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     id: str  # of this incarnation: a function deleted and made anew is another one
     name: str
@@ -133,6 +142,7 @@ class Function:
     policies: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)  # statements by qualifier
     tags: Mapping[str, str] = field(default_factory=dict)
     reserved: int | None = None
+    provisioned: Mapping[str, ProvisionedConfig] = field(default_factory=dict)  # by qualifier
 
     def version(self, number: str) -> Version | None:
         return self.latest if number == LATEST else self.versions.get(number)
@@ -177,6 +187,7 @@ def function_document(function: Function) -> dict[str, Any]:
         "policies": {qualifier: list(statements) for qualifier, statements in function.policies.items()},
         "tags": dict(function.tags),
         "reserved": function.reserved,
+        "provisioned": [asdict(config) for config in function.provisioned.values()],
     }
 
 
@@ -195,6 +206,7 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
         policies={qualifier: tuple(statements) for qualifier, statements in document["policies"].items()},
         tags=document["tags"],
         reserved=document["reserved"],
+        provisioned={config["qualifier"]: ProvisionedConfig(**config) for config in document.get("provisioned", ())},
     )
 
 

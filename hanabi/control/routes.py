@@ -91,9 +91,10 @@ class Routes:
             raise ResourceConflict(
                 f"The operation cannot be performed at this time. The function is currently in the following state: {version.state}"
             )
-        return Route(self._target(function, version), arn, self._concurrency[function.name])
+        return Route(self.target(function, version), arn, self._concurrency[function.name])
 
-    def _target(self, function: Function, version: Version) -> FunctionVersion:
+    def target(self, function: Function, version: Version) -> FunctionVersion:
+        """A version as those see it who run it."""
         settings = version.settings
         return FunctionVersion(
             key=function.key(version),

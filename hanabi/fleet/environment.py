@@ -32,6 +32,7 @@ MIB = 1024 * 1024
 VCPU_MB = 1769  # memory that buys one vCPU
 TAIL_SIZE = 4096  # bytes of log in an answer with LogType=Tail
 LOG_BUFFER = 64  # events held back for the write that ends the invocation
+TRIM_LIMIT_S = 10.0
 SETTLE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
 BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
@@ -53,6 +54,8 @@ class Environment:
         self.invocations = 0
         self.log_stream = ""
         self.doomed = False  # destroyed as soon as it is no longer busy
+        self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
+        self.trimmed = False  # since it was last used
         self.on_gone: Callable[[Environment], None] = lambda _: None
         self._host = host
         self._loaded = False
@@ -116,6 +119,7 @@ class Environment:
             edge=self.sandbox.edge_address,
             task_root=self.sandbox.task_root,
             log_stream=self.log_stream,
+            provisioned=self.provisioned,
         )
         if self.image.version_arn:
             line = init_start_line(self.image.runtime, self.image.version_arn)
@@ -201,8 +205,12 @@ class Environment:
             raise SandboxError(f"environment {self.id} has gone")
         self._servers.append(server)
 
-    def log_failed_init(self, outcome: Outcome, phase: str) -> None:
-        """INIT_REPORT is written for a failed init only."""
+    def log_init(self, outcome: Outcome, phase: str = "init") -> None:
+        """INIT_REPORT is written for an init that failed, or that no invocation reports because it was provisioned.
+
+        AWS Lambda developer guide, "Failures during the Init phase".
+        """
+        self._init_ms = None
         line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase)
         self._on_output([(int(self._host.clock.time() * 1000), line)])
 
@@ -237,6 +245,16 @@ class Environment:
         """The invocation is over and recorded: wait for the next one."""
         self.state = advance(self.state, State.IDLE)
         self.idle_since = self._host.clock.monotonic()
+        self.trimmed = False
+
+    async def trim(self) -> None:
+        """Give memory back while idle. What goes wrong with that is no harm."""
+        try:
+            async with asyncio.timeout(TRIM_LIMIT_S):
+                await self.sandbox.trim()
+        except (OSError, SandboxError, TimeoutError) as error:
+            if self.state not in ENDED:
+                log.warning("environment %s cannot give memory back: %s", self.id, error or "no answer")
 
     def take_init_ms(self) -> float | None:
         """Duration of the init, for the first invocation only: it alone reports and pays for it."""

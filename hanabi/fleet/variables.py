@@ -36,7 +36,15 @@ def preload_of(image: RuntimeImage) -> Preload | None:
 
 
 def function_variables(
-    image: RuntimeImage, version: FunctionVersion, credentials: Credentials, *, runtime_api: str, edge: str, task_root: str, log_stream: str
+    image: RuntimeImage,
+    version: FunctionVersion,
+    credentials: Credentials,
+    *,
+    runtime_api: str,
+    edge: str,
+    task_root: str,
+    log_stream: str,
+    provisioned: bool = False,
 ) -> dict[str, str]:
     """All that a function sees."""
     return {
@@ -49,7 +57,7 @@ def function_variables(
         "AWS_LAMBDA_FUNCTION_NAME": version.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency" if provisioned else "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": version.log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,

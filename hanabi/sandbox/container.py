@@ -194,6 +194,13 @@ class Container:
         except OSError as error:
             raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
 
+    async def trim(self) -> None:
+        """Drop the page cache that its processes have, where memory is in cgroup v2; in version 1 nothing (`controllers.MemoryV1`).
+
+        Reclaim works on pages, not on processes: a frozen group stays frozen.
+        """
+        await self._host.threads.run(self.group.memory.reclaim)
+
     def peak_memory(self) -> int:
         return self.group.memory.peak()
 

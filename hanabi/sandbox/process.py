@@ -168,6 +168,9 @@ class ProcessSandbox:
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Enforces nothing: that takes a cgroup. See `describe`."""
 
+    async def trim(self) -> None:
+        """Does nothing: what could be given back is page cache, which here is the host's own."""
+
     def peak_memory(self) -> int:
         """The sum over the processes there are now: pages they share count more than once."""
         return sum(map(procfs.peak_memory, procfs.descendants(self._agent)))

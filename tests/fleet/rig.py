@@ -165,9 +165,10 @@ class Rig:
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         image = options.pop("image", CONTAINER)  # of those functions that are one
         host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
-        settings = {"max_environments": 20, "stock_size": 0, **options}
+        settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "stock_size": 0, **options}
         self.fleet = Fleet(self.driver, partial(image_of, image), host, **settings)
         self.admission = Admission(lambda: unreserved)
+        self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock)
 
     async def __aenter__(self) -> "Rig":

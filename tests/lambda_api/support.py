@@ -17,7 +17,7 @@ from hanabi.api.edge import Edge
 from hanabi.api.keys import KeyRing
 from hanabi.api.lambda_ import LambdaService
 from hanabi.clock import SystemClock
-from hanabi.contracts import Invocation, Record, Result, Route
+from hanabi.contracts import Allocation, Invocation, Record, Result, Route
 from hanabi.control.functions import Functions
 from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
@@ -86,6 +86,8 @@ class Live:
     containers: FakeContainers
     invoker: EchoInvoker
     queue: ListQueue
+    functions: Functions
+    allocations: dict[str, Allocation]  # of provisioned concurrency, by `FunctionVersion.key`: set by the test
     loop: asyncio.AbstractEventLoop
 
     def create(self, name: str, **options: Any) -> dict[str, Any]:
@@ -144,9 +146,11 @@ def live_lambda(directory: Path) -> Iterator[Live]:
         )
         await functions.open()
         invoker, queue = EchoInvoker(), ListQueue()
-        edge = Edge([LambdaService(functions, invoker, queue, clock)], keys, clock, REGION, ACCOUNT, spool=spool)
+        allocations: dict[str, Allocation] = {}
+        service = LambdaService(functions, invoker, queue, clock, allocation=lambda key: allocations.get(key, Allocation()))
+        edge = Edge([service], keys, clock, REGION, ACCOUNT, spool=spool)
         server = await serve(sock, edge.handle, clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse)
-        lives.append(Live(client, images, containers, invoker, queue, asyncio.get_running_loop()))
+        lives.append(Live(client, images, containers, invoker, queue, functions, allocations, asyncio.get_running_loop()))
         ready.set()
         await stop.wait()
         await server.close()

@@ -1,0 +1,486 @@
+"""The double's faults, its vsock and its agent, and the stand-ins for the two programs."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hanabi.clock import SystemClock
+from hanabi.contracts import Exit
+from hanabi.errors import EntrypointError, SandboxError, VmmDeaf, VmmError
+from hanabi.sandbox.firecracker import machine, vsock
+from hanabi.sandbox.firecracker.api import FirecrackerApi
+from hanabi.sandbox.firecracker.guest import GuestLink
+from hanabi.sandbox.firecracker.testing import FakeAgent, FakeFirecracker, Fault, Faults, Idle, make_stand_ins
+from hanabi.testing import ManualClock
+from tests.firecracker.scripted import LOOPS, run
+
+VERSION = "GET /version"
+
+
+async def connected(fake: FakeFirecracker, clock: ManualClock | SystemClock | None = None) -> FirecrackerApi:
+    api = FirecrackerApi(fake.api_path, clock=clock or SystemClock(), timeout_s=20)
+    await api.connect(20)
+    return api
+
+
+def lay_out(root: Path) -> None:
+    for name in ("kernel", "root", "task", "empty"):
+        (root / name).write_bytes(bytes(4096))
+
+
+async def boot(api: FirecrackerApi) -> None:
+    await api.machine_config(vcpu_count=1, mem_size_mib=16)
+    await api.boot_source("/kernel")
+    await api.drive("root", "/root", is_root_device=True)
+    await api.drive("task", "/empty")
+    await api.network_interface("eth0", "tap0")
+    await api.vsock(guest_cid=3, uds_path="/v.sock")
+    await api.start()
+
+
+async def snapshot(api: FirecrackerApi) -> None:
+    await api.pause()
+    await api.snapshot_create(snapshot_path="/state", mem_file_path="/memory")
+
+
+async def load(api: FirecrackerApi, **options: Any) -> None:
+    await api.snapshot_load(snapshot_path="/state", memory_path="/memory", resume=True, **options)
+
+
+# --- faults
+
+
+def hit(tmp_path: Path, fault: Fault, work: Callable[[FirecrackerApi], Awaitable[None]]) -> FakeFirecracker:
+    """Run `work`, which must fail by the fault."""
+
+    async def main() -> FakeFirecracker:
+        lay_out(tmp_path)
+        async with FakeFirecracker(tmp_path, faults=[fault], guest=Idle) as fake:
+            api = await connected(fake)
+            with pytest.raises(VmmError):
+                await work(api)
+            api.close()
+        return fake
+
+    made: FakeFirecracker = run(main())
+    return made
+
+
+STEPS = 9  # requests of `boot` and `snapshot`
+
+
+async def boot_and_snapshot(api: FirecrackerApi) -> None:
+    await boot(api)
+    await snapshot(api)
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+@pytest.mark.parametrize("do", ["refuse", "close", "garbage", "half-answer", "crash-before", "crash-after", "crash-answered"])
+def test_a_fault_at_every_step(tmp_path: Path, do: str, step: int) -> None:
+    async def work(api: FirecrackerApi) -> None:
+        await boot_and_snapshot(api)
+        await api.version()  # who crashes after its answer is found out by the next question
+
+    fake = hit(tmp_path, Fault(on="* /*", do=do, after=step), work)
+    assert len(fake.requests) == step + 1
+    assert fake.ended.is_set() == do.startswith("crash")
+    assert fake.status == (1 if do.startswith("crash") else None)
+    done = do in ("half-answer", "crash-after", "crash-answered")
+    assert (tmp_path / "memory").exists() == (step == STEPS - 1 and done)
+
+
+@pytest.mark.parametrize(("do", "state", "memory"), [("half-state", False, True), ("half-memory", False, False)])
+def test_a_snapshot_half_written_is_not_restored(tmp_path: Path, do: str, state: bool, memory: bool) -> None:
+    fake = hit(tmp_path, Fault(on="PUT /snapshot/create", do=do), boot_and_snapshot)
+    assert fake.ended.is_set()
+    assert (tmp_path / "memory").stat().st_size == (16 << 20 if memory else 8 << 20)
+    (tmp_path / "v.sock").unlink()
+    fake.api_path.unlink()
+
+    async def main() -> None:
+        async with FakeFirecracker(tmp_path) as second:
+            api = await connected(second)
+            with pytest.raises(VmmError, match="Failed to load snapshot state"):
+                await load(api)
+            await second.ended.wait()  # one VMM is one attempt
+            api.close()
+
+    run(main())
+
+
+def test_what_a_script_may_say() -> None:
+    with pytest.raises(ValueError, match="no such fault"):
+        Fault(on="*", do="explode")
+    with pytest.raises(ValueError, match="has no mode"):
+        Fault.of({"on": "*", "do": "hang", "mode": 1})
+    faults = Faults([Fault(on="PUT /drives/*", do="hang", after=1, times=2, id="t*")], "t1")
+    struck = [faults.strike(what) is not None for what in ("PUT /drives/a", "PUT /vsock", *["PUT /drives/b"] * 3)]
+    assert struck == [False, False, True, True, False]
+    assert Faults(faults.faults, "x1").strike("PUT /drives/a") is None
+
+
+def test_two_processes_count_together(tmp_path: Path) -> None:
+    descriptors = [os.open(tmp_path / "ledger", os.O_RDWR | os.O_CREAT) for _ in range(2)]
+    one, two = (Faults([Fault(on="*", do="hang")], ledger=fd) for fd in descriptors)
+    assert one.strike("start")
+    assert not two.strike("start")
+    for fd in descriptors:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_slow_and_silent_by_the_injected_clock(tmp_path: Path, loop: str) -> None:
+    async def main() -> None:
+        clock = ManualClock()
+        faults = [Fault(on=VERSION, do="delay", seconds=19), Fault(on=VERSION, do="hang", after=1)]
+        async with FakeFirecracker(tmp_path, faults=faults, clock=clock) as fake:
+            api = await connected(fake, clock)
+            slow = asyncio.create_task(api.version())
+            while not fake.requests:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await clock.advance(18.9)
+            assert not slow.done()
+            await clock.advance(0.1)
+            assert await slow == "1.16.1"
+            silent = asyncio.create_task(api.version())
+            await asyncio.sleep(0)
+            await clock.advance(20)
+            with pytest.raises(VmmDeaf, match="no answer within 20 s"):
+                await silent
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize(("do", "reason"), [("deaf-socket", "Connection refused"), ("hang", "No such file")])
+def test_a_socket_that_never_listens(tmp_path: Path, do: str, reason: str) -> None:
+    async def main() -> None:
+        async with FakeFirecracker(tmp_path, faults=[Fault(on="start", do=do)]) as fake:
+            with pytest.raises(VmmDeaf, match=reason):
+                await FirecrackerApi(fake.api_path, clock=SystemClock()).connect(0.1)
+
+    run(main())
+
+
+# --- what needs 1.16
+
+
+def test_overrides_at_restore(tmp_path: Path) -> None:
+    async def main() -> None:
+        lay_out(tmp_path)
+        async with FakeFirecracker(tmp_path) as fake:
+            api = await connected(fake)
+            await boot_and_snapshot(api)
+            api.close()
+        fake.api_path.unlink()
+        (tmp_path / "v.sock").unlink()
+        async with FakeFirecracker(tmp_path) as fake:
+            api = await connected(fake)
+            await load(api, network_overrides=[("eth0", "tap7")], vsock_uds_path="/other.sock", clock_realtime=True)
+            config = await api.vm_config()
+            assert config["network-interfaces"][0]["host_dev_name"] == "tap7"
+            assert config["vsock"]["uds_path"] == "/other.sock"
+            assert (tmp_path / "other.sock").is_socket() and not (tmp_path / "v.sock").exists()
+            assert (await api.instance_info()).state == "Running"
+            api.close()
+        fake.api_path.unlink()
+        async with FakeFirecracker(tmp_path, version=(1, 12, 1)) as fake:
+            api = await connected(fake)
+            with pytest.raises(VmmError, match="unknown field `vsock_override`"):
+                await load(api, vsock_uds_path="/other.sock")
+            api.close()
+
+    run(main())
+
+
+# --- the guest
+
+
+class Host:
+    """The host's three connections to the agent of a double."""
+
+    def __init__(self, fake: FakeFirecracker) -> None:
+        self.path = fake.machine.path("/v.sock")
+
+    async def dial(self, channel: int) -> Any:
+        return await vsock.connect(self.path, machine.PORT + channel, clock=SystemClock(), deadline_s=20)
+
+    async def attach(self) -> None:
+        self.link = GuestLink(await self.dial(0), SystemClock())
+        assert await self.link.greet(20) == (9001, 9002)
+        await self.link.identify(time_ns=1, hostname="h", network=None)
+        self.runtime, self.logs = await self.dial(1), await self.dial(2)
+
+    async def frame(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        said = b""
+        while len(said) < 4 or len(said) < 4 + int.from_bytes(said[:4], "little"):
+            said += await loop.sock_recv(self.runtime, 65536)
+        return said[4:]
+
+    async def send(self, kind: bytes, body: bytes = b"") -> None:
+        await asyncio.get_running_loop().sock_sendall(self.runtime, (len(body) + 1).to_bytes(4, "little") + kind + body)
+
+    def close(self) -> None:
+        self.link.close()
+        self.runtime.close()
+        self.logs.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_function_in_a_restored_machine(tmp_path: Path, loop: str) -> None:
+    async def main() -> None:
+        lay_out(tmp_path)
+        async with FakeFirecracker(tmp_path) as fake:
+            api, host = await connected(fake), Host(fake)
+            await boot(api)
+            await host.attach()
+            await host.link.start("runtime", ["/bin/python", "b.py"], {"HANABI_ANNOUNCE": "1"}, "/")
+            assert await host.frame() == b"l"
+            await host.link.nap()
+            host.close()
+            await snapshot(api)
+            api.close()
+        fake.api_path.unlink()
+        (tmp_path / "v.sock").unlink()
+        async with FakeFirecracker(tmp_path) as fake:
+            api, host = await connected(fake), Host(fake)
+            await load(api)
+            await api.patch_drive("task", "/task")
+            await host.attach()
+            await host.link.mount_drive("b", size=4096, file_system="erofs", target="/var/task")
+            await host.send(b"i", b"{}")
+            assert await host.frame() == b"r"
+            await host.send(b"n", b"\3\0r\n0payload")
+            assert await host.frame() == b"opayload"
+            assert await asyncio.get_running_loop().sock_recv(host.logs, 100) == b"an invocation\n"
+            agent = fake.guest
+            assert isinstance(agent, FakeAgent)
+            assert agent.mounted == [("b", "/var/task", False)] and len(agent.identities) == 1
+            assert agent.processes[0].argv == ["/bin/python", "b.py"]
+            await host.link.ping()
+            assert host.link.memory_peak > 0
+            await api.pause()  # nothing moves
+            await host.send(b"n", b"\3\0r\n0later")
+            answer = asyncio.create_task(host.frame())
+            await asyncio.sleep(0.02)
+            assert not answer.done()
+            await api.resume()
+            assert await answer == b"olater"
+            host.close()
+            api.close()
+
+    run(main(), loop)
+
+
+def test_processes_that_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        lay_out(tmp_path)
+        async with FakeFirecracker(tmp_path) as fake:
+            api, host = await connected(fake), Host(fake)
+            await boot(api)
+            await host.attach()
+            exits: list[Exit] = []
+            host.link.on_exit = exits.append
+            for role in ("runtime", "watcher"):
+                await host.link.start(role, ["/x"], {}, "/")
+            host.link.signal("watcher", 15)
+            await host.link.kill_processes()
+            assert exits == [Exit("watcher", None, 15), Exit("runtime", None, 9)]
+            host.close()
+            api.close()
+
+    run(main())
+
+
+def test_nobody_listens_in_an_idle_guest(tmp_path: Path) -> None:
+    async def main() -> None:
+        lay_out(tmp_path)
+        async with FakeFirecracker(tmp_path, guest=Idle) as fake:
+            api = await connected(fake)
+            await boot(api)
+            with pytest.raises(VmmDeaf, match="nobody listens"):
+                await vsock.connect(tmp_path / "v.sock", machine.PORT, clock=SystemClock(), deadline_s=0.1)
+            api.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(on="CONNECT 5000", do="close", times=3), None),
+        (Fault(on="CONNECT 5000", do="hang"), None),
+        (Fault(on="CONNECT 5000", do="garbage"), None),
+        (Fault(on="agent H", do="garbage"), SandboxError),
+        (Fault(on="agent H", do="close"), SandboxError),
+        (Fault(on="agent V", do="refuse", message="5"), SandboxError),
+        (Fault(on="agent V", do="close"), SandboxError),
+        (Fault(on="agent V", do="crash-before"), SandboxError),
+        (Fault(on="agent S", do="refuse"), EntrypointError),
+        (Fault(on="agent S", do="close"), SandboxError),
+    ],
+)
+def test_faults_of_the_guest(tmp_path: Path, fault: Fault, error: type[Exception] | None) -> None:
+    async def main() -> None:
+        lay_out(tmp_path)
+        async with FakeFirecracker(tmp_path, faults=[fault]) as fake:
+            api, host = await connected(fake), Host(fake)
+            await boot(api)
+            if error is None:
+                await host.attach()
+                host.close()
+            else:
+                with pytest.raises(error):
+                    await host.attach()
+                    await host.link.start("runtime", ["/x"], {}, "/")
+                host.link.close()
+                for sock in (getattr(host, "runtime", None), getattr(host, "logs", None)):
+                    if sock is not None:
+                        sock.close()
+            api.close()
+
+    run(main())
+
+
+# --- as programs
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="hanabi-test-", dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+class Jail:
+    """The stand-ins in a directory, and what they are told."""
+
+    def __init__(self, place: Path, **script: Any) -> None:
+        self.base = place / "jails"
+        self.base.mkdir(mode=0o711)
+        self.record = place / "requests"
+        (place / "script.json").write_text(json.dumps({"record": str(self.record), "guest": "idle", **script}))
+        self.firecracker, self.jailer = make_stand_ins(place, place / "script.json")
+        self.pid = 0
+
+    def root(self, id: str) -> Path:
+        return self.base / "firecracker" / id / "root"
+
+    def start(self, id: str, *options: str) -> "subprocess.CompletedProcess[str]":
+        owner = "31005" if os.geteuid() == 0 else str(os.getuid())
+        # fmt: off
+        command = [
+            str(self.jailer), "--id", id, "--exec-file", str(self.firecracker), "--uid", owner, "--gid", owner,
+            "--chroot-base-dir", str(self.base), "--new-pid-ns", "--resource-limit", "no-file=1024", *options,
+            "--", "--log-path", "/log", "--level", "Warning",
+        ]
+        # fmt: on
+        with tempfile.TemporaryFile("w+") as said:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60)
+            said.seek(0)
+            return subprocess.CompletedProcess(command, done.returncode, said.read())
+
+
+def test_the_stand_ins(place: Path) -> None:
+    jail = Jail(place, faults=[{"on": "PATCH /vm", "do": "crash-before"}])
+    for program, name in ((jail.firecracker, "Firecracker"), (jail.jailer, "Jailer")):
+        assert subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout == f"{name} v1.16.1\n"
+    lay_out(place)
+    root = jail.root("one")
+    root.mkdir(parents=True)
+    lay_out(root)
+    done = jail.start("one")
+    assert done.returncode == 0, done.stdout
+    pid = int((root / "firecracker.pid").read_text())
+    pidfd = os.pidfd_open(pid)
+
+    async def main() -> None:
+        api = FirecrackerApi(root / "run/firecracker.socket", clock=SystemClock(), timeout_s=20)
+        await api.connect(30)
+        assert (await api.instance_info()).id == "one"
+        await boot(api)
+        if os.geteuid() == 0:
+            facts = os.stat(f"/proc/{pid}")
+            assert (facts.st_uid, facts.st_gid) == (31005, 31005)
+            assert os.readlink(f"/proc/{pid}/root") == str(root)
+            assert os.stat(f"/proc/{pid}/ns/pid").st_ino != os.stat("/proc/self/ns/pid").st_ino
+            assert os.stat(root / "v.sock").st_uid == 31005
+        with pytest.raises(VmmDeaf):
+            await api.pause()
+        api.close()
+
+    run(main())
+    ended = asyncio.run(_ended(pidfd))
+    assert ended
+    requests = [json.loads(line) for line in jail.record.read_text().splitlines()]
+    assert [f"{each['method']} {each['path']}" for each in requests][-2:] == ["PUT /actions", "PATCH /vm"]
+    assert {each["id"] for each in requests} == {"one"}
+    shutil.rmtree(root)
+    root.mkdir(parents=True)
+    lay_out(root)
+    assert jail.start("one").returncode == 0  # the fault has hit once, and counts for all
+
+    async def again() -> None:
+        api = FirecrackerApi(root / "run/firecracker.socket", clock=SystemClock(), timeout_s=20)
+        await api.connect(30)
+        await boot(api)
+        await api.pause()
+        api.close()
+
+    run(again())
+    pidfd = os.pidfd_open(int((root / "firecracker.pid").read_text()))
+    signal_and_wait(pidfd)
+
+
+async def _ended(pidfd: int) -> bool:
+    done = asyncio.Event()
+    asyncio.get_running_loop().add_reader(pidfd, done.set)
+    await asyncio.wait_for(done.wait(), 60)
+    os.close(pidfd)
+    return True
+
+
+def signal_and_wait(pidfd: int) -> None:
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    assert asyncio.run(_ended(pidfd))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [({"on": "jailer", "do": "crash-before", "message": "no more ids"}, "no more ids"), (None, "Invalid instance ID")],
+)
+def test_a_jailer_that_refuses(place: Path, fault: dict[str, str] | None, words: str) -> None:
+    jail = Jail(place, faults=[fault] if fault else [])
+    done = jail.start("bad_id" if fault is None else "one")
+    assert done.returncode == 1
+    assert words in done.stdout
+
+
+def test_a_vmm_that_ends_before_it_serves(place: Path) -> None:
+    jail = Jail(place, faults=[{"on": "start", "do": "crash-before", "message": "no KVM today"}])
+    done = jail.start("one")
+    assert done.returncode == 0
+    pid = int((jail.root("one") / "firecracker.pid").read_text())
+
+    async def main() -> None:
+        with pytest.raises(VmmDeaf, match="the VMM ended"):
+            api = FirecrackerApi(jail.root("one") / "run/firecracker.socket", clock=SystemClock())
+            await api.connect(60, lambda: _alive(pid))
+
+    run(main())
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
