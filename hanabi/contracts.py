@@ -47,6 +47,7 @@ class FunctionVersion:
     code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
     layers: tuple[Path, ...] = ()  # unpacked layers, become /opt
+    snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
     container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
 
 
@@ -127,6 +128,7 @@ class Record:
     environment: str
     source: str
     trace: str = ""
+    restore: tuple[float, float] | None = None  # (ms of the restore, ms of its hooks) of a cold start from a snapshot
 
 
 @dataclass(slots=True, kw_only=True)
@@ -237,6 +239,7 @@ class SandboxSpec:
     memory_mb: int  # cap on memory, processes' and page cache alike
     tmp_mb: int  # size of /tmp, on disk
     mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
+    snapshot: Path | None = None  # a function's own: what `Sandbox.snapshot` wrote
     preload: Preload | None = None  # what it may come with, as role "runtime"; `Sandbox.preloaded` says whether it did
 
 
@@ -300,6 +303,9 @@ class Sandbox(Protocol):
     async def mount(self, source: Path, target: str) -> None:
         """Mount a host directory read-only, nosuid, nodev into the running sandbox."""
 
+    async def snapshot(self, directory: Path) -> None:
+        """Write it, with all that runs in it, into a new directory; it is of no other use then. Raises `SandboxError`."""
+
     async def destroy(self) -> None:
         """Kill all and release all: processes, mounts, cgroups, slots. Idempotent; never raises for what is gone."""
 
@@ -308,6 +314,7 @@ class Driver(Protocol):
     """An isolation driver: `firecracker`, `oci`, `process`."""
 
     name: str
+    takes_snapshots: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
 
     def describe(self) -> str:
         """What it is and why it was chosen, for the ready line."""

@@ -51,6 +51,23 @@ class ProvisionedConcurrencyConfigNotFound(ApiError):
     status = 404
 
 
+class SnapStartNotReady(ApiError):
+    code = "SnapStartNotReadyException"
+    status = 409
+
+
+class SnapStartFailure(ApiError):
+    """A hook after the restore failed."""
+
+    code = "SnapStartException"
+    status = 400
+
+
+class SnapStartTimeout(ApiError):
+    code = "SnapStartTimeoutException"
+    status = 408
+
+
 class ResourceConflict(ApiError):
     code = "ResourceConflictException"
     status = 409
@@ -197,6 +214,14 @@ class EntrypointError(SandboxError):
         super().__init__(message)
         self.errno = errno
         self.step = step
+
+
+class SnapshotFailed(HanabiError):
+    """A version's init, or a hook before its snapshot, failed. `code` is a StateReasonCode."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class VmmError(SandboxError):

@@ -34,6 +34,7 @@ from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.pressure import HostMemory
+from hanabi.fleet.snapshots import Snapshots
 from hanabi.fleet.variables import preload_of
 from hanabi.gateway.function_url import FunctionUrls, UrlConfig
 from hanabi.http.limits import Limits
@@ -114,6 +115,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
         url_for = partial(_function_url, settings.port)
         stocked = StockedImages(images, fleet, driver)
+        missing = "" if driver.takes_snapshots else f"its isolation is {driver.name}, and only microVMs have snapshots"
+        snapshots = Snapshots(data / "snapshots", fleet, missing)
         functions = Functions(
             store,
             code,
@@ -123,11 +126,13 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             region=settings.region,
             url_for=url_for,
             containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
+            snapshots=snapshots,
         )
         functions.on_retired(fleet.retire)
         await functions.open()
         stack.push_async_callback(functions.close)
         for collecting in (
+            _collect_unused(snapshots.collect, functions.referenced_snapshots, clock),
             _collect_unused(code.collect, lambda: functions.referenced_code() | fleet.code_in_use(), clock),
             _collect_unused(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use(), clock),
         ):

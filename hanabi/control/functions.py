@@ -17,6 +17,7 @@ from hanabi.control.provisioned import shares
 from hanabi.control.registry import Change, Registry
 from hanabi.control.routes import Routes
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
+from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.tags import check_tags
 from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
 
@@ -64,6 +65,7 @@ class Functions:
         region: str,
         url_for: Callable[[str], str],
         containers: Containers | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.place = Place(account, region)
         self.url_for = url_for
@@ -72,7 +74,8 @@ class Functions:
         self._containers = containers
         self._clock = clock
         self._registry = Registry(store, self.place, self._on_changed)
-        self._routes = Routes(self.place, self._registry.get)
+        self._routes = Routes(self.place, self._registry.get, snapshots.directory if snapshots else None)
+        self._snap_start = SnapStart(snapshots, self._routes.target, self._settle_snapshot)
         self._urls: dict[str, Url] = {}
         self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
         self._uploads: list[Path] = []  # stored, and about to be referenced
@@ -87,14 +90,15 @@ class Functions:
     async def close(self) -> None:
         """Let changes end. What is not prepared yet is prepared after the next start."""
         self._closing = True
+        self._snap_start.close()
         for task in self._preparations.values():
             task.cancel()
         await self.settle()
 
     async def settle(self) -> None:
         """Return when no change is under way and nothing is being prepared."""
-        while self._preparations or self._commits:
-            await asyncio.wait([*self._preparations.values(), *self._commits])
+        while tasks := [*self._preparations.values(), *self._commits, *self._snap_start.tasks]:
+            await asyncio.wait(tasks)
 
     async def wait_briefly(self, function: Function) -> None:
         """Return when a function as it was just changed is prepared, or when that takes longer than a moment.
@@ -166,6 +170,10 @@ class Functions:
         for function in self._registry:
             yield function.latest.code
             yield from (version.code for version in function.running())
+
+    def referenced_snapshots(self) -> set[str]:
+        """The names of the snapshots that are in use."""
+        return {version.snapshot for function in self._registry for version in function.versions.values() if version.snapshot}
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
@@ -276,6 +284,7 @@ class Functions:
         """Called at the very moment of every change, and for every function that is loaded."""
         self._routes.changed(old, new)
         self._tell_provisioned(old, new)
+        self._snap_start.changed(new)
         for url in old.urls.values() if old else ():
             del self._urls[url.id]
         for url in new.urls.values() if new else ():
@@ -336,6 +345,9 @@ class Functions:
             await self._commit(function.name, apply, None)
         except Exception:
             log.exception("function %s is prepared, but that cannot be stored", function.name)
+
+    async def _settle_snapshot(self, name: str, apply: Callable[[Function], Function]) -> None:
+        await self._commit(name, lambda now: apply(now) if now is not None else None, None)
 
     async def _prepare_image(self, version: Version) -> str | None:
         """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`."""

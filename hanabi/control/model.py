@@ -31,6 +31,7 @@ class Settings:
     environment: Mapping[str, str] | None = None  # None: never given, which the API shows
     package: str = "Zip"  # or "Image", which has neither runtime nor handler
     image_config: Mapping[str, Any] | None = None  # an ImageConfig: what there is of it
+    snap_start: bool = False  # SnapStart.ApplyOn PublishedVersions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,12 @@ class Version:
     update: str | None = None
     update_reason: str | None = None
     update_code: str | None = None
+    snapshot: str = ""  # of a published version with SnapStart: its name
+
+    @property
+    def awaits_snapshot(self) -> bool:
+        """A published version with SnapStart whose runtime is there."""
+        return self.number != LATEST and self.settings.snap_start and self.state == "Pending" and self.runtime_arn is not None
 
     @property
     def settled(self) -> bool:
@@ -79,6 +86,16 @@ class Version:
             update_reason=None,
             update_code=None,
         )
+
+    def prepared(self, runtime_arn: str | None) -> "Version":
+        """Ready, but for a published version with SnapStart, which has its snapshot made first."""
+        if self.number != LATEST and self.settings.snap_start and self.state == "Pending":
+            return replace(self, revision_id=new_id(), runtime_arn=runtime_arn)
+        return self.ready(runtime_arn)
+
+    def optimized(self, snapshot: str, reason: str) -> "Version":
+        """Its snapshot is made; an empty name: there is none, for that reason, and its environments are initialised as any other's."""
+        return replace(self.ready(self.runtime_arn), snapshot=snapshot, state_reason=reason or None)
 
     def failed(self, code: str, reason: str) -> "Version":
         """It was being created, or it was being updated: then it stays as active as it was."""
@@ -161,7 +178,7 @@ def new_id() -> str:
 
 
 # What a function of type Zip has: left out, so that functions published by a Hanabi without images are not new.
-_UNSAID = (("package", "Zip"), ("image_config", None))
+_UNSAID = (("package", "Zip"), ("image_config", None), ("snap_start", False))
 
 
 def fingerprint(settings: Settings, code: Code) -> str:

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hanabi.contracts import Concurrency, FunctionVersion, Route
 from hanabi.control.containers import container_code
 from hanabi.control.model import Function, Version
 from hanabi.control.names import LATEST, Place
-from hanabi.errors import ResourceConflict, ResourceNotFound
+from hanabi.errors import ResourceConflict, ResourceNotFound, SnapStartNotReady
 
 ACCOUNT_LIMIT = 1000
 
@@ -25,9 +26,10 @@ class Fork:
 class Routes:
     """The routes of all functions, told of every change by `changed`."""
 
-    def __init__(self, place: Place, find: Callable[[str], Function | None]) -> None:
+    def __init__(self, place: Place, find: Callable[[str], Function | None], snapshots: Path | None = None) -> None:
         self._place = place
         self._find = find
+        self._snapshots = snapshots  # where those of versions are
         self._routes: dict[str, dict[str | None, Route | Fork]] = {}
         self._concurrency: dict[str, Concurrency] = {}
         self._unreserved = ACCOUNT_LIMIT
@@ -87,6 +89,10 @@ class Routes:
         version = (function.serving or function.latest) if number == LATEST else function.versions.get(number)
         if version is None:
             raise ResourceNotFound(f"Function not found: {arn}")
+        if version.awaits_snapshot:
+            raise SnapStartNotReady(
+                "Lambda is initializing your function. It will be ready to invoke once your function state becomes ACTIVE."
+            )
         if version.state != "Active":
             raise ResourceConflict(
                 f"The operation cannot be performed at this time. The function is currently in the following state: {version.state}"
@@ -112,5 +118,6 @@ class Routes:
             role=settings.role,
             code=version.code.path,
             log_group=settings.log_group,
+            snapshot=self._snapshots / version.snapshot if self._snapshots and version.snapshot else None,
             container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,
         )

@@ -16,6 +16,8 @@ from hanabi.errors import InvalidParameterValue, ValidationError
 MEMORY_LIMIT_MB = 10_240  # the model's bounds are wider: they are those of Managed Instances
 TIMEOUT_LIMIT_S = 900
 TMP_LIMIT_MB = 10_240
+SNAP_START_TMP_MB = 512
+SNAP_START_RUNTIMES = frozenset({"python3.12", "python3.13", "python3.14", "python3.15"})
 ENVIRONMENT_LIMIT = 4096  # bytes, as JSON
 ARCHITECTURES = ["arm64" if platform.machine() == "aarch64" else "x86_64"]  # the host's: nothing is emulated
 
@@ -58,7 +60,6 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "FileSystemConfigs": lambda value: not value,
     "CodeSigningConfigArn": lambda value: not value,
     "Architectures": lambda value: value == ARCHITECTURES,
-    "SnapStart": lambda value: value.get("ApplyOn", "None") == "None",
     "TenancyConfig": lambda value: False,
     "CapacityProviderConfig": lambda value: False,
     "DurableConfig": lambda value: False,
@@ -121,9 +122,23 @@ def change_settings(settings: Settings, params: Mapping[str, Any], known: Callab
         changes["environment"] = _check_environment(params["Environment"].get("Variables") or {})
     if settings.package == IMAGE and "ImageConfig" in params:
         changes["image_config"] = check_image_config(params["ImageConfig"] or {})
+    if "SnapStart" in params:
+        changes["snap_start"] = (params["SnapStart"] or {}).get("ApplyOn") == "PublishedVersions"
     if "LoggingConfig" in params:
         changes["log_group"] = _check_logging(params["LoggingConfig"]) or settings.log_group
-    return replace(settings, **changes)
+    return check_snap_start(replace(settings, **changes))
+
+
+def check_snap_start(settings: Settings) -> Settings:
+    """AWS Lambda developer guide, "Improving startup performance with Lambda SnapStart": supported features and limitations."""
+    if settings.snap_start:
+        if settings.package == IMAGE:
+            raise InvalidParameterValue("SnapStart is not supported by Hanabi yet for functions with PackageType Image")
+        if settings.runtime not in SNAP_START_RUNTIMES:
+            raise InvalidParameterValue(f"{settings.runtime} is not supported for SnapStart enabled functions.")
+        if settings.tmp_mb > SNAP_START_TMP_MB:
+            raise InvalidParameterValue(f"SnapStart does not support ephemeral storage of more than {SNAP_START_TMP_MB} MB.")
+    return settings
 
 
 def _check_runtime(runtime: str, known: Callable[[str], bool]) -> str:

@@ -72,7 +72,19 @@ def is_unfinished(function: Function) -> bool:
 
 def complete(runtime_arn: str | None) -> Callable[[Function], Function]:
     """`$LATEST`, and what was published of it in advance, is ready."""
-    return lambda function: _settle(function, lambda version: version.ready(runtime_arn), serving=None)
+    return lambda function: _settle(function, lambda version: version.prepared(runtime_arn), serving=None)
+
+
+def settle_version(number: str, generation: str, settle: Callable[[Version], Version]) -> Callable[[Function], Function]:
+    """What has become of one published version, if it is still there and waits."""
+
+    def apply(function: Function) -> Function:
+        version = function.versions.get(number)
+        if version is None or version.generation != generation or version.state != "Pending":
+            return function
+        return replace(function, versions={**function.versions, number: settle(version)})
+
+    return apply
 
 
 def fail(code: str, reason: str) -> Callable[[Function], Function]:
@@ -94,7 +106,7 @@ def publish(function: Function, description: str | None = None) -> Function:
     if last is not None and last.fingerprint == latest.fingerprint:
         return function
     number = str(function.last_version + 1)
-    settled = latest.settled
+    settled = latest.settled and not latest.settings.snap_start  # else its snapshot is made first
     version = replace(
         latest,
         number=number,

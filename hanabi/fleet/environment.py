@@ -4,38 +4,39 @@ It never changes its function. One invocation at a time is inside; between two i
 """
 
 import asyncio
+import hmac
 import logging
 import math
-import os
+import secrets
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from errno import ENOENT
+from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
-from hanabi.contracts import Exit, FunctionVersion, Invocation, LogEvent, RuntimeImage, Sandbox, Timer
+from hanabi.contracts import Credentials, Exit, FunctionVersion, Invocation, LogEvent, RuntimeImage, Sandbox, Timer
 from hanabi.errors import EntrypointError, SandboxError
-from hanabi.fleet.container import start_container
+from hanabi.fleet.commands import refusal, start_runtime, wrapper_of
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
-from hanabi.fleet.output import Output
-from hanabi.fleet.variables import function_variables, generic_variables
-from hanabi.ledger.report import init_report_line, init_start_line, start_line
+from hanabi.fleet.output import Output, end_of_log
+from hanabi.fleet.variables import credentials_document, function_variables, generic_variables
+from hanabi.ledger.report import init_report_line, start_line, start_phase_line
 from hanabi.runtime.api import RuntimeApi
 from hanabi.runtime.channel import RuntimeChannel
 from hanabi.runtime.session import RuntimeSession
 
 MIB = 1024 * 1024
 VCPU_MB = 1769  # memory that buys one vCPU
-TAIL_SIZE = 4096  # bytes of log in an answer with LogType=Tail
 LOG_BUFFER = 64  # events held back for the write that ends the invocation
 TRIM_LIMIT_S = 10.0
 SETTLE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
+FLEETING_S = 300.0  # credentials that are fetched before a snapshot last no longer
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
-BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
 ENDED = (State.STOPPING, State.GONE)
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,16 @@ class Environment:
         self.log_stream = ""
         self.doomed = False  # destroyed as soon as it is no longer busy
         self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
+        self.snap_start = False  # to be a snapshot, or the clone of one
         self.trimmed = False  # since it was last used
         self.on_gone: Callable[[Environment], None] = lambda _: None
         self._host = host
         self._loaded = False
         self._init_ms: float | None = None
-        self._access_key = ""
+        self._credentials: Credentials | None = None
+        self._token = secrets.token_urlsafe(32)  # for its credentials
+        self._is_clone = False
+        self._restored: tuple[float, float] | None = None  # (ms of the restore, ms of its hooks)
         self._servers: list[Closable] = []
         self._session: RuntimeSession | None = None
         self._channel: RuntimeChannel | None = None
@@ -98,47 +103,79 @@ class Environment:
 
     async def initialize(self, version: FunctionVersion, limit_s: float) -> Outcome:
         """Take a function's code and run its init, at a full vCPU at least. On success the environment is idle, its CPU share set."""
-        host = self._host
-        self.version = version
-        self.state = advance(self.state, State.INITIALIZING)
-        self.log_stream = f"{_day(host.clock.time())}/[{version.version}]{uuid.uuid4().hex}"
-        credentials = host.credentials.issue(version.role, version.name)
-        self._access_key = credentials.access_key
-        await self._keep(host.attach_edge(self.sandbox.edge, credentials.access_key))
-        self.sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
+        variables = await self._adopt(version)
         if version.code is not None:
             await self.sandbox.mount(version.code, "/var/task")
         for layer in version.layers:
             await self.sandbox.mount(layer, "/opt")
         self.sandbox.reset_peak()
-        variables = function_variables(
+        if self.image.version_arn:
+            self._log_start("INIT_START")
+        outcome = await self._come_up(self._start_function(version, variables), limit_s)
+        if outcome.status == "success":
+            self._init_ms = outcome.duration_ms
+        return outcome
+
+    async def restore(self, version: FunctionVersion, limit_s: float, spent_ms: float) -> Outcome:
+        """Be a function whose snapshot the sandbox is a clone of: run its hooks. `spent_ms`: what restoring the sandbox took."""
+        self._is_clone = self.snap_start = True
+        variables = await self._adopt(version)
+        self.sandbox.reset_peak()
+        self._log_start("RESTORE_START")
+        outcome = await self._come_up(self._wake(variables), limit_s)
+        if outcome.status == "success":
+            self._restored = (spent_ms + outcome.duration_ms, outcome.duration_ms)
+        return outcome
+
+    async def snapshot(self, directory: Path) -> None:
+        """Write the sandbox of a function that is dormant, or ready, into a directory. The environment is of no other use afterwards."""
+        await self.sandbox.snapshot(directory)
+
+    async def _adopt(self, version: FunctionVersion) -> dict[str, str]:
+        """Belong to a function from now on; returns its variables."""
+        host, sandbox = self._host, self.sandbox
+        self.version = version
+        self.state = advance(self.state, State.INITIALIZING)
+        self.log_stream = f"{_day(host.clock.time())}/[{version.version}]{uuid.uuid4().hex}"
+        self._credentials = host.credentials.issue(version.role, version.name)
+        await self._keep(host.attach_edge(sandbox.edge, self._credentials.access_key))
+        sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
+        return function_variables(
             self.image,
             version,
-            credentials,
-            runtime_api=self.sandbox.runtime_api_address,
-            edge=self.sandbox.edge_address,
-            task_root=self.sandbox.task_root,
+            self._credentials,
+            runtime_api=sandbox.runtime_api_address,
+            edge=sandbox.edge_address,
+            task_root=sandbox.task_root,
             log_stream=self.log_stream,
             provisioned=self.provisioned,
+            token=self._token if self.snap_start else None,
         )
-        if self.image.version_arn:
-            line = init_start_line(self.image.runtime, self.image.version_arn)
-            host.journal.log(version.log_group, self.log_stream, [(int(host.clock.time() * 1000), line)])
+
+    def _log_start(self, word: str) -> None:
+        version, clock = self.version, self._host.clock
+        assert version is not None
+        line = start_phase_line(word, self.image.runtime, self.image.version_arn)
+        self._host.journal.log(version.log_group, self.log_stream, [(int(clock.time() * 1000), line)])
+
+    async def _come_up(self, start: Coroutine[Any, Any, None], limit_s: float) -> Outcome:
+        """Start, and wait until the function is ready or has failed."""
+        version, host = self.version, self._host
+        assert version is not None
         self._tail = b""  # of what follows: INIT_START is not among what a caller is shown
         ended = self._begin(None, limit_s)
         try:
             if self.doomed:  # while it was made ready for the function
+                start.close()
                 self._end(self._demise(None))
             else:
-                await self._start_function(version, variables)
+                await start
         except EntrypointError as error:
-            error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
-            self._end(fault(error_type, self._entrypoint_message(error), None))
+            self._end(refusal(error, self.image, version))
         outcome = await ended
         if outcome.status == "success" and self.doomed:  # it got ready, and died at once
             outcome = replace(self._demise(None), duration_ms=outcome.duration_ms)
         if outcome.status == "success":
-            self._init_ms = outcome.duration_ms
             self.sandbox.limit(memory_mb=version.memory_mb, vcpus=version.memory_mb / VCPU_MB)
             self.state = advance(self.state, State.IDLE)
             self.idle_since = host.clock.monotonic()
@@ -147,43 +184,19 @@ class Environment:
     async def _start_function(self, version: FunctionVersion, variables: dict[str, str]) -> None:
         if not self._loaded:
             await self._open_runtime()
-            if version.container is not None:
-                await start_container(self.sandbox, self.image, version.container, variables)
-                return
-            first, *others = self._entrypoints()
-            try:
-                await self.sandbox.start("runtime", first, variables, self.sandbox.task_root)
-            except EntrypointError as error:
-                if error.errno != ENOENT or not others or _has_bootstrap(version):
-                    raise
-                await self.sandbox.start("runtime", others[0], variables, self.sandbox.task_root)
+            await start_runtime(self.sandbox, self.image, version, variables)
         if self._channel:
             self._channel.initialize(variables, version.handler, self.sandbox.task_root, generic=self._loaded)
 
-    def _entrypoints(self) -> list[tuple[str, ...]]:
-        """What to start: the first of these that there is."""
-        wrapper = self._wrapper()
-        commands = [self.image.command] if self.image.command else [(path,) for path in self._bootstraps()]
-        return [(wrapper, *command) if wrapper else command for command in commands]
+    async def _wake(self, variables: dict[str, str]) -> None:
+        await self._open_runtime(restored=True)
+        session, channel = self._session, self._channel
+        assert session is not None
+        if channel is not None:
+            session.rouse = lambda: channel.awake(variables)
+        session.wake()
 
-    def _bootstraps(self) -> tuple[str, ...]:
-        return (f"{self.sandbox.task_root}/bootstrap", BOOTSTRAPS[1])
-
-    def _entrypoint_message(self, error: EntrypointError) -> str:
-        """In the words of Lambda, which are those of Go's os/exec."""
-        if self.image.command or self._wrapper() or self.version is None or self.version.container is not None:
-            return str(error)
-        if error.errno == ENOENT and not _has_bootstrap(self.version):
-            return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"
-        return f"fork/exec {BOOTSTRAPS[0]}: {os.strerror(error.errno).lower()}"
-
-    def _wrapper(self) -> str | None:
-        """A script of the function's that starts the runtime, and may start another one than the bundled. An image does that itself."""
-        if self.version is None or self.version.container is not None:
-            return None
-        return self.version.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
-
-    async def _open_runtime(self) -> None:
+    async def _open_runtime(self, *, restored: bool = False) -> None:
         """Open both ends on which a runtime may speak; a bundled bootstrap has the channel to itself."""
         self._session = RuntimeSession(
             on_ready=self._on_ready,
@@ -191,11 +204,22 @@ class Environment:
             on_result=self._on_result,
             on_error=self._on_error,
             on_violation=self._on_violation,
+            on_dormant=self._on_ready,
+            restored=restored,
         )
-        api = RuntimeApi(self._session, bundled=bool(self.image.command) and not self._wrapper())
+        bundled = bool(self.image.command) and not wrapper_of(self.version)
+        api = RuntimeApi(self._session, bundled=bundled, credentials=self._show_credentials)
         await self._keep(api.serve(self.sandbox.runtime_api, clock=self._host.clock))
         if self.image.command:
             self._channel = await RuntimeChannel.open(self.sandbox.runtime, self._session)
+
+    def _show_credentials(self, token: str) -> dict[str, str] | None:
+        """Of a function with SnapStart, whose variables are in its snapshot: current ones, for whoever has the token."""
+        if self._credentials is None or not hmac.compare_digest(token.encode(), self._token.encode()):
+            return None
+        # What is fetched before a snapshot is to be fetched again after it.
+        expires = self._credentials.expires if self._is_clone else self._host.clock.time() + FLEETING_S
+        return credentials_document(self._credentials, expires)
 
     async def _keep(self, opening: Awaitable[Closable]) -> None:
         """What was opened is closed with the environment, which may have been destroyed meanwhile."""
@@ -211,7 +235,8 @@ class Environment:
         AWS Lambda developer guide, "Failures during the Init phase".
         """
         self._init_ms = None
-        line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase)
+        word = "RESTORE" if self._is_clone else "INIT"
+        line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase, word=word)
         self._on_output([(int(self._host.clock.time() * 1000), line)])
 
     # --- invocations --------------------------------------------------------------------------------------------------
@@ -261,6 +286,11 @@ class Environment:
         init_ms, self._init_ms = self._init_ms, None
         return init_ms
 
+    def take_restore(self) -> tuple[float, float] | None:
+        """(ms of the restore, ms of its hooks), likewise, of a function with SnapStart."""
+        restored, self._restored = self._restored, None
+        return restored
+
     def take_events(self) -> list[LogEvent]:
         """The log events not yet written; what was printed until now is among them."""
         self._output.drain()
@@ -270,7 +300,7 @@ class Environment:
 
     def log_tail(self, last: list[LogEvent]) -> bytes:
         """The last 4 KB of the log of an invocation that asked for it, ending with `last`."""
-        return _end_of_log(self._tail or b"", last)
+        return end_of_log(self._tail or b"", last)
 
     def max_memory_mb(self) -> int:
         """Readable to the end, and after it."""
@@ -426,7 +456,7 @@ class Environment:
         if self._events and self.version is not None:
             events, self._events = self._events, []
             if self._tail is not None:
-                self._tail = _end_of_log(self._tail, events)
+                self._tail = end_of_log(self._tail, events)
             self._host.journal.log(self.version.log_group, self.log_stream, events)
 
     async def destroy(self) -> None:
@@ -442,8 +472,8 @@ class Environment:
         for timer in (self._deadline_timer, self._freeze_timer, self._flush_timer):
             if timer:
                 timer.cancel()
-        if self._access_key:
-            self._host.credentials.revoke(self._access_key)
+        if self._credentials:
+            self._host.credentials.revoke(self._credentials.access_key)
         if self._channel:
             self._channel.close()
         if self._session:
@@ -454,25 +484,6 @@ class Environment:
         finally:
             await self.sandbox.destroy()
             self.state = advance(self.state, State.GONE)
-
-
-def _has_bootstrap(version: FunctionVersion) -> bool:
-    """A link counts, wherever it leads: it is followed in the sandbox only, never on the host."""
-    return version.code is not None and os.path.lexists(version.code / "bootstrap")
-
-
-def _end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
-    """The last bytes of a log and what follows it, though its lines may be long."""
-    lines: list[bytes] = []
-    size = 0
-    for _, text in reversed(events):
-        lines.append(text[-TAIL_SIZE:].encode() + b"\n")
-        size += len(lines[-1])
-        if size >= TAIL_SIZE:
-            break
-    else:
-        lines.append(tail)
-    return b"".join(reversed(lines))[-TAIL_SIZE:]
 
 
 def _day(unix_s: float) -> str:

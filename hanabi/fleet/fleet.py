@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.contracts import Allocation, Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
-from hanabi.errors import ServiceError
+from hanabi.errors import SandboxError, ServiceError, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.budget import Budget, Claim
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.gate import Gate
 from hanabi.fleet.host import Host
 from hanabi.fleet.idle import Idle
-from hanabi.fleet.lifecycle import State
+from hanabi.fleet.listing import describe_environment
 from hanabi.fleet.outcome import InitFailed
 from hanabi.fleet.pressure import Pressure, Reading
-from hanabi.fleet.provisioned import Provisioned
+from hanabi.fleet.provisioned import LEAST_LIMIT_S, MOST_LIMIT_S, Provisioned
 from hanabi.fleet.stock import Stock
 from hanabi.fleet.upkeep import Upkeep
 from hanabi.fleet.variables import needs_own_start, preload_of
 
+RESTORE_LIMIT_S = 10.0  # of hooks after a restore; AWS Lambda developer guide, "Runtime hooks for Lambda SnapStart"
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
 STOCK_TMP_MB = 512  # the default /tmp
@@ -204,10 +205,11 @@ class Fleet:
         """Whether no fewer wait than there are starts under way: environments that come free may have served some of them."""
         return len(self._waiting.get(key, ())) >= self._starting[key]
 
-    async def start(self, version: FunctionVersion, limit_s: float, *, phase: str) -> Environment:
+    async def start(self, version: FunctionVersion, limit_s: float, *, phase: str, snap_start: bool = False) -> Environment:
         """A new environment of a version, its init done within the limit. Raises as `lease`."""
         self._refuse_when_closing()
-        task = asyncio.get_running_loop().create_task(self._start(version, limit_s, phase, lambda: True))
+        starting = self._start(version, limit_s, phase, lambda: True, snap_start=snap_start)
+        task = asyncio.get_running_loop().create_task(starting)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
@@ -221,13 +223,25 @@ class Fleet:
         return environment
 
     async def _start(
-        self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool], *, provisioned: bool = False
+        self,
+        version: FunctionVersion,
+        limit_s: float,
+        phase: str,
+        wanted: Callable[[], bool],
+        *,
+        provisioned: bool = False,
+        snap_start: bool = False,
     ) -> Environment | None:
         """As `start`, or None when it is no longer wanted."""
         image = await self._ensure_image(version)
         async with self._gate.passage():
             if not wanted():
                 return None
+            if version.snapshot is not None and not snap_start:
+                try:
+                    return await self._restore(image, version, wanted)
+                except SandboxError as error:
+                    log.warning("%s:%s starts without its snapshot: %s", version.name, version.version, error)
             own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
             stockable = version.tmp_mb == STOCK_TMP_MB and not own_start
             environment = self._stock.take(image, lambda each: self._suits(each, version, provisioned)) if stockable else None
@@ -236,7 +250,7 @@ class Fleet:
                 environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, preload, kept=provisioned)
             if environment is None:
                 return None
-            environment.provisioned = provisioned
+            environment.provisioned, environment.snap_start = provisioned, snap_start
             return await self._initialize(environment, version, limit_s, phase)
 
     async def _initialize(self, environment: Environment, version: FunctionVersion, limit_s: float, phase: str) -> Environment:
@@ -250,9 +264,41 @@ class Fleet:
             environment.flush()
             self._discard(environment)
             raise InitFailed(environment, outcome)
-        if environment.provisioned:
+        if environment.provisioned or environment.snap_start:
             environment.log_init(outcome)
         return environment
+
+    async def _restore(self, image: RuntimeImage, version: FunctionVersion, wanted: Callable[[], bool]) -> Environment | None:
+        """A clone of a version's snapshot, its hooks run. Raises `SandboxError` when there can be none."""
+        began = self._host.clock.monotonic()
+        environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=version.snapshot)
+        if environment is None:
+            return None
+        try:
+            outcome = await environment.restore(version, RESTORE_LIMIT_S, (self._host.clock.monotonic() - began) * 1000)
+        except BaseException:
+            self._discard(environment)
+            raise
+        if outcome.status == "success":
+            return environment
+        environment.log_init(outcome)
+        environment.flush()
+        self._discard(environment)
+        if outcome.status == "timeout":
+            raise SnapStartTimeout("Lambda couldn't restore the snapshot within the timeout limit.")
+        raise SnapStartFailure(
+            "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs."
+        )
+
+    async def snapshot(self, version: FunctionVersion, directory: Path) -> None:
+        """Initialise a version and write its environment into a directory. Raises `InitFailed`, `SandboxError` and the like."""
+        limit_s = min(max(version.timeout_s, LEAST_LIMIT_S), MOST_LIMIT_S)
+        environment = await self.start(version, limit_s, phase="init", snap_start=True)
+        try:
+            environment.flush()
+            await environment.snapshot(directory)
+        finally:
+            self._discard(environment)
 
     def _suits(self, stocked: Environment, version: FunctionVersion, kept: bool) -> bool:
         """Whether a stocked environment can be this version's; then it has from the budget what the version needs."""
@@ -262,7 +308,15 @@ class Fleet:
         return self._budget.resize(self._claims[stocked], version.memory_mb, kept=kept)
 
     async def _make(
-        self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool], preload: Preload | None, *, kept: bool = False
+        self,
+        image: RuntimeImage,
+        memory_mb: int,
+        tmp_mb: int,
+        wanted: Callable[[], bool],
+        preload: Preload | None,
+        *,
+        kept: bool = False,
+        snapshot: Path | None = None,
     ) -> Environment | None:
         """A sandbox with nothing in it; None when it is no longer wanted by the time there is room."""
         claim = await self._budget.take(memory_mb, kept=kept, wanted=wanted)
@@ -274,7 +328,7 @@ class Fleet:
                 self._give_back(claim)
                 return None
             id = f"e{uuid.uuid4().hex[:20]}"
-            spec = SandboxSpec(id=id, image=image, memory_mb=memory_mb, tmp_mb=tmp_mb, preload=preload)
+            spec = SandboxSpec(id=id, image=image, memory_mb=memory_mb, tmp_mb=tmp_mb, preload=preload, snapshot=snapshot)
             environment = Environment(await self._driver.create(spec), image, self._host)
         except BaseException:
             self._give_back(claim)
@@ -398,7 +452,7 @@ class Fleet:
     def describe(self) -> list[dict[str, Any]]:
         """One row for each environment: what `hanabi ps` shows."""
         now = self._host.clock.monotonic()
-        return [_row(each, self._claims[each].memory_mb, now) for each in self._all.values()]
+        return [describe_environment(each, self._claims[each].memory_mb, now) for each in self._all.values()]
 
     def describe_provisioned(self) -> list[tuple[FunctionVersion, int, Allocation]]:
         """(version, how many are wanted, what there is) of each with provisioned concurrency."""
@@ -419,21 +473,3 @@ class Fleet:
 def _report(task: "asyncio.Task[Any]") -> None:
     if not task.cancelled() and (error := task.exception()):
         log.error("fleet task failed", exc_info=error)
-
-
-def _row(environment: Environment, memory_mb: int, now: float) -> dict[str, Any]:
-    version = environment.version
-    stocked = version is None and environment.state is State.STARTING
-    resting = environment.state in (State.IDLE, State.FROZEN)
-    return {
-        "id": environment.id,
-        "function": version.name if version else None,
-        "version": version.version if version else None,
-        "runtime": environment.image.runtime,
-        "type": "provisioned" if environment.provisioned else "on-demand" if version else None,
-        "state": "stocked" if stocked else environment.state.value,
-        "memory_mb": memory_mb,
-        "age_s": round(now - environment.created, 1),
-        "idle_s": round(now - environment.idle_since, 1) if resting else None,
-        "invocations": environment.invocations,
-    }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hanabi.contracts import Clock, LogEvent
 
+TAIL_SIZE = 4096  # bytes of log in an answer with LogType=Tail
 LINE_LIMIT = 256 * 1024  # bytes in one log event, as CloudWatch Logs
 READ_SIZE = 16 * 1024  # as many empty lines cost the loop some milliseconds
 BURST = 4  # reads in one turn of the loop
@@ -124,3 +125,17 @@ def _parts(line: bytes) -> list[bytes]:
     if len(line) <= LINE_LIMIT:
         return [line]
     return [line[at : at + LINE_LIMIT] for at in range(0, len(line), LINE_LIMIT)]
+
+
+def end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
+    """The last bytes of a log and what follows it, though its lines may be long."""
+    lines: list[bytes] = []
+    size = 0
+    for _, text in reversed(events):
+        lines.append(text[-TAIL_SIZE:].encode() + b"\n")
+        size += len(lines[-1])
+        if size >= TAIL_SIZE:
+            break
+    else:
+        lines.append(tail)
+    return b"".join(reversed(lines))[-TAIL_SIZE:]

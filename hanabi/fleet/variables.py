@@ -4,9 +4,11 @@ AWS Lambda developer guide, "Using Lambda environment variables": reserved ones 
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from hanabi.contracts import Credentials, FunctionVersion, Preload, RuntimeImage
 from hanabi.fleet.container import handler_of
+from hanabi.runtime.api import CREDENTIALS_PATH
 
 RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
@@ -35,6 +37,16 @@ def preload_of(image: RuntimeImage) -> Preload | None:
     return Preload(argv=image.command, environment=generic_variables(image, runtime_api=RUNTIME_API, task_root="/var/task"))
 
 
+def credentials_document(credentials: Credentials, expires: float) -> dict[str, str]:
+    """As the SDKs' container credentials provider takes it. `expires`: Unix s."""
+    return {
+        "AccessKeyId": credentials.access_key,
+        "SecretAccessKey": credentials.secret_key,
+        "Token": credentials.session_token,
+        "Expiration": f"{datetime.fromtimestamp(expires, UTC):%Y-%m-%dT%H:%M:%SZ}",
+    }
+
+
 def function_variables(
     image: RuntimeImage,
     version: FunctionVersion,
@@ -45,8 +57,26 @@ def function_variables(
     task_root: str,
     log_stream: str,
     provisioned: bool = False,
+    token: str | None = None,
 ) -> dict[str, str]:
-    """All that a function sees."""
+    """All that a function sees. `token`: of a function with SnapStart, which fetches its credentials with it.
+
+    AWS Lambda developer guide, "Activating and managing Lambda SnapStart": no credentials, and no names of a log, are in a snapshot.
+    """
+    kind = "provisioned-concurrency" if provisioned else "on-demand" if token is None else "snap-start"
+    if token is None:
+        own = {
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+            "AWS_SESSION_TOKEN": credentials.session_token,
+            "AWS_LAMBDA_LOG_GROUP_NAME": version.log_group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        }
+    else:
+        own = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{runtime_api}{CREDENTIALS_PATH}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+        }
     return {
         **image.environment,
         "AWS_ENDPOINT_URL": f"http://{edge}",
@@ -57,13 +87,9 @@ def function_variables(
         "AWS_LAMBDA_FUNCTION_NAME": version.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency" if provisioned else "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": version.log_group,
-        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": kind,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
-        "AWS_ACCESS_KEY_ID": credentials.access_key,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
-        "AWS_SESSION_TOKEN": credentials.session_token,
+        **own,
         "LAMBDA_TASK_ROOT": task_root,
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
     }

@@ -77,6 +77,7 @@ class LocalInvoker:
     ) -> Result:
         version = invocation.route.version
         duration_ms = outcome.duration_ms
+        restore = environment.take_restore()
         now_ms = int(self._clock.time() * 1000)
         record = Record(
             request_id=invocation.request_id,
@@ -85,7 +86,7 @@ class LocalInvoker:
             memory_mb=version.memory_mb,
             started_ms=now_ms - int(duration_ms),
             duration_ms=duration_ms,
-            billed_ms=billed_ms(duration_ms, init_ms),
+            billed_ms=billed_ms(duration_ms, init_ms if restore is None else restore[1]),
             init_ms=init_ms,
             max_memory_mb=environment.max_memory_mb(),
             status=outcome.status,
@@ -93,6 +94,7 @@ class LocalInvoker:
             environment=environment.id,
             source=invocation.source,
             trace=invocation.trace,
+            restore=restore,
         )
         events = environment.take_events()
         if unstarted:

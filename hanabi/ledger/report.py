@@ -30,6 +30,9 @@ def report_line(record: Record) -> str:
     )
     if record.init_ms is not None:
         line += f"Init Duration: {record.init_ms:.2f} ms\t"
+    if record.restore is not None:
+        restore_ms, hooks_ms = record.restore
+        line += f"Restore Duration: {restore_ms:.2f} ms\tBilled Restore Duration: {billed_ms(hooks_ms)} ms\t"
     if record.status == "success":
         return line
     line += f"Status: {record.status}"
@@ -38,16 +41,19 @@ def report_line(record: Record) -> str:
     return line
 
 
-def init_start_line(runtime: str, version_arn: str) -> str:
-    """`INIT_START Runtime Version: python:3.11.v1\tRuntime Version ARN: arn:...`"""
+def start_phase_line(word: str, runtime: str, version_arn: str) -> str:
+    """`INIT_START Runtime Version: python:3.11.v1\tRuntime Version ARN: arn:...`; RESTORE_START where a snapshot is restored."""
     family = runtime.rstrip("0123456789.x") if not runtime.startswith("provided") else "provided"
     version = runtime[len(family) :].strip(".").removesuffix(".x")
-    return f"INIT_START Runtime Version: {family}:{version}.v1\tRuntime Version ARN: {version_arn}"
+    return f"{word} Runtime Version: {family}:{version}.v1\tRuntime Version ARN: {version_arn}"
 
 
-def init_report_line(init_ms: float, status: str, error_type: str | None, phase: str = "init") -> str:
-    """`phase` is `invoke` when the init was tried again inside an invocation. A success has no status, as in REPORT."""
-    line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}"
+def init_report_line(init_ms: float, status: str, error_type: str | None, phase: str = "init", word: str = "INIT") -> str:
+    """`phase` is `invoke` when the init was tried again inside an invocation. A success has no status, as in REPORT.
+
+    `word` RESTORE: of a restore from a snapshot, which has no phases.
+    """
+    line = f"{word}_REPORT {word.capitalize()} Duration: {init_ms:.2f} ms" + (f"\tPhase: {phase}" if word == "INIT" else "")
     if status == "success":
         return line
     line += f"\tStatus: {status}"

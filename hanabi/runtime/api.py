@@ -9,6 +9,7 @@ import binascii
 import json
 import re
 import socket
+from collections.abc import Callable
 
 from hanabi.contracts import Clock, HttpRequest, HttpResponse, Invocation
 from hanabi.http.limits import BodyRule, Limits, Timeouts
@@ -17,6 +18,7 @@ from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, 
 from hanabi.runtime.states import State
 
 PREFIX = "/2018-06-01/runtime/"
+CREDENTIALS_PATH = "/2021-04-23/credentials"
 # A runtime has one connection and says one thing at a time; what more comes is another process that wants to be a nuisance.
 LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT), connections=16, pipelined=4, buffered=16 << 20, refusal_s=0.05)
 REPEATS = 8  # of one invocation, to a runtime that asks again
@@ -31,11 +33,18 @@ _NOT_SERVED = {"2020-01-01/extension": "Extension", "2022-07-01/telemetry": "Tel
 
 
 class RuntimeApi:
-    """An `HttpHandler` for the sockets inside one environment. `bundled`: the bootstrap has its own channel, so nobody may speak here."""
+    """An `HttpHandler` for the sockets inside one environment. `bundled`: the bootstrap has its own channel, so nobody may speak here.
 
-    def __init__(self, session: RuntimeSession, *, bundled: bool) -> None:
+    `credentials`: what the SDKs' container credentials provider is answered, for a token; None: it is not the right one.
+    """
+
+    def __init__(
+        self, session: RuntimeSession, *, bundled: bool, credentials: Callable[[str], dict[str, str] | None] = lambda token: None
+    ) -> None:
         self._session = session
         self._bundled = bundled
+        self._credentials = credentials
+        self._dormant: asyncio.Future[None] | None = None
         self._waiting: asyncio.Future[Invocation] | None = None
         self._repeated = ("", 0)  # (request id, times) of the invocation given out more than once
 
@@ -54,6 +63,8 @@ class RuntimeApi:
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         path = request.path.removeprefix(PREFIX)
+        if request.path == CREDENTIALS_PATH and request.method == "GET":
+            return self._give_credentials(request.header("authorization"))
         if path == request.path:
             return _not_served(path)
         if self._bundled:
@@ -62,7 +73,9 @@ class RuntimeApi:
         try:
             if request.method == "GET" and path == "invocation/next":
                 return await self._next()
-            if request.method == "POST" and path == "init/error":
+            if request.method == "GET" and path == "restore/next":
+                return await self._restore_next()
+            if request.method == "POST" and path in ("init/error", "restore/error"):
                 self._session.fail_init(body, _error_type(request))
                 return _accepted()
             if request.method == "POST" and (answer := _ANSWER.fullmatch(path)):
@@ -94,6 +107,24 @@ class RuntimeApi:
         session.deliver = self._deliver
         session.next()
         return _invocation(await waiting)
+
+    async def _restore_next(self) -> HttpResponse:
+        """Answered in a clone; the snapshot is taken while the runtime waits here."""
+        session = self._session
+        session.restore_next()
+        if session.state is State.DORMANT:
+            if self._dormant is not None:
+                self._dormant.cancel()
+            self._dormant = dormant = asyncio.get_running_loop().create_future()
+            session.rouse = lambda: None if dormant.done() else dormant.set_result(None)
+            await dormant
+        return HttpResponse(200, [("content-type", "application/json")], b"{}")
+
+    def _give_credentials(self, token: str) -> HttpResponse:
+        found = self._credentials(token)
+        if found is None:
+            return _error(401, "Unauthorized", "Invalid authorization token")
+        return HttpResponse(200, [("content-type", "application/json")], json.dumps(found).encode())
 
     def _repeat(self, invocation: Invocation) -> HttpResponse:
         id, times = self._repeated

@@ -47,6 +47,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.CLOSE: State.CLOSED,
     },
     State.RESTORING: {
+        Event.RESTORE_NEXT: State.RESTORING,  # it asks late: it may go on at once
         Event.NEXT: State.READY,
         Event.INIT_ERROR: State.FAILED,
         Event.VIOLATION: State.FAILED,

@@ -246,6 +246,9 @@ class Container:
         if self._group is not None and self._end is None:
             self._group.freezer.thaw()
 
+    async def snapshot(self, directory: Path) -> None:
+        raise SandboxError("a container has no snapshot")
+
     async def destroy(self) -> None:
         if self._end is None:
             self._end = self._loop.create_task(self._destroy())

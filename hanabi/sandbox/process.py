@@ -42,6 +42,7 @@ class ProcessDriver:
     """Asked for by name only. It refuses root, whose functions would be root's; `allow_root` is for tests."""
 
     name = "process"
+    takes_snapshots = False
 
     def __init__(self, directory: Path, clock: Clock, *, allow_root: bool = False) -> None:
         self._directory = directory
@@ -187,6 +188,9 @@ class ProcessSandbox:
 
     async def mount(self, source: Path, target: str) -> None:
         await asyncio.to_thread(_link, self._place, source, target)
+
+    async def snapshot(self, directory: Path) -> None:
+        raise SandboxError("a process has no snapshot")
 
     async def destroy(self) -> None:
         if self._ending is None:

@@ -200,6 +200,10 @@ class FakeSandbox:
         self.history.append(f"mount {target}")
         self.mounts.append((source, target))
 
+    async def snapshot(self, directory: Path) -> None:
+        self.history.append("snapshot")
+        directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+
     async def destroy(self) -> None:
         if self.destroyed:
             return
@@ -250,6 +254,7 @@ class FakeDriver:
     """
 
     name = "fake"
+    takes_snapshots = False
 
     def describe(self) -> str:
         return "fake (in memory)"

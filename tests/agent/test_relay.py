@@ -1,4 +1,4 @@
-"""The agent as in a microVM: it listens for the host's three channels, and relays TCP connections to it. Unix sockets stand in for vsock."""
+"""The agent as in a microVM: it listens for the three channels and relays TCP connections. Unix sockets stand in for vsock."""
 
 import os
 import signal

@@ -11,7 +11,8 @@ import pytest
 
 from hanabi.contracts import Result
 from hanabi.errors import EntrypointError, ServiceError, TooManyRequests
-from hanabi.fleet.environment import LOG_BUFFER, TAIL_SIZE
+from hanabi.fleet.environment import LOG_BUFFER
+from hanabi.fleet.output import TAIL_SIZE
 from hanabi.sandbox.testing import MIB, FakeProcess, silent
 from hanabi.testing import ManualClock
 from tests.fleet.rig import Rig, obedient, on_runtime_api, request, run, until

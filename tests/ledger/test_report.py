@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanabi.ledger.report import billed_ms, end_line, init_report_line, init_start_line, report_line, start_line
+from hanabi.ledger.report import billed_ms, end_line, init_report_line, report_line, start_line, start_phase_line
 from tests.ledger.support import make_record
 
 ID = "3604209a-e9a3-11e6-939a-754dd98c7be3"
@@ -35,7 +35,7 @@ def test_start_and_end() -> None:
     [("python3.11", "python:3.11.v1"), ("nodejs22.x", "nodejs:22.v1"), ("provided.al2023", "provided:al2023.v1"), ("java21", "java:21.v1")],
 )
 def test_init_start(runtime: str, named: str) -> None:
-    assert init_start_line(runtime, "arn:x") == f"INIT_START Runtime Version: {named}\tRuntime Version ARN: arn:x"
+    assert start_phase_line("INIT_START", runtime, "arn:x") == f"INIT_START Runtime Version: {named}\tRuntime Version ARN: arn:x"
 
 
 def test_init_report() -> None:

@@ -40,7 +40,10 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
         "PackageType": settings.package,
         "Architectures": ARCHITECTURES,
         "EphemeralStorage": {"Size": settings.tmp_mb},
-        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "SnapStart": {
+            "ApplyOn": "PublishedVersions" if settings.snap_start else "None",
+            "OptimizationStatus": "On" if version.snapshot else "Off",
+        },
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": settings.log_group},
         "State": version.state,
     }

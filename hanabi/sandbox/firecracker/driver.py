@@ -10,6 +10,7 @@ from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox import dns, numbers, rootless
 from hanabi.sandbox.cgroup import Tree
+from hanabi.sandbox.firecracker import snapshots
 from hanabi.sandbox.firecracker.machine import Parts, Size, size_for
 from hanabi.sandbox.firecracker.microvm import Drives, Host, MicroVm, Pace
 from hanabi.sandbox.firecracker.templates import Templates
@@ -29,6 +30,7 @@ class FirecrackerDriver:
     """A `contracts.Driver`. The process must have called `mounts.enter_private_mounts` before it had threads."""
 
     name = "firecracker"
+    takes_snapshots = True
 
     def __init__(
         self,
@@ -140,9 +142,12 @@ class FirecrackerDriver:
         await self._drives.of_directory(directory)
 
     async def create(self, spec: SandboxSpec) -> MicroVm:
-        size = size_for(spec.memory_mb)
-        snapshot = await self._templates.ensure(spec.image, size, spec.preload)
-        microvm = await self._make(spec, size)
+        if spec.snapshot is not None:
+            own = spec.snapshot
+            snapshot = await self._threads.run(lambda: snapshots.read_snapshot(own, self._parts))
+        else:
+            snapshot = await self._templates.ensure(spec.image, size_for(spec.memory_mb), spec.preload)
+        microvm = await self._make(spec, snapshot.size)
         try:
             await microvm.restore(snapshot)
             for source, target in spec.mounts:

@@ -14,11 +14,12 @@ from hanabi.contracts import Clock, Exit, RuntimeImage, SandboxSpec
 from hanabi.errors import SandboxError, VmmError
 from hanabi.sandbox import dns, numbers
 from hanabi.sandbox.cgroup import Group, Tree
-from hanabi.sandbox.firecracker import machine, vsock
+from hanabi.sandbox.firecracker import machine, snapshots, vsock
 from hanabi.sandbox.firecracker.api import RateLimiter, TokenBucket
 from hanabi.sandbox.firecracker.guest import GuestLink, Network, Ports
 from hanabi.sandbox.firecracker.jail import Jail
 from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.vmm import Confines, Vmm
 from hanabi.sandbox.network import TAP, Slot, SlotPool
 from hanabi.sandbox.threads import Threads
@@ -90,30 +91,6 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         self.first_patience_s = min(2.0, max(0.05, 3 * seconds))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A machine at rest: `state`, `memory` and perhaps `tmp` in a directory, and the drives it was made with."""
-
-    directory: Path
-    size: Size
-    root: Path
-    preloaded: bool  # the image's bootstrap runs in it, waiting for a function
-    mounted: Mapping[str, Path] = field(default_factory=dict)  # drive -> file: of a function's own snapshot
-
-    @property
-    def state(self) -> Path:
-        return self.directory / "state"
-
-    @property
-    def memory(self) -> Path:
-        return self.directory / "memory"
-
-    @property
-    def tmp(self) -> Path:
-        """The /tmp of a function's own snapshot, as it was at the time."""
-        return self.directory / machine.TMP
 
 
 class MicroVm:
@@ -190,7 +167,8 @@ class MicroVm:
             jail.show(snapshot.memory, "memory")
             jail.show(snapshot.root, machine.ROOT)
             for name in (machine.TASK, machine.OPT):
-                jail.show(snapshot.mounted.get(name, host.empty_drive), name)
+                mounted = snapshot.mounted.get(name)
+                jail.show(mounted or host.empty_drive, f"{name}-drive" if mounted else name)  # as the snapshot has it
             jail.copy(own_tmp, machine.TMP)
 
         await self._start_vmm(lay_out)
@@ -385,15 +363,17 @@ class MicroVm:
         await self._host.threads.run(lambda: self._take(directory))
 
     def _take(self, directory: Path) -> None:
-        """Move the files out of the jail and bring them to disk."""
-        names = ["state", "memory", *([machine.TMP] if self._mounted else [])]
-        for name in names:
+        """Move the files out of the jail and bring them to disk. A function's own snapshot gets the drives as well, and says what it is."""
+        for name in ("state", "memory", *([machine.TMP] if self._mounted else [])):
             path = self.vmm.jail.root / name
             os.chown(path, 0, 0)
             os.chmod(path, 0o444)
             with open(path, "rb") as file:
+                snapshots.dig_holes(file.fileno())
                 os.fsync(file.fileno())
             _move(path, directory / name)
+        if self._mounted:
+            snapshots.describe(directory, self._host.parts, self.size, self._root, self._mounted)
 
     # --- the end
 

@@ -17,8 +17,10 @@ from pathlib import Path
 
 from hanabi.contracts import Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import SandboxError
+from hanabi.sandbox.firecracker import snapshots
 from hanabi.sandbox.firecracker.machine import Parts, Size
-from hanabi.sandbox.firecracker.microvm import Drives, MicroVm, Snapshot
+from hanabi.sandbox.firecracker.microvm import Drives, MicroVm
+from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.threads import Threads
 
 REVISION = 1  # raise it when a snapshot of the same parts would be another one
@@ -69,10 +71,7 @@ class Templates:
             "image": image.digest,
             "size": [size.machine_mb, size.vcpus],
             "preload": None if preload is None else [preload.argv, sorted(preload.environment.items()), preload.cwd],
-            "firecracker": self._parts.version,
-            "kernel": self._parts.kernel.digest,
-            "boot_args": self._parts.kernel.boot_args,
-            "cpu": self._parts.kernel.cpu_template,
+            "host": snapshots.identity(self._parts),
             "environment": sorted(self._parts.kernel.environment.items()),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

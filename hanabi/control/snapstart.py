@@ -1,0 +1,80 @@
+"""SnapStart as control sees it: a published version is pending until its snapshot is made, or it is known that there can be none."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from hanabi.contracts import FunctionVersion
+from hanabi.control import versions
+from hanabi.control.model import Function, Version
+from hanabi.errors import SnapshotFailed
+
+log = logging.getLogger(__name__)
+
+
+class Snapshots(Protocol):
+    directory: Path  # where they are, by name
+    missing: str  # why this host makes none; empty: it does
+
+    async def take(self, version: FunctionVersion) -> str:
+        """Initialise a version and write that down; returns the snapshot's name. Raises `SnapshotFailed` for a fault of the function's."""
+
+
+class SnapStart:
+    """Told of every change by `changed`. `target` makes of a version what is run, `settle` stores what became of it."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots | None,
+        target: Callable[[Function, Version], FunctionVersion],
+        settle: Callable[[str, Callable[[Function], Function]], Awaitable[None]],
+    ) -> None:
+        self._snapshots = snapshots
+        self._target = target
+        self._settle = settle
+        self._under_way: dict[str, asyncio.Task[None]] = {}  # by `FunctionVersion.key`
+        self._closing = False
+
+    def changed(self, new: Function | None) -> None:
+        """Begin with what awaits its snapshot; end what nobody awaits any more."""
+        for version in new.versions.values() if new else ():
+            key = new.key(version) if new else ""
+            if new and version.awaits_snapshot and key not in self._under_way and not self._closing:
+                task = asyncio.create_task(self._optimize(new, version), name=f"snapshot of {new.name}:{version.number}")
+                self._under_way[key] = task
+                task.add_done_callback(partial(self._end, key))
+
+    def _end(self, key: str, task: "asyncio.Task[None]") -> None:
+        del self._under_way[key]
+
+    @property
+    def tasks(self) -> list["asyncio.Task[None]"]:
+        return list(self._under_way.values())
+
+    def close(self) -> None:
+        """What has no snapshot yet gets it after the next start."""
+        self._closing = True
+        for task in self._under_way.values():
+            task.cancel()
+
+    async def _optimize(self, function: Function, version: Version) -> None:
+        snapshots = self._snapshots
+        missing = snapshots.missing if snapshots else "this Hanabi makes no snapshots"
+        settled: Callable[[Version], Version]
+        try:
+            if missing or snapshots is None:
+                settled = partial(Version.optimized, snapshot="", reason=f"SnapStart has no effect on this host: {missing}")
+            else:
+                settled = partial(Version.optimized, snapshot=await snapshots.take(self._target(function, version)), reason="")
+        except SnapshotFailed as error:
+            settled = partial(Version.failed, code=error.code, reason=str(error))
+        except Exception:
+            log.exception("no snapshot of %s:%s", function.name, version.number)
+            settled = partial(Version.failed, code="InternalError", reason="An internal error occurred while the snapshot was made.")
+        try:
+            await self._settle(function.name, versions.settle_version(version.number, version.generation, settled))
+        except Exception:
+            log.exception("the snapshot of %s:%s is made, but that cannot be stored", function.name, version.number)

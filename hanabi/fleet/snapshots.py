@@ -1,0 +1,87 @@
+"""The snapshots of functions with SnapStart: made once for each published version, kept as long as it, cloned by every cold start.
+
+`<directory>/<name>/` is whole under its name. It holds a function's memory, secrets and all: nobody else may enter the directory.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Set
+from pathlib import Path
+
+from hanabi.contracts import FunctionVersion
+from hanabi.errors import SnapshotFailed
+from hanabi.fleet.fleet import Fleet
+from hanabi.fleet.outcome import InitFailed
+
+_CODES = {
+    "Runtime.InvalidEntrypoint": "FunctionError.InvalidEntryPoint",
+    "Runtime.InvalidWorkingDir": "FunctionError.InvalidWorkingDirectory",
+    "Runtime.OutOfMemory": "FunctionError.InitResourceExhausted",
+}
+
+
+class Snapshots:
+    """Implements what control wants of them. `missing` says why there are none here."""
+
+    def __init__(self, directory: Path, fleet: Fleet, missing: str) -> None:
+        self.directory = directory
+        self.missing = missing
+        self._fleet = fleet
+        self._fresh: set[str] = set()  # being made, or made and not yet seen in use
+
+    async def take(self, version: FunctionVersion) -> str:
+        """Init, hooks, snapshot; on disk when it returns its name. Raises `SnapshotFailed`."""
+        name = hashlib.sha256(version.key.encode()).hexdigest()[:32]
+        await asyncio.to_thread(self._begin, name)
+        self._fresh.add(name)
+        try:
+            try:
+                await self._fleet.snapshot(version, self._draft(name))
+            except InitFailed as failed:
+                raise _explain(failed) from None
+            await asyncio.to_thread(self._finish, name)
+        except BaseException:
+            self._fresh.discard(name)
+            raise
+        finally:
+            await asyncio.to_thread(shutil.rmtree, self._draft(name), ignore_errors=True)
+        return name
+
+    def _draft(self, name: str) -> Path:
+        return self.directory / f"draft-{name}"
+
+    def _begin(self, name: str) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        for left in (self._draft(name), self.directory / name):  # of a run that ended before it was stored
+            shutil.rmtree(left, ignore_errors=True)
+        self._draft(name).mkdir(mode=0o700)
+
+    def _finish(self, name: str) -> None:
+        self._draft(name).rename(self.directory / name)
+        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    async def collect(self, used: Set[str]) -> None:
+        """Remove what no version has any more."""
+        self._fresh -= used
+        await asyncio.to_thread(self._remove_all_but, used | self._fresh)
+
+    def _remove_all_but(self, kept: Set[str]) -> None:
+        if self.directory.is_dir():
+            for entry in os.scandir(self.directory):
+                if entry.name.removeprefix("draft-") not in kept:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _explain(failed: InitFailed) -> SnapshotFailed:
+    outcome = failed.outcome
+    if outcome.status == "timeout":
+        return SnapshotFailed("The function timed out while it was initialized for its snapshot.", "FunctionError.InitTimeout")
+    code = _CODES.get(outcome.error_type or "", "FunctionError.RuntimeInitError")
+    return SnapshotFailed(f"The function failed while it was initialized for its snapshot: {outcome.error_type}", code)

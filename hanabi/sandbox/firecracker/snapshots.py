@@ -1,0 +1,116 @@
+"""Machines at rest on disk: what belongs to a snapshot, and whether a snapshot that was kept still fits this host."""
+
+import ctypes
+import errno
+import hashlib
+import json
+import mmap
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hanabi.errors import SandboxError
+from hanabi.sandbox.firecracker import machine
+from hanabi.sandbox.firecracker.machine import Parts, Size
+
+ABOUT = "about.json"
+_CHUNK = 1024 * 1024
+_PAGE = mmap.PAGESIZE
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A machine at rest: `state`, `memory` and perhaps `tmp` in a directory, and the drives it was made with."""
+
+    directory: Path
+    size: Size
+    root: Path
+    preloaded: bool  # the image's bootstrap runs in it, waiting for a function
+    mounted: Mapping[str, Path] = field(default_factory=dict)  # drive -> file: of a function's own snapshot
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "state"
+
+    @property
+    def memory(self) -> Path:
+        return self.directory / "memory"
+
+    @property
+    def tmp(self) -> Path:
+        """The /tmp of a function's own snapshot, as it was at the time."""
+        return self.directory / machine.TMP
+
+
+def identity(parts: Parts) -> str:
+    """What a snapshot depends on besides its own files: Firecracker's state format, the kernel, the processor's model."""
+    content = (parts.version, parts.kernel.digest, parts.kernel.boot_args, parts.kernel.cpu_template, _processor())
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def describe(directory: Path, parts: Parts, size: Size, root: Path, mounted: Mapping[str, Path]) -> None:
+    """Make a snapshot of a function complete in itself: its drives go where it is. Blocks."""
+    for name, drive in {machine.ROOT: root, **mounted}.items():
+        try:
+            os.link(drive, directory / name)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EMLINK):
+                raise
+            shutil.copyfile(drive, directory / name)
+            os.chmod(directory / name, 0o444)
+    about = {"identity": identity(parts), "size": [size.memory_mb, size.vcpus], "mounted": sorted(mounted)}
+    (directory / ABOUT).write_text(json.dumps(about))
+
+
+def read_snapshot(directory: Path, parts: Parts) -> Snapshot:
+    """A function's own snapshot. Raises `SandboxError` when it is not whole, or of another host. Blocks."""
+    try:
+        about = json.loads((directory / ABOUT).read_text())
+        size, mounted = Size(*about["size"]), {name: directory / name for name in about["mounted"]}
+        whole = all((directory / name).is_file() for name in ("state", "memory", machine.TMP, machine.ROOT, *mounted))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SandboxError(f"the snapshot {directory.name} cannot be read: {error}") from None
+    if not whole:
+        raise SandboxError(f"the snapshot {directory.name} is not whole")
+    if about.get("identity") != identity(parts):
+        raise SandboxError(f"the snapshot {directory.name} was made with another Firecracker, kernel or processor")
+    return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, preloaded=False, mounted=mounted)
+
+
+def dig_holes(fd: int) -> None:
+    """Give back the disk under pages of zeros: most of a machine's memory was never used. Blocks; a file system that cannot keeps them."""
+    size, zeros = os.fstat(fd).st_size, bytes(_PAGE)
+    writable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for start in range(0, size, _CHUNK):
+            block = os.pread(writable, _CHUNK, start)
+            if not block.strip(b"\0"):
+                if not _punch(writable, start, len(block)):
+                    return
+                continue
+            begin = None  # of a run of pages of zeros
+            for at in range(0, len(block) + 1, _PAGE):
+                empty = at < len(block) and block[at : at + _PAGE] == zeros
+                if empty and begin is None:
+                    begin = at
+                elif not empty and begin is not None:
+                    if not _punch(writable, start + begin, at - begin):
+                        return
+                    begin = None
+    finally:
+        os.close(writable)
+
+
+def _punch(fd: int, start: int, size: int) -> bool:
+    return bool(_libc.fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(start), ctypes.c_long(size)) == 0)
