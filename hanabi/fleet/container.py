@@ -35,7 +35,7 @@ async def start_container(sandbox: Sandbox, image: RuntimeImage, container: Cont
     except EntrypointError as error:
         if error.step == "chdir":
             raise EntrypointError(f"the working directory doesn't exist: {directory}", error.errno, "chdir") from None
-        if "/" not in program and program:
+        if program and "/" not in program and error.errno in (ENOENT, EACCES):
             raise EntrypointError(f'exec: "{program}": executable file not found in $PATH', error.errno) from None
         raise EntrypointError(f"fork/exec {program}: {os.strerror(error.errno).lower()}", error.errno) from None
 

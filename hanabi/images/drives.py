@@ -2,6 +2,7 @@
 
     <images>/drives/<runtime>-<digest>.erofs   a runtime root with its bootstrap, the agent and its few own files
     <images>/drives/empty.erofs                stands in for a drive that is not known yet
+    <images>/containers/<hex>-r1/root-<digest>.erofs   beside an unpacked container image, with which it is removed
     <data>/code/<sha256>/task.erofs            beside the unpacked code, with which it is collected
 
 A drive is complete under its name, mode 0444, and never changes.
@@ -67,7 +68,9 @@ class Drives:
             "/etc/resolv.conf": self._resolv_conf,
             "/etc/hosts": self._hosts,
         }
-        return await self.ensure(self._directory / f"{_label(image)}-{identity}{SUFFIX}", image.root, extras)
+        if image.runtime_dir is None:  # a container image's drive is for nobody else's eyes, and goes with it
+            return await self.ensure(image.root.with_name(f"{image.root.name}-{identity}{SUFFIX}"), image.root, extras)
+        return await self.ensure(self._directory / f"{image.runtime}-{identity}{SUFFIX}", image.root, extras)
 
     async def of_directory(self, directory: Path) -> Path:
         """The drive of a tree that nothing is added to, a function's code or a layer, beside it. Raises `ImageError`."""
@@ -112,11 +115,6 @@ class Drives:
             status, said = await _run_packer(json.dumps(order).encode(), drive.name)
         if status:
             raise ImageError(f"The drive {drive.name} could not be made: {said or f'its packer ended with {status}'}")
-
-
-def _label(image: RuntimeImage) -> str:
-    """By which a drive is found when its root is removed: a container image's is its own."""
-    return image.runtime if image.runtime_dir else f"{image.runtime}-{image.digest[:16]}"
 
 
 def beside(tree: Path) -> Path:

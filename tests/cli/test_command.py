@@ -155,6 +155,12 @@ def test_images_are_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFix
     for arguments, status, message in (
         (["build", "python2.7"], 1, "There is no runtime root for python2.7"),
         (["rm", "../.."], 2, "there is no runtime ../.."),
+        (["add", "mine"], 2, "hanabi images add NAME docker://"),
+        (["add", "python3.13", "docker://r.example/a"], 2, "python3.13 is the name of something else"),
+        (["add", "mine", "r.example/A"], 1, "names no image"),
+        (["add", "mine", "oci:nowhere"], 1, "so it is no OCI layout"),
+        (["list", "--insecure-registry", "r.example"], 2, "--insecure-registry is for `hanabi images add`"),
+        (["remove", "mine"], 2, "there is no runtime mine, and no image was added under that name"),
         (["build"], 2, "what? One or more of"),
     ):
         assert main(["images", *arguments, *place]) == status

@@ -34,6 +34,7 @@ def test_a_flag_wins_over_a_variable() -> None:
         ("idle_timeout_s", "-1", "--idle-timeout-s: '-1' is not a number of seconds"),
         ("idle_timeout_s", "nan", "--idle-timeout-s: 'nan' is not a number of seconds"),
         ("allow_net", ["10.0.0.1/8"], "--allow-net: 10.0.0.1/8 has host bits set"),
+        ("insecure_registry", ["http://r.example"], "--insecure-registry: 'http://r.example' is not a registry's host, or host:port"),
         ("data_dir", "", "--data-dir: a path is needed"),
         ("host", "a b", "--host: 'a b' is not a host name or address"),
     ],

@@ -6,6 +6,7 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,8 @@ async def image_for(runtime: str) -> RuntimeImage:
     return OS_ONLY if runtime.startswith("provided") else IMAGE
 
 
-async def image_of(version: FunctionVersion) -> RuntimeImage:
-    return CONTAINER if version.container is not None else await image_for(version.runtime)
+async def image_of(container: RuntimeImage, version: FunctionVersion) -> RuntimeImage:
+    return container if version.container is not None else await image_for(version.runtime)
 
 
 class Rig:
@@ -162,9 +163,10 @@ class Rig:
         self.keys = Keys()
         self.clock = clock or SystemClock()
         freeze_after_s = options.pop("freeze_after_s", 0.010)
+        image = options.pop("image", CONTAINER)  # of those functions that are one
         host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
         settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "stock_size": 0, **options}
-        self.fleet = Fleet(self.driver, image_of, host, **settings)
+        self.fleet = Fleet(self.driver, partial(image_of, image), host, **settings)
         self.admission = Admission(lambda: unreserved)
         self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock)

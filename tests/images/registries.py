@@ -68,6 +68,7 @@ class Liar:
         self.answers: dict[str, Answer] = {}
         self.handle: Handler = lambda path, headers: None
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self._ending = threading.Event()
         liar = self
 
         class Request(BaseHTTPRequestHandler):
@@ -102,10 +103,21 @@ class Liar:
         self.answers |= {f"{base}/blobs/{name}": (200, {}, data) for name, data in image.blobs.items()}
         return f"{self.host}/{repository}:{tag}"
 
+    def stall(self, part: str) -> None:
+        """Requests for paths that end so are not answered until the registry is closed."""
+
+        def handle(path: str, headers: Mapping[str, str]) -> Answer | None:
+            if path.endswith(part):
+                self._ending.wait(60)
+            return None
+
+        self.handle = handle
+
     def paths(self) -> list[str]:
         return [path for _, path, _ in self.requests]
 
     def close(self) -> None:
+        self._ending.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -184,6 +184,16 @@ def test_a_drive_is_known_by_all_that_is_on_it(tmp_path: Path) -> None:
     use(tmp_path, work)
 
 
+@needs_mount
+def test_a_container_images_drive_lies_beside_it_and_keeps_its_own_runtime(tmp_path: Path) -> None:
+    runtime = image(tmp_path)
+    (runtime.root / "var/runtime/own").write_text("own")
+    drive = use(tmp_path, lambda made: made.of_image(replace(runtime, runtime="image", runtime_dir=None)))
+    assert drive.parent == runtime.root.parent and drive.name.startswith("root-")
+    with mounted(drive, tmp_path / "mnt") as point:
+        assert (point / "var/runtime/own").read_text() == "own" and (point / ".hanabi/init").stat().st_size
+
+
 def test_removing_a_runtime_removes_its_drives(tmp_path: Path) -> None:
     (tmp_path / "drives").mkdir()
     for name in ("python3.13-a.erofs", "python3.13-a.erofs.lock", "python3.11-a.erofs", "empty.erofs"):

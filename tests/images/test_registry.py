@@ -460,7 +460,8 @@ def test_what_names_no_image(text: str) -> None:
     refused("malformed", parse, text)
 
 
-def test_only_roots_are_for_others_to_see(lying: Liar, tmp_path: Path) -> None:
+def test_no_user_of_the_host_learns_what_images_there_are(lying: Liar, tmp_path: Path) -> None:
     pull_image(tmp_path, lying.serve(image()))
     assert stat.S_IMODE((tmp_path / "blobs").stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "containers").stat().st_mode) == 0o755
+    wanted = {"containers": 0o711, "locks": 0o711, "building": 0o711, "names": 0o700, "containers/refs": 0o700}
+    assert {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in wanted} == wanted

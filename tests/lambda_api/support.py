@@ -93,7 +93,8 @@ class Live:
     def create(self, name: str, **options: Any) -> dict[str, Any]:
         """A function that is active; what CreateFunction answered."""
         settings = {"Runtime": "python3.11", "Handler": "app.handler", "Role": ROLE, "Code": {"ZipFile": CODE}} | options
-        made: dict[str, Any] = self.client.create_function(FunctionName=name, **settings)
+        given = {member: value for member, value in settings.items() if value is not None}
+        made: dict[str, Any] = self.client.create_function(FunctionName=name, **given)
         self.client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 500})
         return made
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from hanabi.control.settings import ARCHITECTURES
+from hanabi.errors import ImageError
 from tests.control.support import ARN, ROLE
 from tests.lambda_api.support import CODE, Live, fails
 from tests.server import zip_of
@@ -173,6 +174,13 @@ def test_what_is_refused(live: Live) -> None:
     fails("InvalidParameterValueException", 400, "less than or equal to 64", create, FunctionName="a" * 65)
     fails("InvalidParameterValueException", 400, "Number of tags exceeds", create, Tags={str(n): "x" for n in range(51)})
     fails("InvalidParameterValueException", 400, "Please don't provide ImageConfig", create, ImageConfig={"Command": ["x"]})
+    image: dict[str, Any] = {"PackageType": "Image", "Code": {"ImageUri": "r.example/i:1"}}
+    fails("InvalidParameterValueException", 400, "Please don't provide Handler or Runtime or Layer", create, **image)
+    live.containers.refuse = ImageError("401", "denied")
+    fails(
+        "AccessDeniedException", 403, "Lambda does not have permission to access the ECR image", create, **image, Runtime=None, Handler=None
+    )
+    live.containers.refuse = None
     fails("ResourceNotFoundException", 404, "Function not found", client.get_function, FunctionName="refused")
     live.create("taken")
     fails("ResourceConflictException", 409, "Function already exist: taken", create, FunctionName="taken")
@@ -188,3 +196,28 @@ def test_defaults_that_tools_read(live: Live) -> None:
     assert live.client.get_function_recursion_config(FunctionName="defaults")["RecursiveLoop"] == "Terminate"
     assert "CodeSigningConfigArn" not in live.client.get_function_code_signing_config(FunctionName="defaults")
     fails("NotImplementedException", 501, "ListEventSourceMappings", live.client.list_event_source_mappings)
+
+
+def test_a_function_from_an_image(live: Live) -> None:
+    """What AWS was recorded answering for one."""
+    config = {"Command": ["-c", "x"], "WorkingDirectory": "/a"}
+    image = {"PackageType": "Image", "Code": {"ImageUri": "r.example/app:1"}, "ImageConfig": config}
+    made = live.create("image", Runtime=None, Handler=None, **image)
+    digest = made["CodeSha256"]
+    assert (made["PackageType"], made["CodeSize"], len(digest)) == ("Image", 0, 64)
+    assert made["ImageConfigResponse"] == {"ImageConfig": config}
+    assert not {"Runtime", "Handler", "RuntimeVersionConfig", "Layers"} & made.keys()
+    got = live.client.get_function(FunctionName="image")
+    assert got["Code"] == {"RepositoryType": "ECR", "ImageUri": "r.example/app:1", "ResolvedImageUri": f"r.example/app@sha256:{digest}"}
+    assert "RuntimeVersionConfig" not in got["Configuration"]
+    tried = live.client.update_function_code(FunctionName="image", ImageUri="r.example/app:2", DryRun=True)
+    assert tried["CodeSha256"] != digest == live.client.get_function_configuration(FunctionName="image")["CodeSha256"]
+    live.client.update_function_configuration(FunctionName="image", ImageConfig={})
+    live.settle("image")
+    listed = next(each for each in live.client.list_functions()["Functions"] if each["FunctionName"] == "image")
+    assert listed["PackageType"] == "Image" and "ImageConfigResponse" not in listed
+    fails(
+        "InvalidParameterValueException", 400, "is different from current CodeSHA256", live.client.publish_version,
+        FunctionName="image", CodeSha256="a" * 64,
+    )  # fmt: skip
+    assert live.client.publish_version(FunctionName="image", CodeSha256=digest)["CodeSha256"] == digest

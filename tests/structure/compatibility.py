@@ -21,6 +21,8 @@ NOTES = """## Worth knowing
   `ResourceConflictException` (409), as on AWS.
 - `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
   gets none.
+- `PackageType` may be `Image`; an `ImageUri` is of any registry, or an OCI layout, or a name given by `hanabi images add`
+  ([images](images.md)). `RepositoryType` is `ECR` all the same, as tools expect it.
 - Function URLs are `http://<id>.lambda-url.localhost:<port>/`: browsers and curl find such names on this machine by themselves.
   Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` is open at once; on AWS it also takes an
   AddPermission, which is harmless here.

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import ImageError
-from hanabi.images.drives import remove_drives
 from hanabi.images.oci.blobs import Blobs
 from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree
 
 REVISION = 1  # raise it when `unpack` makes something else from the same image
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+_DIRECTORIES = {"": 0o755, "building": 0o711, "containers": 0o711, "containers/refs": 0o700, "locks": 0o711, "names": 0o700}
 _PLACE = re.compile(r"([0-9a-f]{64})-r\d+")
 
 
@@ -52,8 +52,14 @@ class Kept:
 
 
 def prepare(directory: Path) -> None:
-    for name in ("", "building", "containers", "containers/refs", "locks", "names"):
+    """Make the directories. Sandboxes have users of their own, which must get to a root; whoever knows no digest must not.
+
+    So nobody but the owner may list what tells one. Runtime roots are no secret, and stay as they are.
+    """
+    for name, mode in _DIRECTORIES.items():
         make_open_directory(directory / name)
+        with contextlib.suppress(PermissionError):  # another user's, who shares it
+            (directory / name).chmod(mode)
 
 
 def container_place(directory: Path, digest: str) -> Path:
@@ -124,7 +130,6 @@ def _sweep_one(directory: Path, place: Path, digest: str) -> None:
             return
         doomed = directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         place.rename(doomed)  # gone at once: half a root is never found
-        remove_drives(directory, f"image-{digest[:16]}")
     remove_tree(doomed)
 
 

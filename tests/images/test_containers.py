@@ -1,0 +1,242 @@
+"""The server's view of container images: shared pulls, names, owners, and what is removed when."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from hanabi.errors import ImageError
+from hanabi.images import containers
+from hanabi.images.containers import ENVIRONMENT, ContainerImages, add
+from hanabi.images.oci import places
+from tests.images.layouts import Image, file, layer, write_layout
+from tests.images.registries import Liar, liar
+from tests.server import wait_for
+
+
+class Scene:
+    """An images directory, and servers that share it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.images = directory / "images"
+        self._open: list[ContainerImages] = []
+
+    async def server(self, name: str = "one") -> ContainerImages:
+        owner = self.directory / name / "state.db"
+        owner.parent.mkdir(exist_ok=True)
+        owner.touch()
+        server = ContainerImages(self.images, owner)
+        await server.open()
+        self._open.append(server)
+        return server
+
+    async def close(self) -> None:
+        for server in self._open:
+            await server.close()
+
+    def layout(self, *texts: str) -> str:
+        """An OCI layout with images under these tags."""
+        made = {text: Image([layer([file("base", "b")]), layer([file("app", text)])], {"Env": ["PATH=/app", "A=1"]}) for text in texts}
+        return f"oci:{write_layout(self.directory / 'layout', made)}"
+
+    def kept(self) -> set[str]:
+        return {path.name for path in (self.images / "containers").iterdir() if path.name != "refs"}
+
+    def blobs(self) -> int:
+        return len(list((self.images / "blobs/sha256").iterdir()))
+
+
+def run(directory: Path, work: Callable[[Scene], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        scene = Scene(directory)
+        try:
+            async with asyncio.timeout(60):
+                await work(scene)
+        finally:
+            await scene.close()
+
+    asyncio.run(bounded())
+
+
+def test_one_pull_for_all_who_ask(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        one, two = await scene.server("one"), await scene.server("two")
+        pinned = await one.resolve(scene.layout("x") + ":x")
+        lines: list[str] = []
+        ready = await asyncio.gather(*(each.ensure(pinned.image, lines.append) for each in (one, one, two)))
+        assert len({each.root for each in ready}) == 1 and (ready[0].root / "app").read_text() == "x"
+        assert sum("pulled in" in line for line in lines) == 1, lines
+        image = ready[0]
+        assert (image.runtime, image.digest, image.command, image.runtime_dir, image.version_arn) == ("image", pinned.digest, (), None, "")
+        assert image.environment == {**ENVIRONMENT, "PATH": "/app", "A": "1"}
+        assert await one.ensure(pinned.image) is ready[0]  # nothing is looked up again
+
+    run(tmp_path, work)
+
+
+def test_an_image_stays_while_anybody_needs_it(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        one, two = await scene.server("one"), await scene.server("two")
+        layout = scene.layout("x", "y")
+        x, y = await one.resolve(f"{layout}:x"), await one.resolve(f"{layout}:y")
+        for pinned in (x, y):
+            await one.ensure(pinned.image)
+        await two.ensure(x.image)
+        assert len(scene.kept()) == 2 and scene.blobs() == 5  # two configurations, a layer in common
+        await one.collect({y.digest})
+        assert len(scene.kept()) == 2  # two needs x
+        await two.collect(set())
+        assert scene.kept() == {f"{y.digest}-r1"} and scene.blobs() == 3
+        again = await one.ensure(x.image)
+        assert (again.root / "app").read_text() == "x"
+        (scene.directory / "one" / "state.db").unlink()  # a data directory that is removed needs nothing
+        await two.collect(set())
+        assert scene.kept() == set() and scene.blobs() == 0
+
+    run(tmp_path, work)
+
+
+def test_names(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        layout = scene.layout("x", "y")
+        server = await scene.server()
+        named = await add(scene.images, "mine", f"{layout}:x", (), print)
+        assert named.image == f"{layout}@sha256:{named.digest}"
+        assert (await server.resolve("mine")).digest == named.digest
+        await server.collect(set())
+        assert len(scene.kept()) == 1
+        moved = await add(scene.images, "mine", f"{layout}:y", (), print)
+        assert (await server.resolve("mine")).digest == moved.digest != named.digest
+        await server.collect(set())
+        assert scene.kept() == {f"{moved.digest}-r1"}
+        assert places.remove_name(scene.images, "mine") and not places.remove_name(scene.images, "mine")
+        with pytest.raises(ImageError, match="names no image"):
+            await server.resolve("mine")
+        for name in ("", "../x", "a/b", ".x", "x" * 200, "oci:x"):
+            with pytest.raises(ImageError, match="cannot be a name"):
+                await add(scene.images, name, f"{layout}:x", (), print)
+            assert places.read_name(scene.images, name) is None and not places.remove_name(scene.images, name)
+
+    run(tmp_path, work)
+
+
+def test_collection_is_no_step_ahead(tmp_path: Path) -> None:
+    """An image that is asked for while unused ones are removed is there when the asking ends."""
+
+    async def work(scene: Scene) -> None:
+        server = await scene.server()
+        pinned = await server.resolve(scene.layout("x") + ":x")
+        await server.ensure(pinned.image)
+        for _ in range(20):
+            collecting = asyncio.create_task(server.collect(set()))
+            await asyncio.sleep(0)
+            image = await server.ensure(pinned.image)
+            await collecting
+            assert (image.root / "app").read_text() == "x"
+
+    run(tmp_path, work)
+
+
+def test_failures_keep_their_kind(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        server = await scene.server()
+        layout = scene.layout("x")
+        for uri, kind in (("app", "malformed"), (f"{layout}:z", "missing"), ("127.0.0.1:1/app", "unavailable")):
+            with pytest.raises(ImageError) as caught:
+                await server.resolve(uri)
+            assert caught.value.kind == kind, caught.value
+        with pytest.raises(ImageError) as caught:
+            await server.ensure(f"{layout}@sha256:{'0' * 64}")
+        assert caught.value.kind == "missing"
+
+    run(tmp_path, work)
+
+
+def _stall(registry: Liar) -> str:
+    """The reference of an image whose layer never comes."""
+    made = Image([layer([file("app", "x")])])
+    reference = registry.serve(made)
+    registry.stall(list(made.blobs)[1])
+    return reference
+
+
+def test_a_pull_ends_with_the_server(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        with liar() as registry:
+            server = await scene.server()
+            pinned = await server.resolve(_stall(registry))
+            pulling = asyncio.create_task(server.ensure(pinned.image))
+            await asyncio.to_thread(wait_for, lambda: any("/blobs/" in path for path in registry.paths()))
+            await server.close()
+            with pytest.raises(asyncio.CancelledError):
+                await pulling
+            assert scene.kept() == set()
+
+    run(tmp_path, work)
+
+
+def test_what_a_killed_pull_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        server = await scene.server()
+        pinned = await server.resolve(scene.layout("x") + ":x")
+        made = scene.images / "building" / f"{pinned.digest}-r1"
+        (made / "root/app").mkdir(parents=True)
+        half = places.container_place(scene.images, pinned.digest)
+        (half / "root").mkdir(parents=True)
+        image = await server.ensure(pinned.image)
+        assert (image.root / "app").read_text() == "x" and not made.exists()
+
+    run(tmp_path, work)
+
+
+def test_a_worker_that_is_killed_says_so(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        with liar() as registry:
+            server = await scene.server()
+            pinned = await server.resolve(_stall(registry))
+            pulling = asyncio.create_task(server.ensure(pinned.image))
+            found = await asyncio.to_thread(wait_for, lambda: _worker_of(scene.images))
+            os.kill(found, signal.SIGKILL)
+            with pytest.raises(ImageError, match="failed"):
+                await pulling
+
+    run(tmp_path, work)
+
+
+def _worker_of(images: Path) -> int:
+    """The process that pulls into a directory."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(images) in words and any(b'"pull"' in word for word in words):
+            return int(path.parent.name)
+    return 0
+
+
+def test_a_worker_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(scene: Scene) -> None:
+        with liar() as registry:
+            server = await scene.server()
+            pinned = await server.resolve(_stall(registry))
+            monkeypatch.setattr(containers, "PULL_S", 2.0)
+            with pytest.raises(ImageError, match="was not had within 2 s"):
+                await server.ensure(pinned.image)
+
+    run(tmp_path, work)
+
+
+def test_about_an_image_is_read_with_care(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        server = await scene.server()
+        (scene.images / "names/broken.json").write_text(json.dumps([]))
+        with pytest.raises(ImageError, match="the name broken cannot be read"):
+            await server.resolve("broken")
+
+    run(tmp_path, work)
