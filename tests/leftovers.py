@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hanabi.sandbox import volume
 from hanabi.sandbox.cgroup import Tree
-from hanabi.sandbox.numbers import UID_BASE
 from hanabi.sandbox.ground import tag_of
+from hanabi.sandbox.numbers import UID_BASE
 
 
 def of_sandbox(run_dir: Path, id: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Network slots: each a network namespace of its own with a way out, made before it is needed, used once, thrown away.
 
 A container lives in the namespace. A microVM has the namespace before it: its tap interface is there, and packets between it and
-the way out are routed. A slot lives by descriptors of this process alone (no name in /run/netns, no bind mount), so it dies with the server.
+the way out are routed. A slot lives by descriptors of this process alone (no name in /run/netns, no bind mount), so it dies with the
+server.
 """
 
 import asyncio

@@ -56,6 +56,8 @@ class FakeImages:
     def known(self, runtime: str) -> bool:
         return runtime in ("python3.11", "nodejs22.x", "broken")
 
+    async def prepare_code(self, directory: Path) -> None: ...
+
     async def ensure(self, runtime: str) -> RuntimeImage:
         self.asked.append(runtime)
         await self.go.wait()

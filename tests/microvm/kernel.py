@@ -4,6 +4,7 @@ There an unmodified kernel does not boot, so this one has three small changes, m
 kernel otherwise (`hanabi/images/kernel/microvm.config` with `nested.config` over it), and never shipped.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -122,7 +123,16 @@ def ensure_kernel(progress: Callable[[str], None] = print) -> Path:
                 shutil.rmtree(work)
                 describe(made, version=package.version)
                 progress(f"{package.version} built in {time.monotonic() - started:.0f} s")
+    write_profile(made_for)
     return made_for / "vmlinux"
+
+
+def write_profile(made_for: Path) -> None:
+    """What Hanabi must be told of this kernel, where it looks for it: `hanabi up --kernel` of a file with a profile beside it."""
+    profile = {"boot_args": BOOT_ARGS, "cpu_template": CPU_TEMPLATE, "environment": {"GLIBC_TUNABLES": GLIBC_TUNABLES}}
+    draft = made_for / f"profile-{os.getpid()}"
+    draft.write_text(json.dumps(profile))
+    draft.rename(made_for / "vmlinux.json")
 
 
 def kernel_place() -> Path | None:

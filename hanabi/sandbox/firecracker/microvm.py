@@ -130,6 +130,7 @@ class MicroVm:
         self.runtime_api_address = self.edge_address = ""
         self.task_root = "/var/task"
         self.preloaded = False
+        self.memory_limit_mb: int | None = size.memory_mb
         self.size = size
         self.slot = slot
         self._host = host
@@ -146,10 +147,6 @@ class MicroVm:
         self._frozen = False
         self._end: asyncio.Task[None] | None = None
         host.microvms.add(self)
-
-    @property
-    def memory_limit_mb(self) -> int:
-        return self.size.memory_mb
 
     # --- making
 
@@ -260,9 +257,7 @@ class MicroVm:
     async def _connect(self, port: int, deadline_s: float) -> socket.socket:
         path = self.vmm.jail.root / machine.VSOCK
         first = self._host.pace.first_patience_s
-        return await vsock.connect(
-            path, port, clock=self._host.clock, deadline_s=deadline_s, first_timeout_s=first, alive=self.vmm.alive
-        )
+        return await vsock.connect(path, port, clock=self._host.clock, deadline_s=deadline_s, first_timeout_s=first, alive=self.vmm.alive)
 
     # --- processes
 
