@@ -33,9 +33,12 @@ class Settings:
     region: str = "us-east-1"
     account: str = "000000000000"
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
+    insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
     max_environments: int = 256  # of this host, all functions together
+    max_memory: int | None = None  # MB that all environments may have together; None: 80 % of the host's
     pool_size: int = 2  # environments kept ready for each runtime in use
     freeze_after_ms: int = 10
+    trim_after: float = 30.0  # s; an environment without work for so long gives memory back
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
     jailer: Path | None = None
@@ -152,6 +155,13 @@ def _networks(value: str | list[str]) -> tuple[str, ...]:
     return tuple(str(ip_network(each.strip())) for each in given if each.strip())
 
 
+def _registries(value: str | list[str]) -> tuple[str, ...]:
+    """A list of flags, or one variable with commas."""
+    parse = _matching(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?", "a registry's host, or host:port")
+    given = value.split(",") if isinstance(value, str) else value
+    return tuple(parse(each.strip()) for each in given if each.strip())
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": _path,
     "images_dir": _path,
@@ -162,9 +172,12 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "region": _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region"),
     "account": _matching(r"\d{12}", "an account id of 12 digits"),
     "allow_net": _networks,
+    "insecure_registry": _registries,
     "max_environments": _whole(1, 100_000),
+    "max_memory": _whole(128, 1 << 30),
     "pool_size": _whole(0, 1_000),
     "freeze_after_ms": _whole(0, 3_600_000),
+    "trim_after": _seconds,
     "idle_timeout_s": _seconds,
     "firecracker": _path,
     "jailer": _path,

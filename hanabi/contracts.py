@@ -14,6 +14,17 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerCode:
+    """The image that a function is made of, and what the function starts in it. None: what the image itself says."""
+
+    image: str  # where it is, pinned: "registry.example/app@sha256:<hex>"
+    digest: str  # of its manifest, hexadecimal
+    entry_point: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    working_directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionVersion:
     """Everything an invocation needs of one version of a function, resolved once and never changed.
 
@@ -33,9 +44,10 @@ class FunctionVersion:
     tmp_mb: int
     environment: Mapping[str, str]
     role: str  # role ARN
-    code: Path  # the unpacked code, becomes /var/task
+    code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
     layers: tuple[Path, ...] = ()  # unpacked layers, become /opt
+    container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
 
 
 @dataclass(slots=True)
@@ -44,6 +56,15 @@ class Concurrency:
 
     function: str
     reserved: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a version has of the provisioned concurrency it is to have."""
+
+    allocated: int = 0  # initialised environments, those at work included
+    whole: bool = False  # it had all since they were last asked for; one that goes is replaced
+    failure: str | None = None  # why there are not more: a `StatusReason`
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +182,17 @@ class Journal(Protocol):
 class RuntimeImage:
     """A runtime root, ready to run. Built once, read-only, shared by all environments and drivers."""
 
-    runtime: str  # "python3.11"
+    runtime: str  # "python3.11"; "image" for a container image of the user's
     digest: str
     root: Path  # read-only root directory with empty /var/task, /var/task/lib, /opt, /opt/lib, /var/runtime, /tmp, /dev, /proc
-    runtime_dir: Path  # becomes /var/runtime: the bundled bootstrap
+    runtime_dir: Path | None  # becomes /var/runtime: the bundled bootstrap; None: /var/runtime is the root's own
     command: tuple[str, ...]  # starts the bundled bootstrap; empty: OS-only, run /var/task/bootstrap (or /opt/bootstrap)
     environment: Mapping[str, str]  # LANG, PATH, LD_LIBRARY_PATH, TZ, AWS_EXECUTION_ENV, ...
-    version_arn: str  # for INIT_START
+    version_arn: str  # for INIT_START; empty: there is none
     clonable: bool = False  # its bootstrap may be part of a snapshot: it makes itself another one in each clone
+    entry_point: tuple[str, ...] = ()  # of a container image: what is started unless the function says otherwise ...
+    arguments: tuple[str, ...] = ()  # ... with these words after it ...
+    working_directory: str = "/"  # ... in this directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +282,9 @@ class Sandbox(Protocol):
 
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Set the memory cap and the CPU share (None: unthrottled)."""
+
+    async def trim(self) -> None:
+        """Give memory back to the host, as far as the driver can; called while idle, frozen or not. Work may arrive before it ends."""
 
     def peak_memory(self) -> int:
         """Peak memory since the last `reset_peak`, bytes. One pread."""

@@ -46,6 +46,11 @@ class ResourceNotFound(ApiError):
     status = 404
 
 
+class ProvisionedConcurrencyConfigNotFound(ApiError):
+    code = "ProvisionedConcurrencyConfigNotFoundException"
+    status = 404
+
+
 class ResourceConflict(ApiError):
     code = "ResourceConflictException"
     status = 409
@@ -186,11 +191,12 @@ class SandboxError(HanabiError):
 
 
 class EntrypointError(SandboxError):
-    """A process could not be executed inside a sandbox: `errno` and the path."""
+    """A process could not be executed inside a sandbox: `errno` and the path. `step` is what failed: "exec", or "chdir" before it."""
 
-    def __init__(self, message: str, errno: int) -> None:
+    def __init__(self, message: str, errno: int, step: str = "exec") -> None:
         super().__init__(message)
         self.errno = errno
+        self.step = step
 
 
 class VmmError(SandboxError):
@@ -212,7 +218,15 @@ class VmmDeaf(VmmError):
 
 
 class ImageError(HanabiError):
-    """A runtime root could not be had; the message says why and how to get it."""
+    """A runtime root or a container image could not be had; the message says why and how to get it.
+
+    `kind`: "malformed" (no name of an image), "missing", "denied", "unsupported" (a format that is not read here), "invalid" (not what
+    it says it is, or hostile), or "unavailable" (anything else: no network, no disk, a program that failed).
+    """
+
+    def __init__(self, message: str, kind: str = "unavailable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class RevisionMismatch(HanabiError):

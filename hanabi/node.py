@@ -8,11 +8,12 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
@@ -25,19 +26,21 @@ from hanabi.api.sts import StsService
 from hanabi.api.usage import UsageEndpoint
 from hanabi.clock import SystemClock
 from hanabi.config import Settings, guest_dir
-from hanabi.contracts import Clock, Driver, HttpHandler, HttpRequest, HttpResponse, Principal, RuntimeImage
+from hanabi.contracts import Clock, Driver, FunctionVersion, HttpHandler, HttpRequest, HttpResponse, Principal, RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.drivers import choose_driver
 from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
 from hanabi.fleet.host import Closable, Host
+from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.variables import preload_of
 from hanabi.gateway.function_url import FunctionUrls, UrlConfig
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.http.server import serve as serve_http
 from hanabi.images.code import CodeStore
+from hanabi.images.containers import ContainerImages
 from hanabi.images.roots import Images
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
@@ -49,6 +52,7 @@ from hanabi.sandbox.firecracker.driver import STOCK_MB
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 
+T = TypeVar("T")
 MIB = 1 << 20
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
 INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
@@ -83,34 +87,55 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
         images = Images(settings.images_dir, guest_dir())
         stack.push_async_callback(images.close)
+        containers = ContainerImages(settings.images_dir, data / "state.db", settings.insecure_registry)
+        await containers.open()
+        stack.push_async_callback(containers.close)
         code = CodeStore(data / "code")
         await code.open()
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
         spool = _empty_directory(data / "spool")
         attach = Attach(clock, spool)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
+        memory = HostMemory()
         fleet = Fleet(
             driver,
-            images.ensure,
+            partial(_image_of, images, containers),
             host,
             max_environments=settings.max_environments,
+            max_memory_mb=settings.max_memory or memory.budget_mb,
             stock_size=settings.pool_size,
             stock_memory_mb=STOCK_MB if driver.name == "firecracker" else STOCK_MEMORY_MB,
             idle_timeout_s=settings.idle_timeout_s,
+            trim_after_s=settings.trim_after,
+            read_memory=memory.read,
         )
         await fleet.open()
         stack.push_async_callback(fleet.close)
 
         url_for = partial(_function_url, settings.port)
         stocked = StockedImages(images, fleet, driver)
-        functions = Functions(store, code, stocked, clock, account=settings.account, region=settings.region, url_for=url_for)
+        functions = Functions(
+            store,
+            code,
+            stocked,
+            clock,
+            account=settings.account,
+            region=settings.region,
+            url_for=url_for,
+            containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
+        )
         functions.on_retired(fleet.retire)
         await functions.open()
         stack.push_async_callback(functions.close)
-        collecting = asyncio.create_task(_collect_code(code, functions, fleet, clock), name="code collection")
-        stack.push_async_callback(_cancel, collecting)
+        for collecting in (
+            _collect_unused(code.collect, lambda: functions.referenced_code() | fleet.code_in_use(), clock),
+            _collect_unused(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use(), clock),
+        ):
+            stack.push_async_callback(_cancel, asyncio.create_task(collecting, name="collection"))
 
-        invoker = LocalInvoker(fleet, Admission(lambda: functions.account_concurrency()[1]), journal, clock)
+        admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
+        fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
+        invoker = LocalInvoker(fleet, admission, journal, clock)
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
         events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
@@ -118,14 +143,14 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         iam = IamService(store, clock, settings.account)
         zips = CodeEndpoint(code, keys, clock, settings.region)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock, zips.locate),
+            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation),
             iam,
             StsService(keys, store),
             LogsService(LogStore(record, journal, clock), clock),
         ]
         own: dict[str, HttpHandler] = {
             "code": zips.handle,
-            "environments": partial(_environments, fleet),
+            "environments": partial(_environments, fleet, admission),
             "usage": UsageEndpoint(Usage(record, journal)).handle,
         }
 
@@ -148,12 +173,14 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             spool=spool,
         )
         attach.edge = edge
+        functions.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
 
         limits = Limits(body=edge.body_rule, connections=4096)
         server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
         await events.open()
         stack.push_async_callback(_drain, server, events)
-        announcing = asyncio.create_task(stocked.announce({each.latest.settings.runtime for each in functions}), name="stock announcement")
+        runtimes = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
+        announcing = asyncio.create_task(stocked.announce(runtimes), name="stock announcement")
         stack.push_async_callback(_cancel, announcing)
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need ever look at it again
@@ -208,15 +235,35 @@ class StockedImages:
                 log.warning("no environments of %s are kept ready: %s", runtime, error)
 
 
-async def _collect_code(code: CodeStore, functions: Functions, fleet: Fleet, clock: Clock) -> None:
-    """Remove the code that is not used and was not the last time either: an invocation may be on its way to what was just replaced."""
-    before: set[Path] = set()
+class PreparedContainers:
+    """The container images as control sees them: one that is there is also ready to be started."""
+
+    def __init__(self, containers: ContainerImages, driver: Driver) -> None:
+        self.resolve = containers.resolve
+        self._containers = containers
+        self._driver = driver
+
+    async def ensure(self, image: str) -> RuntimeImage:
+        ready = await self._containers.ensure(image)
+        await self._driver.prepare(ready, preload_of(ready))
+        return ready
+
+
+async def _image_of(images: Images, containers: ContainerImages, version: FunctionVersion) -> RuntimeImage:
+    if version.container is not None:
+        return await containers.ensure(version.container.image)
+    return await images.ensure(version.runtime)
+
+
+async def _collect_unused(collect: Callable[[set[T]], Awaitable[None]], in_use: Callable[[], set[T]], clock: Clock) -> None:
+    """Remove what is not used and was not the last time either: an invocation may be on its way to what was just replaced."""
+    before: set[T] = set()
     while True:
-        now = functions.referenced_code() | fleet.code_in_use()
+        now = in_use()
         try:
-            await code.collect(now | before)
+            await collect(now | before)
         except OSError:
-            log.exception("unused code could not be removed")
+            log.exception("what is unused could not be removed")
         before = now
         await clock.sleep(COLLECT_EVERY_S)
 
@@ -254,6 +301,21 @@ def _function_url(port: int, url_id: str) -> str:
     return f"http://{url_id}.lambda-url.localhost:{port}/"
 
 
-async def _environments(fleet: Fleet, request: HttpRequest) -> HttpResponse:
+async def _environments(fleet: Fleet, admission: Admission, request: HttpRequest) -> HttpResponse:
     """`GET /_hanabi/environments`: what `hanabi ps` shows."""
-    return HttpResponse(200, [("content-type", "application/json")], json.dumps({"environments": fleet.describe()}).encode())
+    provisioned = []
+    for version, requested, allocation in fleet.describe_provisioned():
+        used = admission.provisions(version.name, version.key)
+        provisioned.append(
+            {
+                "function": version.name,
+                "version": version.version,
+                "requested": requested,
+                "allocated": allocation.allocated,
+                "failure": allocation.failure,
+                "invocations": used.served,
+                "spillover": used.spilled,
+            }
+        )
+    shown = {"environments": fleet.describe(), "provisioned": provisioned, "budget": fleet.describe_budget()}
+    return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())

@@ -5,10 +5,8 @@ import contextlib
 import os
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from hanabi.node import COLLECT_EVERY_S, _collect_code
+from hanabi.node import COLLECT_EVERY_S, _collect_unused
 from hanabi.testing import ManualClock
 from tests.conftest import needs_root
 from tests.server import Server, create_function
@@ -51,9 +49,7 @@ def test_code_goes_when_nothing_has_used_it_for_a_while() -> None:
 
     async def work() -> None:
         clock = ManualClock()
-        functions: Any = SimpleNamespace(referenced_code=lambda: set(referenced))
-        fleet: Any = SimpleNamespace(code_in_use=lambda: set(running))
-        task = asyncio.create_task(_collect_code(SimpleNamespace(collect=collect), functions, fleet, clock))  # type: ignore[arg-type]
+        task = asyncio.create_task(_collect_unused(collect, lambda: referenced | running, clock))
         await clock.advance(1)
         referenced.clear()
         for _ in range(2):

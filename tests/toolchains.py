@@ -21,7 +21,9 @@ CACHE = Path(os.environ.get("HANABI_TEST_CACHE") or Path.home() / ".cache" / "ha
 PATIENCE_S = 400
 ROOT_GLIBC = (2, 36)  # of the Debian release that the roots come from: what is linked against a newer one does not run there
 
-BUILDS = os.environ.get("HANABI_TEST_CLIENTS", "go,node,python,rust").split(",")  # what may be built anew: Node's takes 90 s, Rust's 50
+BUILDS = os.environ.get("HANABI_TEST_CLIENTS", "go,node,python,registry,rust").split(
+    ","
+)  # what may be built anew: Node's takes 90 s, Rust's 50
 AWSLAMBDARIC = "awslambdaric==4.2.2"
 
 
@@ -79,6 +81,19 @@ def python_client() -> dict[str, bytes]:
         _fetch([*command, "--only-binary=:all:", "--python-version=3.11", *platforms, AWSLAMBDARIC], work, {})
 
     return _files(_built("python", AWSLAMBDARIC, make) / "site", "")
+
+
+def docker_registry() -> Path:
+    """Docker's registry, as Debian has it: the program alone, not installed, so that no service starts."""
+    if found := shutil.which("docker-registry"):
+        return Path(found)
+    apt, dpkg = _tool("apt-get"), _tool("dpkg-deb")
+
+    def make(work: Path) -> None:
+        _fetch([apt, "download", "-q", "docker-registry"], work, {})
+        _build([dpkg, "-x", str(next(work.glob("*.deb"))), "."], work, {})
+
+    return _built("registry", "docker-registry", make) / "usr/bin/docker-registry"
 
 
 def _built(name: str, source: Path | str, make: Callable[[Path], None]) -> Path:

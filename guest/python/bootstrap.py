@@ -9,7 +9,7 @@ import sys
 if (here := os.path.dirname(os.path.abspath(__file__))) not in sys.path:  # PYTHONSAFEPATH
     sys.path.insert(0, here)
 
-from hanabi_runtime import clone, logs, preload
+from hanabi_runtime import clone, logs, preload, snapstart
 from hanabi_runtime.channel import Channel
 from hanabi_runtime.encoding import encode_text
 from hanabi_runtime.errors import Fault, describe_exception
@@ -36,8 +36,10 @@ def main() -> None:
     except Exception as exception:
         error = describe_exception(exception, "")
     else:
-        channel.send(b"r")
-        serve(channel, handler)
+        error = snapstart.pass_through(channel) if snapstart.wanted() else None
+        if error is None:
+            channel.send(b"r")
+            serve(channel, handler)
     logs.log_error(error)
     channel.send(b"e", encode_text(error).encode())
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""hanabi images: list, build and remove what functions run on: runtime roots, guest kernels, Firecracker"""
+"""hanabi images: list, build, add and remove what functions run on: runtime roots, container images, guest kernels, Firecracker"""
 
 import argparse
 import json
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from hanabi.images.parts import Parts
     from hanabi.images.roots import Images
 
+ACTIONS = ("list", "build", "add", "rm", "remove")
 PARTS = ("kernel", "firecracker")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=("list", "build", "rm"), default="list", help="default: list")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a runtime such as python3.13; kernel; firecracker")
+    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="default: list; `remove` is `rm`")
+    about = "a runtime such as python3.13; kernel; firecracker; for `add` a name and docker://... or oci:PATH[:TAG]"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=about)
     parser.add_argument("--images-dir", metavar="DIR", help="where they live (default: images/ in the data directory)")
+    parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="to add: no TLS there; may be repeated")
     parser.add_argument("--json", action="store_true", help="list as a JSON array")
     build = parser.add_argument_group("to build kernel")
     way = build.add_mutually_exclusive_group()
@@ -41,18 +44,20 @@ def run(options: argparse.Namespace) -> int:
     from hanabi.images.roots import Images
 
     _refuse_what_would_have_no_effect(options)
-    settings = load_settings({name: getattr(options, name, None) for name in ("data_dir", "images_dir")})
+    settings = load_settings({name: getattr(options, name, None) for name in ("data_dir", "images_dir", "insecure_registry")})
     images, parts = Images(settings.images_dir, guest_dir()), Parts(settings.images_dir)
     if options.action == "list":
-        _list(images, parts, options)
+        _list(images, parts, settings.images_dir, options)
+        return 0
+    if options.action == "add":
+        _add(images, settings.images_dir, options.names, settings.insecure_registry)
         return 0
     if not options.names:
         raise Failure(f"what? One or more of {', '.join([*(row.runtime for row in images.list()), *PARTS])}", 2)
     if options.action == "build":
         _build(images, parts, options)
     else:
-        with hold(settings.data_dir):  # no running node may use what is removed
-            _remove(images, parts, options.names)
+        _remove(images, parts, settings.images_dir, settings.data_dir, options.names)
     return 0
 
 
@@ -62,20 +67,57 @@ def _refuse_what_would_have_no_effect(options: argparse.Namespace) -> None:
         if any(getattr(options, flag) for flag in flags) and not (options.action == "build" and name in options.names):
             flag = next(flag for flag in flags if getattr(options, flag)).replace("way", "from").replace("_", "-")
             raise Failure(f"--{flag} is for `hanabi images build {name}`", 2)
+    if options.insecure_registry and options.action != "add":
+        raise Failure("--insecure-registry is for `hanabi images add` and `hanabi up`", 2)
 
 
-def _list(images: "Images", parts: "Parts", options: argparse.Namespace) -> None:
+def _list(images: "Images", parts: "Parts", directory: Path, options: argparse.Namespace) -> None:
     def wanted(*names: str) -> bool:
         return not options.names or any(name in options.names for name in names)
 
     roots = [row for row in images.list() if wanted(row.runtime)]
     there = [row for row in parts.list() if wanted(row.part)]
+    containers = [row for row in _containers(directory) if wanted(*row["names"])]
     if options.json:
-        print(json.dumps([*map(asdict, roots), *map(asdict, there)]))
+        print(json.dumps([*map(asdict, roots), *map(asdict, there), *containers]))
         return
     cells = [(row.runtime, row.digest, "built" if row.built else "-", _megabytes(row.size)) for row in roots]
     cells += [(f"{row.part} {row.name}", row.digest, "used" if row.used else "built", _megabytes(row.size)) for row in there]
+    cells += [(", ".join(row["names"]) or row["image"], row["digest"][:16], "pulled", _megabytes(row["size"])) for row in containers]
     print(render(("NAME", "DIGEST", "STATE", "SIZE"), cells, right=(3,)))
+
+
+def _containers(directory: Path) -> list[dict[str, Any]]:
+    """The container images that are unpacked, with the names that were given to them."""
+    from hanabi.images.oci.places import list_kept, read_names
+
+    names = read_names(directory)
+    return [asdict(kept) | {"names": [each.name for each in names if each.digest == kept.digest]} for kept in list_kept(directory)]
+
+
+def _add(images: "Images", directory: Path, words: list[str], plain: tuple[str, ...]) -> None:
+    import asyncio
+
+    from hanabi.cli.progress import Progress
+    from hanabi.images.containers import add
+
+    if len(words) != 2:
+        raise Failure("hanabi images add NAME docker://HOST/REPOSITORY:TAG, or oci:PATH[:TAG], or oci-archive:PATH[:TAG]", 2)
+    name, image = words
+    if name in PARTS or images.known(name):
+        raise Failure(f"{name} is the name of something else", 2)
+    shown = Progress(sys.stderr)
+    try:
+        named = asyncio.run(add(directory, name, _absolute(image), plain, partial(shown.show, name)))
+    finally:
+        shown.end()
+    print(f"{name} is {named.image}", flush=True)
+
+
+def _absolute(image: str) -> str:
+    """A path in it is meant from here."""
+    transport, colon, path = image.partition(":")
+    return f"{transport}:{Path(path).absolute()}" if colon and transport in ("oci", "oci-archive") else image
 
 
 def _megabytes(size: int | None) -> str:
@@ -114,10 +156,28 @@ async def _root(images: "Images", runtime: str, show: Callable[[str], None]) -> 
     return (await images.ensure(runtime, show)).root
 
 
-def _remove(images: "Images", parts: "Parts", names: list[str]) -> None:
+def _remove(images: "Images", parts: "Parts", directory: Path, data_dir: Path, names: list[str]) -> None:
+    """Runtimes and parts go at once, a container image when no function uses it any more."""
+    from hanabi.images.oci.places import read_name
+
+    built = [name for name in names if name in PARTS or images.known(name)]
     for name in names:
-        if name not in PARTS and not images.known(name):
-            raise Failure(f"there is no runtime {name}", 2)
+        if name not in built and read_name(directory, name) is None:
+            raise Failure(f"there is no runtime {name}, and no image was added under that name", 2)
+    if built:
+        with hold(data_dir):  # no running node may use what is removed
+            for name in built:
+                removed = parts.remove(name) if name in PARTS else images.remove(name)
+                print(f"{name} is removed" if removed else f"{name} was not built")
+    if added := [name for name in names if name not in built]:
+        _forget(directory, added)
+
+
+def _forget(directory: Path, names: list[str]) -> None:
+    from hanabi.images.oci.places import prepare, remove_name, sweep
+
     for name in names:
-        removed = parts.remove(name) if name in PARTS else images.remove(name)
-        print(f"{name} is removed" if removed else f"{name} was not built")
+        remove_name(directory, name)
+        print(f"{name} is removed")
+    prepare(directory)
+    sweep(directory)

@@ -7,7 +7,7 @@ from typing import Any
 from hanabi.cli.server import find_server
 from hanabi.cli.table import duration, render
 
-HEADER = ("ENVIRONMENT", "FUNCTION", "VERSION", "RUNTIME", "STATE", "MEMORY", "AGE", "INVOCATIONS")
+HEADER = ("ENVIRONMENT", "FUNCTION", "VERSION", "RUNTIME", "TYPE", "STATE", "MEMORY", "AGE", "IDLE", "INVOCATIONS")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,25 +15,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    environments = find_server(options).get("/_hanabi/environments", {})["environments"]
+    answer = find_server(options).get("/_hanabi/environments", {})
+    environments = answer["environments"]
     if options.json:
         print(json.dumps(environments))
-    elif environments:
-        print(render(HEADER, [_row(each) for each in environments], right=(5, 6, 7)))
+        return 0
+    if environments:
+        print(render(HEADER, [_row(each) for each in environments], right=(6, 7, 8, 9)))
     else:
         print("no environments: none is started before a function is invoked")
+    for each in answer["provisioned"]:
+        print(_provisioned(each))
+    print(_summary(answer["budget"]))
     return 0
 
 
+def _provisioned(version: dict[str, Any]) -> str:
+    failure = f"; {version['failure']}" if version["failure"] else ""
+    return (
+        f"{version['function']}:{version['version']}: {version['allocated']} of {version['requested']} provisioned, "
+        f"{version['invocations']} invocations, {version['spillover']} spilled over{failure}"
+    )
+
+
+def _summary(budget: dict[str, Any]) -> str:
+    scarce = "; the host is short of memory" if budget["memory_is_scarce"] else ""
+    return (
+        f"{budget['environments']} of {budget['max_environments']} environments, "
+        f"{budget['memory_mb']} of {budget['max_memory_mb']} MB{scarce}"
+    )
+
+
 def _row(environment: dict[str, Any]) -> tuple[object, ...]:
-    memory = environment["memory_mb"]
+    idle_s = environment["idle_s"]
     return (
         environment["id"],
         environment["function"] or "-",
         environment["version"] or "-",
         environment["runtime"],
+        environment["type"] or "-",
         environment["state"],
-        f"{memory} MB" if memory else "-",
+        f"{environment['memory_mb']} MB",
         duration(environment["age_s"]),
+        "-" if idle_s is None else duration(idle_s),
         environment["invocations"],
     )

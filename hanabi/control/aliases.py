@@ -6,6 +6,7 @@ from typing import Any
 
 from hanabi.control.model import Alias, Function, new_id
 from hanabi.control.names import LATEST, is_alias, is_version
+from hanabi.control.provisioned import check_alias
 from hanabi.control.versions import check_revision
 from hanabi.errors import InvalidParameterValue, ResourceConflict, ResourceNotFound, ValidationError
 
@@ -51,11 +52,14 @@ def change_alias(function: Function, params: Mapping[str, Any]) -> Function:
         _check_pair(version, alias.other)
     if "Description" in params:
         changes["description"] = params["Description"]
-    return replace(function, aliases={**function.aliases, name: replace(alias, version=version, **changes)})
+    alias = replace(alias, version=version, **changes)
+    if name in function.provisioned:
+        check_alias(function, alias)
+    return replace(function, aliases={**function.aliases, name: alias})
 
 
 def remove_alias(function: Function, name: str) -> Function:
-    """One that is not there is no error. Its URL and its policy go with it."""
+    """One that is not there is no error. Its URL, its policy and its provisioned concurrency go with it."""
     if name not in function.aliases:
         return function
     return replace(
@@ -63,6 +67,7 @@ def remove_alias(function: Function, name: str) -> Function:
         aliases={other: alias for other, alias in function.aliases.items() if other != name},
         urls={qualifier: url for qualifier, url in function.urls.items() if qualifier != name},
         policies={qualifier: statements for qualifier, statements in function.policies.items() if qualifier != name},
+        provisioned={qualifier: config for qualifier, config in function.provisioned.items() if qualifier != name},
     )
 
 

@@ -9,10 +9,15 @@ UNRESERVED_MINIMUM = 100
 
 
 def reserve(function: Function, reserved: int | None, unreserved: int) -> Function:
-    """`unreserved` is what the account has left now, this function's own share not counted in."""
+    """`unreserved` is what the account has left, the provisioned concurrency of other functions counted, this one's share not."""
     if reserved is not None and unreserved + (function.reserved or 0) - reserved < UNRESERVED_MINIMUM:
         raise InvalidParameterValue(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
             f"below its minimum value of [{UNRESERVED_MINIMUM}]."
+        )
+    provisioned = sum(config.requested for config in function.provisioned.values())
+    if reserved is not None and reserved < provisioned:
+        raise InvalidParameterValue(  # spaces and all, as recorded
+            f" ReservedConcurrentExecutions  {reserved} should not be lower than function's total provisioned concurrency [{provisioned}]."
         )
     return function if reserved == function.reserved else replace(function, reserved=reserved)

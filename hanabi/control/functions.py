@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from hanabi.contracts import Clock, Route, RuntimeImage, Store
+from hanabi.contracts import Clock, FunctionVersion, Route, RuntimeImage, Store
 from hanabi.control import versions
-from hanabi.control.model import Code, Function, Url, new_id
+from hanabi.control.containers import IMAGE, Containers, check_source, failure, refusal
+from hanabi.control.model import Code, Function, Url, Version, new_id
 from hanabi.control.names import Place
+from hanabi.control.provisioned import shares
 from hanabi.control.registry import Change, Registry
 from hanabi.control.routes import Routes
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
@@ -49,7 +51,7 @@ class Images(Protocol):
 
 
 class Functions:
-    """Changes are on disk when they return. `url_for` makes the URL of a function URL's id."""
+    """Changes are on disk when they return. `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only."""
 
     def __init__(
         self,
@@ -61,15 +63,18 @@ class Functions:
         account: str,
         region: str,
         url_for: Callable[[str], str],
+        containers: Containers | None = None,
     ) -> None:
         self.place = Place(account, region)
         self.url_for = url_for
         self._code = code
         self._images = images
+        self._containers = containers
         self._clock = clock
         self._registry = Registry(store, self.place, self._on_changed)
         self._routes = Routes(self.place, self._registry.get)
         self._urls: dict[str, Url] = {}
+        self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
         self._uploads: list[Path] = []  # stored, and about to be referenced
         self._preparations: dict[str, asyncio.Task[None]] = {}  # by generation
         self._commits: set[asyncio.Task[Function | None]] = set()
@@ -112,6 +117,23 @@ class Functions:
     def account_concurrency(self) -> tuple[int, int]:
         return self._routes.account_concurrency()
 
+    def unreserved_beside(self, name: str) -> int:
+        """What the account has left when the provisioned concurrency of all other functions is taken from it."""
+        others = (function for function in self._registry if function.name != name and function.reserved is None)
+        return self.account_concurrency()[1] - sum(config.requested for each in others for config in each.provisioned.values())
+
+    def is_reserved(self, name: str) -> bool:
+        """Whether a function has a reserved concurrency of its own."""
+        function = self.get(name)
+        return function is not None and function.reserved is not None
+
+    def on_provisioned(self, callback: Callable[[FunctionVersion, int], None]) -> None:
+        """Call back with how many environments of a version are to be kept initialised: now, and whenever it was set."""
+        self._provisioned.append(callback)
+        for function in self._registry:
+            for version, count, _ in self._wanted(function).values():
+                callback(version, count)
+
     def lookup(self, url_id: str) -> Url | None:
         """The function URL that has this id."""
         return self._urls.get(url_id)
@@ -134,11 +156,16 @@ class Functions:
 
     def referenced_code(self) -> set[Path]:
         """The unpacked code that is in use; what else there is in the code store is garbage."""
-        used = set(self._uploads)
+        return {*self._uploads, *(code.path for code in self._codes() if code.path is not None)}
+
+    def referenced_images(self) -> set[str]:
+        """The digests of the container images that are in use."""
+        return {code.sha256 for code in self._codes() if code.image}
+
+    def _codes(self) -> Iterator[Code]:
         for function in self._registry:
-            used.add(function.latest.code.path)
-            used.update(version.code.path for version in function.running())
-        return used
+            yield function.latest.code
+            yield from (version.code for version in function.running())
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
@@ -152,7 +179,7 @@ class Functions:
         refuse_unsupported(params["Code"])
         tags = check_tags(params.get("Tags") or {})
         self._refuse_existing(self.get(name))
-        code = await self._store_code(params["Code"].get("ZipFile"))
+        code = await self._take_code(params["Code"], settings.package)
 
         def make(old: Function | None) -> Function:
             self._refuse_existing(old)
@@ -165,16 +192,16 @@ class Functions:
     async def update_code(self, name: str, params: Mapping[str, Any]) -> Function:
         """`params` are UpdateFunctionCode's."""
         function = versions.check_updatable(self.find(name), params.get("RevisionId"))
-        if params.get("ImageUri"):
-            raise InvalidParameterValue("Please don't provide ImageUri when updating a function with packageType Zip.")
+        check_source(params, function.latest.settings.package)
         refuse_unsupported(params)
-        code = await self._store_code(params.get("ZipFile"))
+        code = await self._take_code(params, function.latest.settings.package)
         if params.get("DryRun"):
-            self._uploads.remove(code.path)
+            self._let_go(code)
             return replace(function, latest=replace(function.latest, code=code))
 
         def update(old: Function) -> Function:
             versions.check_updatable(old, params.get("RevisionId"))
+            check_source(params, old.latest.settings.package)  # it may be another function of that name by now
             function = versions.update(old, self.now_ms(), code=code)
             return versions.publish(function) if params.get("Publish") else function
 
@@ -196,13 +223,35 @@ class Functions:
 
     # --- one change ---------------------------------------------------------------------------------------------------
 
-    async def _store_code(self, blob: bytes | Path | None) -> Code:
+    async def _take_code(self, given: Mapping[str, Any], package: str) -> Code:
         """The code counts as referenced until the change that is handed it has ended."""
-        if not blob:
+        if package == IMAGE:
+            if given.get("ZipFile"):
+                raise InvalidParameterValue("Please provide ImageUri only when the intended function PackageType is Image.")
+            return await self._find_image(given.get("ImageUri"))
+        if not (blob := given.get("ZipFile")):
             raise InvalidParameterValue("Please provide a source for function code.")
+        if given.get("ImageUri"):
+            raise InvalidParameterValue("Please do not provide other FunctionCode parameters when providing a ZipFile.")
         stored = await self._code.store(blob)
         self._uploads.append(stored.path)
         return Code(sha256=stored.sha256, size=stored.size, path=stored.path)
+
+    async def _find_image(self, uri: str | None) -> Code:
+        """What a tag means is asked once: versions stay with the image they had."""
+        if not uri:
+            raise InvalidParameterValue("Please provide a source for function code.")
+        if self._containers is None:
+            raise InvalidParameterValue("PackageType Image is not supported with --isolation process: there is nothing to run an image in")
+        try:
+            pinned = await self._containers.resolve(uri)
+        except ImageError as error:
+            raise refusal(uri, error) from None
+        return Code(sha256=pinned.digest, size=0, path=None, image_uri=uri, image=pinned.image)
+
+    def _let_go(self, code: Code | None) -> None:
+        if code is not None and code.path is not None:
+            self._uploads.remove(code.path)
 
     async def _replace(self, name: str, change: Callable[[Function | None], Function], code: Code | None = None) -> Function:
         function = await self._commit(name, change, code)
@@ -218,8 +267,7 @@ class Functions:
             self._commits.discard(task)
             if not task.cancelled():
                 task.exception()  # whoever waits has it; nobody may be waiting any more
-            if code is not None:
-                self._uploads.remove(code.path)
+            self._let_go(code)
 
         task.add_done_callback(end)
         return await asyncio.shield(task)
@@ -227,6 +275,7 @@ class Functions:
     def _on_changed(self, old: Function | None, new: Function | None) -> None:
         """Called at the very moment of every change, and for every function that is loaded."""
         self._routes.changed(old, new)
+        self._tell_provisioned(old, new)
         for url in old.urls.values() if old else ():
             del self._urls[url.id]
         for url in new.urls.values() if new else ():
@@ -237,6 +286,29 @@ class Functions:
             self._preparations[new.latest.generation] = task
             task.add_done_callback(partial(self._end_preparation, new.latest.generation))
 
+    def _tell_provisioned(self, old: Function | None, new: Function | None) -> None:
+        before = self._wanted(old) if old else {}
+        after = self._wanted(new) if new else {}
+        for key in before.keys() - after.keys():
+            self._provision(before[key][0], 0)
+        for key, wanted in after.items():
+            if key not in before or before[key][1:] != wanted[1:]:
+                self._provision(*wanted[:2])
+
+    def _wanted(self, function: Function) -> dict[str, tuple[FunctionVersion, int, int]]:
+        """(version, count, when that was set) by `FunctionVersion.key`; one that is not ready yet is not wanted yet."""
+        wanted = {}
+        for config in function.provisioned.values():
+            for number, count in shares(function, config).items():
+                version = function.versions[number]
+                if count and version.state == "Active":
+                    wanted[function.key(version)] = self._routes.target(function, version), count, config.modified_ms
+        return wanted
+
+    def _provision(self, version: FunctionVersion, count: int) -> None:
+        for callback in self._provisioned:
+            callback(version, count)
+
     def _end_preparation(self, generation: str, task: "asyncio.Task[None]") -> None:
         del self._preparations[generation]
 
@@ -245,17 +317,16 @@ class Functions:
     async def _prepare(self, function: Function) -> None:
         try:
             async with asyncio.timeout(PREPARATION_LIMIT_S):
-                image = await self._images.ensure(function.latest.settings.runtime)
-                await self._images.prepare_code(function.latest.code.path)
+                runtime_arn = await self._prepare_image(function.latest)
         except ImageError as error:
-            finish = versions.fail("InvalidRuntime", str(error))
+            finish = versions.fail(*(failure(error) if function.latest.code.image else ("InvalidRuntime", str(error))))
         except TimeoutError:
             finish = versions.fail("InternalError", f"The runtime was not ready within {PREPARATION_LIMIT_S:.0f} seconds.")
         except Exception:
             log.exception("function %s cannot be prepared", function.name)
             finish = versions.fail("InternalError", "An internal error occurred while the function was prepared.")
         else:
-            finish = versions.complete(image.version_arn)
+            finish = versions.complete(runtime_arn)
 
         def apply(now: Function | None) -> Function | None:
             same = now is not None and now.id == function.id and now.latest.generation == function.latest.generation
@@ -265,6 +336,17 @@ class Functions:
             await self._commit(function.name, apply, None)
         except Exception:
             log.exception("function %s is prepared, but that cannot be stored", function.name)
+
+    async def _prepare_image(self, version: Version) -> str | None:
+        """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`."""
+        if version.code.path is not None:
+            image = await self._images.ensure(version.settings.runtime)
+            await self._images.prepare_code(version.code.path)
+            return image.version_arn
+        if self._containers is None:
+            raise ImageError("--isolation process runs no container images", "unsupported")
+        await self._containers.ensure(version.code.image)
+        return None
 
     def _refuse_existing(self, function: Function | None) -> None:
         if function is not None:

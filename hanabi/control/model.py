@@ -1,4 +1,4 @@
-"""What exists, as values that never change: a function, its versions, aliases and URLs, and how they are stored.
+"""What exists, as values that never change: a function, its versions, aliases, URLs and the like, and how they are stored.
 
 A change makes new objects (`dataclasses.replace`); the registry writes them and puts them in the place of the old.
 """
@@ -29,15 +29,19 @@ class Settings:
     timeout_s: int = 3
     tmp_mb: int = 512
     environment: Mapping[str, str] | None = None  # None: never given, which the API shows
+    package: str = "Zip"  # or "Image", which has neither runtime nor handler
+    image_config: Mapping[str, Any] | None = None  # an ImageConfig: what there is of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """A code package in the code store."""
+    """A code package in the code store, or a container image."""
 
-    sha256: str  # of the zip, base64
-    size: int  # of the zip
-    path: Path  # unpacked
+    sha256: str  # of the zip, base64; of an image's manifest, hexadecimal
+    size: int  # of the zip; 0 for an image, as Lambda has it
+    path: Path | None  # unpacked; None for an image
+    image_uri: str = ""  # as it was given
+    image: str = ""  # where it is, by digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ class Version:
     def settled(self) -> bool:
         return self.state == "Active" and self.update == "Successful"
 
-    def ready(self, runtime_arn: str) -> "Version":
+    def ready(self, runtime_arn: str | None) -> "Version":
         return replace(
             self,
             revision_id=new_id(),
@@ -116,6 +120,15 @@ class Url:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedConfig:
+    """Provisioned concurrency as a user asked for it, of a published version or an alias."""
+
+    qualifier: str
+    requested: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     id: str  # of this incarnation: a function deleted and made anew is another one
     name: str
@@ -129,6 +142,7 @@ class Function:
     policies: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)  # statements by qualifier
     tags: Mapping[str, str] = field(default_factory=dict)
     reserved: int | None = None
+    provisioned: Mapping[str, ProvisionedConfig] = field(default_factory=dict)  # by qualifier
 
     def version(self, number: str) -> Version | None:
         return self.latest if number == LATEST else self.versions.get(number)
@@ -146,8 +160,13 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+# What a function of type Zip has: left out, so that functions published by a Hanabi without images are not new.
+_UNSAID = (("package", "Zip"), ("image_config", None))
+
+
 def fingerprint(settings: Settings, code: Code) -> str:
-    text = json.dumps([asdict(settings), code.sha256], sort_keys=True)
+    said = {name: value for name, value in asdict(settings).items() if (name, value) not in _UNSAID}
+    text = json.dumps([said, code.sha256], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -168,6 +187,7 @@ def function_document(function: Function) -> dict[str, Any]:
         "policies": {qualifier: list(statements) for qualifier, statements in function.policies.items()},
         "tags": dict(function.tags),
         "reserved": function.reserved,
+        "provisioned": [asdict(config) for config in function.provisioned.values()],
     }
 
 
@@ -186,17 +206,19 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
         policies={qualifier: tuple(statements) for qualifier, statements in document["policies"].items()},
         tags=document["tags"],
         reserved=document["reserved"],
+        provisioned={config["qualifier"]: ProvisionedConfig(**config) for config in document.get("provisioned", ())},
     )
 
 
 def _version_values(version: Version) -> dict[str, Any]:
     values = asdict(version)
-    values["code"]["path"] = str(version.code.path)
+    values["code"]["path"] = str(version.code.path) if version.code.path else None
     return values
 
 
 def _read_version(document: Mapping[str, Any]) -> Version:
     values = {key: value for key, value in document.items() if key != "function"}
     values["settings"] = Settings(**values["settings"])
-    values["code"] = Code(**{**values["code"], "path": Path(values["code"]["path"])})
+    path = values["code"]["path"]
+    values["code"] = Code(**{**values["code"], "path": Path(path) if path else None})
     return Version(**values)

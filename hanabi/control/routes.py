@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hanabi.contracts import Concurrency, FunctionVersion, Route
+from hanabi.control.containers import container_code
 from hanabi.control.model import Function, Version
 from hanabi.control.names import LATEST, Place
 from hanabi.errors import ResourceConflict, ResourceNotFound
@@ -90,9 +91,10 @@ class Routes:
             raise ResourceConflict(
                 f"The operation cannot be performed at this time. The function is currently in the following state: {version.state}"
             )
-        return Route(self._target(function, version), arn, self._concurrency[function.name])
+        return Route(self.target(function, version), arn, self._concurrency[function.name])
 
-    def _target(self, function: Function, version: Version) -> FunctionVersion:
+    def target(self, function: Function, version: Version) -> FunctionVersion:
+        """A version as those see it who run it."""
         settings = version.settings
         return FunctionVersion(
             key=function.key(version),
@@ -110,4 +112,5 @@ class Routes:
             role=settings.role,
             code=version.code.path,
             log_group=settings.log_group,
+            container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hanabi.control.containers import IMAGE, ZIP, check_image_config, check_package
 from hanabi.control.model import Settings
 from hanabi.errors import InvalidParameterValue, ValidationError
 
@@ -50,14 +51,12 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "VpcConfig": lambda value: (
         not value.get("SubnetIds") and not value.get("SecurityGroupIds") and not value.get("Ipv6AllowedForDualStack")
     ),
-    "PackageType": lambda value: value == "Zip",
     "DeadLetterConfig": lambda value: not value.get("TargetArn"),
     "KMSKeyArn": lambda value: not value,
     "TracingConfig": lambda value: value.get("Mode", "PassThrough") == "PassThrough",
     "Layers": lambda value: not value,
     "FileSystemConfigs": lambda value: not value,
     "CodeSigningConfigArn": lambda value: not value,
-    "ImageConfig": lambda value: not any(value.values()),
     "Architectures": lambda value: value == ARCHITECTURES,
     "SnapStart": lambda value: value.get("ApplyOn", "None") == "None",
     "TenancyConfig": lambda value: False,
@@ -66,7 +65,6 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "RuntimeConfig": lambda value: False,
     "AcceleratorConfig": lambda value: False,
     "PublishTo": lambda value: False,
-    "ImageUri": lambda value: not value,
     "S3Bucket": lambda value: not value,
     "S3Key": lambda value: not value,
     "S3ObjectVersion": lambda value: not value,
@@ -85,20 +83,24 @@ def refuse_unsupported(params: Mapping[str, Any]) -> None:
 
 def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
     """Of a function that is to be made. `params` are CreateFunction's; `known` says whether there is such a runtime."""
+    package = params.get("PackageType") or ZIP
+    check_package(params, package)
     refuse_unsupported(params)
-    if not params.get("Runtime") or not params.get("Handler"):
+    if package == ZIP and (not params.get("Runtime") or not params.get("Handler")):
         raise InvalidParameterValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
     settings = Settings(
-        runtime=params["Runtime"],
-        handler=params["Handler"],
+        runtime=params.get("Runtime") or "",
+        handler=params.get("Handler") or "",
         role=params["Role"],
         log_group=f"/aws/lambda/{name}",
+        package=package,
     )
     return change_settings(settings, params, known)
 
 
 def change_settings(settings: Settings, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
     """What is given replaces what there is; what is not given stays. `params` are UpdateFunctionConfiguration's."""
+    check_package(params, settings.package)
     refuse_unsupported(params)
     changes: dict[str, Any] = {}
     if params.get("Runtime"):
@@ -117,6 +119,8 @@ def change_settings(settings: Settings, params: Mapping[str, Any], known: Callab
         changes["tmp_mb"] = _check_range(params["EphemeralStorage"]["Size"], "ephemeralStorage.size", 512, TMP_LIMIT_MB)
     if "Environment" in params:
         changes["environment"] = _check_environment(params["Environment"].get("Variables") or {})
+    if settings.package == IMAGE and "ImageConfig" in params:
+        changes["image_config"] = check_image_config(params["ImageConfig"] or {})
     if "LoggingConfig" in params:
         changes["log_group"] = _check_logging(params["LoggingConfig"]) or settings.log_group
     return replace(settings, **changes)

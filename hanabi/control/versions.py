@@ -70,7 +70,7 @@ def is_unfinished(function: Function) -> bool:
     return function.latest.state == "Pending" or function.latest.update == "InProgress"
 
 
-def complete(runtime_arn: str) -> Callable[[Function], Function]:
+def complete(runtime_arn: str | None) -> Callable[[Function], Function]:
     """`$LATEST`, and what was published of it in advance, is ready."""
     return lambda function: _settle(function, lambda version: version.ready(runtime_arn), serving=None)
 
@@ -140,6 +140,7 @@ def remove_version(function: Function, number: str) -> Function:
         function,
         versions={other: version for other, version in function.versions.items() if other != number},
         policies={qualifier: statements for qualifier, statements in function.policies.items() if qualifier != number},
+        provisioned={qualifier: config for qualifier, config in function.provisioned.items() if qualifier != number},
     )
 
 
@@ -160,6 +161,11 @@ def check_deletable(qualifier: str) -> None:
         raise InvalidParameterValue("$LATEST version cannot be deleted without deleting the function.")
     if is_alias(qualifier):
         raise InvalidParameterValue("Deletion of aliases is not currently supported.")
+
+
+def check_active(version: Version) -> None:
+    if version.state != "Active":
+        raise _wrong_state(version)
 
 
 def _wrong_state(version: Version) -> ResourceConflict:

@@ -17,6 +17,7 @@ from signal import SIGKILL
 
 from hanabi.contracts import Exit, FunctionVersion, Invocation, LogEvent, RuntimeImage, Sandbox, Timer
 from hanabi.errors import EntrypointError, SandboxError
+from hanabi.fleet.container import start_container
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
@@ -31,6 +32,7 @@ MIB = 1024 * 1024
 VCPU_MB = 1769  # memory that buys one vCPU
 TAIL_SIZE = 4096  # bytes of log in an answer with LogType=Tail
 LOG_BUFFER = 64  # events held back for the write that ends the invocation
+TRIM_LIMIT_S = 10.0
 SETTLE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
 BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
@@ -52,6 +54,8 @@ class Environment:
         self.invocations = 0
         self.log_stream = ""
         self.doomed = False  # destroyed as soon as it is no longer busy
+        self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
+        self.trimmed = False  # since it was last used
         self.on_gone: Callable[[Environment], None] = lambda _: None
         self._host = host
         self._loaded = False
@@ -102,7 +106,8 @@ class Environment:
         self._access_key = credentials.access_key
         await self._keep(host.attach_edge(self.sandbox.edge, credentials.access_key))
         self.sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
-        await self.sandbox.mount(version.code, "/var/task")
+        if version.code is not None:
+            await self.sandbox.mount(version.code, "/var/task")
         for layer in version.layers:
             await self.sandbox.mount(layer, "/opt")
         self.sandbox.reset_peak()
@@ -114,9 +119,11 @@ class Environment:
             edge=self.sandbox.edge_address,
             task_root=self.sandbox.task_root,
             log_stream=self.log_stream,
+            provisioned=self.provisioned,
         )
-        line = init_start_line(self.image.runtime, self.image.version_arn)
-        host.journal.log(version.log_group, self.log_stream, [(int(host.clock.time() * 1000), line)])
+        if self.image.version_arn:
+            line = init_start_line(self.image.runtime, self.image.version_arn)
+            host.journal.log(version.log_group, self.log_stream, [(int(host.clock.time() * 1000), line)])
         self._tail = b""  # of what follows: INIT_START is not among what a caller is shown
         ended = self._begin(None, limit_s)
         try:
@@ -125,7 +132,8 @@ class Environment:
             else:
                 await self._start_function(version, variables)
         except EntrypointError as error:
-            self._end(fault("Runtime.InvalidEntrypoint", self._entrypoint_message(error), None))
+            error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
+            self._end(fault(error_type, self._entrypoint_message(error), None))
         outcome = await ended
         if outcome.status == "success" and self.doomed:  # it got ready, and died at once
             outcome = replace(self._demise(None), duration_ms=outcome.duration_ms)
@@ -139,6 +147,9 @@ class Environment:
     async def _start_function(self, version: FunctionVersion, variables: dict[str, str]) -> None:
         if not self._loaded:
             await self._open_runtime()
+            if version.container is not None:
+                await start_container(self.sandbox, self.image, version.container, variables)
+                return
             first, *others = self._entrypoints()
             try:
                 await self.sandbox.start("runtime", first, variables, self.sandbox.task_root)
@@ -160,15 +171,17 @@ class Environment:
 
     def _entrypoint_message(self, error: EntrypointError) -> str:
         """In the words of Lambda, which are those of Go's os/exec."""
-        if self.image.command or self._wrapper() or self.version is None:
+        if self.image.command or self._wrapper() or self.version is None or self.version.container is not None:
             return str(error)
         if error.errno == ENOENT and not _has_bootstrap(self.version):
             return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"
         return f"fork/exec {BOOTSTRAPS[0]}: {os.strerror(error.errno).lower()}"
 
     def _wrapper(self) -> str | None:
-        """A script of the function's that starts the runtime, and may start another one than the bundled."""
-        return self.version.environment.get("AWS_LAMBDA_EXEC_WRAPPER") if self.version else None
+        """A script of the function's that starts the runtime, and may start another one than the bundled. An image does that itself."""
+        if self.version is None or self.version.container is not None:
+            return None
+        return self.version.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
 
     async def _open_runtime(self) -> None:
         """Open both ends on which a runtime may speak; a bundled bootstrap has the channel to itself."""
@@ -192,8 +205,12 @@ class Environment:
             raise SandboxError(f"environment {self.id} has gone")
         self._servers.append(server)
 
-    def log_failed_init(self, outcome: Outcome, phase: str) -> None:
-        """INIT_REPORT is written for a failed init only."""
+    def log_init(self, outcome: Outcome, phase: str = "init") -> None:
+        """INIT_REPORT is written for an init that failed, or that no invocation reports because it was provisioned.
+
+        AWS Lambda developer guide, "Failures during the Init phase".
+        """
+        self._init_ms = None
         line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase)
         self._on_output([(int(self._host.clock.time() * 1000), line)])
 
@@ -228,6 +245,16 @@ class Environment:
         """The invocation is over and recorded: wait for the next one."""
         self.state = advance(self.state, State.IDLE)
         self.idle_since = self._host.clock.monotonic()
+        self.trimmed = False
+
+    async def trim(self) -> None:
+        """Give memory back while idle. What goes wrong with that is no harm."""
+        try:
+            async with asyncio.timeout(TRIM_LIMIT_S):
+                await self.sandbox.trim()
+        except (OSError, SandboxError, TimeoutError) as error:
+            if self.state not in ENDED:
+                log.warning("environment %s cannot give memory back: %s", self.id, error or "no answer")
 
     def take_init_ms(self) -> float | None:
         """Duration of the init, for the first invocation only: it alone reports and pays for it."""
@@ -431,7 +458,7 @@ class Environment:
 
 def _has_bootstrap(version: FunctionVersion) -> bool:
     """A link counts, wherever it leads: it is followed in the sandbox only, never on the host."""
-    return os.path.lexists(version.code / "bootstrap")
+    return version.code is not None and os.path.lexists(version.code / "bootstrap")
 
 
 def _end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:

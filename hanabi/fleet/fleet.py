@@ -4,40 +4,33 @@ import asyncio
 import logging
 import os
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
+from hanabi.contracts import Allocation, Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import ServiceError
+from hanabi.fleet.budget import Budget, Claim
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.gate import Gate
 from hanabi.fleet.host import Host
+from hanabi.fleet.idle import Idle
 from hanabi.fleet.lifecycle import State
-from hanabi.fleet.outcome import Outcome
-from hanabi.fleet.places import Places
+from hanabi.fleet.outcome import InitFailed
+from hanabi.fleet.pressure import Pressure, Reading
+from hanabi.fleet.provisioned import Provisioned
 from hanabi.fleet.stock import Stock
+from hanabi.fleet.upkeep import Upkeep
 from hanabi.fleet.variables import needs_own_start, preload_of
 
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
 STOCK_TMP_MB = 512  # the default /tmp
 STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
-MAX_AGE_S = 6 * 3600.0  # "recycled every few hours"
-REAP_EVERY_S = 1.0
 RETIRED_KEPT = 4096  # keys: each matters only as long as an invocation that began before its end
 SHUTTING_DOWN = "Hanabi is shutting down"
 log = logging.getLogger(__name__)
-
-
-class InitFailed(Exception):
-    """A function's init failed. `environment` is on its way out, its log stream still takes the record."""
-
-    def __init__(self, environment: Environment, outcome: Outcome) -> None:
-        super().__init__(outcome.error_type)
-        self.environment = environment
-        self.outcome = outcome
 
 
 class Fleet:
@@ -46,27 +39,50 @@ class Fleet:
     def __init__(
         self,
         driver: Driver,
-        ensure_image: Callable[[str], Awaitable[RuntimeImage]],
+        ensure_image: Callable[[FunctionVersion], Awaitable[RuntimeImage]],
         host: Host,
         *,
         max_environments: int,
+        max_memory_mb: int,
         stock_size: int = 2,
         stock_memory_mb: int = STOCK_MEMORY_MB,
         idle_timeout_s: float = 600.0,
+        trim_after_s: float = 30.0,
+        read_memory: Callable[[], Reading] | None = None,  # None: whether memory is scarce is not looked at
     ) -> None:
         self._driver = driver
         self._ensure_image = ensure_image
         self._host = host
-        self._max_environments = max_environments
         self._stock_memory_mb = stock_memory_mb
-        self._idle_timeout_s = idle_timeout_s
-        self._idle: dict[str, list[Environment]] = {}  # by FunctionVersion.key; the most recently used last
-        self._waiting: dict[str, deque[asyncio.Future[Environment]]] = {}
+        self._idle = Idle()
+        self._waiting: dict[str, deque[asyncio.Future[Environment]]] = {}  # by FunctionVersion.key
+        self._starting: Counter[str] = Counter()  # starts under way for those who wait, by key
         self._all: dict[str, Environment] = {}
+        self._claims: dict[Environment, Claim] = {}  # of the budget
         self._retired: dict[str, None] = {}  # in order
-        self._places = Places(max_environments, host.clock, self._make_room)
-        self._stock = Stock(self._make_stocked, lambda: not self._gate.busy and self._places.free > 0, stock_size)
+        self._budget = Budget(max_environments, max_memory_mb, host.clock, self._make_room)
+        self._pressure = Pressure(read_memory) if read_memory else None
+        self._stock = Stock(self._make_stocked, self._may_refill, self._make_room, stock_size)
         self._gate = Gate(STARTS_AT_ONCE, host.clock, self._stock.nudge)
+        self._provisioned = Provisioned(
+            self._idle,
+            host.clock,
+            start=lambda version, limit_s, wanted: self._start(version, limit_s, "init", wanted, provisioned=True),
+            offer=self._offer,
+            discard=self._discard,
+            spawn=self._spawn,
+        )
+        self._upkeep = Upkeep(
+            self._idle,
+            self._stock,
+            host.clock,
+            pressure=self._pressure,
+            discard=self._discard,
+            trim=lambda environment: self._spawn(environment.trim()),
+            may_recycle=lambda environment: not environment.provisioned or self._provisioned.may_renew(environment),
+            idle_timeout_s=idle_timeout_s,
+            trim_after_s=trim_after_s,
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[Any]] = set()  # never cancelled: half a destruction leaves something behind
         self._closing = False
@@ -74,7 +90,7 @@ class Fleet:
     async def open(self) -> None:
         await self._driver.open()
         self._spawn(self._stock.run(self._host.clock.sleep))
-        self._spawn(self._reap())
+        self._spawn(self._upkeep.run())
 
     async def close(self) -> None:
         """Destroy every environment. Whoever waits for one is told."""
@@ -86,6 +102,7 @@ class Fleet:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._starting.clear()  # of those that never began
         for environment in list(self._all.values()):
             self._discard(environment)
         while self._ending:
@@ -100,10 +117,8 @@ class Fleet:
     # --- the warm path ------------------------------------------------------------------------------------------------
 
     def idle(self, key: str) -> Environment | None:
-        """The most recently used idle environment, or None."""
-        shelf = self._idle.get(key)
-        while shelf:
-            environment = shelf.pop()
+        """A provisioned idle environment, else the most recently used, or None."""
+        while (environment := self._idle.take(key)) is not None:
             if not environment.doomed:
                 return environment
             self._discard(environment)
@@ -122,14 +137,16 @@ class Fleet:
         assert version is not None
         if environment.doomed or self._closing:
             self._discard(environment)
+        elif self._budget.overdue and environment.invocations and not environment.provisioned:
+            self._discard(environment)  # else those who keep it busy would never let a larger one in
         elif waiter := self._next_waiter(version.key):
             waiter.set_result(environment)
-        elif version.key in self._retired:
+        elif version.key in self._retired or (environment.provisioned and not self._provisioned.keeps(environment)):
             self._discard(environment)
         else:
-            self._idle.setdefault(version.key, []).append(environment)
+            self._idle.put(environment)
             environment.arm_freeze()
-            if not self._places.free:
+            if self._budget.contended:
                 self._make_room()
 
     def _next_waiter(self, key: str) -> "asyncio.Future[Environment] | None":
@@ -152,6 +169,7 @@ class Fleet:
         waiter: asyncio.Future[Environment] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(version.key, deque())
         waiters.append(waiter)
+        self._starting[version.key] += 1
         self._spawn(self._start_for_waiter(version))
         try:
             return await waiter
@@ -164,10 +182,16 @@ class Fleet:
                 waiters.remove(waiter)
             if not waiters and self._waiting.get(version.key) is waiters:
                 del self._waiting[version.key]
+            self._budget.review()  # a start for it may be waiting still
 
     async def _start_for_waiter(self, version: FunctionVersion) -> None:
         try:
-            environment = await self._start(version, INIT_LIMIT_S, "init", lambda: self._is_awaited(version.key))
+            try:
+                environment = await self._start(version, INIT_LIMIT_S, "init", lambda: self._is_awaited(version.key))
+            finally:  # at the very moment: who is counted decides who is wanted
+                self._starting[version.key] -= 1
+                if not self._starting[version.key]:
+                    del self._starting[version.key]
         except Exception as error:
             waiter = self._next_waiter(version.key)
             if waiter:
@@ -177,8 +201,8 @@ class Fleet:
                 self._offer(environment)
 
     def _is_awaited(self, key: str) -> bool:
-        """Whether somebody still waits for an environment: another one may have come free meanwhile."""
-        return any(not waiter.done() for waiter in self._waiting.get(key, ()))
+        """Whether no fewer wait than there are starts under way: environments that come free may have served some of them."""
+        return len(self._waiting.get(key, ())) >= self._starting[key]
 
     async def start(self, version: FunctionVersion, limit_s: float, *, phase: str) -> Environment:
         """A new environment of a version, its init done within the limit. Raises as `lease`."""
@@ -196,19 +220,23 @@ class Fleet:
         assert environment is not None
         return environment
 
-    async def _start(self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool]) -> Environment | None:
+    async def _start(
+        self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool], *, provisioned: bool = False
+    ) -> Environment | None:
         """As `start`, or None when it is no longer wanted."""
-        image = await self._ensure_image(version.runtime)
+        image = await self._ensure_image(version)
         async with self._gate.passage():
             if not wanted():
                 return None
-            own_start = bool(image.command) and needs_own_start(version.environment)
+            own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
             stockable = version.tmp_mb == STOCK_TMP_MB and not own_start
-            environment = self._stock.take(image) if stockable else None
+            environment = self._stock.take(image, lambda each: self._suits(each, version, provisioned)) if stockable else None
             if environment is None:
-                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None if own_start else preload_of(image))
+                preload = None if own_start else preload_of(image)
+                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, preload, kept=provisioned)
             if environment is None:
                 return None
+            environment.provisioned = provisioned
             return await self._initialize(environment, version, limit_s, phase)
 
     async def _initialize(self, environment: Environment, version: FunctionVersion, limit_s: float, phase: str) -> Environment:
@@ -218,30 +246,42 @@ class Fleet:
             self._discard(environment)
             raise
         if outcome.status != "success":
-            environment.log_failed_init(outcome, phase)
+            environment.log_init(outcome, phase)
             environment.flush()
             self._discard(environment)
             raise InitFailed(environment, outcome)
+        if environment.provisioned:
+            environment.log_init(outcome)
         return environment
 
+    def _suits(self, stocked: Environment, version: FunctionVersion, kept: bool) -> bool:
+        """Whether a stocked environment can be this version's; then it has from the budget what the version needs."""
+        limit_mb = stocked.sandbox.memory_limit_mb
+        if limit_mb is not None and limit_mb < version.memory_mb:
+            return False
+        return self._budget.resize(self._claims[stocked], version.memory_mb, kept=kept)
+
     async def _make(
-        self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool], preload: Preload | None
+        self, image: RuntimeImage, memory_mb: int, tmp_mb: int, wanted: Callable[[], bool], preload: Preload | None, *, kept: bool = False
     ) -> Environment | None:
-        """A sandbox with nothing in it; None when it is no longer wanted by the time there is a place."""
-        await self._places.take()
+        """A sandbox with nothing in it; None when it is no longer wanted by the time there is room."""
+        claim = await self._budget.take(memory_mb, kept=kept, wanted=wanted)
+        if claim is None:
+            return None
         try:
             self._refuse_when_closing()
             if not wanted():
-                self._free_place()
+                self._give_back(claim)
                 return None
             id = f"e{uuid.uuid4().hex[:20]}"
             spec = SandboxSpec(id=id, image=image, memory_mb=memory_mb, tmp_mb=tmp_mb, preload=preload)
             environment = Environment(await self._driver.create(spec), image, self._host)
         except BaseException:
-            self._free_place()
+            self._give_back(claim)
             raise
         environment.on_gone = self._gone
         self._all[environment.id] = environment
+        self._claims[environment] = claim
         if environment.sandbox.preloaded:
             await self._load(environment)
         return environment
@@ -264,18 +304,40 @@ class Fleet:
         """Functions of this runtime exist."""
         self._stock.expect(image)
 
-    # --- places on the host -------------------------------------------------------------------------------------------
+    # --- provisioned concurrency ----------------------------------------------------------------------------------------
 
-    def _free_place(self) -> None:
-        self._places.give_back()
+    def provision(self, version: FunctionVersion, count: int) -> None:
+        """Keep so many environments of a version initialised from now on; 0: none."""
+        if not self._closing:
+            self._provisioned.want(version, count)
+
+    def allocation(self, key: str) -> Allocation:
+        """What a version has of that."""
+        return self._provisioned.allocation(key)
+
+    def on_allocated(self, callback: Callable[[FunctionVersion, int | None], None]) -> None:
+        """Call back with what a version has whenever that changes; None: it is to have none any more."""
+        self._provisioned.on_allocated = callback
+
+    # --- room on the host ---------------------------------------------------------------------------------------------
+
+    def _give_back(self, claim: Claim) -> None:
+        self._budget.give_back(claim)
         self._stock.nudge()
 
+    def _may_refill(self) -> bool:
+        """Whether one more may be stocked: nobody waits for a start or for room, and memory is not scarce."""
+        scarce = self._pressure is not None and self._pressure.high
+        return not self._gate.busy and not scarce and self._budget.fits(self._stock_memory_mb)
+
     def _make_room(self) -> None:
-        """End what is missed least, for those who wait for a place: stocked environments, else those idle longest."""
-        for _ in range(self._places.wanted() - len(self._ending)):
-            victim = self._stock.give_up_one()
-            if victim is None:
-                victim = min((shelf[0] for shelf in self._idle.values() if shelf), key=lambda each: each.idle_since, default=None)
+        """End what is missed least, for those who wait: stocked environments, else those idle longest; provisioned ones never."""
+        now = self._host.clock.monotonic()
+        while len(self._stock) or len(self._idle):
+            places, memory_mb = self._budget.shortage()
+            if places <= 0 and memory_mb <= 0:
+                return
+            victim = self._stock.give_up_one() or self._idle.least_missed(now, weigh_memory=memory_mb > 0)
             if victim is None:
                 return
             self._discard(victim)
@@ -287,7 +349,8 @@ class Fleet:
         self._retired[key] = None
         if len(self._retired) > RETIRED_KEPT:
             del self._retired[next(iter(self._retired))]
-        for environment in self._idle.pop(key, []):
+        self._provisioned.forget(key)
+        for environment in self._idle.of(key):
             self._discard(environment)
 
     def _gone(self, environment: Environment) -> None:
@@ -302,49 +365,55 @@ class Fleet:
         if self._all.pop(environment.id, None) is None:
             return
         self._stock.remove(environment)
-        if environment.version is not None:
-            key = environment.version.key
-            shelf = self._idle.get(key, [])
-            if environment in shelf:
-                shelf.remove(environment)
-            if not shelf:
-                self._idle.pop(key, None)
+        self._idle.remove(environment)
+        self._budget.leave(self._claims[environment])
+        if environment.provisioned:
+            self._provisioned.lost(environment)
         self._spawn(self._destroy(environment), self._ending)
 
     async def _destroy(self, environment: Environment) -> None:
         try:
             await environment.destroy()
         finally:
-            self._free_place()
+            self._give_back(self._claims.pop(environment))
 
-    async def _reap(self) -> None:
-        """Scale to zero: environments idle for long, or old, are ended."""
-        clock = self._host.clock
-        while True:
-            await clock.sleep(min(REAP_EVERY_S, self._idle_timeout_s / 4))
-            now = clock.monotonic()
-            for shelf in list(self._idle.values()):
-                for environment in list(shelf):
-                    if now - environment.idle_since >= self._idle_timeout_s or now - environment.created >= MAX_AGE_S:
-                        self._discard(environment)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[Any]] | None" = None) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[Any]] | None" = None) -> "asyncio.Task[None]":
         tasks = self._tasks if tasks is None else tasks
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         task.add_done_callback(_report)
+        return task
 
     def code_in_use(self) -> set[Path]:
         """The code that environments run, be it replaced or deleted meanwhile."""
-        return {each.version.code for each in self._all.values() if each.version is not None}
+        return {each.version.code for each in self._all.values() if each.version is not None and each.version.code is not None}
+
+    def images_in_use(self) -> set[str]:
+        """The digests of the images that environments run on."""
+        return {each.image.digest for each in self._all.values()}
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def describe(self) -> list[dict[str, Any]]:
         """One row for each environment: what `hanabi ps` shows."""
         now = self._host.clock.monotonic()
-        return [_row(each, now) for each in self._all.values()]
+        return [_row(each, self._claims[each].memory_mb, now) for each in self._all.values()]
+
+    def describe_provisioned(self) -> list[tuple[FunctionVersion, int, Allocation]]:
+        """(version, how many are wanted, what there is) of each with provisioned concurrency."""
+        return self._provisioned.describe()
+
+    def describe_budget(self) -> dict[str, Any]:
+        """What all environments have, those that are being started or ended included, and may have."""
+        environments, memory_mb = self._budget.used
+        return {
+            "environments": environments,
+            "max_environments": self._budget.environments,
+            "memory_mb": memory_mb,
+            "max_memory_mb": self._budget.memory_mb,
+            "memory_is_scarce": self._pressure is not None and self._pressure.high,
+        }
 
 
 def _report(task: "asyncio.Task[Any]") -> None:
@@ -352,16 +421,19 @@ def _report(task: "asyncio.Task[Any]") -> None:
         log.error("fleet task failed", exc_info=error)
 
 
-def _row(environment: Environment, now: float) -> dict[str, Any]:
+def _row(environment: Environment, memory_mb: int, now: float) -> dict[str, Any]:
     version = environment.version
     stocked = version is None and environment.state is State.STARTING
+    resting = environment.state in (State.IDLE, State.FROZEN)
     return {
         "id": environment.id,
         "function": version.name if version else None,
         "version": version.version if version else None,
         "runtime": environment.image.runtime,
+        "type": "provisioned" if environment.provisioned else "on-demand" if version else None,
         "state": "stocked" if stocked else environment.state.value,
-        "memory_mb": environment.version.memory_mb if environment.version else None,
+        "memory_mb": memory_mb,
         "age_s": round(now - environment.created, 1),
+        "idle_s": round(now - environment.idle_since, 1) if resting else None,
         "invocations": environment.invocations,
     }

@@ -6,8 +6,12 @@ Error types and messages: AWS Lambda developer guide, "Troubleshoot invocation i
 import json
 import signal
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hanabi.contracts import Exit
+
+if TYPE_CHECKING:
+    from hanabi.fleet.environment import Environment
 
 NO_REASON = "Runtime exited without providing a reason"
 SIGNAL_NAMES: dict[int, str] = {  # those of Go's syscall package
@@ -42,6 +46,15 @@ class Outcome:
     message: str | None = None  # of an error that Lambda words itself: the runtime had no chance to
     reusable: bool = False  # whether the environment may serve the next invocation
     duration_ms: float = 0.0
+
+
+class InitFailed(Exception):
+    """A function's init failed. `environment` is on its way out, its log stream still takes the record."""
+
+    def __init__(self, environment: "Environment", outcome: Outcome) -> None:
+        super().__init__(outcome.error_type)
+        self.environment = environment
+        self.outcome = outcome
 
 
 def fault(error_type: str, message: str, request_id: str | None, *, status: str = "error", reported: str | None = None) -> Outcome:

@@ -15,11 +15,21 @@ log = logging.getLogger(__name__)
 
 
 class Stock:
-    """Keeps up to `size` environments per runtime image; refills one at a time, and only while nobody waits for a start."""
+    """Keeps up to `size` environments per runtime image; refills one at a time, and only while nobody waits for a start.
 
-    def __init__(self, make: Callable[[RuntimeImage], Awaitable[Environment]], may_refill: Callable[[], bool], size: int) -> None:
+    `on_stocked` is called when there is one more: somebody may have come to wait for its place meanwhile.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[RuntimeImage], Awaitable[Environment]],
+        may_refill: Callable[[], bool],
+        on_stocked: Callable[[], None],
+        size: int,
+    ) -> None:
         self._make = make
         self._may_refill = may_refill
+        self._on_stocked = on_stocked
         self._size = size
         self._images: dict[str, RuntimeImage] = {}
         self._shelves: dict[str, list[Environment]] = {}
@@ -32,14 +42,14 @@ class Stock:
             self._images[image.digest] = image
             self._wake.set()
 
-    def take(self, image: RuntimeImage) -> Environment | None:
-        """A ready one, or None. It must not have died while it waited."""
+    def take(self, image: RuntimeImage, fits: Callable[[Environment], bool]) -> Environment | None:
+        """A ready one that fits, or None. It must not have died while it waited."""
         self.expect(image)
         shelf = self._shelves.get(image.digest, [])
-        while shelf:
-            environment = shelf.pop()
-            self._wake.set()
-            if not environment.doomed:
+        for environment in reversed(shelf):
+            if not environment.doomed and fits(environment):
+                shelf.remove(environment)
+                self._wake.set()
                 return environment
         return None
 
@@ -87,6 +97,7 @@ class Stock:
                     self._failed = True
                 else:
                     self._shelves.setdefault(image.digest, []).append(environment)
+                    self._on_stocked()
             self._wake.set()
 
     def _lacking(self) -> RuntimeImage | None:

@@ -6,6 +6,7 @@ AWS Lambda developer guide, "Using Lambda environment variables": reserved ones 
 from collections.abc import Mapping
 
 from hanabi.contracts import Credentials, FunctionVersion, Preload, RuntimeImage
+from hanabi.fleet.container import handler_of
 
 RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
@@ -35,20 +36,28 @@ def preload_of(image: RuntimeImage) -> Preload | None:
 
 
 def function_variables(
-    image: RuntimeImage, version: FunctionVersion, credentials: Credentials, *, runtime_api: str, edge: str, task_root: str, log_stream: str
+    image: RuntimeImage,
+    version: FunctionVersion,
+    credentials: Credentials,
+    *,
+    runtime_api: str,
+    edge: str,
+    task_root: str,
+    log_stream: str,
+    provisioned: bool = False,
 ) -> dict[str, str]:
     """All that a function sees."""
     return {
         **image.environment,
         "AWS_ENDPOINT_URL": f"http://{edge}",
         **version.environment,
-        "_HANDLER": version.handler,
+        "_HANDLER": handler_of(image, version.container) if version.container is not None else version.handler,
         "AWS_REGION": version.region,
         "AWS_DEFAULT_REGION": version.region,
         "AWS_LAMBDA_FUNCTION_NAME": version.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency" if provisioned else "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": version.log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,

@@ -16,7 +16,7 @@ from hanabi.images.catalog import RECIPES, Recipe
 from hanabi.images.debian import lay_down, open_to_all
 from hanabi.images.growth import growing
 from hanabi.images.languages import add_node, add_python, add_sdk
-from hanabi.images.places import describe, is_whole, make_open_directory, root_place
+from hanabi.images.places import describe, is_whole, make_open_directory, measure, root_place
 from hanabi.images.programs import run
 
 
@@ -56,7 +56,7 @@ class Builder:
             add_node(root, recipe.node, work, lock)
         open_to_all(root)
         shutil.rmtree(work)
-        size = _measure(root)
+        size = measure(root)
         describe(made, size=size, built_ms=int(time.time() * 1000))
         self._progress(f"{name}: {size / 2**20:.0f} MB, built in {time.monotonic() - started:.0f} s")
 
@@ -66,11 +66,6 @@ class Builder:
         else:
             self._progress(f"installing packages of Debian {recipe.suite}")
             lay_down(root, recipe.suite, recipe.packages, work, lock)
-
-
-def _measure(tree: Path) -> int:
-    """Bytes on disk."""
-    return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512 for directory, _, files in os.walk(tree) for name in files)
 
 
 def main(arguments: list[str]) -> int:

@@ -61,13 +61,13 @@ class Drives:
             self._agent_digest = await asyncio.to_thread(_digest, self._agent)
         known = (REVISION, image.digest, self._agent_digest, self._resolv_conf, self._hosts)
         identity = hashlib.sha256(repr(known).encode()).hexdigest()[:16]
-        extras: dict[str, Path | str] = {
-            "/var/runtime": image.runtime_dir,
+        extras: dict[str, Path | str] = {} if image.runtime_dir is None else {"/var/runtime": image.runtime_dir}
+        extras |= {
             "/.hanabi/init": self._agent,
             "/etc/resolv.conf": self._resolv_conf,
             "/etc/hosts": self._hosts,
         }
-        return await self.ensure(self._directory / f"{image.runtime}-{identity}{SUFFIX}", image.root, extras)
+        return await self.ensure(self._directory / f"{_label(image)}-{identity}{SUFFIX}", image.root, extras)
 
     async def of_directory(self, directory: Path) -> Path:
         """The drive of a tree that nothing is added to, a function's code or a layer, beside it. Raises `ImageError`."""
@@ -112,6 +112,11 @@ class Drives:
             status, said = await _run_packer(json.dumps(order).encode(), drive.name)
         if status:
             raise ImageError(f"The drive {drive.name} could not be made: {said or f'its packer ended with {status}'}")
+
+
+def _label(image: RuntimeImage) -> str:
+    """By which a drive is found when its root is removed: a container image's is its own."""
+    return image.runtime if image.runtime_dir else f"{image.runtime}-{image.digest[:16]}"
 
 
 def beside(tree: Path) -> Path:

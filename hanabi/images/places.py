@@ -43,6 +43,11 @@ def make_open_directory(path: Path) -> None:
         path.chmod(0o755)
 
 
+def measure(tree: Path) -> int:
+    """Bytes on disk."""
+    return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512 for directory, _, files in os.walk(tree) for name in files)
+
+
 def remove_tree(tree: Path) -> None:
     """Remove a tree that may be absent, or hold directories that even their owner cannot write."""
     for directory, _, _ in os.walk(tree):

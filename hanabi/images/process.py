@@ -1,4 +1,4 @@
-"""Running a builder as a process of its own: its lines are progress, its end ends all its programs."""
+"""Running a builder or another worker as a process of its own: its lines are progress, its end ends all its programs."""
 
 import asyncio
 import contextlib
@@ -16,27 +16,38 @@ BUILD_S = 3600.0  # another process's build that is waited for included
 END_S = 10.0  # for a builder that is told to stop
 
 
+class WorkerFailed(Exception):
+    """It ended with another status than 0; what it said on standard error."""
+
+
 async def run_builder(module: str, arguments: Sequence[str | Path], what: str, progress: Callable[[str], None]) -> None:
     """Run `python -m module arguments`, which prints progress. Raises `ImageError` with what it said on standard error when it fails."""
+    try:
+        await run_worker(module, arguments, BUILD_S, progress)
+    except TimeoutError:
+        raise ImageError(f"{what} was not built within {BUILD_S:.0f} s") from None
+    except WorkerFailed as error:
+        raise ImageError(f"{what[:1].upper()}{what[1:]} could not be built: {error}") from None
+
+
+async def run_worker(module: str, arguments: Sequence[str | Path], limit_s: float, progress: Callable[[str], None]) -> None:
+    """Run `python -m module arguments` to its end. Raises `WorkerFailed`, and `TimeoutError` after `limit_s`."""
     command = (sys.executable, "-m", module, *map(str, arguments))
     environment = {**os.environ, "PYTHONPATH": str(Path(hanabi.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
     builder = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True)
     assert builder.stdout and builder.stderr
     said = asyncio.create_task(builder.stderr.read())
     try:
-        async with asyncio.timeout(BUILD_S):
+        async with asyncio.timeout(limit_s):
             async for line in builder.stdout:
                 progress(line.decode(errors="replace").rstrip())
             await builder.wait()
             reason = (await said).decode(errors="replace").strip()
-    except TimeoutError:
-        raise ImageError(f"{what} was not built within {BUILD_S:.0f} s") from None
     finally:
         said.cancel()
         await _end(builder)
     if builder.returncode:
-        reason = reason or f"its builder ended with {builder.returncode}"
-        raise ImageError(f"{what[:1].upper()}{what[1:]} could not be built: {reason}")
+        raise WorkerFailed(reason or f"its builder ended with {builder.returncode}")
 
 
 async def _end(builder: Process) -> None:

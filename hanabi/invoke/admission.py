@@ -1,45 +1,97 @@
 """Who may run: the account's and the functions' concurrency limits.
 
 AWS Lambda developer guide, "Understanding Lambda function scaling": reserved concurrency is a cap and a guarantee; what is
-not reserved is shared by all other functions.
+not reserved is shared by all other functions. Provisioned concurrency is taken from the one or the other, and is its version's
+alone: with all that is reserved provisioned for a version, no other one runs.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from hanabi.contracts import Concurrency
 from hanabi.errors import TooManyRequests
 
 
+@dataclass(slots=True, eq=False)
+class Provision:
+    """The provisioned concurrency of one version: how much there is, and how it was used."""
+
+    count: int = 0
+    running: int = 0
+    served: int = 0  # ProvisionedConcurrencyInvocations
+    spilled: int = 0  # ProvisionedConcurrencySpilloverInvocations
+
+
 class Admission:
-    """Counts what runs. `enter` and `leave` frame every invocation; both are a few dictionary reads."""
+    """Counts what runs. `enter` and `leave` frame every invocation; both are a few dictionary reads.
 
-    def __init__(self, unreserved_limit: Callable[[], int]) -> None:
+    `is_reserved` says of a function that has provisioned concurrency whether that comes out of a reservation of its own.
+    """
+
+    def __init__(self, unreserved_limit: Callable[[], int], is_reserved: Callable[[str], bool] = lambda function: False) -> None:
         self._unreserved_limit = unreserved_limit
-        self._running: dict[str, int] = {}
+        self._is_reserved = is_reserved
+        self._running: dict[str, int] = {}  # on demand
         self._unreserved = 0
+        self._provisions: dict[str, dict[str, Provision]] = {}  # by function, then by `FunctionVersion.key`
 
-    def enter(self, concurrency: Concurrency) -> bool:
-        """Count one more, and say whether it is counted as unreserved (to be handed to `leave`). Raises `TooManyRequests`."""
-        running = self._running.get(concurrency.function, 0)
+    def provision(self, function: str, key: str, count: int | None) -> None:
+        """So much is initialised for a version now; None: it has no provisioned concurrency any more."""
+        provisions = self._provisions.setdefault(function, {})
+        if count is None:
+            provisions.pop(key, None)
+            if not provisions:
+                del self._provisions[function]
+        else:
+            provisions.setdefault(key, Provision()).count = count
+
+    def provisions(self, function: str, key: str) -> Provision:
+        """How the provisioned concurrency of a version was used."""
+        return self._provisions.get(function, {}).get(key) or Provision()
+
+    def enter(self, concurrency: Concurrency, key: str = "") -> Provision | bool:
+        """Count one more of a version, and say as what: to be handed to `leave`. Raises `TooManyRequests`."""
+        function = concurrency.function
+        provisions = self._provisions.get(function)
+        provision = provisions.get(key) if provisions else None
+        if provision is not None and provision.running < provision.count:
+            provision.running += 1
+            provision.served += 1
+            return provision
+        running = self._running.get(function, 0)
         if concurrency.reserved is not None:
-            if running >= concurrency.reserved:
+            if running >= concurrency.reserved - (_sum(provisions) if provisions else 0):
                 raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
-        elif self._unreserved >= self._unreserved_limit():
+        elif self._unreserved >= self._unreserved_limit() - (self._provisioned_unreserved() if self._provisions else 0):
             raise TooManyRequests("ConcurrentInvocationLimitExceeded")
         else:
             self._unreserved += 1
-        self._running[concurrency.function] = running + 1
+        self._running[function] = running + 1
+        if provision is not None:
+            provision.spilled += 1
         return concurrency.reserved is None
 
-    def leave(self, concurrency: Concurrency, unreserved: bool) -> None:
+    def leave(self, concurrency: Concurrency, entered: Provision | bool) -> None:
         """Undo one `enter`."""
+        if isinstance(entered, Provision):
+            entered.running -= 1
+            return
         left = self._running[concurrency.function] - 1
         if left:
             self._running[concurrency.function] = left
         else:
             del self._running[concurrency.function]
-        if unreserved:
+        if entered:
             self._unreserved -= 1
 
     def running(self, function: str) -> int:
-        return self._running.get(function, 0)
+        provisioned = sum(each.running for each in self._provisions.get(function, {}).values())
+        return self._running.get(function, 0) + provisioned
+
+    def _provisioned_unreserved(self) -> int:
+        """What provisioned concurrency has of the part that all share."""
+        return sum(_sum(provisions) for function, provisions in self._provisions.items() if not self._is_reserved(function))
+
+
+def _sum(provisions: dict[str, Provision]) -> int:
+    return sum(each.count for each in provisions.values())

@@ -5,8 +5,8 @@ import json
 from hanabi.contracts import Clock, Invocation, Journal, Record, Result
 from hanabi.errors import ApiError, HanabiError, ServiceError
 from hanabi.fleet.environment import Environment
-from hanabi.fleet.fleet import Fleet, InitFailed
-from hanabi.fleet.outcome import Outcome, error_payload, timeout_message
+from hanabi.fleet.fleet import Fleet
+from hanabi.fleet.outcome import InitFailed, Outcome, error_payload, timeout_message
 from hanabi.invoke.admission import Admission
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 
@@ -23,14 +23,14 @@ class LocalInvoker:
     async def invoke(self, invocation: Invocation) -> Result:
         """Admit, find an environment, run, record."""
         concurrency = invocation.route.concurrency
-        unreserved = self._admission.enter(concurrency)
+        entered = self._admission.enter(concurrency, invocation.route.version.key)
         try:
             environment = self._fleet.idle(invocation.route.version.key)
             if environment is None:
                 return await self._invoke_cold(invocation)
             return await self._run(environment, invocation)
         finally:
-            self._admission.leave(concurrency, unreserved)
+            self._admission.leave(concurrency, entered)
 
     async def _run(self, environment: Environment, invocation: Invocation, spent_s: float = 0.0) -> Result:
         reusable = False

@@ -46,6 +46,9 @@ def init_start_line(runtime: str, version_arn: str) -> str:
 
 
 def init_report_line(init_ms: float, status: str, error_type: str | None, phase: str = "init") -> str:
-    """Only a failed init has one; `phase` is `invoke` when the init was tried again inside an invocation."""
-    line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}\tStatus: {status}"
+    """`phase` is `invoke` when the init was tried again inside an invocation. A success has no status, as in REPORT."""
+    line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}"
+    if status == "success":
+        return line
+    line += f"\tStatus: {status}"
     return f"{line}\tError Type: {error_type}" if error_type and status != "timeout" else line

@@ -7,6 +7,7 @@ from typing import Self, cast
 
 from hanabi.contracts import Invocation
 from hanabi.runtime.frames import (
+    DORMANT,
     ERROR,
     FATAL,
     INIT_ERROR,
@@ -15,6 +16,7 @@ from hanabi.runtime.frames import (
     RESULT,
     BrokenFrame,
     FrameReader,
+    awake_frame,
     init_frame,
     invoke_head,
 )
@@ -43,6 +45,11 @@ class RuntimeChannel(asyncio.Protocol):
         """Tell the bootstrap which function it is."""
         if self._transport is not None:  # else it has gone, and its exit says why
             self._transport.write(init_frame(environment, handler, task_root, generic=generic))
+
+    def awake(self, environment: Mapping[str, str]) -> None:
+        """Tell a bootstrap that was restored what has changed in its environment."""
+        if self._transport is not None:
+            self._transport.write(awake_frame(environment))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -79,6 +86,8 @@ class RuntimeChannel(asyncio.Protocol):
             session.next()
         elif kind == READY:
             session.start()
+        elif kind == DORMANT:
+            session.restore_next()
         elif kind == INIT_ERROR:
             session.fail_init(body)
         else:

@@ -15,8 +15,8 @@ TEXT_LIMIT = 8 * 1024  # letters of a trace or client context: the header's leng
 HEAD = struct.Struct("<IB")
 INVOKE_HEAD = struct.Struct("<IBH")
 
-INIT, INVOKE = ord("i"), ord("n")
-READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("r"), ord("e"), ord("o"), ord("f"), ord("x")
+INIT, INVOKE, AWAKE = ord("i"), ord("n"), ord("a")
+DORMANT, READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("l"), ord("r"), ord("e"), ord("o"), ord("f"), ord("x")
 OVERSIZE = 0  # in place of the type of a frame that was over the limit and skipped
 
 
@@ -27,6 +27,11 @@ class BrokenFrame(Exception):
 def init_frame(environment: Mapping[str, str], handler: str, task_root: str, *, generic: bool) -> bytes:
     body = json.dumps({"environment": dict(environment), "handler": handler, "task_root": task_root, "generic": generic}).encode()
     return HEAD.pack(len(body) + 1, INIT) + body
+
+
+def awake_frame(environment: Mapping[str, str]) -> bytes:
+    body = json.dumps({"environment": dict(environment)}).encode()
+    return HEAD.pack(len(body) + 1, AWAKE) + body
 
 
 def invoke_head(invocation: Invocation) -> bytes:

@@ -29,15 +29,20 @@ class RuntimeSession:
         on_result: Callable[[bytes], None],
         on_error: Callable[[bytes, str], None],
         on_violation: Callable[[str], None],
+        on_dormant: Callable[[], None] = lambda: None,
+        restored: bool = False,
     ) -> None:
-        self.state = State.STARTING
+        self.state = State.DORMANT if restored else State.STARTING
         self.invocation: Invocation | None = None
         self.deliver: Callable[[Invocation], None] | None = None  # set by the end on which the runtime waits
+        self.rouse: Callable[[], None] | None = None  # likewise: tells a runtime that it has been restored
         self._on_ready = on_ready
         self._on_init_error = on_init_error
         self._on_result = on_result
         self._on_error = on_error
         self._on_violation = on_violation
+        self._on_dormant = on_dormant
+        self._asked_early = False
         self._answer: bytes = b""
         self._error_type: str | None = None
 
@@ -49,6 +54,14 @@ class RuntimeSession:
         self.invocation = invocation
         assert self.deliver is not None
         self.deliver(invocation)
+
+    def wake(self) -> None:
+        """The runtime is a clone's, and its host is ready for it: let it run its hooks."""
+        self._advance(Event.WAKE)
+        if self._asked_early:
+            self.next()
+        elif self.rouse is not None:
+            self.rouse()
 
     def held_answer(self) -> tuple[bytes, str | None] | None:
         """(payload, error type or None) given by a runtime that then ended, or will, without asking for the next invocation."""
@@ -64,7 +77,9 @@ class RuntimeSession:
         """The runtime asks for work: its init, or the invocation it answered, is over. Raises `InvalidTransition`."""
         before = self.state
         self._advance(Event.NEXT)
-        if before is State.STARTING:
+        if before is State.DORMANT:
+            self._asked_early = True
+        elif before in (State.STARTING, State.RESTORING):
             self._on_ready()
         elif before is State.ANSWERED:
             answer, self._answer = self._answer, b""
@@ -73,9 +88,16 @@ class RuntimeSession:
             else:
                 self._on_error(answer, self._error_type)
 
+    def restore_next(self) -> None:
+        """The runtime waits to be restored. Raises `InvalidTransition`."""
+        before = self.state
+        self._advance(Event.RESTORE_NEXT)
+        if before is State.STARTING:
+            self._on_dormant()
+
     def start(self) -> None:
         """The init is over. As `next`, but once only: the channel has no other use for it."""
-        if self.state is not State.STARTING:
+        if self.state not in (State.STARTING, State.RESTORING):
             raise InvalidTransition(f"ready while {self.state.name.lower()}")
         self.next()
 

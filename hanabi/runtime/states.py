@@ -1,8 +1,9 @@
 """The states of a runtime towards its host, as a table: the same for the runtime channel and for the Runtime API.
 
 starting --next--> ready --invoke--> invoking --answer--> answered --next--> ready
-    |
-    init error --> failed <--violation-- any                  any --close--> closed
+    |   |
+    |   restore next --> dormant --wake--> restoring --next--> ready       (SnapStart: a snapshot is taken while dormant)
+    init error --> failed <--violation-- any                               any --close--> closed
 """
 
 from enum import Enum, auto
@@ -10,6 +11,8 @@ from enum import Enum, auto
 
 class State(Enum):
     STARTING = auto()  # its init runs
+    DORMANT = auto()  # its init is over, its hooks before the snapshot too: it waits to be restored
+    RESTORING = auto()  # its hooks after the restore run
     READY = auto()  # it has asked for the next invocation
     INVOKING = auto()  # it has one
     ANSWERED = auto()  # it has answered, and still works: the invocation ends when it asks for the next
@@ -19,6 +22,8 @@ class State(Enum):
 
 class Event(Enum):
     NEXT = auto()
+    RESTORE_NEXT = auto()
+    WAKE = auto()
     INVOKE = auto()
     ANSWER = auto()
     INIT_ERROR = auto()
@@ -28,6 +33,20 @@ class Event(Enum):
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.STARTING: {
+        Event.NEXT: State.READY,
+        Event.RESTORE_NEXT: State.DORMANT,
+        Event.INIT_ERROR: State.FAILED,
+        Event.VIOLATION: State.FAILED,
+        Event.CLOSE: State.CLOSED,
+    },
+    State.DORMANT: {
+        Event.RESTORE_NEXT: State.DORMANT,  # asked again: the answer to its last question was lost
+        Event.NEXT: State.DORMANT,  # it knows nothing of snapshots, and waits for its first invocation
+        Event.WAKE: State.RESTORING,
+        Event.VIOLATION: State.FAILED,
+        Event.CLOSE: State.CLOSED,
+    },
+    State.RESTORING: {
         Event.NEXT: State.READY,
         Event.INIT_ERROR: State.FAILED,
         Event.VIOLATION: State.FAILED,

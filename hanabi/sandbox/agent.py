@@ -151,7 +151,7 @@ class AgentLink:
             return await self._answer(started, timeout_s)
         except EntrypointError as error:
             what = argv[0] if argv and error.args[0] == "exec" else f"{error.args[0]} for {argv[0] if argv else role}"
-            raise EntrypointError(f"{what}: {os.strerror(error.errno)}", error.errno) from None
+            raise EntrypointError(f"{what}: {os.strerror(error.errno)}", error.errno, str(error.args[0])) from None
 
     async def kill_processes(self, *, timeout_s: float = 10.0) -> None:
         """SIGKILL everything but the agent; returns when all have been reaped."""

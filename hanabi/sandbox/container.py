@@ -131,7 +131,7 @@ class Container:
         image, run_dir = self._wanted.image, self._host.run_dir
         return spec.Layout(
             root=self._show(image.root, "root"),
-            runtime_dir=self._show(image.runtime_dir, "runtime"),
+            runtime_dir=self._show(image.runtime_dir, "runtime") if image.runtime_dir else None,
             agent=self._show(self._host.agent, "agent"),
             tmp=self._show(tmp, "tmp"),
             resolv_conf=self._show(run_dir / "resolv.conf", "resolv.conf"),
@@ -193,6 +193,13 @@ class Container:
             self.group.limit(memory_mb, vcpus)
         except OSError as error:
             raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
+
+    async def trim(self) -> None:
+        """Drop the page cache that its processes have, where memory is in cgroup v2; in version 1 nothing (`controllers.MemoryV1`).
+
+        Reclaim works on pages, not on processes: a frozen group stays frozen.
+        """
+        await self._host.threads.run(self.group.memory.reclaim)
 
     def peak_memory(self) -> int:
         return self.group.memory.peak()

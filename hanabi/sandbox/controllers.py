@@ -52,6 +52,9 @@ class Memory(Protocol):
     def peak(self) -> int: ...
     def reset_peak(self) -> None: ...
     def oom_kills(self) -> int: ...
+    def reclaim(self) -> None:
+        """Give back what can be had without a process noticing; blocks for some milliseconds."""
+
     def close(self) -> None: ...
 
 
@@ -82,6 +85,11 @@ class MemoryV1(_Files):
 
     def oom_kills(self) -> int:
         return _keyed(os.pread(self._oom, 256, 0), b"oom_kill")
+
+    def reclaim(self) -> None:
+        """Does nothing. What version 1 has is `force_empty`, made for groups without processes: it retries until all is gone and
+        swaps; and a lowered limit, which kills whoever is thawed meanwhile. The kernel takes the cache by itself when memory is scarce.
+        """
 
 
 class MemoryV2(_Files):
@@ -114,6 +122,11 @@ class MemoryV2(_Files):
 
     def oom_kills(self) -> int:
         return _keyed(os.pread(self._events, 512, 0), b"oom_kill")
+
+    def reclaim(self) -> None:
+        """Linux 5.19 and later. Swap is off for the group, so that only cache can go: EAGAIN says that not all of it could."""
+        with suppress(OSError):
+            self.write("memory.reclaim", (self._directory / "memory.current").read_text().strip())
 
 
 class Cpu(Protocol):

@@ -168,6 +168,9 @@ class ProcessSandbox:
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         """Enforces nothing: that takes a cgroup. See `describe`."""
 
+    async def trim(self) -> None:
+        """Does nothing: what could be given back is page cache, which here is the host's own."""
+
     def peak_memory(self) -> int:
         """The sum over the processes there are now: pages they share count more than once."""
         return sum(map(procfs.peak_memory, procfs.descendants(self._agent)))
@@ -229,7 +232,9 @@ def _inside(path: str) -> bool:
 
 
 def _furnish(place: Path, spec: SandboxSpec) -> None:
-    """The sandbox's directory, blocking."""
+    """The sandbox's directory, blocking. Raises `SandboxError`."""
+    if spec.image.runtime_dir is None:
+        raise SandboxError("--isolation process cannot run a container image: it has no root of its own to run it in")
     for name in ("var/task", "opt", "tmp"):
         (place / name).mkdir(parents=True)
     _link(place, spec.image.runtime_dir, "/var/runtime")

@@ -31,7 +31,7 @@ class Layout:
     """What differs between sandboxes."""
 
     root: Path
-    runtime_dir: Path
+    runtime_dir: Path | None  # None: /var/runtime is the root's own
     agent: Path
     tmp: Path  # mounted on the host, owned by the function's user
     resolv_conf: Path
@@ -77,7 +77,7 @@ def _mounts(layout: Layout) -> list[dict[str, Any]]:
         {"destination": "/proc", "type": "proc", "source": "proc", "options": hidden},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"]},
         _bind(layout.agent, AGENT_PATH, "ro", "nosuid", "nodev"),
-        _bind(layout.runtime_dir, "/var/runtime", "ro", "nosuid", "nodev"),
+        *([_bind(layout.runtime_dir, "/var/runtime", "ro", "nosuid", "nodev")] if layout.runtime_dir else []),
         _bind(layout.resolv_conf, "/etc/resolv.conf", "ro", *hidden),
         _bind(layout.hosts, "/etc/hosts", "ro", *hidden),
         _bind(layout.tmp, "/tmp", "rw", "nosuid", "nodev"),

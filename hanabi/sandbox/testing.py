@@ -120,7 +120,7 @@ class FakeSandbox:
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         self.task_root = "/var/task"
         self.preloaded = False
-        self.memory_limit_mb: int | None = None
+        self.memory_limit_mb: int | None = driver.memory_limit_mb
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self.history: list[str] = []
         self.processes: dict[str, FakeProcess] = {}
@@ -180,6 +180,9 @@ class FakeSandbox:
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         self.history.append(f"limit {memory_mb} {vcpus}")
         self.memory_mb, self.vcpus = memory_mb, vcpus
+
+    async def trim(self) -> None:
+        self.history.append("trim")
 
     def peak_memory(self) -> int:
         return self.peak
@@ -241,7 +244,10 @@ class FakeSandbox:
 
 
 class FakeDriver:
-    """`create_errors` and `start_errors` are raised by the next calls, one each. `gate`, while cleared, holds up `create`."""
+    """`create_errors` and `start_errors` are raised by the next calls, one each. `gate`, while cleared, holds up `create`.
+
+    `memory_limit_mb` is what the sandboxes it makes have.
+    """
 
     name = "fake"
 
@@ -257,6 +263,7 @@ class FakeDriver:
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_open = False
+        self.memory_limit_mb: int | None = None
 
     @property
     def alive(self) -> list[FakeSandbox]:

@@ -1,11 +1,12 @@
-"""The agent as in a microVM: the channels dialled, TCP connections relayed. Unix sockets stand in for vsock where there is none."""
+"""The agent as in a microVM: it listens for the host's three channels, and relays TCP connections to it. Unix sockets stand in for vsock."""
 
-import errno
 import os
+import signal
 import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,16 +19,53 @@ CONTROL, RUNTIME, LOG, RUNTIME_API, EDGE = range(5)
 
 
 class Guest:
-    """An agent that has dialled the five channels' listeners."""
+    """An agent, and the host's five ends."""
 
-    def __init__(self, listeners: list[socket.socket], *arguments: str) -> None:
-        self.listeners = listeners
-        command = [str(build()), "--runtime-port", "0", "--edge-port", "0", "--vsock", str(PORT), *arguments]
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.listeners = {channel: self._listen(channel) for channel in (RUNTIME_API, EDGE)}
+        command = [str(build()), "--runtime-port", "0", "--edge-port", "0", "--vsock", str(PORT), "--unix", prefix]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        self.control, self.runtime, self.log = (self.accept(channel) for channel in (CONTROL, RUNTIME, LOG))
-        hello = self.control.recv(9)
+        self.ports = (0, 0)
+        self.attach()
+
+    def _listen(self, channel: int) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{self.prefix}_{PORT + channel}")
+        listener.listen(128)
+        listener.settimeout(PATIENCE_S)
+        return listener
+
+    def attach(self) -> None:
+        """As a host does after a boot and after a restore."""
+        self.control = self.dial(CONTROL)
+        hello = self.receive(9)
         assert hello[:5] == b"\x05\0\0\0H"
         self.ports = struct.unpack("<HH", hello[5:])
+        self.runtime, self.log = self.dial(RUNTIME), self.dial(LOG)
+
+    def dial(self, channel: int) -> socket.socket:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(PATIENCE_S)
+            try:
+                connection.connect(f"{self.prefix}_{PORT + channel}")
+                return connection
+            except (FileNotFoundError, ConnectionRefusedError):
+                connection.close()
+                assert time.monotonic() < deadline and self.process.poll() is None
+
+    def send(self, type: str, body: bytes = b"") -> None:
+        self.control.sendall(struct.pack("<IB", len(body) + 1, ord(type)) + body)
+
+    def receive(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = self.control.recv(size - len(data))
+            assert part, "the agent hung up"
+            data += part
+        return data
 
     def accept(self, channel: int) -> socket.socket:
         connection, _ = self.listeners[channel].accept()
@@ -38,55 +76,24 @@ class Guest:
         return socket.create_connection(("127.0.0.1", self.ports[which]), timeout=PATIENCE_S)
 
     def start(self, script: str) -> None:
-        body = b"\0" + string("/") + strings(["/bin/sh", "-c", script]) + strings(["PATH=/usr/bin:/bin"])
-        self.control.sendall(struct.pack("<IB", len(body) + 1, ord("S")) + body)
+        self.send("S", b"\0" + string("/") + strings(["/bin/sh", "-c", script]) + strings(["PATH=/usr/bin:/bin"]))
+
+    def nap(self) -> None:
+        self.send("N")
+        assert self.receive(5) == b"\1\0\0\0n"
 
     def close(self) -> None:
-        self.control.close()
+        self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(PATIENCE_S) == 0
-        self.runtime.close()
-        self.log.close()
+        for each in (self.control, self.runtime, self.log, *self.listeners.values()):
+            each.close()
 
 
-def vsock_listeners() -> list[socket.socket]:
-    """Listeners on vsock's loopback, or a skip with the reason."""
-    listeners = []
-    try:
-        for channel in range(5):
-            listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-            listeners.append(listener)
-            listener.bind((1, PORT + channel))
-            listener.listen(128)
-            if channel == 0:
-                with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as probe:
-                    probe.settimeout(2)
-                    probe.connect((1, PORT))
-                listener.accept()[0].close()
-    except (AttributeError, OSError) as error:
-        for listener in listeners:
-            listener.close()
-        reason = errno.errorcode.get(getattr(error, "errno", 0) or 0, str(error))
-        pytest.skip(f"no loopback for vsock here (CONFIG_VSOCKETS_LOOPBACK): {reason}")
-    return listeners
-
-
-@pytest.fixture(params=["unix", "vsock"])
-def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guest]:
-    if request.param == "unix":
-        listeners = [socket.socket(socket.AF_UNIX) for _ in range(5)]
-        for channel, listener in enumerate(listeners):
-            listener.bind(f"{tmp_path}/v_{PORT + channel}")
-            listener.listen(128)
-        arguments = ["--unix", f"{tmp_path}/v"]
-    else:
-        listeners, arguments = vsock_listeners(), ["--cid", "1"]
-    for listener in listeners:
-        listener.settimeout(PATIENCE_S)
-    guest = Guest(listeners, *arguments)
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[Guest]:
+    guest = Guest(f"{tmp_path}/v")
     yield guest
     guest.close()
-    for listener in listeners:
-        listener.close()
 
 
 def drain(connection: socket.socket) -> bytes:
@@ -182,6 +189,88 @@ def test_nobody_at_the_other_end_closes_the_connection(guest: Guest) -> None:
         assert inside.recv(1) == b""
 
 
-def test_without_a_host_the_agent_does_not_start(tmp_path: Path) -> None:
-    done = subprocess.run([build(), "--vsock", "1", "--unix", f"{tmp_path}/v"], capture_output=True, timeout=PATIENCE_S)
-    assert done.returncode == 70 and b"dialling the host" in done.stderr
+# --- another host, or the same one after a restore
+
+
+def test_a_new_host_takes_the_place_of_the_old_one(guest: Guest) -> None:
+    old = guest.control, guest.runtime, guest.log
+    guest.attach()
+    assert old[0].recv(1) == b""
+    guest.start("read line <&4; echo got $line >&4; echo logged")
+    guest.runtime.sendall(b"ping\n")
+    assert guest.runtime.recv(100) == b"got ping\n"
+    assert guest.log.recv(100) == b"logged\n"
+    for each in old:
+        each.close()
+
+
+def test_what_is_printed_while_nobody_listens_is_not_lost(guest: Guest, tmp_path: Path) -> None:
+    guest.start(f"echo before; until [ -e {tmp_path}/go ]; do sleep 0.01; done; echo meanwhile; touch {tmp_path}/done")
+    assert guest.receive(10)[4:5] == b"P"
+    assert guest.log.recv(100) == b"before\n"
+    guest.nap()
+    assert guest.log.recv(1) == b""
+    (tmp_path / "go").touch()
+    deadline = time.monotonic() + PATIENCE_S
+    while not (tmp_path / "done").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    for each in (guest.control, guest.runtime, guest.log):
+        each.close()
+    guest.attach()
+    assert guest.log.recv(100) == b"meanwhile\n"
+
+
+def test_nobody_is_let_in_while_the_connection_before_the_nap_lasts(guest: Guest) -> None:
+    guest.nap()
+    old = guest.control
+    guest.control = guest.dial(CONTROL)
+    guest.control.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        guest.control.recv(1)
+    old.close()
+    guest.control.settimeout(PATIENCE_S)
+    assert guest.receive(9)[4:5] == b"H"
+
+
+def test_a_question_that_nobody_has_answered_is_asked_again_after_the_nap(guest: Guest) -> None:
+    inside, before = guest.connect(0), guest.accept(RUNTIME_API)
+    inside.sendall(b"GET /next HTTP/1.1\r\n\r\n")
+    assert before.recv(100) == b"GET /next HTTP/1.1\r\n\r\n"
+    guest.nap()
+    assert before.recv(1) == b""
+    for each in (guest.control, guest.runtime, guest.log):
+        each.close()
+    guest.attach()
+    after = guest.accept(RUNTIME_API)
+    assert after.recv(100) == b"GET /next HTTP/1.1\r\n\r\n"
+    after.sendall(b"an invocation")
+    assert inside.recv(100) == b"an invocation"
+    for each in (inside, before, after):
+        each.close()
+
+
+def test_what_was_answered_in_part_is_not_asked_again(guest: Guest) -> None:
+    inside, before = guest.connect(0), guest.accept(RUNTIME_API)
+    inside.sendall(b"question")
+    assert before.recv(100) == b"question"
+    before.sendall(b"half an answer")
+    assert inside.recv(100) == b"half an answer"
+    guest.nap()
+    for each in (guest.control, guest.runtime, guest.log):
+        each.close()
+    guest.attach()
+    after = guest.accept(RUNTIME_API)
+    inside.sendall(b"next question")
+    assert after.recv(100) == b"next question"
+    for each in (inside, before, after):
+        each.close()
+
+
+def test_an_answer_comes_after_what_was_printed_before_it(guest: Guest) -> None:
+    guest.start("for n in 1 2 3 4 5 6 7 8 9; do read line <&4; echo printed $n; echo answer >&4; done")
+    guest.log.setblocking(False)
+    for number in range(1, 10):
+        guest.runtime.sendall(b"next\n")
+        assert guest.runtime.recv(100) == b"answer\n"
+        assert guest.log.recv(100) == b"printed %d\n" % number

@@ -29,6 +29,8 @@ def test_a_flag_wins_over_a_variable() -> None:
         ("isolation", "none", "--isolation: 'none' is none of auto, firecracker, oci, process"),
         ("account", "123", "--account: '123' is not an account id of 12 digits"),
         ("region", "here", "--region: 'here' is not an AWS region"),
+        ("max_memory", "127", "--max-memory: '127' is not a whole number from 128"),
+        ("trim_after", "0", "--trim-after: '0' is not a number of seconds"),
         ("idle_timeout_s", "-1", "--idle-timeout-s: '-1' is not a number of seconds"),
         ("idle_timeout_s", "nan", "--idle-timeout-s: 'nan' is not a number of seconds"),
         ("allow_net", ["10.0.0.1/8"], "--allow-net: 10.0.0.1/8 has host bits set"),

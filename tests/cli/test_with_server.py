@@ -1,6 +1,7 @@
 """The commands against a running Hanabi, as a person types them."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -133,9 +134,11 @@ def test_ps_shows_the_environment(hanabi_server: Server, function: str) -> None:
     hanabi_server.hanabi("invoke", function, "-p", "1")
     environments = [each for each in json.loads(hanabi_server.hanabi("ps", "--json")) if each["function"] == function]
     assert environments and all(each["memory_mb"] == 256 and each["runtime"] == "python3.11" for each in environments)
-    header, *rows = hanabi_server.hanabi("ps").splitlines()
+    assert all(each["type"] == "on-demand" for each in environments) and any(each["idle_s"] is not None for each in environments)
+    header, *rows, summary = hanabi_server.hanabi("ps").splitlines()
     assert header.split()[:3] == ["ENVIRONMENT", "FUNCTION", "VERSION"]
     assert any(environments[0]["id"] in row for row in rows)
+    assert re.fullmatch(r"\d+ of 256 environments, \d+ of \d+ MB.*", summary)
 
 
 def test_usage_counts_what_was_billed(hanabi_server: Server, function: str) -> None:

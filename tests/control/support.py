@@ -74,12 +74,43 @@ class FakeImages:
         )
 
 
+@dataclass(frozen=True)
+class Pinned:
+    image: str
+    digest: str
+
+
+class FakeContainers:
+    """A tag is what `tags` says, else made up; `refuse` and `broken` are what asking and pulling end with."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+        self.refuse: ImageError | None = None
+        self.broken: ImageError | None = None
+        self.pulled: list[str] = []
+
+    async def resolve(self, uri: str) -> Pinned:
+        if self.refuse:
+            raise self.refuse
+        digest = self.tags.get(uri) or hashlib.sha256(uri.encode()).hexdigest()
+        return Pinned(f"{uri.rpartition(':')[0]}@sha256:{digest}", digest)
+
+    async def ensure(self, image: str) -> RuntimeImage:
+        self.pulled.append(image)
+        if self.broken:
+            raise self.broken
+        return RuntimeImage(
+            runtime="image", digest=image[-64:], root=Path("/root"), runtime_dir=None, command=(), environment={}, version_arn=""
+        )
+
+
 class Plane:
     """An open control plane, and what it told."""
 
-    def __init__(self, functions: Functions, images: FakeImages, clock: ManualClock) -> None:
+    def __init__(self, functions: Functions, images: FakeImages, clock: ManualClock, containers: FakeContainers) -> None:
         self.functions = functions
         self.images = images
+        self.containers = containers
         self.clock = clock
         self.retired: list[str] = []
         functions.on_retired(self.retired.append)
@@ -96,6 +127,10 @@ class Plane:
         return self.functions.find(name)
 
 
+def image_params(name: str = "f", uri: str = "r.example/app:1", **changes: Any) -> dict[str, Any]:
+    return {"FunctionName": name, "PackageType": "Image", "Role": ROLE, "Code": {"ImageUri": uri}} | changes
+
+
 def create_params(name: str = "f", code: bytes = b"code", **changes: Any) -> dict[str, Any]:
     params = {"FunctionName": name, "Runtime": "python3.11", "Handler": "app.handler", "Role": ROLE, "Code": {"ZipFile": code}}
     return params | changes
@@ -106,12 +141,20 @@ async def open_plane(directory: Path, images: FakeImages | None = None) -> Async
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db"), ManualClock(), images or FakeImages()
     await store.open()
+    containers = FakeContainers()
     functions = Functions(
-        store, Codes(), images, clock, account=ACCOUNT, region=REGION, url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/"
+        store,
+        Codes(),
+        images,
+        clock,
+        account=ACCOUNT,
+        region=REGION,
+        url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
+        containers=containers,
     )
     await functions.open()
     try:
-        yield Plane(functions, images, clock)
+        yield Plane(functions, images, clock, containers)
     finally:
         await functions.close()
         await store.close()

@@ -186,7 +186,8 @@ def test_code_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
                 ({"ZipFile": b"bad"}, "Could not unzip uploaded file"),
                 ({}, "Please provide a source for function code."),
                 ({"S3Bucket": "b", "S3Key": "k"}, "S3Bucket is not supported by Hanabi yet"),
-                ({"ImageUri": "i"}, "ImageUri is not supported by Hanabi yet"),
+                ({"ImageUri": "r.example/i"}, "Please provide a source for function code."),
+                ({"ImageUri": "r.example/i", "ZipFile": b"code"}, "Please do not provide other FunctionCode parameters"),
             ):
                 with pytest.raises(InvalidParameterValue, match=message):
                     await plane.functions.create("f", create_params(Code=code))

@@ -138,11 +138,18 @@ async def attach_nothing(sock: socket.socket, access_key: str) -> Closed:
     return Closed()
 
 
+CONTAINER = replace(
+    IMAGE, runtime="image", digest="c", command=(), runtime_dir=None, environment={"PATH": "/bin:/usr/bin/"}, version_arn=""
+)
 OS_ONLY = replace(IMAGE, runtime="provided.al2023", digest="o", command=())
 
 
 async def image_for(runtime: str) -> RuntimeImage:
     return OS_ONLY if runtime.startswith("provided") else IMAGE
+
+
+async def image_of(version: FunctionVersion) -> RuntimeImage:
+    return CONTAINER if version.container is not None else await image_for(version.runtime)
 
 
 class Rig:
@@ -156,9 +163,10 @@ class Rig:
         self.clock = clock or SystemClock()
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
-        settings = {"max_environments": 20, "stock_size": 0, **options}
-        self.fleet = Fleet(self.driver, image_for, host, **settings)
+        settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "stock_size": 0, **options}
+        self.fleet = Fleet(self.driver, image_of, host, **settings)
         self.admission = Admission(lambda: unreserved)
+        self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock)
 
     async def __aenter__(self) -> "Rig":

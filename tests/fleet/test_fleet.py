@@ -239,7 +239,7 @@ def test_nothing_is_remembered_of_functions_that_are_gone() -> None:
             with pytest.raises(ServiceError):
                 await rig.invoke(rig.version("broken"))
             await until(lambda: len(rig.driver.alive) <= 4)
-            assert len(rig.fleet._idle) <= 4 and not rig.fleet._waiting
+            assert len(rig.fleet._idle._shelves) <= 4 and not rig.fleet._waiting
 
     run(story)
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from hanabi.contracts import Exit
-from hanabi.errors import TooManyRequests
-from hanabi.fleet.places import WAIT_LIMIT_S
+from hanabi.errors import ServiceError, TooManyRequests
+from hanabi.fleet.budget import OVERDUE_S, WAIT_LIMIT_S
 from hanabi.fleet.stock import RETRY_S
 from hanabi.sandbox.testing import FakeProcess, silent
 from hanabi.testing import ManualClock
@@ -116,6 +116,133 @@ def test_the_stock_makes_room_first_then_the_longest_idle() -> None:
             await rig.invoke(rig.version("d", tmp_mb=1024))
             assert functions(rig) == {"b", "c", "d"}
             assert len(rig.driver.alive) <= 3
+
+    run(story)
+
+
+def test_memory_makes_room_too_and_the_costliest_goes_first() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(clock=clock, max_memory_mb=2048) as rig:
+            await rig.invoke(rig.version("small", memory_mb=128))
+            await clock.advance(10.0)
+            await rig.invoke(rig.version("large", memory_mb=1536))
+            await clock.advance(1.0)
+            await rig.invoke(rig.version("other", memory_mb=512))
+            assert functions(rig) == {"small", "other"}
+            await rig.invoke(rig.version("whole", memory_mb=2048))
+            assert functions(rig) == {"whole"}
+            assert rig.fleet.describe_budget()["memory_mb"] == 2048
+
+    run(story)
+
+
+def test_more_than_all_the_memory_is_refused_at_once_and_says_why() -> None:
+    async def story() -> None:
+        async with Rig(clock=ManualClock(), max_memory_mb=1024) as rig:
+            with pytest.raises(ServiceError, match=r"1025 MB are more than the 1024 MB .*--max-memory"):
+                await rig.invoke(rig.version(memory_mb=1025))
+
+    run(story)
+
+
+def test_a_large_one_does_not_wait_for_ever_behind_small_ones_that_are_never_idle() -> None:
+    async def story() -> None:
+        clock = ManualClock()
+
+        async def takes_a_second(process: FakeProcess) -> int | None:
+            await process.write("r")
+            while True:
+                kind, body = await process.read()
+                if kind == "n":
+                    await clock.sleep(1.0)
+                    await process.write("o", process.payload(body))
+
+        async with Rig(takes_a_second, clock=clock, max_memory_mb=1024) as rig:
+
+            async def keep_busy() -> None:
+                while True:
+                    await rig.invoke(rig.version("small", memory_mb=512))
+
+            busy = [asyncio.create_task(keep_busy()) for _ in range(3)]  # one of them always waits
+            await clock.advance(2.0, turns=50)
+            large = rig.begin(rig.version("large", memory_mb=1024))
+            await clock.advance(OVERDUE_S - 1, turns=50)
+            assert not large.done() and len(rig.driver.sandboxes) == 2
+            await clock.advance(10.0, turns=50)
+            assert large.done() and not large.result().function_error
+            for task in busy:
+                task.cancel()
+
+    run(story)
+
+
+def test_a_stocked_environment_takes_from_the_budget_what_its_function_needs() -> None:
+    async def story() -> None:
+        async with Rig(max_memory_mb=3000, stock_size=2) as rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: stocked(rig) == 2)
+            held = [rig.begin(rig.version("small", memory_mb=128), b"hang")]
+            await until(lambda: rig.states() == ["busy", "stocked", "stocked"])
+            assert rig.fleet.describe_budget()["memory_mb"] == 128 + 2 * 1024
+            held.append(rig.begin(rig.version("large", memory_mb=1848), b"hang"))  # there is just room to grow
+            await until(lambda: rig.states() == ["busy", "busy", "stocked"])
+            assert len(rig.driver.sandboxes) == 3 and rig.fleet.describe_budget()["memory_mb"] == 3000
+            for task in held:
+                task.cancel()
+
+    run(story)
+
+
+def test_the_stock_makes_room_for_what_it_cannot_become() -> None:
+    async def story() -> None:
+        async with Rig(max_memory_mb=2048, stock_size=2) as rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: stocked(rig) == 2)
+            held = rig.begin(rig.version(memory_mb=1025), b"hang")
+            await until(lambda: rig.states() == ["busy"])
+            assert len(rig.driver.sandboxes) == 3 and rig.fleet.describe_budget()["memory_mb"] == 1025
+            held.cancel()
+
+    run(story)
+
+
+def test_a_stocked_environment_that_cannot_grow_is_left_to_smaller_functions() -> None:
+    async def story() -> None:
+        rig = Rig(stock_size=1)
+        rig.driver.memory_limit_mb = 512
+        async with rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: stocked(rig) == 1)
+            first = rig.driver.sandboxes[0]
+            await rig.invoke(rig.version("large", memory_mb=513))
+            assert first.history == ["start runtime"]
+            await rig.invoke(rig.version("small", memory_mb=512))
+            assert "mount /var/task" in first.history
+
+    run(story)
+
+
+def test_one_that_was_being_stocked_makes_room_when_it_is_ready() -> None:
+    async def story() -> None:
+        async with Rig(max_environments=1, stock_size=1) as rig:
+            rig.driver.gate.clear()
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: rig.fleet.describe_budget()["environments"] == 1)
+            waiting = rig.begin(rig.version())
+            await asyncio.sleep(0.01)
+            rig.driver.gate.set()
+            assert not (await waiting).function_error
+
+    run(story)
+
+
+def test_a_host_too_small_for_stock_keeps_none() -> None:
+    async def story() -> None:
+        async with Rig(max_memory_mb=1000, stock_size=2) as rig:
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            assert not (await rig.invoke(rig.version())).function_error
+            assert len(rig.driver.sandboxes) == 1
 
     run(story)
 

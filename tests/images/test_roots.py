@@ -87,6 +87,7 @@ def test_the_function_has_a_name_and_the_locale_is_there(image: RuntimeImage) ->
 @needs_tools
 def test_the_bootstrap_is_a_copy_that_everybody_may_read(image: RuntimeImage) -> None:
     language = RUNTIMES[image.runtime].language
+    assert image.runtime_dir is not None
     names = {path.name for path in image.runtime_dir.iterdir()}
     if not language:
         assert names == set() and image.command == ()
@@ -119,6 +120,7 @@ def test_python_compiles_nothing_at_a_start(image: RuntimeImage) -> None:
     for cached in inside(image, image.command[0], "-c", script).split():
         flags = int.from_bytes((image.root / cached.lstrip("/")).read_bytes()[4:8], "little")
         assert flags == 1, f"{cached} is compared with its source at each start"
+    assert image.runtime_dir is not None
     assert {path.suffix for path in (image.runtime_dir / "__pycache__").iterdir()} == {".pyc"}
 
 

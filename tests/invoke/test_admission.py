@@ -4,14 +4,14 @@ import pytest
 
 from hanabi.contracts import Concurrency
 from hanabi.errors import TooManyRequests
-from hanabi.invoke.admission import Admission
+from hanabi.invoke.admission import Admission, Provision
 
 ACCOUNT, RESERVED = "ConcurrentInvocationLimitExceeded", "ReservedFunctionConcurrentInvocationLimitExceeded"
 
 
-def reason_of(admission: Admission, concurrency: Concurrency) -> str:
+def reason_of(admission: Admission, concurrency: Concurrency, key: str = "") -> str:
     with pytest.raises(TooManyRequests) as refused:
-        admission.enter(concurrency)
+        admission.enter(concurrency, key)
     return refused.value.reason
 
 
@@ -56,3 +56,57 @@ def test_each_leaves_as_it_entered_whatever_was_set_meanwhile() -> None:
     admission.leave(function, entered)
     assert admission.enter(Concurrency("h")) is True
     assert admission.enter(function) is False
+
+
+# --- provisioned concurrency: as recorded on AWS ------------------------------------------------------------------------
+
+
+def test_what_is_provisioned_of_a_reservation_is_its_versions_alone() -> None:
+    admission, function = Admission(lambda: 1000, lambda name: True), Concurrency("f", 2)
+    admission.provision("f", "1", 1)
+    first = admission.enter(function, "1")
+    assert isinstance(first, Provision) and admission.running("f") == 1
+    assert admission.enter(function, "$LATEST") is False
+    assert reason_of(admission, function, "$LATEST") == reason_of(admission, function, "1") == RESERVED
+    admission.leave(function, first)
+    assert isinstance(admission.enter(function, "1"), Provision)
+    admission.leave(function, False)
+    assert admission.enter(function, "1") is False  # spilled over
+    used = admission.provisions("f", "1")
+    assert (used.served, used.spilled) == (2, 1)
+
+
+def test_with_all_that_is_reserved_provisioned_nothing_else_runs() -> None:
+    admission, function = Admission(lambda: 1000), Concurrency("f", 1)
+    assert admission.enter(function, "$LATEST") is False
+    admission.leave(function, False)
+    admission.provision("f", "1", 1)
+    assert reason_of(admission, function, "$LATEST") == RESERVED
+    assert isinstance(admission.enter(function, "1"), Provision)
+    admission.provision("f", "1", None)
+    assert admission.enter(function, "$LATEST") is False
+
+
+def test_what_is_provisioned_is_taken_from_what_all_share_unless_it_is_reserved() -> None:
+    reserved = {"own"}
+    admission, other = Admission(lambda: 5, lambda name: name in reserved), Concurrency("other")
+    admission.provision("f", "1", 2)
+    admission.provision("f", "2", 1)
+    admission.provision("own", "1", 2)
+    assert admission.enter(other, "x") and admission.enter(other, "x")
+    assert reason_of(admission, other, "x") == ACCOUNT
+    assert isinstance(admission.enter(Concurrency("f"), "1"), Provision)
+    reserved.add("f")
+    assert admission.enter(other, "x") is True
+
+
+def test_each_leaves_as_it_entered_though_what_was_provisioned_has_gone() -> None:
+    admission, function = Admission(lambda: 1), Concurrency("f")
+    admission.provision("f", "1", 1)
+    entered = admission.enter(function, "1")
+    admission.provision("f", "1", 0)
+    assert admission.enter(function, "1") is True
+    admission.provision("f", "1", None)
+    admission.leave(function, entered)
+    admission.leave(function, True)
+    assert admission.running("f") == 0 and admission.enter(function, "1") is True

@@ -11,12 +11,15 @@ from tests.fleet.rig import Rig, run, until
 
 ORDERS = [b"{}"] * 6 + [b"print x", b"fail", b"exit 1", b"kill 9", b"hang", b"babble", b"last-words"]
 PLACES = 5
+MEMORY_MB = 3000  # the largest function needs two thirds of it
+RUNTIMES = ("python3.11", "provided.al2023")
 
 
 async def act(rig: Rig, lot: random.Random, running: "list[asyncio.Task[Result]]") -> None:
     number = lot.randrange(10)
     if number < 5:
-        version = rig.version(f"f{lot.randrange(4)}", runtime=lot.choice(["python3.11", "provided.al2023"]), timeout_s=1)
+        number = lot.randrange(4)
+        version = rig.version(f"f{number}", runtime=RUNTIMES[number % 2], memory_mb=256 << number, timeout_s=1)
         running.append(rig.begin(version, lot.choice(ORDERS), reserved=lot.choice([None, 2])))
     elif number == 5 and running:
         lot.choice(running).cancel()
@@ -38,12 +41,19 @@ async def act(rig: Rig, lot: random.Random, running: "list[asyncio.Task[Result]]
 def test_nothing_is_lost_or_left(seed: int) -> None:
     async def story() -> None:
         lot = random.Random(seed)
-        rig = Rig(max_environments=PLACES, stock_size=lot.choice([0, 1]), freeze_after_s=lot.choice([0.0, 0.002]), unreserved=8)
+        rig = Rig(
+            max_environments=PLACES,
+            max_memory_mb=MEMORY_MB,
+            stock_size=lot.choice([0, 1]),
+            freeze_after_s=lot.choice([0.0, 0.002]),
+            unreserved=8,
+        )
         async with rig:
             running: list[asyncio.Task[Result]] = []
             for _ in range(150):
                 await act(rig, lot, running)
                 assert len(rig.driver.alive) <= PLACES
+                assert rig.fleet.describe_budget()["memory_mb"] <= MEMORY_MB
             if lot.random() < 0.5:  # else the end finds them all running
                 await asyncio.wait(running, timeout=20)
                 assert all(task.done() for task in running)
@@ -53,7 +63,7 @@ def test_nothing_is_lost_or_left(seed: int) -> None:
         for each in results:
             assert isinstance(each, Result | HanabiError | asyncio.CancelledError), repr(each)
         assert all(rig.admission.running(f"f{number}") == 0 for number in range(4)) and rig.admission._unreserved == 0
-        assert rig.fleet._places.free == PLACES and not rig.fleet._waiting and not rig.fleet._idle
+        assert rig.fleet._budget.used == (0, 0) and not rig.fleet._waiting and not rig.fleet._starting and not len(rig.fleet._idle)
         await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
     run(story)

@@ -17,14 +17,14 @@ from hanabi.api.edge import Edge
 from hanabi.api.keys import KeyRing
 from hanabi.api.lambda_ import LambdaService
 from hanabi.clock import SystemClock
-from hanabi.contracts import Invocation, Record, Result, Route
+from hanabi.contracts import Allocation, Invocation, Record, Result, Route
 from hanabi.control.functions import Functions
 from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
 from hanabi.images.code import CodeStore
 from hanabi.store.sqlite import SqliteStore
-from tests.control.support import ACCOUNT, REGION, ROLE, FakeImages
+from tests.control.support import ACCOUNT, REGION, ROLE, FakeContainers, FakeImages
 from tests.http.live import listen
 from tests.server import zip_of
 
@@ -83,8 +83,11 @@ class ListQueue:
 class Live:
     client: Any
     images: FakeImages
+    containers: FakeContainers
     invoker: EchoInvoker
     queue: ListQueue
+    functions: Functions
+    allocations: dict[str, Allocation]  # of provisioned concurrency, by `FunctionVersion.key`: set by the test
     loop: asyncio.AbstractEventLoop
 
     def create(self, name: str, **options: Any) -> dict[str, Any]:
@@ -127,6 +130,7 @@ def live_lambda(directory: Path) -> Iterator[Live]:
         nonlocal stop
         stop = asyncio.Event()
         store, code, images = SqliteStore(directory / "state.db"), CodeStore(directory / "code"), FakeImages()
+        containers = FakeContainers()
         await store.open()
         await code.open()
         functions = Functions(
@@ -137,12 +141,15 @@ def live_lambda(directory: Path) -> Iterator[Live]:
             account=ACCOUNT,
             region=REGION,
             url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:{port}/",
+            containers=containers,
         )
         await functions.open()
         invoker, queue = EchoInvoker(), ListQueue()
-        edge = Edge([LambdaService(functions, invoker, queue, clock)], keys, clock, REGION, ACCOUNT, spool=spool)
+        allocations: dict[str, Allocation] = {}
+        service = LambdaService(functions, invoker, queue, clock, allocation=lambda key: allocations.get(key, Allocation()))
+        edge = Edge([service], keys, clock, REGION, ACCOUNT, spool=spool)
         server = await serve(sock, edge.handle, clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse)
-        lives.append(Live(client, images, invoker, queue, asyncio.get_running_loop()))
+        lives.append(Live(client, images, containers, invoker, queue, functions, allocations, asyncio.get_running_loop()))
         ready.set()
         await stop.wait()
         await server.close()

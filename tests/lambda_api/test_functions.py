@@ -172,8 +172,7 @@ def test_what_is_refused(live: Live) -> None:
     )
     fails("InvalidParameterValueException", 400, "less than or equal to 64", create, FunctionName="a" * 65)
     fails("InvalidParameterValueException", 400, "Number of tags exceeds", create, Tags={str(n): "x" for n in range(51)})
-    image = {"PackageType": "Image", "Code": {"ImageUri": "r.example/i:1"}, "Runtime": None, "Handler": None}
-    fails("InvalidParameterValueException", 400, "PackageType is not supported by Hanabi yet: Image", create, **image)
+    fails("InvalidParameterValueException", 400, "Please don't provide ImageConfig", create, ImageConfig={"Command": ["x"]})
     fails("ResourceNotFoundException", 404, "Function not found", client.get_function, FunctionName="refused")
     live.create("taken")
     fails("ResourceConflictException", 409, "Function already exist: taken", create, FunctionName="taken")

@@ -4,10 +4,13 @@ import asyncio
 import os
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from hanabi.contracts import Exit
+from hanabi.errors import SandboxError
+from hanabi.sandbox.controllers import MemoryV2
 from tests.sandbox.rig import Rig, until
 
 MB = 1024 * 1024
@@ -54,6 +57,40 @@ def test_the_memory_cap_can_be_raised_and_lowered(rig: Rig) -> None:
             assert (await guest.outcome("alloc", "300"))[0] == Exit("runtime", None, 9)
 
     rig.run(work())
+
+
+def test_memory_is_given_back_while_frozen(rig: Rig) -> None:
+    async def work() -> None:
+        async with rig.sandbox(memory_mb=256, tmp_mb=64) as guest:
+            await guest.probe("alloc", "50")
+            guest.box.freeze()
+            await until(guest.box.group.freezer.frozen)
+            await guest.box.trim()
+            assert guest.box.group.freezer.frozen()
+            guest.box.thaw()
+            await guest.box.trim()
+            assert await guest.probe("alloc", "50") == "ok 50"
+        with pytest.raises(SandboxError):
+            await guest.box.trim()
+
+    rig.run(work())
+
+
+def test_reclaim_asks_for_all_there_is(tmp_path: Path) -> None:
+    """As on cgroup v2, whether this host has it or not: what the kernel then does is its own."""
+    for name, text in {
+        "memory.events": "oom_kill 0\n",
+        "memory.current": "12345\n",
+        "memory.reclaim": "",
+        "memory.swap.max": "max",
+    }.items():
+        (tmp_path / name).write_text(text)
+    memory = MemoryV2(tmp_path)
+    memory.reclaim()
+    assert (tmp_path / "memory.reclaim").read_text() == "12345"
+    (tmp_path / "memory.reclaim").unlink()  # a kernel that has none
+    memory.reclaim()
+    memory.close()
 
 
 @pytest.mark.parametrize("memory_mb", [256, 884, VCPU_MB])

@@ -31,6 +31,11 @@ class Channel:
         frame = self._receive(b"i")
         return json.loads(str(frame[5:], "utf-8"))
 
+    def receive_awakening(self) -> dict[str, Any]:
+        """What a clone is told: its environment is another one than its snapshot's."""
+        frame = self._receive(b"a")
+        return json.loads(str(frame[5:], "utf-8"))
+
     def receive_invocation(self) -> Request:
         frame = self._receive(b"n")
         end = 7 + int.from_bytes(frame[5:7], "little")

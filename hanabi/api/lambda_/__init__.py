@@ -7,26 +7,40 @@ from hanabi.api.lambda_.concurrency import ConcurrencyOperations
 from hanabi.api.lambda_.functions import FunctionOperations, Locate
 from hanabi.api.lambda_.invoke import InvokeOperations
 from hanabi.api.lambda_.policies import PolicyOperations
+from hanabi.api.lambda_.provisioned import Allocations, ProvisionedOperations
 from hanabi.api.lambda_.tags import TagOperations
 from hanabi.api.lambda_.urls import UrlOperations
 from hanabi.api.lambda_.versions import VersionOperations
 from hanabi.api.service import Handler
-from hanabi.contracts import Clock, EventQueue, Invoker
+from hanabi.contracts import Allocation, Clock, EventQueue, Invoker
 from hanabi.control.functions import Functions
 
 
 class LambdaService:
-    """An operation of the model that is not here answers 501. `locate` makes the URL where a client gets code with a `CodeSha256`."""
+    """An operation of the model that is not here answers 501.
+
+    `locate` makes the URL where a client gets code with a `CodeSha256`; `allocation` says what there is of a version's
+    provisioned concurrency.
+    """
 
     name = "lambda"
 
-    def __init__(self, functions: Functions, invoker: Invoker, events: EventQueue, clock: Clock, locate: Locate | None = None) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        invoker: Invoker,
+        events: EventQueue,
+        clock: Clock,
+        locate: Locate | None = None,
+        allocation: Allocations = lambda key: Allocation(),
+    ) -> None:
         self.operations: Mapping[str, Handler] = {
             **InvokeOperations(functions, functions.place, invoker, events, clock).operations,
             **FunctionOperations(functions, locate).operations,
             **VersionOperations(functions).operations,
             **AliasOperations(functions).operations,
             **ConcurrencyOperations(functions).operations,
+            **ProvisionedOperations(functions, allocation).operations,
             **UrlOperations(functions).operations,
             **PolicyOperations(functions).operations,
             **TagOperations(functions).operations,

@@ -27,7 +27,7 @@ class ConcurrencyOperations:
         if self._functions.get(name) is None:
             raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, '$LATEST')}")
         reserved = params["ReservedConcurrentExecutions"]
-        await self._functions.change(name, lambda function: reserve(function, reserved, self._functions.account_concurrency()[1]))
+        await self._functions.change(name, lambda function: reserve(function, reserved, self._functions.unreserved_beside(name)))
         return {"ReservedConcurrentExecutions": reserved}
 
     async def get_function_concurrency(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from hanabi.control.containers import ZIP
 from hanabi.control.model import Alias, Function, Url, Version
 from hanabi.control.settings import ARCHITECTURES
 
@@ -26,9 +27,7 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
     configuration: dict[str, Any] = {
         "FunctionName": function.name,
         "FunctionArn": arn,
-        "Runtime": settings.runtime,
         "Role": settings.role,
-        "Handler": settings.handler,
         "CodeSize": version.code.size,
         "Description": settings.description,
         "Timeout": settings.timeout_s,
@@ -38,13 +37,17 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
         "Version": version.number,
         "TracingConfig": {"Mode": "PassThrough"},
         "RevisionId": version.revision_id,
-        "PackageType": "Zip",
+        "PackageType": settings.package,
         "Architectures": ARCHITECTURES,
         "EphemeralStorage": {"Size": settings.tmp_mb},
         "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": settings.log_group},
         "State": version.state,
     }
+    if settings.package == ZIP:
+        configuration |= {"Runtime": settings.runtime, "Handler": settings.handler}
+    if settings.image_config is not None:
+        configuration["ImageConfigResponse"] = {"ImageConfig": dict(settings.image_config)}
     if settings.environment is not None:
         configuration["Environment"] = {"Variables": dict(settings.environment)}
     optional = {

@@ -9,7 +9,7 @@ from hanabi.api.lambda_.versions import sort_key
 from hanabi.api.service import Call, Handler
 from hanabi.contracts import HttpRequest
 from hanabi.control.functions import Functions
-from hanabi.control.model import Function, Version
+from hanabi.control.model import Code, Function, Version
 from hanabi.control.versions import check_deletable, find_version, remove_version
 from hanabi.errors import ResourceNotFound
 
@@ -67,16 +67,19 @@ class FunctionOperations:
         function, version, arn = self._find(params)
         answer: dict[str, Any] = {
             "Configuration": describe_version(function, version, arn),
-            "Code": {"RepositoryType": "S3"},
+            "Code": self._describe_code(call, version.code),
         }
-        location = self._locate(call.request, version.code.sha256) if self._locate else None
-        if location is not None:
-            answer["Code"]["Location"] = location
         if function.tags:
             answer["Tags"] = dict(function.tags)
         if function.reserved is not None:
             answer["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
         return answer
+
+    def _describe_code(self, call: Call, code: Code) -> dict[str, str]:
+        if code.image:
+            return {"RepositoryType": "ECR", "ImageUri": code.image_uri, "ResolvedImageUri": code.image}
+        location = self._locate(call.request, code.sha256) if self._locate else None
+        return {"RepositoryType": "S3"} | ({"Location": location} if location is not None else {})
 
     async def get_function_configuration(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
         return describe_version(*self._find(params))

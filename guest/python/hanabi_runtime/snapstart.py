@@ -1,0 +1,43 @@
+"""SnapStart: the function's hooks, before the snapshot of this process and after each restore of it.
+
+They are registered with the snapshot_restore_py package: before-snapshot hooks run in reverse order, after-restore hooks in order.
+"""
+
+import os
+import sys
+from typing import Any
+
+from hanabi_runtime import clone
+from hanabi_runtime.channel import Channel
+from hanabi_runtime.errors import Fault, describe_exception
+
+
+def wanted() -> bool:
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+
+def pass_through(channel: Channel) -> dict[str, Any] | None:
+    """Run the hooks of both sides of a snapshot; between them this process is frozen, and goes on as a clone. Returns an error, or None."""
+    package = sys.modules.get("snapshot_restore_py")  # whoever has hooks has imported it
+    try:
+        before = package.get_before_snapshot() if package else []
+        while before:
+            hook, arguments, keywords = before.pop()
+            hook(*arguments, **keywords)
+    except Exception as error:
+        return _describe(error, "Runtime.BeforeSnapshotError")
+    channel.send(b"l")
+    awake = channel.receive_awakening()
+    clone.renew()
+    os.environ.update(awake["environment"])
+    try:
+        for hook, arguments, keywords in package.get_after_restore() if package else []:
+            hook(*arguments, **keywords)
+    except Exception as error:
+        return _describe(error, "Runtime.AfterRestoreError")
+    return None
+
+
+def _describe(error: Exception, kind: str) -> dict[str, Any]:
+    described = describe_exception(error, "")
+    return Fault(kind, f"{described['errorType']}: {described['errorMessage']}", described["stackTrace"]).describe("")

@@ -1,0 +1,98 @@
+"""Functions that are container images: what may be set of them, and Lambda's words for an image that cannot be had.
+
+Wording as recorded from AWS; what Hanabi knows more of the reason follows it. A function never changes its package type.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from hanabi.contracts import ContainerCode, RuntimeImage
+from hanabi.errors import AccessDenied, ApiError, ImageError, InvalidParameterValue
+
+IMAGE, ZIP = "Image", "Zip"
+SETTINGS_LIMIT = 16 << 10  # bytes of an ImageConfig; AWS Lambda developer guide, "Lambda quotas"
+
+
+class PinnedImage(Protocol):
+    @property
+    def image(self) -> str: ...  # where it is, by digest
+    @property
+    def digest(self) -> str: ...  # of the manifest, hexadecimal
+
+
+class Containers(Protocol):
+    async def resolve(self, uri: str) -> PinnedImage:
+        """What an ImageUri means now. Raises `ImageError`."""
+
+    async def ensure(self, image: str) -> RuntimeImage:
+        """Its root, pulled if it is not there. Raises `ImageError`."""
+
+
+def check_package(params: Mapping[str, Any], package: str) -> None:
+    """Refuse what does not go with a function's package type. `params` are of CreateFunction or UpdateFunctionConfiguration."""
+    if package == IMAGE:
+        if params.get("Handler") or params.get("Runtime") or params.get("Layers"):
+            raise InvalidParameterValue("Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image.")
+    elif any((params.get("ImageConfig") or {}).values()):
+        raise InvalidParameterValue("Please don't provide ImageConfig when the intended function PackageType is Zip.")
+
+
+def check_source(code: Mapping[str, Any], package: str) -> None:
+    """The same for where the code comes from; `code` is of CreateFunction or UpdateFunctionCode."""
+    if package == IMAGE:
+        if not code.get("ImageUri") or code.get("ZipFile"):
+            raise InvalidParameterValue("Please provide ImageUri when updating a function with packageType Image.")
+    elif code.get("ImageUri"):
+        raise InvalidParameterValue("Please don't provide ImageUri when updating a function with packageType Zip.")
+
+
+def check_image_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An ImageConfig as it is kept; None for an empty one, by which all is the image's again."""
+    kept = {member: value for member, value in config.items() if value}
+    words = [*kept.get("EntryPoint", ()), *kept.get("Command", ()), kept.get("WorkingDirectory", "")]
+    for word in words:
+        if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
+            raise InvalidParameterValue("Value at 'imageConfig' has characters that the command of a process cannot hold")
+    if len(json.dumps(kept, ensure_ascii=False).encode()) > SETTINGS_LIMIT:
+        raise InvalidParameterValue(f"ImageConfig must be smaller than {SETTINGS_LIMIT} bytes")
+    return kept or None
+
+
+def container_code(image: str, digest: str, config: Mapping[str, Any] | None) -> ContainerCode:
+    config = config or {}
+    return ContainerCode(
+        image=image,
+        digest=digest,
+        entry_point=tuple(config["EntryPoint"]) if "EntryPoint" in config else None,
+        command=tuple(config["Command"]) if "Command" in config else None,
+        working_directory=config.get("WorkingDirectory"),
+    )
+
+
+def refusal(uri: str, error: ImageError) -> ApiError:
+    """What CreateFunction and UpdateFunctionCode answer when an image is not found."""
+    match error.kind:
+        case "malformed":
+            return InvalidParameterValue(f"Source image {uri} is not valid. Provide a valid source image. ({error})")
+        case "missing":
+            return InvalidParameterValue(f"Source image {uri} does not exist. Provide a valid source image. ({error})")
+        case "denied":
+            return AccessDenied(f"Lambda does not have permission to access the ECR image. Check the ECR permissions. ({error})")
+        case "unsupported" | "invalid":
+            return InvalidParameterValue(
+                f"The image manifest, config or layer media type for the source image {uri} is not supported. ({error})"
+            )
+    return InvalidParameterValue(f"Source image {uri} cannot be had now: {error}")
+
+
+def failure(error: ImageError) -> tuple[str, str]:
+    """(StateReasonCode, StateReason) of a function whose image cannot be pulled."""
+    match error.kind:
+        case "missing":
+            return "ImageDeleted", f"The function is trying to use a deleted image. ({error})"
+        case "denied":
+            return "ImageAccessDenied", f"The function does not have permission to access the specified image. ({error})"
+        case "unavailable":
+            return "InternalError", f"The image cannot be had now: {error}"
+    return "InvalidImage", f"Lambda cannot initialize the provided container image. Verify the image. ({error})"

@@ -1,0 +1,96 @@
+"""Provisioned concurrency: what is wanted of which version. Pure: each takes a function and returns another one.
+
+Words and order of the refusals are as recorded on AWS (LocalStack's validated tests). At most one configuration reaches a version:
+its own, or that of one alias that points to it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hanabi.control.concurrency import UNRESERVED_MINIMUM
+from hanabi.control.model import Alias, Function, ProvisionedConfig
+from hanabi.control.names import LATEST, Place, is_alias
+from hanabi.control.versions import check_active
+from hanabi.errors import InvalidParameterValue, ProvisionedConcurrencyConfigNotFound, ResourceConflict, ResourceNotFound
+
+UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+_NO_RESOURCE = "The function resource provided must be an alias or a published version."
+
+
+def find_resource(function: Function | None, place: Place, name: str, qualifier: str | None, unpublished: str = _NO_RESOURCE) -> Function:
+    """The function, if it has the alias or the published version that the qualifier names."""
+    if not qualifier or qualifier == LATEST:
+        raise InvalidParameterValue(unpublished)
+    if is_alias(qualifier):
+        if function is None or qualifier not in function.aliases:
+            raise ResourceNotFound(f"Cannot find alias arn: {place.arn(name, qualifier)}")
+    elif function is None or qualifier not in function.versions:
+        raise ResourceNotFound(f"Function not found: {place.arn(name, qualifier)}")
+    return function
+
+
+def find_config(function: Function, qualifier: str) -> ProvisionedConfig:
+    config = function.provisioned.get(qualifier)
+    if config is None:
+        raise ProvisionedConcurrencyConfigNotFound("No Provisioned Concurrency Config found for this function")
+    return config
+
+
+def put_config(function: Function, qualifier: str, requested: int, unreserved: int, now_ms: int) -> Function:
+    """`unreserved` is what the account has left, the provisioned concurrency of other functions counted, this one's not."""
+    alias = function.aliases.get(qualifier)
+    if alias is not None:
+        check_alias(function, alias)
+        if alias.other is not None:
+            raise InvalidParameterValue("Alias with weights can not be used with Provisioned Concurrency")
+    elif _taken(function, qualifier) & {qualifier}:
+        raise ResourceConflict("Version is pointed by a Provisioned Concurrency alias")
+    check_active(function.versions[alias.version if alias else qualifier])
+    others = sum(config.requested for config in function.provisioned.values() if config.qualifier != qualifier)
+    if function.reserved is not None:
+        if others + requested > function.reserved:
+            raise InvalidParameterValue(
+                "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function"
+            )
+    elif requested > unreserved - others:
+        raise InvalidParameterValue(
+            f"Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [{unreserved - others}]."
+        )
+    elif unreserved - others - requested < UNRESERVED_MINIMUM:
+        raise InvalidParameterValue(
+            "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
+            f"below its minimum value of [{UNRESERVED_MINIMUM}]."
+        )
+    config = ProvisionedConfig(qualifier=qualifier, requested=requested, modified_ms=now_ms)
+    return replace(function, provisioned={**function.provisioned, qualifier: config})
+
+
+def remove_config(function: Function, qualifier: str) -> Function:
+    """One that is not there is no error."""
+    if qualifier not in function.provisioned:
+        return function
+    return replace(function, provisioned={other: config for other, config in function.provisioned.items() if other != qualifier})
+
+
+def check_alias(function: Function, alias: Alias) -> None:
+    """Whether an alias, as it is to be, may have provisioned concurrency."""
+    if alias.version == LATEST:
+        raise InvalidParameterValue(UNPUBLISHED)
+    if _taken(function, alias.name) & {alias.version, alias.other}:
+        raise ResourceConflict("Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version")
+
+
+def shares(function: Function, config: ProvisionedConfig) -> Mapping[str, int]:
+    """How much each version is to have of a configuration: a weighted alias divides it by its weights."""
+    alias = function.aliases.get(config.qualifier)
+    if alias is None:
+        return {config.qualifier: config.requested}
+    if alias.other is None:
+        return {alias.version: config.requested}
+    second = round(config.requested * alias.weight)
+    return {alias.version: config.requested - second, alias.other: second}
+
+
+def _taken(function: Function, qualifier: str) -> set[str | None]:
+    """The versions that other configurations reach."""
+    return {number for config in function.provisioned.values() if config.qualifier != qualifier for number in shares(function, config)}

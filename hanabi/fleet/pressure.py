@@ -1,0 +1,129 @@
+"""How much memory this host has, how much is left, and whether it is getting scarce."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BUDGET_SHARE = 0.8  # of the host's memory, for environments: the rest is for this process, the kernel and the page cache
+SCARCE = 0.10  # of the memory is available: pressure begins
+ENOUGH = 0.15  # and ends
+STALLED = 10.0  # percent of the last ten seconds that some task waited for memory (PSI): pressure begins
+FLOWING = 5.0  # and ends
+MIB = 1024 * 1024
+NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number about as large as an address space
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The memory of a moment."""
+
+    total_mb: int
+    available_mb: int
+    stalled: float = 0.0  # percent; 0 where the kernel does not tell
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A cgroup that we are in, and that is bounded."""
+
+    memory_mb: int
+    usage: Path
+    stat: Path
+    cache: str  # what `stat` calls page cache that nobody uses
+
+
+class HostMemory:
+    """Read from /proc; within a container or service whose memory is bounded, what that one has."""
+
+    def __init__(self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
+        self._proc = proc
+        self._limit = min(_limits(proc, cgroups), key=lambda limit: limit.memory_mb, default=None)
+        self.total_mb = self.read().total_mb
+
+    @property
+    def budget_mb(self) -> int:
+        """What environments may have unless told otherwise."""
+        return int(self.total_mb * BUDGET_SHARE)
+
+    def read(self) -> Reading:
+        """Two small files. Raises `OSError`."""
+        values = dict(line.split(":", 1) for line in (self._proc / "meminfo").read_text().splitlines())
+        total_mb, available_mb = (int(values[name].split()[0]) // 1024 for name in ("MemTotal", "MemAvailable"))
+        limit = self._limit
+        if limit is not None and limit.memory_mb < total_mb:
+            used = int(limit.usage.read_text()) - _number(limit.stat.read_text(), limit.cache)
+            total_mb, available_mb = limit.memory_mb, max(0, min(available_mb, limit.memory_mb - used // MIB))
+        return Reading(total_mb, available_mb, self._stalled())
+
+    def _stalled(self) -> float:
+        try:
+            first = (self._proc / "pressure" / "memory").read_text().splitlines()[0]  # some avg10=0.00 avg60=...
+            return float(first.split()[1].removeprefix("avg10="))
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
+
+class Pressure:
+    """Sampled now and then; between the two thresholds it stays what it was. Each episode is logged once."""
+
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self._read = read
+        self.high = False
+
+    def sample(self) -> bool:
+        """Whether memory is scarce now."""
+        try:
+            now = self._read()
+        except (OSError, ValueError, KeyError):
+            now = Reading(1, 1)  # who cannot tell does not alarm
+        if not self.high and (now.available_mb < SCARCE * now.total_mb or now.stalled >= STALLED):
+            self.high = True
+            log.warning(
+                "memory is scarce: %d of %d MB available, %.0f %% stalled; idle environments are given up early",
+                now.available_mb,
+                now.total_mb,
+                now.stalled,
+            )
+        elif self.high and now.available_mb >= ENOUGH * now.total_mb and now.stalled < FLOWING:
+            self.high = False
+            log.info("memory is no longer scarce: %d of %d MB available", now.available_mb, now.total_mb)
+        return self.high
+
+
+def _limits(proc: Path, cgroups: Path) -> Iterator[_Limit]:
+    """Of the cgroups that this process is in, version 1 and 2, as far as they can be read."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, names, place = line.split(":", 2)
+        if number == "0":
+            files = ("memory.max", "memory.current", "inactive_file")
+            top = cgroups
+        elif "memory" in names.split(","):
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            top = cgroups / "memory"
+        else:
+            continue
+        own = top / place.lstrip("/")
+        for group in (own, *own.parents):
+            if not group.is_relative_to(top):
+                break
+            try:
+                size = (group / files[0]).read_text().strip()
+            except OSError:
+                continue
+            if size.isdecimal() and int(size) < NO_LIMIT:
+                yield _Limit(int(size) // MIB, group / files[1], group / "memory.stat", files[2])
+
+
+def _number(text: str, key: str) -> int:
+    """The number after `key` in lines of `key number`."""
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name == key:
+            return int(value)
+    return 0

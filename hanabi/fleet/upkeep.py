@@ -1,0 +1,77 @@
+"""What is done for the idle every second: those idle for long or old are ended, memory is given back, and more so when it is scarce."""
+
+from collections.abc import Callable
+
+from hanabi.contracts import Clock
+from hanabi.fleet.environment import Environment
+from hanabi.fleet.idle import Idle
+from hanabi.fleet.pressure import Pressure
+from hanabi.fleet.stock import Stock
+
+EVERY_S = 1.0
+MAX_AGE_S = 6 * 3600.0  # "recycled every few hours"
+
+
+class Upkeep:
+    """`discard` ends an environment, `trim` lets it give memory back; neither waits."""
+
+    def __init__(
+        self,
+        idle: Idle,
+        stock: Stock,
+        clock: Clock,
+        *,
+        pressure: Pressure | None,
+        discard: Callable[[Environment], None],
+        trim: Callable[[Environment], object],
+        may_recycle: Callable[[Environment], bool],
+        idle_timeout_s: float,
+        trim_after_s: float,
+    ) -> None:
+        self._idle = idle
+        self._stock = stock
+        self._clock = clock
+        self._pressure = pressure
+        self._discard = discard
+        self._trim = trim
+        self._may_recycle = may_recycle
+        self._idle_timeout_s = idle_timeout_s
+        self._trim_after_s = trim_after_s
+        self._every_s = min(EVERY_S, idle_timeout_s / 4)
+        self._sampled = -EVERY_S
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._clock.sleep(self._every_s)
+            now = self._clock.monotonic()
+            self._reap(now)
+            scarce = self._sample(now)
+            for environment in self._idle:
+                if not environment.trimmed and (scarce or now - environment.idle_since >= self._trim_after_s):
+                    environment.trimmed = True
+                    self._trim(environment)
+
+    def _reap(self, now: float) -> None:
+        """Scale to zero. Provisioned ones stay, but are renewed as all others are."""
+        for environment in self._idle:
+            if now - environment.created >= MAX_AGE_S and self._may_recycle(environment):
+                self._discard(environment)
+            elif not environment.provisioned and now - environment.idle_since >= self._idle_timeout_s:
+                self._discard(environment)
+
+    def _sample(self, now: float) -> bool:
+        """Whether memory is scarce; then one environment less is kept, at each sample."""
+        if self._pressure is None:
+            return False
+        if now - self._sampled < EVERY_S:
+            return self._pressure.high
+        self._sampled = now
+        was_high = self._pressure.high
+        if self._pressure.sample():
+            victim = self._stock.give_up_one() or self._idle.least_missed(now, weigh_memory=True)
+            if victim is not None:
+                self._discard(victim)
+        elif was_high:
+            self._stock.nudge()
+        return self._pressure.high
