@@ -9,6 +9,7 @@ help:
 	@echo "make test-microvm   the tests on real microVMs, with what they need built first"
 	@echo "make check     lint, types, structure, the agent without warnings"
 	@echo "make bench     measure"
+	@echo "make bench-microvm  measure microVMs, beside a restore by hand"
 	@echo "make wheel     build the wheel into dist/"
 	@echo "make clean     remove what was made, but no data directory"
 
@@ -43,6 +44,9 @@ test-microvm: roots
 bench: roots
 	$(BIN)/python -m bench $(BENCH)
 
+bench-microvm: roots
+	$(BIN)/python -m bench.microvm $(BENCH)
+
 wheel: dev
 	@scripts/wheel
 
@@ -50,4 +54,4 @@ clean:
 	rm -rf .venv build dist guest/build .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find hanabi tests bench guest -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install dev up roots test test-microvm check bench wheel clean
+.PHONY: help install dev up roots test test-microvm check bench bench-microvm wheel clean

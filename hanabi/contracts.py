@@ -314,6 +314,7 @@ class Driver(Protocol):
     """An isolation driver: `firecracker`, `oci`, `process`."""
 
     name: str
+    overhead_mb: int  # of host memory that a sandbox takes besides its own
     takes_snapshots: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
 
     def describe(self) -> str:

@@ -19,7 +19,7 @@ from hanabi.control.routes import Routes
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.tags import check_tags
-from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
+from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict, SandboxError
 
 PREPARATION_LIMIT_S = 3600.0  # of a runtime image that is built at first use
 PATIENCE_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
@@ -329,6 +329,8 @@ class Functions:
                 runtime_arn = await self._prepare_image(function.latest)
         except ImageError as error:
             finish = versions.fail(*(failure(error) if function.latest.code.image else ("InvalidRuntime", str(error))))
+        except SandboxError as error:
+            finish = versions.fail("InternalError", f"The runtime could not be started: {error}")
         except TimeoutError:
             finish = versions.fail("InternalError", f"The runtime was not ready within {PREPARATION_LIMIT_S:.0f} seconds.")
         except Exception:

@@ -305,7 +305,7 @@ class Fleet:
         limit_mb = stocked.sandbox.memory_limit_mb
         if limit_mb is not None and limit_mb < version.memory_mb:
             return False
-        return self._budget.resize(self._claims[stocked], version.memory_mb, kept=kept)
+        return self._budget.resize(self._claims[stocked], version.memory_mb + self._driver.overhead_mb, kept=kept)
 
     async def _make(
         self,
@@ -319,7 +319,7 @@ class Fleet:
         snapshot: Path | None = None,
     ) -> Environment | None:
         """A sandbox with nothing in it; None when it is no longer wanted by the time there is room."""
-        claim = await self._budget.take(memory_mb, kept=kept, wanted=wanted)
+        claim = await self._budget.take(memory_mb + self._driver.overhead_mb, kept=kept, wanted=wanted)
         if claim is None:
             return None
         try:
@@ -382,7 +382,7 @@ class Fleet:
     def _may_refill(self) -> bool:
         """Whether one more may be stocked: nobody waits for a start or for room, and memory is not scarce."""
         scarce = self._pressure is not None and self._pressure.high
-        return not self._gate.busy and not scarce and self._budget.fits(self._stock_memory_mb)
+        return not self._gate.busy and not scarce and self._budget.fits(self._stock_memory_mb + self._driver.overhead_mb)
 
     def _make_room(self) -> None:
         """End what is missed least, for those who wait: stocked environments, else those idle longest; provisioned ones never."""

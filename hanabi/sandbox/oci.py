@@ -28,6 +28,7 @@ class OciDriver:
     """A `contracts.Driver`. The process must have called `mounts.enter_private_mounts` before it had threads."""
 
     name = "oci"
+    overhead_mb = 0
     takes_snapshots = False
 
     def __init__(

@@ -42,6 +42,7 @@ class ProcessDriver:
     """Asked for by name only. It refuses root, whose functions would be root's; `allow_root` is for tests."""
 
     name = "process"
+    overhead_mb = 0
     takes_snapshots = False
 
     def __init__(self, directory: Path, clock: Clock, *, allow_root: bool = False) -> None:

@@ -254,6 +254,7 @@ class FakeDriver:
     """
 
     name = "fake"
+    overhead_mb = 0
     takes_snapshots = False
 
     def describe(self) -> str:

@@ -13,6 +13,7 @@ from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.firecracker import snapshots
 from hanabi.sandbox.firecracker.machine import Parts, Size, size_for
 from hanabi.sandbox.firecracker.microvm import Drives, Host, MicroVm, Pace
+from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.templates import Templates
 from hanabi.sandbox.ground import Ground
 from hanabi.sandbox.network import SlotPool
@@ -22,6 +23,7 @@ from hanabi.sandbox.volume import Volumes
 STARTS_AT_ONCE = 4
 SLOTS_AHEAD = 4
 WATCH_EVERY_S = 10.0
+OVERHEAD_MB = 64  # the guest's kernel and agent, and the VMM: measured, docs/microvm.md
 STOCK_MB = 512  # of a machine that is made before its function is known: most functions fit in it
 _ID = re.compile("[a-z0-9-]{1,40}")
 
@@ -30,6 +32,7 @@ class FirecrackerDriver:
     """A `contracts.Driver`. The process must have called `mounts.enter_private_mounts` before it had threads."""
 
     name = "firecracker"
+    overhead_mb = OVERHEAD_MB
     takes_snapshots = True
 
     def __init__(
@@ -55,7 +58,7 @@ class FirecrackerDriver:
         self._resolvers = dns.resolvers() if resolvers is None else resolvers
         self._host: Host | None = None
         self._threads = Threads()
-        self._templates = Templates(snapshots, parts, drives, self._threads, self._make)
+        self._templates = Templates(snapshots, parts, drives, self._threads, self.make)
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -136,7 +139,11 @@ class FirecrackerDriver:
     # --- sandboxes
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
-        await self._templates.ensure(image, size_for(STOCK_MB), preload)
+        await self.template(image, STOCK_MB, preload)
+
+    async def template(self, image: RuntimeImage, memory_mb: int, preload: Preload | None) -> Snapshot:
+        """What the sandboxes of an image and size are clones of; made now if it is not there."""
+        return await self._templates.ensure(image, size_for(memory_mb), preload)
 
     async def prepare_directory(self, directory: Path) -> None:
         await self._drives.of_directory(directory)
@@ -146,8 +153,8 @@ class FirecrackerDriver:
             own = spec.snapshot
             snapshot = await self._threads.run(lambda: snapshots.read_snapshot(own, self._parts))
         else:
-            snapshot = await self._templates.ensure(spec.image, size_for(spec.memory_mb), spec.preload)
-        microvm = await self._make(spec, snapshot.size)
+            snapshot = await self.template(spec.image, spec.memory_mb, spec.preload)
+        microvm = await self.make(spec, snapshot.size)
         try:
             await microvm.restore(snapshot)
             for source, target in spec.mounts:
@@ -159,10 +166,16 @@ class FirecrackerDriver:
             raise
         return microvm
 
-    async def _make(self, spec: SandboxSpec, size: Size) -> MicroVm:
-        host = self._host
-        if host is None:
+    @property
+    def host(self) -> Host:
+        """What all microVMs share. Raises `SandboxError`."""
+        if self._host is None:
             raise SandboxError("the driver is not open")
+        return self._host
+
+    async def make(self, spec: SandboxSpec, size: Size) -> MicroVm:
+        """A machine that is neither booted nor restored yet."""
+        host = self.host
         if not _ID.fullmatch(spec.id) or any(each.id == spec.id for each in host.microvms):
             raise SandboxError(f"{spec.id!r} is no sandbox id, or one in use")
         try:

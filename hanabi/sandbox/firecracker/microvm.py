@@ -315,6 +315,10 @@ class MicroVm:
             with suppress(VmmError):
                 await self.vmm.api.instance_info()
 
+    async def ping(self) -> None:
+        """Returns when the agent has answered."""
+        await self._agent().ping()
+
     async def trim(self) -> None:
         """Have the guest drop its caches, and take what it does not use by the balloon; then let it have it again when it needs it."""
         self._pause(False)
