@@ -166,6 +166,10 @@ class AgentLink:
             if name == role and not self.closed:
                 self._send(_message(b"G", bytes((id, signum))))
 
+    def adopt(self, role: str) -> None:
+        """A process runs already, as in a clone of a machine in which it was started."""
+        self._roles[self._allot(role)] = role
+
     def close(self) -> None:
         """Hang up: the agent kills everything and exits. Idempotent."""
         self._end("the link was closed")

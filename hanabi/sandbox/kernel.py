@@ -24,6 +24,7 @@ MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
 
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -81,7 +82,7 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 def unmount(target: str) -> None:
     """Detach a mount; the file system goes when its last user has gone."""
-    _checked(_libc.umount2(target.encode(), MNT_DETACH), target)
+    _checked(_libc.umount2(target.encode(), MNT_DETACH | UMOUNT_NOFOLLOW), target)
 
 
 def clone_tree(source: str) -> int:

@@ -53,6 +53,8 @@ class Drives:
     async def of_directory(self, directory: Path) -> Path:
         return self._file(directory.name)
 
+    async def close(self) -> None: ...
+
     def _file(self, name: str) -> Path:
         path = self.place / name
         path.write_bytes(bytes(4096))

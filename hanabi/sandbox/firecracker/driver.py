@@ -49,7 +49,7 @@ class FirecrackerDriver:
         network: bool = True,
         resolvers: Sequence[str] | None = None,
     ) -> None:
-        self._ground = Ground(run_dir, slots=slots, allow_net=allow_net, network=network)
+        self._ground = Ground(Path(os.path.realpath(run_dir)), slots=slots, allow_net=allow_net, network=network)
         self._parts = parts
         self._drives = drives
         self._slots = slots
@@ -121,6 +121,7 @@ class FirecrackerDriver:
             self._watch.cancel()
             await asyncio.wait([self._watch])
         await self._templates.close()
+        await self._drives.close()
         if self._host is not None:
             for microvm in list(self._host.microvms):
                 await microvm.destroy()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hanabi.sandbox import kernel, volume
+from hanabi.sandbox.firecracker import inside
 
 API_SOCKET = "run/firecracker.socket"  # as the jailer has it
 LOG, METRICS = "log", "metrics"
@@ -32,12 +33,9 @@ class Jail:
         for name in (LOG, METRICS):
             self.create(name)
 
-    def create(self, name: str) -> Path:
+    def create(self, name: str) -> None:
         """An empty file that the VMM may write."""
-        path = self.root / name
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        os.chown(path, self.owner, self.owner)
-        return path
+        inside.create(self.root / name, (self.owner, self.owner))
 
     def show(self, source: Path, name: str) -> None:
         """Let the VMM read a file that everybody may read."""
@@ -47,8 +45,8 @@ class Jail:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
                 raise
-            target.touch()
-            kernel.mount(str(source), str(target), "none", kernel.MS_BIND)
+            with inside.opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
+                kernel.mount(str(source), f"/proc/self/fd/{fd}", "none", kernel.MS_BIND)
             self._mounted.append(target)
 
     def copy(self, source: Path, name: str) -> None:
@@ -58,14 +56,22 @@ class Jail:
         os.chown(target, self.owner, self.owner)
         os.chmod(target, 0o600)
 
-    def tail(self, name: str, size: int = 2000) -> str:
+    def tail(self, name: str, size: int) -> bytes:
         """The end of what the VMM wrote."""
+        return inside.read_end(self.root / name, size)
+
+    def take(self, name: str, target: Path) -> None:
+        """Move a file of a VMM that has ended to where it stays."""
         try:
-            with open(self.root / name, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-                return file.read(size).decode("utf-8", "replace").strip()
-        except OSError:
-            return ""
+            inside.take(self.root / name, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with inside.opened(self.root / name) as (fd, _):
+                volume.copy_sparse(Path(f"/proc/self/fd/{fd}"), target)
+            os.chmod(target, 0o444)
+            with open(target, "rb") as copied:
+                os.fsync(copied.fileno())
 
     def remove(self) -> None:
         """Idempotent. The VMM must have ended."""

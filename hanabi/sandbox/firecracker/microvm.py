@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.vmm import Confines, Vmm
 from hanabi.sandbox.network import TAP, Slot, SlotPool
 from hanabi.sandbox.threads import Threads
-from hanabi.sandbox.volume import Volumes, copy_sparse
+from hanabi.sandbox.volume import Volumes
 
 MIB = 1024 * 1024
 BOOT_S = 120.0  # of a host without hardware virtualisation; elsewhere a fraction of a second
@@ -52,6 +53,9 @@ class Drives(Protocol):
 
     async def of_directory(self, directory: Path) -> Path:
         """A function's code, or a layer."""
+
+    async def close(self) -> None:
+        """End what is being packed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +184,10 @@ class MicroVm:
         await api.patch_drive(machine.TMP, f"/{machine.TMP}")
         await api.resume()
         await self._attach(ATTACH_S)
+        if snapshot.preloaded or snapshot.mounted:
+            self._agent().adopt("runtime")
         if not snapshot.mounted:
-            await self._mount_drive(machine.TMP, "/tmp", "ext4")
+            await self._mount_drive(machine.TMP, "/tmp", "ext4", own_tmp)
 
     async def _start_vmm(self, lay_out: Callable[[Jail], None]) -> None:
         def prepare() -> None:
@@ -344,7 +350,7 @@ class MicroVm:
         drive = await self._host.drives.of_directory(source)
         self._agent()
         await self._swap(name, drive)
-        await self._mount_drive(name, target, self._host.drives.file_system)
+        await self._mount_drive(name, target, self._host.drives.file_system, drive)
         self._mounted[name] = drive
 
     async def _swap(self, name: str, drive: Path) -> None:
@@ -353,9 +359,9 @@ class MicroVm:
         await self._host.threads.run(lambda: self.vmm.jail.show(drive, shown))
         await self.vmm.api.patch_drive(name, f"/{shown}")
 
-    async def _mount_drive(self, name: str, target: str, file_system: str) -> None:
-        shown = self.vmm.jail.root / (name if name == machine.TMP else f"{name}-drive")
-        size = os.stat(shown).st_size
+    async def _mount_drive(self, name: str, target: str, file_system: str, source: Path) -> None:
+        """`source`: what the drive is, or is a copy of. What is in the jail the VMM may have changed."""
+        size = os.stat(source).st_size
         writable = name == machine.TMP
         await self._agent().mount_drive(machine.LETTERS[name], size=size, file_system=file_system, target=target, writable=writable)
 
@@ -369,26 +375,22 @@ class MicroVm:
         link.on_close = lambda reason: None
         api, jail = self.vmm.api, self.vmm.jail
         await api.pause()
-
-        def prepare() -> None:
-            for name in _WRITTEN:
-                jail.create(name)
-
-        await self._host.threads.run(prepare)
+        for name in _WRITTEN:
+            await self._host.threads.run(partial(jail.create, name))
         await api.snapshot_create(snapshot_path=f"/{_WRITTEN[0]}", mem_file_path=f"/{_WRITTEN[1]}")
+        self.vmm.on_exit = lambda status: None
         await self._host.threads.run(lambda: self._take(directory))
 
     def _take(self, directory: Path) -> None:
-        """Move the files out of the jail and bring them to disk. A function's own snapshot gets the drives as well, and says what it is."""
+        """Move the files out of the jail and bring them to disk, when the VMM cannot change them any more.
+
+        A function's own snapshot gets the drives as well, and says what it is.
+        """
+        self.vmm.end()
         names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._mounted else {})}
         for name, written in names.items():
-            path = self.vmm.jail.root / written
-            os.chown(path, 0, 0)
-            os.chmod(path, 0o444)
-            with open(path, "rb") as file:
-                snapshots.dig_holes(file.fileno())
-                os.fsync(file.fileno())
-            _move(path, directory / name)
+            self.vmm.jail.take(written, directory / name)
+            snapshots.dig_holes(directory / name)
         if self._mounted:
             snapshots.describe(directory, self._host.parts, self.size, self._root, self._mounted)
 
@@ -418,12 +420,3 @@ class MicroVm:
         await self.vmm.release()
         await self._host.slots.give_back(self.slot)
         self._host.microvms.discard(self)
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        os.rename(source, target)
-    except OSError:  # another file system
-        copy_sparse(source, target)
-        os.chmod(target, 0o444)
-        source.unlink()

@@ -88,10 +88,11 @@ def read_snapshot(directory: Path, parts: Parts) -> Snapshot:
     return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, preloaded=False, mounted=mounted)
 
 
-def dig_holes(fd: int) -> None:
+def dig_holes(path: Path) -> None:
     """Give back the disk under pages of zeros: most of a machine's memory was never used. Blocks; a file system that cannot keeps them."""
-    size, zeros = os.fstat(fd).st_size, bytes(_PAGE)
-    writable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    zeros = bytes(_PAGE)
+    writable = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    size = os.fstat(writable).st_size
     try:
         for start in range(0, size, _CHUNK):
             block = os.pread(writable, _CHUNK, start)
@@ -108,6 +109,7 @@ def dig_holes(fd: int) -> None:
                     if not _punch(writable, start + begin, at - begin):
                         return
                     begin = None
+        os.fsync(writable)
     finally:
         os.close(writable)
 

@@ -12,6 +12,7 @@ from hanabi.contracts import Clock
 from hanabi.errors import SandboxError
 from hanabi.sandbox import kernel, launch
 from hanabi.sandbox.cgroup import Group, Tree
+from hanabi.sandbox.firecracker import inside
 from hanabi.sandbox.firecracker.api import FirecrackerApi
 from hanabi.sandbox.firecracker.jail import API_SOCKET, LOG, METRICS, Jail
 from hanabi.sandbox.firecracker.machine import VMM_MB, Parts
@@ -21,6 +22,7 @@ START_S = 10.0  # from the jailer to an API that answers
 CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer")
 DESCRIPTORS = 2048  # of a VMM: docs/jailer.md
 _PATIENCE_S = 5.0
+_SAID = 4000  # bytes of what jailer and VMM said that are looked at
 # The jailer moves into its cgroups by itself on hosts that have them all in one version; a shell does on any.
 _ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 70; shift; done; shift; exec "$@"'
 
@@ -95,11 +97,9 @@ class Vmm:
         return self.jail.directory / "console"
 
     def _said(self) -> str:
-        said = []
-        for path in (self.console, self.jail.root / LOG):
-            with suppress(OSError):
-                said += [line for line in path.read_bytes()[-4000:].decode("utf-8", "replace").splitlines() if line.strip()][-3:]
-        return " | ".join(said)
+        texts = [inside.read_end(self.console, _SAID), self.jail.tail(LOG, _SAID)]
+        said = [[line for line in text.decode("utf-8", "replace").splitlines() if line.strip()][-3:] for text in texts]
+        return " | ".join(line for lines in said for line in lines)
 
     def explain(self, error: SandboxError) -> SandboxError:
         """An error with what the VMM said before."""
@@ -114,6 +114,12 @@ class Vmm:
         if self._pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def end(self) -> None:
+        """SIGKILL, and wait until it has gone; blocks."""
+        self.kill()
+        if not kernel.has_exited(self._pidfd, _PATIENCE_S):
+            raise SandboxError("the VMM does not end")
 
     def _ended(self) -> None:
         self._unwatch()
