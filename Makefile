@@ -6,6 +6,7 @@ help:
 	@echo "make install   .venv, system packages (as root), the agent"
 	@echo "make up        start Hanabi on 127.0.0.1:$(PORT)"
 	@echo "make test      run the tests        make test TESTS=tests/http"
+	@echo "make test-microvm   the tests on real microVMs, with what they need built first"
 	@echo "make check     lint, types, structure, the agent without warnings"
 	@echo "make bench     measure"
 	@echo "make wheel     build the wheel into dist/"
@@ -35,6 +36,10 @@ check: dev
 	$(BIN)/python -m pytest -q tests/structure
 	$(MAKE) --no-print-directory -B -C guest/agent PYTHON=$(CURDIR)/$(BIN)/python
 
+# Real microVMs: the test kernel is built unless it is in the cache (five minutes), and the runtime is booted once (some minutes more).
+test-microvm: roots
+	HANABI_TEST_MICROVM=1 $(BIN)/python -m pytest $(or $(TESTS),tests/microvm tests/firecracker)
+
 bench: roots
 	$(BIN)/python -m bench $(BENCH)
 
@@ -45,4 +50,4 @@ clean:
 	rm -rf .venv build dist guest/build .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find hanabi tests bench guest -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install dev up roots test check bench wheel clean
+.PHONY: help install dev up roots test test-microvm check bench wheel clean

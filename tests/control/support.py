@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import RuntimeImage
+from hanabi.contracts import FunctionVersion, RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function
 from hanabi.errors import ImageError, InvalidParameterValue
@@ -54,7 +54,7 @@ class FakeImages:
         self.go.set()
 
     def known(self, runtime: str) -> bool:
-        return runtime in ("python3.11", "nodejs22.x", "broken")
+        return runtime in ("python3.11", "python3.13", "nodejs22.x", "broken")
 
     async def prepare_code(self, directory: Path) -> None: ...
 
@@ -104,6 +104,25 @@ class FakeContainers:
         )
 
 
+class FakeSnapshots:
+    """Makes names of snapshots, unless `hold` is called; `fault` is what taking one ends with, `missing` why there are none."""
+
+    def __init__(self, missing: str = "") -> None:
+        self.directory = Path("/snapshots")
+        self.missing = missing
+        self.fault: Exception | None = None
+        self.taken: list[FunctionVersion] = []
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def take(self, version: FunctionVersion) -> str:
+        self.taken.append(version)
+        await self.go.wait()
+        if self.fault:
+            raise self.fault
+        return f"snapshot-{len(self.taken)}"
+
+
 class Plane:
     """An open control plane, and what it told."""
 
@@ -137,7 +156,7 @@ def create_params(name: str = "f", code: bytes = b"code", **changes: Any) -> dic
 
 
 @asynccontextmanager
-async def open_plane(directory: Path, images: FakeImages | None = None) -> AsyncIterator[Plane]:
+async def open_plane(directory: Path, images: FakeImages | None = None, snapshots: FakeSnapshots | None = None) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db"), ManualClock(), images or FakeImages()
     await store.open()
@@ -151,6 +170,7 @@ async def open_plane(directory: Path, images: FakeImages | None = None) -> Async
         region=REGION,
         url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
         containers=containers,
+        snapshots=snapshots,
     )
     await functions.open()
     try:

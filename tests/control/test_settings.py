@@ -52,7 +52,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
     [
         {"VpcConfig": {"SubnetIds": ["subnet-1"]}},
         {"TracingConfig": {"Mode": "Active"}},
-        {"SnapStart": {"ApplyOn": "PublishedVersions"}},
         {"Architectures": ["arm64"] if ARCHITECTURES == ["x86_64"] else ["x86_64"]},
         {"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]},
         {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}},

@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvloop
 
 from hanabi.sandbox.firecracker import sockets
+from tests.microvm.binaries import SHA256
+from tests.microvm.cache import place
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NO_CONTENT = b"HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n"
@@ -66,7 +69,20 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
 
 
 def find_binary(name: str) -> Path | None:
-    """Firecracker's `firecracker` or `jailer`: in HANABI_FIRECRACKER_DIR, or on PATH."""
+    """Firecracker's `firecracker` or `jailer`: in HANABI_FIRECRACKER_DIR, on PATH, or what `make test-microvm` has fetched."""
+    cached = place("firecracker", SHA256["firecracker"])
     directory = os.environ.get("HANABI_FIRECRACKER_DIR")
-    found = shutil.which(name, path=directory) if directory else shutil.which(name)
+    found = shutil.which(name, path=directory) if directory else shutil.which(name) or shutil.which(name, path=str(cached))
     return Path(found) if found else None
+
+
+FIRECRACKER = find_binary("firecracker")
+MISSING = (
+    "no firecracker: set HANABI_FIRECRACKER_DIR, or run python -m tests.microvm.binaries"
+    if FIRECRACKER is None
+    else "/dev/kvm cannot be opened"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK)
+    else ""
+)
+REAL = pytest.param("real", marks=pytest.mark.skipif(bool(MISSING), reason=MISSING))
+on_both = pytest.mark.parametrize("which", [REAL, "double"])

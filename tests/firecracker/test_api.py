@@ -17,19 +17,7 @@ import hanabi
 from hanabi.clock import SystemClock
 from hanabi.errors import VmmDeaf, VmmError
 from hanabi.sandbox.firecracker.api import FirecrackerApi, InstanceInfo, RateLimiter, TokenBucket
-from tests.firecracker.scripted import LOOPS, find_binary, run
-
-FIRECRACKER = find_binary("firecracker")
-MISSING = (
-    "no firecracker: set HANABI_FIRECRACKER_DIR"
-    if FIRECRACKER is None
-    else "/dev/kvm cannot be opened"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK)
-    else ""
-)
-REAL = pytest.param("real", marks=pytest.mark.skipif(bool(MISSING), reason=MISSING))
-WHICH = [REAL, "double"]
-on_both = pytest.mark.parametrize("which", WHICH)
+from tests.firecracker.scripted import FIRECRACKER, LOOPS, on_both, run
 
 
 def spawn(which: str, directory: Path) -> "subprocess.Popen[bytes]":

@@ -1,13 +1,8 @@
-"""The double's faults, its vsock and its agent, and the stand-ins for the two programs."""
+"""The double's faults, its vsock and its agent."""
 
 import asyncio
-import json
 import os
-import shutil
-import signal
-import subprocess
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +14,12 @@ from hanabi.errors import EntrypointError, SandboxError, VmmDeaf, VmmError
 from hanabi.sandbox.firecracker import machine, vsock
 from hanabi.sandbox.firecracker.api import FirecrackerApi
 from hanabi.sandbox.firecracker.guest import GuestLink
-from hanabi.sandbox.firecracker.testing import FakeAgent, FakeFirecracker, Fault, Faults, Idle, make_stand_ins
+from hanabi.sandbox.firecracker.testing import FakeAgent, FakeFirecracker, Fault, Faults, Idle
 from hanabi.testing import ManualClock
+from tests.firecracker.machines import boot, connected, lay_out
 from tests.firecracker.scripted import LOOPS, run
 
 VERSION = "GET /version"
-
-
-async def connected(fake: FakeFirecracker, clock: ManualClock | SystemClock | None = None) -> FirecrackerApi:
-    api = FirecrackerApi(fake.api_path, clock=clock or SystemClock(), timeout_s=20)
-    await api.connect(20)
-    return api
-
-
-def lay_out(root: Path) -> None:
-    for name in ("kernel", "root", "task", "empty"):
-        (root / name).write_bytes(bytes(4096))
-
-
-async def boot(api: FirecrackerApi) -> None:
-    await api.machine_config(vcpu_count=1, mem_size_mib=16)
-    await api.boot_source("/kernel")
-    await api.drive("root", "/root", is_root_device=True)
-    await api.drive("task", "/empty")
-    await api.network_interface("eth0", "tap0")
-    await api.vsock(guest_cid=3, uds_path="/v.sock")
-    await api.start()
 
 
 async def snapshot(api: FirecrackerApi) -> None:
@@ -349,138 +324,3 @@ def test_faults_of_the_guest(tmp_path: Path, fault: Fault, error: type[Exception
             api.close()
 
     run(main())
-
-
-# --- as programs
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="hanabi-test-", dir="/var/tmp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-class Jail:
-    """The stand-ins in a directory, and what they are told."""
-
-    def __init__(self, place: Path, **script: Any) -> None:
-        self.base = place / "jails"
-        self.base.mkdir(mode=0o711)
-        self.record = place / "requests"
-        (place / "script.json").write_text(json.dumps({"record": str(self.record), "guest": "idle", **script}))
-        self.firecracker, self.jailer = make_stand_ins(place, place / "script.json")
-        self.pid = 0
-
-    def root(self, id: str) -> Path:
-        return self.base / "firecracker" / id / "root"
-
-    def start(self, id: str, *options: str) -> "subprocess.CompletedProcess[str]":
-        owner = "31005" if os.geteuid() == 0 else str(os.getuid())
-        # fmt: off
-        command = [
-            str(self.jailer), "--id", id, "--exec-file", str(self.firecracker), "--uid", owner, "--gid", owner,
-            "--chroot-base-dir", str(self.base), "--new-pid-ns", "--resource-limit", "no-file=1024", *options,
-            "--", "--log-path", "/log", "--level", "Warning",
-        ]
-        # fmt: on
-        with tempfile.TemporaryFile("w+") as said:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60)
-            said.seek(0)
-            return subprocess.CompletedProcess(command, done.returncode, said.read())
-
-
-def test_the_stand_ins(place: Path) -> None:
-    jail = Jail(place, faults=[{"on": "PATCH /vm", "do": "crash-before"}])
-    for program, name in ((jail.firecracker, "Firecracker"), (jail.jailer, "Jailer")):
-        assert subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout == f"{name} v1.16.1\n"
-    lay_out(place)
-    root = jail.root("one")
-    root.mkdir(parents=True)
-    lay_out(root)
-    done = jail.start("one")
-    assert done.returncode == 0, done.stdout
-    pid = int((root / "firecracker.pid").read_text())
-    pidfd = os.pidfd_open(pid)
-
-    async def main() -> None:
-        api = FirecrackerApi(root / "run/firecracker.socket", clock=SystemClock(), timeout_s=20)
-        await api.connect(30)
-        assert (await api.instance_info()).id == "one"
-        await boot(api)
-        if os.geteuid() == 0:
-            facts = os.stat(f"/proc/{pid}")
-            assert (facts.st_uid, facts.st_gid) == (31005, 31005)
-            assert os.readlink(f"/proc/{pid}/root") == str(root)
-            assert os.stat(f"/proc/{pid}/ns/pid").st_ino != os.stat("/proc/self/ns/pid").st_ino
-            assert os.stat(root / "v.sock").st_uid == 31005
-        with pytest.raises(VmmDeaf):
-            await api.pause()
-        api.close()
-
-    run(main())
-    ended = asyncio.run(_ended(pidfd))
-    assert ended
-    requests = [json.loads(line) for line in jail.record.read_text().splitlines()]
-    assert [f"{each['method']} {each['path']}" for each in requests][-2:] == ["PUT /actions", "PATCH /vm"]
-    assert {each["id"] for each in requests} == {"one"}
-    shutil.rmtree(root)
-    root.mkdir(parents=True)
-    lay_out(root)
-    assert jail.start("one").returncode == 0  # the fault has hit once, and counts for all
-
-    async def again() -> None:
-        api = FirecrackerApi(root / "run/firecracker.socket", clock=SystemClock(), timeout_s=20)
-        await api.connect(30)
-        await boot(api)
-        await api.pause()
-        api.close()
-
-    run(again())
-    pidfd = os.pidfd_open(int((root / "firecracker.pid").read_text()))
-    signal_and_wait(pidfd)
-
-
-async def _ended(pidfd: int) -> bool:
-    done = asyncio.Event()
-    asyncio.get_running_loop().add_reader(pidfd, done.set)
-    await asyncio.wait_for(done.wait(), 60)
-    os.close(pidfd)
-    return True
-
-
-def signal_and_wait(pidfd: int) -> None:
-    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    assert asyncio.run(_ended(pidfd))
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [({"on": "jailer", "do": "crash-before", "message": "no more ids"}, "no more ids"), (None, "Invalid instance ID")],
-)
-def test_a_jailer_that_refuses(place: Path, fault: dict[str, str] | None, words: str) -> None:
-    jail = Jail(place, faults=[fault] if fault else [])
-    done = jail.start("bad_id" if fault is None else "one")
-    assert done.returncode == 1
-    assert words in done.stdout
-
-
-def test_a_vmm_that_ends_before_it_serves(place: Path) -> None:
-    jail = Jail(place, faults=[{"on": "start", "do": "crash-before", "message": "no KVM today"}])
-    done = jail.start("one")
-    assert done.returncode == 0
-    pid = int((jail.root("one") / "firecracker.pid").read_text())
-
-    async def main() -> None:
-        with pytest.raises(VmmDeaf, match="the VMM ended"):
-            api = FirecrackerApi(jail.root("one") / "run/firecracker.socket", clock=SystemClock())
-            await api.connect(60, lambda: _alive(pid))
-
-    run(main())
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

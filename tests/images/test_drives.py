@@ -18,9 +18,11 @@ import pytest
 from hanabi.contracts import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images import drives
+from hanabi.images.code import CodeStore
 from hanabi.images.drives import Drives, beside
 from hanabi.images.programs import SEARCHED
 from hanabi.images.roots import Images
+from tests.images.archives import simple
 from tests.server import IMAGES
 
 NEEDED = "" if shutil.which("mkfs.erofs", path=SEARCHED) else "needs mkfs.erofs (erofs-utils)"
@@ -222,6 +224,20 @@ def test_the_empty_drive(tmp_path: Path) -> None:
     assert drive.stat().st_size == 4096
     with mounted(drive, tmp_path / "mnt") as point:
         assert list(point.iterdir()) == []
+
+
+def test_codes_drive_goes_with_the_code(tmp_path: Path) -> None:
+    async def work(made: Drives) -> None:
+        store = CodeStore(tmp_path / "code")
+        await store.open()
+        stored = await store.store(simple(a=b"1"))
+        drive = await made.of_directory(stored.path)
+        await store.collect({stored.path})
+        assert drive.parent == stored.path.parent and drive.exists()
+        await store.collect(set())
+        assert not drive.parent.exists()
+
+    use(tmp_path, work)
 
 
 def test_callers_at_the_same_time_share_one_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ def test_what_is_refused(live: Live) -> None:
     fails(
         "InvalidParameterValueException",
         400,
-        "SnapStart is not supported by Hanabi yet",
+        "python3.11 is not supported for SnapStart enabled functions.",
         create,
         SnapStart={"ApplyOn": "PublishedVersions"},
     )

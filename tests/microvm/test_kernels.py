@@ -19,6 +19,7 @@ from tests.microvm.cache import CACHE
 
 IMAGES = CACHE / "images"
 BOOT_S = 120.0
+CLOCK = "tsc_early_khz=2100000"  # with ACPI this machine has no timer to measure the clock by; KVM would tell the kernel
 MOUNTED = ("proc", "sysfs", "cgroup2", "erofs", "squashfs", "ext4", "tmpfs", "overlay")
 pytestmark = [
     pytest.mark.skipif(
@@ -60,7 +61,7 @@ def boot(kernel: Path, initrd: Path, drives: list[Path], *, acpi: bool, argument
     machine = f"microvm,acpi={'on' if acpi else 'off'},rtc=on"
     command: list[str | Path] = ["qemu-system-x86_64", "-M", machine, "-accel", "tcg", "-cpu", "max", "-m", "256", "-nodefaults"]
     command += ["-no-user-config", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", initrd]
-    command += ["-append", f"console=ttyS0 reboot=t panic=-1 quiet {arguments}"]
+    command += ["-append", f"console=ttyS0 reboot=t panic=-1 quiet {CLOCK} {arguments}"]
     for number, drive in enumerate(drives):
         command += ["-drive", f"id=d{number},file={drive},format=raw,if=none,readonly=on"]
         command += ["-device", f"virtio-blk-device,drive=d{number}"]

@@ -18,6 +18,7 @@ from hanabi.sandbox.agent import AgentLink, _message, _settle, _string
 ENTROPY_BYTES = 64
 IDENTIFY_S = 20.0  # a machine that has just been restored faults its memory in
 MOUNT_S = 20.0
+TRIM_S = 60.0
 QUICK_S = 10.0
 _PREFIX_MASK = {30: 0xFFFFFFFC}
 
@@ -71,7 +72,7 @@ class GuestLink(AgentLink):
 
     async def trim(self) -> None:
         """Drop what is only cached."""
-        await self._ask("T", b"", QUICK_S, "drop its caches")
+        await self._ask("T", b"", TRIM_S, "drop its caches")
 
     async def nap(self) -> None:
         """Have it hang up all connections but this one, and be still: a snapshot is next."""

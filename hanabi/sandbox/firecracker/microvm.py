@@ -31,6 +31,7 @@ ATTACH_S = 20.0
 TRIM_S = 2.0  # for the guest to give up what it can spare
 SPARE_MB = 32  # of a machine whose memory is given back
 _CONTROL, _RUNTIME, _LOG, _RUNTIME_API, _EDGE = range(machine.PORT, machine.PORT + 5)
+_WRITTEN = ("new-state", "new-memory")  # in the jail: a clone's own snapshot is there already, and others map it
 _EMPTY = 4096  # bytes of a drive that nothing is on yet
 
 # 625 Mbps an environment: AWS Lambda developer guide, "Lambda quotas". Of disks it says nothing: none may starve the others.
@@ -121,7 +122,9 @@ class MicroVm:
         self._relay: dns.Relay | None = None
         self._root = Path()
         self._mounted: dict[str, Path] = {}
-        self._frozen = False
+        self._frozen = False  # as its owner wants it
+        self._paused = False  # as the VMM was last told
+        self._vcpus: float | None = None
         self._end: asyncio.Task[None] | None = None
         host.microvms.add(self)
 
@@ -265,11 +268,17 @@ class MicroVm:
     def freeze(self) -> None:
         """Pause the machine. Its connections outlast it; new ones from the host might not (Firecracker #6100), and none are made."""
         self._frozen = True
-        self.vmm.api.pause_nowait(self._settled)
+        self._pause(True)
 
     def thaw(self) -> None:
         self._frozen = False
-        self.vmm.api.resume_nowait(self._settled)
+        self._pause(False)
+
+    def _pause(self, paused: bool) -> None:
+        """Ask for it unless that has been asked already: a machine that runs refuses to be resumed."""
+        if paused != self._paused:
+            self._paused = paused
+            (self.vmm.api.pause_nowait if paused else self.vmm.api.resume_nowait)(self._settled)
 
     def _settled(self, error: VmmError | None) -> None:
         if error is not None:  # a machine that does not pause would go on at its owner's cost; one that does not resume is dead
@@ -279,6 +288,7 @@ class MicroVm:
         if memory_mb > self.size.memory_mb:
             raise SandboxError(f"sandbox {self.id} is a machine for functions of up to {self.size.memory_mb} MB, not {memory_mb}")
         self._agent().limit_memory(memory_mb * MIB)
+        self._vcpus = vcpus
         try:
             self._group.cpu.limit(vcpus)
         except OSError as error:
@@ -307,18 +317,19 @@ class MicroVm:
 
     async def trim(self) -> None:
         """Have the guest drop its caches, and take what it does not use by the balloon; then let it have it again when it needs it."""
-        frozen = self._frozen
-        if frozen:
-            self.vmm.api.resume_nowait(self._settled)
+        self._pause(False)
+        self._group.cpu.limit(None)  # it is our work, not the function's
         try:
             await self._agent().trim()
             used_mb = self._agent().memory_peak // MIB
             await self.vmm.api.patch_balloon(max(0, self.size.memory_mb - used_mb - SPARE_MB))
             await self._host.clock.sleep(TRIM_S)
-            await self.vmm.api.patch_balloon(0)
         finally:
-            if frozen and self._frozen and self._end is None:
-                self.vmm.api.pause_nowait(self._settled)
+            if self._end is None:
+                # What was taken stays the host's until the guest uses it: one that is paused first takes it back when it runs again.
+                self.vmm.api.send_nowait("PATCH", "/balloon", {"amount_mib": 0}, self._settled)
+                self._group.cpu.limit(self._vcpus)
+                self._pause(self._frozen)
 
     # --- drives
 
@@ -349,23 +360,25 @@ class MicroVm:
     async def snapshot(self, directory: Path) -> None:
         """Write the machine, still and unconnected, into a directory. It is of no other use afterwards."""
         link = self._agent()
+        self._group.cpu.limit(None)
         await link.nap()  # its own connection stays: when that breaks, the clone knows that it is one
         link.on_close = lambda reason: None
         api, jail = self.vmm.api, self.vmm.jail
         await api.pause()
 
         def prepare() -> None:
-            jail.create("state")
-            jail.create("memory")
+            for name in _WRITTEN:
+                jail.create(name)
 
         await self._host.threads.run(prepare)
-        await api.snapshot_create(snapshot_path="/state", mem_file_path="/memory")
+        await api.snapshot_create(snapshot_path=f"/{_WRITTEN[0]}", mem_file_path=f"/{_WRITTEN[1]}")
         await self._host.threads.run(lambda: self._take(directory))
 
     def _take(self, directory: Path) -> None:
         """Move the files out of the jail and bring them to disk. A function's own snapshot gets the drives as well, and says what it is."""
-        for name in ("state", "memory", *([machine.TMP] if self._mounted else [])):
-            path = self.vmm.jail.root / name
+        names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._mounted else {})}
+        for name, written in names.items():
+            path = self.vmm.jail.root / written
             os.chown(path, 0, 0)
             os.chmod(path, 0o444)
             with open(path, "rb") as file:
