@@ -267,7 +267,7 @@ async def _collect_unused(collect: Callable[[set[T]], Awaitable[None]], in_use: 
         now = in_use()
         try:
             await collect(now | before)
-        except OSError:
+        except Exception:  # another Hanabi may share the images directory, and leave there what this one cannot read
             log.exception("what is unused could not be removed")
         before = now
         await clock.sleep(COLLECT_EVERY_S)

@@ -130,6 +130,8 @@ def _sweep_one(directory: Path, place: Path, digest: str) -> None:
             return
         doomed = directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         place.rename(doomed)  # gone at once: half a root is never found
+        with contextlib.suppress(OSError):
+            (directory / "containers" / "refs" / digest).rmdir()
     remove_tree(doomed)
 
 
