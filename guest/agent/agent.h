@@ -96,7 +96,10 @@ void channels_open(struct place place);
 int channels_dial(enum channel channel);
 void channels_nap(void); /* hang up: a snapshot is about to be made */
 void channels_wake(void);
+void channels_given(void);         /* a runtime has got something to do */
+void channels_before_answer(void); /* and this is what must be known before what it answers */
 void channels_watch(void);
+int channels_patience_ms(void); /* how long the loop may sleep, -1: for ever */
 bool channels_turn(void);
 
 /* relay.c */

@@ -23,6 +23,7 @@ static int runtime_inside, runtime_host = -1, runtime_slots[2];
 static int log_pipe, log_host = -1, log_slots[2];
 static struct flow runtime_out, runtime_in, log_flow;
 static bool napping;
+static bool busy; /* the runtime has been given something and has not answered yet */
 
 /* --- addresses ----------------------------------------------------------------------------------------------------- */
 
@@ -159,25 +160,34 @@ static void move_log(void) {
         hang_up(&log_host);
 }
 
-/* What was printed before an answer reaches the host before it, as far as the host takes it. */
-static void move_log_before_answer(void) {
+void channels_given(void) { busy = true; }
+
+/* What was printed before an answer reaches the host before it, as far as the host takes it, and how much memory it took. */
+void channels_before_answer(void) {
+    busy = false;
     struct pollfd pipe = {.fd = log_pipe, .events = POLLIN};
     for (int turn = 0; turn < 64 && log_host >= 0 && !flow_wants_write(&log_flow) && poll(&pipe, 1, 0) > 0; turn++)
         move_log();
+    machine_report_memory(false);
 }
 
 static void move_runtime(void) {
-    if (ready(runtime_slots[0]) & POLLIN) {
-        move_log_before_answer();
-        machine_report_memory(false);
-    }
+    if (ready(runtime_slots[1]) & POLLIN)
+        channels_given();
+    if (ready(runtime_slots[0]) & POLLIN)
+        channels_before_answer();
     if (!flow_move(&runtime_out, runtime_inside, runtime_host) || !flow_move(&runtime_in, runtime_host, runtime_inside) || runtime_in.ended)
         forget_runtime();
 }
 
+/* One that is cut off gives no answer: its memory is told meanwhile. Whoever rests costs nothing. */
+int channels_patience_ms(void) { return busy && !napping ? 250 : -1; }
+
 bool channels_turn(void) {
     if (!place.given)
         return true;
+    if (busy)
+        machine_report_memory(false);
     if (ready(log_slots[0]) || ready(log_slots[1]))
         move_log();
     if (runtime_host >= 0 && (ready(runtime_slots[0]) || ready(runtime_slots[1])))

@@ -21,6 +21,7 @@
 
 #define OWN "/.hanabi" /* what is mounted here only the agent may enter */
 #define GROUP OWN "/cgroup/function"
+#define GENERATION OWN "/generation"
 
 enum { PIDS_MAX = 1024, DRIVE_WAIT_MS = 5000, ENTROPY_MAX = 256 };
 
@@ -32,7 +33,7 @@ static uint64_t told_peak, told_kills;
 /* --- boot ---------------------------------------------------------------------------------------------------------- */
 
 static void put(const char *path, const char *text) {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
     if (fd < 0 || write(fd, text, strlen(text)) < 0)
         die(path);
     close(fd);
@@ -114,6 +115,28 @@ static bool stir(const uint8_t *bytes, size_t length) {
     return good;
 }
 
+/* What names this boot names the restore: another one in each clone. */
+static bool set_generation(void) {
+    static bool shown;
+    uint8_t b[16];
+    char text[40];
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    bool good = fd >= 0 && read(fd, b, sizeof b) == (ssize_t)sizeof b;
+    if (fd >= 0)
+        close(fd);
+    if (!good)
+        return false;
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* version 4, as the kernel's own */
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    snprintf(text, sizeof text, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n", b[0], b[1], b[2], b[3], b[4],
+             b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    put(GENERATION, text);
+    if (!shown && mount(GENERATION, "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) < 0)
+        return false;
+    shown = true;
+    return true;
+}
+
 static void set_address(void *into, uint32_t address) {
     *(struct sockaddr_in *)into = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = address};
 }
@@ -166,7 +189,7 @@ static bool identify(struct cursor *c) {
     if (c->bad || c->at != c->end)
         return false;
     errno = 0;
-    answer('v', stirred && clock_settime(CLOCK_REALTIME, &now) == 0 && sethostname(host, strlen(host)) == 0 &&
+    answer('v', stirred && set_generation() && clock_settime(CLOCK_REALTIME, &now) == 0 && sethostname(host, strlen(host)) == 0 &&
                     set_network(address, mask, gateway));
     return true;
 }

@@ -223,7 +223,8 @@ int main(int argc, char **argv) {
         process_watch();
         channels_watch();
         relay_watch();
-        if (poll(watched, (nfds_t)watched_count, process_patience_ms()) < 0 && errno != EINTR)
+        int patience = process_patience_ms();
+        if (poll(watched, (nfds_t)watched_count, patience >= 0 ? patience : channels_patience_ms()) < 0 && errno != EINTR)
             die("poll");
         going = !(ready(signal_slot) && told_to_end(signals));
         process_turn();

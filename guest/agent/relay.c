@@ -93,6 +93,10 @@ static bool relay_one(struct relay *relay) {
     }
     if (!ready(relay->guest_slot) && !ready(relay->host_slot))
         return true;
+    if (relay->channel == CHANNEL_RUNTIME_API && ready(relay->host_slot) & POLLIN)
+        channels_given();
+    if (relay->channel == CHANNEL_RUNTIME_API && ready(relay->guest_slot) & POLLIN)
+        channels_before_answer();
     return move_out(relay) && move_in(relay) && !(relay->in.passed_on && relay->out.passed_on);
 }
 
