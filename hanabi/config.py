@@ -32,6 +32,7 @@ class Settings:
     insecure: bool = False  # serve plain HTTP on an address that is not loopback
     region: str = "us-east-1"
     account: str = "000000000000"
+    no_network: bool = False  # functions have no way out at all
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
     max_environments: int = 256  # of this host, all functions together
@@ -65,6 +66,8 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
     values.setdefault("data_dir", default_data_dir(variables))
     values.setdefault("images_dir", values["data_dir"] / "images")
     settings = Settings(**values)
+    if settings.no_network and settings.allow_net:
+        raise SettingsError("--no-network and --allow-net contradict each other")
     if not settings.insecure and not is_loopback(settings.host):
         raise SettingsError(
             f"--host {settings.host} is not loopback and there is no TLS: whoever can listen in sees code and payloads. "
@@ -169,6 +172,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "port": _whole(1, 65_535),
     "isolation": _isolation,
     "insecure": _switch,
+    "no_network": _switch,
     "region": _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region"),
     "account": _matching(r"\d{12}", "an account id of 12 digits"),
     "allow_net": _networks,

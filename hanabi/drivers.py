@@ -29,13 +29,23 @@ def choose_driver(settings: Settings) -> Driver:
     """Call it before there are threads. Raises `IsolationUnavailable` with the fix when what was asked for is not to be had. Blocks."""
     run = settings.data_dir / "run"
     if settings.isolation == "process":
+        if settings.no_network:
+            raise IsolationUnavailable("--no-network: the process driver has no network of its own to close; use --isolation oci")
         return ProcessDriver(run, SystemClock())
     reason = "" if settings.isolation == "firecracker" else why_not_firecracker(settings)
     if settings.isolation != "oci" and not reason:
         return make_firecracker(settings, run)
     enter_private_mounts()
     agent = install_agent(find_agent(), settings.images_dir / "agent")
-    return OciDriver(run, agent=agent, slots=settings.max_environments, clock=SystemClock(), allow_net=settings.allow_net, why=reason)
+    return OciDriver(
+        run,
+        agent=agent,
+        slots=settings.max_environments,
+        clock=SystemClock(),
+        allow_net=settings.allow_net,
+        network=not settings.no_network,
+        why=reason,
+    )
 
 
 def why_not_firecracker(settings: Settings) -> str:
@@ -69,6 +79,7 @@ def make_firecracker(settings: Settings, run: Path) -> FirecrackerDriver:
         clock=SystemClock(),
         why=kvm.describe(),
         allow_net=settings.allow_net,
+        network=not settings.no_network,
     )
 
 

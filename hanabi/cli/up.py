@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isolation", choices=ISOLATION, help="how functions are kept apart (default: auto)")
     parser.add_argument("--region", help="region this Hanabi says it is (default: us-east-1)")
     parser.add_argument("--account", help="account id (default: 000000000000)")
+    parser.add_argument("--no-network", action="store_true", default=None, help="give functions no way out of this host at all")
     parser.add_argument("--allow-net", action="append", metavar="CIDR", help="let functions reach a private range; may be repeated")
     parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull images from it without TLS; may be repeated")
     parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from hanabi.config import Settings, SettingsError, default_data_dir, guest_dir, is_loopback, load_settings
+from hanabi.drivers import choose_driver
+from hanabi.errors import IsolationUnavailable
 
 
 def test_the_defaults() -> None:
@@ -69,3 +71,12 @@ def test_where_state_lives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_guest_is_found() -> None:
     assert (guest_dir() / "python" / "bootstrap.py").is_file()
+
+
+def test_no_network_at_all_goes_with_nothing_that_opens_it(tmp_path: Path) -> None:
+    flags = {"data_dir": tmp_path, "no_network": True}
+    assert load_settings(flags, {}).no_network and load_settings({"data_dir": tmp_path}, {"HANABI_NO_NETWORK": "1"}).no_network
+    with pytest.raises(SettingsError, match="--no-network and --allow-net contradict each other"):
+        load_settings({**flags, "allow_net": ["10.0.0.0/8"]}, {})
+    with pytest.raises(IsolationUnavailable, match="--no-network"):
+        choose_driver(load_settings({**flags, "isolation": "process"}, {}))
