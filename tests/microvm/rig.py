@@ -15,6 +15,7 @@ from tests.microvm.binaries import ensure_firecracker
 from tests.microvm.kernel import ensure_kernel, kernel_place, write_profile
 from tests.server import Server
 
+SLOW = ("--trim-after", "3600")  # what takes a guest's kernel a tenth of a second takes minutes there
 SLOW_S = 300.0  # the first boot of a runtime on such a host: the kernel, Python, the bootstrap
 
 
@@ -48,7 +49,7 @@ def options() -> list[str]:
         return ["--isolation", "firecracker", "--firecracker", str(pair / "firecracker"), "--jailer", str(pair / "jailer")]
     write_profile(kernel.parent)
     given = {"firecracker": pair / "firecracker", "jailer": pair / "jailer", "kernel": kernel}
-    return ["--isolation", "firecracker", *(word for name, path in given.items() for word in (f"--{name}", str(path)))]
+    return [*SLOW, "--isolation", "firecracker", *(word for name, path in given.items() for word in (f"--{name}", str(path)))]
 
 
 def jails(server: Server) -> list[Path]:
