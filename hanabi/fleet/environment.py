@@ -17,13 +17,13 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from hanabi.contracts import Credentials, Exit, FunctionVersion, Invocation, LogEvent, RuntimeImage, Sandbox, Timer
+from hanabi.contracts import Credentials, Exit, FunctionVersion, Invocation, RuntimeImage, Sandbox, Timer
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.fleet.commands import refusal, start_runtime, wrapper_of
+from hanabi.fleet.diary import Diary
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
-from hanabi.fleet.output import Output, end_of_log
 from hanabi.fleet.variables import credentials_document, function_variables, generic_variables
 from hanabi.ledger.report import init_report_line, start_line, start_phase_line
 from hanabi.runtime.api import RuntimeApi
@@ -32,11 +32,9 @@ from hanabi.runtime.session import RuntimeSession
 
 MIB = 1024 * 1024
 VCPU_MB = 1769  # memory that buys one vCPU
-LOG_BUFFER = 64  # events held back for the write that ends the invocation
 TRIM_LIMIT_S = 10.0
 SETTLE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
 FLEETING_S = 300.0  # credentials that are fetched before a snapshot last no longer
-FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
 ENDED = (State.STOPPING, State.GONE)
 log = logging.getLogger(__name__)
 
@@ -53,7 +51,6 @@ class Environment:
         self.created = host.clock.monotonic()
         self.idle_since = self.created
         self.invocations = 0
-        self.log_stream = ""
         self.doomed = False  # destroyed as soon as it is no longer busy
         self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
         self.snap_start = False  # to be a snapshot, or the clone of one
@@ -69,8 +66,7 @@ class Environment:
         self._servers: list[Closable] = []
         self._session: RuntimeSession | None = None
         self._channel: RuntimeChannel | None = None
-        self._output = Output(sandbox.logs, host.clock, host.pace, self._on_output)
-        self._events: list[LogEvent] = []
+        self.diary = Diary(sandbox.logs, host)
         self._ended: asyncio.Future[Outcome] | None = None  # the end of the init or invocation under way
         self._request_id: str | None = None
         self._began = 0.0
@@ -79,8 +75,6 @@ class Environment:
         self._deadline_timer: Timer | None = None
         self._deadline_due = math.inf  # when the timer looks next
         self._freeze_timer: Timer | None = None
-        self._flush_timer: Timer | None = None
-        self._tail: bytes | None = None  # of what has been written of an invocation that wants its log back
         self._exit: Exit | None = None  # of the runtime or the sandbox
         self._violation = ""
         self._peak = 0  # memory, as last read
@@ -110,7 +104,7 @@ class Environment:
             await self.sandbox.mount(layer, "/opt")
         self.sandbox.reset_peak()
         if self.image.version_arn:
-            self._log_start("INIT_START")
+            self.diary.say_now(start_phase_line("INIT_START", self.image.runtime, self.image.version_arn))
         outcome = await self._come_up(self._start_function(version, variables), limit_s)
         if outcome.status == "success":
             self._init_ms = outcome.duration_ms
@@ -121,7 +115,7 @@ class Environment:
         self._is_clone = self.snap_start = True
         variables = await self._adopt(version)
         self.sandbox.reset_peak()
-        self._log_start("RESTORE_START")
+        self.diary.say_now(start_phase_line("RESTORE_START", self.image.runtime, self.image.version_arn))
         outcome = await self._come_up(self._wake(variables), limit_s)
         if outcome.status == "success":
             self._restored = (spent_ms + outcome.duration_ms, outcome.duration_ms)
@@ -136,7 +130,7 @@ class Environment:
         host, sandbox = self._host, self.sandbox
         self.version = version
         self.state = advance(self.state, State.INITIALIZING)
-        self.log_stream = f"{_day(host.clock.time())}/[{version.version}]{uuid.uuid4().hex}"
+        self.diary.open(version.log_group, f"{_day(host.clock.time())}/[{version.version}]{uuid.uuid4().hex}")
         self._credentials = host.credentials.issue(version.role, version.name)
         await self._keep(host.attach_edge(sandbox.edge, self._credentials.access_key))
         sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
@@ -147,22 +141,16 @@ class Environment:
             runtime_api=sandbox.runtime_api_address,
             edge=sandbox.edge_address,
             task_root=sandbox.task_root,
-            log_stream=self.log_stream,
+            log_stream=self.diary.stream,
             provisioned=self.provisioned,
             token=self._token if self.snap_start else None,
         )
-
-    def _log_start(self, word: str) -> None:
-        version, clock = self.version, self._host.clock
-        assert version is not None
-        line = start_phase_line(word, self.image.runtime, self.image.version_arn)
-        self._host.journal.log(version.log_group, self.log_stream, [(int(clock.time() * 1000), line)])
 
     async def _come_up(self, start: Coroutine[Any, Any, None], limit_s: float) -> Outcome:
         """Start, and wait until the function is ready or has failed."""
         version, host = self.version, self._host
         assert version is not None
-        self._tail = b""  # of what follows: INIT_START is not among what a caller is shown
+        self.diary.keep_tail(True)  # of what follows: INIT_START is not among what a caller is shown
         ended = self._begin(None, limit_s)
         try:
             if self.doomed:  # while it was made ready for the function
@@ -237,7 +225,7 @@ class Environment:
         self._init_ms = None
         word = "RESTORE" if self._is_clone else "INIT"
         line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase, word=word)
-        self._on_output([(int(self._host.clock.time() * 1000), line)])
+        self.diary.say(line)
 
     # --- invocations --------------------------------------------------------------------------------------------------
 
@@ -255,8 +243,8 @@ class Environment:
         now_ms = int(self._host.clock.time() * 1000)
         invocation.deadline_ms = now_ms + int(left_s * 1000)
         if self.invocations or not invocation.tail:  # what the init printed is shown with the first invocation
-            self._tail = b"" if invocation.tail else None
-        self._on_output([(now_ms, start_line(invocation.request_id, version.version))])
+            self.diary.keep_tail(invocation.tail)
+        self.diary.add([(now_ms, start_line(invocation.request_id, version.version))])
         ended = self._begin(invocation.request_id, left_s)
         self.invocations += 1
         if self.doomed:
@@ -290,17 +278,6 @@ class Environment:
         """(ms of the restore, ms of its hooks), likewise, of a function with SnapStart."""
         restored, self._restored = self._restored, None
         return restored
-
-    def take_events(self) -> list[LogEvent]:
-        """The log events not yet written; what was printed until now is among them."""
-        self._output.drain()
-        self._output.flush_partial()
-        events, self._events = self._events, []
-        return events
-
-    def log_tail(self, last: list[LogEvent]) -> bytes:
-        """The last 4 KB of the log of an invocation that asked for it, ending with `last`."""
-        return end_of_log(self._tail or b"", last)
 
     def max_memory_mb(self) -> int:
         """Readable to the end, and after it."""
@@ -440,25 +417,6 @@ class Environment:
         self.doomed = True
         self._host.clock.call_later(0, self._die)  # not now: whoever called is not done yet
 
-    def _on_output(self, events: list[LogEvent]) -> None:
-        self._events += events
-        if len(self._events) > LOG_BUFFER:
-            self.flush()
-        elif self._flush_timer is None:
-            self._flush_timer = self._host.clock.call_later(FLUSH_S, self._flush_later)
-
-    def _flush_later(self) -> None:
-        self._flush_timer = None
-        self.flush()
-
-    def flush(self) -> None:
-        """Write the log events held back."""
-        if self._events and self.version is not None:
-            events, self._events = self._events, []
-            if self._tail is not None:
-                self._tail = end_of_log(self._tail, events)
-            self._host.journal.log(self.version.log_group, self.log_stream, events)
-
     async def destroy(self) -> None:
         """End everything. Idempotent."""
         if self.state in ENDED:
@@ -467,9 +425,8 @@ class Environment:
         self.state = advance(self.state, State.STOPPING)
         self.doomed = True
         self._end(fault("Runtime.ExitError", NO_REASON, self._request_id))
-        self._output.close()
-        self.flush()
-        for timer in (self._deadline_timer, self._freeze_timer, self._flush_timer):
+        self.diary.close()
+        for timer in (self._deadline_timer, self._freeze_timer):
             if timer:
                 timer.cancel()
         if self._credentials:

@@ -261,7 +261,7 @@ class Fleet:
             raise
         if outcome.status != "success":
             environment.log_init(outcome, phase)
-            environment.flush()
+            environment.diary.flush()
             self._discard(environment)
             raise InitFailed(environment, outcome)
         if environment.provisioned or environment.snap_start:
@@ -282,7 +282,7 @@ class Fleet:
         if outcome.status == "success":
             return environment
         environment.log_init(outcome)
-        environment.flush()
+        environment.diary.flush()
         self._discard(environment)
         if outcome.status == "timeout":
             raise SnapStartTimeout("Lambda couldn't restore the snapshot within the timeout limit.")
@@ -295,7 +295,7 @@ class Fleet:
         limit_s = min(max(version.timeout_s, LEAST_LIMIT_S), MOST_LIMIT_S)
         environment = await self.start(version, limit_s, phase="init", snap_start=True)
         try:
-            environment.flush()
+            environment.diary.flush()
             await environment.snapshot(directory)
         finally:
             self._discard(environment)

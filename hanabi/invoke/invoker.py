@@ -96,17 +96,17 @@ class LocalInvoker:
             trace=invocation.trace,
             restore=restore,
         )
-        events = environment.take_events()
+        events = environment.diary.take()
         if unstarted:
             events.append((record.started_ms, start_line(invocation.request_id, version.version)))
         events.append((now_ms, end_line(invocation.request_id)))
         events.append((now_ms, report_line(record)))
-        self._journal.finish(record, version.log_group, environment.log_stream, events)
+        self._journal.finish(record, version.log_group, environment.diary.stream, events)
         return Result(
             payload=outcome.payload,
             function_error=None if outcome.status == "success" else "Unhandled",
             version=version.version,
-            log_tail=environment.log_tail(events) if invocation.tail else b"",
+            log_tail=environment.diary.tail(events) if invocation.tail else b"",
             record=record,
         )
 

@@ -11,7 +11,7 @@ import pytest
 
 from hanabi.contracts import Result
 from hanabi.errors import EntrypointError, ServiceError, TooManyRequests
-from hanabi.fleet.environment import LOG_BUFFER
+from hanabi.fleet.diary import BUFFER
 from hanabi.fleet.output import TAIL_SIZE
 from hanabi.sandbox.testing import MIB, FakeProcess, silent
 from hanabi.testing import ManualClock
@@ -375,9 +375,9 @@ def test_the_tail_is_the_last_of_this_invocation() -> None:
             await rig.invoke(version, b"print before")
             short = (await rig.invoke(version, b"print hello", tail=True)).log_tail.decode()
             assert kinds(short.splitlines()) == ["START", "hello", "END", "REPORT"] and short.endswith("\n")
-            lines = "\n".join(f"line {number}" for number in range(50 * LOG_BUFFER))
+            lines = "\n".join(f"line {number}" for number in range(50 * BUFFER))
             long = (await rig.invoke(version, b"write " + lines.encode(), tail=True)).log_tail
-            assert len(long) == TAIL_SIZE and f"line {50 * LOG_BUFFER - 1}\nEND ".encode() in long
+            assert len(long) == TAIL_SIZE and f"line {50 * BUFFER - 1}\nEND ".encode() in long
             wide = (await rig.invoke(version, b"write " + b"x" * 30_000, tail=True)).log_tail
             assert len(wide) == TAIL_SIZE and wide.startswith(b"xxx")
             assert (await rig.invoke(version)).log_tail == b""
