@@ -115,3 +115,9 @@ def test_the_security_page_names_tests_that_exist() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text())
     assert named
     assert [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
+def test_every_attack_says_what_it_meets_in_a_microvm() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    table = page.partition("| attack |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert [row for row in table if len(row.split(" | ")) != 4 or not row.split(" | ")[3].strip(" |")] == []

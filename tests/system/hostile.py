@@ -6,6 +6,9 @@ from typing import Any
 PRELUDE = """
 import ctypes, errno, glob, json, os, socket, stat, struct, urllib.error, urllib.request
 libc = ctypes.CDLL(None, use_errno=True)
+block = ctypes.create_string_buffer(128)
+vector = (ctypes.c_ulong * 2)(ctypes.addressof(block), 8)
+counter = ctypes.create_string_buffer(struct.pack("II", 1, 112), 112)  # of the processor's time
 
 def call(number, *arguments):
     result = libc.syscall(number, *arguments)
@@ -100,6 +103,45 @@ def daemon():
     while not os.path.exists("/tmp/beat"):
         time.sleep(0.01)
 """
+
+# What no function may do. Each is an expression, and what is wanted of it is a refusal.
+SYSTEM_CALLS = {
+    "mount": "call(165, b'none', b'/tmp', b'tmpfs', 0, None)",
+    "umount": "call(166, b'/proc', 2)",
+    "open_tree": "call(428, -100, b'/', 1)",
+    "fsopen": "call(430, b'tmpfs', 0)",
+    "ptrace agent": "call(101, 16, 1, None, None)",
+    "ptrace traceme": "call(101, 0, 0, None, None)",
+    "process_vm_readv": "call(310, 1, vector, 1, vector, 1, ctypes.c_ulong(0))",
+    "unshare user": "call(272, 0x10000000)",
+    "unshare mount": "call(272, 0x00020000)",
+    "setns": "call(308, os.open('/proc/self/ns/mnt', 0), 0)",
+    "clone newuser": "call(56, 0x10000000 | 17, None, None, None, None)",
+    "chroot": "call(161, b'/tmp')",
+    "pivot_root": "call(155, b'/tmp', b'/tmp')",
+    "bpf": "call(321, 0, None, 0)",
+    "perf_event_open": "call(298, counter, -1, 0, -1, 0)",
+    "userfaultfd": "call(323, 0)",
+    "io_uring_setup": "call(425, 1, None)",
+    "keyctl": "call(250, 0, 0, 0, 0, 0)",
+    "open_by_handle_at": "call(304, -100, None, 0)",
+    "init_module": "call(175, None, 0, None)",
+    "kexec_load": "call(246, 0, 0, None, 0)",
+    "reboot": "call(169, 0xfee1dead, 672274793, 0x1234567, None)",
+    "setuid": "call(105, 0)",
+    "mknod": "call(133, b'/tmp/disk', 0o060660, 0xfe00)",
+    "sethostname": "call(170, b'x', 1)",
+    "settimeofday": "call(164, None, None)",
+    "swapon": "call(167, b'/tmp/x', 0)",
+}
+RAW_SOCKETS = {
+    "raw": "socket.AF_INET, socket.SOCK_RAW, 1",
+    "packet": "socket.AF_PACKET, socket.SOCK_RAW, 0",
+    "vsock": "40, socket.SOCK_STREAM, 0",
+    "netlink-netfilter": "16, socket.SOCK_RAW, 12",
+}
+NEAR = ("169.254.169.254", "10.255.255.1", "172.16.0.1", "192.168.0.1", "100.64.0.1")  # the metadata address, and private networks
+PROTECTED = ("/x", "/var/task/x", "/var/runtime/x", "/opt/x", "/etc/x", "/usr/bin/x", "/.hanabi/x", "/dev/x")
 
 
 def evaluate(client: Any, function: str, expression: str, **names: Any) -> Any:
