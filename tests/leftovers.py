@@ -29,7 +29,7 @@ def of_run(run_dir: Path) -> list[str]:
     tree = Tree(tag)
     found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
     found += [f"cgroup {each}" for each in tree.directories() if each.exists()]
-    found += [f"path {path}" for name in ("bundles", "state", "volumes", "probe", "jails") if (path := run_dir / name).exists()]
+    found += [f"path {path}" for name in ("bundles", "state", "volumes", "probe", "jails", "rests") if (path := run_dir / name).exists()]
     found += [f"mount {line}" for line in _mounts() if str(run_dir) in line]
     found += [f"loop {device}" for device in volume.leftovers(run_dir / "volumes")]
     found += [f"interface {name}" for name in os.listdir("/sys/class/net") if name.startswith(f"hn{tag}")]

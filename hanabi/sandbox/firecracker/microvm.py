@@ -370,6 +370,7 @@ class MicroVm:
     async def snapshot(self, directory: Path) -> None:
         """Write the machine, still and unconnected, into a directory. It is of no other use afterwards."""
         link = self._agent()
+        self._pause(False)
         self._group.cpu.limit(None)
         await link.nap()  # its own connection stays: when that breaks, the clone knows that it is one
         link.on_close = lambda reason: None
