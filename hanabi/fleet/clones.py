@@ -7,7 +7,8 @@ from typing import Protocol
 from hanabi.contracts import Clock, FunctionVersion, Preload, RuntimeImage
 from hanabi.errors import SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.environment import Environment
-from hanabi.fleet.resting import Rest, Resting, remove_files
+from hanabi.fleet.rest import Rest
+from hanabi.fleet.resting import Resting, remove_files
 
 RESTORE_LIMIT_S = 10.0  # of hooks after a restore; AWS Lambda developer guide, "Runtime hooks for Lambda SnapStart"
 

@@ -24,7 +24,7 @@ from hanabi.fleet.diary import Diary
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
-from hanabi.fleet.resting import Rest
+from hanabi.fleet.rest import Rest
 from hanabi.fleet.variables import credentials_document, function_variables, generic_variables
 from hanabi.ledger.report import init_report_line, start_line, start_phase_line
 from hanabi.runtime.api import RuntimeApi

@@ -4,7 +4,7 @@ from typing import Any
 
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.lifecycle import State
-from hanabi.fleet.resting import Rest
+from hanabi.fleet.rest import Rest
 
 
 def describe_rest(rest: Rest, now: float) -> dict[str, Any]:

@@ -7,35 +7,16 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hanabi.contracts import Clock, CredentialIssuer, Credentials, FunctionVersion
+from hanabi.contracts import Clock, CredentialIssuer
 from hanabi.errors import SandboxError
+from hanabi.fleet.environment import Environment
 from hanabi.fleet.idle import Idle
-
-if TYPE_CHECKING:
-    from hanabi.fleet.environment import Environment
+from hanabi.fleet.rest import Rest
 
 REST_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
-    """All that an environment is while it is not one. Its credentials stay valid: its processes have them."""
-
-    id: str
-    version: FunctionVersion
-    directory: Path
-    stream: str
-    credentials: Credentials
-    token: str
-    snap_start: bool
-    invocations: int
-    created: float
-    since: float  # when it was last used
 
 
 class Resting:
@@ -49,7 +30,7 @@ class Resting:
         self._credentials = credentials
         self._rests: dict[str, list[Rest]] = {}  # by FunctionVersion.key; the most recently used last
 
-    async def put(self, environment: "Environment") -> None:
+    async def put(self, environment: Environment) -> None:
         """Write an idle environment to disk. It is nobody's meanwhile, and to be discarded afterwards, whatever came of it."""
         self._idle.remove(environment)
         directory = self._directory / environment.id

@@ -21,9 +21,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from hanabi.contracts import Exit, Preload, RuntimeImage, SandboxSpec
+from hanabi.errors import SandboxError
 
 Bootstrap = Callable[["FakeProcess"], Awaitable[int | None]]
 MIB = 1024 * 1024
+SNAPSHOT = "snapshot"  # a file in the directory of one
 
 
 class Killed(Exception):
@@ -153,9 +155,15 @@ class FakeSandbox:
         self.history.append(f"start {role}")
         if self._driver.start_errors:
             raise self._driver.start_errors.pop(0)
-        process = self.processes[role] = FakeProcess(self, role, argv, environment, cwd)
-        self._tasks[role] = asyncio.get_running_loop().create_task(self._run(process))
+        self.run(role, self._driver.bootstrap, argv, environment, cwd)
         await asyncio.sleep(0)  # it has begun: from here on its end is told
+
+    def run(
+        self, role: str, bootstrap: Bootstrap, argv: Sequence[str] = (), environment: Mapping[str, str] | None = None, cwd: str = "/"
+    ) -> None:
+        """A process, begun here or, in a clone, before."""
+        process = self.processes[role] = FakeProcess(self, role, argv, environment or {}, cwd)
+        self._tasks[role] = asyncio.get_running_loop().create_task(self._run(process, bootstrap))
 
     async def kill_processes(self) -> None:
         self.history.append("kill_processes")
@@ -202,7 +210,9 @@ class FakeSandbox:
 
     async def snapshot(self, directory: Path) -> None:
         self.history.append("snapshot")
-        directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+        if self._driver.snapshot_errors:
+            raise self._driver.snapshot_errors.pop(0)
+        (directory / SNAPSHOT).touch()
 
     async def destroy(self) -> None:
         if self.destroyed:
@@ -231,11 +241,11 @@ class FakeSandbox:
             task.cancel("9")
         await asyncio.gather(*tasks, return_exceptions=True)  # one may have been cancelled before it began
 
-    async def _run(self, process: FakeProcess) -> None:
+    async def _run(self, process: FakeProcess, bootstrap: Bootstrap) -> None:
         status: int | None = None
         signum: int | None = None
         try:
-            status = await self._driver.bootstrap(process) or 0
+            status = await bootstrap(process) or 0
         except Killed as killed:
             signum = killed.signum
         except asyncio.CancelledError as cancelled:
@@ -250,12 +260,11 @@ class FakeSandbox:
 class FakeDriver:
     """`create_errors` and `start_errors` are raised by the next calls, one each. `gate`, while cleared, holds up `create`.
 
-    `memory_limit_mb` is what the sandboxes it makes have.
+    `memory_limit_mb` is what the sandboxes it makes have. With `takes_snapshots`, `clone` runs in those that are made of a snapshot.
     """
 
     name = "fake"
     overhead_mb = 0
-    takes_snapshots = False
 
     def describe(self) -> str:
         return "fake (in memory)"
@@ -266,10 +275,13 @@ class FakeDriver:
         self.prepared: list[str] = []
         self.create_errors: list[Exception] = []
         self.start_errors: list[Exception] = []
+        self.snapshot_errors: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_open = False
         self.memory_limit_mb: int | None = None
+        self.takes_snapshots = False
+        self.clone: Bootstrap = silent
 
     @property
     def alive(self) -> list[FakeSandbox]:
@@ -282,8 +294,12 @@ class FakeDriver:
         await self.gate.wait()
         if self.create_errors:
             raise self.create_errors.pop(0)
+        if spec.snapshot is not None and not (spec.snapshot / SNAPSHOT).exists():
+            raise SandboxError(f"the snapshot {spec.snapshot.name} is not whole")
         sandbox = FakeSandbox(spec, self)
         self.sandboxes.append(sandbox)
+        if spec.snapshot is not None:
+            sandbox.run("runtime", self.clone)
         return sandbox
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
