@@ -181,7 +181,11 @@ class Environment:
         api = RuntimeApi(self._session, bundled=bool(self.image.command) and not self._wrapper())
         await self._keep(api.serve(self.sandbox.runtime_api, clock=self._host.clock))
         if self.image.command:
-            self._channel = await RuntimeChannel.open(self.sandbox.runtime, self._session)
+            channel = await RuntimeChannel.open(self.sandbox.runtime, self._session)
+            if self.state in ENDED:
+                channel.close()
+                raise SandboxError(f"environment {self.id} has gone")
+            self._channel = channel
 
     async def _keep(self, opening: Awaitable[Closable]) -> None:
         """What was opened is closed with the environment, which may have been destroyed meanwhile."""
