@@ -236,7 +236,11 @@ class Environment:
         api = RuntimeApi(session, bundled=bundled, credentials=self._show_credentials)
         await self._keep(api.serve(self.sandbox.runtime_api, clock=self._host.clock))
         if self.image.command:
-            self._channel = await RuntimeChannel.open(self.sandbox.runtime, session)
+            channel = await RuntimeChannel.open(self.sandbox.runtime, session)
+            if self.state in ENDED:
+                channel.close()
+                raise SandboxError(f"environment {self.id} has gone")
+            self._channel = channel
         return session
 
     def _show_credentials(self, token: str) -> dict[str, str] | None:

@@ -137,22 +137,27 @@ class FakeSandbox:
         self.destroyed = False
         self._driver = driver
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._channel: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
 
     @property
     def frozen(self) -> bool:
         return not self.thawed.is_set()
 
     async def channel(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The inner end of the runtime channel."""
+        """The inner end of the runtime channel. Whoever is killed while it is opened leaves it to be closed by `destroy`."""
         if self._channel is None:
-            self._channel = await asyncio.open_connection(sock=self._inner)
-        return self._channel
+            if self.destroyed:
+                raise Killed(13)
+            own = socket.socket(fileno=self._inner.detach())
+            self._channel = asyncio.get_running_loop().create_task(asyncio.open_connection(sock=own))
+        return await asyncio.shield(self._channel)
 
     # --- contracts.Sandbox
 
     async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
         self.history.append(f"start {role}")
+        if self.destroyed:
+            raise SandboxError(f"sandbox {self.id} has gone")
         if self._driver.start_errors:
             raise self._driver.start_errors.pop(0)
         self.run(role, self._driver.bootstrap, argv, environment, cwd)
@@ -221,7 +226,7 @@ class FakeSandbox:
         self.history.append("destroy")
         await self._kill()
         if self._channel:
-            self._channel[1].close()
+            (await self._channel)[1].close()
         for sock in (self.runtime, self._inner, self.runtime_api, self.edge):
             sock.close()
         os.close(self.output)
