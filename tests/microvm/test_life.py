@@ -17,8 +17,9 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 from tests import leftovers
+from tests.images.layouts import Image, file, folder, layer, write_layout
 from tests.microvm import rig
-from tests.server import Server, create_function, wait_for, zip_of
+from tests.server import ROLE, Server, create_function, wait_for, zip_of
 
 reason = rig.why_not(build=rig.building())
 pytestmark = pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason}")
@@ -219,16 +220,36 @@ def test_a_machine_that_is_killed_is_replaced(server: Server, client: Any, look:
     assert invoke(client, look)["host"] != before["host"]
 
 
-def test_a_custom_runtime_speaks_http_over_the_relay(server: Server, client: Any, tmp_path: Path) -> None:
-    program = tmp_path / "bootstrap"
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A custom runtime, static and small."""
+    path = tmp_path_factory.mktemp("program") / "bootstrap"
     source = Path(__file__).with_name("bootstrap.c")
-    done = subprocess.run(["cc", "-D_GNU_SOURCE", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, source])
+    done = subprocess.run(["cc", "-D_GNU_SOURCE", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", path, source])
     if done.returncode:
         pytest.skip("needs a C compiler with a static libc: for a custom runtime that is small")
-    create_function_slowly(client, "custom", {"bootstrap": program.read_bytes()}, Runtime="provided.al2023", Handler="none")
+    return path.read_bytes()
+
+
+def test_a_custom_runtime_speaks_http_over_the_relay(server: Server, client: Any, program: bytes) -> None:
+    create_function_slowly(client, "custom", {"bootstrap": program}, Runtime="provided.al2023", Handler="none")
     for number in range(3):
         assert invoke(client, "custom", {"number": number}) == {"number": number}
-    assert any(line.startswith('custom {"number": 2}') for line in messages(server, "custom"))
+    said = messages(server, "custom")
+    assert any(line.startswith('custom {"number": 2}') for line in said)
+    peaks = [int(line.partition("Max Memory Used: ")[2].split()[0]) for line in said if line.startswith("REPORT")]
+    assert all(peak > 0 for peak in peaks)
+
+
+def test_a_container_image_is_a_machine_too(server: Server, client: Any, program: bytes) -> None:
+    made = Image([layer([folder("bin"), file("bin/runtime", program, 0o755)])], {"Entrypoint": ["/bin/runtime"], "Cmd": ["app"]})
+    write_layout(server.data_dir / "layout", {"live": made})
+    uri = f"oci:{server.data_dir}/layout:live"
+    client.create_function(FunctionName="image", PackageType="Image", Code={"ImageUri": uri}, Role=ROLE, Timeout=120, MemorySize=MEMORY_MB)
+    assert settle(client, "image")["State"] == "Active"
+    for number in range(2):
+        assert invoke(client, "image", {"number": number}) == {"number": number}
+    assert any(line.startswith('custom {"number": 1}') for line in messages(server, "image"))
 
 
 # --- network

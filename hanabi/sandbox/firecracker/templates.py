@@ -108,6 +108,8 @@ class Templates:
                 await _loaded(microvm)
             with _draft(snapshot.directory) as draft:
                 await microvm.snapshot(draft)
+                about = {"runtime": image.runtime, "memory_mb": snapshot.size.memory_mb}  # for `hanabi images`
+                (draft / snapshots.ABOUT).write_text(json.dumps(about))
         finally:
             await microvm.destroy()
 
