@@ -124,8 +124,7 @@ class MicroVm:
         self.vmm.on_exit = self._gone
         self._link: GuestLink | None = None
         self._relay: dns.Relay | None = None
-        self._root = Path()
-        self._mounted: dict[str, Path] = {}
+        self._drives: dict[str, int] = {}  # root and what is mounted, held open: where they came from may go meanwhile
         self._frozen = False  # as its owner wants it
         self._paused = False  # as the VMM was last told
         self._vcpus: float | None = None
@@ -137,7 +136,6 @@ class MicroVm:
     async def boot(self, root: Path) -> None:
         """Start a machine from nothing, up to the agent's hello: to make a snapshot of it."""
         kernel, host = self._host.parts.kernel, self._host
-        self._root = root
 
         def lay_out(jail: Jail) -> None:
             jail.show(kernel.image, machine.KERNEL)
@@ -166,8 +164,8 @@ class MicroVm:
     async def restore(self, snapshot: Snapshot) -> None:
         """Start a machine as a clone of a snapshot, with an identity and a /tmp of its own."""
         host = self._host
-        self._root, self.preloaded, self._mounted = snapshot.root, snapshot.preloaded, dict(snapshot.mounted)
-        own_tmp = snapshot.tmp if snapshot.mounted else await host.threads.run(lambda: host.volumes.template(self._wanted.tmp_mb))
+        self.preloaded = snapshot.preloaded
+        own_tmp = snapshot.tmp if snapshot.own else await host.threads.run(lambda: host.volumes.template(self._wanted.tmp_mb))
 
         def lay_out(jail: Jail) -> None:
             jail.show(snapshot.state, "state")
@@ -177,6 +175,8 @@ class MicroVm:
                 mounted = snapshot.mounted.get(name)
                 jail.show(mounted or host.empty_drive, f"{name}-drive" if mounted else name)  # as the snapshot has it
             jail.copy(own_tmp, machine.TMP)
+            for name, drive in {machine.ROOT: snapshot.root, **snapshot.mounted}.items():
+                self._drives[name] = os.open(drive, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
         await self._start_vmm(lay_out)
         api = self.vmm.api
@@ -184,9 +184,9 @@ class MicroVm:
         await api.patch_drive(machine.TMP, f"/{machine.TMP}")
         await api.resume()
         await self._attach(ATTACH_S)
-        if snapshot.preloaded or snapshot.mounted:
+        if snapshot.preloaded or snapshot.own:
             self._agent().adopt("runtime")
-        if not snapshot.mounted:
+        if not snapshot.own:
             await self._mount_drive(machine.TMP, "/tmp", "ext4", own_tmp)
 
     async def _start_vmm(self, lay_out: Callable[[Jail], None]) -> None:
@@ -345,13 +345,13 @@ class MicroVm:
 
     async def mount(self, source: Path, target: str) -> None:
         name = machine.TARGETS.get(target)
-        if name is None or name in self._mounted:
+        if name is None or name in self._drives:
             raise SandboxError(f"nothing can be mounted on {target} of sandbox {self.id}{' twice' if name else ''}")
         drive = await self._host.drives.of_directory(source)
         self._agent()
         await self._swap(name, drive)
         await self._mount_drive(name, target, self._host.drives.file_system, drive)
-        self._mounted[name] = drive
+        self._drives[name] = os.open(drive, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     async def _swap(self, name: str, drive: Path) -> None:
         """Put a file behind a drive that had none."""
@@ -388,12 +388,12 @@ class MicroVm:
         A function's own snapshot gets the drives as well, and says what it is.
         """
         self.vmm.end()
-        names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._mounted else {})}
+        names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._drives else {})}
         for name, written in names.items():
             self.vmm.jail.take(written, directory / name)
             snapshots.dig_holes(directory / name)
-        if self._mounted:
-            snapshots.describe(directory, self._host.parts, self.size, self._root, self._mounted)
+        if self._drives:
+            snapshots.describe(directory, self._host.parts, self.size, self._drives)
 
     # --- the end
 
@@ -414,8 +414,9 @@ class MicroVm:
         for name in ("runtime", "runtime_api", "edge"):
             if (owned := getattr(self, name, None)) is not None:
                 owned.close()
-        if self.logs >= 0:
-            os.close(self.logs)
+        for fd in (*self._drives.values(), *([self.logs] if self.logs >= 0 else [])):
+            os.close(fd)
+        self._drives.clear()
         if self._relay is not None:
             await self._relay.close()
         await self.vmm.release()

@@ -29,8 +29,9 @@ class Snapshot:
     directory: Path
     size: Size
     root: Path
-    preloaded: bool  # the image's bootstrap runs in it, waiting for a function
-    mounted: Mapping[str, Path] = field(default_factory=dict)  # drive -> file: of a function's own snapshot
+    preloaded: bool = False  # the image's bootstrap runs in it, waiting for a function
+    own: bool = False  # a function's, with its processes and its /tmp
+    mounted: Mapping[str, Path] = field(default_factory=dict)  # drive -> file: its code, its layers
 
     @property
     def state(self) -> Path:
@@ -59,17 +60,18 @@ def _processor() -> str:
     return ""
 
 
-def describe(directory: Path, parts: Parts, size: Size, root: Path, mounted: Mapping[str, Path]) -> None:
-    """Make a snapshot of a function complete in itself: its drives go where it is. Blocks."""
-    for name, drive in {machine.ROOT: root, **mounted}.items():
+def describe(directory: Path, parts: Parts, size: Size, drives: Mapping[str, int]) -> None:
+    """Make a snapshot of a function complete in itself: its drives, which are open descriptors, go where it is. Blocks."""
+    for name, fd in drives.items():
+        drive = f"/proc/self/fd/{fd}"
         try:
-            os.link(drive, directory / name)
+            os.link(drive, directory / name, src_dir_fd=fd)  # with a descriptor Python has linkat follow the link
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EMLINK):
                 raise
             shutil.copyfile(drive, directory / name)
             os.chmod(directory / name, 0o444)
-    about = {"identity": identity(parts), "size": [size.memory_mb, size.vcpus], "mounted": sorted(mounted)}
+    about = {"identity": identity(parts), "size": [size.memory_mb, size.vcpus], "mounted": sorted(drives.keys() - {machine.ROOT})}
     (directory / ABOUT).write_text(json.dumps(about))
 
 
@@ -85,7 +87,7 @@ def read_snapshot(directory: Path, parts: Parts) -> Snapshot:
         raise SandboxError(f"the snapshot {directory.name} is not whole")
     if about.get("identity") != identity(parts):
         raise SandboxError(f"the snapshot {directory.name} was made with another Firecracker, kernel or processor")
-    return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, preloaded=False, mounted=mounted)
+    return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, own=True, mounted=mounted)
 
 
 def dig_holes(path: Path) -> None:
