@@ -214,8 +214,9 @@ class MicroVm:
         if self.slot.interface:
             network = Network(numbers.inside_address(self.slot.number), numbers.host_address(self.slot.number))
         await link.identify(time_ns=time.time_ns(), hostname=self.slot.hostname, network=network)
-        self.runtime, logs = await asyncio.gather(self._connect(_RUNTIME, ATTACH_S), self._connect(_LOG, ATTACH_S))
-        self.logs = logs.detach()
+        for outcome in await asyncio.gather(self._open_runtime(), self._open_logs(), return_exceptions=True):
+            if outcome is not None:  # and the other one has ended, too: it would connect for nobody
+                raise outcome
         if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
             self._relay = dns.Relay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
 
@@ -223,23 +224,33 @@ class MicroVm:
         """The control channel, greeted. A connection made in a clone's first moments may be lost without a sign: so try, and try longer."""
         clock = self._host.clock
         give_up, patience = clock.monotonic() + deadline_s, self._host.pace.first_patience_s
-        while True:
+        left, failure = deadline_s, SandboxError("the VMM has ended")
+        while left > 0 and self.vmm.alive():
             began = clock.monotonic()
-            patience = max(min(patience, give_up - began), 0.001)
-            link = GuestLink(await self._connect(_CONTROL, give_up - began), clock)
+            patience = min(patience, left)
+            try:
+                control = await self._connect(_CONTROL, left)
+            except SandboxError as error:
+                raise (error if left == deadline_s else failure) from None  # why the first ones were in vain says more
+            link = GuestLink(control, clock)
             try:
                 ports = await link.greet(patience)
-            except SandboxError:
+            except SandboxError as error:
                 link.close()
-                if clock.monotonic() >= give_up or not self.vmm.alive():
-                    raise
-                patience *= 2
+                patience, left, failure = 2 * patience, give_up - clock.monotonic(), error
             except BaseException:
                 link.close()
                 raise
             else:
                 self._host.pace.took(clock.monotonic() - began)
                 return link, ports
+        raise failure
+
+    async def _open_runtime(self) -> None:
+        self.runtime = await self._connect(_RUNTIME, ATTACH_S)
+
+    async def _open_logs(self) -> None:
+        self.logs = (await self._connect(_LOG, ATTACH_S)).detach()
 
     async def _connect(self, port: int, deadline_s: float) -> socket.socket:
         path = self.vmm.jail.root / machine.VSOCK
@@ -356,7 +367,10 @@ class MicroVm:
     async def _swap(self, name: str, drive: Path) -> None:
         """Put a file behind a drive that had none."""
         shown = f"{name}-drive"
-        await self._host.threads.run(lambda: self.vmm.jail.show(drive, shown))
+        try:
+            await self._host.threads.run(lambda: self.vmm.jail.show(drive, shown))
+        except OSError as error:
+            raise SandboxError(f"cannot show {drive.name} to sandbox {self.id}: {error.strerror}") from None
         await self.vmm.api.patch_drive(name, f"/{shown}")
 
     async def _mount_drive(self, name: str, target: str, file_system: str, source: Path) -> None:
@@ -376,11 +390,14 @@ class MicroVm:
         link.on_close = lambda reason: None
         api, jail = self.vmm.api, self.vmm.jail
         await api.pause()
-        for name in _WRITTEN:
-            await self._host.threads.run(partial(jail.create, name))
-        await api.snapshot_create(snapshot_path=f"/{_WRITTEN[0]}", mem_file_path=f"/{_WRITTEN[1]}")
-        self.vmm.on_exit = lambda status: None
-        await self._host.threads.run(lambda: self._take(directory))
+        try:
+            for name in _WRITTEN:
+                await self._host.threads.run(partial(jail.create, name))
+            await api.snapshot_create(snapshot_path=f"/{_WRITTEN[0]}", mem_file_path=f"/{_WRITTEN[1]}")
+            self.vmm.on_exit = lambda status: None
+            await self._host.threads.run(lambda: self._take(directory))
+        except OSError as error:
+            raise SandboxError(f"cannot keep the snapshot of sandbox {self.id}: {error.strerror}") from error
 
     def _take(self, directory: Path) -> None:
         """Move the files out of the jail and bring them to disk, when the VMM cannot change them any more.
@@ -419,6 +436,8 @@ class MicroVm:
         self._drives.clear()
         if self._relay is not None:
             await self._relay.close()
-        await self.vmm.release()
-        await self._host.slots.give_back(self.slot)
-        self._host.microvms.discard(self)
+        try:
+            await self.vmm.release()
+            await self._host.slots.give_back(self.slot)  # not while a process lives that nobody can kill: it has the slot's number
+        finally:
+            self._host.microvms.discard(self)
