@@ -1,6 +1,7 @@
 """Snapshots that are not made, not whole or not to be loaded; a disk that is full. Whatever it is, the next machine works."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_template_that_is_not_whole_is_made_anew(rig: Rig, damage: str) -> Non
     rig.run(work())
 
 
-def test_a_template_that_firecracker_refuses_is_named(rig: Rig) -> None:
+def test_a_template_that_firecracker_refuses_is_named_and_made_anew(rig: Rig) -> None:
     """Damage that its size does not tell."""
 
     async def work() -> None:
@@ -62,6 +63,12 @@ def test_a_template_that_firecracker_refuses_is_named(rig: Rig) -> None:
         state.write_bytes(state.read_bytes()[:10])
         said = await rig.fails(rig.create("spoilt", preload=None))
         assert "PUT /snapshot/load: Load snapshot error" in said and "CRC64" in said
+        assert not state.exists()
+        await (await rig.create("spoilt", preload=None)).destroy()
+        state.write_bytes(state.read_bytes()[:10])  # once more, and it is not thrown away again: something else is wrong
+        await rig.fails(rig.create("spoilt", preload=None))
+        assert state.exists()
+        shutil.rmtree(state.parent)
         await rig.nothing_left()
 
     rig.run(work())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
-from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.errors import IsolationUnavailable, SandboxError, VmmError
 from hanabi.sandbox import dns, numbers, rootless
 from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.firecracker import snapshots
@@ -187,6 +187,8 @@ class FirecrackerDriver:
             for source, target in spec.mounts:
                 await microvm.mount(source, target)
         except BaseException as error:
+            if isinstance(error, VmmError) and error.path == "/snapshot/load" and error.status and not snapshot.own:
+                await self._templates.discard(snapshot)
             explained = microvm.vmm.explain(error) if isinstance(error, SandboxError) else error
             await microvm.destroy()
             if explained is not error:

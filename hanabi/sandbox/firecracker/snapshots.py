@@ -49,8 +49,9 @@ class Snapshot:
 
 
 def identity(parts: Parts) -> str:
-    """What a snapshot depends on besides its own files: Firecracker's state format, the kernel, the processor's model."""
-    content = (parts.version, parts.kernel.digest, parts.kernel.boot_args, parts.kernel.cpu_template, _processor())
+    """What a snapshot depends on besides its own files: Firecracker's state format, both kernels, the processor's model."""
+    kernel = parts.kernel
+    content = (parts.version, kernel.digest, kernel.boot_args, kernel.cpu_template, os.uname().release, _processor())
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -44,6 +44,13 @@ class Templates:
         self._clock = clock
         self._ready: dict[str, Snapshot] = {}
         self._making: dict[str, asyncio.Task[Snapshot]] = {}
+        self._discarded: set[Path] = set()
+
+    async def discard(self, snapshot: Snapshot) -> None:
+        """Firecracker does not take it: it is made anew, once; if that does not help, it is not the snapshot's fault."""
+        if snapshot.directory not in self._discarded:
+            self._discarded.add(snapshot.directory)
+            await self._threads.run(lambda: shutil.rmtree(snapshot.directory, ignore_errors=True))
 
     async def ensure(self, image: RuntimeImage, size: Size, preload: Preload | None) -> Snapshot:
         """The snapshot to clone; made if it is not there. Raises `SandboxError`, `ImageError`."""
