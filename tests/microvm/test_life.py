@@ -23,6 +23,7 @@ from tests.server import ROLE, Server, create_function, wait_for, zip_of
 
 reason = rig.why_not(build=rig.building())
 pytestmark = pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason}")
+thorough = pytest.mark.skipif(not rig.thorough(), reason="takes a minute where KVM is nested in software: make test-microvm")
 
 MEMORY_MB = 512  # 29 % of a processor, where it is slow anyway
 PYTHON = {"Runtime": "python3.13", "MemorySize": MEMORY_MB, "Timeout": 120}
@@ -144,6 +145,7 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
+@thorough
 def test_what_a_function_sees_of_its_machine(client: Any, look: str) -> None:
     assert see(client, "os.getuid(), os.getgid(), os.getgroups(), os.getcwd()") == "(993, 990, [], '/var/task')"
     assert "CapEff:\t0000000000000000" in see(client, "open('/proc/self/status').read()").encode().decode("unicode_escape")
@@ -188,6 +190,7 @@ def test_two_clones_share_nothing_that_is_random(server: Server, client: Any, lo
 # --- limits
 
 
+@thorough
 def test_a_busy_loop_dies_at_its_timeout(client: Any) -> None:
     create_function_slowly(
         client, "busy", "def lambda_handler(event, context):\n    while event:\n        pass\n    return 'idle'\n", Timeout=15
@@ -231,6 +234,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@thorough
 def test_a_custom_runtime_speaks_http_over_the_relay(server: Server, client: Any, program: bytes) -> None:
     create_function_slowly(client, "custom", {"bootstrap": program}, Runtime="provided.al2023", Handler="none")
     for number in range(3):
@@ -241,6 +245,7 @@ def test_a_custom_runtime_speaks_http_over_the_relay(server: Server, client: Any
     assert all(peak > 0 for peak in peaks)
 
 
+@thorough
 def test_a_container_image_is_a_machine_too(server: Server, client: Any, program: bytes) -> None:
     made = Image([layer([folder("bin"), file("bin/runtime", program, 0o755)])], {"Entrypoint": ["/bin/runtime"], "Cmd": ["app"]})
     write_layout(server.data_dir / "layout", {"live": made})
@@ -255,6 +260,7 @@ def test_a_container_image_is_a_machine_too(server: Server, client: Any, program
 # --- network
 
 
+@thorough
 def test_the_network_is_open_where_it_is_said_and_closed_elsewhere(server: Server, client: Any, look: str) -> None:
     if "no outbound network" in server.ready_line:
         pytest.skip(f"this host has no way out: {server.ready_line}")
@@ -274,6 +280,7 @@ def test_the_network_is_open_where_it_is_said_and_closed_elsewhere(server: Serve
         subprocess.run(["ip", "address", "del", f"{ADDRESS}/32", "dev", "lo"], check=True)
 
 
+@thorough
 def test_the_aws_endpoint_is_reached_over_the_relay(client: Any, look: str) -> None:
     asking = "__import__('urllib.request').request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/2015-03-31/functions/', timeout=60).status"
     assert see(client, asking).startswith("HTTPError: HTTP Error 403")  # unsigned
@@ -308,6 +315,7 @@ def lambda_handler(event, context):
 """
 
 
+@thorough
 def test_snapstart_restores_what_was_initialised(server: Server, client: Any) -> None:
     create_function_slowly(client, "snap", SNAP, SnapStart={"ApplyOn": "PublishedVersions"})
     assert client.publish_version(FunctionName="snap")["State"] == "Pending"
@@ -335,6 +343,7 @@ def test_snapstart_restores_what_was_initialised(server: Server, client: Any) ->
     assert any(line.startswith("INIT_REPORT Init Duration: ") for line in said)
 
 
+@thorough
 def test_a_hook_that_fails_after_the_restore_is_told(server: Server, client: Any) -> None:
     options = {"SnapStart": {"ApplyOn": "PublishedVersions"}, "Environment": {"Variables": {"FAIL": "after"}}}
     create_function_slowly(client, "snapfail", SNAP, **options)
@@ -348,6 +357,7 @@ def test_a_hook_that_fails_after_the_restore_is_told(server: Server, client: Any
 # --- rest
 
 
+@thorough
 def test_what_rests_on_disk_goes_on_where_it_was() -> None:
     code = """
 import os, time
@@ -375,6 +385,7 @@ def lambda_handler(event, context):
 # --- the end
 
 
+@thorough
 def test_nothing_is_left_after_a_crash_and_a_restart(server: Server, client: Any, look: str) -> None:
     invoke(client, look)
     server.crash()

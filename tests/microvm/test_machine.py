@@ -27,6 +27,7 @@ from tests.server import IMAGES
 
 reason = rig.why_not(build=rig.building())
 pytestmark = pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason}")
+thorough = pytest.mark.skipif(not rig.thorough(), reason="takes a minute where KVM is nested in software: make test-microvm")
 
 MEMORY_MB = 512
 CODE = """
@@ -129,6 +130,7 @@ def test_memory_that_runs_out_kills_the_function_not_the_agent(bench: Bench) -> 
     run(scenario())
 
 
+@thorough
 def test_a_machine_gives_memory_back_and_goes_on(bench: Bench) -> None:
     async def scenario() -> None:
         await bench.driver.open()
@@ -158,6 +160,7 @@ def pss(box: MicroVm) -> int:
     return int(rollup.partition("Pss:")[2].split()[0])
 
 
+@thorough
 def test_many_starts_leave_nothing(bench: Bench) -> None:
     """As many as such a host makes in a minute; the container driver's test makes three hundred."""
 
