@@ -40,6 +40,7 @@ class Settings:
     pool_size: int = 2  # environments kept ready for each runtime in use
     freeze_after_ms: int = 10
     trim_after: float = 30.0  # s; an environment without work for so long gives memory back
+    rest_after: float = 120.0  # s; on microVMs, an environment without work for so long is written to disk
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
     jailer: Path | None = None
@@ -182,6 +183,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "pool_size": _whole(0, 1_000),
     "freeze_after_ms": _whole(0, 3_600_000),
     "trim_after": _seconds,
+    "rest_after": _seconds,
     "idle_timeout_s": _seconds,
     "firecracker": _path,
     "jailer": _path,

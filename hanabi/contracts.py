@@ -256,7 +256,7 @@ class Sandbox(Protocol):
     """One isolated place with the agent running as its first process and nothing else yet."""
 
     id: str
-    runtime: socket.socket  # host end of the runtime channel (stream); the child has the other end as fd 4
+    runtime: socket.socket  # host end of the runtime channel (stream), taken over by whoever speaks on it; the child has the other as fd 4
     logs: int  # read end, non-blocking, of the pipe that is the processes' stdout and stderr
     runtime_api: socket.socket  # listening socket: what is accepted here comes from inside, and only from there
     edge: socket.socket  # the same for the AWS endpoint

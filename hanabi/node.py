@@ -108,6 +108,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             stock_memory_mb=STOCK_MB if driver.name == "firecracker" else STOCK_MEMORY_MB,
             idle_timeout_s=settings.idle_timeout_s,
             trim_after_s=settings.trim_after,
+            rest_after_s=settings.rest_after,
+            rest_directory=data / "run" / "rests",
             read_memory=memory.read,
         )
         await fleet.open()

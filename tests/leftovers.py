@@ -29,12 +29,34 @@ def of_run(run_dir: Path) -> list[str]:
     tree = Tree(tag)
     found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
     found += [f"cgroup {each}" for each in tree.directories() if each.exists()]
-    found += [f"path {path}" for name in ("bundles", "state", "volumes", "probe", "jails") if (path := run_dir / name).exists()]
+    found += [f"path {path}" for name in ("bundles", "state", "volumes", "probe", "jails", "rests") if (path := run_dir / name).exists()]
     found += [f"mount {line}" for line in _mounts() if str(run_dir) in line]
     found += [f"loop {device}" for device in volume.leftovers(run_dir / "volumes")]
     found += [f"interface {name}" for name in os.listdir("/sys/class/net") if name.startswith(f"hn{tag}")]
     found += [f"table {name}" for name in _tables() if name == f"hanabi-{tag}"]
+    found += _running(run_dir)
     found += [f"runtime {pid}" for pid in _processes() if str(run_dir / "state").encode() in _command(pid)]
+    return found
+
+
+def of_machines(run_dir: Path) -> list[str]:
+    """Everything left of microVMs, of a driver that may still be open and has none."""
+    tree = Tree(tag_of(run_dir))
+    found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
+    found += [f"cgroup {each / name}" for name in tree.groups() for each in tree.directories() if (each / name).exists()]
+    found += [f"path {path}" for path in run_dir.glob("jails/*/*")]
+    found += [f"mount {line}" for line in _mounts() if f"{run_dir}/" in line]
+    found += [f"loop {device}" for device in volume.leftovers(run_dir / "volumes")]
+    return found + _running(run_dir)
+
+
+def _running(run_dir: Path) -> list[str]:
+    """Jailers, and what they have started: their root is their jail."""
+    found = []
+    for pid in _processes():
+        with suppress(OSError):
+            if os.readlink(f"/proc/{pid}/root").startswith(f"{run_dir}/") or f"{run_dir}/jails".encode() in _command(pid):
+                found.append(f"process {pid}")
     return found
 
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from hanabi.images.roots import Images
 
 ACTIONS = ("list", "build", "add", "rm", "remove")
-PARTS = ("kernel", "firecracker")
+PARTS = ("kernel", "firecracker", "snapshots")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="default: list; `remove` is `rm`")
-    about = "a runtime such as python3.13; kernel; firecracker; for `add` a name and docker://... or oci:PATH[:TAG]"
+    about = "a runtime such as python3.13; kernel; firecracker; to remove snapshots; for `add` a name and docker://... or oci:PATH[:TAG]"
     parser.add_argument("names", nargs="*", metavar="NAME", help=about)
     parser.add_argument("--images-dir", metavar="DIR", help="where they live (default: images/ in the data directory)")
     parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="to add: no TLS there; may be repeated")
@@ -133,6 +133,8 @@ def _build(images: "Images", parts: "Parts", options: argparse.Namespace) -> Non
 
     def start(name: str) -> Awaitable[Any]:
         show: Callable[[str], None] = partial(shown.show, name)
+        if name == "snapshots":
+            raise Failure("snapshots are made by `hanabi up`, for the runtimes that functions use", 2)
         if name == "kernel":
             return parts.build_kernel(options.way or "own", Path(options.from_file) if options.from_file else None, show)
         if name == "firecracker":

@@ -45,7 +45,10 @@ def put_config(function: Function, qualifier: str, requested: int, unreserved: i
             raise InvalidParameterValue("Alias with weights can not be used with Provisioned Concurrency")
     elif _taken(function, qualifier) & {qualifier}:
         raise ResourceConflict("Version is pointed by a Provisioned Concurrency alias")
-    check_active(function.versions[alias.version if alias else qualifier])
+    version = function.versions[alias.version if alias else qualifier]
+    if version.settings.snap_start:  # AWS Lambda developer guide, "Supported features and limitations" of SnapStart
+        raise InvalidParameterValue("Provisioned Concurrency is not supported for SnapStart enabled functions.")
+    check_active(version)
     others = sum(config.requested for config in function.provisioned.values() if config.qualifier != qualifier)
     if function.reserved is not None:
         if others + requested > function.reserved:

@@ -24,11 +24,13 @@ from hanabi.fleet.diary import Diary
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
+from hanabi.fleet.rest import Rest
 from hanabi.fleet.variables import credentials_document, function_variables, generic_variables
 from hanabi.ledger.report import init_report_line, start_line, start_phase_line
 from hanabi.runtime.api import RuntimeApi
 from hanabi.runtime.channel import RuntimeChannel
 from hanabi.runtime.session import RuntimeSession
+from hanabi.runtime.states import State as Runtime
 
 MIB = 1024 * 1024
 VCPU_MB = 1769  # memory that buys one vCPU
@@ -125,6 +127,43 @@ class Environment:
         """Write the sandbox of a function that is dormant, or ready, into a directory. The environment is of no other use afterwards."""
         await self.sandbox.snapshot(directory)
 
+    async def put_to_rest(self, directory: Path) -> Rest:
+        """Write it to disk while nobody uses it; then it is to be destroyed, and `revive` makes another one of what is returned."""
+        version, credentials = self.version, self._credentials
+        assert version is not None and credentials is not None
+        await self.sandbox.snapshot(directory)
+        self._credentials = None  # they are not revoked with this environment: the one that is revived has them
+        return Rest(
+            id=self.id,
+            version=version,
+            directory=directory,
+            stream=self.diary.stream,
+            credentials=credentials,
+            token=self._token,
+            snap_start=self.snap_start,
+            invocations=self.invocations,
+            created=self.created,
+            since=self.idle_since,
+        )
+
+    async def revive(self, rest: Rest, limit_s: float) -> None:
+        """Be what was put to rest; the sandbox is a clone of it. Raises `SandboxError` when its runtime does not go on."""
+        version, sandbox, host = rest.version, self.sandbox, self._host
+        self.version, self.state = version, advance(self.state, State.INITIALIZING)
+        self.diary.open(version.log_group, rest.stream)
+        self._credentials, self._token, self.created = rest.credentials, rest.token, rest.created
+        self.snap_start = self._is_clone = rest.snap_start
+        self.invocations = rest.invocations
+        await self._keep(host.attach_edge(sandbox.edge, rest.credentials.access_key))
+        sandbox.limit(memory_mb=version.memory_mb, vcpus=version.memory_mb / VCPU_MB)
+        ended = self._begin(None, limit_s)
+        session = await self._open_runtime(Runtime.RESTORING)
+        if self._channel is not None and not wrapper_of(version):  # it waits on its channel, and does not say so again
+            session.next()
+        if (await ended).status != "success" or self.doomed:
+            raise SandboxError(f"environment {rest.id} does not go on where it was")
+        self.state = advance(self.state, State.IDLE)
+
     async def _adopt(self, version: FunctionVersion) -> dict[str, str]:
         """Belong to a function from now on; returns its variables."""
         host, sandbox = self._host, self.sandbox
@@ -177,29 +216,32 @@ class Environment:
             self._channel.initialize(variables, version.handler, self.sandbox.task_root, generic=self._loaded)
 
     async def _wake(self, variables: dict[str, str]) -> None:
-        await self._open_runtime(restored=True)
-        session, channel = self._session, self._channel
-        assert session is not None
+        session, channel = await self._open_runtime(Runtime.DORMANT), self._channel
         if channel is not None:
             session.rouse = lambda: channel.awake(variables)
         session.wake()
 
-    async def _open_runtime(self, *, restored: bool = False) -> None:
+    async def _open_runtime(self, begin: Runtime = Runtime.STARTING) -> RuntimeSession:
         """Open both ends on which a runtime may speak; a bundled bootstrap has the channel to itself."""
-        self._session = RuntimeSession(
+        session = self._session = RuntimeSession(
             on_ready=self._on_ready,
             on_init_error=self._on_init_error,
             on_result=self._on_result,
             on_error=self._on_error,
             on_violation=self._on_violation,
             on_dormant=self._on_ready,
-            restored=restored,
+            begin=begin,
         )
         bundled = bool(self.image.command) and not wrapper_of(self.version)
-        api = RuntimeApi(self._session, bundled=bundled, credentials=self._show_credentials)
+        api = RuntimeApi(session, bundled=bundled, credentials=self._show_credentials)
         await self._keep(api.serve(self.sandbox.runtime_api, clock=self._host.clock))
         if self.image.command:
-            self._channel = await RuntimeChannel.open(self.sandbox.runtime, self._session)
+            channel = await RuntimeChannel.open(self.sandbox.runtime, session)
+            if self.state in ENDED:
+                channel.close()
+                raise SandboxError(f"environment {self.id} has gone")
+            self._channel = channel
+        return session
 
     def _show_credentials(self, token: str) -> dict[str, str] | None:
         """Of a function with SnapStart, whose variables are in its snapshot: current ones, for whoever has the token."""

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.contracts import Allocation, Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
-from hanabi.errors import SandboxError, ServiceError, SnapStartFailure, SnapStartTimeout
+from hanabi.errors import SandboxError, ServiceError
 from hanabi.fleet.budget import Budget, Claim
+from hanabi.fleet.clones import Clones
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.gate import Gate
 from hanabi.fleet.host import Host
 from hanabi.fleet.idle import Idle
-from hanabi.fleet.listing import describe_environment
+from hanabi.fleet.listing import describe_environment, describe_rest
 from hanabi.fleet.outcome import InitFailed
 from hanabi.fleet.pressure import Pressure, Reading
 from hanabi.fleet.provisioned import LEAST_LIMIT_S, MOST_LIMIT_S, Provisioned
+from hanabi.fleet.resting import Resting
 from hanabi.fleet.stock import Stock
 from hanabi.fleet.upkeep import Upkeep
 from hanabi.fleet.variables import needs_own_start, preload_of
 
-RESTORE_LIMIT_S = 10.0  # of hooks after a restore; AWS Lambda developer guide, "Runtime hooks for Lambda SnapStart"
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
 STOCK_TMP_MB = 512  # the default /tmp
@@ -49,6 +50,8 @@ class Fleet:
         stock_memory_mb: int = STOCK_MEMORY_MB,
         idle_timeout_s: float = 600.0,
         trim_after_s: float = 30.0,
+        rest_after_s: float = 120.0,
+        rest_directory: Path | None = None,  # None, or a driver without snapshots: none is put to rest
         read_memory: Callable[[], Reading] | None = None,  # None: whether memory is scarce is not looked at
     ) -> None:
         self._driver = driver
@@ -73,6 +76,9 @@ class Fleet:
             discard=self._discard,
             spawn=self._spawn,
         )
+        rests = rest_directory if driver.takes_snapshots else None
+        self._resting = Resting(rests, self._idle, host.clock, host.credentials)
+        self._clones = Clones(self._make, self._discard, self._resting, host.clock)
         self._upkeep = Upkeep(
             self._idle,
             self._stock,
@@ -83,6 +89,9 @@ class Fleet:
             may_recycle=lambda environment: not environment.provisioned or self._provisioned.may_renew(environment),
             idle_timeout_s=idle_timeout_s,
             trim_after_s=trim_after_s,
+            resting=self._resting,
+            put_to_rest=lambda environment: self._spawn(self._put_to_rest(environment)),
+            rest_after_s=rest_after_s,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[Any]] = set()  # never cancelled: half a destruction leaves something behind
@@ -108,6 +117,7 @@ class Fleet:
             self._discard(environment)
         while self._ending:
             await asyncio.gather(*self._ending, return_exceptions=True)
+        self._resting.close()
         await self._driver.close()
 
     def _refuse_when_closing(self) -> None:
@@ -237,9 +247,14 @@ class Fleet:
         async with self._gate.passage():
             if not wanted():
                 return None
+            if (rest := self._resting.take(version.key)) is not None:
+                try:
+                    return await self._clones.revive(image, rest, wanted)
+                except SandboxError as error:
+                    log.warning("environment %s of %s is lost: %s", rest.id, version.name, error)
             if version.snapshot is not None and not snap_start:
                 try:
-                    return await self._restore(image, version, wanted)
+                    return await self._clones.restore(image, version, wanted)
                 except SandboxError as error:
                     log.warning("%s:%s starts without its snapshot: %s", version.name, version.version, error)
             own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
@@ -268,27 +283,11 @@ class Fleet:
             environment.log_init(outcome)
         return environment
 
-    async def _restore(self, image: RuntimeImage, version: FunctionVersion, wanted: Callable[[], bool]) -> Environment | None:
-        """A clone of a version's snapshot, its hooks run. Raises `SandboxError` when there can be none."""
-        began = self._host.clock.monotonic()
-        environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=version.snapshot)
-        if environment is None:
-            return None
+    async def _put_to_rest(self, environment: Environment) -> None:
         try:
-            outcome = await environment.restore(version, RESTORE_LIMIT_S, (self._host.clock.monotonic() - began) * 1000)
-        except BaseException:
+            await self._resting.put(environment)
+        finally:
             self._discard(environment)
-            raise
-        if outcome.status == "success":
-            return environment
-        environment.log_init(outcome)
-        environment.diary.flush()
-        self._discard(environment)
-        if outcome.status == "timeout":
-            raise SnapStartTimeout("Lambda couldn't restore the snapshot within the timeout limit.")
-        raise SnapStartFailure(
-            "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs."
-        )
 
     async def snapshot(self, version: FunctionVersion, directory: Path) -> None:
         """Initialise a version and write its environment into a directory. Raises `InitFailed`, `SandboxError` and the like."""
@@ -404,6 +403,7 @@ class Fleet:
         if len(self._retired) > RETIRED_KEPT:
             del self._retired[next(iter(self._retired))]
         self._provisioned.forget(key)
+        self._resting.retire(key)
         for environment in self._idle.of(key):
             self._discard(environment)
 
@@ -452,7 +452,8 @@ class Fleet:
     def describe(self) -> list[dict[str, Any]]:
         """One row for each environment: what `hanabi ps` shows."""
         now = self._host.clock.monotonic()
-        return [describe_environment(each, self._claims[each].memory_mb, now) for each in self._all.values()]
+        living = [describe_environment(each, self._claims[each].memory_mb, now) for each in self._all.values()]
+        return [*living, *(describe_rest(each, now) for each in self._resting)]
 
     def describe_provisioned(self) -> list[tuple[FunctionVersion, int, Allocation]]:
         """(version, how many are wanted, what there is) of each with provisioned concurrency."""

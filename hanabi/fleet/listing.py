@@ -4,6 +4,23 @@ from typing import Any
 
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.lifecycle import State
+from hanabi.fleet.rest import Rest
+
+
+def describe_rest(rest: Rest, now: float) -> dict[str, Any]:
+    """One that was put to rest: on disk, in no memory."""
+    return {
+        "id": rest.id,
+        "function": rest.version.name,
+        "version": rest.version.version,
+        "runtime": rest.version.runtime,
+        "type": "on-demand",
+        "state": "resting",
+        "memory_mb": 0,
+        "age_s": round(now - rest.created, 1),
+        "idle_s": round(now - rest.since, 1),
+        "invocations": rest.invocations,
+    }
 
 
 def describe_environment(environment: Environment, memory_mb: int, now: float) -> dict[str, Any]:

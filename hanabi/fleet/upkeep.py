@@ -6,6 +6,7 @@ from hanabi.contracts import Clock
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.idle import Idle
 from hanabi.fleet.pressure import Pressure
+from hanabi.fleet.resting import Resting
 from hanabi.fleet.stock import Stock
 
 EVERY_S = 1.0
@@ -27,6 +28,9 @@ class Upkeep:
         may_recycle: Callable[[Environment], bool],
         idle_timeout_s: float,
         trim_after_s: float,
+        resting: Resting,
+        put_to_rest: Callable[[Environment], object],
+        rest_after_s: float,
     ) -> None:
         self._idle = idle
         self._stock = stock
@@ -37,6 +41,9 @@ class Upkeep:
         self._may_recycle = may_recycle
         self._idle_timeout_s = idle_timeout_s
         self._trim_after_s = trim_after_s
+        self._resting = resting
+        self._put_to_rest = put_to_rest
+        self._rest_after_s = rest_after_s
         self._every_s = min(EVERY_S, idle_timeout_s / 4)
         self._sampled = -EVERY_S
 
@@ -48,12 +55,17 @@ class Upkeep:
             self._reap(now)
             scarce = self._sample(now)
             for environment in self._idle:
-                if not environment.trimmed and (scarce or now - environment.idle_since >= self._trim_after_s):
+                idle_s = now - environment.idle_since
+                if self._resting.enabled and not environment.provisioned and idle_s >= self._rest_after_s:
+                    self._idle.remove(environment)  # it is nobody's from now on
+                    self._put_to_rest(environment)
+                elif not environment.trimmed and (scarce or idle_s >= self._trim_after_s):
                     environment.trimmed = True
                     self._trim(environment)
 
     def _reap(self, now: float) -> None:
         """Scale to zero. Provisioned ones stay, but are renewed as all others are."""
+        self._resting.reap(now, self._idle_timeout_s, MAX_AGE_S)
         for environment in self._idle:
             if now - environment.created >= MAX_AGE_S and self._may_recycle(environment):
                 self._discard(environment)

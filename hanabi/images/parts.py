@@ -10,7 +10,7 @@ from hanabi.errors import ImageError
 from hanabi.images.download import digest_file
 from hanabi.images.firecracker import binaries
 from hanabi.images.kernel import places
-from hanabi.images.places import make_open_directory, remove_tree
+from hanabi.images.places import make_open_directory, read_about, remove_tree
 from hanabi.images.process import run_builder
 
 Progress = Callable[[str], None]
@@ -21,7 +21,7 @@ KERNELS = ("own", "cloud")  # ways to a kernel; a file is the third
 class PartListing:
     """One row of `hanabi images`."""
 
-    part: str  # "kernel" or "firecracker"
+    part: str  # "kernel", "firecracker" or "snapshot"
     name: str
     digest: str
     size: int  # bytes
@@ -72,13 +72,13 @@ class Parts:
         if not fetched and (pair := binaries.find_on_path()):
             size = sum(path.stat().st_size for path in pair)
             rows.append(PartListing("firecracker", "on PATH", digest_file(pair[0])[:16], size, str(pair[0]), True))
-        return rows
+        return [*rows, *map(_snapshot, _snapshots(self._directory))]
 
     def remove(self, part: str) -> bool:
-        """Remove every kernel, or every Firecracker; False when there was none. No running node may use them."""
+        """Remove every kernel, every Firecracker or all snapshots; False when there was none. No running node may use them."""
         if part == "kernel":
             return places.remove_kernels(self._directory)
-        found = binaries.list_fetched(self._directory)
+        found = _snapshots(self._directory) if part == "snapshots" else binaries.list_fetched(self._directory)
         for place in found:
             doomed = self._directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex}"
             make_open_directory(doomed.parent)
@@ -104,3 +104,18 @@ class Parts:
         except (ImageError, OSError) as error:
             problem, _, fix = str(error).partition(": ")
             yield Finding("guest kernel", False, problem, fix or places.HOW)
+
+
+def _snapshots(directory: Path) -> list[Path]:
+    """Of machines that know no function yet: made by the node at first use, and again when something they are made of changes."""
+    return sorted(place for place in (directory / "snapshots").glob("*") if (place / "memory").is_file())
+
+
+def _snapshot(place: Path) -> PartListing:
+    try:
+        about = read_about(place)
+        name = f"{about['runtime']} {about['memory_mb']} MB"
+    except (OSError, ValueError, KeyError):
+        name = "unknown"
+    size = sum(file.stat().st_blocks * 512 for file in place.iterdir())
+    return PartListing("snapshot", name, place.name, size, str(place), True)

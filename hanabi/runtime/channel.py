@@ -36,10 +36,20 @@ class RuntimeChannel(asyncio.Protocol):
 
     @classmethod
     async def open(cls, sock: socket.socket, session: RuntimeSession) -> Self:
-        """Speak on the host end of a sandbox's runtime channel."""
+        """Speak on the host end of a sandbox's runtime channel, which becomes the channel's.
+
+        Nobody else may close the descriptor, and the opening is not cancelled half-way, whatever becomes of the sandbox and the
+        caller meanwhile: uvloop would close a number that is another's by then.
+        """
         sock.setblocking(False)
-        _, protocol = await asyncio.get_running_loop().create_connection(lambda: cls(session), sock=sock)
-        return protocol
+        own = socket.socket(fileno=sock.detach())
+        loop = asyncio.get_running_loop()
+        opening = loop.create_task(loop.create_connection(lambda: cls(session), sock=own))
+        try:
+            return (await asyncio.shield(opening))[1]
+        except asyncio.CancelledError:
+            opening.add_done_callback(_hang_up)
+            raise
 
     def initialize(self, environment: Mapping[str, str], handler: str, task_root: str, *, generic: bool) -> None:
         """Tell the bootstrap which function it is."""
@@ -102,3 +112,9 @@ class RuntimeChannel(asyncio.Protocol):
         else:
             transport.write(head)
             transport.write(payload)
+
+
+def _hang_up(opening: "asyncio.Task[tuple[asyncio.WriteTransport, RuntimeChannel]]") -> None:
+    """Nobody waits any more for the channel that is open now."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[1].close()

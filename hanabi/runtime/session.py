@@ -30,9 +30,9 @@ class RuntimeSession:
         on_error: Callable[[bytes, str], None],
         on_violation: Callable[[str], None],
         on_dormant: Callable[[], None] = lambda: None,
-        restored: bool = False,
+        begin: State = State.STARTING,  # DORMANT, RESTORING: of a clone
     ) -> None:
-        self.state = State.DORMANT if restored else State.STARTING
+        self.state = begin
         self.invocation: Invocation | None = None
         self.deliver: Callable[[Invocation], None] | None = None  # set by the end on which the runtime waits
         self.rouse: Callable[[], None] | None = None  # likewise: tells a runtime that it has been restored

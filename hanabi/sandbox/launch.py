@@ -69,8 +69,8 @@ def find_programs() -> list[str]:
     return [found for name in CANDIDATES if (found := shutil.which(name, path=search_path()))]
 
 
-def run(command: list[str], channels: Sequence[int] = (), output: int | None = None) -> int:
-    """Run a program with exactly these descriptors besides 0 to 2 and wait for it. Returns its exit status.
+def run(command: list[str], channels: Sequence[int] = (), output: int | None = None, timeout_s: float = TIMEOUT_S) -> int:
+    """Run a program with exactly these descriptors besides 0 to 2 and wait for it, or kill it in the end. Returns its exit status.
 
     `output`, a descriptor, takes what it prints; else nobody does.
     """
@@ -98,7 +98,7 @@ def run(command: list[str], channels: Sequence[int] = (), output: int | None = N
             os.close(fd)
     pidfd = os.pidfd_open(pid)
     try:
-        if not kernel.has_exited(pidfd, TIMEOUT_S):
+        if not kernel.has_exited(pidfd, timeout_s):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:

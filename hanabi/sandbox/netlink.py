@@ -15,7 +15,7 @@ _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
-_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RTN_UNICAST = 254, 3, 0, 253, 254, 1
 
 
 class Netlink:
@@ -46,8 +46,10 @@ class Netlink:
         with suppress(FileNotFoundError):
             self._ask(_DELLINK, 0, _link() + _attribute(_IFLA_IFNAME, name.encode() + b"\0"), f"remove {name}")
 
-    def add_address(self, name: str, address: IPv4Address, prefix: int) -> None:
-        head = struct.pack("=BBBBI", socket.AF_INET, prefix, 0, _RT_SCOPE_UNIVERSE, socket.if_nametoindex(name))
+    def add_address(self, name: str, address: IPv4Address, prefix: int, *, only_here: bool = False) -> None:
+        """`only_here`: nothing that leaves this namespace is ever sent from it, ARP included."""
+        scope = _RT_SCOPE_HOST if only_here else _RT_SCOPE_UNIVERSE
+        head = struct.pack("=BBBBI", socket.AF_INET, prefix, 0, scope, socket.if_nametoindex(name))
         body = head + _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
         self._ask(_NEWADDR, _CREATE | _EXCL, body, f"give {name} the address {address}")
 

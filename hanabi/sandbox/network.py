@@ -131,7 +131,8 @@ def _route(link: Netlink, number: int) -> None:
 
     So the machine has the slot's own address, nothing is translated here, and the host's rules hold for it as for a container.
     """
-    link.add_address("lo", NAME_SERVER, 32)
+    # Asking for the host's hardware address from this one would be refused: the host has no way back to it.
+    link.add_address("lo", NAME_SERVER, 32, only_here=True)
     link.add_host_route(numbers.host_address(number), INSIDE)
     link.add_host_route(numbers.inside_address(number), TAP)
     for name in (INSIDE, TAP):

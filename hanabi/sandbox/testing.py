@@ -21,9 +21,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from hanabi.contracts import Exit, Preload, RuntimeImage, SandboxSpec
+from hanabi.errors import SandboxError
 
 Bootstrap = Callable[["FakeProcess"], Awaitable[int | None]]
 MIB = 1024 * 1024
+SNAPSHOT = "snapshot"  # a file in the directory of one
 
 
 class Killed(Exception):
@@ -135,27 +137,38 @@ class FakeSandbox:
         self.destroyed = False
         self._driver = driver
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._channel: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
 
     @property
     def frozen(self) -> bool:
         return not self.thawed.is_set()
 
     async def channel(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The inner end of the runtime channel."""
+        """The inner end of the runtime channel. Whoever is killed while it is opened leaves it to be closed by `destroy`."""
         if self._channel is None:
-            self._channel = await asyncio.open_connection(sock=self._inner)
-        return self._channel
+            if self.destroyed:
+                raise Killed(13)
+            own = socket.socket(fileno=self._inner.detach())
+            self._channel = asyncio.get_running_loop().create_task(asyncio.open_connection(sock=own))
+        return await asyncio.shield(self._channel)
 
     # --- contracts.Sandbox
 
     async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
         self.history.append(f"start {role}")
+        if self.destroyed:
+            raise SandboxError(f"sandbox {self.id} has gone")
         if self._driver.start_errors:
             raise self._driver.start_errors.pop(0)
-        process = self.processes[role] = FakeProcess(self, role, argv, environment, cwd)
-        self._tasks[role] = asyncio.get_running_loop().create_task(self._run(process))
+        self.run(role, self._driver.bootstrap, argv, environment, cwd)
         await asyncio.sleep(0)  # it has begun: from here on its end is told
+
+    def run(
+        self, role: str, bootstrap: Bootstrap, argv: Sequence[str] = (), environment: Mapping[str, str] | None = None, cwd: str = "/"
+    ) -> None:
+        """A process, begun here or, in a clone, before."""
+        process = self.processes[role] = FakeProcess(self, role, argv, environment or {}, cwd)
+        self._tasks[role] = asyncio.get_running_loop().create_task(self._run(process, bootstrap))
 
     async def kill_processes(self) -> None:
         self.history.append("kill_processes")
@@ -202,7 +215,9 @@ class FakeSandbox:
 
     async def snapshot(self, directory: Path) -> None:
         self.history.append("snapshot")
-        directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+        if self._driver.snapshot_errors:
+            raise self._driver.snapshot_errors.pop(0)
+        (directory / SNAPSHOT).touch()
 
     async def destroy(self) -> None:
         if self.destroyed:
@@ -211,7 +226,7 @@ class FakeSandbox:
         self.history.append("destroy")
         await self._kill()
         if self._channel:
-            self._channel[1].close()
+            (await self._channel)[1].close()
         for sock in (self.runtime, self._inner, self.runtime_api, self.edge):
             sock.close()
         os.close(self.output)
@@ -231,11 +246,11 @@ class FakeSandbox:
             task.cancel("9")
         await asyncio.gather(*tasks, return_exceptions=True)  # one may have been cancelled before it began
 
-    async def _run(self, process: FakeProcess) -> None:
+    async def _run(self, process: FakeProcess, bootstrap: Bootstrap) -> None:
         status: int | None = None
         signum: int | None = None
         try:
-            status = await self._driver.bootstrap(process) or 0
+            status = await bootstrap(process) or 0
         except Killed as killed:
             signum = killed.signum
         except asyncio.CancelledError as cancelled:
@@ -250,12 +265,11 @@ class FakeSandbox:
 class FakeDriver:
     """`create_errors` and `start_errors` are raised by the next calls, one each. `gate`, while cleared, holds up `create`.
 
-    `memory_limit_mb` is what the sandboxes it makes have.
+    `memory_limit_mb` is what the sandboxes it makes have. With `takes_snapshots`, `clone` runs in those that are made of a snapshot.
     """
 
     name = "fake"
     overhead_mb = 0
-    takes_snapshots = False
 
     def describe(self) -> str:
         return "fake (in memory)"
@@ -266,10 +280,13 @@ class FakeDriver:
         self.prepared: list[str] = []
         self.create_errors: list[Exception] = []
         self.start_errors: list[Exception] = []
+        self.snapshot_errors: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_open = False
         self.memory_limit_mb: int | None = None
+        self.takes_snapshots = False
+        self.clone: Bootstrap = silent
 
     @property
     def alive(self) -> list[FakeSandbox]:
@@ -282,8 +299,12 @@ class FakeDriver:
         await self.gate.wait()
         if self.create_errors:
             raise self.create_errors.pop(0)
+        if spec.snapshot is not None and not (spec.snapshot / SNAPSHOT).exists():
+            raise SandboxError(f"the snapshot {spec.snapshot.name} is not whole")
         sandbox = FakeSandbox(spec, self)
         self.sandboxes.append(sandbox)
+        if spec.snapshot is not None:
+            sandbox.run("runtime", self.clone)
         return sandbox
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:

@@ -22,11 +22,18 @@ class Threads:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            with suppress(Exception):
-                made = await future
-                if undo is not None:
-                    await asyncio.get_running_loop().run_in_executor(self._pool, undo, made)
+            await _ended(future)
+            if undo is not None and future.exception() is None:
+                await _ended(asyncio.get_running_loop().run_in_executor(self._pool, undo, future.result()))
             raise
 
     def close(self) -> None:
         self._pool.shutdown()
+
+
+async def _ended(future: "asyncio.Future[Made]") -> None:
+    """However often the caller is cancelled meanwhile."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    future.exception()  # nobody else looks

@@ -170,7 +170,16 @@ def copy_sparse(source: Path, target: Path) -> None:
                 raise
             end = os.lseek(read.fileno(), start, os.SEEK_HOLE)
             while start < end:
-                start += os.copy_file_range(read.fileno(), write.fileno(), end - start, start, start)
+                start += _copy_part(read.fileno(), write.fileno(), start, end - start)
+
+
+def _copy_part(read: int, write: int, at: int, size: int) -> int:
+    try:
+        return os.copy_file_range(read, write, size, at, at)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    return os.pwrite(write, os.pread(read, min(size, MB), at), at)  # between file systems of two kinds
 
 
 def in_use(device: str) -> bool:

@@ -158,6 +158,7 @@ class Rig:
 
     def __init__(self, bootstrap: Any = obedient, *, unreserved: int = 1000, clock: Clock | None = None, **options: Any) -> None:
         self.driver = FakeDriver(bootstrap)
+        self.driver.takes_snapshots = "rest_directory" in options
         self.ensure_image = image_for
         self.journal = MemoryJournal()
         self.keys = Keys()

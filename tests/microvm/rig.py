@@ -37,6 +37,11 @@ def why_not(*, build: bool) -> str:
     return ""
 
 
+def thorough() -> bool:
+    """Whether there is time for all: on hardware always."""
+    return building() or kvm.is_hardware()
+
+
 def building() -> bool:
     """Whether whoever runs the tests has asked for microVMs, and takes the time."""
     return bool(os.environ.get("HANABI_TEST_MICROVM"))

@@ -52,6 +52,31 @@ class Fake:
         return data[4:]
 
 
+@pytest.mark.parametrize("turns", range(6))
+@loops
+def test_an_opening_that_is_cancelled_closes_its_own_descriptor_and_no_other(loop: Loop, turns: int) -> None:
+    async def scene() -> None:
+        host, guest = socket.socketpair()
+        guest.setblocking(False)
+        opening = asyncio.create_task(RuntimeChannel.open(host, Story().session))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        host.close()  # as a sandbox does that is destroyed meanwhile
+        others = [os.pipe() for _ in range(8)]  # take the numbers that are free
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            opening.result().close()
+        if turns:
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(guest, 1), 20) == b""
+        for ends in others:
+            for end in ends:
+                os.close(end)  # fails if somebody has
+        guest.close()
+
+    run(loop, scene)
+
+
 async def open_pair() -> tuple[Story, RuntimeChannel, Fake]:
     host, guest = socket.socketpair()
     story = Story()

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -148,6 +149,20 @@ def test_there_again_after_a_crash(server: Server) -> None:
     client.delete_function(FunctionName="one")
     client.delete_function(FunctionName="two", Qualifier="1")
     wait_for(lambda: not rows(server, "one") and not rows(server, "two"))
+
+
+def test_asked_for_and_taken_back_in_a_hurry(server: Server) -> None:
+    """Starts are given up wherever they are; the fixture looks for what they left."""
+    client = server.client("lambda")
+    create_function(client, "hurry", CODE, Publish=True)
+    for pause_s in (0.0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.5):
+        client.put_provisioned_concurrency_config(FunctionName="hurry", Qualifier="1", ProvisionedConcurrentExecutions=3)
+        time.sleep(pause_s)  # the moment is the test's input
+        client.delete_provisioned_concurrency_config(FunctionName="hurry", Qualifier="1")
+    wait_for(lambda: rows(server, "hurry") == [])
+    assert invoke(client, "hurry:1") == ["on-demand", "1"]
+    client.put_provisioned_concurrency_config(FunctionName="hurry", Qualifier="1", ProvisionedConcurrentExecutions=1)
+    ready(client, "hurry", "1", 1)
 
 
 def ready(client: Any, name: str, qualifier: str, count: int) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
-from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.errors import IsolationUnavailable, SandboxError, VmmError
 from hanabi.sandbox import dns, numbers, rootless
 from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.firecracker import snapshots
@@ -23,6 +24,7 @@ from hanabi.sandbox.volume import Volumes
 STARTS_AT_ONCE = 4
 SLOTS_AHEAD = 4
 WATCH_EVERY_S = 10.0
+CHECKS_AT_ONCE = 16  # so that a deaf one does not hold up many, nor all together the loop
 OVERHEAD_MB = 64  # the guest's kernel and agent, and the VMM: measured, docs/microvm.md
 STOCK_MB = 512  # of a machine that is made before its function is known: most functions fit in it
 _ID = re.compile("[a-z0-9-]{1,40}")
@@ -58,8 +60,9 @@ class FirecrackerDriver:
         self._resolvers = dns.resolvers() if resolvers is None else resolvers
         self._host: Host | None = None
         self._threads = Threads()
-        self._templates = Templates(snapshots, parts, drives, self._threads, self.make)
+        self._templates = Templates(snapshots, parts, drives, self._threads, self.make, clock)
         self._watch: asyncio.Task[None] | None = None
+        self._creating: set[asyncio.Task[MicroVm]] = set()
 
     @property
     def tree(self) -> Tree:
@@ -84,7 +87,7 @@ class FirecrackerDriver:
             await self.close()
             raise
         self._host.slots.refill()
-        self._watch = asyncio.create_task(self._watch_over(), name="watch over microVMs")
+        self._watch = asyncio.create_task(self._watch_over(self._host), name="watch over microVMs")
 
     def _make_host(self) -> Host:
         ground = self._ground
@@ -117,25 +120,27 @@ class FirecrackerDriver:
         self._host.volumes.open()
 
     async def close(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        host, self._host = self._host, None  # from here on nothing is begun
+        watch, self._watch = self._watch, None
+        ending = [*self._creating, *([watch] if watch else [])]
+        for task in ending:
+            task.cancel()
         await self._templates.close()
         await self._drives.close()
-        if self._host is not None:
-            for microvm in list(self._host.microvms):
-                await microvm.destroy()
-            await self._host.slots.close()
-            self._host = None
+        if ending:
+            await asyncio.wait(ending)
+        if host is not None:
+            await asyncio.gather(*(microvm.destroy() for microvm in host.microvms), return_exceptions=True)
+            await host.slots.close()
         await self._threads.run(self._ground.close)
 
-    async def _watch_over(self) -> None:
+    async def _watch_over(self, host: Host) -> None:
         """Kill a VMM that does not answer: its machine may run on, but nobody can pause or stop it by asking."""
-        assert self._host is not None
         while True:
             await self._clock.sleep(WATCH_EVERY_S)
-            for microvm in list(self._host.microvms):
-                await microvm.check()
+            machines = list(host.microvms)
+            for first in range(0, len(machines), CHECKS_AT_ONCE):
+                await asyncio.gather(*(each.check() for each in machines[first : first + CHECKS_AT_ONCE]), return_exceptions=True)
 
     # --- sandboxes
 
@@ -143,13 +148,34 @@ class FirecrackerDriver:
         await self.template(image, STOCK_MB, preload)
 
     async def template(self, image: RuntimeImage, memory_mb: int, preload: Preload | None) -> Snapshot:
-        """What the sandboxes of an image and size are clones of; made now if it is not there."""
-        return await self._templates.ensure(image, size_for(memory_mb), preload)
+        """What the sandboxes of an image and size are clones of; made now if it is not there. Raises `SandboxError`, `ImageError`."""
+        with _as_sandbox_error():
+            return await self._templates.ensure(image, size_for(memory_mb), preload)
 
     async def prepare_directory(self, directory: Path) -> None:
         await self._drives.of_directory(directory)
 
     async def create(self, spec: SandboxSpec) -> MicroVm:
+        if self._host is None:
+            raise SandboxError("the driver is not open")
+        creating = asyncio.create_task(self._create(spec), name=f"create {spec.id}")
+        self._creating.add(creating)
+        creating.add_done_callback(self._creating.discard)
+        try:
+            return await creating
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and not caller.cancelling():
+                raise SandboxError("the driver is being closed") from None
+            if creating.done() and not creating.cancelled() and creating.exception() is None:  # made for nobody
+                await creating.result().destroy()
+            raise
+
+    async def _create(self, spec: SandboxSpec) -> MicroVm:
+        with _as_sandbox_error():
+            return await self._restore(spec)
+
+    async def _restore(self, spec: SandboxSpec) -> MicroVm:
         if spec.snapshot is not None:
             own = spec.snapshot
             snapshot = await self._threads.run(lambda: snapshots.read_snapshot(own, self._parts))
@@ -161,9 +187,12 @@ class FirecrackerDriver:
             for source, target in spec.mounts:
                 await microvm.mount(source, target)
         except BaseException as error:
+            if isinstance(error, VmmError) and error.path == "/snapshot/load" and error.status and not snapshot.own:
+                await self._templates.discard(snapshot)
+            explained = microvm.vmm.explain(error) if isinstance(error, SandboxError) else error
             await microvm.destroy()
-            if isinstance(error, OSError):
-                raise SandboxError(f"cannot make a microVM: {error}") from error
+            if explained is not error:
+                raise explained from error
             raise
         return microvm
 
@@ -177,12 +206,29 @@ class FirecrackerDriver:
     async def make(self, spec: SandboxSpec, size: Size) -> MicroVm:
         """A machine that is neither booted nor restored yet."""
         host = self.host
-        if not _ID.fullmatch(spec.id) or any(each.id == spec.id for each in host.microvms):
-            raise SandboxError(f"{spec.id!r} is no sandbox id, or one in use")
+        self._check(host, spec.id)
+        slot = await host.slots.take()
         try:
-            return MicroVm(host, spec, await host.slots.take(), size)
-        except OSError as error:
-            raise SandboxError(f"cannot make a network slot: {error}") from error
+            self._check(host, spec.id)  # again: that took its time
+        except SandboxError:
+            await host.slots.give_back(slot)
+            raise
+        return MicroVm(host, spec, slot, size)
+
+    def _check(self, host: Host | None, id: str) -> None:
+        if host is None or self._host is not host:
+            raise SandboxError("the driver is not open")
+        if not _ID.fullmatch(id) or any(each.id == id for each in host.microvms):
+            raise SandboxError(f"{id!r} is no sandbox id, or one in use")
+
+
+@contextmanager
+def _as_sandbox_error() -> Iterator[None]:
+    """What the host refuses is an error of the sandbox."""
+    try:
+        yield
+    except (OSError, IsolationUnavailable) as error:
+        raise SandboxError(f"cannot make a microVM: {error}") from error
 
 
 def check_host() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hanabi.sandbox.spec import FUNCTION_UID, GID
 
+MIB = 1024 * 1024
 PORT = 5000  # of the agent's control channel; the others follow
 GUEST_CID = 3  # each VMM is a world of its own, so all guests may have the same
 OWN_MB = 96  # a machine has this besides what its function may use: the kernel, the agent, and what is cached for them

@@ -124,8 +124,7 @@ class MicroVm:
         self.vmm.on_exit = self._gone
         self._link: GuestLink | None = None
         self._relay: dns.Relay | None = None
-        self._root = Path()
-        self._mounted: dict[str, Path] = {}
+        self._drives: dict[str, int] = {}  # root and what is mounted, held open: where they came from may go meanwhile
         self._frozen = False  # as its owner wants it
         self._paused = False  # as the VMM was last told
         self._vcpus: float | None = None
@@ -137,7 +136,6 @@ class MicroVm:
     async def boot(self, root: Path) -> None:
         """Start a machine from nothing, up to the agent's hello: to make a snapshot of it."""
         kernel, host = self._host.parts.kernel, self._host
-        self._root = root
 
         def lay_out(jail: Jail) -> None:
             jail.show(kernel.image, machine.KERNEL)
@@ -166,8 +164,8 @@ class MicroVm:
     async def restore(self, snapshot: Snapshot) -> None:
         """Start a machine as a clone of a snapshot, with an identity and a /tmp of its own."""
         host = self._host
-        self._root, self.preloaded, self._mounted = snapshot.root, snapshot.preloaded, dict(snapshot.mounted)
-        own_tmp = snapshot.tmp if snapshot.mounted else await host.threads.run(lambda: host.volumes.template(self._wanted.tmp_mb))
+        self.preloaded = snapshot.preloaded
+        own_tmp = snapshot.tmp if snapshot.own else await host.threads.run(lambda: host.volumes.template(self._wanted.tmp_mb))
 
         def lay_out(jail: Jail) -> None:
             jail.show(snapshot.state, "state")
@@ -177,6 +175,8 @@ class MicroVm:
                 mounted = snapshot.mounted.get(name)
                 jail.show(mounted or host.empty_drive, f"{name}-drive" if mounted else name)  # as the snapshot has it
             jail.copy(own_tmp, machine.TMP)
+            for name, drive in {machine.ROOT: snapshot.root, **snapshot.mounted}.items():
+                self._drives[name] = os.open(drive, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
         await self._start_vmm(lay_out)
         api = self.vmm.api
@@ -184,9 +184,9 @@ class MicroVm:
         await api.patch_drive(machine.TMP, f"/{machine.TMP}")
         await api.resume()
         await self._attach(ATTACH_S)
-        if snapshot.preloaded or snapshot.mounted:
+        if snapshot.preloaded or snapshot.own:
             self._agent().adopt("runtime")
-        if not snapshot.mounted:
+        if not snapshot.own:
             await self._mount_drive(machine.TMP, "/tmp", "ext4", own_tmp)
 
     async def _start_vmm(self, lay_out: Callable[[Jail], None]) -> None:
@@ -214,8 +214,9 @@ class MicroVm:
         if self.slot.interface:
             network = Network(numbers.inside_address(self.slot.number), numbers.host_address(self.slot.number))
         await link.identify(time_ns=time.time_ns(), hostname=self.slot.hostname, network=network)
-        self.runtime, logs = await asyncio.gather(self._connect(_RUNTIME, ATTACH_S), self._connect(_LOG, ATTACH_S))
-        self.logs = logs.detach()
+        for outcome in await asyncio.gather(self._open_runtime(), self._open_logs(), return_exceptions=True):
+            if outcome is not None:  # and the other one has ended, too: it would connect for nobody
+                raise outcome
         if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
             self._relay = dns.Relay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
 
@@ -223,23 +224,33 @@ class MicroVm:
         """The control channel, greeted. A connection made in a clone's first moments may be lost without a sign: so try, and try longer."""
         clock = self._host.clock
         give_up, patience = clock.monotonic() + deadline_s, self._host.pace.first_patience_s
-        while True:
+        left, failure = deadline_s, SandboxError("the VMM has ended")
+        while left > 0 and self.vmm.alive():
             began = clock.monotonic()
-            patience = max(min(patience, give_up - began), 0.001)
-            link = GuestLink(await self._connect(_CONTROL, give_up - began), clock)
+            patience = min(patience, left)
+            try:
+                control = await self._connect(_CONTROL, left)
+            except SandboxError as error:
+                raise (error if left == deadline_s else failure) from None  # why the first ones were in vain says more
+            link = GuestLink(control, clock)
             try:
                 ports = await link.greet(patience)
-            except SandboxError:
+            except SandboxError as error:
                 link.close()
-                if clock.monotonic() >= give_up or not self.vmm.alive():
-                    raise
-                patience *= 2
+                patience, left, failure = 2 * patience, give_up - clock.monotonic(), error
             except BaseException:
                 link.close()
                 raise
             else:
                 self._host.pace.took(clock.monotonic() - began)
                 return link, ports
+        raise failure
+
+    async def _open_runtime(self) -> None:
+        self.runtime = await self._connect(_RUNTIME, ATTACH_S)
+
+    async def _open_logs(self) -> None:
+        self.logs = (await self._connect(_LOG, ATTACH_S)).detach()
 
     async def _connect(self, port: int, deadline_s: float) -> socket.socket:
         path = self.vmm.jail.root / machine.VSOCK
@@ -345,18 +356,21 @@ class MicroVm:
 
     async def mount(self, source: Path, target: str) -> None:
         name = machine.TARGETS.get(target)
-        if name is None or name in self._mounted:
+        if name is None or name in self._drives:
             raise SandboxError(f"nothing can be mounted on {target} of sandbox {self.id}{' twice' if name else ''}")
         drive = await self._host.drives.of_directory(source)
         self._agent()
         await self._swap(name, drive)
         await self._mount_drive(name, target, self._host.drives.file_system, drive)
-        self._mounted[name] = drive
+        self._drives[name] = os.open(drive, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     async def _swap(self, name: str, drive: Path) -> None:
         """Put a file behind a drive that had none."""
         shown = f"{name}-drive"
-        await self._host.threads.run(lambda: self.vmm.jail.show(drive, shown))
+        try:
+            await self._host.threads.run(lambda: self.vmm.jail.show(drive, shown))
+        except OSError as error:
+            raise SandboxError(f"cannot show {drive.name} to sandbox {self.id}: {error.strerror}") from None
         await self.vmm.api.patch_drive(name, f"/{shown}")
 
     async def _mount_drive(self, name: str, target: str, file_system: str, source: Path) -> None:
@@ -370,16 +384,20 @@ class MicroVm:
     async def snapshot(self, directory: Path) -> None:
         """Write the machine, still and unconnected, into a directory. It is of no other use afterwards."""
         link = self._agent()
+        self._pause(False)
         self._group.cpu.limit(None)
         await link.nap()  # its own connection stays: when that breaks, the clone knows that it is one
         link.on_close = lambda reason: None
         api, jail = self.vmm.api, self.vmm.jail
         await api.pause()
-        for name in _WRITTEN:
-            await self._host.threads.run(partial(jail.create, name))
-        await api.snapshot_create(snapshot_path=f"/{_WRITTEN[0]}", mem_file_path=f"/{_WRITTEN[1]}")
-        self.vmm.on_exit = lambda status: None
-        await self._host.threads.run(lambda: self._take(directory))
+        try:
+            for name in _WRITTEN:
+                await self._host.threads.run(partial(jail.create, name))
+            await api.snapshot_create(snapshot_path=f"/{_WRITTEN[0]}", mem_file_path=f"/{_WRITTEN[1]}")
+            self.vmm.on_exit = lambda status: None
+            await self._host.threads.run(lambda: self._take(directory))
+        except OSError as error:
+            raise SandboxError(f"cannot keep the snapshot of sandbox {self.id}: {error.strerror}") from error
 
     def _take(self, directory: Path) -> None:
         """Move the files out of the jail and bring them to disk, when the VMM cannot change them any more.
@@ -387,12 +405,12 @@ class MicroVm:
         A function's own snapshot gets the drives as well, and says what it is.
         """
         self.vmm.end()
-        names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._mounted else {})}
+        names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._drives else {})}
         for name, written in names.items():
             self.vmm.jail.take(written, directory / name)
             snapshots.dig_holes(directory / name)
-        if self._mounted:
-            snapshots.describe(directory, self._host.parts, self.size, self._root, self._mounted)
+        if self._drives:
+            snapshots.describe(directory, self._host.parts, self.size, self._drives)
 
     # --- the end
 
@@ -413,10 +431,13 @@ class MicroVm:
         for name in ("runtime", "runtime_api", "edge"):
             if (owned := getattr(self, name, None)) is not None:
                 owned.close()
-        if self.logs >= 0:
-            os.close(self.logs)
+        for fd in (*self._drives.values(), *([self.logs] if self.logs >= 0 else [])):
+            os.close(fd)
+        self._drives.clear()
         if self._relay is not None:
             await self._relay.close()
-        await self.vmm.release()
-        await self._host.slots.give_back(self.slot)
-        self._host.microvms.discard(self)
+        try:
+            await self.vmm.release()
+            await self._host.slots.give_back(self.slot)  # not while a process lives that nobody can kill: it has the slot's number
+        finally:
+            self._host.microvms.discard(self)

@@ -6,12 +6,13 @@ import hashlib
 import json
 import mmap
 import os
-import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hanabi.errors import SandboxError
+from hanabi.sandbox import volume
 from hanabi.sandbox.firecracker import machine
 from hanabi.sandbox.firecracker.machine import Parts, Size
 
@@ -29,8 +30,9 @@ class Snapshot:
     directory: Path
     size: Size
     root: Path
-    preloaded: bool  # the image's bootstrap runs in it, waiting for a function
-    mounted: Mapping[str, Path] = field(default_factory=dict)  # drive -> file: of a function's own snapshot
+    preloaded: bool = False  # the image's bootstrap runs in it, waiting for a function
+    own: bool = False  # a function's, with its processes and its /tmp
+    mounted: Mapping[str, Path] = field(default_factory=dict)  # drive -> file: its code, its layers
 
     @property
     def state(self) -> Path:
@@ -47,8 +49,9 @@ class Snapshot:
 
 
 def identity(parts: Parts) -> str:
-    """What a snapshot depends on besides its own files: Firecracker's state format, the kernel, the processor's model."""
-    content = (parts.version, parts.kernel.digest, parts.kernel.boot_args, parts.kernel.cpu_template, _processor())
+    """What a snapshot depends on besides its own files: Firecracker's state format, both kernels, the processor's model."""
+    kernel = parts.kernel
+    content = (parts.version, kernel.digest, kernel.boot_args, kernel.cpu_template, os.uname().release, _processor())
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -59,59 +62,109 @@ def _processor() -> str:
     return ""
 
 
-def describe(directory: Path, parts: Parts, size: Size, root: Path, mounted: Mapping[str, Path]) -> None:
-    """Make a snapshot of a function complete in itself: its drives go where it is. Blocks."""
-    for name, drive in {machine.ROOT: root, **mounted}.items():
+def describe(directory: Path, parts: Parts, size: Size, drives: Mapping[str, int]) -> None:
+    """Make a snapshot of a function complete in itself: its drives, which are open descriptors, go where it is. Blocks."""
+    for name, fd in drives.items():
+        drive = f"/proc/self/fd/{fd}"
         try:
-            os.link(drive, directory / name)
+            os.link(drive, directory / name, src_dir_fd=fd)  # with a descriptor Python has linkat follow the link
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EMLINK):
                 raise
-            shutil.copyfile(drive, directory / name)
+            volume.copy_sparse(Path(drive), directory / name)
             os.chmod(directory / name, 0o444)
-    about = {"identity": identity(parts), "size": [size.memory_mb, size.vcpus], "mounted": sorted(mounted)}
+            _sync(directory / name)
+    about = {
+        "identity": identity(parts),
+        "size": [size.memory_mb, size.vcpus],
+        "mounted": sorted(drives.keys() - {machine.ROOT}),
+        "bytes": {entry.name: entry.stat().st_size for entry in os.scandir(directory)},
+    }
     (directory / ABOUT).write_text(json.dumps(about))
+    _sync(directory / ABOUT)
+    _sync(directory)
 
 
 def read_snapshot(directory: Path, parts: Parts) -> Snapshot:
     """A function's own snapshot. Raises `SandboxError` when it is not whole, or of another host. Blocks."""
     try:
         about = json.loads((directory / ABOUT).read_text())
-        size, mounted = Size(*about["size"]), {name: directory / name for name in about["mounted"]}
-        whole = all((directory / name).is_file() for name in ("state", "memory", machine.TMP, machine.ROOT, *mounted))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SandboxError(f"the snapshot {directory.name} cannot be read: {error}") from None
-    if not whole:
-        raise SandboxError(f"the snapshot {directory.name} is not whole")
+        memory_mb, vcpus = map(int, about["size"])
+        size, mounted = Size(memory_mb, vcpus), {name: directory / name for name in about["mounted"]}
+        if not mounted.keys() <= machine.LETTERS.keys():
+            raise ValueError("drives that no machine has")
+        sizes = {name: about["bytes"][name] for name in ("state", "memory", machine.TMP, machine.ROOT, *mounted)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SandboxError(f"the snapshot {directory.name} cannot be read: {type(error).__name__}: {error}") from None
     if about.get("identity") != identity(parts):
         raise SandboxError(f"the snapshot {directory.name} was made with another Firecracker, kernel or processor")
-    return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, preloaded=False, mounted=mounted)
+    if lacking := [name for name, expected in sizes.items() if _size(directory / name) != expected]:
+        raise SandboxError(f"the snapshot {directory.name} is not whole: {', '.join(lacking)}")
+    return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, own=True, mounted=mounted)
+
+
+def is_whole(snapshot: Snapshot) -> bool:
+    """Whether a template's files are there, and the memory is all of its machine's. Blocks."""
+    return _size(snapshot.state) > 0 and _size(snapshot.memory) == snapshot.size.machine_mb * machine.MIB
+
+
+def _size(path: Path) -> int:
+    """Of a regular file; -1 for anything else."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def dig_holes(path: Path) -> None:
     """Give back the disk under pages of zeros: most of a machine's memory was never used. Blocks; a file system that cannot keeps them."""
-    zeros = bytes(_PAGE)
-    writable = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    size = os.fstat(writable).st_size
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for start in range(0, size, _CHUNK):
-            block = os.pread(writable, _CHUNK, start)
-            if not block.strip(b"\0"):
-                if not _punch(writable, start, len(block)):
-                    return
-                continue
-            begin = None  # of a run of pages of zeros
-            for at in range(0, len(block) + 1, _PAGE):
-                empty = at < len(block) and block[at : at + _PAGE] == zeros
-                if empty and begin is None:
-                    begin = at
-                elif not empty and begin is not None:
-                    if not _punch(writable, start + begin, at - begin):
-                        return
-                    begin = None
-        os.fsync(writable)
+        end, can = 0, True
+        while can and (extent := _extent_after(fd, end)) is not None:
+            start, end = extent
+            while can and start < end and (block := os.pread(fd, min(_CHUNK, end - start), start)):
+                can = _dig(fd, start, block)
+                start += len(block)
+        os.fsync(fd)
     finally:
-        os.close(writable)
+        os.close(fd)
+
+
+def _extent_after(fd: int, at: int) -> tuple[int, int] | None:
+    """The next stretch that is no hole yet."""
+    try:
+        start = os.lseek(fd, at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+    return start, os.lseek(fd, start, os.SEEK_HOLE)
+
+
+def _dig(fd: int, start: int, block: bytes) -> bool:
+    """False when the file system has no holes."""
+    if not block.strip(b"\0"):
+        return _punch(fd, start, len(block))
+    begin = None  # of a run of pages of zeros
+    for at in range(0, len(block) + 1, _PAGE):
+        empty = at < len(block) and not block[at : at + _PAGE].strip(b"\0")
+        if empty and begin is None:
+            begin = at
+        elif not empty and begin is not None:
+            if not _punch(fd, start + begin, at - begin):
+                return False
+            begin = None
+    return True
 
 
 def _punch(fd: int, start: int, size: int) -> bool:

@@ -11,11 +11,11 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from hanabi.contracts import Preload, RuntimeImage, SandboxSpec
+from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import SandboxError
 from hanabi.sandbox.firecracker import snapshots
 from hanabi.sandbox.firecracker.machine import Parts, Size
@@ -26,6 +26,7 @@ from hanabi.sandbox.threads import Threads
 REVISION = 1  # raise it when a snapshot of the same parts would be another one
 LOADED = b"\x01\0\0\0l"  # a frame of the runtime channel: the bootstrap has loaded, and waits for its function
 LOAD_S = 300.0  # for a bootstrap to load in a machine that has just booted
+LOCK_PAUSE_S = 0.05
 TMP_MB = 512
 
 MakeMachine = Callable[[SandboxSpec, Size], Awaitable[MicroVm]]
@@ -34,24 +35,38 @@ MakeMachine = Callable[[SandboxSpec, Size], Awaitable[MicroVm]]
 class Templates:
     """`make` makes a machine that is neither booted nor restored yet."""
 
-    def __init__(self, directory: Path, parts: Parts, drives: Drives, threads: Threads, make: MakeMachine) -> None:
+    def __init__(self, directory: Path, parts: Parts, drives: Drives, threads: Threads, make: MakeMachine, clock: Clock) -> None:
         self._directory = directory
         self._parts = parts
         self._drives = drives
         self._threads = threads
         self._make = make
+        self._clock = clock
         self._ready: dict[str, Snapshot] = {}
         self._making: dict[str, asyncio.Task[Snapshot]] = {}
+        self._discarded: set[Path] = set()
+
+    async def discard(self, snapshot: Snapshot) -> None:
+        """Firecracker does not take it: it is made anew, once; if that does not help, it is not the snapshot's fault."""
+        if snapshot.directory not in self._discarded:
+            self._discarded.add(snapshot.directory)
+            await self._threads.run(lambda: shutil.rmtree(snapshot.directory, ignore_errors=True))
 
     async def ensure(self, image: RuntimeImage, size: Size, preload: Preload | None) -> Snapshot:
         """The snapshot to clone; made if it is not there. Raises `SandboxError`, `ImageError`."""
         key = self._key(image, size, preload)
-        if (snapshot := self._ready.get(key)) is not None:
+        if (snapshot := self._ready.get(key)) is not None and os.access(snapshot.state, os.F_OK):
             return snapshot
         if (task := self._making.get(key)) is None:
             task = self._making[key] = asyncio.create_task(self._find_or_build(key, image, size, preload), name=f"snapshot {key}")
             task.add_done_callback(lambda done: self._forget(key, done))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if task.cancelled() and current is not None and not current.cancelling():
+                raise SandboxError("the driver is being closed") from None
+            raise
 
     def _forget(self, key: str, task: "asyncio.Task[Snapshot]") -> None:
         self._making.pop(key, None)
@@ -81,18 +96,20 @@ class Templates:
         key = hashlib.sha256(f"{key}/{root.name}".encode()).hexdigest()[:24]  # the drive's name says what agent is on it
         place = self._directory / key
         snapshot = Snapshot(directory=place, size=size, root=root, preloaded=preload is not None)
-        if not place.is_dir():
+        if not await self._threads.run(lambda: snapshots.is_whole(snapshot)):
             async with self._lock(key):
-                if not place.is_dir():
+                if not await self._threads.run(lambda: snapshots.is_whole(snapshot)):
                     await self._build(snapshot, image, preload)
         self._ready[self._key(image, size, preload)] = snapshot
         return snapshot
 
     @asynccontextmanager
     async def _lock(self, key: str) -> AsyncIterator[None]:
-        """One maker of a snapshot at a time, whichever Hanabi it belongs to."""
-        lock = await self._threads.run(lambda: _take_lock(self._directory, key), undo=os.close)
+        """One maker of a snapshot at a time, whichever Hanabi it belongs to: another one's may take minutes."""
+        lock = await self._threads.run(lambda: _open_lock(self._directory, key), undo=os.close)
         try:
+            while not _take_lock(lock):
+                await self._clock.sleep(LOCK_PAUSE_S)
             yield
         finally:
             os.close(lock)
@@ -105,27 +122,59 @@ class Templates:
             microvm.limit(memory_mb=snapshot.size.memory_mb, vcpus=None)
             if preload is not None:
                 await microvm.start("runtime", preload.argv, {**preload.environment, "HANABI_ANNOUNCE": "1"}, preload.cwd)
-                await _loaded(microvm)
-            with _draft(snapshot.directory) as draft:
+                await self._loaded(microvm)
+            async with self._draft(snapshot.directory) as draft:
                 await microvm.snapshot(draft)
+                about = {"runtime": image.runtime, "memory_mb": snapshot.size.memory_mb}  # for `hanabi images`
+                (draft / snapshots.ABOUT).write_text(json.dumps(about))
+        except (SandboxError, OSError) as error:
+            known = error if isinstance(error, SandboxError) else SandboxError(str(error))
+            raise SandboxError(f"no snapshot of {image.runtime} could be made: {microvm.vmm.explain(known)}") from error
         finally:
             await microvm.destroy()
 
+    async def _loaded(self, microvm: MicroVm) -> None:
+        """Wait until the bootstrap says that it waits."""
+        saying = asyncio.ensure_future(_first_bytes(microvm.runtime, len(LOADED)))
+        timer = self._clock.call_later(LOAD_S, lambda: _give_up(saying))
+        try:
+            await asyncio.wait([saying])
+        finally:
+            timer.cancel()
+            saying.cancel()
+        if saying.cancelled() or saying.result() != LOADED:
+            raise SandboxError(f"the bootstrap did not load in a new microVM: {_printed(microvm)!r}")
 
-async def _loaded(microvm: MicroVm) -> None:
-    """Wait until the bootstrap says that it waits."""
-    loop = asyncio.get_running_loop()
+    @asynccontextmanager
+    async def _draft(self, place: Path) -> AsyncIterator[Path]:
+        """A directory that becomes `place` when the block ends well. The lock is held, so what an earlier one left is nobody's."""
+        draft = place.with_name(f"draft-{place.name}")
+
+        def begin() -> None:
+            for left in (draft, place):  # what is in the place is not whole
+                shutil.rmtree(left, ignore_errors=True)
+            draft.mkdir(mode=0o711)
+
+        try:
+            await self._threads.run(begin)
+            yield draft
+            draft.rename(place)
+        except BaseException:
+            await self._threads.run(lambda: shutil.rmtree(draft, ignore_errors=True))
+            raise
+
+
+def _give_up(task: "asyncio.Future[bytes]") -> None:
+    task.cancel()
+
+
+async def _first_bytes(sock: socket.socket, count: int) -> bytes:
+    """So many, or fewer when it is closed or breaks before."""
     said = b""
-    try:
-        async with asyncio.timeout(LOAD_S):
-            while len(said) < len(LOADED):
-                if not (part := await loop.sock_recv(microvm.runtime, len(LOADED) - len(said))):
-                    break
-                said += part
-    except TimeoutError:
-        pass
-    if said != LOADED:
-        raise SandboxError(f"the bootstrap did not load in a new microVM: {_printed(microvm)!r}")
+    with suppress(OSError):
+        while len(said) < count and (part := await asyncio.get_running_loop().sock_recv(sock, count - len(said))):
+            said += part
+    return said
 
 
 def _printed(microvm: MicroVm) -> str:
@@ -136,22 +185,14 @@ def _printed(microvm: MicroVm) -> str:
             return ""
 
 
-def _take_lock(directory: Path, key: str) -> int:
+def _open_lock(directory: Path, key: str) -> int:
     directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-    fd = os.open(directory / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
+    return os.open(directory / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-@contextmanager
-def _draft(place: Path) -> Iterator[Path]:
-    """A directory that becomes `place` when the block ends well. The lock is held, so what an earlier one left is nobody's."""
-    draft = place.with_name(f"draft-{place.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o711)
+def _take_lock(fd: int) -> bool:
     try:
-        yield draft
-        draft.rename(place)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

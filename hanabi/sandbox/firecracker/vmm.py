@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from hanabi.sandbox.firecracker.jail import API_SOCKET, LOG, METRICS, Jail
 from hanabi.sandbox.firecracker.machine import VMM_MB, Parts
 from hanabi.sandbox.threads import Threads
 
+JAILER_S = 10.0  # for the jailer to make its jail and be gone
 START_S = 10.0  # from the jailer to an API that answers
 CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer")
 DESCRIPTORS = 2048  # of a VMM: docs/jailer.md
@@ -50,21 +53,36 @@ class Vmm:
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._pidfd = -1
+        self._killed: list[int] = []  # descriptors of processes that are to be reaped
         self._watched = False
+        self._spawning = threading.Lock()
+        self._released = False
 
     async def start(self) -> None:
-        """Raises `SandboxError` with the last that jailer and VMM said."""
-        await self._threads.run(self._spawn)
+        """Raises `SandboxError`; `explain` adds what jailer and VMM said."""
+        spawning = asyncio.ensure_future(self._threads.run(self._spawn))
+        spawning.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        try:
+            await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            self._released = True
+            self._kill_group()  # a jailer that hangs is not waited for
+            await asyncio.wait([spawning])
+            raise
+        if self._released:
+            raise SandboxError("the VMM was destroyed while it started")
         self._loop.add_reader(self._pidfd, self._ended)
         self._watched = True
-        try:
-            await self.api.connect(START_S, self.alive)
-        except SandboxError as error:
-            raise self.explain(error) from None
+        await self.api.connect(START_S, self.alive)
         self.api.on_deaf(lambda error: self.kill())
 
     def _spawn(self) -> None:
         """All that blocks."""
+        with self._spawning:
+            if not self._released:
+                self._start_jailer()
+
+    def _start_jailer(self) -> None:
         jail, parts, confines = self.jail, self._parts, self._confines
         group = self.group = Group(confines.tree, jail.id)
         group.limit(confines.memory_mb + VMM_MB, None)
@@ -79,17 +97,22 @@ class Vmm:
             "--", "--log-path", f"/{LOG}", "--level", "Warning", "--metrics-path", f"/{METRICS}",
         ]
         # fmt: on
+        if self._released:
+            raise SandboxError("the VMM was destroyed before it started")
         console = os.open(self.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            status = launch.run(command, output=console)
+            status = launch.run(command, output=console, timeout_s=JAILER_S)
         finally:
             os.close(console)
         if status:
-            raise SandboxError(f"the jailer ended with status {status}: {self._said() or 'without a word'}")
-        pid = int((jail.root / f"{parts.firecracker.name}.pid").read_text())
-        self._pidfd = os.pidfd_open(pid)
+            raise SandboxError(f"the jailer ended with status {status}")
+        try:
+            pid = int((jail.root / f"{parts.firecracker.name}.pid").read_text())
+            self._pidfd = os.pidfd_open(pid)
+        except (OSError, ValueError) as error:
+            raise SandboxError(f"the jailer did not say what it started: {error}") from None
         if pid not in confines.tree.pids(jail.id):  # it ended, and the number may be another's
-            raise SandboxError(f"the VMM ended at once: {self._said() or 'without a word'}")
+            raise SandboxError("the VMM ended at once")
 
     @property
     def console(self) -> Path:
@@ -102,9 +125,10 @@ class Vmm:
         return " | ".join(line for lines in said for line in lines)
 
     def explain(self, error: SandboxError) -> SandboxError:
-        """An error with what the VMM said before."""
-        said = self._said()
-        return SandboxError(f"{error} ({said})" if said else str(error))
+        """An error with what the VMM said before, and whether it has ended."""
+        ended = "the VMM has ended" if self._pidfd >= 0 and not self.alive() else ""
+        said = ": ".join(each for each in (ended, self._said()) if each)
+        return SandboxError(f"{error} ({said})") if said else error
 
     def alive(self) -> bool:
         return self._pidfd >= 0 and not kernel.has_exited(self._pidfd)
@@ -133,20 +157,52 @@ class Vmm:
 
     async def release(self) -> None:
         """Kill it and remove all that was made for it. Idempotent."""
+        self._released = True
         self._unwatch()
         self.api.close()
         await self._threads.run(self._remove)
 
     def _remove(self) -> None:
-        group, self.group = self.group, None
-        if group is not None:
-            group.kill()
+        self._kill_group()  # a jailer that still runs, too: so the lock is soon free
+        with self._spawning:
+            try:
+                self._end_processes()
+                if self.group is not None:
+                    self.group.remove()
+                    self.group = None
+                else:
+                    self._confines.tree.remove(self.jail.id)  # what was made of it before it failed
+            finally:
+                self.jail.remove()
+
+    def _kill_group(self) -> int:
+        """SIGKILL whatever was started here, each by a descriptor that is kept: what a jailer leaves is a child of this process."""
+        killed = 0
+        for pid in self._confines.tree.pids(self.jail.id):
+            with suppress(ProcessLookupError):
+                self._killed.append(pidfd := os.pidfd_open(pid))
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                killed += 1
+        return killed
+
+    def _end_processes(self) -> None:
+        give_up = time.monotonic() + _PATIENCE_S
+        self.kill()
         if self._pidfd >= 0:
-            self.kill()
-            kernel.has_exited(self._pidfd, _PATIENCE_S)
-            kernel.reap(self._pidfd)
-            os.close(self._pidfd)
+            self._killed.append(self._pidfd)
             self._pidfd = -1
-        if group is not None:
-            group.remove()
-        self.jail.remove()
+        killed, self._killed = self._killed, []
+        try:
+            for pidfd in killed:
+                kernel.has_exited(pidfd, max(0.0, give_up - time.monotonic()))
+            while self._kill_group() and time.monotonic() < give_up:
+                killed += self._killed
+                self._killed = []
+                for pidfd in killed:
+                    kernel.has_exited(pidfd, max(0.0, give_up - time.monotonic()))
+            for pidfd in killed:
+                kernel.reap(pidfd)
+        finally:
+            for pidfd in killed + self._killed:
+                os.close(pidfd)
+            self._killed = []

@@ -1,13 +1,15 @@
 """A stand-in for the jailer and Firecracker: `python -m hanabi.sandbox.firecracker.testing`, with the command line of either.
 
 `HANABI_FAKE_FIRECRACKER` names a JSON file, read at each start: {"version": "1.16.1", "guest": "echo" | "silent" | "idle",
-"faults": [...], "record": FILE}. Each request is a line of `record`. What faults have hit is counted in `<file>.ledger`, for all together.
+"faults": [...], "record": FILE}. Each request is a line of `record`, and so is each message to the agent, of method "AGENT". What faults
+have hit is counted in `<file>.ledger`, for all together.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -57,9 +59,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         jailing = jailer.parse(argv)
         faults = Faults(script.faults, jailing.id, script.ledger)
-        if fault := faults.strike("jailer"):
+        fault = faults.strike("jailer")
+        if fault is not None and fault.do == "hang":
+            signal.pause()
+        if fault is not None and fault.do != "crash-after":
             return jailer.fail(fault.message)
-        root = jailer.jail(jailing)
+        root = jailer.jail(jailing, forget=fault is not None)
     except (OSError, ValueError, KeyError) as error:
         return jailer.fail(str(error))
     return _run(["--id", jailing.id, *jailing.arguments], script, root, root, faults)

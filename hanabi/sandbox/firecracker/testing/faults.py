@@ -11,16 +11,17 @@ from typing import Any
 DEEDS = {
     "delay": "wait `seconds`, then go on as if nothing were",
     "refuse": "answer 400 with `message` (of the agent: an error number), and do nothing",
-    "hang": "never answer",
+    "hang": "never answer; of `jailer`: never end",
     "close": "hang up without an answer",
     "garbage": "answer what nobody can read",
     "half-answer": "do it, answer half, hang up",
     "crash-before": "end without doing it",
-    "crash-after": "do it, and end without an answer",
+    "crash-after": "do it, and end without an answer; of `jailer`: start the VMM, tell nobody its number, and fail",
     "crash-answered": "do it, answer, and end",
     "half-state": "of a snapshot: write half of the state file, and end",
     "half-memory": "of a snapshot: write half of the memory file and none of the state, and end",
     "deaf-socket": "of `start`: make the API socket's file, and never listen",
+    "lie": "of the agent: say `message`, bytes in hexadecimal, instead",
 }
 _COUNT = struct.Struct("<I")
 

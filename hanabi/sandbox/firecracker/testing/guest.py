@@ -30,8 +30,15 @@ class World:
     """What a guest has of its machine."""
 
     def __init__(
-        self, dial: Callable[[int], Awaitable[Line]], faults: Faults, restored: bool, end: Callable[[int], None], clock: Clock
+        self,
+        dial: Callable[[int], Awaitable[Line]],
+        faults: Faults,
+        restored: bool,
+        end: Callable[[int], None],
+        clock: Clock,
+        told: Callable[[str, bytes], None] = lambda type, body: None,
     ) -> None:
+        self.told = told  # called with each message to the agent
         self.clock = clock
         self.dial = dial  # to the host, by vsock
         self.faults = faults
@@ -252,14 +259,16 @@ class FakeAgent:
         elif fault.do == "delay":
             await self.world.clock.sleep(fault.seconds)
             return True
-        elif fault.do == "garbage" and self._control is not None:
-            self._control.write(b"\xff" * 64)
+        elif fault.do in ("garbage", "lie") and self._control is not None:
+            self._control.write(b"\xff" * 64 if fault.do == "garbage" else bytes.fromhex(fault.message))
+            return await asyncio.Event().wait()  # it is for the host to hang up
         elif fault.do.startswith("crash"):
             self.world.end(1)
         return False
 
     async def _handle(self, type: str, body: bytes) -> bool:
         """False: hang up, as the agent does on what it does not understand."""
+        self.world.told(type, body)
         fault = self.world.faults.strike(f"agent {type}")
         if not await self._suffer(fault):
             return False

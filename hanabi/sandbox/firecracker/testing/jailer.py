@@ -69,8 +69,11 @@ def parse(argv: Sequence[str]) -> Jailing:
     return jailing
 
 
-def jail(jailing: Jailing) -> Path:
-    """Go there, and return what is `/` from now on. Raises `OSError`. With `new_pid_ns`, only the child returns."""
+def jail(jailing: Jailing, *, forget: bool = False) -> Path:
+    """Go there, and return what is `/` from now on. Raises `OSError`. With `new_pid_ns`, only the child returns.
+
+    `forget` fails when the child has begun: nobody is told its number.
+    """
     root = jailing.root
     root.mkdir(parents=True, exist_ok=True)
     inner = root / jailing.exec_file.name
@@ -97,8 +100,9 @@ def jail(jailing: Jailing) -> Path:
         if as_root:
             kernel.unshare(CLONE_NEWPID)
         if pid := os.fork():
-            pid_file.write_text(str(pid))
-            os._exit(0)
+            if not forget:
+                pid_file.write_text(str(pid))
+            os._exit(fail("it forgets what it started") if forget else 0)
     else:
         pid_file.write_text(str(os.getpid()))
     return _drop(jailing, root) if as_root else root

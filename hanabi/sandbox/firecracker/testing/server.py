@@ -219,13 +219,16 @@ class FakeFirecracker:
 
     def _turned(self) -> None:
         if self._world is None and self.machine.state != NOT_STARTED:
-            self._world = World(self._dial, self.faults, self.machine.restored, self.crash, self._clock)
+            self._world = World(self._dial, self.faults, self.machine.restored, self.crash, self._clock, self._agent_told)
             if self._make_guest is not None:
                 self.guest = self._make_guest()
                 self.guest.revive(self.machine.guest)
                 self._spawn(self._run_guest(self.guest, self._world))
         if self._world is not None:
             (self._world.running.set if self.machine.state == RUNNING else self._world.running.clear)()
+
+    def _agent_told(self, type: str, body: bytes) -> None:
+        self._record(Request("AGENT", type, body.hex(), time.monotonic()))
 
     async def _run_guest(self, guest: Guest, world: World) -> None:
         try:

@@ -1,0 +1,85 @@
+"""Environments written to disk: what has been idle for long takes no memory, and goes on where it was when a request comes.
+
+Only where sandboxes have snapshots. What is here dies with the server, as environments do: the files lie in its run directory.
+"""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from hanabi.contracts import Clock, CredentialIssuer
+from hanabi.errors import SandboxError
+from hanabi.fleet.environment import Environment
+from hanabi.fleet.idle import Idle
+from hanabi.fleet.rest import Rest
+
+REST_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
+log = logging.getLogger(__name__)
+
+
+class Resting:
+    """`directory` None: nothing is ever put to rest here."""
+
+    def __init__(self, directory: Path | None, idle: Idle, clock: Clock, credentials: CredentialIssuer) -> None:
+        self.enabled = directory is not None
+        self._directory = directory or Path()
+        self._idle = idle
+        self._clock = clock
+        self._credentials = credentials
+        self._rests: dict[str, list[Rest]] = {}  # by FunctionVersion.key; the most recently used last
+
+    async def put(self, environment: Environment) -> None:
+        """Write an idle environment to disk. It is nobody's meanwhile, and to be discarded afterwards, whatever came of it."""
+        self._idle.remove(environment)
+        directory = self._directory / environment.id
+        try:
+            await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True)
+            async with asyncio.timeout(REST_LIMIT_S):
+                rest = await environment.put_to_rest(directory)
+        except (OSError, SandboxError, TimeoutError) as error:
+            log.warning("environment %s cannot be put to rest, and ends: %s", environment.id, error or "no answer")
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        else:
+            self._rests.setdefault(rest.version.key, []).append(rest)
+
+    def take(self, key: str) -> Rest | None:
+        """The one last used. Its files are the taker's to remove."""
+        rests = self._rests.get(key)
+        if not rests:
+            return None
+        rest = rests.pop()
+        if not rests:
+            del self._rests[key]
+        return rest
+
+    def retire(self, key: str) -> None:
+        for rest in self._rests.pop(key, ()):
+            self.forget(rest)
+
+    def reap(self, now: float, idle_timeout_s: float, max_age_s: float) -> None:
+        """Scale to zero: what nobody asks for goes."""
+        for key, rests in list(self._rests.items()):
+            for rest in [each for each in rests if now - each.since >= idle_timeout_s or now - each.created >= max_age_s]:
+                rests.remove(rest)
+                self.forget(rest)
+            if not rests:
+                del self._rests[key]
+
+    def forget(self, rest: Rest) -> None:
+        """It will not come back."""
+        self._credentials.revoke(rest.credentials.access_key)
+        remove_files(rest)
+
+    def __iter__(self) -> Iterator[Rest]:
+        return iter([rest for rests in self._rests.values() for rest in rests])
+
+    def close(self) -> None:
+        for key in list(self._rests):
+            self.retire(key)
+
+
+def remove_files(rest: Rest) -> None:
+    """Off the loop, and not waited for: nobody looks there again."""
+    asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, rest.directory, True)

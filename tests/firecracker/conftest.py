@@ -1,0 +1,38 @@
+"""One nursery of stand-ins for all tests of the driver, and one driver for the tests of a module."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hanabi.sandbox.firecracker.testing.nursery import Nursery
+from tests.firecracker.rig import Rig, unavailable
+from tests.sandbox.rig import enter_private_mounts
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    if reason := unavailable():
+        pytest.skip(reason)
+    enter_private_mounts()
+    with tempfile.TemporaryDirectory(prefix="hanabi-test-", dir="/var/tmp") as name, Nursery(Path(name)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def rig(nursery: Nursery) -> Iterator[Rig]:
+    made = Rig(nursery)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def fresh(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test begins without faults, and ends without sandboxes."""
+    rig: Rig | None = request.getfixturevalue("rig") if "rig" in request.fixturenames else None
+    if rig is not None:
+        rig.play()
+    yield
+    if rig is not None:
+        rig.run(rig.destroy_all())
