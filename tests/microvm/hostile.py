@@ -78,17 +78,6 @@ def release():
     while kept:
         kept.pop().close()
 
-def descriptors():
-    made = []
-    try:
-        while True:
-            made.append(os.dup(1))
-    except OSError as error:
-        return len(made), error.errno
-    finally:
-        for fd in made:
-            os.close(fd)
-
 def threads():
     "As many as there may be: how many, and the error that ended it. They last until the machine ends."
     attributes, thread, count = ctypes.create_string_buffer(64), ctypes.c_ulong(), 0
