@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hanabi.clock import SystemClock
 from hanabi.errors import HanabiError, IsolationUnavailable
-from hanabi.sandbox import firewall, launch, mounts, netlink
+from hanabi.sandbox import firewall, kvm, launch, mounts, netlink
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.cgroup import NEEDED, Tree
 from hanabi.sandbox.oci import OciDriver
@@ -57,7 +57,9 @@ def _real_kvm() -> Check:
         os.close(device)
     if version != _KVM_API_VERSION:
         return Check("kvm", False, f"/dev/kvm speaks version {version}", f"use a kernel with version {_KVM_API_VERSION} of it")
-    return Check("kvm", True, "nested in software: microVMs are slow, no measure of anything" if _is_nested() else "hardware-backed")
+    return Check(
+        "kvm", True, "nested in software: microVMs are slow, no measure of anything" if not kvm.is_hardware() else "hardware-backed"
+    )
 
 
 def _root() -> Check:
@@ -72,14 +74,10 @@ def _tun() -> Check:
     return Check("tun", there, detail, "" if there else "modprobe tun")
 
 
-def _is_nested() -> bool:
-    return Path("/sys/module/kvm_pvm").exists() or not {"vmx", "svm"} & set(Path("/proc/cpuinfo").read_text().split())
-
-
 def _kvm() -> Check:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Check("kvm", None, "no /dev/kvm for this user: containers, not microVMs")
-    if _is_nested():
+    if not kvm.is_hardware():
         return Check("kvm", None, "nested in software: slow microVMs, so containers unless --isolation firecracker")
     return Check("kvm", True, "hardware-backed")
 
