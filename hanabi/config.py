@@ -40,7 +40,7 @@ class Settings:
     pool_size: int = 2  # environments kept ready for each runtime in use
     freeze_after_ms: int = 10
     trim_after: float = 30.0  # s; an environment without work for so long gives memory back
-    rest_after: float = 120.0  # s; on microVMs, an environment without work for so long is written to disk
+    rest_after: float = 300.0  # s; on microVMs, an environment without work for so long is written to disk
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
     jailer: Path | None = None

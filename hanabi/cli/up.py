@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool-size", metavar="N", help="environments kept ready for each runtime in use (default: 2)")
     parser.add_argument("--freeze-after-ms", metavar="MS", help="freeze an environment after so long without work (default: 10)")
     parser.add_argument("--trim-after", metavar="S", help="let an environment give memory back after so long without work (default: 30)")
-    parser.add_argument("--rest-after", metavar="S", help="write a microVM without work for so long to disk (default: 120)")
+    parser.add_argument("--rest-after", metavar="S", help="write a microVM without work for so long to disk (default: 300)")
     parser.add_argument("--idle-timeout-s", metavar="S", help="shut an environment down after so long without work (default: 600)")
     parser.add_argument("--firecracker", metavar="PATH", help="the Firecracker to use (default: what `hanabi images` has, else on PATH)")
     parser.add_argument("--jailer", metavar="PATH", help="its jailer (default: beside it)")

@@ -50,7 +50,7 @@ class Fleet:
         stock_memory_mb: int = STOCK_MEMORY_MB,
         idle_timeout_s: float = 600.0,
         trim_after_s: float = 30.0,
-        rest_after_s: float = 120.0,
+        rest_after_s: float = 300.0,
         rest_directory: Path | None = None,  # None, or a driver without snapshots: none is put to rest
         read_memory: Callable[[], Reading] | None = None,  # None: whether memory is scarce is not looked at
     ) -> None:

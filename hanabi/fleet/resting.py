@@ -5,6 +5,7 @@ Only where sandboxes have snapshots. What is here dies with the server, as envir
 
 import asyncio
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from hanabi.fleet.environment import Environment
 from hanabi.fleet.idle import Idle
 from hanabi.fleet.rest import Rest
 
+LEFT_ON_DISK = 2 << 30  # bytes, for everybody else: what is only faster must not fill a disk
 REST_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,15 @@ class Resting:
         self._clock = clock
         self._credentials = credentials
         self._rests: dict[str, list[Rest]] = {}  # by FunctionVersion.key; the most recently used last
+
+    def has_room(self, memory_mb: int) -> bool:
+        """Whether the disk has room for one with so much memory, and for others after it."""
+        place = self._directory if self._directory.is_dir() else self._directory.parent
+        try:
+            disk = os.statvfs(place)
+        except OSError:
+            return False
+        return disk.f_bavail * disk.f_frsize >= LEFT_ON_DISK + (memory_mb << 20)
 
     async def put(self, environment: Environment) -> None:
         """Write an idle environment to disk. It is nobody's meanwhile, and to be discarded afterwards, whatever came of it."""

@@ -56,12 +56,16 @@ class Upkeep:
             scarce = self._sample(now)
             for environment in self._idle:
                 idle_s = now - environment.idle_since
-                if self._resting.enabled and not environment.provisioned and idle_s >= self._rest_after_s:
+                if idle_s >= self._rest_after_s and self._may_rest(environment):
                     self._idle.remove(environment)  # it is nobody's from now on
                     self._put_to_rest(environment)
                 elif not environment.trimmed and (scarce or idle_s >= self._trim_after_s):
                     environment.trimmed = True
                     self._trim(environment)
+
+    def _may_rest(self, environment: Environment) -> bool:
+        version = environment.version
+        return self._resting.enabled and not environment.provisioned and version is not None and self._resting.has_room(version.memory_mb)
 
     def _reap(self, now: float) -> None:
         """Scale to zero. Provisioned ones stay, but are renewed as all others are."""

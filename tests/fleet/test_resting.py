@@ -132,6 +132,20 @@ def test_one_that_cannot_be_written_ends(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hanabi.fleet.resting.LEFT_ON_DISK", 1 << 60)
+
+    async def scenario() -> None:
+        rig, clock = resting(tmp_path)
+        async with rig:
+            await rig.invoke(rig.version())
+            await clock.advance(REST_S + 1)
+            await asyncio.sleep(0.05)
+            assert set(rig.states()) <= {"idle", "frozen"} and not (tmp_path / "rests").exists()
+
+    asyncio.run(scenario())
+
+
 def test_without_snapshots_nothing_rests(tmp_path: Path) -> None:
     async def scenario() -> None:
         clock = ManualClock()
