@@ -30,7 +30,10 @@ from tests.system.hostile import CHANNEL, NEAR, PRELUDE, PROTECTED, RAW_SOCKETS,
 from tests.system.test_escape import host_addresses, host_listener  # noqa: F401  (a fixture)
 
 reason = rig.why_not(build=rig.building())
-pytestmark = pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason}")
+pytestmark = [
+    pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason}"),
+    pytest.mark.skipif(not rig.thorough(), reason="takes minutes where KVM is nested in software: make test-microvm"),
+]
 
 REFUSED = {"EPERM", "EACCES", "ENOSYS"}
 HOST, SELF, OWN = 2, 1, 3  # vsock: the host, the machine's loopback, and the address that every machine has

@@ -106,6 +106,7 @@ def bench() -> Bench:
     return Bench()
 
 
+@thorough
 def test_memory_that_runs_out_kills_the_function_not_the_agent(bench: Bench) -> None:
     async def scenario() -> None:
         await bench.driver.open()

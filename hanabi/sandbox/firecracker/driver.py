@@ -173,7 +173,12 @@ class FirecrackerDriver:
 
     async def _create(self, spec: SandboxSpec) -> MicroVm:
         with _as_sandbox_error():
-            return await self._restore(spec)
+            try:
+                return await self._restore(spec)
+            except FileNotFoundError:
+                if spec.snapshot is not None:
+                    raise
+                return await self._restore(spec)  # the template was discarded at that moment: another one is made
 
     async def _restore(self, spec: SandboxSpec) -> MicroVm:
         if spec.snapshot is not None:
