@@ -38,16 +38,18 @@ class Jail:
         inside.create(self.root / name, (self.owner, self.owner))
 
     def show(self, source: Path, name: str) -> None:
-        """Let the VMM read a file that everybody may read."""
+        """Let the VMM that is to be started read a file that everybody may read."""
         target = self.root / name
-        try:
-            os.link(source, target)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
-                raise
+        if not _link(source, target):
             with inside.opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
                 kernel.mount(str(source), f"/proc/self/fd/{fd}", "none", kernel.MS_BIND)
             self._mounted.append(target)
+
+    def add(self, source: Path, name: str) -> None:
+        """Likewise, for a VMM that runs: it has mounts of its own, and would not see one of ours."""
+        target = self.root / name
+        if not _link(source, target):
+            volume.copy_sparse(source, target)
 
     def copy(self, source: Path, name: str) -> None:
         """Give the VMM a copy of its own, its holes left out."""
@@ -80,3 +82,14 @@ class Jail:
                 kernel.unmount(str(target))
         self._mounted.clear()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> bool:
+    """False where there can be no link."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
+            raise
+        return False
+    return True

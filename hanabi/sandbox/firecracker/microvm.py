@@ -368,7 +368,7 @@ class MicroVm:
         """Put a file behind a drive that had none."""
         shown = f"{name}-drive"
         try:
-            await self._host.threads.run(lambda: self.vmm.jail.show(drive, shown))
+            await self._host.threads.run(lambda: self.vmm.jail.add(drive, shown))
         except OSError as error:
             raise SandboxError(f"cannot show {drive.name} to sandbox {self.id}: {error.strerror}") from None
         await self.vmm.api.patch_drive(name, f"/{shown}")
