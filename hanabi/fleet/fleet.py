@@ -247,12 +247,13 @@ class Fleet:
         async with self._gate.passage():
             if not wanted():
                 return None
-            if (rest := self._resting.take(version.key)) is not None:
+            ahead = provisioned or snap_start  # of its invocations: it has an init of its own
+            if not ahead and (rest := self._resting.take(version.key)) is not None:
                 try:
                     return await self._clones.revive(image, rest, wanted)
                 except SandboxError as error:
                     log.warning("environment %s of %s is lost: %s", rest.id, version.name, error)
-            if version.snapshot is not None and not snap_start:
+            if not ahead and version.snapshot is not None:
                 try:
                     return await self._clones.restore(image, version, wanted)
                 except SandboxError as error:

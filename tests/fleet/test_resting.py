@@ -118,6 +118,21 @@ def test_what_rests_goes_in_the_end(tmp_path: Path, way: str) -> None:
     asyncio.run(scenario())
 
 
+def test_provisioned_concurrency_leaves_what_rests_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        rig, clock = resting(tmp_path)
+        async with rig:
+            version = rig.version()
+            await rig.invoke(version)
+            await rest_all(rig, clock)
+            rig.fleet.provision(version, 1)
+            await until(lambda: rig.fleet.allocation("f").allocated == 1)
+            assert sorted(row["type"] for row in rig.fleet.describe()) == ["on-demand", "provisioned"]
+            assert "resting" in rig.states()
+
+    asyncio.run(scenario())
+
+
 def test_one_that_cannot_be_written_ends(tmp_path: Path) -> None:
     async def scenario() -> None:
         rig, clock = resting(tmp_path)
