@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
+from hanabi.api.health import HealthEndpoints
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
 from hanabi.api.lambda_ import LambdaService
@@ -37,6 +38,7 @@ from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.fleet.variables import preload_of
 from hanabi.gateway.function_url import FunctionUrls, UrlConfig
+from hanabi.health import Health
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.http.server import serve as serve_http
@@ -74,6 +76,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         loop.add_signal_handler(number, stopped.set)
     listener = _listen(settings.host, settings.port)
     driver, clock = choose_driver(settings), SystemClock()
+    health = Health(clock)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         data = settings.data_dir
@@ -155,9 +158,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             StsService(keys, store),
             LogsService(LogStore(record, journal, clock), clock),
         ]
+        shown = HealthEndpoints(health)
         own: dict[str, HttpHandler] = {
             "code": zips.handle,
             "environments": partial(_environments, fleet, admission),
+            "metrics": shown.metrics,
+            "problems": shown.problems,
             "usage": UsageEndpoint(Usage(record, journal)).handle,
         }
 

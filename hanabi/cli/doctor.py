@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING
 
-from hanabi.cli.failure import not_running
-from hanabi.cli.server import fetch, port_of
+from hanabi.cli.failure import Failure, not_running
+from hanabi.cli.server import fetch, find_server, port_of
 from hanabi.config import load_settings
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
         checks = [*probe_microvm(), *_parts(options, required=True)]
     else:
         checks = [*probe(), *_parts(options, required=False), Check("server", *_ask_server(options))]
+        checks += [Check("problem", False, text) for text in _problems(options)] if checks[-1].ok else []
     if options.json:
         print(json.dumps([asdict(check) for check in checks]))
     else:
@@ -69,3 +70,11 @@ def _ask_server(options: argparse.Namespace) -> tuple[bool | None, str, str]:
     except OSError:
         return None, "not running", not_running(options)
     return (True, f"healthy on port {port}", "") if status == 200 else (False, f"port {port} answers {status}", "see what it logged")
+
+
+def _problems(options: argparse.Namespace) -> list[str]:
+    """What the server says is wrong; none where its key cannot be read here."""
+    try:
+        return [problem["text"] for problem in find_server(options).get("/_hanabi/problems", {})["problems"]]
+    except Failure:
+        return []

@@ -46,14 +46,7 @@ class Server:
 
     def get(self, path: str, query: dict[str, str]) -> Any:
         """The JSON that Hanabi's own API answers."""
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-        from botocore.credentials import Credentials
-
-        target = f"{path}?{urlencode(query)}" if query else path
-        request = AWSRequest("GET", self.endpoint + target, headers={"Host": f"127.0.0.1:{self.port}"})
-        SigV4Auth(Credentials(self.access_key, self.secret_key), "hanabi", self.region).add_auth(request)
-        status, body = fetch(self.port, target, dict(request.headers))
+        status, body = self.get_raw(path, query)
         try:
             answer = json.loads(body)
         except ValueError:
@@ -63,6 +56,17 @@ class Server:
         if status != 200:
             raise Failure(answer.get("message") or answer.get("Message") or f"the server answered {status}")
         return answer
+
+    def get_raw(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:
+        """(status, body) of a signed GET of Hanabi's own API."""
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        target = f"{path}?{urlencode(query)}" if query else path
+        request = AWSRequest("GET", self.endpoint + target, headers={"Host": f"127.0.0.1:{self.port}"})
+        SigV4Auth(Credentials(self.access_key, self.secret_key), "hanabi", self.region).add_auth(request)
+        return fetch(self.port, target, dict(request.headers))
 
 
 def fetch(port: int, target: str, headers: dict[str, str]) -> tuple[int, bytes]:

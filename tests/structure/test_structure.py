@@ -9,7 +9,7 @@ import pytest
 from tests.structure.sources import ROOT, dotted, imports, modules, room_of, tracked
 
 CEILING = 500  # lines of a module
-FREE = {"contracts", "errors", "clock", "http", "__version__"}  # anybody may import these
+FREE = {"contracts", "errors", "clock", "health", "http", "__version__"}  # anybody may import these
 OUTSIDE = {"node", "drivers", "testing", "__main__"}  # wire all; doubles; calls the CLI
 
 
@@ -114,6 +114,15 @@ def test_the_compatibility_page_is_current() -> None:
 def test_the_security_page_names_tests_that_exist() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text())
     assert named
+    assert [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
+def test_the_durability_page_names_tests_that_exist() -> None:
+    rows = (ROOT / "docs" / "durability.md").read_text().partition("| what happens |")[2].splitlines()[2:]
+    cells = [row.split(" | ") for row in rows if row.startswith("|")]
+    assert [row for row in cells if len(row) != 3] == []
+    named = [found for row in cells for found in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row[2])]
+    assert len(named) >= len(cells)
     assert [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()] == []
 
 
