@@ -3,14 +3,13 @@
 Conditions are not evaluated: a statement with one allows nothing, and denies whatever it might deny.
 """
 
-import functools
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from hanabi.contracts import Principal
 from hanabi.errors import ApiError
+from hanabi.patterns import matches
 
 _EFFECTS = ("Allow", "Deny")
 
@@ -140,15 +139,9 @@ def allows(documents: Iterable[dict[str, Any]], action: str, resource: str) -> b
 
 
 def _covers(statement: dict[str, Any], element: str, value: str) -> bool:
-    if f"Not{element}" in statement:
-        return not any(_pattern(str(text), element).fullmatch(value) for text in _listed(statement[f"Not{element}"]))
-    return any(_pattern(str(text), element).fullmatch(value) for text in _listed(statement.get(element)))
-
-
-@functools.lru_cache(maxsize=1024)
-def _pattern(text: str, element: str) -> re.Pattern[str]:
-    expression = re.escape(re.sub(r"\*+", "*", text)).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.compile(expression, re.DOTALL | (re.IGNORECASE if element == "Action" else 0))
+    negated = f"Not{element}" in statement
+    patterns = _listed(statement[f"Not{element}"] if negated else statement.get(element))
+    return negated != any(matches(str(pattern), value, ignore_case=element == "Action") for pattern in patterns)
 
 
 def _listed(value: Any) -> list[Any]:

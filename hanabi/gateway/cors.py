@@ -1,11 +1,12 @@
 """Cross-origin rules of a function URL: preflights are answered here, responses get the headers of the configuration."""
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from hanabi.contracts import HttpRequest, HttpResponse
+from hanabi.patterns import matches
+
+ORIGIN_LIMIT = 512  # no origin is longer: a host name has 253 characters
 
 
 def answer_preflight(cors: Mapping[str, Any], request: HttpRequest) -> HttpResponse | None:
@@ -33,9 +34,11 @@ def add_headers(cors: Mapping[str, Any], request: HttpRequest, response: HttpRes
 
 
 def _origin_headers(cors: Mapping[str, Any], origin: str) -> list[tuple[str, str]]:
-    """Empty when the origin is not allowed."""
+    """Empty when the origin is not allowed. In `AllowOrigins`, `*` is anything: `*`, `https://*`, `https://*.example.com`."""
     allowed = tuple(cors.get("AllowOrigins") or ())
-    if not origin or not origin.isprintable() or not any(_origin_pattern(one).fullmatch(origin) for one in allowed):
+    if not 0 < len(origin) <= ORIGIN_LIMIT or not origin.isprintable():
+        return []
+    if not any("?" not in one and matches(one, origin, ignore_case=True) for one in allowed):  # no origin has one
         return []
     if cors.get("AllowCredentials"):
         return [("access-control-allow-origin", origin), ("access-control-allow-credentials", "true"), ("vary", "Origin")]
@@ -49,9 +52,3 @@ def _listed(configured: list[str] | None, requested: str) -> str:
     if configured and "*" in configured:
         return requested if requested.isprintable() else "*"
     return ",".join(configured or ())
-
-
-@lru_cache(maxsize=1024)
-def _origin_pattern(allowed: str) -> re.Pattern[str]:
-    """`*` stands for anything inside an origin: `*`, `https://*`, `https://*.example.com`."""
-    return re.compile(".*".join(re.escape(part) for part in allowed.split("*")), re.IGNORECASE)

@@ -9,7 +9,7 @@ import pytest
 from tests.structure.sources import ROOT, dotted, imports, modules, room_of, tracked
 
 CEILING = 500  # lines of a module
-FREE = {"contracts", "errors", "clock", "health", "http", "__version__"}  # anybody may import these
+FREE = {"contracts", "errors", "clock", "health", "patterns", "http", "__version__"}  # anybody may import these
 OUTSIDE = {"node", "drivers", "testing", "__main__"}  # wire all; doubles; calls the CLI
 
 
@@ -42,7 +42,7 @@ def test_imports_point_down() -> None:
 
 
 def test_contracts_import_no_room() -> None:
-    for name in ("contracts", "errors", "clock"):
+    for name in ("contracts", "errors", "clock", "patterns"):
         assert not list(imports(ROOT / "hanabi" / f"{name}.py"))
 
 
