@@ -22,7 +22,10 @@ class SettingsError(HanabiError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that `hanabi.node.serve` is told. Each field is also a flag of `hanabi up` and a variable `HANABI_<FIELD>`."""
+    """All that `hanabi.node.serve` is told. Each field is also a flag of `hanabi up` and a variable `HANABI_<FIELD>`.
+
+    Directories are resolved: one that is reached by another spelling, or through a symbolic link, is the same one.
+    """
 
     data_dir: Path
     images_dir: Path
@@ -50,6 +53,10 @@ class Settings:
     def keys_file(self) -> Path:
         return self.data_dir / "keys.json"
 
+    def place(self, name: str) -> Path:
+        """A directory of the data directory; it may be a symbolic link to another disk."""
+        return Path(os.path.realpath(self.data_dir / name))
+
 
 def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> Settings:
     """Settings from flags (None: not given) and variables. Raises `SettingsError`."""
@@ -64,8 +71,8 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
             values[name] = parse(given)
         except ValueError as error:
             raise SettingsError(f"{source}: {error}") from None
-    values.setdefault("data_dir", default_data_dir(variables))
-    values.setdefault("images_dir", values["data_dir"] / "images")
+    values.setdefault("data_dir", _directory(default_data_dir(variables)))
+    values.setdefault("images_dir", _directory(values["data_dir"] / "images"))
     settings = Settings(**values)
     if settings.no_network and settings.allow_net:
         raise SettingsError("--no-network and --allow-net contradict each other")
@@ -102,10 +109,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _path(value: str | Path) -> Path:
+def _directory(value: str | Path) -> Path:
     if not str(value):
         raise ValueError("a path is needed")
-    return Path(value).expanduser().absolute()
+    return Path(os.path.realpath(Path(value).expanduser()))
+
+
+def _file(value: str | Path) -> Path:
+    """Its directory resolved; what is looked for beside it is not what lies beside the file that it links to."""
+    if not Path(value).name:
+        raise ValueError("the path of a file is needed")
+    path = Path(value).expanduser()
+    return _directory(path.parent) / path.name
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
@@ -167,8 +182,8 @@ def _registries(value: str | list[str]) -> tuple[str, ...]:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "data_dir": _path,
-    "images_dir": _path,
+    "data_dir": _directory,
+    "images_dir": _directory,
     "host": _matching(r"[A-Za-z0-9.:-]{1,255}", "a host name or address"),
     "port": _whole(1, 65_535),
     "isolation": _isolation,
@@ -185,7 +200,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "trim_after": _seconds,
     "rest_after": _seconds,
     "idle_timeout_s": _seconds,
-    "firecracker": _path,
-    "jailer": _path,
-    "kernel": _path,
+    "firecracker": _file,
+    "jailer": _file,
+    "kernel": _file,
 }

@@ -27,7 +27,7 @@ RESOLV_CONF = f"nameserver {NAME_SERVER}\noptions timeout:5 attempts:2\n"
 
 def choose_driver(settings: Settings) -> Driver:
     """Call it before there are threads. Raises `IsolationUnavailable` with the fix when what was asked for is not to be had. Blocks."""
-    run = settings.data_dir / "run"
+    run = settings.place("run")
     if settings.isolation == "process":
         if settings.no_network:
             raise IsolationUnavailable("--no-network: the process driver has no network of its own to close; use --isolation oci")

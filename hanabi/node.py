@@ -85,7 +85,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(store.close)
         record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
-        journal = FileJournal(data / "journal", record, clock)
+        journal = FileJournal(settings.place("journal"), record, clock)
         await journal.open()
         stack.push_async_callback(journal.close)
 
@@ -94,7 +94,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         containers = ContainerImages(settings.images_dir, data / "state.db", settings.insecure_registry)
         await containers.open()
         stack.push_async_callback(containers.close)
-        code = CodeStore(data / "code")
+        code = CodeStore(settings.place("code"))
         await code.open()
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
         spool = _empty_directory(data / "spool")
@@ -112,7 +112,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             idle_timeout_s=settings.idle_timeout_s,
             trim_after_s=settings.trim_after,
             rest_after_s=settings.rest_after,
-            rest_directory=data / "run" / "rests",
+            rest_directory=settings.place("run") / "rests",
             read_memory=memory.read,
         )
         await fleet.open()
@@ -121,7 +121,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         url_for = partial(_function_url, settings.port)
         stocked = StockedImages(images, fleet, driver)
         missing = "" if driver.takes_snapshots else f"its isolation is {driver.name}, and only microVMs have snapshots"
-        snapshots = Snapshots(data / "snapshots", fleet, missing)
+        snapshots = Snapshots(settings.place("snapshots"), fleet, missing)
         functions = Functions(
             store,
             code,

@@ -31,11 +31,12 @@ class StoredCode(Protocol):
     def sha256(self) -> str: ...  # of the zip, base64
     @property
     def size(self) -> int: ...  # of the zip
-    @property
-    def path(self) -> Path: ...  # unpacked
 
 
 class CodeStore(Protocol):
+    def place(self, sha256: str) -> Path:
+        """Where code is, unpacked, if it is there."""
+
     async def store(self, blob: bytes | Path) -> StoredCode:
         """Unpack a zip. Raises `ApiError` when it is not a good one."""
 
@@ -74,7 +75,7 @@ class Functions:
         self._containers = containers
         self._clock = clock
         self._registry = Registry(store, self.place, self._on_changed)
-        self._routes = Routes(self.place, self._registry.get, snapshots.directory if snapshots else None)
+        self._routes = Routes(self.place, self._registry.get, code.place, snapshots.directory if snapshots else None)
         self._snap_start = SnapStart(snapshots, self._routes.target, self._settle_snapshot)
         self._urls: dict[str, Url] = {}
         self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
@@ -160,7 +161,7 @@ class Functions:
 
     def referenced_code(self) -> set[Path]:
         """The unpacked code that is in use; what else there is in the code store is garbage."""
-        return {*self._uploads, *(code.path for code in self._codes() if code.path is not None)}
+        return {*self._uploads, *(self._code.place(code.sha256) for code in self._codes() if not code.image)}
 
     def referenced_images(self) -> set[str]:
         """The digests of the container images that are in use."""
@@ -242,8 +243,8 @@ class Functions:
         if given.get("ImageUri"):
             raise InvalidParameterValue("Please do not provide other FunctionCode parameters when providing a ZipFile.")
         stored = await self._code.store(blob)
-        self._uploads.append(stored.path)
-        return Code(sha256=stored.sha256, size=stored.size, path=stored.path)
+        self._uploads.append(self._code.place(stored.sha256))
+        return Code(sha256=stored.sha256, size=stored.size)
 
     async def _find_image(self, uri: str | None) -> Code:
         """What a tag means is asked once: versions stay with the image they had."""
@@ -255,11 +256,11 @@ class Functions:
             pinned = await self._containers.resolve(uri)
         except ImageError as error:
             raise refusal(uri, error) from None
-        return Code(sha256=pinned.digest, size=0, path=None, image_uri=uri, image=pinned.image)
+        return Code(sha256=pinned.digest, size=0, image_uri=uri, image=pinned.image)
 
     def _let_go(self, code: Code | None) -> None:
-        if code is not None and code.path is not None:
-            self._uploads.remove(code.path)
+        if code is not None and not code.image:
+            self._uploads.remove(self._code.place(code.sha256))
 
     async def _replace(self, name: str, change: Callable[[Function | None], Function], code: Code | None = None) -> Function:
         function = await self._commit(name, change, code)
@@ -353,9 +354,9 @@ class Functions:
 
     async def _prepare_image(self, version: Version) -> str | None:
         """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`."""
-        if version.code.path is not None:
+        if not version.code.image:
             image = await self._images.ensure(version.settings.runtime)
-            await self._images.prepare_code(version.code.path)
+            await self._images.prepare_code(self._code.place(version.code.sha256))
             return image.version_arn
         if self._containers is None:
             raise ImageError("--isolation process runs no container images", "unsupported")

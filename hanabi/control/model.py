@@ -8,7 +8,6 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from hanabi.control.names import LATEST
@@ -38,9 +37,8 @@ class Settings:
 class Code:
     """A code package in the code store, or a container image."""
 
-    sha256: str  # of the zip, base64; of an image's manifest, hexadecimal
+    sha256: str  # of the zip, base64, by which the code store has it; of an image's manifest, hexadecimal
     size: int  # of the zip; 0 for an image, as Lambda has it
-    path: Path | None  # unpacked; None for an image
     image_uri: str = ""  # as it was given
     image: str = ""  # where it is, by digest
 
@@ -228,14 +226,11 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
 
 
 def _version_values(version: Version) -> dict[str, Any]:
-    values = asdict(version)
-    values["code"]["path"] = str(version.code.path) if version.code.path else None
-    return values
+    return asdict(version)
 
 
 def _read_version(document: Mapping[str, Any]) -> Version:
     values = {key: value for key, value in document.items() if key != "function"}
     values["settings"] = Settings(**values["settings"])
-    path = values["code"]["path"]
-    values["code"] = Code(**{**values["code"], "path": Path(path) if path else None})
+    values["code"] = Code(**{key: value for key, value in values["code"].items() if key != "path"})  # once it was kept where code is
     return Version(**values)

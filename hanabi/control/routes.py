@@ -26,9 +26,16 @@ class Fork:
 class Routes:
     """The routes of all functions, told of every change by `changed`."""
 
-    def __init__(self, place: Place, find: Callable[[str], Function | None], snapshots: Path | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        find: Callable[[str], Function | None],
+        code_at: Callable[[str], Path],
+        snapshots: Path | None = None,
+    ) -> None:
         self._place = place
         self._find = find
+        self._code_at = code_at  # where code is, unpacked, by its hash
         self._snapshots = snapshots  # where those of versions are
         self._routes: dict[str, dict[str | None, Route | Fork]] = {}
         self._concurrency: dict[str, Concurrency] = {}
@@ -116,7 +123,7 @@ class Routes:
             tmp_mb=settings.tmp_mb,
             environment=settings.environment or {},
             role=settings.role,
-            code=version.code.path,
+            code=None if version.code.image else self._code_at(version.code.sha256),
             log_group=settings.log_group,
             snapshot=self._snapshots / version.snapshot if self._snapshots and version.snapshot else None,
             container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,

@@ -100,6 +100,10 @@ class CodeStore:
             shutil.rmtree(incoming, ignore_errors=True)
         return StoredCode(base64.b64encode(digest).decode(), size, final / "task")
 
+    def place(self, sha256: str) -> Path:
+        """The unpacked tree of the code with this `CodeSha256`, if it is there."""
+        return self._directory / base64.b64decode(sha256).hex() / "task"
+
     def zip_path(self, sha256: str) -> Path:
         """The stored zip with this `CodeSha256`."""
         return self._directory / base64.b64decode(sha256).hex() / "code.zip"

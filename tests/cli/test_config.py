@@ -23,6 +23,24 @@ def test_a_flag_wins_over_a_variable() -> None:
     assert settings.data_dir == Path.home() / "x"
 
 
+def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative, through a symbolic link, with dots; and what is looked for beside a program is beside the link to it."""
+    real, disk = tmp_path.resolve() / "real", tmp_path.resolve() / "disk"
+    for directory in (real, disk):
+        directory.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    (real / "images").symlink_to(disk)
+    (real / "code").symlink_to("../disk/code")  # not there yet
+    (tmp_path / "firecracker").symlink_to(disk / "firecracker-v1")
+    monkeypatch.chdir(tmp_path)
+    for spelled in ("real", "link", "./real/../link/", str(tmp_path / "link")):
+        settings = load_settings({"data_dir": spelled, "firecracker": "./firecracker"}, {})
+        assert (settings.data_dir, settings.images_dir) == (real, disk)
+        assert (settings.place("code"), settings.place("run")) == (disk / "code", real / "run")
+        assert settings.firecracker == tmp_path.resolve() / "firecracker"
+    assert load_settings({}, {"XDG_DATA_HOME": str(tmp_path / "link"), "HANABI_IMAGES_DIR": "link"}).images_dir == real
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

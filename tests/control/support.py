@@ -11,7 +11,7 @@ from typing import Any
 
 from hanabi.contracts import FunctionVersion, RuntimeImage
 from hanabi.control.functions import Functions
-from hanabi.control.model import Function
+from hanabi.control.model import Code, Function
 from hanabi.errors import ImageError, InvalidParameterValue
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
@@ -25,18 +25,23 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/test"
 class Stored:
     sha256: str
     size: int
-    path: Path
 
 
 class Codes:
     """Any bytes are code, but `bad`."""
 
+    def place(self, sha256: str) -> Path:
+        return Path("/code") / base64.b64decode(sha256).hex() / "task"
+
     async def store(self, blob: bytes | Path) -> Stored:
         data = blob if isinstance(blob, bytes) else await asyncio.to_thread(blob.read_bytes)
         if data == b"bad":
             raise InvalidParameterValue("Could not unzip uploaded file. Please check your file, then try to upload again.")
-        digest = hashlib.sha256(data)
-        return Stored(base64.b64encode(digest.digest()).decode(), len(data), Path("/code") / digest.hexdigest() / "task")
+        return Stored(base64.b64encode(hashlib.sha256(data).digest()).decode(), len(data))
+
+
+def place_of(code: Code) -> Path:
+    return Codes().place(code.sha256)
 
 
 class FakeImages:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.support import open_plane
+from tests.control.support import open_plane, place_of
 
 PROGRAM = """
 import asyncio, sys
@@ -56,7 +56,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, lines: int) -> None:
             for function in plane.functions:
                 assert function.latest.settled
                 for version in function.versions.values():
-                    assert plane.functions.resolve(function.name, version.number).version.code == version.code.path
+                    assert plane.functions.resolve(function.name, version.number).version.code == place_of(version.code)
             for name, (function_id, version_number) in last.items():
                 function_now = plane.functions.get(name)
                 if function_now is not None and function_now.id == function_id:

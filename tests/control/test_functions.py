@@ -1,6 +1,7 @@
 """The life of functions: made, prepared, updated, published, deleted; on disk at every step."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hanabi.control.model import Function, version_document
 from hanabi.control.versions import publish_settled, remove_version
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
 from hanabi.store.sqlite import SqliteStore
-from tests.control.support import ARN, FakeImages, Plane, create_params, open_plane
+from tests.control.support import ARN, FakeImages, Plane, create_params, open_plane, place_of
 
 
 async def publish(plane: Plane, name: str = "f", description: str | None = None) -> Function:
@@ -67,7 +68,7 @@ def test_a_route_has_all_an_invocation_needs(tmp_path: Path) -> None:
             version = route.version
             assert (route.invoked_arn, version.arn, version.version) == (f"{ARN}:f", f"{ARN}:f", "$LATEST")
             assert (version.memory_mb, version.timeout_s, version.tmp_mb, dict(version.environment)) == (256, 7, 512, {"A": "1"})
-            assert (version.code, version.log_group) == (function.latest.code.path, "/aws/lambda/f")
+            assert (version.code, version.log_group) == (place_of(function.latest.code), "/aws/lambda/f")
             assert plane.functions.resolve("f", "$LATEST").invoked_arn == f"{ARN}:f:$LATEST"
             assert plane.functions.resolve("f", "$LATEST").version.key == version.key
             for name, qualifier, arn in (
@@ -109,7 +110,7 @@ def test_the_old_version_serves_until_the_new_one_is_ready(tmp_path: Path) -> No
             updated = await plane.functions.update_code("f", {"ZipFile": b"new"})
             assert (updated.latest.state, updated.latest.update, updated.latest.update_code) == ("Active", "InProgress", "Creating")
             assert plane.functions.resolve("f", None).version == old
-            assert plane.functions.referenced_code() == {before.latest.code.path, updated.latest.code.path}
+            assert plane.functions.referenced_code() == {place_of(before.latest.code), place_of(updated.latest.code)}
             with pytest.raises(ResourceConflict) as caught:
                 await plane.functions.update_settings("f", {"Timeout": 9})
             assert caught.value.message == f"The operation cannot be performed at this time. An update is in progress for resource: {ARN}:f"
@@ -117,9 +118,9 @@ def test_the_old_version_serves_until_the_new_one_is_ready(tmp_path: Path) -> No
             plane.images.release()
             ready = await plane.settle()
             new = plane.functions.resolve("f", None).version
-            assert new.code == updated.latest.code.path and new.key != old.key
+            assert new.code == place_of(updated.latest.code) and new.key != old.key
             assert plane.retired == [old.key]
-            assert plane.functions.referenced_code() == {ready.latest.code.path}
+            assert plane.functions.referenced_code() == {place_of(ready.latest.code)}
 
     asyncio.run(scenario())
 
@@ -174,7 +175,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
             tried = await plane.functions.update_code("f", {"ZipFile": b"new", "DryRun": True})
             assert tried.latest.code != before.latest.code
             assert plane.functions.find("f") is before
-            assert plane.functions.referenced_code() == {before.latest.code.path}
+            assert plane.functions.referenced_code() == {place_of(before.latest.code)}
 
     asyncio.run(scenario())
 
@@ -369,5 +370,30 @@ def test_many_at_once(tmp_path: Path) -> None:
             assert [function.name for function in plane.functions] == names
             made = await asyncio.gather(*(plane.functions.create("same", create_params("same")) for _ in range(5)), return_exceptions=True)
             assert sum(isinstance(outcome, ResourceConflict) for outcome in made) == 4
+
+    asyncio.run(scenario())
+
+
+def test_documents_name_no_place_and_those_that_do_are_read(tmp_path: Path) -> None:
+    """Once a document had the absolute path of its code, which is nowhere when the data directory has moved."""
+
+    async def scenario() -> None:
+        async with open_plane(tmp_path) as plane:
+            made = await plane.create(Publish=True)
+        store = SqliteStore(tmp_path / "state.db")
+        await store.open()
+        for key, document, _ in [*await store.list("functions/"), *await store.list("versions/")]:
+            assert "/" not in json.dumps(document["latest"]["code"] if "latest" in document else document["code"]).replace(
+                made.latest.code.sha256, ""
+            )
+            for version in [document["latest"], document["serving"]] if "latest" in document else [document]:
+                if version is not None:
+                    version["code"]["path"] = "/a/data/directory/that/has/moved/code/0123/task"
+            await store.put(key, document)
+        await store.close()
+        async with open_plane(tmp_path) as plane:
+            assert plane.functions.resolve("f", None).version.code == place_of(made.latest.code)
+            assert plane.functions.resolve("f", "1").version.code == place_of(made.latest.code)
+            assert plane.functions.referenced_code() == {place_of(made.latest.code)}
 
     asyncio.run(scenario())

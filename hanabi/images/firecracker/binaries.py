@@ -87,7 +87,7 @@ def _given(firecracker: Path | None, jailer: Path | None) -> tuple[Path, Path] |
     for path in pair:
         if not path.is_file():
             raise ImageError(f"there is no {path}: name both by --firecracker and --jailer")
-    return pair
+    return pair[0].resolve(), pair[1].resolve()  # as the jailer names its jails
 
 
 def _fetched(directory: Path) -> tuple[Path, Path] | None:
