@@ -151,7 +151,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
 
         iam = IamService(store, clock, settings.account)
-        zips = CodeEndpoint(code, keys, clock, settings.region)
+        zips = CodeEndpoint(code, keys, clock)
         services: list[Service] = [
             LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation),
             iam,
@@ -160,7 +160,6 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         ]
         shown = HealthEndpoints(health)
         own: dict[str, HttpHandler] = {
-            "code": zips.handle,
             "environments": partial(_environments, fleet, admission),
             "metrics": shown.metrics,
             "problems": shown.problems,
@@ -181,6 +180,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             settings.account,
             gateway=gateway.handle,
             own=own,
+            granted={"code": zips.handle},
             hosts=[settings.host],
             authorize=iam.authorize,
             spool=spool,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hanabi.api.keys import KeyRing
-from hanabi.api.presign import presign
+from hanabi.api.presign import Grants
 from hanabi.contracts import Clock, HttpRequest, HttpResponse
 
 PREFIX = "/_hanabi/code/"
@@ -15,6 +15,11 @@ LIFETIME_S = 600  # as Lambda's
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_REFUSALS = {
+    "missing": "This needs the signed URL that GetFunction answers with",
+    "wrong": "The signature does not match",
+    "expired": "Request has expired",
+}
 
 
 class Zips(Protocol):
@@ -23,31 +28,36 @@ class Zips(Protocol):
 
 
 class CodeEndpoint:
-    """`handle` is an `HttpHandler`; that the URL was signed is the edge's business."""
+    """`handle` is an `HttpHandler` for whoever holds a URL of `locate`: it checks that itself."""
 
-    def __init__(self, zips: Zips, keys: KeyRing, clock: Clock, region: str) -> None:
+    def __init__(self, zips: Zips, keys: KeyRing, clock: Clock) -> None:
         self._zips = zips
-        self._keys = keys
+        self._grants = Grants(keys.root.secret_key, PREFIX)
         self._clock = clock
-        self._region = region
 
     def locate(self, request: HttpRequest, sha256: str) -> str | None:
         """The URL of a zip for the client of `request`; None for one inside an environment, which cannot get there."""
         host = request.header("host")
         if not request.peer or not _HOST.fullmatch(host):
             return None
-        path = PREFIX + base64.b64decode(sha256).hex()
-        return presign(self._keys.root, self._clock.time(), self._region, "hanabi", host, path, LIFETIME_S)
+        return self._grants.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + LIFETIME_S)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        digest = request.path.removeprefix(PREFIX)
         if request.method != "GET":
-            return HttpResponse(405, [("content-type", "text/plain")], b"GET only\n")
+            return _answer(405, "GET only")
+        problem = self._grants.check(request.header("host"), request.path, request.query, self._clock.time())
+        if problem:
+            return _answer(403, _REFUSALS[problem])
+        digest = request.path.removeprefix(PREFIX)
         try:
             if not _DIGEST.fullmatch(digest):
                 raise FileNotFoundError(digest)
             path = self._zips.zip_path(base64.b64encode(bytes.fromhex(digest)).decode())
             body = await asyncio.to_thread(path.read_bytes)
         except FileNotFoundError:
-            return HttpResponse(404, [("content-type", "text/plain")], b"There is no such code\n")
+            return _answer(404, "There is no such code")
         return HttpResponse(200, [("content-type", "application/zip")], body)
+
+
+def _answer(status: int, text: str) -> HttpResponse:
+    return HttpResponse(status, [("content-type", "text/plain")], f"{text}\n".encode())

@@ -32,8 +32,10 @@ from hanabi.errors import (
     ServiceError,
     UnknownOperation,
     UnrecognizedClient,
+    ValidationError,
 )
 from hanabi.http.limits import BodyRule
+from hanabi.http.target import is_canonical
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,8 @@ class Edge:
     """All services of a node on one port, told apart as AWS does: by host, signature scope and path.
 
     `gateway` gets what comes in on `<id>.lambda-url.*` hosts, whatever it is. `own` handlers serve `/_hanabi/<name>`
-    for the owner's key, signed for the service `hanabi`. `hosts` are names, besides loopback ones, that unsigned
+    for the owner's key, signed for the service `hanabi`; `granted` ones serve `/_hanabi/<name>/<what>` for URLs that they check themselves.
+    `hosts` are names, besides loopback ones, that unsigned
     requests may use. `authorize` says what a role may do: (principal, action, resource); without it, everything.
     """
 
@@ -80,6 +83,7 @@ class Edge:
         *,
         gateway: HttpHandler | None = None,
         own: Mapping[str, HttpHandler] | None = None,
+        granted: Mapping[str, HttpHandler] | None = None,
         hosts: Sequence[str] = (),
         authorize: Authorize | None = None,
         spool: Path | None = None,
@@ -103,6 +107,7 @@ class Edge:
         self._account = account
         self._gateway = gateway
         self._own = dict(own or {})
+        self._granted = dict(granted or {})
         self._authorize = authorize
         self._hosts = frozenset(host.lower() for host in hosts)
 
@@ -166,6 +171,7 @@ class Edge:
         service = find_claim(request)[1] or _guess_service(request)
         codec = self._codec(service, request)
         try:
+            _check_target(request)
             principal = await self.verifier.verify(request, service, only=only)
             handlers = self._handlers.get(service)
             if handlers is None:
@@ -257,16 +263,19 @@ class Edge:
     # --- Hanabi's own -------------------------------------------------------------------------------------------------
 
     async def _handle_own(self, request: HttpRequest) -> HttpResponse:
-        name = request.path.removeprefix(OWN_PREFIX).partition("/")[0]
+        name, _, what = request.path.removeprefix(OWN_PREFIX).partition("/")
         try:
-            if name == "health" and request.method in ("GET", "HEAD"):
+            _check_target(request)
+            if what and name in self._granted:
+                return await self._granted[name](request)
+            if name == "health" and not what and request.method in ("GET", "HEAD"):
                 self._check_host(request)
                 return HttpResponse(200, [("content-type", "application/json")], write_json({"status": "ok", "region": self._region}))
             principal: Principal = await self.verifier.verify(request, "hanabi")
             if not principal.is_root:
                 raise AccessDenied(f"User: {principal.arn} is not authorized to use {OWN_PREFIX}{name}")
             handler = self._own.get(name)
-            if handler is None:
+            if handler is None or what:
                 raise UnknownOperation(f"There is no {OWN_PREFIX}{name}")
             return await handler(request)
         except ApiError as error:
@@ -283,6 +292,11 @@ class Edge:
             ipaddress.ip_address(name)
         except ValueError:
             raise AccessDenied(f"The host name {name[:100]!r} is not one of Hanabi's") from None
+
+
+def _check_target(request: HttpRequest) -> None:
+    if not is_canonical(request.path):
+        raise ValidationError("The path of the request is not in canonical form")
 
 
 def _guess_service(request: HttpRequest) -> str:

@@ -1,28 +1,36 @@
-"""URLs that are signed for whoever holds them, for a while: SigV4 in the query, by the owner's key."""
+"""URLs that are good for whoever holds them, for one purpose and for a while.
+
+They are signed with a key of their own, made from the owner's secret for that one purpose, in a form that is not AWS's: nothing
+that takes an AWS signature takes them, and no AWS signature is taken for one.
+"""
 
 import hashlib
 import hmac
-import time
-from urllib.parse import quote
+from urllib.parse import parse_qsl
 
-from hanabi.api.keys import Key
-from hanabi.api.sigv4 import ALGORITHM, Claim, canonical_path, derive_key
+EXPIRES, SIGNATURE = "X-Hanabi-Expires", "X-Hanabi-Signature"
 
 
-def presign(key: Key, now: float, region: str, service: str, host: str, path: str, seconds: int) -> str:
-    """A URL for `GET path` at `host`, good for `seconds`. It has no body."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    claim = Claim(key.access_key, stamp[:8], region, service, "aws4_request", "host")
-    fields = {
-        "X-Amz-Algorithm": ALGORITHM,
-        "X-Amz-Credential": f"{key.access_key}/{claim.scope}",
-        "X-Amz-Date": stamp,
-        "X-Amz-Expires": str(seconds),
-        "X-Amz-SignedHeaders": "host",
-    }
-    query = "&".join(f"{name}={quote(value, safe='~')}" for name, value in fields.items())
-    empty = hashlib.sha256(b"").hexdigest()
-    canonical = "\n".join(("GET", canonical_path(path), query, f"host:{host}\n", "host", empty))
-    to_sign = f"{ALGORITHM}\n{stamp}\n{claim.scope}\n{hashlib.sha256(canonical.encode('latin-1')).hexdigest()}"
-    signature = hmac.digest(derive_key(key, claim), to_sign.encode(), "sha256").hex()
-    return f"http://{host}{path}?{query}&X-Amz-Signature={signature}"
+class Grants:
+    """Makes and checks the URLs of one purpose: `GET` of one path, at the host that the URL names, until it expires."""
+
+    def __init__(self, secret_key: str, purpose: str) -> None:
+        self._key = hmac.digest(f"HANABI-GRANT{secret_key}".encode(), purpose.encode(), "sha256")
+
+    def sign(self, host: str, path: str, expires: int) -> str:
+        """The URL. `expires` is Unix seconds."""
+        return f"http://{host}{path}?{EXPIRES}={expires}&{SIGNATURE}={self._digest(host, path, str(expires))}"
+
+    def check(self, host: str, path: str, query: str, now: float) -> str:
+        """ "" when the request is what a URL was made for, else what is wrong: "missing", "expired" or "wrong"."""
+        fields = parse_qsl(query, keep_blank_values=True)[:3] if len(query) <= 256 else []
+        if [name for name, _ in fields] != [EXPIRES, SIGNATURE]:
+            return "missing"
+        (_, expires), (_, signature) = fields
+        if not hmac.compare_digest(self._digest(host, path, expires).encode(), signature.encode()):
+            return "wrong"
+        return "expired" if int(expires) <= now else ""
+
+    def _digest(self, host: str, path: str, expires: str) -> str:
+        text = "\n".join(("GET", host.lower(), path, expires))
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()

@@ -9,14 +9,13 @@ import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from hanabi.api.keys import Key, KeyRing
 from hanabi.contracts import Clock, HttpRequest, Principal
 from hanabi.errors import ExpiredToken, IncompleteSignature, InvalidSignature, MissingAuthenticationToken, UnrecognizedClient
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-UNSIGNED = "UNSIGNED-PAYLOAD"
 SKEW_S = 300
 WEEK_S = 604_800
 HASH_INLINE_BYTES = 256 * 1024  # a larger body is hashed off the loop (0.5 ms a MiB, and hashlib lets go of the GIL)
@@ -24,6 +23,10 @@ HASH_INLINE_BYTES = 256 * 1024  # a larger body is hashed off the loop (0.5 ms a
 _GLOBAL = frozenset({"iam", "sts"})  # signed for us-east-1 wherever the client is
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+|/")
 _CREDENTIAL_END = re.compile(r"[,\s]")
+_BETWEEN_FIELDS = re.compile(r"[,\s]+")
+_PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~-]*")
+_SPACES = re.compile("  +")
+_QUERY_PARTS = 1000
 _TOKEN_INVALID = "The security token included in the request is invalid."
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. "
@@ -40,6 +43,7 @@ class Claim(NamedTuple):
     service: str
     terminator: str
     signed_headers: str  # "host;x-amz-date"
+    names: frozenset[str]  # the same
 
     @property
     def scope(self) -> str:
@@ -63,7 +67,7 @@ def find_claim(request: HttpRequest) -> tuple[str, str]:
     if authorization.startswith("AWS4-"):
         credential = _CREDENTIAL_END.split(authorization.partition("Credential=")[2], maxsplit=1)[0]
     elif "X-Amz-Credential=" in request.query:
-        credential = _query_map(request.query).get("X-Amz-Credential", "")
+        credential = unquote(request.query.partition("X-Amz-Credential=")[2].partition("&")[0][:1024])
     else:
         return "", ""
     parts = credential.rsplit("/", 4)
@@ -83,21 +87,22 @@ class Verifier:
 
     async def verify(self, request: HttpRequest, service: str, *, only: str | None = None) -> Principal:
         """Who signed the request for `service`; `only` that access key is accepted when given. Raises `AuthenticationError`s."""
-        signature = self._signature(request)
+        headers = _read_headers(request)
+        signature = self._signature(request, headers)
         key = self._key(signature, only)
         self._check_scope(signature, service)
         self._check_time(signature)
-        declared = request.header("x-amz-content-sha256")
-        digest = UNSIGNED if declared == UNSIGNED else await hash_body(request.body)
-        if declared not in ("", digest):
-            raise InvalidSignature(_MISMATCH)
         claim = signature.claim
+        canonical_lines = canonical_headers(headers, claim)
+        digest = await hash_body(request.body)
+        if headers.get("x-amz-content-sha256", digest) != digest:  # of another body, or UNSIGNED-PAYLOAD, which is for S3
+            raise InvalidSignature(_MISMATCH)
         canonical = "\n".join(
             (
                 request.method,
                 self._canonical_path(request.path),
                 canonical_query(signature.query) if signature.query else "",
-                canonical_headers(request, claim.signed_headers),
+                canonical_lines,
                 claim.signed_headers,
                 digest,
             )
@@ -108,23 +113,26 @@ class Verifier:
         if not hmac.compare_digest(expected.encode(), signature.value.encode("latin-1")):
             raise InvalidSignature(_MISMATCH)
         if signature.expires_s is None:
-            self._remember(request.header("authorization"), signature)
+            self._remember(headers["authorization"], signature)
         return key.principal
 
     # --- what the request says ----------------------------------------------------------------------------------------
 
-    def _signature(self, request: HttpRequest) -> Signature:
-        authorization = request.header("authorization")
+    def _signature(self, request: HttpRequest, headers: dict[str, str]) -> Signature:
+        authorization = headers.get("authorization")
+        presigned = "X-Amz-" in request.query and _is_presigned(request.query)
         if not authorization:
-            if "X-Amz-Algorithm=" not in request.query and "X-Amz-Signature=" not in request.query:
+            if not presigned:
                 raise MissingAuthenticationToken("Missing Authentication Token")
-            return _read_presigned(request)
+            return _read_presigned(request, headers)
+        if presigned:  # which of the two would count?
+            raise InvalidSignature(_MISMATCH)
         text, _, value = authorization.rpartition("Signature=")
-        stamp = request.header("x-amz-date")
+        stamp = headers.get("x-amz-date", "")
         claim = self._claims.get(text)
         if claim is None or not stamp:
-            claim, value, stamp = _read_authorization(request, authorization)
-        return Signature(claim, value, stamp, request.header("x-amz-security-token"), None, request.query)
+            claim, value, stamp = _read_authorization(headers, authorization)
+        return Signature(claim, value, stamp, headers.get("x-amz-security-token", ""), None, request.query)
 
     def _remember(self, authorization: str, signature: Signature) -> None:
         text, _, value = authorization.rpartition("Signature=")
@@ -191,13 +199,44 @@ class Verifier:
         return canonical
 
 
-def _read_authorization(request: HttpRequest, authorization: str) -> tuple[Claim, str, str]:
+def _read_headers(request: HttpRequest) -> dict[str, str]:
+    """The headers, those that came more than once joined by commas, as they are signed. What Hanabi reads itself must come once."""
+    headers = dict(request.headers)
+    if len(headers) < len(request.headers):
+        headers = _join_repeated(request.headers)
+    return headers
+
+
+def _join_repeated(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value.strip(" \t"))
+    for name, several in values.items():
+        if len(several) > 1 and name == "authorization":
+            raise _missing_equals(ALGORITHM, ",".join(several))
+        if len(several) > 1 and (name == "host" or name.startswith("x-amz-")):
+            raise InvalidSignature(_MISMATCH)
+    return {name: ",".join(several) for name, several in values.items()}
+
+
+def _missing_equals(part: str, authorization: str) -> IncompleteSignature:
+    return IncompleteSignature(
+        f"'{part[:200]}' not a valid key=value pair (missing equal-sign) in Authorization header: '{authorization[:1000]}'."
+    )
+
+
+def _read_authorization(headers: dict[str, str], authorization: str) -> tuple[Claim, str, str]:
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != ALGORITHM and algorithm.startswith("AWS4-"):
-        raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm}'.")
-    fields = dict(part.partition("=")[::2] for part in re.split(r"[,\s]+", rest) if part)
-    stamp = request.header("x-amz-date")
-    if not stamp and (date := request.header("date")):
+        raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm[:100]}'.")
+    fields: dict[str, str] = {}
+    for part in _BETWEEN_FIELDS.split(rest) if algorithm == ALGORITHM else ():
+        name, equals, value = part.partition("=")
+        if part and (not equals or name in fields):
+            raise _missing_equals(part, authorization)
+        fields[name] = value
+    stamp = headers.get("x-amz-date", "")
+    if not stamp and (date := headers.get("date")):
         try:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", parsedate_to_datetime(date).utctimetuple())
         except (TypeError, ValueError):
@@ -210,15 +249,15 @@ def _read_authorization(request: HttpRequest, authorization: str) -> tuple[Claim
     if not stamp:
         missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ")
     if missing or algorithm != ALGORITHM:
-        raise IncompleteSignature(f"{''.join(missing)}Authorization={algorithm}")
+        raise IncompleteSignature(f"{''.join(missing)}Authorization={algorithm[:100]}")
     return _read_claim(fields["Credential"], fields["SignedHeaders"]), fields["Signature"], stamp
 
 
-def _read_presigned(request: HttpRequest) -> Signature:
-    fields = _query_map(request.query)
+def _read_presigned(request: HttpRequest, headers: dict[str, str]) -> Signature:
+    fields = _signature_fields(request.query)
     algorithm = fields.get("X-Amz-Algorithm", "")
     if algorithm and algorithm != ALGORITHM:
-        raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm}'.")
+        raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm[:100]}'.")
     required = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date")
     missing = [f"AWS query-string parameters must include '{name}'. " for name in required if not fields.get(name)]
     if missing:
@@ -228,7 +267,7 @@ def _read_presigned(request: HttpRequest) -> Signature:
         raise IncompleteSignature(f"X-Amz-Expires must be a number between 1 and {WEEK_S} seconds. Got '{expires[:20]}'.")
     claim = _read_claim(fields["X-Amz-Credential"], fields["X-Amz-SignedHeaders"])
     query = "&".join(part for part in request.query.split("&") if not part.startswith("X-Amz-Signature="))
-    token = fields.get("X-Amz-Security-Token") or request.header("x-amz-security-token")
+    token = fields.get("X-Amz-Security-Token") or headers.get("x-amz-security-token", "")
     return Signature(claim, fields["X-Amz-Signature"], fields["X-Amz-Date"], token, int(expires), query)
 
 
@@ -242,11 +281,25 @@ def _read_claim(credential: str, signed_headers: str) -> Claim:
     names = signed_headers.split(";")
     if "host" not in names:
         raise InvalidSignature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
-    return Claim(access_key, day, region, service, terminator, signed_headers)
+    if names != sorted(set(names)):  # each once, in order, as every client writes them
+        raise InvalidSignature(_MISMATCH)
+    return Claim(access_key, day, region, service, terminator, signed_headers, frozenset(names))
 
 
-def _query_map(query: str) -> dict[str, str]:
-    return {unquote(name): unquote(value) for name, _, value in (part.partition("=") for part in query.split("&")[:1000])}
+def _is_presigned(query: str) -> bool:
+    return any(part.startswith(("X-Amz-Algorithm=", "X-Amz-Signature=")) for part in query.split("&"))
+
+
+def _signature_fields(query: str) -> dict[str, str]:
+    """The `X-Amz-` fields of a presigned query. One that is there twice has no reading."""
+    fields: dict[str, str] = {}
+    for part in query.split("&"):
+        if part.startswith("X-Amz-"):
+            name, _, value = part.partition("=")
+            if name in fields:
+                raise InvalidSignature(_MISMATCH)
+            fields[name] = unquote(value)
+    return fields
 
 
 # --- canonical forms --------------------------------------------------------------------------------------------------
@@ -267,24 +320,29 @@ def canonical_path(path: str) -> str:
 
 
 def canonical_query(query: str) -> str:
-    pairs = []
-    for part in query.split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            pairs.append((quote(unquote(name), safe="~"), quote(unquote(value), safe="~")))
+    parts = query.split("&")
+    if len(parts) > _QUERY_PARTS:
+        raise IncompleteSignature(f"A signed query string has at most {_QUERY_PARTS} parameters")
+    pairs = [(_encode(name), _encode(value)) for name, _, value in (part.partition("=") for part in parts if part)]
     return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
-def canonical_headers(request: HttpRequest, signed: str) -> str:
-    """`name:value` lines in the order of `signed`, with the empty line that ends them."""
-    values: dict[str, str] = {}
-    for name, value in request.headers:
-        values[name] = f"{values[name]},{value.strip()}" if name in values else value.strip()
+def _encode(text: str) -> str:
+    """One part of a query, decoded and encoded as it is signed, byte for byte."""
+    return text if _PLAIN_QUERY.fullmatch(text) else quote(unquote_to_bytes(text.encode("latin-1")), safe="~")
+
+
+def canonical_headers(headers: dict[str, str], claim: Claim) -> str:
+    """`name:value` lines in order, with the empty line that ends them. Raises `InvalidSignature` for an `x-amz-` header left out."""
+    names = claim.names
+    for name in headers:
+        if name not in names and name[:6] == "x-amz-":
+            raise InvalidSignature(f"'{name[:100]}' must be a 'SignedHeader' in the AWS Authorization.")
     lines = []
-    for name in signed.split(";"):
-        value = values.get(name, "")
+    for name in claim.signed_headers.split(";"):
+        value = headers.get(name, "").strip(" \t")
         if "  " in value:
-            value = " ".join(value.split())
+            value = _SPACES.sub(" ", value)
         lines.append(f"{name}:{value}\n")
     return "".join(lines)
 

@@ -207,8 +207,11 @@ class Connection(asyncio.Protocol):
         path, _, query = target.partition("?")
         request = HttpRequest(self._parser.get_method().decode(), target, path, query, self._headers, b"", self._peer)
         self._request = request
-        if target[:1] != "/" and target != "*":
+        if (target[:1] != "/" and target != "*") or "#" in target:
             self._refuse(plain(400, "malformed request target"))
+            return
+        if sum(name == "host" for name, _ in self._headers) > 1:  # one for whoever routes, another for whoever signs
+            self._refuse(plain(400, "more than one host"))
             return
         declared = request.header("content-length")
         if declared not in ("", "0") or request.header("transfer-encoding"):

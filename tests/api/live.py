@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
@@ -148,6 +149,7 @@ class Live:
     functions: FakeLambda
     logs: FakeLogs
     inside: Any  # contracts.Credentials
+    code: CodeEndpoint
 
     def client(self, service: str, **options: Any) -> Any:
         key = self.keys.root
@@ -167,6 +169,17 @@ class Live:
             "aws_session_token": self.inside.session_token,
         }
         return self.client(service, **({"endpoint_url": f"http://127.0.0.1:{self.inside_port}"} | credentials | options))
+
+
+class FakeZips:
+    """One zip, whatever is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.write_bytes(b"PK")
+
+    def zip_path(self, sha256: str) -> Path:
+        return self._path
 
 
 @contextmanager
@@ -192,13 +205,25 @@ def live_edge(directory: Path) -> Iterator[Live]:
         nonlocal stop, loop
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         services: list[Service] = [functions, logs, iam, StsService(keys, store)]
-        edge = Edge(services, keys, clock, REGION, ACCOUNT, gateway=gateway, own={"usage": own}, authorize=iam.authorize, spool=spool)
+        code = CodeEndpoint(FakeZips(directory / "zip"), keys, clock)
+        edge = Edge(
+            services,
+            keys,
+            clock,
+            REGION,
+            ACCOUNT,
+            gateway=gateway,
+            own={"usage": own},
+            granted={"code": code.handle},
+            authorize=iam.authorize,
+            spool=spool,
+        )
         functions.edge = edge
         inside = keys.issue(f"arn:aws:iam::{ACCOUNT}:role/service/inside", "function")
         limits = Limits(body=edge.body_rule)
         outer = await serve(sock, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
         inner = await serve(inside_sock, edge.handler_for(inside.access_key), clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
-        lives.append(Live(f"http://127.0.0.1:{port}", port, inside_port, edge, keys, functions, logs, inside))
+        lives.append(Live(f"http://127.0.0.1:{port}", port, inside_port, edge, keys, functions, logs, inside, code))
         ready.set()
         await stop.wait()
         await outer.close()

@@ -10,7 +10,7 @@ import botocore.auth
 import pytest
 
 from hanabi.api.keys import KeyRing
-from hanabi.api.sigv4 import UNSIGNED, Verifier, canonical_path, canonical_query
+from hanabi.api.sigv4 import Verifier, canonical_path, canonical_query
 from hanabi.contracts import HttpRequest
 from hanabi.errors import (
     AuthenticationError,
@@ -122,10 +122,9 @@ def test_payload_hashes(world: World, tmp_path: Path) -> None:
     lying = sign(key, headers={"X-Amz-Content-SHA256": digest(b"{}")})
     lying.body = b"{} "
     world.refusal(lying, InvalidSignature)
-    unsigned = sign(key, headers={"X-Amz-Content-SHA256": UNSIGNED})
-    unsigned.body = b"anything"
-    assert world.verify(unsigned)
-    world.refusal(change(sign(key), "x-amz-content-sha256", UNSIGNED), InvalidSignature)
+    for literal in ("UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", ""):
+        world.refusal(sign(key, headers={"X-Amz-Content-SHA256": literal}), InvalidSignature)
+    world.refusal(change(sign(key), "x-amz-content-sha256", "UNSIGNED-PAYLOAD"), InvalidSignature)
 
 
 def test_unsigned_and_half_signed(world: World) -> None:
@@ -156,6 +155,58 @@ def test_unsigned_and_half_signed(world: World) -> None:
         assert name in world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), IncompleteSignature)
     query = presigned.query.replace("X-Amz-Expires=60", "X-Amz-Expires=604801")
     world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), IncompleteSignature)
+
+
+def test_headers_of_amazons_must_be_signed(world: World) -> None:
+    key = world.keys.root
+    for request in (sign(key), sign(key, "GET", URL + "/", b"", presign=60)):
+        assert world.verify(request) and world.verify(change(request, "x-amzn-trace-id", "Root=1-2-3"))
+        for name in ("x-amz-invocation-type", "x-amz-log-type", "x-amz-target", "x-amz-unheard-of"):
+            message = f"'{name}' must be a 'SignedHeader' in the AWS Authorization."
+            assert world.refusal(change(request, name, "Event"), InvalidSignature) == message
+    presigned = sign(world.keys.issue("arn:aws:iam::000000000000:role/r", "s"), "GET", URL + "/", b"", presign=60)
+    query = re.sub("&X-Amz-Security-Token=[^&]*", "", presigned.query)
+    token = change(HttpRequest("GET", "/", "/", query, presigned.headers, b""), "x-amz-security-token", "x")
+    with pytest.raises(AuthenticationError):
+        world.verify(token)
+
+
+def test_what_comes_twice(world: World) -> None:
+    key = world.keys.root
+    request = sign(key, headers={"X-Amz-Log-Type": "Tail", "Accept": "a"})
+    assert world.verify(request)
+
+    def with_header(name: str, value: str) -> HttpRequest:
+        return HttpRequest(request.method, request.target, request.path, request.query, [*request.headers, (name, value)], request.body)
+
+    message = world.refusal(with_header("authorization", request.header("authorization")), IncompleteSignature)
+    assert message.startswith(
+        "'AWS4-HMAC-SHA256' not a valid key=value pair (missing equal-sign) in Authorization header: 'AWS4-HMAC-SHA256 "
+    )
+    for name in ("x-amz-log-type", "x-amz-date", "x-amz-content-sha256", "host"):
+        world.refusal(with_header(name, request.header(name)), InvalidSignature)
+    presigned = sign(key, "GET", URL + "/", b"", presign=60)
+    both = HttpRequest("GET", presigned.target, "/", presigned.query, [*presigned.headers, *request.headers[1:]], b"")
+    world.refusal(both, InvalidSignature)
+    for name in ("X-Amz-Expires=9", "X-Amz-Signature=0", "X-Amz-Credential=x/20261118/us-east-1/lambda/aws4_request"):
+        for query in (f"{presigned.query}&{name}", f"{name}&{presigned.query}"):
+            world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), InvalidSignature)
+    authorization = request.header("authorization")
+    twice = authorization.replace("SignedHeaders=", "SignedHeaders=host, SignedHeaders=")
+    world.refusal(change(request, "authorization", twice), IncompleteSignature)
+    for names in ("host;host;x-amz-date", "x-amz-date;host", "Host;host"):
+        changed = re.sub("SignedHeaders=[^,]*", f"SignedHeaders={names}", authorization)
+        world.refusal(change(request, "authorization", changed), InvalidSignature)
+
+
+def test_repeated_and_odd_values_are_signed_as_clients_do(world: World) -> None:
+    key = world.keys.root
+    request = sign(key, headers={"Accept": "a,b", "X-Word": "voil\u00e0"})
+    request = change(request, "x-word", "voil\u00e0".encode().decode("latin-1"))  # as its bytes arrive
+    accept = next(index for index, (name, _) in enumerate(request.headers) if name == "accept")
+    request.headers[accept : accept + 1] = [("accept", "a"), ("accept", " b ")]
+    assert world.verify(request)
+    assert canonical_query("a=%FF&b=%e4") == "a=%FF&b=%E4"
 
 
 def test_scope(world: World) -> None:
