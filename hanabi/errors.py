@@ -11,10 +11,16 @@
           VmmDeaf              a VMM that does not answer, or has hung up
       ImageError               a runtime root could not be had (says how to get it)
       RevisionMismatch         compare-and-set lost in the store
+      StateError               what is kept on disk cannot be used as it is: names the file, and what to do
+        StateNewer             a newer Hanabi wrote it
+        StateDamaged           it is not what Hanabi wrote
+          DatabaseDamaged      a database's file (an `sqlite3.DatabaseError` too)
 
 HTTP statuses are those of botocore's service models; `tests/test_errors.py` compares them.
 """
 
+import sqlite3
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -256,3 +262,31 @@ class ImageError(HanabiError):
 
 class RevisionMismatch(HanabiError):
     """Compare-and-set lost: somebody else wrote first."""
+
+
+class StateError(HanabiError):
+    """Something on disk cannot be used as it is. The message names the file and what to do."""
+
+    def __init__(self, path: Path, problem: str, fix: str) -> None:
+        super().__init__(f"{path} {problem}; {fix}")
+        self.path = path
+        self.problem = problem
+        self.fix = fix
+
+
+class StateNewer(StateError):
+    """A newer Hanabi wrote it: it is left as it is."""
+
+    def __init__(self, path: Path, version: int, known: int) -> None:
+        problem = f"has version {version}, and this Hanabi knows versions up to {known}"
+        super().__init__(path, problem, "run the Hanabi that wrote it, or a newer one (docs/upgrades.md)")
+        self.version = version
+        self.known = known
+
+
+class StateDamaged(StateError):
+    """It is not what Hanabi wrote: it is left as it is."""
+
+
+class DatabaseDamaged(StateDamaged, sqlite3.DatabaseError):
+    """No database, or one whose pages contradict each other."""

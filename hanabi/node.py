@@ -148,6 +148,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         invoker = LocalInvoker(fleet, admission, journal, clock)
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
+        await accepted.open()
         events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
 
         iam = IamService(store, clock, settings.account)

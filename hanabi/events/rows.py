@@ -5,7 +5,10 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SCHEMA = """
+from hanabi.store.schema import Schema
+
+SCHEMA = Schema(
+    """
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     due_ms INTEGER NOT NULL, accepted_ms INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, refusals INTEGER NOT NULL DEFAULT 0,
@@ -13,6 +16,7 @@ CREATE TABLE IF NOT EXISTS events (
     size INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_due ON events (due_ms, id, size);
 """
+)
 
 _COLUMNS = "id, accepted_ms, attempts, refusals, request_id, function, qualifier, client_context, trace, payload"
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hanabi.ledger.codec import EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, decode
+from hanabi.store.schema import Schema
 
-SCHEMA = """
+SCHEMA = Schema(
+    """
 CREATE TABLE IF NOT EXISTS progress (one INTEGER PRIMARY KEY CHECK (one = 1), segment INTEGER NOT NULL, offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS groups (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ms INTEGER NOT NULL, retention_days INTEGER,
@@ -34,6 +36,7 @@ CREATE TABLE IF NOT EXISTS usage (
     requests INTEGER NOT NULL, errors INTEGER NOT NULL, billed_ms INTEGER NOT NULL,
     PRIMARY KEY (function, hour_ms, memory_mb)) WITHOUT ROWID;
 """
+)
 
 HOUR_MS = 3_600_000
 CHUNK_SIZE = 64 * 1024  # event bytes in one chunk, but a frame is never split

@@ -11,6 +11,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from hanabi.errors import DatabaseDamaged
+from hanabi.store.schema import Schema, check, is_damage, upgrade
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
@@ -24,7 +27,7 @@ class DatabaseClosed(sqlite3.ProgrammingError):
 
 @dataclass(slots=True)
 class _Job:
-    work: Work
+    work: Work | None  # None: put the file aside
     writes: bool
     future: "asyncio.Future[Any]"
     result: Any = None
@@ -34,19 +37,32 @@ class _Job:
 class Database:
     """The file is opened by the thread, with the first job; trouble with it is raised by whoever asks.
 
-    `schema` is a script that may run at every start (`CREATE TABLE IF NOT EXISTS`). `synchronous` FULL: a write that has returned
-    survives a power cut; NORMAL: it survives a crash of the process.
+    An older file is brought to `schema`'s version before anything else; a newer one is refused (`StateNewer`), and what is no database,
+    or a damaged one, raises `DatabaseDamaged`. `synchronous` FULL: a write that has returned survives a power cut; NORMAL: it survives a
+    crash of the process.
     """
 
-    def __init__(self, path: Path, schema: str, synchronous: str = "FULL") -> None:
+    def __init__(self, path: Path, schema: Schema, synchronous: str = "FULL") -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"synchronous is FULL or NORMAL, not {synchronous}")
-        self._path = path
+        self.path = path
         self._schema = schema
         self._synchronous = synchronous
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
+
+    async def open(self) -> None:
+        """Open the file now, and raise what is wrong with it."""
+        await self._submit(lambda connection: None, False)
+
+    async def put_aside(self) -> Path | None:
+        """Rename the file, with what SQLite keeps beside it, to the first free `<name>.damaged-N`, and return that; None: it is not there.
+
+        The next job begins an empty one.
+        """
+        aside: Path | None = await self._submit(None, False)
+        return aside
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the database's thread, in a transaction; returns when it is committed.
@@ -69,11 +85,11 @@ class Database:
             self._jobs.put(None)
             await asyncio.to_thread(thread.join)
 
-    def _submit(self, work: Work, writes: bool) -> "asyncio.Future[Any]":
+    def _submit(self, work: Work | None, writes: bool) -> "asyncio.Future[Any]":
         if self._closed:
-            raise DatabaseClosed(f"{self._path} is closed")
+            raise DatabaseClosed(f"{self.path} is closed")
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=f"database {self._path.name}", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=f"database {self.path.name}", daemon=True)
             self._thread.start()
         future = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(work, writes, future))
@@ -88,13 +104,23 @@ class Database:
             jobs, closing = self._take()
             if not jobs:
                 continue
+            work = [job for job in jobs if job.work is not None]
             try:
-                connection = connection or self._open()
-                _run_writes(connection, [job for job in jobs if job.writes])
-                _run_reads(connection, [job for job in jobs if not job.writes])
+                if work:
+                    connection = connection or self._open()
+                    _run_writes(connection, [job for job in work if job.writes])
+                    _run_reads(connection, [job for job in work if not job.writes])
             except Exception as error:  # the file cannot be opened: everybody in the batch is told, the next one tries again
-                for job in jobs:
+                for job in work:
                     job.error = job.error or error
+            for job in work:
+                if job.error is not None and is_damage(job.error):
+                    job.error = self._damaged(job.error)
+            if len(work) < len(jobs):
+                if connection is not None:
+                    connection.close()
+                    connection = None
+                self._put_aside([job for job in jobs if job.work is None])
             _tell(jobs)
         if connection is not None:
             connection.close()
@@ -115,20 +141,39 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            _make_private(self._path)
+            _make_private(self.path)
         except OSError as error:
-            raise sqlite3.OperationalError(f"{self._path}: {error.strerror}") from error
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            raise sqlite3.OperationalError(f"{self.path}: {error.strerror}") from error
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
+            check(connection, self.path, self._schema)
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
-                raise sqlite3.OperationalError(f"{self._path}: the file system does not allow SQLite's WAL mode (it gives {mode})")
+                raise sqlite3.OperationalError(f"{self.path}: the file system does not allow SQLite's WAL mode (it gives {mode})")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.executescript(self._schema)
+            upgrade(connection, self.path, self._schema)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _damaged(self, error: Exception) -> Exception:
+        return error if isinstance(error, DatabaseDamaged) else DatabaseDamaged(self.path, f"is damaged: {error}", self._schema.fix)
+
+    def _put_aside(self, jobs: list[_Job]) -> None:
+        """Rename what is there for the first of them."""
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            for suffix in ("-wal", "-shm", ""):  # the file itself last: until then this may be done again
+                beside = self.path.with_name(self.path.name + suffix)
+                if beside.exists():
+                    beside.rename(aside.with_name(aside.name + suffix))
+                    jobs[0].result = aside
+        except OSError as error:
+            for job in jobs:
+                job.error = error
 
 
 def _make_private(path: Path) -> None:
@@ -149,7 +194,7 @@ def _run_writes(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         for job in jobs:
             connection.execute("SAVEPOINT job")
             try:
-                job.result = job.work(connection)
+                job.result = job.work(connection) if job.work else None
             except Exception as error:
                 job.error = error
                 if not connection.in_transaction:  # a full disk, or the like, has undone the others too
@@ -167,7 +212,7 @@ def _run_writes(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
 def _run_reads(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     for job in jobs:
         try:
-            job.result = job.work(connection)
+            job.result = job.work(connection) if job.work else None
         except Exception as error:
             job.error = error
 

@@ -9,15 +9,18 @@ from typing import Any, TypeVar
 
 from hanabi.errors import RevisionMismatch, ServiceError
 from hanabi.store.database import Database
+from hanabi.store.schema import Schema
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SCHEMA = """
+SCHEMA = Schema(
+    """
 CREATE TABLE IF NOT EXISTS documents (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
 INSERT OR IGNORE INTO counter VALUES (1, 0);
 """
+)
 
 
 class SqliteStore:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from hanabi.store.database import Database, DatabaseClosed
+from hanabi.store.schema import Schema
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)"
+SCHEMA = Schema("CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)")
 
 
 def add(connection: sqlite3.Connection, text: str) -> int:
@@ -165,8 +166,10 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         import asyncio, sys
         from pathlib import Path
         from hanabi.store.database import Database
+        from hanabi.store.schema import Schema
         async def main():
-            database = Database(Path(sys.argv[1]), "CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)")
+            schema = Schema("CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)")
+            database = Database(Path(sys.argv[1]), schema)
             async def add(n):
                 print(await database.write(lambda c: c.execute("INSERT INTO lines (text) VALUES (?)", (str(n),)).lastrowid), flush=True)
             for base in range(0, 1_000_000, 20):

@@ -1,0 +1,124 @@
+"""What a database holds, at which version, and how an older file is brought forward: `PRAGMA user_version` says what a file is.
+
+Version 0 is what Hanabi wrote before its files had versions. A step that has been released never changes; another one is added behind it.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hanabi.errors import DatabaseDamaged, StateNewer
+
+CHECKED_SIZE = 64 << 20  # bytes of a file that is checked whole at its opening; of a larger one only what is read
+RESTORE = "put back a copy of it that is whole (docs/upgrades.md)"
+Step = str | Callable[[sqlite3.Connection], None]  # a script, or what does it
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """`script` makes version 0 in an empty file; `steps` lead on from there, the first from 0 to 1. A new file takes the same way."""
+
+    script: str
+    steps: tuple[Step, ...] = ()
+    fix: str = RESTORE  # what to do with a file that is damaged
+
+    @property
+    def version(self) -> int:
+        return len(self.steps)
+
+
+def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Raise `StateNewer` or `DatabaseDamaged`. Changes nothing."""
+    version = _version(connection)
+    if version > schema.version:
+        raise StateNewer(path, version, schema.version)
+    if version < 0:
+        raise DatabaseDamaged(path, f"is damaged: it says that its version is {version}", schema.fix)
+    if path.stat().st_size <= CHECKED_SIZE:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise DatabaseDamaged(path, f"is damaged: {found}", schema.fix)
+
+
+def upgrade(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """All steps in one transaction, after a copy of the file was put beside it: `<name>.before-vN`."""
+    version = _version(connection)
+    is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    if version == schema.version and not (is_new or version == 0):
+        return
+    if version < schema.version and not is_new:
+        backup = _back_up(connection, path, schema.version)
+        log.warning("%s goes from version %d to %d; as it was it is kept in %s", path, version, schema.version, backup)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in (schema.script, *schema.steps) if version == 0 else schema.steps[version:]:
+            if callable(step):
+                step(connection)
+            else:
+                _run(connection, step)
+        connection.execute(f"PRAGMA user_version = {schema.version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite means that the file is no database, or a broken one."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
+    """A copy under the first free name, on disk and nobody else's to read; one that is there already stays."""
+    name = backup = path.with_name(f"{path.name}.before-v{version}")
+    number = 1
+    while backup.exists():
+        number += 1
+        backup = name.with_name(f"{name.name}-{number}")
+    draft = path.with_name(f"{path.name}.backup-draft")
+    draft.unlink(missing_ok=True)
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        target = sqlite3.connect(draft)
+        try:
+            connection.backup(target)
+        finally:
+            target.close()
+        _sync(draft)
+        draft.rename(backup)
+        _sync(path.parent)
+    except (OSError, sqlite3.Error) as error:
+        if is_damage(error):
+            raise
+        raise sqlite3.OperationalError(f"{path} cannot be copied before it is upgraded: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return backup
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """As `executescript`, which would end the transaction."""
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
