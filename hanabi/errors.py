@@ -10,6 +10,7 @@
         VmmError               a call that a VMM refused, with its fault message
           VmmDeaf              a VMM that does not answer, or has hung up
       ImageError               a runtime root could not be had (says how to get it)
+      CodeError                a function's code is not there, or damaged (says how to mend it)
       RevisionMismatch         compare-and-set lost in the store
       StateError               what is kept on disk cannot be used as it is: names the file, and what to do
         StateNewer             a newer Hanabi wrote it
@@ -258,6 +259,14 @@ class ImageError(HanabiError):
     def __init__(self, message: str, kind: str = "unavailable") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class CodeError(HanabiError):
+    """Code that a function refers to is not there, or is damaged; the message says how to mend it. `code` is a StateReasonCode."""
+
+    def __init__(self, message: str, code: str = "InternalError") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class RevisionMismatch(HanabiError):

@@ -8,12 +8,11 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
@@ -43,7 +42,9 @@ from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.http.server import serve as serve_http
 from hanabi.images.code import CodeStore
+from hanabi.images.collection import Collection
 from hanabi.images.containers import ContainerImages
+from hanabi.images.identity import identify
 from hanabi.images.roots import Images
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
@@ -55,11 +56,9 @@ from hanabi.sandbox.firecracker.driver import STOCK_MB
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 
-T = TypeVar("T")
 MIB = 1 << 20
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
 INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
-COLLECT_EVERY_S = 300.0  # longer than an invocation waits for its environment
 GRACE_S = 5.0  # for what is in flight at SIGTERM
 log = logging.getLogger(__name__)
 
@@ -91,11 +90,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
         images = Images(settings.images_dir, guest_dir())
         stack.push_async_callback(images.close)
-        containers = ContainerImages(settings.images_dir, data / "state.db", settings.insecure_registry)
+        code = CodeStore(settings.place("code"), clock)
+        await code.open()
+        identity = await identify(store, data, keeps=not code.is_empty)
+        containers = ContainerImages(settings.images_dir, identity.owner, settings.insecure_registry, clock)
         await containers.open()
         stack.push_async_callback(containers.close)
-        code = CodeStore(settings.place("code"))
-        await code.open()
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
         spool = _empty_directory(data / "spool")
         attach = Attach(clock, spool)
@@ -121,7 +121,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         url_for = partial(_function_url, settings.port)
         stocked = StockedImages(images, fleet, driver)
         missing = "" if driver.takes_snapshots else f"its isolation is {driver.name}, and only microVMs have snapshots"
-        snapshots = Snapshots(settings.place("snapshots"), fleet, missing)
+        snapshots = Snapshots(settings.place("snapshots"), fleet, missing, clock)
         functions = Functions(
             store,
             code,
@@ -136,12 +136,11 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         functions.on_retired(fleet.retire)
         await functions.open()
         stack.push_async_callback(functions.close)
-        for collecting in (
-            _collect_unused(snapshots.collect, functions.referenced_snapshots, clock),
-            _collect_unused(code.collect, lambda: functions.referenced_code() | fleet.code_in_use(), clock),
-            _collect_unused(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use(), clock),
-        ):
-            stack.push_async_callback(_cancel, asyncio.create_task(collecting, name="collection"))
+        collection = Collection(clock, health, lambda: identity.doubt)
+        collection.add(snapshots.collect, functions.referenced_snapshots)
+        collection.add(code.collect, lambda: functions.referenced_code() | fleet.code_in_use())
+        collection.add(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use())
+        stack.push_async_callback(_cancel, asyncio.create_task(collection.run(), name="collection"))
 
         admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
@@ -267,19 +266,6 @@ async def _image_of(images: Images, containers: ContainerImages, version: Functi
     if version.container is not None:
         return await containers.ensure(version.container.image)
     return await images.ensure(version.runtime)
-
-
-async def _collect_unused(collect: Callable[[set[T]], Awaitable[None]], in_use: Callable[[], set[T]], clock: Clock) -> None:
-    """Remove what is not used and was not the last time either: an invocation may be on its way to what was just replaced."""
-    before: set[T] = set()
-    while True:
-        now = in_use()
-        try:
-            await collect(now | before)
-        except Exception:  # another Hanabi may share the images directory, and leave there what this one cannot read
-            log.exception("what is unused could not be removed")
-        before = now
-        await clock.sleep(COLLECT_EVERY_S)
 
 
 async def _drain(server: HttpServer, events: DurableQueue) -> None:

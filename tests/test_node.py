@@ -1,13 +1,8 @@
 """The wiring of a node: what it tells at its start, whom it lets read what it keeps, and what it clears away."""
 
-import asyncio
-import contextlib
 import os
 import subprocess
-from pathlib import Path
 
-from hanabi.node import COLLECT_EVERY_S, _collect_unused
-from hanabi.testing import ManualClock
 from tests.conftest import needs_root
 from tests.server import Server, create_function
 
@@ -36,34 +31,6 @@ def test_a_second_server_is_refused_in_one_line_and_does_no_harm() -> None:
         assert refusal(other) == f"port {server.port} is in use; name another --port"
         other.remove()
         assert server.client("lambda").invoke(FunctionName="kept")["Payload"].read() == b"1"
-
-
-def test_code_goes_when_nothing_has_used_it_for_a_while() -> None:
-    referenced, running = {Path("/a"), Path("/b"), Path("/c")}, {Path("/c")}
-    kept: list[set[Path]] = []
-
-    async def collect(used: set[Path]) -> None:
-        kept.append(used)
-        if len(kept) == 1:
-            raise OSError("some other time")
-
-    async def work() -> None:
-        clock = ManualClock()
-        task = asyncio.create_task(_collect_unused(collect, lambda: referenced | running, clock))
-        await clock.advance(1)
-        referenced.clear()
-        for _ in range(2):
-            await clock.advance(COLLECT_EVERY_S)
-        running.clear()
-        for _ in range(2):
-            await clock.advance(COLLECT_EVERY_S)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(work())
-    a, b, c = Path("/a"), Path("/b"), Path("/c")
-    assert kept == [{a, b, c}, {a, b, c}, {c}, {c}, set()]
 
 
 def refusal(server: Server) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
@@ -159,7 +160,7 @@ async def _root(images: "Images", runtime: str, show: Callable[[str], None]) -> 
 
 
 def _remove(images: "Images", parts: "Parts", directory: Path, data_dir: Path, names: list[str]) -> None:
-    """Runtimes and parts go at once, a container image when no function uses it any more."""
+    """Runtimes and parts go at once; a container image goes to the trash, when no function uses it any more."""
     from hanabi.images.oci.places import read_name
 
     built = [name for name in names if name in PARTS or images.known(name)]
@@ -176,10 +177,12 @@ def _remove(images: "Images", parts: "Parts", directory: Path, data_dir: Path, n
 
 
 def _forget(directory: Path, names: list[str]) -> None:
-    from hanabi.images.oci.places import prepare, remove_name, sweep
+    from hanabi.images.oci.places import prepare, read_name, remove_name, sweep
+    from hanabi.images.trash import Trash
 
+    meant = {named.digest for name in names if (named := read_name(directory, name))}
     for name in names:
         remove_name(directory, name)
         print(f"{name} is removed")
     prepare(directory)
-    sweep(directory)
+    sweep(directory, Trash(directory), time.time(), at_once=meant)

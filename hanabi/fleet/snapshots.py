@@ -6,15 +6,19 @@
 import asyncio
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Set
 from pathlib import Path
 
-from hanabi.contracts import FunctionVersion
+from hanabi.contracts import Clock, FunctionVersion
 from hanabi.errors import SnapshotFailed
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.outcome import InitFailed
+from hanabi.images.trash import Trash
 
+_NAME = re.compile(r"[0-9a-f]{32}")
+_DRAFT = "draft-"
 _CODES = {
     "Runtime.InvalidEntrypoint": "FunctionError.InvalidEntryPoint",
     "Runtime.InvalidWorkingDir": "FunctionError.InvalidWorkingDirectory",
@@ -25,8 +29,9 @@ _CODES = {
 class Snapshots:
     """Implements what control wants of them. `missing` says why there are none here."""
 
-    def __init__(self, directory: Path, fleet: Fleet, missing: str) -> None:
+    def __init__(self, directory: Path, fleet: Fleet, missing: str, clock: Clock | None = None) -> None:
         self.directory = directory
+        self._trash = Trash(directory, clock)
         self.missing = missing
         self._fleet = fleet
         self._fresh: set[str] = set()  # being made, or made and not yet seen in use
@@ -50,7 +55,7 @@ class Snapshots:
         return name
 
     def _draft(self, name: str) -> Path:
-        return self.directory / f"draft-{name}"
+        return self.directory / f"{_DRAFT}{name}"
 
     def _begin(self, name: str) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,15 +73,24 @@ class Snapshots:
             os.close(directory)
 
     async def collect(self, used: Set[str]) -> None:
-        """Remove what no version has any more."""
+        """Throw away what no version has any more, when that is so for long."""
         self._fresh -= used
         await asyncio.to_thread(self._remove_all_but, used | self._fresh)
 
     def _remove_all_but(self, kept: Set[str]) -> None:
-        if self.directory.is_dir():
-            for entry in os.scandir(self.directory):
-                if entry.name.removeprefix("draft-") not in kept:
-                    shutil.rmtree(entry.path, ignore_errors=True)
+        if not self.directory.is_dir():
+            return
+        for entry in list(self.directory.iterdir()):
+            name = entry.name.removeprefix(_DRAFT)
+            if not _NAME.fullmatch(name):
+                continue
+            if name in kept:
+                self._trash.spare(name)
+            elif entry.name != name:  # it was begun, and never was one
+                shutil.rmtree(entry, ignore_errors=True)
+            elif self._trash.is_due(name):
+                self._trash.throw(entry)
+        self._trash.empty()
 
 
 def _explain(failed: InitFailed) -> SnapshotFailed:

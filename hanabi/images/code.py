@@ -1,12 +1,14 @@
 """Function code at rest: a zip comes in, is checked and unpacked once, and is known by its hash from then on.
 
-`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. Under that name it is complete and on disk.
+`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. Under that name it is complete and on disk; what a copy or
+an accident has left incomplete is mended from the zip, or from the trash, when it is asked for.
 """
 
 import asyncio
 import base64
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.errors import InvalidParameterValue, RequestEntityTooLarge, ServiceError
+from hanabi.contracts import Clock
+from hanabi.errors import CodeError, InvalidParameterValue, RequestEntityTooLarge, ServiceError
 from hanabi.images import unzip
+from hanabi.images.places import make_readable
+from hanabi.images.trash import Trash
 from hanabi.images.unzip import CANNOT, EMPTY, BadZip, sync_directory
 
 ZIP_LIMIT = 50 * 1024 * 1024  # bytes, uploaded directly; AWS Lambda developer guide, "Lambda quotas"
@@ -30,6 +35,7 @@ AT_ONCE = 2  # uploads that are worked on; others wait their turn
 BLOCK = 1024 * 1024
 INCOMING = "incoming-"
 
+_NAME = re.compile(r"[0-9a-f]{64}")
 _END_RECORD = b"PK\x05\x06"
 _END_SIZE = 22  # bytes, of an end record without a comment
 
@@ -46,13 +52,15 @@ class StoredCode:
 class CodeStore:
     """Content-addressed; the same zip is unpacked once."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self._directory = directory
+        self._trash = Trash(directory, clock)
         self._workers = ThreadPoolExecutor(AT_ONCE, "code")
         self._storing = 0
         self._collecting = False
         self._claimed: set[Path] = set()  # by uploads under way: those who will refer to them are not told yet
         self._claiming = threading.Lock()
+        self._mending = threading.Lock()
 
     async def open(self) -> None:
         """Clear what an interrupted upload left."""
@@ -91,14 +99,74 @@ class CodeStore:
             final = self._directory / digest.hex()
             with self._claiming:
                 self._claimed.add(final / "task")
-            if not final.is_dir():
-                _unpack(incoming / "code.zip", incoming / "task")
-                _publish(incoming, final)
+            self._complete(incoming, final, digest)
         except BadZip as error:
             raise InvalidParameterValue(str(error)) from None
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
         return StoredCode(base64.b64encode(digest).decode(), size, final / "task")
+
+    def _complete(self, incoming: Path, final: Path, digest: bytes) -> None:
+        """Make `final` whole, by what is there, what is in the trash, and the zip that has come in."""
+        if not final.is_dir() and not self._trash.recover(final):
+            _unpack(incoming / "code.zip", incoming / "task")
+            _publish(incoming, final)
+            return
+        if _hash(final / "code.zip") != digest:
+            (incoming / "code.zip").rename(final / "code.zip")
+            sync_directory(os.fsencode(final))
+        if not _has_tree(final):
+            self._unpack_again(final)
+        _open_up(final)
+
+    def _unpack_again(self, final: Path) -> None:
+        fresh = self._directory / f"{INCOMING}{uuid.uuid4().hex}"
+        with self._mending:
+            if _has_tree(final):
+                return
+            fresh.mkdir()
+            try:
+                _unpack(final / "code.zip", fresh / "task")
+                (fresh / "task").rename(final / "task")  # there was none, or an empty one
+                sync_directory(os.fsencode(final))
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no code. Blocks for a moment; of use at the start."""
+        return not any(_NAME.fullmatch(name) for name in os.listdir(self._directory))
+
+    async def find(self, hashes: Set[str]) -> dict[str, CodeError]:
+        """Make sure of the code with these `CodeSha256`, mended if that can be; what is wrong with each that cannot be used."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, self._find_all, hashes)
+
+    def _find_all(self, hashes: Set[str]) -> dict[str, CodeError]:
+        faults = {}
+        for sha256 in hashes:
+            try:
+                self._find(self.place(sha256).parent)
+            except CodeError as error:
+                faults[sha256] = error
+            except (BadZip, ServiceError, OSError) as error:
+                faults[sha256] = CodeError(f"The function's code cannot be unpacked again: {error}")
+        return faults
+
+    def _find(self, final: Path) -> None:
+        """Raises `CodeError`."""
+        if not _has_tree(final):
+            if not final.is_dir():
+                self._trash.recover(final)
+            if not _has_tree(final):
+                digest = _hash(final / "code.zip")
+                mend = "Upload the same zip again, or bring that directory back from a copy of the data directory."
+                if not digest:
+                    raise CodeError(f"The function's code is not there: code/{final.name} in the data directory. {mend}")
+                if digest.hex() != final.name:
+                    damaged = f"The function's code is damaged: code/{final.name}/code.zip in the data directory. {mend}"
+                    raise CodeError(damaged, "InvalidZipFileException")
+                self._unpack_again(final)
+        _open_up(final)
 
     def place(self, sha256: str) -> Path:
         """The unpacked tree of the code with this `CodeSha256`, if it is there."""
@@ -109,7 +177,7 @@ class CodeStore:
         return self._directory / base64.b64decode(sha256).hex() / "code.zip"
 
     async def collect(self, referenced: Set[Path]) -> None:
-        """Remove the code that is referred to by nothing: neither by `referenced` nor by an upload under way."""
+        """Throw away what was long referred to by nothing: neither by `referenced` (`place`s) nor by an upload under way."""
         self._collecting = True
         try:
             await asyncio.get_running_loop().run_in_executor(self._workers, self._collect, referenced)
@@ -119,14 +187,14 @@ class CodeStore:
 
     def _collect(self, referenced: Set[Path]) -> None:
         for entry in list(self._directory.iterdir()):
-            if entry.name.startswith(INCOMING) or entry / "task" in referenced:
+            if not _NAME.fullmatch(entry.name):
                 continue
-            doomed = self._directory / f"{INCOMING}{uuid.uuid4().hex}"
             with self._claiming:
-                if entry / "task" in self._claimed:
-                    continue
-                entry.rename(doomed)  # half of it must never be found under its name
-            shutil.rmtree(doomed, ignore_errors=True)
+                if entry / "task" in referenced or entry / "task" in self._claimed:
+                    self._trash.spare(entry.name)
+                elif self._trash.is_due(entry.name):
+                    self._trash.throw(entry)
+        self._trash.empty()
 
 
 def _save(blob: bytes | Path, target: Path) -> bytes:
@@ -138,6 +206,30 @@ def _save(blob: bytes | Path, target: Path) -> bytes:
             file.write(block)
         os.fsync(file.fileno())
     return digest.digest()
+
+
+def _hash(archive: Path) -> bytes:
+    """Nothing when it is not there, or cannot be read."""
+    try:
+        with archive.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return b""
+
+
+def _has_tree(final: Path) -> bool:
+    try:
+        with os.scandir(final / "task") as entries:
+            return any(entries)
+    except OSError:
+        return False
+
+
+def _open_up(final: Path) -> None:
+    """A copy may have been made under a narrow umask."""
+    if final.stat().st_mode & 0o555 != 0o555:
+        final.chmod(0o755)
+    make_readable(final / "task")
 
 
 def _blocks(blob: bytes | Path) -> Iterator[bytes | memoryview]:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import RuntimeImage
+from hanabi.clock import SystemClock
+from hanabi.contracts import Clock, RuntimeImage
 from hanabi.errors import ImageError
+from hanabi.images.identity import Owner
 from hanabi.images.oci import places
 from hanabi.images.oci.reference import parse
-from hanabi.images.places import is_whole
+from hanabi.images.places import is_whole, make_readable
 from hanabi.images.process import WorkerFailed, run_worker
+from hanabi.images.trash import Trash
 
 RESOLVE_S = 90.0
 PULL_S = 3600.0  # another process's pull that is waited for included
@@ -33,12 +36,14 @@ class PinnedImage:
 
 
 class ContainerImages:
-    """`resolve` and `ensure` run workers, which `close` ends. `owner` is a file that is there as long as the functions are."""
+    """`resolve` and `ensure` run workers, which `close` ends. `owner` is the data directory that the functions are in."""
 
-    def __init__(self, directory: Path, owner: Path, plain: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, owner: Owner, plain: Sequence[str] = (), clock: Clock | None = None) -> None:
         self._directory = directory
         self._owner = owner
         self._plain = list(plain)
+        self._clock = clock or SystemClock()
+        self._trash = Trash(directory, self._clock)
         self._ready: dict[str, RuntimeImage] = {}
         self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
         self._workers: set[asyncio.Task[Any]] = set()
@@ -96,17 +101,29 @@ class ContainerImages:
     async def _make(self, image: str, progress: Progress) -> RuntimeImage:
         digest = _digest_of(image)
         if not await asyncio.to_thread(self._take, digest):
-            await self._work({"action": "pull", "image": image, "owner": str(self._owner)}, PULL_S, progress)
+            owner = {"owner": self._owner.id, "owner_directory": str(self._owner.directory)}
+            await self._work({"action": "pull", "image": image, **owner}, PULL_S, progress)
         ready = self._ready[image] = await asyncio.to_thread(assemble, self._directory, digest)
         return ready
 
     def _take(self, digest: str) -> bool:
         """Note that we need an image that is there; False when it is not, or is being made or removed."""
         with places.lock_of(self._directory, digest, wait=False) as held:
-            if not held or not is_whole(places.container_place(self._directory, digest)):
+            place = places.container_place(self._directory, digest)
+            if not held or not (is_whole(place) or self._trash.recover(place)):
                 return False
-            places.refer(self._directory, digest, self._owner)
+            places.refer(self._directory, digest, self._owner, self._clock.time())
             return True
+
+    async def lacking(self, images: Set[str]) -> set[str]:
+        """Those of the pinned images that are not unpacked here; `ensure` pulls them."""
+        return await asyncio.to_thread(lambda: {image for image in images if not self._is_there(image)})
+
+    def _is_there(self, image: str) -> bool:
+        place = places.container_place(self._directory, _digest_of(image))
+        if not is_whole(place):
+            self._ready.pop(image, None)
+        return is_whole(place)
 
     async def _work(self, request: dict[str, Any], limit_s: float, progress: Progress) -> None:
         task = asyncio.create_task(run_pull(self._directory, {**request, "plain": self._plain}, limit_s, progress, self._gate))
@@ -121,7 +138,7 @@ class ContainerImages:
     # --- keeping
 
     async def collect(self, used: Set[str]) -> None:
-        """Let go of all images but `used` (digests), and remove those that nobody else needs either."""
+        """Let go of all images but `used` (digests), and throw away those that nobody else needed either for long."""
         self._collecting = True
         try:
             for image in [each for each, ready in self._ready.items() if ready.digest not in used]:
@@ -132,9 +149,13 @@ class ContainerImages:
             self._release()
 
     def _collect(self, used: Set[str]) -> None:
+        now = self._clock.time()
         with self._claiming:
             places.release(self._directory, self._owner, used | self._claimed)
-        places.sweep(self._directory)
+        for digest in used:
+            if is_whole(places.container_place(self._directory, digest)):
+                places.refer(self._directory, digest, self._owner, now)
+        places.sweep(self._directory, self._trash, now)
 
 
 async def run_pull(
@@ -168,6 +189,7 @@ def assemble(directory: Path, digest: str) -> RuntimeImage:
     """The image that is unpacked there. Raises `ImageError`."""
     place = places.container_place(directory, digest)
     about = places.about_of(place)
+    make_readable(place / "root")
     return RuntimeImage(
         runtime="image",
         digest=digest,

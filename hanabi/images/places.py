@@ -3,7 +3,7 @@
     roots/<recipe>-<digest>/            root/ and about.json
     bootstrap/<language>...-<digest>/   becomes /var/runtime
     agent/hanabi-init-<digest>
-    building/, locks/
+    building/, locks/, unused/, trash/
 
 Several servers may share it: a thing appears by a rename, under a name that says what it is made of, and never changes.
 """
@@ -11,6 +11,7 @@ Several servers may share it: a thing appears by a rename, under a name that say
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,19 @@ def make_open_directory(path: Path) -> None:
     if not path.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o755)
+
+
+def make_readable(tree: Path) -> None:
+    """What everybody may read, as all that is unpacked here, is made so again where a copy was made under a narrow umask."""
+    if tree.stat().st_mode & 0o555 == 0o555:
+        return
+    for directory, _, files in os.walk(tree, topdown=False):  # the top comes last: it says that all is done
+        for name in files:
+            path = os.path.join(directory, name)
+            mode = os.lstat(path).st_mode
+            if stat.S_ISREG(mode):
+                os.chmod(path, mode & 0o7777 | (0o555 if mode & 0o100 else 0o444))
+        os.chmod(directory, os.lstat(directory).st_mode & 0o7777 | 0o555)
 
 
 def measure(tree: Path) -> int:

@@ -12,7 +12,7 @@ from hanabi.errors import ImageError
 from hanabi.images.bootstraps import install_bootstrap
 from hanabi.images.catalog import RUNTIMES, digest_recipe, explain_unknown
 from hanabi.images.drives import remove_drives
-from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree, root_place
+from hanabi.images.places import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_place
 from hanabi.images.process import run_builder
 
 Progress = Callable[[str], None]
@@ -85,6 +85,7 @@ class Images:
 
     def _assemble(self, runtime: str, root: Path) -> RuntimeImage:
         known = RUNTIMES[runtime]
+        make_readable(root)
         bootstrap = install_bootstrap(self._guest, self._directory / "bootstrap", known.language, root)
         identity = hashlib.sha256(f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}".encode()).hexdigest()
         return RuntimeImage(

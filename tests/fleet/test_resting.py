@@ -9,9 +9,11 @@ import pytest
 
 from hanabi.errors import SandboxError, SnapshotFailed, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.snapshots import Snapshots
+from hanabi.images.trash import UNUSED_S
 from hanabi.sandbox.testing import FakeProcess, echo
 from hanabi.testing import ManualClock
 from tests.fleet.rig import Rig, on_runtime_api, until
+from tests.images.aging import pass_time
 
 REST_S = 100.0
 
@@ -226,10 +228,14 @@ def test_a_cold_start_is_a_clone_of_the_versions_snapshot(tmp_path: Path) -> Non
             assert any(line.startswith("RESTORE_START Runtime Version: python:3.11") for line in rig.journal.lines)
             assert (await rig.invoke(restored)).record.restore is None  # it is warm
             await snapshots.collect(set())  # it has not been seen in use yet
+            clock = ManualClock()
+            later = Snapshots(tmp_path / "snapshots", rig.fleet, "", clock)
+            await pass_time(clock, UNUSED_S - 60, lambda: later.collect(set()))
             assert (tmp_path / "snapshots" / name).exists()
-            await snapshots.collect({name})
-            await snapshots.collect(set())
-            assert not (tmp_path / "snapshots" / name).exists()
+            await pass_time(clock, 60, lambda: later.collect(set()))
+            kept = tmp_path / "snapshots" / "trash"
+            assert not (tmp_path / "snapshots" / name).exists() and (kept / name / "snapshot").exists()
+            assert kept.stat().st_mode & 0o777 == 0o700
 
     asyncio.run(scenario())
 

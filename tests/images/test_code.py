@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -11,17 +12,20 @@ from typing import Any
 
 import pytest
 
-from hanabi.errors import InvalidParameterValue, RequestEntityTooLarge, ServiceError
+from hanabi.errors import CodeError, InvalidParameterValue, RequestEntityTooLarge, ServiceError
 from hanabi.images import code, unzip
 from hanabi.images.code import CodeStore, StoredCode
+from hanabi.images.trash import TRASH_S, UNUSED_S
+from hanabi.testing import ManualClock
+from tests.images.aging import pass_time
 from tests.images.archives import Entry, make, simple
 
 ZIP = simple(lambda_function__py=b"def handler(event, context): ...\n")
 
 
-def in_store(directory: Path, use: Callable[[CodeStore], Coroutine[Any, Any, Any]]) -> Any:
+def in_store(directory: Path, use: Callable[[CodeStore], Coroutine[Any, Any, Any]], clock: ManualClock | None = None) -> Any:
     async def run() -> Any:
-        store = CodeStore(directory)
+        store = CodeStore(directory, clock)
         await store.open()
         return await use(store)
 
@@ -29,7 +33,7 @@ def in_store(directory: Path, use: Callable[[CodeStore], Coroutine[Any, Any, Any
 
 
 def names(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir()}
+    return {path.name for path in directory.iterdir()} - {"unused", "trash"}
 
 
 def test_stored_code_is_known_by_lambdas_hash(tmp_path: Path) -> None:
@@ -149,10 +153,13 @@ def test_what_a_crash_left_is_cleared(tmp_path: Path) -> None:
 def test_collect_keeps_what_is_referenced(tmp_path: Path) -> None:
     async def use(store: CodeStore) -> tuple[StoredCode, StoredCode]:
         kept, dropped = await store.store(ZIP), await store.store(simple(a=b"1"))
-        await store.collect({kept.path})
+        await pass_time(clock, UNUSED_S - 60, lambda: store.collect({kept.path}))
+        assert dropped.path.is_dir()
+        await pass_time(clock, 60, lambda: store.collect({kept.path}))
         return kept, dropped
 
-    kept, dropped = in_store(tmp_path / "code", use)
+    clock = ManualClock()
+    kept, dropped = in_store(tmp_path / "code", use, clock)
     assert kept.path.is_dir()
     assert names(tmp_path / "code") == {kept.path.parent.name}
     assert not dropped.path.exists()
@@ -164,21 +171,28 @@ def test_collect_spares_what_is_being_uploaded(tmp_path: Path) -> None:
     async def use(store: CodeStore) -> list[StoredCode]:
         await store.store(ZIP)
         for _ in range(20):
+            await clock.advance(UNUSED_S)
             *stored, _ = await asyncio.gather(*(store.store(ZIP) for _ in range(4)), store.collect(set()), store.store(simple(a=b"1")))
             assert all((each.path / "lambda_function.py").is_file() for each in stored if each is not None)
         return [each for each in stored if each is not None]
 
-    assert all(each.path.is_dir() for each in in_store(tmp_path / "code", use))
+    clock = ManualClock()
+    assert all(each.path.is_dir() for each in in_store(tmp_path / "code", use, clock))
 
 
 def test_collected_code_can_be_uploaded_again(tmp_path: Path) -> None:
     async def use(store: CodeStore) -> StoredCode:
-        await store.store(ZIP)
-        await store.collect(set())
-        assert names(tmp_path / "code") == set()
-        return await store.store(ZIP)
+        stored = await store.store(ZIP)
+        for gone_s in (0.0, TRASH_S):  # it is in the trash, and then it is not even there
+            await pass_time(clock, UNUSED_S + gone_s, lambda: store.collect(set()))
+            assert names(tmp_path / "code") == set()
+            assert (tmp_path / "code" / "trash" / stored.path.parent.name).exists() == (not gone_s)
+            assert await store.store(ZIP) == stored and (stored.path / "lambda_function.py").is_file()
+            assert not (tmp_path / "code" / "trash" / stored.path.parent.name).exists()
+        return stored
 
-    assert in_store(tmp_path / "code", use).path.is_dir()
+    clock = ManualClock()
+    assert in_store(tmp_path / "code", use, clock).path.is_dir()
 
 
 def test_the_loop_goes_on_while_a_large_zip_is_stored(tmp_path: Path) -> None:
@@ -194,3 +208,92 @@ def test_the_loop_goes_on_while_a_large_zip_is_stored(tmp_path: Path) -> None:
         return turns
 
     assert in_store(tmp_path / "code", use) >= 5
+
+
+# --- what a copy or an accident has left --------------------------------------------------------------------------------
+
+
+def mend(directory: Path, damage: Callable[[Path], None]) -> tuple[StoredCode, CodeError | None]:
+    """Code is stored and then damaged; what is found then by another store, as at the next start."""
+    stored: StoredCode = in_store(directory, lambda store: store.store(ZIP))
+    damage(stored.path.parent)
+    faults = in_store(directory, lambda store: store.find({stored.sha256}))
+    assert faults.keys() <= {stored.sha256}
+    return stored, faults.get(stored.sha256)
+
+
+def lose_tree(place: Path) -> None:
+    shutil.rmtree(place / "task")
+
+
+def empty_tree(place: Path) -> None:
+    shutil.rmtree(place / "task")
+    (place / "task").mkdir()
+
+
+@pytest.mark.parametrize("damage", [lose_tree, empty_tree])
+def test_a_tree_that_is_gone_is_unpacked_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    stored, fault = mend(tmp_path / "code", damage)
+    assert fault is None and (stored.path / "lambda_function.py").is_file()
+    assert names(tmp_path / "code") == {stored.path.parent.name}
+
+
+def damage_zip(place: Path) -> None:
+    shutil.rmtree(place / "task")
+    (place / "code.zip").write_bytes(simple(lambda_function__py=b"another"))
+
+
+def lose_zip(place: Path) -> None:
+    shutil.rmtree(place / "task")
+    (place / "code.zip").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [(damage_zip, "InvalidZipFileException", "damaged"), (lose_zip, "InternalError", "not there"), (shutil.rmtree, "InternalError", "")],
+)  # fmt: skip
+def test_what_cannot_be_mended_is_named_until_it_is_uploaded_again(
+    tmp_path: Path, damage: Callable[[Path], None], code: str, said: str
+) -> None:
+    stored, fault = mend(tmp_path / "code", damage)
+    assert fault is not None and fault.code == code and said in str(fault) and f"code/{stored.path.parent.name}" in str(fault)
+    assert "Upload the same zip again" in str(fault) and str(tmp_path) not in str(fault)
+    assert in_store(tmp_path / "code", lambda store: store.store(ZIP)) == stored
+    assert in_store(tmp_path / "code", lambda store: store.find({stored.sha256})) == {}
+    assert (stored.path / "lambda_function.py").read_text().startswith("def handler")
+    assert (stored.path.parent / "code.zip").read_bytes() == ZIP
+
+
+def test_what_is_referred_to_comes_back_from_the_trash(tmp_path: Path) -> None:
+    clock = ManualClock()
+
+    async def use(store: CodeStore) -> None:
+        stored = await store.store(ZIP)
+        await pass_time(clock, UNUSED_S, lambda: store.collect(set()))
+        assert not stored.path.exists()
+        assert await store.find({stored.sha256}) == {} and (stored.path / "lambda_function.py").is_file()
+        await store.collect(set())
+        assert stored.path.exists()  # its day begins anew
+
+    in_store(tmp_path / "code", use, clock)
+
+
+def test_many_who_mend_at_once(tmp_path: Path) -> None:
+    async def use(store: CodeStore) -> None:
+        stored = await store.store(ZIP)
+        for _ in range(10):
+            lose_tree(stored.path.parent)
+            *found, again = await asyncio.gather(*(store.find({stored.sha256}) for _ in range(4)), store.store(ZIP))
+            assert found == [{}] * 4 and again == stored and (stored.path / "lambda_function.py").is_file()
+
+    in_store(tmp_path / "code", use)
+
+
+def test_a_copy_made_under_a_narrow_umask_is_opened_up(tmp_path: Path) -> None:
+    def narrow(place: Path) -> None:
+        for path in [*place.rglob("*"), place]:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+
+    stored, fault = mend(tmp_path / "code", narrow)
+    opened = (stored.path.parent, stored.path, stored.path / "lambda_function.py")
+    assert fault is None and [path.stat().st_mode & 0o777 for path in opened] == [0o755, 0o755, 0o644]

@@ -1,6 +1,7 @@
 """The server's view of container images: shared pulls, names, owners, and what is removed when."""
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -12,7 +13,11 @@ import pytest
 from hanabi.errors import ImageError
 from hanabi.images import containers
 from hanabi.images.containers import ENVIRONMENT, ContainerImages, add
+from hanabi.images.identity import FILE, Owner
 from hanabi.images.oci import places
+from hanabi.images.trash import UNUSED_S
+from hanabi.testing import ManualClock
+from tests.images.aging import pass_time
 from tests.images.layouts import Image, file, layer, write_layout
 from tests.images.registries import Liar, liar
 from tests.server import wait_for
@@ -24,16 +29,26 @@ class Scene:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.images = directory / "images"
+        self.clock = ManualClock()
         self._open: list[ContainerImages] = []
 
     async def server(self, name: str = "one") -> ContainerImages:
-        owner = self.directory / name / "state.db"
-        owner.parent.mkdir(exist_ok=True)
-        owner.touch()
-        server = ContainerImages(self.images, owner)
+        owner = Owner(name, self.directory / name)
+        owner.directory.mkdir(exist_ok=True)
+        (owner.directory / FILE).write_text(json.dumps({"id": name}))
+        server = ContainerImages(self.images, owner, clock=self.clock)
         await server.open()
         self._open.append(server)
         return server
+
+    async def age(self, *what: tuple[ContainerImages, set[str]], seconds: float = UNUSED_S) -> None:
+        """Time passes in which these servers use these images."""
+
+        async def collect() -> None:
+            for server, used in what:
+                await server.collect(used)
+
+        await pass_time(self.clock, seconds, collect)
 
     async def close(self) -> None:
         for server in self._open:
@@ -88,15 +103,67 @@ def test_an_image_stays_while_anybody_needs_it(tmp_path: Path) -> None:
             await one.ensure(pinned.image)
         await two.ensure(x.image)
         assert len(scene.kept()) == 2 and scene.blobs() == 5  # two configurations, a layer in common
-        await one.collect({y.digest})
-        assert len(scene.kept()) == 2  # two needs x
-        await two.collect(set())
-        assert scene.kept() == {f"{y.digest}-r1"} and scene.blobs() == 3
+        await scene.age((one, {y.digest}))  # two needs x, though it is not running
+        assert len(scene.kept()) == 2
+        await scene.age((one, {y.digest}), (two, set()), seconds=UNUSED_S - 60)
+        assert len(scene.kept()) == 2
+        await scene.age((one, {y.digest}), seconds=60)
+        assert scene.kept() == {f"{y.digest}-r1"} and scene.blobs() == 5
+        await scene.age((one, {y.digest}))
+        assert scene.blobs() == 3
         again = await one.ensure(x.image)
-        assert (again.root / "app").read_text() == "x"
-        (scene.directory / "one" / "state.db").unlink()  # a data directory that is removed needs nothing
-        await two.collect(set())
-        assert scene.kept() == set() and scene.blobs() == 0
+        assert (again.root / "app").read_text() == "x"  # from the trash
+
+    run(tmp_path, work)
+
+
+def test_a_data_directory_that_is_away_needs_its_images_for_a_month(tmp_path: Path) -> None:
+    """It may have been moved. One that is there needs them for as long as it is."""
+
+    async def work(scene: Scene) -> None:
+        one, two = await scene.server("one"), await scene.server("two")
+        pinned = await one.resolve(scene.layout("x") + ":x")
+        await one.ensure(pinned.image)
+        refs = list((scene.images / "containers/refs" / pinned.digest).iterdir())
+        assert [ref.name for ref in refs] == ["one"] and str(scene.directory) not in refs[0].read_text()
+        await scene.clock.advance(10 * places.ABSENT_S)
+        await scene.age((two, set()))
+        assert len(scene.kept()) == 1
+        (scene.directory / "one").rename(scene.directory / "elsewhere")
+        moved = ContainerImages(scene.images, Owner("one", scene.directory / "elsewhere"), clock=scene.clock)
+        await moved.collect({pinned.digest})
+        await scene.clock.advance(10 * places.ABSENT_S)
+        await scene.age((two, set()))
+        assert len(scene.kept()) == 1
+        await moved.collect({pinned.digest})
+        (scene.directory / "elsewhere" / FILE).unlink()
+        await scene.clock.advance(places.ABSENT_S - 2 * UNUSED_S)
+        await scene.age((two, set()))
+        assert len(scene.kept()) == 1
+        await scene.clock.advance(2 * UNUSED_S)
+        await scene.age((two, set()))
+        assert scene.kept() == set()
+
+    run(tmp_path, work)
+
+
+def test_what_refers_by_a_path_is_read(tmp_path: Path) -> None:
+    """As it was once: the path of its owner's state.db. Its owner refers anew; of others it counts as long as that is there."""
+
+    async def work(scene: Scene) -> None:
+        one, two = await scene.server("one"), await scene.server("two")
+        pinned = await one.resolve(scene.layout("x") + ":x")
+        await one.ensure(pinned.image)
+        refs = scene.images / "containers/refs" / pinned.digest
+        for ref in refs.iterdir():
+            ref.unlink()
+        state = scene.directory.resolve() / "one" / "state.db"
+        state.touch()
+        (refs / hashlib.sha256(os.fsencode(state)).hexdigest()[:16]).write_text(str(state))
+        await scene.age((two, set()))
+        assert len(scene.kept()) == 1
+        await one.collect({pinned.digest})
+        assert [ref.name for ref in refs.iterdir()] == ["one"]
 
     run(tmp_path, work)
 
@@ -112,7 +179,7 @@ def test_names(tmp_path: Path) -> None:
         assert len(scene.kept()) == 1
         moved = await add(scene.images, "mine", f"{layout}:y", (), print)
         assert (await server.resolve("mine")).digest == moved.digest != named.digest
-        await server.collect(set())
+        await scene.age((server, set()))
         assert scene.kept() == {f"{moved.digest}-r1"}
         assert places.remove_name(scene.images, "mine") and not places.remove_name(scene.images, "mine")
         with pytest.raises(ImageError, match="names no image"):
@@ -133,6 +200,10 @@ def test_collection_is_no_step_ahead(tmp_path: Path) -> None:
         pinned = await server.resolve(scene.layout("x") + ":x")
         await server.ensure(pinned.image)
         for _ in range(20):
+            await scene.age((server, {pinned.digest}), seconds=0)
+            places.release(scene.images, Owner("one", scene.directory / "one"), set())
+            await scene.age((server, set()), seconds=UNUSED_S - 60)
+            await scene.clock.advance(60)
             collecting = asyncio.create_task(server.collect(set()))
             await asyncio.sleep(0)
             image = await server.ensure(pinned.image)

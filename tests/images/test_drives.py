@@ -22,6 +22,9 @@ from hanabi.images.code import CodeStore
 from hanabi.images.drives import Drives, beside
 from hanabi.images.programs import SEARCHED
 from hanabi.images.roots import Images
+from hanabi.images.trash import UNUSED_S
+from hanabi.testing import ManualClock
+from tests.images.aging import pass_time
 from tests.images.archives import simple
 from tests.server import IMAGES
 
@@ -228,14 +231,15 @@ def test_the_empty_drive(tmp_path: Path) -> None:
 
 def test_codes_drive_goes_with_the_code(tmp_path: Path) -> None:
     async def work(made: Drives) -> None:
-        store = CodeStore(tmp_path / "code")
+        clock = ManualClock()
+        store = CodeStore(tmp_path / "code", clock)
         await store.open()
         stored = await store.store(simple(a=b"1"))
         drive = await made.of_directory(stored.path)
         await store.collect({stored.path})
         assert drive.parent == stored.path.parent and drive.exists()
-        await store.collect(set())
-        assert not drive.parent.exists()
+        await pass_time(clock, UNUSED_S, lambda: store.collect(set()))
+        assert not drive.parent.exists() and (tmp_path / "code" / "trash" / drive.parent.name / drive.name).exists()
 
     use(tmp_path, work)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from hanabi.errors import ImageError
 from hanabi.images.oci.documents import Descriptor
 from hanabi.images.oci.registry import Blob
+from hanabi.images.trash import Trash
 
 BLOCK = 1 << 20
 ATTEMPTS = 5  # that bring nothing, one after the other; one that brings something is followed by another
@@ -106,11 +107,13 @@ class Blobs:
     def remove(self, descriptor: Descriptor) -> None:
         (self._kept / descriptor.hex).unlink(missing_ok=True)
 
-    def collect(self, used: Set[str]) -> None:
-        """Remove all blobs but those `used` (hexadecimal), and what was abandoned. Nobody may be fetching."""
+    def collect(self, used: Set[str], trash: Trash) -> None:
+        """Throw away the blobs that were long not `used` (hexadecimal); remove what was abandoned. Nobody may be fetching."""
         for path in self._kept.iterdir():
-            if path.name not in used:
-                path.unlink(missing_ok=True)
+            if path.name in used:
+                trash.spare(path.name)
+            elif trash.is_due(path.name):
+                trash.throw(path)
         for path in self._incoming.iterdir():
             if path.stat().st_mtime < time.time() - ABANDONED_S:
                 path.unlink(missing_ok=True)

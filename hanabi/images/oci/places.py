@@ -1,11 +1,12 @@
 """Where container images lie in the images directory, and who needs them.
 
     containers/<hex>-r<revision>/               root/ and about.json; <hex> is the digest of the image's manifest
-    containers/refs/<hex>/<owner>               a data directory whose functions use it: the file says which
+    containers/refs/<hex>/<owner>               a data directory whose functions use it: by its id, and where it was last seen, from here
     names/<NAME>.json                           what `hanabi images add` was told
     blobs/                                      layers and documents as they were downloaded
 
-Several servers may share the directory: an image is removed when no name and no living data directory needs it any more.
+Several servers may share the directory: an image is thrown into the trash when no name and no data directory needed it for long. A data
+directory that is not where it was may have been moved: what it needs is kept for `ABSENT_S`.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -22,10 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import ImageError
+from hanabi.images.identity import Owner, is_alive
 from hanabi.images.oci.blobs import Blobs
-from hanabi.images.places import is_whole, make_open_directory, read_about, remove_tree
+from hanabi.images.places import is_whole, make_open_directory, read_about
+from hanabi.images.trash import Trash
 
 REVISION = 1  # raise it when `unpack` makes something else from the same image
+ABSENT_S = 30 * 86_400.0
+REFRESH_S = 3600.0  # how often an owner that needs an image says so again
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 _DIRECTORIES = {"": 0o755, "building": 0o711, "containers": 0o711, "containers/refs": 0o700, "locks": 0o711, "names": 0o700}
@@ -97,58 +103,78 @@ def _flock(path: Path, how: int, wait: bool) -> Iterator[bool]:
 # --- who needs an image -------------------------------------------------------------------------------------------------
 
 
-def refer(directory: Path, digest: str, owner: Path) -> None:
-    """Note that an owner needs an image. `owner` is a file that is there as long as the owner is. Under the image's lock."""
-    ref = _ref(directory, digest, owner)
-    if not ref.exists():
-        make_open_directory(ref.parent)
-        _write(ref, str(owner))
+def refer(directory: Path, digest: str, owner: Owner, now: float) -> None:
+    """Note that an owner needs an image, at a Unix time. Under the image's lock when it was not needed before."""
+    refs = directory / "containers" / "refs" / digest
+    ref, at = refs / owner.id, os.path.relpath(owner.directory, directory)
+    known = _read_ref(ref)
+    if known is None or known["at"] != at or abs(now - known["seen"]) > REFRESH_S:
+        make_open_directory(refs)
+        _write(ref, json.dumps({"at": at, "seen": now}))
 
 
-def release(directory: Path, owner: Path, used: Set[str]) -> None:
+def release(directory: Path, owner: Owner, used: Set[str]) -> None:
     """An owner needs nothing but `used` any more."""
+    once = hashlib.sha256(os.fsencode(owner.directory / "state.db")).hexdigest()[:16]  # what refs of this owner were called
     for refs in (directory / "containers" / "refs").iterdir():
+        (refs / once).unlink(missing_ok=True)
         if refs.name not in used:
-            _ref(directory, refs.name, owner).unlink(missing_ok=True)
+            (refs / owner.id).unlink(missing_ok=True)
 
 
-def sweep(directory: Path) -> None:
-    """Remove the images that nobody needs, then the blobs that belong to none. What is being made now is left alone."""
-    named = {each.digest for each in read_names(directory)}
+def sweep(directory: Path, trash: Trash, now: float, at_once: Set[str] = frozenset()) -> None:
+    """Throw away the images that nobody needs, and the blobs that belong to none, when that is so for long; `at_once`: their time is up.
+
+    What is being made now is left alone.
+    """
     for place in list((directory / "containers").iterdir()):
-        if (match := _PLACE.fullmatch(place.name)) and match[1] not in named:
-            _sweep_one(directory, place, match[1])
+        if match := _PLACE.fullmatch(place.name):
+            _sweep_one(directory, place, match[1], trash, now, match[1] in at_once)
     with _flock(directory / "locks" / "blobs", fcntl.LOCK_EX, False) as alone:
         if alone:
             used = {hex for place in _whole(directory) for hex in read_about(place)["blobs"]}
-            Blobs(directory).collect(used)
+            Blobs(directory).collect(used, trash)
+    trash.empty()
 
 
-def _sweep_one(directory: Path, place: Path, digest: str) -> None:
+def _sweep_one(directory: Path, place: Path, digest: str, trash: Trash, now: float, at_once: bool) -> None:
     with lock_of(directory, digest, wait=False) as held:
-        if not held or _is_needed(directory, digest) or not place.exists():
+        if not held or not place.exists():
             return
-        doomed = directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        place.rename(doomed)  # gone at once: half a root is never found
-        with contextlib.suppress(OSError):
-            (directory / "containers" / "refs" / digest).rmdir()
-    remove_tree(doomed)
+        if _is_needed(directory, digest, now):
+            trash.spare(place.name)
+        elif trash.is_due(place.name) or at_once:
+            trash.throw(place)
+            with contextlib.suppress(OSError):
+                (directory / "containers" / "refs" / digest).rmdir()
 
 
-def _is_needed(directory: Path, digest: str) -> bool:
+def _is_needed(directory: Path, digest: str, now: float) -> bool:
     if any(each.digest == digest for each in read_names(directory)):
         return True
     refs = directory / "containers" / "refs" / digest
     for ref in list(refs.iterdir()) if refs.is_dir() else ():
-        with contextlib.suppress(OSError):
-            if Path(ref.read_text()).exists():
-                return True
-            ref.unlink()
+        try:
+            known = _read_ref(ref)
+        except OSError:
+            return True  # another user's, who shares the directory
+        if known is not None and (now - known["seen"] < ABSENT_S or is_alive(ref.name, directory / known["at"])):
+            return True
+        ref.unlink(missing_ok=True)
     return False
 
 
-def _ref(directory: Path, digest: str, owner: Path) -> Path:
-    return directory / "containers" / "refs" / digest / hashlib.sha256(os.fsencode(owner)).hexdigest()[:16]
+def _read_ref(ref: Path) -> dict[str, Any] | None:
+    """Where its owner was seen last, and when; None when there is none. Once it was the path of a file that was the owner's alone."""
+    try:
+        text, changed = ref.read_text(), ref.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    try:
+        known = json.loads(text)
+        return {"at": str(known["at"]), "seen": float(known["seen"])}
+    except (ValueError, LookupError, TypeError):
+        return {"at": text, "seen": time.time() if text.startswith("/") and Path(text).exists() else changed}
 
 
 # --- names --------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any
 
 from hanabi.errors import ImageError
 from hanabi.images.growth import growing
+from hanabi.images.identity import Owner
 from hanabi.images.oci import places, unpack
 from hanabi.images.oci.blobs import Blobs
 from hanabi.images.oci.documents import (
@@ -98,7 +99,7 @@ class Puller:
         places.prepare(directory)
         self._blobs = Blobs(directory)
 
-    def pull(self, owner: str = "", name: str = "") -> None:
+    def pull(self, owner: Owner | None = None, name: str = "") -> None:
         """Raises `ImageError`."""
         place = places.container_place(self._directory, self.digest)
         with growing(self._directory, place, self._progress) as (made, lock):
@@ -106,7 +107,7 @@ class Puller:
                 with places.using_blobs(self._directory), open_source(self._reference, self._plain) as source:
                     self._fill(made, source, lock)
             if owner:
-                places.refer(self._directory, self.digest, Path(owner))
+                places.refer(self._directory, self.digest, owner, time.time())
             if name:
                 places.write_name(self._directory, places.Named(name, self._image, self.digest))
 
@@ -179,7 +180,8 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(resolve(request["image"], plain, machine)), flush=True)
         else:
             puller = Puller(Path(arguments[0]), request["image"], plain, machine, _say)
-            puller.pull(request.get("owner", ""), request.get("name", ""))
+            owner = Owner(request["owner"], Path(request["owner_directory"])) if "owner" in request else None
+            puller.pull(owner, request.get("name", ""))
     except ImageError as error:
         print(json.dumps({"kind": error.kind, "message": str(error)}), file=sys.stderr)
         return 1

@@ -1,0 +1,90 @@
+"""Which data directory this is, and whether its state.db is the one that its code, snapshots and images were kept for.
+
+`<data>/identity`: {"id", "directory": [device, inode], "store": id of state.db}. A directory that is renamed stays the same one; a copy is
+another one, so that each keeps the images of its own functions. The id of state.db is one of its documents.
+"""
+
+import asyncio
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hanabi.contracts import Store
+
+FILE = "identity"
+DOCUMENT = "node/identity"  # of state.db
+_ANOTHER = "another"  # what was there before the first state.db with an id was not its own
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A data directory that needs images of an images directory, which it may share with others."""
+
+    id: str
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    owner: Owner
+    doubt: str  # why nothing here may be taken for unused; empty: it may
+
+
+async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
+    """`keeps`: whether code or the like is there already. Called once, at the start."""
+    known = await asyncio.to_thread(_read, data_dir / FILE)
+    mine = known.get("store")
+    document = await store.get(DOCUMENT)
+    store_id = document[0].get("id") if document else None
+    if store_id is None:
+        store_id = uuid.uuid4().hex
+        is_new = not await store.list("functions/")
+        await store.put(DOCUMENT, {"id": store_id})
+        mine = mine or (_ANOTHER if is_new and keeps else store_id)
+    mine = mine or store_id
+    id = await asyncio.to_thread(_settle, data_dir, known, mine)
+    doubt = ""
+    if mine != store_id:
+        doubt = (
+            f"{data_dir}/state.db is not the one that the code in this directory was kept for: it is new, or another one. Nothing is "
+            f"collected. Stop Hanabi and restore state.db; or, if what was there before is no longer wanted, remove {data_dir / FILE}"
+        )
+    return Identity(Owner(id, data_dir), doubt)
+
+
+def _settle(data_dir: Path, known: dict[str, Any], store_id: Any) -> str:
+    """Write down what is so now; returns the id of the directory, a new one for a copy."""
+    status = data_dir.stat()
+    here = [status.st_dev, status.st_ino]
+    id = str(known["id"]) if known.get("directory") == here and known.get("id") else uuid.uuid4().hex
+    now = {"id": id, "directory": here, "store": store_id}
+    if now != known:
+        _write(data_dir / FILE, now)
+    return id
+
+
+def is_alive(owner_id: str, directory: Path) -> bool:
+    """Whether that data directory is there."""
+    return _read(directory / FILE).get("id") == owner_id
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Nothing when it is not there, or damaged."""
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(path: Path, known: dict[str, Any]) -> None:
+    incoming = path.with_name(f".{path.name}")
+    with incoming.open("w") as file:
+        json.dump(known, file)
+        os.fchmod(file.fileno(), 0o644)
+        file.flush()
+        os.fsync(file.fileno())
+    incoming.rename(path)

@@ -1,0 +1,123 @@
+"""What nobody needs any more: noted, thrown into a trash when that was so for a day, removed when it lay there for a week.
+
+    <directory>/unused/<name>        for how long <name> was seen unused
+    <directory>/trash/<name>         what was thrown there; trash/since/<name> tells for how long it is there
+
+One mechanism for all that is kept in a data directory and an images directory. Several servers may share one. Time counts while
+somebody looks: a clock that jumps, or a server that was off, ages nothing by more than `STEP_S` at a time.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import uuid
+from pathlib import Path
+
+from hanabi.clock import SystemClock
+from hanabi.contracts import Clock
+from hanabi.images.places import remove_tree
+
+UNUSED_S = 86_400.0
+TRASH_S = 7 * 86_400.0
+STEP_S = 6 * 3600.0
+_DOOMED = "doomed-"
+_SINCE = "since"
+log = logging.getLogger(__name__)
+
+
+class Trash:
+    """Of the things in a directory, each a file or a tree with a name of its own. Blocks; the caller holds the lock of a thing, if any."""
+
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
+        self._trash = directory / "trash"
+        self._unused = _Ages(directory / "unused", clock or SystemClock())
+        self._since = _Ages(self._trash / _SINCE, clock or SystemClock())
+
+    def spare(self, name: str) -> None:
+        """It is needed."""
+        self._unused.forget(name)
+
+    def is_due(self, name: str) -> bool:
+        """It is not needed now; whether it was so for long enough."""
+        return self._unused.grow(name) >= UNUSED_S
+
+    def throw(self, path: Path) -> None:
+        """Gone at once, and whole for as long as it is in the trash."""
+        target = self._trash / path.name
+        self._trash.mkdir(mode=0o700, exist_ok=True)
+        self._doom(target)
+        path.rename(target)
+        self._unused.forget(path.name)
+        self._since.forget(path.name)
+        self._since.grow(path.name)
+        log.info("%s was long unused, and is in the trash", path)
+
+    def recover(self, path: Path) -> bool:
+        """Bring back what was thrown away; False when it is not there."""
+        try:
+            (self._trash / path.name).rename(path)
+        except FileNotFoundError:
+            return False
+        self._since.forget(path.name)
+        self._unused.forget(path.name)
+        log.info("%s is needed again, and was brought back from the trash", path)
+        return True
+
+    def empty(self) -> None:
+        """Remove what was in the trash for long. A full disk does not hurry it."""
+        for name in os.listdir(self._trash) if self._trash.is_dir() else ():
+            if name == _SINCE:
+                continue
+            try:
+                if name.startswith(_DOOMED):
+                    _remove(self._trash / name)
+                elif self._since.grow(name) >= TRASH_S:
+                    self._since.forget(name)
+                    self._doom(self._trash / name)
+            except OSError as error:  # another user's, who shares the directory
+                log.warning("%s cannot be removed: %s", self._trash / name, error)
+
+    def _doom(self, path: Path) -> None:
+        """Half of it must never be found under its name."""
+        doomed = path.with_name(f"{_DOOMED}{uuid.uuid4().hex}")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(doomed)
+            _remove(doomed)
+
+
+class _Ages:
+    """A file for each name: the seconds counted, and when that was last done. Written in place: a full disk does not stop it."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+
+    def grow(self, name: str) -> float:
+        now = self._clock.time()
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                counted, last = map(float, os.pread(file, 80, 0).split())
+                if not (math.isfinite(counted) and math.isfinite(last)):
+                    raise ValueError("no numbers of seconds")
+            except ValueError:  # new, or damaged
+                counted, last = 0.0, now
+            counted += min(max(now - last, 0.0), STEP_S)
+            with contextlib.suppress(OSError):
+                os.pwrite(file, b"%020.3f %020.3f\n" % (counted, now), 0)
+        finally:
+            os.close(file)
+        return counted
+
+    def forget(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._directory / name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
