@@ -48,6 +48,21 @@ class ServiceError(ApiError):
     type = "Service"
 
 
+class ShuttingDown(ServiceError):
+    """What was under way, or asked for, when the server stopped."""
+
+    def __init__(self, message: str = "Hanabi is shutting down. Please try again.") -> None:
+        super().__init__(message)
+
+
+class ServiceUnavailable(ApiError):
+    """The server takes nothing new, for now."""
+
+    code = "ServiceUnavailable"
+    status = 503
+    type = "Service"
+
+
 class ResourceNotFound(ApiError):
     code = "ResourceNotFoundException"
     status = 404

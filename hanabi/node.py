@@ -148,7 +148,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
         await accepted.open()
-        events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S)
+        events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S, health=health)
 
         iam = IamService(store, clock, settings.account)
         zips = CodeEndpoint(code, keys, clock)
@@ -160,7 +160,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         ]
         shown = HealthEndpoints(health)
         own: dict[str, HttpHandler] = {
-            "environments": partial(_environments, fleet, admission),
+            "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
             "problems": shown.problems,
             "usage": UsageEndpoint(Usage(record, journal)).handle,
@@ -301,7 +301,7 @@ def _function_url(port: int, url_id: str) -> str:
     return f"http://{url_id}.lambda-url.localhost:{port}/"
 
 
-async def _environments(fleet: Fleet, admission: Admission, request: HttpRequest) -> HttpResponse:
+async def _environments(fleet: Fleet, admission: Admission, events: DurableQueue, request: HttpRequest) -> HttpResponse:
     """`GET /_hanabi/environments`: what `hanabi ps` shows."""
     provisioned = []
     for version, requested, allocation in fleet.describe_provisioned():
@@ -317,5 +317,10 @@ async def _environments(fleet: Fleet, admission: Admission, request: HttpRequest
                 "spillover": used.spilled,
             }
         )
-    shown = {"environments": fleet.describe(), "provisioned": provisioned, "budget": fleet.describe_budget()}
+    shown = {
+        "environments": fleet.describe(),
+        "provisioned": provisioned,
+        "events": events.meter.describe(),
+        "budget": fleet.describe_budget(),
+    }
     return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())

@@ -16,6 +16,7 @@ COMMON = {
     "AccessDeniedException": 403,
     "RequestEntityTooLargeException": 413,
     "NotImplementedException": 501,
+    "ServiceUnavailable": 503,
 }
 
 

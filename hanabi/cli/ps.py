@@ -26,6 +26,8 @@ def run(options: argparse.Namespace) -> int:
         print("no environments: none is started before a function is invoked")
     for each in answer["provisioned"]:
         print(_provisioned(each))
+    if any(answer["events"].values()):
+        print(_events(answer["events"]))
     print(_summary(answer["budget"]))
     return 0
 
@@ -35,6 +37,15 @@ def _provisioned(version: dict[str, Any]) -> str:
     return (
         f"{version['function']}:{version['version']}: {version['allocated']} of {version['requested']} provisioned, "
         f"{version['invocations']} invocations, {version['spillover']} spilled over{failure}"
+    )
+
+
+def _events(events: dict[str, float]) -> str:
+    oldest = f", the oldest {duration(events['oldest_s'])} old" if events["backlog"] else ""
+    unwritten = f"; {events['unwritten']} cannot be written to disk now" if events["unwritten"] else ""
+    return (
+        f"{events['running']} events running, {events['waiting']} waiting{oldest}; since the start {events['done']} done, "
+        f"{events['retried']} to be tried again, {events['dropped']} dropped{unwritten}"
     )
 
 

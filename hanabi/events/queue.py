@@ -1,7 +1,7 @@
 """The durable queue of asynchronous invocations and the dispatcher that runs them.
 
 An event is on disk before `put` returns, and stays there until it has ended: after `kill -9` it is run again (at least once).
-Only a window of events is held in memory; the rest waits on disk.
+Only a window of events is held in memory; the rest waits on disk. What cannot be written or read is tried again until it can be.
 """
 
 import asyncio
@@ -11,11 +11,16 @@ from collections import deque
 from functools import partial
 
 from hanabi.contracts import Catalog, Clock, Invocation, Invoker, Route, Timer
-from hanabi.errors import ApiError, HanabiError, ResourceConflict, ResourceNotFound, ServiceError, TooManyRequests
+from hanabi.errors import ApiError, HanabiError, ResourceConflict, ResourceNotFound, ServiceError, ShuttingDown, TooManyRequests
 from hanabi.events import rows
 from hanabi.events.lifecycle import ENDS, Happening, State, advance
+from hanabi.events.meter import Meter
 from hanabi.events.retry import RetryPolicy
-from hanabi.events.rows import Event
+from hanabi.events.rows import Change, Event
+from hanabi.events.unwritten import KEY as MARK
+from hanabi.events.unwritten import Unwritten
+from hanabi.health import Health
+from hanabi.retry import Retrying
 from hanabi.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -23,7 +28,10 @@ log = logging.getLogger(__name__)
 CONCURRENCY = 1000  # events running at once: the account's limit, beyond which they would be throttled
 WINDOW = 256  # events in memory beside the running ones
 WINDOW_BYTES = 64 * 1024 * 1024  # of payloads in memory, running ones included
+UNWRITTEN = 10_000  # events that the disk could not be told of; with more, none is started
+PUT_LIMIT_S = 10.0
 DRAIN_S = 10.0
+READ, STORE, LATE, OPEN = "events.read", "events.store", "events.late", "events.open"  # works that are tried again, besides MARK
 
 
 class DurableQueue:
@@ -41,8 +49,9 @@ class DurableQueue:
         window: int = WINDOW,
         window_bytes: int = WINDOW_BYTES,
         drain_s: float = DRAIN_S,
+        health: Health | None = None,
     ) -> None:
-        self.ended = {State.DONE: 0, State.DROPPED: 0}
+        health = health or Health(clock)
         self._database = database
         self._catalog = catalog
         self._invoker = invoker
@@ -61,49 +70,89 @@ class DurableQueue:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._timer: Timer | None = None
+        self._retrying = Retrying(clock, health)
+        self._unwritten = Unwritten(database, self._retrying, self._on_written)
+        self.meter = Meter(clock, health, lambda: len(self._running), lambda: len(self._unwritten))
         self._dispatcher: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Begin to run what is queued, oldest first."""
-        longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
         try:
-            await self._database.write(partial(rows.mend_times, now_ms=self._now_ms(), longest_ms=longest_ms))
+            await self._look_over()
         except sqlite3.Error as error:  # a full disk is no reason not to run what is there
-            log.error("the times of waiting events cannot be checked: %s", error)
+            self._retrying.add(OPEN, "The waiting events in events.db cannot be looked over", self._look_over, error)
         self._look_ms = 0
         self._rouse()
         self._dispatcher = asyncio.create_task(self._dispatch(), name="event dispatcher")
 
+    async def pause(self) -> None:
+        """Start no more events; those that run go on, and new ones are accepted: they wait for the next start."""
+        if self._dispatcher is not None:
+            dispatcher, self._dispatcher = self._dispatcher, None
+            dispatcher.cancel()
+            await asyncio.wait([dispatcher])
+            self._stop_timer()
+
     async def close(self) -> None:
         """Start no more events; those that run may end within `drain_s`. What has not ended stays on disk."""
-        if self._dispatcher is None:
-            return
-        dispatcher, self._dispatcher = self._dispatcher, None
-        dispatcher.cancel()
-        await asyncio.wait([dispatcher])
-        self._stop_timer()
+        await self.pause()
         if self._running:
             await asyncio.wait(self._running, timeout=self._drain_s)
         for task in self._running:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+        await self._retrying.close()
+        self.meter.close()
         self._ready.clear()
         self._held.clear()
         self._held_bytes = 0
 
     async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
+        """Raises `ServiceError` when the event was not stored, or not in time: then it may have been stored, and run, nevertheless."""
         event = Event(0, self._now_ms(), 0, 0, request_id, route.version.name, qualifier, client_context, trace, payload)
         try:
-            event.id = await self._database.write(partial(rows.add, event=event))
+            async with asyncio.timeout(None) as limit:
+                timer = self._clock.call_later(PUT_LIMIT_S, limit.reschedule, 0.0)
+                try:
+                    event.id = await self._database.write(partial(rows.add, event=event))
+                finally:
+                    timer.cancel()
         except sqlite3.Error as error:
-            log.error("an event cannot be stored: %s", error)
-            raise ServiceError("The event could not be stored.") from error
+            self.meter.failed_writes.add()
+            self._retrying.add(STORE, "Accepted events cannot be stored in events.db", partial(self._database.write, rows.touch), error)
+            raise ServiceError(f"The event could not be stored: {error}. Please try again.") from error
+        except TimeoutError:
+            self.meter.failed_writes.add()
+            self._retrying.add(LATE, "Events are stored too slowly in events.db", self._find_late, f"no answer in {PUT_LIMIT_S:.0f} s")
+            raise ServiceError("The event was not stored in time. It may run nevertheless; please try again.") from None
+        self.meter.put(event)
+        if len(self._retrying):
+            self._retrying.drop(STORE)
+            self._retrying.nudge(MARK)
         if event.id not in self._held:  # it is there if it was read from disk before the news of its commit came here
             if self._look_ms is None and not self._filling and self._has_room(len(payload)):
                 self._hold(event)
             else:
                 self._look_at(event.accepted_ms)
+        self._rouse()
+
+    async def _look_over(self) -> None:
+        """Mend the times, and count. As a write: what is written before it is counted, what comes after it is not."""
+        longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
+        now_ms = self._now_ms()
+
+        def look(connection: sqlite3.Connection) -> tuple[int, int | None]:
+            rows.mend_times(connection, now_ms, longest_ms)
+            return rows.count(connection), rows.oldest(connection)
+
+        count, self.meter.oldest_ms = await self._database.write(look)
+        self.meter.backlog = count - self._unwritten.ended
+
+    async def _find_late(self) -> None:
+        """What was stored after its caller had given up is on disk when this is."""
+        await self._look_over()
+        self._look_at(self._now_ms())
         self._rouse()
 
     async def settle(self) -> None:
@@ -123,8 +172,11 @@ class DurableQueue:
             await self._wake.wait()
             self._wake.clear()
             if self._is_due() and self._can_fill():
-                await self._fill()
-            while self._ready and len(self._running) < self._concurrency:
+                try:
+                    await self._fill()
+                except Exception as error:
+                    self._retrying.add(READ, "Events that are due cannot be read from events.db", self._fill, error)
+            while self._ready and len(self._running) < self._concurrency and len(self._unwritten) < UNWRITTEN:
                 event = self._ready.popleft()
                 task = asyncio.create_task(self._run(event), name=f"event {event.request_id}")
                 self._running.add(task)
@@ -133,43 +185,61 @@ class DurableQueue:
 
     async def _fill(self) -> None:
         """Bring what is due from disk into the window."""
-        now_ms, held = self._now_ms(), list(self._held)
+        now_ms, held = self._now_ms(), self._held.keys() | self._unwritten.ids
+        postponed = self._unwritten.postponed(self._held)
+        first = [event_id for due_ms, event_id in postponed if due_ms <= now_ms]
         count, size = self._window - len(self._ready), self._window_bytes - self._held_bytes
         self._look_ms, self._filling = None, True  # what is put from here on notes itself
         try:
-            events, again = await self._database.read(lambda connection: rows.load_due(connection, now_ms, held, count, size))
-        except sqlite3.Error:
-            log.exception("the event queue cannot be read; trying again")
-            self._look_at(now_ms + 1000)
-            return
+            events, again = await self._database.read(lambda connection: rows.load_due(connection, now_ms, held, count, size, first))
+        except BaseException:
+            self._look_at(now_ms)
+            raise
         finally:
             self._filling = False
         for event in events:
+            self._unwritten.correct(event)
             self._hold(event)
         if again is not None:
             self._look_at(again)
+        if len(postponed) > len(first):
+            self._look_at(postponed[len(first)][0])
+        self._rouse()
 
     async def _run(self, event: Event) -> None:
         state = advance(State.QUEUED, Happening.TAKEN)
-        try:
-            happening, reason, delay_s = await self._attempt(event)
-            due_ms = self._now_ms() + round(delay_s * 1000)
-            if advance(state, happening) is State.WAITING and due_ms - event.accepted_ms > self._policy.maximum_age_s * 1000:
-                happening = Happening.EXPIRED
-            state = advance(state, happening)
+        happening, reason, delay_s = await self._attempt(event)
+        due_ms = self._now_ms() + round(delay_s * 1000)
+        if advance(state, happening) is State.WAITING and due_ms - event.accepted_ms > self._policy.maximum_age_s * 1000:
+            happening = Happening.EXPIRED
+        state = advance(state, happening)
+        if state in ENDS:
             if state is State.DROPPED:
-                log.warning("event %s of %s dropped: %s. %s", event.request_id, event.function, happening.value, reason)
-            if state in ENDS:
-                await self._database.write(partial(rows.remove, event_id=event.id))
-                self.ended[state] += 1
-            else:
-                await self._database.write(partial(rows.postpone, event=event, due_ms=due_ms))
-                self._look_at(due_ms)
-        except sqlite3.Error:
-            # It stays held, so that it is not run again before a restart.
-            log.exception("event %s has run, but that cannot be stored", event.request_id)
-            return
+                reason = f"{happening.value}. {reason}"
+                log.warning("event %s of %s dropped after %d failed attempts: %s", event.request_id, event.function, event.attempts, reason)
+            self.meter.end(event, state, reason)
+            await self._store(Change(event.id, None, event.attempts, event.refusals))
+        elif state is State.WAITING:
+            self.meter.retried.add()
+            log.info("event %s of %s is tried again in %.0f s: %s %s", event.request_id, event.function, delay_s, happening.value, reason)
+            await self._store(Change(event.id, due_ms, event.attempts, event.refusals))
+            self._look_at(due_ms)
         self._release(event)
+
+    async def _store(self, change: Change) -> None:
+        """On disk, or in memory until it can be: while others wait for that, this one does not hold up the window with a try of its own."""
+        if len(self._unwritten):
+            self._unwritten.note(change, "")
+            return
+        try:
+            self._on_written(await self._database.write(lambda connection: rows.apply(connection, [change])))
+        except sqlite3.Error as error:
+            self.meter.failed_writes.add()
+            self._unwritten.note(change, error)
+
+    def _on_written(self, oldest_ms: int | None) -> None:
+        self.meter.oldest_ms = oldest_ms
+        self._rouse()
 
     async def _attempt(self, event: Event) -> tuple[Happening, str, float]:
         """Run it once: what happened, the reason in words, and the delay before the next attempt if there is to be one."""
@@ -192,6 +262,8 @@ class DurableQueue:
         except TooManyRequests as error:
             event.refusals += 1
             return Happening.THROTTLED, error.reason, policy.after_refusal(event.refusals)
+        except ShuttingDown as error:
+            return Happening.STOPPED, error.message, 0.0
         except Exception as error:
             if isinstance(error, ApiError) and error.status < 500 and not isinstance(error, ResourceConflict):
                 return Happening.REFUSED, error.message, 0.0
@@ -212,8 +284,8 @@ class DurableQueue:
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._rouse()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("an event's task failed", exc_info=error)
+        if not task.cancelled() and (error := task.exception()) is not None:  # it stays held, so that it does not run again in this life
+            log.error("a defect of Hanabi: %s failed", task.get_name(), exc_info=error)
 
     # --- the window ---------------------------------------------------------------------------------------------------
 
@@ -224,7 +296,7 @@ class DurableQueue:
         return len(self._ready) <= self._window // 2 and (self._held_bytes < self._window_bytes or not self._held)
 
     def _is_due(self) -> bool:
-        return self._look_ms is not None and self._look_ms <= self._now_ms()
+        return self._look_ms is not None and self._look_ms <= self._now_ms() and READ not in self._retrying
 
     def _hold(self, event: Event) -> None:
         self._ready.append(event)
@@ -248,7 +320,7 @@ class DurableQueue:
         if self._is_due():
             if self._can_fill():
                 self._rouse()
-        elif self._look_ms is not None:
+        elif self._look_ms is not None and READ not in self._retrying:
             self._timer = self._clock.call_later((self._look_ms - self._now_ms()) / 1000, self._rouse)
 
     def _stop_timer(self) -> None:

@@ -7,9 +7,9 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Delays in seconds. `error_delays` says how often a failed function is tried again, and when: Lambda's own are (60, 120)."""
+    """Delays in seconds. `error_delays` says how often a failed function is tried again, and when: as Lambda, after 1 minute, then 2."""
 
-    error_delays: tuple[float, ...] = ()
+    error_delays: tuple[float, ...] = (60.0, 120.0)
     first_delay_s: float = 1.0
     longest_delay_s: float = 300.0
     maximum_age_s: float = 6 * HOUR_S

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from hanabi.store.schema import Schema
 
@@ -57,14 +58,38 @@ def add(connection: sqlite3.Connection, event: Event) -> int:
     return cursor.lastrowid
 
 
-def remove(connection: sqlite3.Connection, event_id: int) -> None:
-    connection.execute("DELETE FROM events WHERE id = ?", (event_id,))
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What has become of an event: it is due again then, or it has ended (None)."""
+
+    id: int
+    due_ms: int | None
+    attempts: int
+    refusals: int
 
 
-def postpone(connection: sqlite3.Connection, event: Event, due_ms: int) -> None:
-    connection.execute(
-        "UPDATE events SET due_ms = ?, attempts = ?, refusals = ? WHERE id = ?", (due_ms, event.attempts, event.refusals, event.id)
-    )
+def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> int | None:
+    """Returns when the oldest event that is left was accepted; None: none is left."""
+    for change in changes:
+        if change.due_ms is None:
+            connection.execute("DELETE FROM events WHERE id = ?", (change.id,))
+        else:
+            connection.execute(
+                "UPDATE events SET due_ms = ?, attempts = ?, refusals = ? WHERE id = ?",
+                (change.due_ms, change.attempts, change.refusals, change.id),
+            )
+    return oldest(connection)
+
+
+def oldest(connection: sqlite3.Connection) -> int | None:
+    """When the oldest event was accepted. The ids are in that order: this looks at one row."""
+    row = connection.execute("SELECT accepted_ms FROM events ORDER BY id LIMIT 1").fetchone()
+    return row[0] if row else None
+
+
+def touch(connection: sqlite3.Connection) -> None:
+    """Change nothing, in a transaction: whether it can be written at all."""
+    connection.execute("UPDATE events SET due_ms = due_ms WHERE id = -1")
 
 
 def mend_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -> None:
@@ -75,13 +100,20 @@ def mend_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -> 
     )
 
 
-def load_due(connection: sqlite3.Connection, now_ms: int, held: Iterable[int], count: int, size: int) -> tuple[list[Event], int | None]:
-    """Up to `count` events that are due and not held, oldest first, their payloads up to `size` bytes in all but for the first;
-    and when to look again: now if more are due, else when the next one will be; None if there is none."""
+def load_due(
+    connection: sqlite3.Connection, now_ms: int, held: Iterable[int], count: int, size: int, first: Iterable[int] = ()
+) -> tuple[list[Event], int | None]:
+    """Up to `count` events, their payloads up to `size` bytes in all but for the first: those of `first`, which are due whatever the disk
+    says of them, then those that are due and not held, oldest first.
+    And when to look again: now if more are due, else when the next one will be; None if there is none.
+    """
     ids: list[int] = []
     again: int | None = None
+    chosen = "SELECT id, ?2, size FROM events WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id"
     waiting = "SELECT id, due_ms, size FROM events WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ms, id LIMIT ?"
-    for event_id, due_ms, payload_size in connection.execute(waiting, (json.dumps(list(held)), count + 1)):
+    for event_id, due_ms, payload_size in chain(
+        connection.execute(chosen, (json.dumps(list(first)), now_ms)), connection.execute(waiting, (json.dumps(list(held)), count + 1))
+    ):
         size -= payload_size
         if due_ms > now_ms or len(ids) == count or (ids and size < 0):
             again = due_ms

@@ -10,6 +10,7 @@ from hanabi.contracts import Clock, Concurrency, FunctionVersion, Invocation, Re
 from hanabi.errors import ResourceNotFound
 from hanabi.events.queue import DurableQueue
 from hanabi.events.rows import SCHEMA
+from hanabi.health import Health
 from hanabi.store.database import Database
 from hanabi.testing import ManualClock
 
@@ -111,10 +112,15 @@ class Setting:
         self.catalog = catalog
         self.invoker = ScriptedInvoker(clock)
         self.database = Database(directory / "events.db", SCHEMA, synchronous="FULL")
-        self.queue = DurableQueue(self.database, catalog, self.invoker, clock, **options)
+        self.health = Health(clock)
+        self.queue = DurableQueue(self.database, catalog, self.invoker, clock, health=self.health, **options)
 
     async def put(self, request_id: str, function: str = "hello", payload: bytes = b"{}", qualifier: str | None = None) -> None:
         await self.queue.put(make_route(function), payload, request_id=request_id, client_context="", trace="t", qualifier=qualifier)
+
+    @property
+    def problems(self) -> list[str]:
+        return [problem.key for problem in self.health.problems]
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, each timer on the way having its full effect, on disk as well."""
