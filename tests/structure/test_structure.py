@@ -9,11 +9,7 @@ import pytest
 from tests.structure.sources import ROOT, dotted, imports, modules, room_of, tracked
 
 CEILING = 500  # lines of a module
-<<<<<<< HEAD
-FREE = {"contracts", "errors", "clock", "health", "patterns", "http", "__version__"}  # anybody may import these
-=======
-FREE = {"contracts", "errors", "clock", "health", "retry", "http", "__version__"}  # anybody may import these
->>>>>>> 1615bfc (Event queue: what cannot be written or read has an owner who tries again; a failed event is retried twice)
+FREE = {"contracts", "errors", "clock", "health", "retry", "patterns", "http", "__version__"}  # anybody may import these
 OUTSIDE = {"node", "drivers", "testing", "__main__"}  # wire all; doubles; calls the CLI
 
 
