@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from hanabi import __version__
-from hanabi.cli import deploy, doctor, env, images, invoke, logs, ps, up, usage
+from hanabi.cli import alias, delete, deploy, doctor, env, images, init, invoke, listing, logs, ps, rollback, up, url, usage, versions
 from hanabi.cli.failure import Failure, explain
 from hanabi.config import DEFAULT_PORT
 
@@ -25,9 +25,16 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "up": up,
     "env": env,
+    "init": init,
     "deploy": deploy,
     "invoke": invoke,
     "logs": logs,
+    "list": listing,
+    "versions": versions,
+    "alias": alias,
+    "rollback": rollback,
+    "url": url,
+    "delete": delete,
     "ps": ps,
     "usage": usage,
     "doctor": doctor,

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import sqlite3
 
 from hanabi.config import DEFAULT_PORT
@@ -40,7 +41,15 @@ def explain(error: Exception, options: argparse.Namespace) -> Failure | None:
     code, message = response["Error"].get("Code", "Error"), response["Error"].get("Message", "")
     if code in ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch"):
         return Failure(f"{code}: the key is not that server's; name its --data-dir and --port")
-    return Failure(f"{code}: {message}" if message else code)
+    return Failure(f"{code}: {_in_words(message)}" if message else code)
+
+
+def _in_words(message: str) -> str:
+    """AWS's text without the regular expressions that people cannot read."""
+    message = re.sub(
+        r"Member must satisfy regular expression pattern: .+?(?=\]|; Value|$)", "it has a character or a form that is not allowed", message
+    )
+    return message.replace("Map keys must satisfy constraint: ", "names: ").replace("Map values must satisfy constraint: ", "values: ")
 
 
 def not_running(options: argparse.Namespace) -> str:

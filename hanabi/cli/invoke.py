@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from hanabi.cli.failure import Failure
 from hanabi.cli.server import INVOKE_TIMEOUT_S, find_server
 from hanabi.cli.table import printable
 
@@ -50,8 +51,28 @@ def run(options: argparse.Namespace) -> int:
 
 def _payload(options: argparse.Namespace) -> bytes:
     if options.file:
-        return sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
-    return str(options.payload or "").encode()
+        payload = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+    else:
+        payload = str(options.payload or "").encode(errors="surrogateescape")
+    if payload.strip():
+        _check_json(payload, options.file or "-p")
+    return payload
+
+
+def _check_json(payload: bytes, source: str) -> None:
+    """Lambda takes JSON only, and its own words for that say nothing of where it is wrong."""
+    try:
+        json.loads(payload)
+    except UnicodeDecodeError:
+        raise Failure(f"the event ({source}) is not UTF-8", 2) from None
+    except json.JSONDecodeError as error:
+        near = error.doc[max(error.pos - 20, 0) : error.pos + 20]
+        hint = "; a text wants quotes of its own: -p '\"text\"'" if source == "-p" and error.pos == 0 else ""
+        raise Failure(
+            f"the event ({source}) is no JSON: {error.msg} at line {error.lineno}, column {error.colno}, near {near!r}{hint}", 2
+        ) from None
+    except RecursionError:
+        raise Failure(f"the event ({source}) is nested too deeply", 2) from None
 
 
 def shown(body: bytes) -> bytes:

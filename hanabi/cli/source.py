@@ -1,103 +1,74 @@
-"""What a folder holds: which runtime and handler its files mean, and the folder as a zip file."""
+"""A folder as a function's package: which of its files belong to it, and the zip file of them."""
 
-import ast
-import io
 import os
 import stat
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hanabi.cli.failure import Failure
 
-PYTHON, NODE, CUSTOM = "python3.13", "nodejs22.x", "provided.al2023"
 SKIPPED_DIRECTORIES = {".git", ".hg", ".svn", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".aws-sam"}
-SKIPPED_FILES = {".DS_Store"}
-MAX_ZIP = 50 * 1024 * 1024  # Lambda's limit for a direct upload
-_MODULES = ("lambda_function", "app", "handler", "main", "index")
-_FUNCTIONS = ("lambda_handler", "handler", "main")
-_SCRIPTS = tuple(f"{module}.{suffix}" for module in ("index", "app", "handler", "main") for suffix in ("mjs", "js", "cjs"))
+SKIPPED_FILES = {".DS_Store", ".gitignore", ".hanabiignore"}
+IGNORE_FILES = (".hanabiignore", ".gitignore")  # the first that is there counts, with its like in the folders below
+MAX_ZIP = 50 * 1024 * 1024  # bytes of a direct upload; Lambda quotas
+MAX_UNZIPPED = 250 * 1024 * 1024  # bytes; Lambda quotas
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same folder gives the same CodeSha256
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """How a function is entered."""
+class Found:
+    """One file of a package. `link`: it leads to nowhere here, and goes along as a link."""
 
-    runtime: str
-    handler: str
-
-
-def detect(folder: Path) -> Entry:
-    """The runtime and handler that the folder's files mean."""
-    refuse_template(folder)
-    bootstrap = folder / "bootstrap"
-    if bootstrap.is_file():
-        if not os.access(bootstrap, os.X_OK):
-            raise Failure(f"{bootstrap} is not executable: chmod +x it", 2)
-        return Entry(CUSTOM, "bootstrap")
-    for module in _MODULES:
-        path = folder / f"{module}.py"
-        if path.is_file() and (function := _python_handler(path)):
-            return Entry(PYTHON, f"{module}.{function}")
-    for script in _SCRIPTS:
-        if (folder / script).is_file():
-            return Entry(NODE, f"{script.partition('.')[0]}.handler")
-    raise Failure(
-        f"{folder} holds no handler that is known by its name (lambda_function.py, app.py, index.mjs, index.js, bootstrap ...): "
-        "give --runtime and --handler",
-        2,
-    )
+    path: Path
+    link: bool = False
 
 
-def pack(folder: Path) -> bytes:
-    """The folder as a zip file, the same bytes for the same files."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, name in sorted(_files(folder, frozenset()), key=lambda found: found[1]):
-            mode = path.stat().st_mode
-            if not stat.S_ISREG(mode):
-                raise Failure(f"{path} is neither a file nor a directory", 2)
+def collect(folder: Path, built: Path | None = None) -> dict[str, Found]:
+    """The files of a package by their names in it. `built` has dependencies, which the folder's own files go before."""
+    files: dict[str, Found] = {}
+    if built is not None:
+        files.update(_files(built, None))
+    chosen = next((name for name in IGNORE_FILES if (folder / name).is_file()), None)
+    own = dict(_files(folder, chosen))
+    if built is not None:  # what was installed for the runtime's platform goes before what lies there for this one's
+        replaced = {name.partition("/")[0] for name in files if name.startswith("node_modules/")}
+        own = {name: found for name, found in own.items() if name.partition("/")[0] not in replaced}
+    files.update(own)
+    for name in files:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise Failure(f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, so no zip file can hold it", 2) from None
+    return files
+
+
+def pack(files: dict[str, Found], target: Path) -> None:
+    """A zip file of these: the same bytes for the same files."""
+    size = 0
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            found = files[name]
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = (stat.S_IFREG | (0o755 if mode & 0o111 else 0o644)) << 16
-            archive.writestr(info, path.read_bytes())
-    if buffer.tell() > MAX_ZIP:
-        raise Failure(f"{folder} makes a zip file of {buffer.tell() / 2**20:.0f} MB; Lambda takes 50 MB at most")
-    return buffer.getvalue()
-
-
-def _files(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, str]]:
-    """(file, name in the zip). Symlinks are followed, as `zip -r` does; `above` ends loops of them."""
-
-    def walk(directory: Path, prefix: str, above: frozenset[Path]) -> Iterator[tuple[Path, str]]:
-        above = above | {directory.resolve()}
-        for path in directory.iterdir():
-            if path.is_dir():
-                if path.name not in SKIPPED_DIRECTORIES and path.resolve() not in above:
-                    yield from walk(path, f"{prefix}{path.name}/", above)
-            elif path.name not in SKIPPED_FILES:
-                yield path, prefix + path.name
-
-    return walk(folder, "", above)
-
-
-def _python_handler(path: Path) -> str | None:
-    """The first handler by a usual name that the module defines at its top level."""
-    try:
-        module = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError) as error:
-        raise Failure(f"{path}: {error}") from None
-    names = set()
-    for node in module.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.ImportFrom):
-            names.update(alias.asname or alias.name for alias in node.names)
-    return next((name for name in _FUNCTIONS if name in names), None)
+            if found.link:
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16
+                archive.writestr(info, os.fsencode(os.readlink(found.path)))
+                continue
+            details = found.path.stat()
+            if not stat.S_ISREG(details.st_mode):
+                raise Failure(f"{found.path} is neither a file nor a directory", 2)
+            size += details.st_size
+            if size > MAX_UNZIPPED:
+                raise Failure(
+                    f"the package is larger than {MAX_UNZIPPED >> 20} MB unzipped, which is Lambda's limit: use a container image"
+                )
+            info.external_attr = (stat.S_IFREG | (0o755 if details.st_mode & 0o111 else 0o644)) << 16
+            archive.writestr(info, found.path.read_bytes())
+    if target.stat().st_size > MAX_ZIP:
+        raise Failure(f"the zip file has {target.stat().st_size / 2**20:.0f} MB; Lambda takes {MAX_ZIP >> 20} MB at most")
 
 
 def refuse_template(given: Path) -> None:
@@ -105,3 +76,37 @@ def refuse_template(given: Path) -> None:
     for path in (given, *(given / name for name in ("template.yaml", "template.yml", "template.json"))):
         if path.suffix in (".yaml", ".yml", ".json") and path.is_file() and "AWS::Serverless" in path.read_text(errors="replace"):
             raise Failure(f"{path} is a SAM template, and deploying those is not yet possible; deploy the folder of one function", 2)
+
+
+def _files(folder: Path, ignore: str | None) -> Iterator[tuple[str, Found]]:
+    """(name in the zip, file). Links are followed, as `zip -r` does; `above` ends loops of them."""
+
+    def walk(directory: Path, prefix: str, above: frozenset[Path], specs: list[tuple[str, Any]]) -> Iterator[tuple[str, Found]]:
+        above = above | {directory.resolve()}
+        if ignore is not None and (directory / ignore).is_file():
+            specs = [*specs, (prefix, _read_ignore(directory / ignore))]
+        for path in sorted(directory.iterdir()):
+            name = prefix + path.name
+            if path.is_dir():
+                if path.name in SKIPPED_DIRECTORIES or path.resolve() in above or _is_ignored(f"{name}/", specs):
+                    continue
+                yield from walk(path, f"{name}/", above, specs)
+            elif path.name not in SKIPPED_FILES and not _is_ignored(name, specs):
+                yield name, Found(path, link=path.is_symlink() and not path.exists())
+
+    return walk(folder, "", frozenset(), [])
+
+
+def _read_ignore(path: Path) -> Any:
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(path.read_text(errors="replace").splitlines())
+
+
+def _is_ignored(name: str, specs: list[tuple[str, Any]]) -> bool:
+    """As git has it: the innermost file that says something of it decides."""
+    for prefix, spec in reversed(specs):
+        result = spec.check_file(name.removeprefix(prefix))
+        if result.include is not None:
+            return bool(result.include)
+    return False

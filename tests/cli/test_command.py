@@ -31,7 +31,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def test_every_command_takes_the_place_of_the_server() -> None:
-    arguments = {"deploy": ["."], "invoke": ["f"], "logs": ["f"]}
+    arguments = {name: ["f"] for name in ("deploy", "init", "invoke", "logs", "versions", "alias", "rollback", "url", "delete")}
     for name in COMMANDS:
         rest = arguments.get(name, [])
         before = make_parser().parse_args(["--data-dir", "/d", "--port", "1", name, *rest])
@@ -63,7 +63,17 @@ def test_a_damaged_key_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    "arguments", [["invoke", "f"], ["logs", "f"], ["ps"], ["usage"], ["deploy", str(Path(__file__).parents[2] / "examples" / "python")]]
+    "arguments",
+    [
+        ["invoke", "f"],
+        ["logs", "f"],
+        ["ps"],
+        ["usage"],
+        ["list"],
+        ["delete", "f"],
+        ["versions", "f"],
+        ["deploy", str(Path(__file__).parents[2] / "examples" / "python")],
+    ],
 )
 def test_no_server_says_how_to_start_one(data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main([*arguments, "--data-dir", str(data_dir), "--port", str(free_port())]) == 1

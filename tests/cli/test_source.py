@@ -1,14 +1,15 @@
 """A folder becomes a runtime, a handler and a zip file."""
 
-import io
 import os
+import stat
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from hanabi.cli.failure import Failure
-from hanabi.cli.source import Entry, detect, pack, refuse_template
+from hanabi.cli.handlers import Entry, detect, missing
+from hanabi.cli.source import collect, pack, refuse_template
 
 
 def folder(root: Path, files: dict[str, str], executable: str = "") -> Path:
@@ -18,6 +19,16 @@ def folder(root: Path, files: dict[str, str], executable: str = "") -> Path:
         path.write_text(content)
         path.chmod(0o755 if name == executable else 0o640)
     return root
+
+
+def packed(source: Path, scratch: Path, built: Path | None = None) -> bytes:
+    target = scratch / f"{source.name}.zip"
+    pack(collect(source, built), target)
+    return target.read_bytes()
+
+
+def names(source: Path) -> list[str]:
+    return sorted(collect(source))
 
 
 HANDLER = "def lambda_handler(event, context): ...\n"
@@ -30,6 +41,13 @@ HANDLER = "def lambda_handler(event, context): ...\n"
         ({"app.py": "async def handler(event, context): ..."}, Entry("python3.13", "app.handler")),
         ({"main.py": "from core import run as handler"}, Entry("python3.13", "main.handler")),
         ({"handler.py": "import core\nhandler = core.make()"}, Entry("python3.13", "handler.handler")),
+        ({"app.py": "try:\n    from fast import handler\nexcept ImportError:\n    handler = None"}, Entry("python3.13", "app.handler")),
+        ({"app.py": "handler: object = make()"}, Entry("python3.13", "app.handler")),
+        ({"app.py": "import core.entry as handler"}, Entry("python3.13", "app.handler")),
+        (
+            {"app.py": "if True:\n    with open(__file__) as f:\n        def handler(event, context): ..."},
+            Entry("python3.13", "app.handler"),
+        ),
         ({"app.py": "x = 1", "index.mjs": ""}, Entry("nodejs22.x", "index.handler")),
         ({"index.js": ""}, Entry("nodejs22.x", "index.handler")),
         ({"app.cjs": ""}, Entry("nodejs22.x", "app.handler")),
@@ -45,10 +63,8 @@ def test_files_tell_the_runtime(tmp_path: Path, files: dict[str, str], entry: En
     ("files", "message"),
     [
         ({"readme.txt": ""}, "holds no handler"),
-        ({"bootstrap": "#!/bin/sh"}, "is not executable: chmod"),
         ({"app.py": "def"}, "app.py: invalid syntax"),
-        ({"template.yaml": "Transform: AWS::Serverless-2016-10-31", "app.py": HANDLER}, "SAM template, and deploying those is not yet"),
-        ({"template.json": '{"Transform": "AWS::Serverless-2016-10-31"}'}, "SAM template"),
+        ({"app.py": "handler: object"}, "holds no handler"),
     ],
 )
 def test_what_cannot_be_deployed_says_why(tmp_path: Path, files: dict[str, str], message: str) -> None:
@@ -57,7 +73,10 @@ def test_what_cannot_be_deployed_says_why(tmp_path: Path, files: dict[str, str],
 
 
 def test_a_template_is_refused_by_its_own_name_too(tmp_path: Path) -> None:
-    made = folder(tmp_path, {"stack.yml": "Transform: AWS::Serverless-2016-10-31", "index.js": ""})
+    for name in ("template.yaml", "template.json"):
+        with pytest.raises(Failure, match="SAM template, and deploying those is not yet"):
+            refuse_template(folder(tmp_path / name, {name: "Transform: AWS::Serverless-2016-10-31", "app.py": HANDLER}))
+    made = folder(tmp_path / "stack", {"stack.yml": "Transform: AWS::Serverless-2016-10-31", "index.js": ""})
     with pytest.raises(Failure, match="SAM template"):
         refuse_template(made / "stack.yml")
     refuse_template(made)
@@ -70,8 +89,8 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     two = folder(tmp_path / "two", dict(reversed(files.items())), executable="bootstrap")
     os.utime(two / "lib" / "a.py", (1, 1))
     folder(two, {".git/HEAD": "", "lib/__pycache__/a.pyc": "", ".venv/bin/python": "", ".DS_Store": ""})
-    assert pack(one) == pack(two)
-    with zipfile.ZipFile(io.BytesIO(pack(two))) as archive:
+    assert packed(one, tmp_path) == packed(two, tmp_path)
+    with zipfile.ZipFile(tmp_path / "two.zip") as archive:
         modes = {info.filename: info.external_attr >> 16 & 0o777 for info in archive.infolist()}
     assert modes == {"bootstrap": 0o755, "lambda_function.py": 0o644, "lib/a.py": 0o644, "lib/b.py": 0o644}
 
@@ -80,17 +99,79 @@ def test_links_are_followed_but_not_for_ever(tmp_path: Path) -> None:
     folder(tmp_path, {"code/app.py": HANDLER, "shared/tool.py": "x"})
     (tmp_path / "code" / "shared").symlink_to("../shared")
     (tmp_path / "code" / "again").symlink_to(".")
-    with zipfile.ZipFile(io.BytesIO(pack(tmp_path / "code"))) as archive:
-        assert archive.namelist() == ["app.py", "shared/tool.py"]
+    assert names(tmp_path / "code") == ["app.py", "shared/tool.py"]
+
+
+def test_a_link_to_nowhere_goes_along_as_a_link(tmp_path: Path) -> None:
+    folder(tmp_path / "code", {"app.py": HANDLER})
+    (tmp_path / "code" / "latest").symlink_to("/opt/somewhere/else")
+    packed(tmp_path / "code", tmp_path)
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        info = archive.getinfo("latest")
+        assert stat.S_ISLNK(info.external_attr >> 16) and archive.read(info) == b"/opt/somewhere/else"
+
+
+def test_a_name_that_is_not_utf_8_is_refused_plainly(tmp_path: Path) -> None:
+    folder(tmp_path, {"app.py": HANDLER})
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("")
+    with pytest.raises(Failure, match=r"the file name b'caf\\xe9.txt' is not UTF-8"):
+        collect(tmp_path)
+
+
+IGNORED = {"app.py": HANDLER, "notes.md": "", "keep.md": "", "data/big.bin": "", "lib/a.pyc": "", "lib/.gitignore": "*.pyc", "lib/b.py": ""}
+
+
+def test_what_git_ignores_stays_here(tmp_path: Path) -> None:
+    folder(tmp_path, {**IGNORED, ".gitignore": "*.md\n!keep.md\n/data/\n"})
+    assert names(tmp_path) == ["app.py", "keep.md", "lib/b.py"]
+
+
+def test_a_file_of_ones_own_goes_before_gits(tmp_path: Path) -> None:
+    folder(tmp_path, {**IGNORED, ".gitignore": "*", ".hanabiignore": "data\n"})
+    assert names(tmp_path) == ["app.py", "keep.md", "lib/a.pyc", "lib/b.py", "notes.md"]
+
+
+def test_own_files_go_before_those_of_dependencies(tmp_path: Path) -> None:
+    source = folder(tmp_path / "code", {"app.py": HANDLER, "six.py": "mine", "node_modules/a/index.js": "host's"})
+    built = folder(tmp_path / "built", {"six.py": "theirs", "idna/core.py": "", "node_modules/a/index.js": "built"})
+    packed(source, tmp_path, built)
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        found = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert found == {"app.py": HANDLER, "six.py": "mine", "idna/core.py": "", "node_modules/a/index.js": "built"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (Entry("python3.13", "app.handler"), None),
+        (Entry("python3.11", "src.deep.run"), None),
+        (Entry("python3.13", "src/deep.run"), None),
+        (Entry("python3.13", "star.anything"), None),  # `from x import *` may bring it
+        (Entry("python3.13", "app.other"), "app.py defines no other"),
+        (Entry("python3.13", "gone.handler"), "there is no gone.py"),
+        (Entry("python3.13", "handler"), "has not the form FILE.FUNCTION"),
+        (Entry("nodejs22.x", "index.handler"), None),
+        (Entry("nodejs22.x", "app.handler"), "there is no app.mjs or app.js or app.cjs"),
+        (Entry("provided.al2023", "x"), "is not executable: chmod"),
+    ],
+)
+def test_a_handler_that_is_not_there_is_found_before_the_upload(tmp_path: Path, entry: Entry, reason: str | None) -> None:
+    files = {"app.py": "handler = 1", "src/deep.py": "def run(e, c): ...", "star.py": "from x import *", "index.cjs": "", "bootstrap": ""}
+    folder(tmp_path, files)
+    found = missing(entry, tmp_path, collect(tmp_path))
+    assert found == reason if reason is None else reason in str(found)
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(Failure, match="neither a file nor a directory"):
-        pack(tmp_path)
+        packed(tmp_path, tmp_path.parent)
 
 
 def test_too_much_is_refused_before_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hanabi.cli.source.MAX_ZIP", 100)
-    with pytest.raises(Failure, match="Lambda takes 50 MB at most"):
-        pack(folder(tmp_path, {"app.py": HANDLER}))
+    with pytest.raises(Failure, match="Lambda takes 0 MB at most"):
+        packed(folder(tmp_path / "code", {"app.py": HANDLER}), tmp_path)
+    monkeypatch.setattr("hanabi.cli.source.MAX_UNZIPPED", 10)
+    with pytest.raises(Failure, match="larger than 0 MB unzipped"):
+        packed(tmp_path / "code", tmp_path)

@@ -31,7 +31,7 @@ def function(hanabi_server: Server, tmp_path_factory: pytest.TempPathFactory) ->
     folder.mkdir()
     (folder / "app.py").write_text(CODE)
     printed = hanabi_server.hanabi("deploy", str(folder), "--runtime", "python3.11", "--memory", "256", "--env", "COLOUR=green")
-    assert printed.splitlines()[0] == "cli-function is ready: python3.11, app.handler, 256 MB, 3 s"
+    assert printed.splitlines()[0] == "cli-function is ready: python3.11, app.handler, 256 MB, 3 s; created"
     yield "cli-function"
 
 
@@ -67,7 +67,6 @@ def test_invoke_of_a_failure(hanabi_server: Server, function: str) -> None:
 def test_errors_are_one_line(hanabi_server: Server, function: str) -> None:
     for arguments, message in (
         (["invoke", "nobody"], "hanabi invoke: ResourceNotFoundException: Function not found: arn:aws:lambda:"),
-        (["invoke", function, "-p", "{"], "hanabi invoke: InvalidRequestContentException: "),
         (["invoke", function, "-f", "/nonexistent"], "hanabi invoke: /nonexistent: No such file or directory"),
         (["logs", "nobody"], "hanabi logs: Function not found: "),
         (["deploy", str(ROOT / "examples" / "python"), "--name", "no such name"], "hanabi deploy: "),
@@ -75,6 +74,15 @@ def test_errors_are_one_line(hanabi_server: Server, function: str) -> None:
         status, output, errors = hanabi(hanabi_server, *arguments)
         assert (status, output) == (1, ""), arguments
         assert errors.startswith(message) and errors.count("\n") == 1
+
+
+def test_what_is_no_json_is_said_in_words(hanabi_server: Server, function: str) -> None:
+    status, _, errors = hanabi(hanabi_server, "invoke", function, "-p", '{"a": 1,}')
+    assert status == 2 and "is no JSON: " in errors and "line 1, column 9" in errors
+    status, _, errors = hanabi(hanabi_server, "invoke", function, "-p", "hello")
+    assert status == 2 and "a text wants quotes of its own" in errors
+    status, _, errors = hanabi(hanabi_server, "deploy", str(ROOT / "examples" / "python"), "--env", "A=1", "--name", "words")
+    assert status == 1 and "it has a character or a form that is not allowed" in errors and "[a-zA-Z]" not in errors
 
 
 def test_an_event_is_accepted_and_logged(hanabi_server: Server, function: str) -> None:

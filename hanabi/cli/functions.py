@@ -1,0 +1,93 @@
+"""Functions as commands deal with them: find, wait until ready, change their code, give them a role or a URL."""
+
+import json
+import time
+from typing import Any
+
+from hanabi.cli.failure import Failure
+from hanabi.cli.server import Server
+from hanabi.cli.terminal import Terminal
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+MAY_LOG = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+WAIT_S = 1_200.0  # a runtime root is built at its first use
+POLL_S = 0.1
+PATIENCE_S = 1.0  # before it is said what is waited for
+
+
+def find(client: Any, name: str, qualifier: str | None = None) -> dict[str, Any] | None:
+    """A function's configuration; None if there is no such function or version."""
+    try:
+        found: dict[str, Any] = client.get_function_configuration(FunctionName=name, **({"Qualifier": qualifier} if qualifier else {}))
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    return found
+
+
+def require(client: Any, name: str) -> dict[str, Any]:
+    found = find(client, name)
+    if found is None:
+        raise Failure(f"there is no function {name}; hanabi list shows those there are")
+    return found
+
+
+def settle(client: Any, name: str, terminal: Terminal) -> dict[str, Any]:
+    """The function once nothing is under way. What it waits for (a runtime root being built, say) is shown."""
+    begun = time.monotonic()
+    while True:
+        function: dict[str, Any] = client.get_function_configuration(FunctionName=name)
+        if function.get("State") != "Pending" and function.get("LastUpdateStatus") != "InProgress":
+            return function
+        reason = function.get("StateReason") or function.get("LastUpdateStatusReason") or "being prepared"
+        waited_s = time.monotonic() - begun
+        if waited_s > WAIT_S:
+            raise Failure(f"{name} is not ready after {WAIT_S:.0f} s: {reason}")
+        if waited_s > PATIENCE_S:
+            terminal.doing(f"waiting for {name}: {reason}")
+        time.sleep(POLL_S)
+
+
+def require_ready(function: dict[str, Any]) -> None:
+    for key in ("State", "LastUpdateStatus"):
+        if function.get(key) == "Failed":
+            raise Failure(f"{function['FunctionName']} failed: {function.get(key + 'Reason') or 'no reason is known'}")
+
+
+def update_code(client: Any, name: str, archive: bytes, terminal: Terminal) -> dict[str, Any]:
+    client.update_function_code(FunctionName=name, ZipFile=archive)
+    return settle(client, name, terminal)
+
+
+def default_role(server: Server, name: str) -> str:
+    """A role that may write logs, made when missing."""
+    client = server.client("iam")
+    try:
+        role = client.get_role(RoleName=name)
+    except client.exceptions.NoSuchEntityException:
+        role = client.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Description="Made by hanabi deploy")
+        client.attach_role_policy(RoleName=name, PolicyArn=MAY_LOG)
+    return str(role["Role"]["Arn"])
+
+
+def make_url(client: Any, name: str, qualifier: str | None = None) -> str:
+    """The function's URL, made when missing; anybody may call it."""
+    where = {"FunctionName": name, **({"Qualifier": qualifier} if qualifier else {})}
+    try:
+        answer = client.create_function_url_config(AuthType="NONE", **where)
+    except client.exceptions.ResourceConflictException:
+        answer = client.get_function_url_config(**where)
+    return str(answer["FunctionUrl"])
+
+
+def published(client: Any, name: str) -> list[dict[str, Any]]:
+    """The versions but `$LATEST`, oldest first."""
+    pages = client.get_paginator("list_versions_by_function").paginate(FunctionName=name)
+    versions = [version for page in pages for version in page["Versions"] if version["Version"] != "$LATEST"]
+    return sorted(versions, key=lambda version: int(version["Version"]))
+
+
+def aliases(client: Any, name: str) -> list[dict[str, Any]]:
+    return [alias for page in client.get_paginator("list_aliases").paginate(FunctionName=name) for alias in page["Aliases"]]

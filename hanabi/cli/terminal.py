@@ -1,0 +1,36 @@
+"""What a command says while it works: a spinner on a terminal, plain lines elsewhere."""
+
+from typing import Any, Self, TextIO
+
+
+class Terminal:
+    """A context that shows one line of what is being done. On a terminal it is drawn over; in a pipe each new one is printed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._status: Any = None
+        self._said = ""
+
+    def doing(self, what: str) -> None:
+        if what == self._said:
+            return
+        self._said = what
+        if not self._stream.isatty():
+            print(what, file=self._stream, flush=True)
+            return
+        if self._status is None:
+            from rich.console import Console  # here: it takes longer to import than a short command takes
+
+            self._status = Console(file=self._stream).status("")
+            self._status.start()
+        from rich.text import Text
+
+        self._status.update(Text(what))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

@@ -1,0 +1,40 @@
+"""hanabi url: give a function a URL, show it, or take it away"""
+
+import argparse
+import json
+
+from hanabi.cli.failure import Failure
+from hanabi.cli.functions import make_url, require
+from hanabi.cli.server import find_server
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="function name")
+    parser.add_argument("--alias", metavar="NAME", help="of this alias (default: of what is deployed)")
+    parser.add_argument(
+        "--auth", choices=("NONE", "AWS_IAM"), help="who may call it: anybody, or who signs (default: as it is, NONE for a new one)"
+    )
+    parser.add_argument("--delete", action="store_true", help="take it away")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    client = find_server(options).client("lambda")
+    require(client, options.name)
+    where = {"FunctionName": options.name, **({"Qualifier": options.alias} if options.alias else {})}
+    if options.delete:
+        try:
+            client.delete_function_url_config(**where)
+        except client.exceptions.ResourceNotFoundException:
+            raise Failure(f"{options.name} has no such URL") from None
+        print(f"the URL of {options.name} is gone")
+        return 0
+    make_url(client, options.name, options.alias)
+    if options.auth:
+        client.update_function_url_config(AuthType=options.auth, **where)
+    found = client.get_function_url_config(**where)
+    if options.json:
+        print(json.dumps({key: found.get(key) for key in ("FunctionUrl", "AuthType", "FunctionArn")}))
+    else:
+        print(found["FunctionUrl"] if found["AuthType"] == "NONE" else f"{found['FunctionUrl']} (signed requests only)")
+    return 0
