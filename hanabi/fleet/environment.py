@@ -78,6 +78,7 @@ class Environment:
         self._deadline_due = math.inf  # when the timer looks next
         self._freeze_timer: Timer | None = None
         self._exit: Exit | None = None  # of the runtime or the sandbox
+        self._exit_at = math.inf  # monotonic: when the runtime was seen to be over, before what it sent last was waited for
         self._violation = ""
         self._peak = 0  # memory, as last read
         sandbox.on_exit = self._on_exit
@@ -346,7 +347,8 @@ class Environment:
         ended, self._ended = self._ended, None
         if ended is None or ended.done():
             return
-        outcome.duration_ms = (self._host.clock.monotonic() - self._began) * 1000
+        over = min(self._exit_at, self._host.clock.monotonic())
+        outcome.duration_ms = self._timeout_s * 1000 if outcome.status == "timeout" else max(0.0, over - self._began) * 1000
         self._deadline = math.inf
         ended.set_result(outcome)
 
@@ -385,6 +387,7 @@ class Environment:
     def _on_violation(self, reason: str) -> None:
         self.doomed = True
         self._violation = reason
+        self._exit_at = min(self._exit_at, self._host.clock.monotonic())
         # The most usual one is to hang up: the exit that comes with it says more.
         self._host.clock.call_later(2 * SETTLE_S, self._die)
 
@@ -392,6 +395,7 @@ class Environment:
         self.doomed = True
         if self.state in ENDED:
             return
+        self._exit_at = min(self._exit_at, self._host.clock.monotonic())
         if ended.role == "sandbox":
             self._exit = self._exit or ended
             self._die()

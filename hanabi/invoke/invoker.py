@@ -37,9 +37,11 @@ class LocalInvoker:
         try:
             outcome = await environment.invoke(invocation, spent_s)
             reusable = outcome.reusable
-            outcome.duration_ms += spent_s * 1000
+            timeout_s = invocation.route.version.timeout_s
+            # A timer that was late bought nobody any time.
+            outcome.duration_ms = min(outcome.duration_ms + spent_s * 1000, timeout_s * 1000)
             if outcome.status == "timeout":
-                timeout_s = invocation.route.version.timeout_s
+                outcome.duration_ms = timeout_s * 1000
                 outcome.payload = error_payload("Sandbox.Timedout", timeout_message(timeout_s), invocation.request_id)
             return self._record(environment, invocation, outcome, environment.take_init_ms())
         finally:
