@@ -290,7 +290,8 @@ class Sandbox(Protocol):
         """Give memory back to the host, as far as the driver can; called while idle, frozen or not. Work may arrive before it ends."""
 
     def peak_memory(self) -> int:
-        """Peak memory since the last `reset_peak`, bytes. One pread."""
+        """Peak memory of its processes since the last `reset_peak`, bytes: files that they map included, whoever read them first;
+        what is only cached is not. One pread, and more when it has grown."""
 
     def reset_peak(self) -> None: ...
 

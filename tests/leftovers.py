@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +75,23 @@ def zombies(parent: int, *names: str) -> list[int]:
             if tail.split()[:2] == ["Z", str(parent)] and head.partition("(")[2].startswith(names):
                 found.append(pid)
     return found
+
+
+def reap(*names: str) -> None:
+    """Of the orphans that have become this process's, those that have ended and bear one of these names: a neighbour would count them."""
+    for pid in zombies(os.getpid(), *names):
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def kill_machines(run_dir: Path) -> None:
+    """Of a server that was killed and has no successor."""
+    tree = Tree(tag_of(run_dir))
+    for line in _running(run_dir):
+        with suppress(ProcessLookupError):
+            os.kill(int(line.split()[1]), signal.SIGKILL)
+    for name in tree.groups():
+        tree.kill(name)
 
 
 def _mounts() -> list[str]:

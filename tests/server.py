@@ -15,7 +15,11 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 
+from tests import leftovers
+
 READY_S = 60.0
+STOP_S = 60.0
+ORPHANS = ("firecracker", "jailer", "hanabi-init", "runc", "crun", "fuse2fs", "pasta")  # of a server that was killed: this process's then
 IMAGES = Path(os.environ.get("HANABI_TEST_IMAGES", "/var/lib/hanabi/images"))  # shared by all test servers: built once
 
 
@@ -36,6 +40,7 @@ class Server:
         self.data_dir.chmod(0o755)
         self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
+        self._killed = False
         self.ready_line = ""
 
     @property
@@ -56,6 +61,7 @@ class Server:
         for line in self.process.stdout:
             if line.startswith("hanabi ready"):
                 self.ready_line = line.strip()
+                self._killed = False  # it has cleaned up after its predecessor
                 return self
         status = self.process.wait(READY_S)
         self._release()
@@ -66,15 +72,20 @@ class Server:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(60)
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.crash()
+            raise
         finally:
-            self._release()
+            if self.process is not None:
+                self._release()
 
     def crash(self) -> None:
         """SIGKILL: what a power cut does to the process, without the power cut."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(30)
+        self._killed = True
         self._release()
 
     def _release(self) -> None:
@@ -82,8 +93,13 @@ class Server:
         self.process.stdout.close()
         self.log.close()
         self.process = None
+        leftovers.reap(*ORPHANS)
 
     def remove(self) -> None:
+        """What it left is ended, too: a test that fails must not fail its neighbours."""
+        if self._killed:
+            leftovers.kill_machines(self.data_dir / "run")
+            leftovers.reap(*ORPHANS)
         if self._own:
             shutil.rmtree(self.data_dir, ignore_errors=True)
 
@@ -95,9 +111,11 @@ class Server:
             raise
 
     def __exit__(self, *_: object) -> None:
-        if self.process is not None:
-            self.stop()
-        self.remove()
+        try:
+            if self.process is not None:
+                self.stop()
+        finally:
+            self.remove()
 
     @property
     def env(self) -> dict[str, str]:

@@ -57,6 +57,7 @@ void process_start(uint8_t role, const char *cwd, char **argv, char **environmen
 void process_signal(uint8_t role, int signum);
 void process_kill_all(void);
 bool process_killing(void);
+pid_t process_of(uint8_t role); /* 0: none */
 int process_patience_ms(void); /* how long the loop may sleep */
 void process_watch(void);
 void process_turn(void);

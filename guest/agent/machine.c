@@ -27,8 +27,9 @@ enum { PIDS_MAX = 1024, DRIVE_WAIT_MS = 5000, ENTROPY_MAX = 256 };
 
 static bool is_machine;
 static struct user user;
-static int group_procs = -1, memory_peak = -1, memory_events = -1;
+static int group_procs = -1, memory_peak = -1, memory_events = -1, memory_stat = -1;
 static uint64_t told_peak, told_kills;
+static uint64_t seen_peak, used_peak; /* the group's when it was last looked into, and what was found */
 
 /* --- boot ---------------------------------------------------------------------------------------------------------- */
 
@@ -69,7 +70,8 @@ static void make_group(void) {
     snprintf(most, sizeof most, "%d", PIDS_MAX);
     put(GROUP "/pids.max", most);
     if ((group_procs = open(GROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC)) < 0 ||
-        (memory_events = open(GROUP "/memory.events", O_RDONLY | O_CLOEXEC)) < 0)
+        (memory_events = open(GROUP "/memory.events", O_RDONLY | O_CLOEXEC)) < 0 ||
+        (memory_stat = open(GROUP "/memory.stat", O_RDONLY | O_CLOEXEC)) < 0)
         die(GROUP);
     /* memory.peak can be reset since Linux 6.12; before 5.19 what is used at the moment of asking has to do */
     if ((memory_peak = open(GROUP "/memory.peak", O_RDWR | O_CLOEXEC)) < 0 && (memory_peak = open(GROUP "/memory.peak", O_RDONLY | O_CLOEXEC)) < 0 &&
@@ -88,7 +90,7 @@ void machine_boot(struct user as) {
     make_devices();
     make_group();
     /* the descriptors so far must not lie where the channels go */
-    int *const kept[] = {&group_procs, &memory_peak, &memory_events};
+    int *const kept[] = {&group_procs, &memory_peak, &memory_events, &memory_stat};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         int low = *kept[i];
         if ((*kept[i] = fcntl(low, F_DUPFD_CLOEXEC, LOG_FD + 1)) < 0)
@@ -246,21 +248,55 @@ static bool mount_drive(struct cursor *c) {
 
 /* --- memory --------------------------------------------------------------------------------------------------------- */
 
+static void read_file(int fd, char *into, size_t size) {
+    ssize_t got = pread(fd, into, size - 1, 0);
+    into[got > 0 ? got : 0] = 0;
+}
+
+/* The number after `name`, which begins a line. */
+static uint64_t number_after(const char *text, const char *name) {
+    size_t length = strlen(name);
+    for (const char *line = text; line; line = (line = strchr(line, '\n')) ? line + 1 : NULL)
+        if (!strncmp(line, name, length))
+            return strtoull(line + length, NULL, 10);
+    return 0;
+}
+
 static uint64_t count_kills(void) {
     char text[256];
-    ssize_t got = pread(memory_events, text, sizeof text - 1, 0);
-    text[got > 0 ? got : 0] = 0;
-    char *found = strstr(text, "oom_kill ");
-    return found ? strtoull(found + strlen("oom_kill "), NULL, 10) : 0;
+    read_file(memory_events, text, sizeof text);
+    return number_after(text, "oom_kill ");
+}
+
+/* What people size by, as hanabi/sandbox/footprint.py has it: not the cache of files that nobody maps, which the kernel takes back when
+ * memory is scarce, and not less than the processes' own peaks. Looked into when the group's peak has grown by a megabyte. */
+static uint64_t footprint(uint64_t peak) {
+    static char text[8 * 1024];
+    if (peak - seen_peak >= 1 << 20) {
+        seen_peak = peak;
+        read_file(memory_stat, text, sizeof text);
+        uint64_t cached = number_after(text, "file "), kept = number_after(text, "file_mapped ") + number_after(text, "shmem ");
+        uint64_t used = peak - (cached > kept ? cached - kept : 0), resident = 0;
+        for (uint8_t id = 0; id < ROLE_COUNT; id++) {
+            char path[32];
+            pid_t pid = process_of(id);
+            snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+            if (pid && read_text(path, text, sizeof text))
+                resident += number_after(text, "VmHWM:") * 1024;
+        }
+        used = used > peak ? 0 : used; /* the two files are not of the same moment */
+        used = used > resident ? used : resident;
+        used_peak = used > used_peak ? used : used_peak;
+    }
+    return used_peak + (peak - seen_peak);
 }
 
 void machine_report_memory(bool died) {
     char text[32];
     if (!is_machine)
         return;
-    ssize_t got = pread(memory_peak, text, sizeof text - 1, 0);
-    text[got > 0 ? got : 0] = 0;
-    uint64_t peak = strtoull(text, NULL, 10), kills = died ? count_kills() : told_kills;
+    read_file(memory_peak, text, sizeof text);
+    uint64_t raw = strtoull(text, NULL, 10), peak = footprint(raw > seen_peak ? raw : seen_peak), kills = died ? count_kills() : told_kills;
     if (peak == told_peak && kills == told_kills)
         return;
     uint8_t body[16];
@@ -314,7 +350,7 @@ bool machine_handle(uint8_t type, struct cursor *c) {
     case 'L':
         return limit(c);
     case 'Z':
-        told_peak = 0;
+        told_peak = seen_peak = used_peak = 0;
         if (write(memory_peak, "1", 1) < 0 && errno != EBADF && errno != EINVAL) /* an older kernel cannot */
             return false;
         break;

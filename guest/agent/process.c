@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -104,6 +105,31 @@ static const char *drop_privileges(void) {
     return NULL;
 }
 
+/* A process may lower its oom_score_adj again, down to what a privileged one has set last: to ours, unless we are one. So only these
+ * places may be written to; the others that there are are read-only, but /proc. A kernel without Landlock leaves that open. */
+static const char *keep_out_of_proc(void) {
+    static const char *const writable[] = {"/tmp", "/dev"};
+    /* handled and allowed: else nothing could be moved from one directory to another */
+    struct landlock_ruleset_attr attributes = {.handled_access_fs = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REFER};
+    if (!user.given || syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 2)
+        return NULL;
+    int rules = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes.handled_access_fs, 0);
+    if (rules < 0)
+        return "landlock";
+    for (size_t i = 0; i < sizeof writable / sizeof *writable; i++) {
+        struct landlock_path_beneath_attr rule = {.allowed_access = attributes.handled_access_fs};
+        if ((rule.parent_fd = open(writable[i], O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+            continue; /* then nobody writes there */
+        if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+            return "landlock";
+        close(rule.parent_fd);
+    }
+    if (syscall(SYS_landlock_restrict_self, rules, 0) < 0)
+        return "landlock";
+    close(rules);
+    return NULL;
+}
+
 static const char *limit_resources(void) {
     struct rlimit files = {1024, 1024}, core = {0, 0};
     if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
@@ -128,7 +154,8 @@ static const char *become(uint8_t role, int *status, const char *cwd, char **arg
         return "setsid";
     if (!machine_join_group())
         return "cgroup";
-    if ((step = arrange_fds(role, status)) || (step = volunteer_for_oom()) || (step = limit_resources()) || (step = drop_privileges()))
+    if ((step = arrange_fds(role, status)) || (step = volunteer_for_oom()) || (step = limit_resources()) || (step = drop_privileges()) ||
+        (step = keep_out_of_proc()))
         return step;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != self)
         return "parent";
@@ -269,6 +296,8 @@ void process_kill_all(void) {
 }
 
 bool process_killing(void) { return killing; }
+
+pid_t process_of(uint8_t role) { return roles[role].pid; }
 
 /* While killing, look again soon: a process that was just forked must die too. */
 int process_patience_ms(void) { return more_to_reap ? 0 : killing ? 5 : -1; }

@@ -81,6 +81,7 @@ class Environment:
         self._exit_at = math.inf  # monotonic: when the runtime was seen to be over, before what it sent last was waited for
         self._violation = ""
         self._peak = 0  # memory, as last read
+        self._out_of_memory = False
         sandbox.on_exit = self._on_exit
 
     # --- coming up ----------------------------------------------------------------------------------------------------
@@ -207,6 +208,7 @@ class Environment:
             self.sandbox.limit(memory_mb=version.memory_mb, vcpus=version.memory_mb / VCPU_MB)
             self.state = advance(self.state, State.IDLE)
             self.idle_since = host.clock.monotonic()
+            self._read_peak()  # what its libraries take is not to be told any more once it has died
         return outcome
 
     async def _start_function(self, version: FunctionVersion, variables: dict[str, str]) -> None:
@@ -326,7 +328,7 @@ class Environment:
         """Readable to the end, and after it."""
         assert self.version is not None
         self._read_peak()
-        return min(self.version.memory_mb, max(1, -(-self._peak // MIB)))
+        return self.version.memory_mb if self._out_of_memory else min(self.version.memory_mb, max(1, -(-self._peak // MIB)))
 
     def _read_peak(self) -> None:
         if self.state not in ENDED:
@@ -419,6 +421,7 @@ class Environment:
         """What it died of."""
         if self._exit is not None:
             killed = self._exit.signal == SIGKILL and self.state not in ENDED and self._oom_kills() > 0
+            self._out_of_memory = self._out_of_memory or killed
             return fault("Runtime.ExitError", exit_message(self._exit), request_id, reported="Runtime.OutOfMemory" if killed else None)
         if self._violation:
             return fault("Runtime.ProtocolViolation", self._violation, request_id)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox import controllers, rootless
+from hanabi.sandbox.footprint import Footprint
 
 NEEDED = ("cpu", "memory", "pids")
 PIDS_MAX = 1024
@@ -220,12 +221,14 @@ class Group:
             return tree.directory(controller) / name
 
         self.memory: controllers.Memory = (controllers.MemoryV1 if v1["memory"] else controllers.MemoryV2)(where("memory"))
+        self.footprint = Footprint(self.memory)
         self.cpu: controllers.Cpu = (controllers.CpuV1 if v1["cpu"] else controllers.CpuV2)(where("cpu"))
         self.usage: controllers.Usage = (controllers.UsageV1 if v1["cpuacct"] else controllers.UsageV2)(where("cpuacct"))
         self.freezer: controllers.Freezer = (controllers.FreezerV1 if v1["freezer"] else controllers.FreezerV2)(where("freezer"))
 
     def limit(self, memory_mb: int, vcpus: float | None) -> None:
         self.memory.limit(memory_mb)
+        self.footprint.limit = memory_mb * controllers.MB
         self.cpu.limit(vcpus)
 
     def kill(self) -> None:

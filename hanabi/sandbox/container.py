@@ -125,6 +125,7 @@ class Container:
         self._pidfd = os.pidfd_open(self._pid)
         if self._pid not in self._host.tree.pids(self.id):  # it ended, and the number may be another's
             raise SandboxError("the agent ended at once")
+        self._group.footprint.agent = self._pid
         self._forget_start()
 
     def _layout(self, ids: numbers.Ids, tmp: Path) -> spec.Layout:
@@ -202,10 +203,10 @@ class Container:
         await self._host.threads.run(self.group.memory.reclaim)
 
     def peak_memory(self) -> int:
-        return self.group.memory.peak()
+        return self.group.footprint.peak()
 
     def reset_peak(self) -> None:
-        self.group.memory.reset_peak()
+        self.group.footprint.reset_peak()
 
     def cpu_usage(self) -> int:
         return self.group.usage.microseconds()

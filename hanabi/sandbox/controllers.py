@@ -6,7 +6,7 @@ A controller is made for a directory that exists; `close` gives its descriptors 
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 MB = 1024 * 1024
 PERIOD_US = 20_000  # Lambda's own: a small share is then slow, not absent for a tenth of a second
@@ -25,6 +25,15 @@ class _Files:
         fd = os.open(self._directory / name, flags | os.O_CLOEXEC)
         self._open.append(fd)
         return fd
+
+    def pids(self) -> list[int]:
+        """The first of its processes, as seen from here."""
+        fd = os.open(self._directory / "cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 1024)
+        finally:
+            os.close(fd)
+        return [int(line) for line in text.rpartition(b"\n")[0].splitlines()]
 
     def write(self, name: str, value: str) -> None:
         fd = os.open(self._directory / name, os.O_WRONLY | os.O_CLOEXEC)
@@ -47,10 +56,25 @@ def _keyed(text: bytes, key: bytes) -> int:
     return 0
 
 
+class Cache(NamedTuple):
+    """Bytes of files that a group is charged with; its shared memory is in neither, unless it is mapped."""
+
+    mapped: int
+    unmapped: int
+
+
+def _cache_of(text: bytes, names: tuple[bytes, bytes, bytes]) -> Cache:
+    """Of a `memory.stat`; the names of what is cached, mapped, and shared memory."""
+    cached, mapped, shared = (_keyed(text, name) for name in names)
+    return Cache(mapped, max(0, cached - mapped - shared))
+
+
 class Memory(Protocol):
     def limit(self, memory_mb: int) -> None: ...
     def peak(self) -> int: ...
     def reset_peak(self) -> None: ...
+    def cache(self) -> Cache: ...
+    def pids(self) -> list[int]: ...
     def oom_kills(self) -> int: ...
     def reclaim(self) -> None:
         """Give back what can be had without a process noticing; blocks for some milliseconds."""
@@ -63,6 +87,7 @@ class MemoryV1(_Files):
         super().__init__(directory)
         self._peak = self.file("memory.max_usage_in_bytes")
         self._oom = self.file("memory.oom_control", os.O_RDONLY)
+        self._stat = self.file("memory.stat", os.O_RDONLY)
         self._swap = (directory / "memory.memsw.limit_in_bytes").exists()
         self._sockets = (directory / "memory.kmem.tcp.limit_in_bytes").exists()
         self._limit = 1 << 62
@@ -83,6 +108,9 @@ class MemoryV1(_Files):
     def reset_peak(self) -> None:
         os.pwrite(self._peak, b"0", 0)
 
+    def cache(self) -> Cache:
+        return _cache_of(os.pread(self._stat, 8192, 0), (b"cache", b"mapped_file", b"shmem"))
+
     def oom_kills(self) -> int:
         return _keyed(os.pread(self._oom, 256, 0), b"oom_kill")
 
@@ -96,6 +124,7 @@ class MemoryV2(_Files):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._events = self.file("memory.events", os.O_RDONLY)
+        self._stat = self.file("memory.stat", os.O_RDONLY)
         self._peak = self._peak_file()
         with suppress(OSError):  # a kernel without swap accounting
             self.write("memory.swap.max", "0")
@@ -119,6 +148,9 @@ class MemoryV2(_Files):
     def reset_peak(self) -> None:
         with suppress(OSError):
             os.pwrite(self._peak, b"1", 0)
+
+    def cache(self) -> Cache:
+        return _cache_of(os.pread(self._stat, 8192, 0), (b"file", b"file_mapped", b"shmem"))
 
     def oom_kills(self) -> int:
         return _keyed(os.pread(self._events, 512, 0), b"oom_kill")

@@ -5,9 +5,19 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _PEAK = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
+_MAPPED = re.compile(rb"^Rss(?:File|Shmem):\s*(\d+) kB", re.MULTILINE)
+
+
+class Memory(NamedTuple):
+    """Of one process, in bytes."""
+
+    name: bytes  # of its program, as far as it has not named itself otherwise
+    peak: int  # resident, since the last `reset_peak`
+    mapped: int  # resident now, of files and shared memory
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -21,8 +31,14 @@ def descendants(pid: int) -> Iterator[int]:
 
 def peak_memory(pid: int) -> int:
     """Bytes, since the last `reset_peak`."""
-    found = _PEAK.search(_read(f"{pid}/status"))
-    return int(found[1]) * 1024 if found else 0
+    return memory_of(pid).peak
+
+
+def memory_of(pid: int) -> Memory:
+    status = _read(f"{pid}/status")
+    peak = _PEAK.search(status)
+    mapped = sum(map(int, _MAPPED.findall(status)))
+    return Memory(status.partition(b"\n")[0], int(peak[1]) * 1024 if peak else 0, mapped * 1024)
 
 
 def reset_peak(pid: int) -> None:

@@ -33,6 +33,7 @@ def fresh(request: pytest.FixtureRequest) -> Iterator[None]:
     rig: Rig | None = request.getfixturevalue("rig") if "rig" in request.fixturenames else None
     if rig is not None:
         rig.play()
+        rig.run(rig.begin_test())
     yield
     if rig is not None:
         rig.run(rig.destroy_all())

@@ -229,7 +229,27 @@ static long attempt(const char *what) {
     if (IS("kill-agent")) return kill(1, SIGKILL);
     if (IS("mknod")) return mknod("/tmp/vda", S_IFBLK | 0600, 0xfe00);
     if (IS("sethostname")) return sethostname("x", 1);
-    if (IS("lower-oom")) { int fd = open("/proc/self/oom_score_adj", O_WRONLY); return write(fd, "-1000", 5); }
+    if (IS("lower-oom")) { int fd = open("/proc/self/oom_score_adj", O_WRONLY); return fd < 0 ? -1 : write(fd, "-1000", 5); }
+    if (IS("lower-oom-to-agent")) { int fd = open("/proc/self/oom_score_adj", O_WRONLY); return fd < 0 ? -1 : write(fd, "0", 1); }
+    if (IS("lower-oom-of-a-child")) {
+        char path[64];
+        pid_t child = fork();
+        if (child == 0) pause();
+        snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)child);
+        int fd = open(path, O_WRONLY), done = fd < 0 ? -1 : (int)write(fd, "0", 1), error = errno;
+        kill(child, SIGKILL);
+        errno = error;
+        return done;
+    }
+    if (IS("move-between-directories")) {
+        if (mkdir("/tmp/one", 0700) < 0 || mkdir("/tmp/two", 0700) < 0) return -1;
+        close(open("/tmp/one/file", O_CREAT | O_WRONLY, 0600));
+        return rename("/tmp/one/file", "/tmp/two/file");
+    }
+    if (IS("write-devices")) {
+        int null = open("/dev/null", O_WRONLY), out = open("/dev/stdout", O_WRONLY);
+        return null < 0 || out < 0 ? -1 : 0;
+    }
     if (IS("low-port")) {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(80)};
         return bind(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address);

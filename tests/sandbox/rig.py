@@ -1,6 +1,7 @@
 """A driver with real containers whose root holds one program, `probe`, that tries things and says how it went."""
 
 import asyncio
+import ctypes
 import functools
 import os
 import shutil
@@ -38,6 +39,12 @@ def unavailable() -> str:
     except IsolationUnavailable as error:
         return str(error)
     return ""
+
+
+def has_landlock() -> bool:
+    """Whether the agent can close /proc to what it starts."""
+    landlock_create_ruleset, version = 444, 1
+    return int(ctypes.CDLL(None).syscall(landlock_create_ruleset, None, 0, version)) >= 2
 
 
 class Rig:

@@ -10,7 +10,7 @@ import pytest
 
 from hanabi.contracts import Exit
 from hanabi.errors import SandboxError
-from hanabi.sandbox.controllers import MemoryV2
+from hanabi.sandbox.controllers import Cache, MemoryV2
 from tests.sandbox.rig import Rig, until
 
 MB = 1024 * 1024
@@ -80,12 +80,16 @@ def test_reclaim_asks_for_all_there_is(tmp_path: Path) -> None:
     """As on cgroup v2, whether this host has it or not: what the kernel then does is its own."""
     for name, text in {
         "memory.events": "oom_kill 0\n",
+        "memory.stat": "anon 1\nfile 9000\nkernel 3\nshmem 2000\nfile_mapped 4000\n",
+        "memory.peak": "20000\n",
+        "cgroup.procs": "12\n34\n",
         "memory.current": "12345\n",
         "memory.reclaim": "",
         "memory.swap.max": "max",
     }.items():
         (tmp_path / name).write_text(text)
     memory = MemoryV2(tmp_path)
+    assert (memory.cache(), memory.pids()) == (Cache(mapped=4000, unmapped=3000), [12, 34])
     memory.reclaim()
     assert (tmp_path / "memory.reclaim").read_text() == "12345"
     (tmp_path / "memory.reclaim").unlink()  # a kernel that has none

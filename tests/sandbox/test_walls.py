@@ -10,14 +10,14 @@ from hanabi.contracts import Exit
 from hanabi.errors import SandboxError
 from hanabi.sandbox import kernel
 from hanabi.sandbox.numbers import UID_BASE
-from tests.sandbox.rig import Rig
+from tests.sandbox.rig import Rig, has_landlock
 
 REFUSED = """
     mount umount fsopen open_tree unshare-user unshare-net clone-user setns ptrace-agent process_vm_readv pidfd_getfd bpf perf_event_open
     userfaultfd io_uring keyctl add_key init_module kexec reboot swapon syslog acct quotactl name_to_handle_at open_by_handle_at settime
     chroot personality raw ping packet vsock alg sctp audit setuid-root setuid-agent kill-agent mknod sethostname
 """.split()
-
+OOM = "lower-oom lower-oom-to-agent lower-oom-of-a-child".split()
 
 DEVICES = set("null zero full random urandom tty fd stdin stdout stderr ptmx core console".split())
 
@@ -41,6 +41,25 @@ def test_what_programs_need_is_allowed(rig: Rig) -> None:
             return await guest.probe("try", "clone-plain", "tcp", "getifaddrs", "personality-query")
 
     assert rig.run(work()).splitlines() == ["clone-plain ok 0", "tcp ok 0", "getifaddrs ok 0", "personality-query ok 0"]
+
+
+def oom_score_adj(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock of version 2 or later (Linux 5.19)")
+def test_a_function_stays_the_first_that_is_killed_when_memory_runs_out(rig: Rig) -> None:
+    """The agent has less than 1000; what may be written to beside /proc stays as it was."""
+
+    async def work() -> str:
+        async with rig.sandbox() as guest:
+            assert oom_score_adj(guest.box._pid) < 1000
+            assert await guest.probe("cat", "/proc/self/oom_score_adj") == "1000"
+            return await guest.probe("try", *OOM, "move-between-directories", "write-devices")
+
+    *refused, moved, written = rig.run(work()).splitlines()
+    assert refused == [f"{name} EACCES" for name in OOM]
+    assert (moved, written) == ("move-between-directories ok 0", "write-devices ok 0")
 
 
 def test_no_descriptor_can_be_sent_to_the_host_and_linger_there(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
