@@ -45,6 +45,7 @@ class Settings:
     trim_after: float = 30.0  # s; an environment without work for so long gives memory back
     rest_after: float = 300.0  # s; on microVMs, an environment without work for so long is written to disk
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
+    drain_s: float = 60.0  # what has begun may take so long to end when the server is stopped
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
     jailer: Path | None = None
     kernel: Path | None = None  # a vmlinux
@@ -146,6 +147,10 @@ def _seconds(value: Any) -> float:
     return number
 
 
+def _seconds_or_none(value: Any) -> float:
+    return 0.0 if str(value) in ("0", "0.0") else _seconds(value)
+
+
 def _switch(value: str | bool) -> bool:
     text = str(value).lower()
     if text not in ("1", "true", "yes", "0", "false", "no", ""):
@@ -200,6 +205,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "trim_after": _seconds,
     "rest_after": _seconds,
     "idle_timeout_s": _seconds,
+    "drain_s": _seconds_or_none,
     "firecracker": _file,
     "jailer": _file,
     "kernel": _file,

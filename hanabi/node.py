@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -28,6 +27,7 @@ from hanabi.clock import SystemClock
 from hanabi.config import Settings, guest_dir
 from hanabi.contracts import Clock, Driver, FunctionVersion, HttpHandler, HttpRequest, HttpResponse, Principal, RuntimeImage
 from hanabi.control.functions import Functions
+from hanabi.drain import Drain, Stop
 from hanabi.drivers import choose_driver
 from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
@@ -39,7 +39,6 @@ from hanabi.fleet.variables import preload_of
 from hanabi.gateway.function_url import FunctionUrls, UrlConfig
 from hanabi.health import Health
 from hanabi.http.limits import Limits
-from hanabi.http.server import HttpServer
 from hanabi.http.server import serve as serve_http
 from hanabi.images.code import CodeStore
 from hanabi.images.collection import Collection
@@ -59,7 +58,6 @@ from hanabi.store.sqlite import SqliteStore
 MIB = 1 << 20
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
 INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
-GRACE_S = 5.0  # for what is in flight at SIGTERM
 log = logging.getLogger(__name__)
 
 
@@ -69,10 +67,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     Raises `IsolationUnavailable` when the isolation asked for cannot be given, and `OSError` when the port is taken.
     """
     os.umask(0o022)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stop = Stop()
+    stop.listen()
     listener = _listen(settings.host, settings.port)
     driver, clock = choose_driver(settings), SystemClock()
     health = Health(clock)
@@ -148,7 +144,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
         await accepted.open()
-        events = DurableQueue(accepted, functions, invoker, clock, drain_s=GRACE_S, health=health)
+        events = DurableQueue(accepted, functions, invoker, clock, health=health)
 
         iam = IamService(store, clock, settings.account)
         zips = CodeEndpoint(code, keys, clock)
@@ -191,7 +187,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         limits = Limits(body=edge.body_rule, connections=4096)
         server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
         await events.open()
-        stack.push_async_callback(_drain, server, events)
+        stack.push_async_callback(Drain(server, edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.hurried)
         runtimes = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
         announcing = asyncio.create_task(stocked.announce(runtimes), name="stock announcement")
         stack.push_async_callback(_cancel, announcing)
@@ -199,7 +195,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         gc.freeze()  # what is there now stays: no collection need ever look at it again
         gc.set_threshold(50_000, 20, 50)  # an invocation leaves no cycles behind: looking for them every 700 objects is wasted
         ready(f"http://{settings.host}:{settings.port} {driver.describe()}")
-        await stopped.wait()
+        await stop.asked.wait()
 
 
 class Attach:
@@ -266,11 +262,6 @@ async def _image_of(images: Images, containers: ContainerImages, version: Functi
     if version.container is not None:
         return await containers.ensure(version.container.image)
     return await images.ensure(version.runtime)
-
-
-async def _drain(server: HttpServer, events: DurableQueue) -> None:
-    """Take nothing more, and let what runs end, both within one grace. Everything below the edge still stands meanwhile."""
-    await asyncio.gather(server.close(GRACE_S), events.close())
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -30,6 +30,7 @@ from hanabi.errors import (
     RequestEntityTooLarge,
     RequestTooLarge,
     ServiceError,
+    ServiceUnavailable,
     UnknownOperation,
     UnrecognizedClient,
     ValidationError,
@@ -44,6 +45,7 @@ ZIP_BYTES = 52_428_800  # of the code itself
 DOCUMENT_BYTES = 1 << 20  # of any other request
 SLACK_BYTES = 256 * 1024  # beyond a limit whose error the handler words
 
+RETRY_AFTER_S = 5  # when the server is stopping
 OWN_PREFIX = "/_hanabi/"
 _URL_LABEL = ".lambda-url."
 _CODECS: dict[str, Callable[[Model], Codec]] = {"rest-json": RestJson, "query": Query, "json": Json11}
@@ -109,6 +111,7 @@ class Edge:
         self._own = dict(own or {})
         self._granted = dict(granted or {})
         self._authorize = authorize
+        self.draining = False  # nothing new is taken, but from inside environments: what runs there is to end well
         self._hosts = frozenset(host.lower() for host in hosts)
 
     # --- for the HTTP server ------------------------------------------------------------------------------------------
@@ -121,7 +124,15 @@ class Edge:
             return await self._gateway(request)
         if request.path.startswith(OWN_PREFIX):
             return await self._handle_own(request)
+        if self.draining:
+            return self._unavailable(request)
         return await self._handle_api(request, None)
+
+    def _unavailable(self, request: HttpRequest) -> HttpResponse:
+        error = ServiceUnavailable("Hanabi is shutting down. Please try again.")
+        response = self._codec(find_claim(request)[1] or _guess_service(request), request).fail(error, make_request_id())
+        response.headers.append(("retry-after", str(RETRY_AFTER_S)))
+        return response
 
     def handler_for(self, access_key: str) -> HttpHandler:
         """For a socket from inside an environment: the API alone, for requests signed with that key alone."""
@@ -270,7 +281,8 @@ class Edge:
                 return await self._granted[name](request)
             if name == "health" and not what and request.method in ("GET", "HEAD"):
                 self._check_host(request)
-                return HttpResponse(200, [("content-type", "application/json")], write_json({"status": "ok", "region": self._region}))
+                status, word = (503, "draining") if self.draining else (200, "ok")
+                return HttpResponse(status, [("content-type", "application/json")], write_json({"status": word, "region": self._region}))
             principal: Principal = await self.verifier.verify(request, "hanabi")
             if not principal.is_root:
                 raise AccessDenied(f"User: {principal.arn} is not authorized to use {OWN_PREFIX}{name}")

@@ -66,9 +66,11 @@ def _ask_server(options: argparse.Namespace) -> tuple[bool | None, str, str]:
     """(ok, detail, fix)"""
     port = port_of(options)
     try:
-        status, _ = fetch(port, "/_hanabi/health", {})
+        status, body = fetch(port, "/_hanabi/health", {})
     except OSError:
         return None, "not running", not_running(options)
+    if status == 503 and b'"draining"' in body:
+        return None, f"shutting down on port {port}", ""
     return (True, f"healthy on port {port}", "") if status == 200 else (False, f"port {port} answers {status}", "see what it logged")
 
 

@@ -159,6 +159,11 @@ class DurableQueue:
         """Return when nothing more happens before the clock moves: no event runs and none is due."""
         await self._settled.wait()
 
+    @property
+    def running(self) -> int:
+        """How many events run, or are being noted as done."""
+        return len(self._running)
+
     async def backlog(self) -> int:
         """How many events were accepted and have not ended."""
         return await self._database.read(rows.count)

@@ -23,7 +23,7 @@ from hanabi.fleet.commands import refusal, start_runtime, wrapper_of
 from hanabi.fleet.diary import Diary
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
-from hanabi.fleet.outcome import NO_REASON, Outcome, exit_message, fault, timeout_message
+from hanabi.fleet.outcome import NO_REASON, STOPPED, Outcome, exit_message, fault, timeout_message
 from hanabi.fleet.rest import Rest
 from hanabi.fleet.variables import credentials_document, function_variables, generic_variables
 from hanabi.ledger.report import init_report_line, start_line, start_phase_line
@@ -353,6 +353,12 @@ class Environment:
         outcome.duration_ms = self._timeout_s * 1000 if outcome.status == "timeout" else max(0.0, over - self._began) * 1000
         self._deadline = math.inf
         ended.set_result(outcome)
+
+    def cut(self) -> None:
+        """The server stops: end what somebody waits for. The init of one that is kept, or becomes a snapshot, is its owner's business."""
+        ahead = self.provisioned or self.snap_start
+        if self.state is State.BUSY or (self.state is State.INITIALIZING and not ahead):
+            self._end(replace(fault("Sandbox.Failure", STOPPED, self._request_id), cut=True))
 
     def _arm_deadline(self, seconds: float) -> None:
         if self._deadline_timer:

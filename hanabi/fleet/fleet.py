@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.contracts import Allocation, Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
-from hanabi.errors import SandboxError, ServiceError
+from hanabi.errors import SandboxError, ShuttingDown
 from hanabi.fleet.budget import Budget, Claim
 from hanabi.fleet.clones import Clones
 from hanabi.fleet.environment import Environment
@@ -31,7 +31,6 @@ STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
 STOCK_TMP_MB = 512  # the default /tmp
 STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 RETIRED_KEPT = 4096  # keys: each matters only as long as an invocation that began before its end
-SHUTTING_DOWN = "Hanabi is shutting down"
 log = logging.getLogger(__name__)
 
 
@@ -95,6 +94,7 @@ class Fleet:
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[Any]] = set()  # never cancelled: half a destruction leaves something behind
+        self._stopped = False  # no invocation may begin any more
         self._closing = False
 
     async def open(self) -> None:
@@ -105,10 +105,7 @@ class Fleet:
     async def close(self) -> None:
         """Destroy every environment. Whoever waits for one is told."""
         self._closing = True
-        for waiters in self._waiting.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(ServiceError(SHUTTING_DOWN))
+        self.cut()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,15 +117,27 @@ class Fleet:
         self._resting.close()
         await self._driver.close()
 
+    def cut(self) -> None:
+        """End every invocation now: whoever waits is told, whoever runs is ended, recorded and told, and no other one begins."""
+        self._stopped = True
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(ShuttingDown())
+        for environment in list(self._all.values()):
+            environment.cut()
+
     def _refuse_when_closing(self) -> None:
         """A function that is being ended may have asked for another one."""
         if self._closing:
-            raise ServiceError(SHUTTING_DOWN)
+            raise ShuttingDown()
 
     # --- the warm path ------------------------------------------------------------------------------------------------
 
     def idle(self, key: str) -> Environment | None:
         """A provisioned idle environment, else the most recently used, or None."""
+        if self._stopped:
+            raise ShuttingDown()
         while (environment := self._idle.take(key)) is not None:
             if not environment.doomed:
                 return environment
@@ -176,7 +185,8 @@ class Fleet:
         Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when there can be no environment,
         `TooManyRequests` when this host stays full.
         """
-        self._refuse_when_closing()
+        if self._stopped:
+            raise ShuttingDown()
         waiter: asyncio.Future[Environment] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(version.key, deque())
         waiters.append(waiter)
@@ -218,6 +228,8 @@ class Fleet:
     async def start(self, version: FunctionVersion, limit_s: float, *, phase: str, snap_start: bool = False) -> Environment:
         """A new environment of a version, its init done within the limit. Raises as `lease`."""
         self._refuse_when_closing()
+        if self._stopped and not snap_start:
+            raise ShuttingDown()
         starting = self._start(version, limit_s, phase, lambda: True, snap_start=snap_start)
         task = asyncio.get_running_loop().create_task(starting)
         self._tasks.add(task)

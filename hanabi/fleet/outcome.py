@@ -13,6 +13,7 @@ from hanabi.contracts import Exit
 if TYPE_CHECKING:
     from hanabi.fleet.environment import Environment
 
+STOPPED = "Hanabi was stopped before the function had ended"
 NO_REASON = "Runtime exited without providing a reason"
 SIGNAL_NAMES: dict[int, str] = {  # those of Go's syscall package
     signal.SIGABRT: "aborted",
@@ -46,6 +47,7 @@ class Outcome:
     message: str | None = None  # of an error that Lambda words itself: the runtime had no chance to
     reusable: bool = False  # whether the environment may serve the next invocation
     duration_ms: float = 0.0
+    cut: bool = False  # ended because the server stops
 
 
 class InitFailed(Exception):

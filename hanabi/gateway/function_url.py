@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hanabi.contracts import Catalog, Clock, HttpRequest, HttpResponse, Invocation, Invoker, Principal
-from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, TooManyRequests
+from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, ShuttingDown, TooManyRequests
 from hanabi.gateway.cors import add_headers, answer_preflight
 from hanabi.gateway.event import make_event
 from hanabi.gateway.response import JSON, Malformed, make_response
 
 log = logging.getLogger(__name__)
 
+RETRY_AFTER_S = 5  # when the server is stopping
 PAYLOAD_LIMIT = 6 * 1024 * 1024
 
 _HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,200})(?::\d{1,5})?", re.ASCII)
@@ -62,10 +63,13 @@ class FunctionUrls:
         self._authenticate = authenticate
         self._clock = clock
         self._scheme = scheme
+        self.draining = False  # nothing new is taken
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """An `HttpHandler`. Never raises for what a caller or a function did."""
         request_id = str(uuid.uuid4())
+        if self.draining:
+            return _unavailable(request_id)
         host = _HOST.fullmatch(request.header("host").lower())
         config = self._urls.lookup(host["id"]) if host else None
         if host is None or config is None:
@@ -143,10 +147,18 @@ def _refusal(error: HanabiError, request_id: str) -> HttpResponse:
         return _answer(error.status, body, error.code, request_id)
     if isinstance(error, ResourceNotFound):  # the function of a URL that is being deleted: the same as no URL
         return _answer(403, {"Message": None}, "AccessDeniedException", request_id)
+    if isinstance(error, ShuttingDown):
+        return _unavailable(request_id)
     if isinstance(error, ApiError) and error.status < 500:
         return _answer(error.status, {"Message": error.message}, error.code, request_id)
     log.error("a function URL's request %s failed: %s", request_id, error)  # what ails the server is not for strangers
     return _answer(500, {"Message": None}, "ServiceException", request_id)
+
+
+def _unavailable(request_id: str) -> HttpResponse:
+    response = _answer(503, {"Message": "Service Unavailable"}, "ServiceUnavailable", request_id)
+    response.headers.append(("retry-after", str(RETRY_AFTER_S)))
+    return response
 
 
 def _answer(status: int, body: Mapping[str, Any], error_type: str, request_id: str) -> HttpResponse:

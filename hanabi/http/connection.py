@@ -94,6 +94,7 @@ class Connection(asyncio.Protocol):
             peer = transport.get_extra_info("peername")
             self._peer = peer[0] if isinstance(peer, tuple) else ""
         server.connections.add(self)
+        self._last = server.draining
         self._await(Wait.IDLE, server.timeouts.idle_s)
 
     def data_received(self, data: bytes) -> None:
@@ -137,6 +138,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable = True
         self._advance()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being handled, or its answer is on its way."""
+        return self._task is not None or self._wait is Wait.WRITE
 
     def wind_down(self) -> None:
         """The server is going: finish what has begun, then close."""

@@ -52,6 +52,7 @@ class HttpServer:
         self.buffered = 0  # bytes of bodies in memory
         self.spooled = 0  # and in files
         self.closing = False
+        self.draining = False
         self._due = 0.0  # when the next request would be handled at the greatest rate
         self._server: asyncio.Server | None = None
         self._quiet: asyncio.Future[None] | None = None
@@ -82,6 +83,17 @@ class HttpServer:
         """A connection has gone, and its task with it."""
         if self._quiet is not None and not self._quiet.done() and not self.connections:
             self._quiet.set_result(None)
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being handled, or answered."""
+        return sum(connection.busy for connection in self.connections)
+
+    def drain(self) -> None:
+        """From now on each connection ends with its answer. New ones are taken still: it is the handler that refuses."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.wind_down()
 
     async def close(self, grace_s: float = 0.0) -> None:
         """Accept nothing more, let what is in flight finish for `grace_s`, then drop the rest."""

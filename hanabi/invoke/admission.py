@@ -84,6 +84,11 @@ class Admission:
         if entered:
             self._unreserved -= 1
 
+    def total(self) -> int:
+        """How many invocations have been admitted and have not ended."""
+        provisioned = sum(each.running for provisions in self._provisions.values() for each in provisions.values())
+        return sum(self._running.values()) + provisioned
+
     def running(self, function: str) -> int:
         provisioned = sum(each.running for each in self._provisions.get(function, {}).values())
         return self._running.get(function, 0) + provisioned

@@ -3,12 +3,14 @@
 import json
 
 from hanabi.contracts import Clock, Invocation, Journal, Record, Result
-from hanabi.errors import ApiError, HanabiError, ServiceError
+from hanabi.errors import ApiError, HanabiError, ServiceError, ShuttingDown
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.outcome import InitFailed, Outcome, error_payload, timeout_message
 from hanabi.invoke.admission import Admission
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
+
+CUT = "The invocation was ended before its time: Hanabi is shutting down. Please try again."
 
 
 class LocalInvoker:
@@ -19,6 +21,11 @@ class LocalInvoker:
         self._admission = admission
         self._journal = journal
         self._clock = clock
+
+    @property
+    def in_flight(self) -> int:
+        """Invocations that were admitted and have not ended, those that wait for an environment included."""
+        return self._admission.total()
 
     async def invoke(self, invocation: Invocation) -> Result:
         """Admit, find an environment, run, record."""
@@ -43,7 +50,10 @@ class LocalInvoker:
             if outcome.status == "timeout":
                 outcome.duration_ms = timeout_s * 1000
                 outcome.payload = error_payload("Sandbox.Timedout", timeout_message(timeout_s), invocation.request_id)
-            return self._record(environment, invocation, outcome, environment.take_init_ms())
+            result = self._record(environment, invocation, outcome, environment.take_init_ms())
+            if outcome.cut:
+                raise ShuttingDown(CUT)
+            return result
         finally:
             self._fleet.release(environment, reusable=reusable)
 
@@ -69,7 +79,10 @@ class LocalInvoker:
             if outcome.message:
                 kind = "Sandbox.Timedout" if outcome.status == "timeout" else json.loads(outcome.payload)["errorType"]
                 outcome.payload = error_payload(kind, outcome.message, invocation.request_id)
-            return self._record(failed.environment, invocation, outcome, None, unstarted=True)
+            result = self._record(failed.environment, invocation, outcome, None, unstarted=True)
+            if outcome.cut:
+                raise ShuttingDown(CUT) from None
+            return result
         except (HanabiError, OSError) as error:
             raise _as_api_error(error) from error
         return await self._run(environment, invocation, (environment.take_init_ms() or 0.0) / 1000)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hanabi.contracts import Exit
-from hanabi.errors import SandboxError, ServiceError
+from hanabi.errors import SandboxError, ServiceError, ShuttingDown
 from hanabi.fleet import fleet as module
 from hanabi.sandbox.testing import FakeProcess, Killed
 from hanabi.testing import ManualClock
@@ -341,10 +341,10 @@ def test_a_close_in_the_middle_of_everything_leaves_nothing() -> None:
             rig.driver.gate.clear()
             starting = [rig.begin(rig.version(f"starting{number}", tmp_mb=1024)) for number in range(6)]
             await asyncio.sleep(0.01)
-        assert (await busy).function_error
-        for task in starting:
-            with pytest.raises(ServiceError, match="shutting down"):
+        for task in (busy, *starting):
+            with pytest.raises(ShuttingDown, match="shutting down"):
                 await task
+        assert [record.error_type for record in rig.journal.records if record.function == "busy"] == ["Sandbox.Failure"]
         with pytest.raises(ServiceError, match="shutting down"):
             await rig.invoke(rig.version())
         assert not rig.fleet.describe() and not rig.driver.alive

@@ -456,3 +456,39 @@ def test_mutated_requests_never_hurt_the_next_client() -> None:
             assert (await client.receive())[2] == b"hello"
 
     asyncio.run(main())
+
+
+def test_a_draining_server_answers_what_comes_and_ends_each_connection() -> None:
+    async def main() -> None:
+        gate, begun = asyncio.Event(), asyncio.Event()
+
+        async def handler(request: HttpRequest) -> HttpResponse:
+            if request.path == "/slow":
+                begun.set()
+                await gate.wait()
+            return await echo(request)
+
+        async with live(handler) as (server, port):
+            idle, slow, half = [await Client.connect(port) for _ in range(3)]
+            slow.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+            half.send(b"GET /half HTTP/1.1\r\n")
+            await begun.wait()
+            async with asyncio.timeout(10):
+                while len(server.connections) < 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert server.busy == 1
+            server.drain()
+            assert await idle.closed()
+            new = await Client.connect(port)
+            for client, path in ((new, "/new"), (half, "/half")):
+                client.send(b"GET /new HTTP/1.1\r\nhost: a\r\n\r\n" if client is new else b"host: a\r\n\r\n")
+                status, headers, _ = await client.receive()
+                assert (status, headers["x-path"], headers["connection"]) == (200, path, "close")
+                assert await client.closed()
+            gate.set()
+            status, headers, _ = await slow.receive()
+            assert (status, headers["x-path"], headers["connection"]) == (200, "/slow", "close")
+            assert await slow.closed()
+
+    asyncio.run(main())
