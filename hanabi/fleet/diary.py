@@ -1,11 +1,19 @@
 """The log of one environment: what its processes print and what Hanabi says of it, on its way to the journal in as few writes as may be."""
 
+import time
+import uuid
+
 from hanabi.contracts import LogEvent, Timer
 from hanabi.fleet.host import Host
 from hanabi.fleet.output import Output, end_of_log
 
 BUFFER = 64  # events held back for the write that ends the invocation
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
+
+
+def new_stream(version: str, unix_s: float) -> str:
+    """The name of an environment's log stream."""
+    return f"{time.strftime('%Y/%m/%d', time.gmtime(unix_s))}/[{version}]{uuid.uuid4().hex}"
 
 
 class Diary:

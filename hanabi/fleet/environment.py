@@ -8,8 +8,6 @@ import hmac
 import logging
 import math
 import secrets
-import time
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +18,7 @@ from typing import Any
 from hanabi.contracts import Credentials, Exit, FunctionVersion, Invocation, RuntimeImage, Sandbox, Timer
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.fleet.commands import refusal, start_runtime, wrapper_of
-from hanabi.fleet.diary import Diary
+from hanabi.fleet.diary import Diary, new_stream
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.outcome import NO_REASON, STOPPED, Outcome, exit_message, fault, timeout_message
@@ -171,7 +169,7 @@ class Environment:
         host, sandbox = self._host, self.sandbox
         self.version = version
         self.state = advance(self.state, State.INITIALIZING)
-        self.diary.open(version.log_group, f"{_day(host.clock.time())}/[{version.version}]{uuid.uuid4().hex}")
+        self.diary.open(version.log_group, new_stream(version.version, host.clock.time()))
         self._credentials = host.credentials.issue(version.role, version.name)
         await self._keep(host.attach_edge(sandbox.edge, self._credentials.access_key))
         sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
@@ -496,7 +494,3 @@ class Environment:
         finally:
             await self.sandbox.destroy()
             self.state = advance(self.state, State.GONE)
-
-
-def _day(unix_s: float) -> str:
-    return time.strftime("%Y/%m/%d", time.gmtime(unix_s))
