@@ -414,6 +414,7 @@ class HttpRequest:
     body: bytes | Path  # a Path (a spooled file the server deletes after the response) when over 1 MiB and the route allows
     peer: str = ""  # remote IP, "" for sockets from inside
     trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body
+    verified: bool = False  # its signature holds: set by who verified it, for the server, which makes room for such clients
 
     def header(self, name: str, default: str = "") -> str:
         for key, value in self.headers:

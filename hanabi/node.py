@@ -52,10 +52,14 @@ from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.usage import Usage
 from hanabi.sandbox.firecracker.driver import STOCK_MB
+from hanabi.sandbox.ground import raise_descriptor_limit
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 
 MIB = 1 << 20
+CONNECTIONS = 4096  # of clients; fewer where the process may not have twice as many descriptors
+# What anybody may ask who reaches the port. A head: as AWS's load balancers take; less from those who have not signed anything yet.
+OUTSIDE = Limits(head_bytes=MIB // 16, stranger_head_bytes=MIB // 64)
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
 INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
 log = logging.getLogger(__name__)
@@ -184,8 +188,9 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         attach.edge = edge
         functions.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
 
-        limits = Limits(body=edge.body_rule, connections=4096)
-        server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
+        connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
+        limits = replace(OUTSIDE, body=edge.body_rule, connections=connections)
+        server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse, health=health)
         await events.open()
         stack.push_async_callback(Drain(server, edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.hurried)
         runtimes = {each.latest.settings.runtime for each in functions if not each.latest.code.image}

@@ -150,8 +150,8 @@ class Edge:
         if self._keys.lookup(find_claim(request)[0]) is None:
             return BodyRule(DOCUMENT_BYTES)
         if (service, operation) in self._uploads:
-            return BodyRule(UPLOAD_BYTES, spool=True)
-        return BodyRule(SYNC_BYTES + SLACK_BYTES if operation in _PAYLOADS else DOCUMENT_BYTES)
+            return BodyRule(UPLOAD_BYTES, spool=True, known=True)
+        return BodyRule(SYNC_BYTES + SLACK_BYTES if operation in _PAYLOADS else DOCUMENT_BYTES, known=True)
 
     def refuse(self, request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
         """The answer to a body beyond its `body_rule`."""

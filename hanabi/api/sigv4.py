@@ -114,6 +114,7 @@ class Verifier:
             raise InvalidSignature(_MISMATCH)
         if signature.expires_s is None:
             self._remember(headers["authorization"], signature)
+        request.verified = True
         return key.principal
 
     # --- what the request says ----------------------------------------------------------------------------------------

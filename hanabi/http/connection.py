@@ -22,6 +22,7 @@ import httptools
 
 from hanabi.contracts import HttpRequest, HttpResponse, Timer
 from hanabi.http.limits import SPOOL_BYTES
+from hanabi.http.places import group_peers
 from hanabi.http.response import CONTINUE, plain, render
 from hanabi.http.spool import Body
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COUNTED_BYTES = 64 * 1024  # smaller bodies are not worth counting
+HEADER_BYTES = 160  # what a header takes in memory beyond its own bytes
+_HEAD_TOO_LARGE = plain(431, "the request line and headers are too large")
 
 
 class Wait(enum.Enum):
@@ -56,6 +59,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._peer = ""
+        self.peer = ""  # the same, grouped: whose share of the places this one counts to
+        self._stranger = True  # no signature has been verified on it
+        self._head_limit = server.limits.stranger_head_bytes or server.limits.head_bytes
         # waiting
         self._wait = Wait.IDLE
         self._deadline = math.inf
@@ -68,9 +74,12 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[str, str]] = []
         self._header_count = 0
         self._unseen = 0  # bytes given to the parser since it last got anywhere
+        self._bulk = False  # more was given than a head may have: its size is to be counted
+        self._head_held = False  # `places` knows of an incomplete head
         self._request: HttpRequest | None = None  # its headers are complete, its body is not
         self._body: Body | None = None
         self._limit = 0
+        self._known = False  # the request names a key that exists
         self._held = (0, 0)  # this connection's parts of server.buffered and server.spooled
         self._ready: deque[Received] = deque()
         self._backlog = b""  # came while a request was being handled; not parsed yet
@@ -86,19 +95,19 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         server = self._server
-        if server.closing or len(server.connections) >= server.limits.connections:
-            self._lost = True
-            self._transport.abort()
-            return
         if server.name_peers:
             peer = transport.get_extra_info("peername")
             self._peer = peer[0] if isinstance(peer, tuple) else ""
-        server.connections.add(self)
+            self.peer = group_peers(self._peer)
+        if server.closing or not server.places.take(self):
+            self._lost = True
+            self._transport.abort()
+            return
         self._last = server.draining
         self._await(Wait.IDLE, server.timeouts.idle_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._wait is Wait.LINGER:
+        if self._wait is Wait.LINGER or self._lost:
             return
         if self._task is None and self._writable:
             self._feed(data)
@@ -160,14 +169,37 @@ class Connection(asyncio.Protocol):
 
     def _gone(self) -> None:
         self._hold(0, 0)
-        self._server.connections.discard(self)
+        self._server.places.leave(self)
         self._server.settled()
+
+    # --- giving way to others: see `places` ---------------------------------------------------------------------------
+
+    @property
+    def handling(self) -> bool:
+        """Whether a request is being handled."""
+        return self._task is not None
+
+    @property
+    def idle_since(self) -> float:
+        """Grows with the time of what was last heard or said."""
+        return self._deadline
+
+    @property
+    def holds_body(self) -> bool:
+        """Whether a large body is on its way, from somebody who does not name a key."""
+        return self._task is None and self._held[0] > 0 and not self._known
+
+    def evict(self) -> None:
+        self._hold(0, 0)
+        self._lost = self._last = True
+        self._transport.abort()
 
     # --- parsing ------------------------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes) -> None:
         while data and self._verdict is None:
             self._unseen += len(data)
+            self._bulk = self._unseen > self._head_limit
             try:
                 self._parser.feed_data(data)
                 data = b""
@@ -178,9 +210,18 @@ class Connection(asyncio.Protocol):
                 self._refuse(plain(400, "malformed request"))
         if self._reading is Wait.IDLE:
             self._unseen = 0
-        elif self._unseen > self._server.limits.head_bytes:  # headers, trailers or chunk extensions without end
-            self._refuse(plain(431, "the request line and headers are too large"))
+        elif self._unseen > self._head_limit:  # headers, trailers or chunk extensions without end
+            self._refuse(_HEAD_TOO_LARGE)
+        if self._reading is Wait.HEAD or self._head_held:
+            self._hold_head()
         self._advance()
+
+    def _hold_head(self) -> None:
+        size = 0
+        if self._reading is Wait.HEAD and self._verdict is None:
+            size = self._unseen + HEADER_BYTES * len(self._headers) + 1
+        self._head_held = size > 0
+        self._server.places.hold_head(self, size)
 
     def _refuse(self, verdict: HttpResponse) -> None:
         if self._verdict is None:
@@ -188,6 +229,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._reading = Wait.HEAD
+        self._known = False
         self._url = b""
         self._headers = []
         self._header_count = 0
@@ -208,6 +250,9 @@ class Connection(asyncio.Protocol):
         if self._verdict is not None:
             return
         self._reading = Wait.BODY
+        if self._bulk and sum(len(name) + len(value) + 4 for name, value in self._headers) + len(self._url) > self._head_limit:
+            self._refuse(_HEAD_TOO_LARGE)
+            return
         self._unseen = 0
         target = self._url.decode("latin-1")
         path, _, query = target.partition("?")
@@ -216,7 +261,9 @@ class Connection(asyncio.Protocol):
         if (target[:1] != "/" and target != "*") or "#" in target:
             self._refuse(plain(400, "malformed request target"))
             return
-        if sum(name == "host" for name, _ in self._headers) > 1:  # one for whoever routes, another for whoever signs
+        if (
+            len(dict(self._headers)) < len(self._headers) and sum(name == "host" for name, _ in self._headers) > 1
+        ):  # one for whoever routes, another for whoever signs
             self._refuse(plain(400, "more than one host"))
             return
         declared = request.header("content-length")
@@ -225,7 +272,7 @@ class Connection(asyncio.Protocol):
 
     def _expect_body(self, request: HttpRequest, size: int | None) -> None:
         server = self._server
-        self._limit, spool = server.limits.body(request)
+        self._limit, spool, self._known = server.limits.body(request)
         if size is not None and size > self._limit:
             self._refuse(server.refuse(request, size, self._limit))
             return
@@ -248,6 +295,8 @@ class Connection(asyncio.Protocol):
             self._refuse(plain(507, "no room for the request body"))
         if body.size > COUNTED_BYTES:
             self._hold(*((body.size, 0) if body.in_memory else (0, body.size)))
+            while server.buffered > server.limits.buffered and self._known and server.places.drop_strangers_body():
+                pass
             if server.buffered > server.limits.buffered or server.spooled > server.limits.spooled:
                 self._refuse(plain(503, "too many large requests at once"))
 
@@ -284,9 +333,7 @@ class Connection(asyncio.Protocol):
             self._task = self._loop.create_task(self._handle(self._ready.popleft()))
         elif self._verdict is not None:
             self._send(None, self._verdict, keep_alive=False)
-            if self._body is not None:
-                self._body.discard()
-            self._hold(0, 0)
+            self._drop_received()
             self._transport.resume_reading()
             self._await(Wait.LINGER, timeouts.linger_s)
             if self._transport.can_write_eof():
@@ -315,6 +362,13 @@ class Connection(asyncio.Protocol):
             self._task = None
             if self._held != (0, 0):
                 self._hold(0, 0)
+            if self._stranger and not self._lost:
+                if request.verified:
+                    self._stranger = False
+                    self._head_limit = self._server.limits.head_bytes
+                    self._server.places.trust(self)
+                else:
+                    self._server.places.used(self)
             if isinstance(request.body, Path):
                 self._delete_spooled(request)
             if self._lost:
@@ -341,6 +395,14 @@ class Connection(asyncio.Protocol):
             pieces = render(request, plain(500, "internal error"), date, keep_alive=keep_alive, http10=http10)
         for piece in pieces:
             self._transport.write(piece)
+
+    def _drop_received(self) -> None:
+        """What has been received of a refused request is of no use: while the connection lingers, it takes no memory."""
+        if self._body is not None:
+            self._body.discard()
+        self._hold(0, 0)
+        self._parser = httptools.HttpRequestParser(self)  # holds what it has of a header
+        self._url, self._headers, self._request, self._backlog = b"", [], None, b""
 
     def _delete_spooled(self, request: HttpRequest) -> None:
         if isinstance(request.body, Path):  # off the loop: freeing tens of megabytes takes the kernel milliseconds

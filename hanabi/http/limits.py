@@ -10,10 +10,11 @@ MiB = 1 << 20
 
 
 class BodyRule(NamedTuple):
-    """How large a request's body may be, and whether one over `SPOOL_BYTES` goes to a file."""
+    """How large a request's body may be, whether one over `SPOOL_BYTES` goes to a file, and whether it goes before those of strangers."""
 
     limit: int
     spool: bool = False
+    known: bool = False
 
 
 SPOOL_BYTES = MiB
@@ -26,6 +27,8 @@ def allow_one_mib(request: HttpRequest) -> BodyRule:
 @dataclass(frozen=True, slots=True)
 class Limits:
     head_bytes: int = MiB  # request line and headers
+    stranger_head_bytes: int = 0  # the same until a signature was verified on the connection; 0: no difference
+    heads: int = 32 * MiB  # memory of incomplete heads, all connections together
     headers: int = 256  # trailers included
     pipelined: int = 64  # complete requests waiting on one connection
     connections: int = 1024

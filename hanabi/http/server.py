@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hanabi.contracts import Clock, HttpHandler, HttpRequest, HttpResponse
+from hanabi.health import Health
 from hanabi.http.connection import Connection
 from hanabi.http.limits import Limits, Timeouts
+from hanabi.http.places import Places
 from hanabi.http.response import DateHeader, plain
 
 RATE_BURST_S = 1.0  # of requests that `Limits.rate` lets through at once
@@ -38,6 +40,7 @@ class HttpServer:
         refuse: Callable[[HttpRequest, int | None, int], HttpResponse] = refuse_plainly,
         cancel_abandoned: bool = False,
         name_peers: bool = True,
+        health: Health | None = None,
     ) -> None:
         self.handler = handler
         self.clock = clock
@@ -48,7 +51,7 @@ class HttpServer:
         self.cancel_abandoned = cancel_abandoned
         self.name_peers = name_peers
         self.date = DateHeader(clock)
-        self.connections: set[Connection] = set()
+        self.places = Places(self.limits.connections, self.limits.heads, clock, health)
         self.buffered = 0  # bytes of bodies in memory
         self.spooled = 0  # and in files
         self.closing = False
@@ -56,6 +59,11 @@ class HttpServer:
         self._due = 0.0  # when the next request would be handled at the greatest rate
         self._server: asyncio.Server | None = None
         self._quiet: asyncio.Future[None] | None = None
+
+    @property
+    def connections(self) -> set[Connection]:
+        """Those that are open, and those whose handler still runs."""
+        return self.places.all
 
     async def listen(self, sock: socket.socket) -> None:
         """Serve on a bound or listening socket, which becomes the server's."""
@@ -98,6 +106,7 @@ class HttpServer:
     async def close(self, grace_s: float = 0.0) -> None:
         """Accept nothing more, let what is in flight finish for `grace_s`, then drop the rest."""
         self.closing = True
+        self.places.close()
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
@@ -135,6 +144,7 @@ async def serve(
     refuse: Callable[[HttpRequest, int | None, int], HttpResponse] = refuse_plainly,
     cancel_abandoned: bool = False,
     name_peers: bool = True,
+    health: Health | None = None,
 ) -> HttpServer:
     """Serve `handler` on a bound or listening socket."""
     server = HttpServer(
@@ -146,6 +156,7 @@ async def serve(
         refuse=refuse,
         cancel_abandoned=cancel_abandoned,
         name_peers=name_peers,
+        health=health,
     )
     await server.listen(sock)
     return server

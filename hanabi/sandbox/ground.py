@@ -5,6 +5,7 @@ import hashlib
 import os
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -70,7 +71,7 @@ class Ground:
             self.stage = Stage(self.run_dir)
         else:
             check_traversable(self.run_dir)
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         self.tree.prepare()
         self._recover()
         self._numbers = Numbers(self._slots + _SLOTS_BESIDE, locks=self._locks())
@@ -159,8 +160,10 @@ def check_traversable(directory: Path) -> None:
             raise IsolationUnavailable(f"sandboxes cannot enter {each}; chmod o+x {each}, or choose another --data-dir")
 
 
-def _raise_descriptor_limit() -> None:
-    """A sandbox takes some fifteen descriptors; the usual 1024 would end at sixty sandboxes."""
+def raise_descriptor_limit() -> int:
+    """As far as it goes, and how far that is. A sandbox takes some fifteen descriptors; the usual 1024 would end at sixty sandboxes."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

@@ -355,19 +355,6 @@ def test_close_lets_what_is_in_flight_finish() -> None:
     asyncio.run(main())
 
 
-def test_connections_are_bounded() -> None:
-    async def main() -> None:
-        async with live(limits=Limits(connections=2)) as (_, port):
-            first, second, third = [await Client.connect(port) for _ in range(3)]
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                third.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-                await third.receive()
-            first.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert (await first.receive())[0] == 200
-
-    asyncio.run(main())
-
-
 def test_asking_too_often_or_in_vain_takes_time() -> None:
     """The loop is everybody's: who floods it waits."""
 
