@@ -11,6 +11,7 @@ from typing import Any
 
 from hanabi.errors import HanabiError
 
+ROLES = ("strict", "lenient", "any")
 ISOLATION = ("auto", "firecracker", "oci", "process")
 SYSTEM_DATA_DIR = Path("/var/lib/hanabi")
 DEFAULT_PORT = 9555
@@ -35,6 +36,7 @@ class Settings:
     insecure: bool = False  # serve plain HTTP on an address that is not loopback
     region: str = "us-east-1"
     account: str = "000000000000"
+    roles: str = "strict"  # one of ROLES: how far what roles may do is AWS's, see `hanabi.api.authorize`
     no_network: bool = False  # functions have no way out at all
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
@@ -158,10 +160,13 @@ def _switch(value: str | bool) -> bool:
     return text in ("1", "true", "yes")
 
 
-def _isolation(value: str) -> str:
-    if value not in ISOLATION:
-        raise ValueError(f"{value!r} is none of {', '.join(ISOLATION)}")
-    return value
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} is none of {', '.join(names)}")
+        return value
+
+    return parse
 
 
 def _matching(pattern: str, what: str) -> Callable[[str], str]:
@@ -191,7 +196,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "images_dir": _directory,
     "host": _matching(r"[A-Za-z0-9.:-]{1,255}", "a host name or address"),
     "port": _whole(1, 65_535),
-    "isolation": _isolation,
+    "isolation": _one_of(ISOLATION),
+    "roles": _one_of(ROLES),
     "insecure": _switch,
     "no_network": _switch,
     "region": _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region"),

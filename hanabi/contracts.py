@@ -384,6 +384,8 @@ class Principal:
     arn: str
     user_id: str
     is_root: bool  # the owner's own key, as against a function's role credentials
+    role: str = ""  # ARN of the role whose session it is
+    function: str = ""  # ARN of the function in whose environment the credentials are
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +399,8 @@ class Credentials:
 
 
 class CredentialIssuer(Protocol):
-    def issue(self, role_arn: str, session_name: str) -> Credentials: ...
+    def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
+        """Of an environment of a function, which they are tied to."""
 
     def revoke(self, access_key: str) -> None: ...
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hanabi.api.authorize import LAXER, Authorizer
 from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
 from hanabi.api.health import HealthEndpoints
@@ -22,6 +23,7 @@ from hanabi.api.lambda_ import LambdaService
 from hanabi.api.logs import LogsService
 from hanabi.api.service import Service
 from hanabi.api.sts import StsService
+from hanabi.api.url_access import UrlAccess
 from hanabi.api.usage import UsageEndpoint
 from hanabi.clock import SystemClock
 from hanabi.config import Settings, guest_dir
@@ -36,7 +38,7 @@ from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.fleet.variables import preload_of
-from hanabi.gateway.function_url import FunctionUrls, UrlConfig
+from hanabi.gateway.function_url import FunctionUrls
 from hanabi.health import Health
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve as serve_http
@@ -150,15 +152,16 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         await accepted.open()
         events = DurableQueue(accepted, functions, invoker, clock, health=health)
 
-        iam = IamService(store, clock, settings.account)
+        iam = IamService(store, clock, functions.place)
+        authorize = Authorizer(iam.find_policies, clock, functions.place, lenient=settings.roles != "strict")
         zips = CodeEndpoint(code, keys, clock)
         services: list[Service] = [
             LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation),
             iam,
-            StsService(keys, store),
-            LogsService(LogStore(record, journal, clock), clock),
+            StsService(keys, iam.find_role),
+            LogsService(LogStore(record, journal, clock), clock, functions.place),
         ]
-        shown = HealthEndpoints(health)
+        shown = HealthEndpoints(health, [LAXER[settings.roles]] if settings.roles in LAXER else [])
         own: dict[str, HttpHandler] = {
             "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
@@ -166,23 +169,21 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             "usage": UsageEndpoint(Usage(record, journal)).handle,
         }
 
-        async def authenticate(request: HttpRequest, url: UrlConfig) -> Principal:
-            principal = await edge.verifier.verify(request, "lambda")
-            await iam.authorize(principal, "lambda:InvokeFunctionUrl", functions.place.arn(url.function, url.qualifier))
-            return principal
+        async def verify(request: HttpRequest) -> Principal:
+            return await edge.verifier.verify(request, "lambda")
 
+        authenticate = UrlAccess(functions, verify, authorize, everybody=settings.roles != "strict")
         gateway = FunctionUrls(functions, functions, invoker, authenticate, clock)
         edge = Edge(
             services,
             keys,
             clock,
             settings.region,
-            settings.account,
             gateway=gateway.handle,
             own=own,
             granted={"code": zips.handle},
             hosts=[settings.host],
-            authorize=iam.authorize,
+            authorize=authorize,
             spool=spool,
         )
         attach.edge = edge

@@ -4,10 +4,10 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 from hanabi.api.codec import Codec, Match, write_json
@@ -17,7 +17,7 @@ from hanabi.api.model import Model, known_services, load
 from hanabi.api.payload import SYNC_BYTES, check_size, payload_limit
 from hanabi.api.query import Query
 from hanabi.api.restjson import RestJson
-from hanabi.api.service import Call, Service
+from hanabi.api.service import NOTHING, Call, Operation, Service, Touch
 from hanabi.api.sigv4 import Verifier, find_claim
 from hanabi.api.uploads import JsonWorkers, blob_pointers
 from hanabi.contracts import Clock, HttpHandler, HttpRequest, HttpResponse, Principal
@@ -53,12 +53,7 @@ _XML_SERVICES = frozenset({"cloudfront", "route53", "s3"})  # their clients read
 _PAYLOADS = frozenset({"Invoke", "InvokeAsync", "InvokeWithResponseStream"})
 
 
-# Operations whose permission has another name.
-_ACTIONS = {operation: "lambda:InvokeFunction" for operation in _PAYLOADS}
-
-_PARTIAL_ARN = re.compile(r"^(?:[a-z]{2}(?:-[a-z]+)+-\d:)?(?:\d{12}:)?(?:function:)?")
-
-Authorize = Callable[[Principal, str, str], Awaitable[None]]
+Authorize = Callable[[Principal, HttpRequest, Touch], Awaitable[None]]
 
 
 def make_request_id() -> str:
@@ -71,8 +66,8 @@ class Edge:
 
     `gateway` gets what comes in on `<id>.lambda-url.*` hosts, whatever it is. `own` handlers serve `/_hanabi/<name>`
     for the owner's key, signed for the service `hanabi`; `granted` ones serve `/_hanabi/<name>/<what>` for URLs that they check themselves.
-    `hosts` are names, besides loopback ones, that unsigned
-    requests may use. `authorize` says what a role may do: (principal, action, resource); without it, everything.
+    `hosts` are names, besides loopback ones, that unsigned requests may use. `authorize` raises `AccessDenied` for a touch that its
+    caller may not; without it, only the owner may do anything.
     """
 
     def __init__(
@@ -81,7 +76,6 @@ class Edge:
         keys: KeyRing,
         clock: Clock,
         region: str,
-        account: str,
         *,
         gateway: HttpHandler | None = None,
         own: Mapping[str, HttpHandler] | None = None,
@@ -93,7 +87,7 @@ class Edge:
         self.verifier = Verifier(keys, clock, region)
         self.workers = JsonWorkers(clock, spool)
         self._services = {service.name: service for service in services}
-        self._handlers = {service.name: dict(service.operations) for service in services}
+        self._operations = {service.name: _checked(service) for service in services}
         self._codecs: dict[str, Codec] = {}
         for service in services:
             model = load(service.name)
@@ -106,7 +100,6 @@ class Edge:
         }
         self._keys = keys
         self._region = region
-        self._account = account
         self._gateway = gateway
         self._own = dict(own or {})
         self._granted = dict(granted or {})
@@ -184,12 +177,11 @@ class Edge:
         try:
             _check_target(request)
             principal = await self.verifier.verify(request, service, only=only)
-            handlers = self._handlers.get(service)
-            if handlers is None:
+            operations = self._operations.get(service)
+            if operations is None:
                 raise await self._absent(service)
             match = codec.match(request)
-            handler = handlers.get(match.operation)
-            if handler is None:
+            if match.operation not in operations:
                 raise NotImplementedOperation(f"Hanabi does not implement {service}:{match.operation}")
             call = Call(request_id, principal, self._region, _header_map(request), request, match.operation)
             if isinstance(request.body, Path):
@@ -211,28 +203,24 @@ class Edge:
     async def _run(self, service: str, codec: Codec, match: Match, call: Call, document: Any) -> dict[str, Any]:
         params = codec.parse(match, call.request, document)
         codec.model.validate(match.operation, params)
-        if not call.principal.is_root and self._authorize is not None:
-            action = _ACTIONS.get(match.operation, f"{service}:{match.operation}")
-            await self._authorize(call.principal, action, self._resource(service, params))
-        return await self._handlers[service][match.operation](call, params)
+        operation = self._operations[service][match.operation]
+        target = operation.resolve(params)
+        if type(target) is CoroutineType:
+            target = await target
+        if not call.principal.is_root or operation.owner_too:
+            await self._check(call, operation, operation.touches(target, params))
+        return await operation.handler(call, params, target)
 
-    def _resource(self, service: str, params: dict[str, Any]) -> str:
-        """The ARN that an operation is about, "*" where it is about none."""
-        name = (
-            params.get("FunctionName")
-            or params.get("Resource")
-            or params.get("RoleArn")
-            or params.get("RoleName")
-            or params.get("logGroupName")
-        )
-        if name is None or str(name).startswith("arn:"):
-            return str(name or "*")
-        if service == "lambda":
-            qualifier = f":{params['Qualifier']}" if params.get("Qualifier") and ":" not in name else ""
-            return f"arn:aws:lambda:{self._region}:{self._account}:function:{_PARTIAL_ARN.sub('', name)}{qualifier}"
-        if service == "iam":
-            return f"arn:aws:iam::{self._account}:role/{name}"
-        return f"arn:aws:{service}:{self._region}:{self._account}:log-group:{name}:*"
+    async def _check(self, call: Call, operation: Operation[Any], touches: Iterable[Touch]) -> None:
+        """Raise `AccessDenied` unless the caller may do all that an operation touches."""
+        allowed = operation.touches is NOTHING
+        for touch in touches:
+            if self._authorize is None:
+                break
+            await self._authorize(call.principal, call.request, touch)
+            allowed = True
+        if not allowed:
+            raise AccessDenied(f"User: {call.principal.arn} is not authorized to perform: {call.operation}")
 
     async def _handle_upload(self, service: str, codec: Codec, match: Match, call: Call) -> dict[str, Any]:
         """An operation whose body lies in a file: its blobs become files too, which go when the handler is done."""
@@ -309,6 +297,14 @@ class Edge:
 def _check_target(request: HttpRequest) -> None:
     if not is_canonical(request.path):
         raise ValidationError("The path of the request is not in canonical form")
+
+
+def _checked(service: Service) -> dict[str, Operation[Any]]:
+    """A service's operations. Raises `TypeError` for one that does not say what it touches."""
+    for name, operation in service.operations.items():
+        if not isinstance(operation, Operation) or not callable(operation.resolve) or not callable(operation.touches):
+            raise TypeError(f"{service.name}:{name} does not say what it touches")
+    return dict(service.operations)
 
 
 def _guess_service(request: HttpRequest) -> str:

@@ -1,6 +1,7 @@
 """`/_hanabi/metrics` and `/_hanabi/problems`: what the node says of itself, for Prometheus and for `hanabi doctor`."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from hanabi.contracts import HttpRequest, HttpResponse
@@ -8,15 +9,16 @@ from hanabi.health import Health
 
 
 class HealthEndpoints:
-    """Both are `HttpHandler`s; who may call them is the edge's business."""
+    """Both are `HttpHandler`s; who may call them is the edge's business. `choices` are how this node was told to differ from AWS."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, choices: Sequence[str] = ()) -> None:
         self._health = health
+        self._choices = list(choices)
         health.gauge("hanabi_problems", "Problems that stand; see hanabi doctor", lambda: len(health.problems))
 
     async def metrics(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], self._health.describe().encode())
 
     async def problems(self, request: HttpRequest) -> HttpResponse:
-        body = {"problems": [asdict(problem) for problem in self._health.problems]}
+        body = {"problems": [asdict(problem) for problem in self._health.problems], "choices": self._choices}
         return HttpResponse(200, [("content-type", "application/json")], json.dumps(body).encode())

@@ -7,15 +7,15 @@ from typing import Any
 from urllib.parse import quote
 
 from hanabi.api.keys import role_id
-from hanabi.api.policies import MANAGED, UNWRITTEN, allows, check_document, role_name
-from hanabi.api.service import Call, Handler
-from hanabi.contracts import Clock, Principal, Store
-from hanabi.errors import AccessDenied, ApiError, RevisionMismatch, ValidationError
+from hanabi.api.policies import MANAGED, check_document, read_document
+from hanabi.api.role_targets import ROLES, Role, RoleTargets, Target
+from hanabi.api.service import Call, Operation
+from hanabi.contracts import Clock, Store
+from hanabi.control.names import Place
+from hanabi.errors import ApiError, RevisionMismatch, ValidationError
 
-_PREFIX = "iam/role/"
 _ATTEMPTS = 10
 _MANAGED_PREFIX = "arn:aws:iam::aws:policy/"
-Role = dict[str, Any]
 
 
 class NoSuchEntity(ApiError):
@@ -48,61 +48,55 @@ class IamService:
 
     name = "iam"
 
-    def __init__(self, store: Store, clock: Clock, account: str) -> None:
+    def __init__(self, store: Store, clock: Clock, place: Place) -> None:
         self._store = store
         self._clock = clock
-        self._account = account
-        self.operations: Mapping[str, Handler] = {
-            "CreateRole": self.create_role,
-            "GetRole": self.get_role,
-            "ListRoles": self.list_roles,
-            "UpdateRole": self.update_role,
-            "DeleteRole": self.delete_role,
-            "UpdateAssumeRolePolicy": self.update_assume_role_policy,
-            "AttachRolePolicy": self.attach_role_policy,
-            "DetachRolePolicy": self.detach_role_policy,
-            "ListAttachedRolePolicies": self.list_attached_role_policies,
-            "PutRolePolicy": self.put_role_policy,
-            "GetRolePolicy": self.get_role_policy,
-            "DeleteRolePolicy": self.delete_role_policy,
-            "ListRolePolicies": self.list_role_policies,
-            "TagRole": self.tag_role,
-            "UntagRole": self.untag_role,
-            "ListRoleTags": self.list_role_tags,
-            "ListInstanceProfilesForRole": self.list_instance_profiles_for_role,
-            "GetPolicy": self.get_policy,
+        self._prefix = f"arn:{place.partition}:iam::{place.account}:role"
+        targets = RoleTargets(store, self._prefix)
+        self.operations: Mapping[str, Operation[Any]] = {
+            "CreateRole": targets.new("CreateRole", self.create_role),
+            "GetRole": targets.role("GetRole", self.get_role),
+            "ListRoles": targets.path("ListRoles", self.list_roles),
+            "UpdateRole": targets.role("UpdateRole", self.update_role),
+            "DeleteRole": targets.role("DeleteRole", self.delete_role),
+            "UpdateAssumeRolePolicy": targets.role("UpdateAssumeRolePolicy", self.update_assume_role_policy),
+            "AttachRolePolicy": targets.role("AttachRolePolicy", self.attach_role_policy),
+            "DetachRolePolicy": targets.role("DetachRolePolicy", self.detach_role_policy),
+            "ListAttachedRolePolicies": targets.role("ListAttachedRolePolicies", self.list_attached_role_policies),
+            "PutRolePolicy": targets.role("PutRolePolicy", self.put_role_policy),
+            "GetRolePolicy": targets.role("GetRolePolicy", self.get_role_policy),
+            "DeleteRolePolicy": targets.role("DeleteRolePolicy", self.delete_role_policy),
+            "ListRolePolicies": targets.role("ListRolePolicies", self.list_role_policies),
+            "TagRole": targets.role("TagRole", self.tag_role),
+            "UntagRole": targets.role("UntagRole", self.untag_role),
+            "ListRoleTags": targets.role("ListRoleTags", self.list_role_tags),
+            "ListInstanceProfilesForRole": targets.role("ListInstanceProfilesForRole", self.list_instance_profiles_for_role),
+            "GetPolicy": targets.policy("GetPolicy", self.get_policy),
         }
 
-    async def authorize(self, principal: Principal, action: str, resource: str) -> None:
-        """Raise `AccessDenied` unless the owner, or a role whose policies allow it, does this.
+    async def find_role(self, arn: str) -> Role | None:
+        """The role that has just this ARN."""
+        if not arn.startswith(f"{self._prefix}/"):
+            return None
+        found = await self._store.get(ROLES + arn.rpartition("/")[2])
+        return found[0] if found is not None and found[0]["Arn"] == arn else None
 
-        Functions may be made with any role ARN. A role that IAM does not know, or that has no policy at all, may look and invoke
-        (`UNWRITTEN`), but change nothing; from its first policy on its policies decide, as in AWS.
-        """
-        name = role_name(principal)
-        if principal.is_root or action == "sts:GetCallerIdentity":
-            return
-        found = await self._store.get(_PREFIX + name) if name else None
-        if found is None or not (found[0]["Attached"] or found[0]["Policies"]):
-            documents = [UNWRITTEN]
-        else:
-            documents = [MANAGED[arn] for arn in found[0]["Attached"] if arn in MANAGED]
-            documents += [json.loads(text) for text in found[0]["Policies"].values()]
-        if not allows(documents, action, resource):
-            raise AccessDenied(
-                f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} "
-                f"because no identity-based policy allows the {action} action"
-            )
+    async def find_policies(self, arn: str) -> list[dict[str, Any]] | None:
+        """The policies of a role; None if it is not there."""
+        role = await self.find_role(arn)
+        if role is None:
+            return None
+        attached = [MANAGED[policy] for policy in role["Attached"] if policy in MANAGED]
+        return attached + [read_document(text) for text in role["Policies"].values()]
 
     # --- roles --------------------------------------------------------------------------------------------------------
 
-    async def create_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, path = params["RoleName"], params.get("Path", "/")
+    async def create_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        name, path, arn = target.name, params.get("Path", "/"), target.arn
         check_document(params["AssumeRolePolicyDocument"], trust=True)
         if "PermissionsBoundary" in params:
             raise ValidationError("Hanabi does not support PermissionsBoundary")
         _check_tags(params.get("Tags", []))
-        arn = f"arn:aws:iam::{self._account}:role{path}{name}"
         role: Role = {
             "Path": path,
             "RoleName": name,
@@ -116,56 +110,56 @@ class IamService:
             "Attached": [],
             "Policies": {},
         }
-        taken = {key.lower() for key, _, _ in await self._store.list(_PREFIX)}  # names differ by more than case
+        taken = {key.lower() for key, _, _ in await self._store.list(ROLES)}  # names differ by more than case
         try:
-            if (_PREFIX + name).lower() in taken:
+            if (ROLES + name).lower() in taken:
                 raise RevisionMismatch(name)
-            await self._store.put(_PREFIX + name, role, revision=0)
+            await self._store.put(ROLES + name, role, revision=0)
         except RevisionMismatch:
             raise EntityAlreadyExists(f"Role with name {name} already exists.") from None
         return {"Role": _shown(role, whole=True)}
 
-    async def get_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        role, _ = await self._find(params["RoleName"])
+    async def get_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
         return {"Role": _shown(role, whole=True) | {"RoleLastUsed": {}}}
 
-    async def list_roles(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def list_roles(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         prefix = params.get("PathPrefix", "/")
-        roles = [role for _, role, _ in await self._store.list(_PREFIX) if role["Path"].startswith(prefix)]
+        roles = [role for _, role, _ in await self._store.list(ROLES) if role["Path"].startswith(prefix)]
         page, more = _page(roles, params, lambda role: str(role["RoleName"]))
         return {"Roles": [_shown(role, whole=False) for role in page], **more}
 
-    async def update_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def update_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         def change(role: Role) -> None:
             role.update({name: params[name] for name in ("Description", "MaxSessionDuration") if name in params})
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
-    async def delete_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        role, revision = await self._find(params["RoleName"])
+    async def delete_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, revision = await self._find(target)
         if role["Attached"]:
             raise DeleteConflict("Cannot delete entity, must detach all policies first.")
         if role["Policies"]:
             raise DeleteConflict("Cannot delete entity, must delete policies first.")
         try:
-            await self._store.delete(_PREFIX + role["RoleName"], revision=revision)
+            await self._store.delete(ROLES + role["RoleName"], revision=revision)
         except RevisionMismatch:
             raise ConcurrentModification("The role was changed at the same time. Please try again.") from None
         return {}
 
-    async def update_assume_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def update_assume_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         check_document(params["PolicyDocument"], trust=True)
 
         def change(role: Role) -> None:
             role["AssumeRolePolicyDocument"] = params["PolicyDocument"]
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
     # --- policies -----------------------------------------------------------------------------------------------------
 
-    async def attach_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def attach_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         arn = params["PolicyArn"]
         _check_policy_arn(arn)
         if not arn.startswith(_MANAGED_PREFIX):  # there are no customer-managed policies here
@@ -177,10 +171,10 @@ class IamService:
                     raise LimitExceeded("Cannot exceed quota for PoliciesPerRole: 10")
                 role["Attached"].append(arn)
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
-    async def detach_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def detach_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         arn = params["PolicyArn"]
         _check_policy_arn(arn)
 
@@ -189,15 +183,15 @@ class IamService:
                 raise NoSuchEntity(f"Policy {arn} was not found.")
             role["Attached"].remove(arn)
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
-    async def list_attached_role_policies(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        role, _ = await self._find(params["RoleName"])
+    async def list_attached_role_policies(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
         page, more = _page(sorted(role["Attached"]), params, str)
         return {"AttachedPolicies": [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in page], **more}
 
-    async def put_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def put_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         check_document(params["PolicyDocument"], trust=False)
 
         def change(role: Role) -> None:
@@ -205,31 +199,30 @@ class IamService:
             if sum(map(len, role["Policies"].values())) > 10_240:
                 raise LimitExceeded(f"Maximum policy size of 10240 bytes exceeded for role {role['RoleName']}")
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
-    async def get_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        role, _ = await self._find(params["RoleName"])
+    async def get_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
         document = role["Policies"].get(params["PolicyName"])
         if document is None:
             raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
         return {"RoleName": role["RoleName"], "PolicyName": params["PolicyName"], "PolicyDocument": quote(document, safe="")}
 
-    async def delete_role_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def delete_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         def change(role: Role) -> None:
             if role["Policies"].pop(params["PolicyName"], None) is None:
                 raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
-    async def list_role_policies(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        role, _ = await self._find(params["RoleName"])
+    async def list_role_policies(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
         page, more = _page(sorted(role["Policies"]), params, str)
         return {"PolicyNames": page, **more}
 
-    async def get_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        arn = params["PolicyArn"]
+    async def get_policy(self, call: Call, params: dict[str, Any], arn: str) -> dict[str, Any]:
         _check_policy_arn(arn)
         if arn not in MANAGED:
             raise NoSuchEntity(f"Policy {arn} was not found.")
@@ -239,44 +232,45 @@ class IamService:
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
-    async def tag_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def tag_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         def change(role: Role) -> None:
             tags = {tag["Key"]: tag for tag in role["Tags"]} | {tag["Key"]: tag for tag in params["Tags"]}
             role["Tags"] = list(tags.values())
             _check_tags(role["Tags"])
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
-    async def untag_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def untag_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         def change(role: Role) -> None:
             role["Tags"] = [tag for tag in role["Tags"] if tag["Key"] not in params["TagKeys"]]
 
-        await self._change(params["RoleName"], change)
+        await self._change(target, change)
         return {}
 
-    async def list_role_tags(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        role, _ = await self._find(params["RoleName"])
+    async def list_role_tags(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
         page, more = _page(sorted(role["Tags"], key=lambda tag: str(tag["Key"])), params, lambda tag: str(tag["Key"]))
         return {"Tags": page, **more}
 
-    async def list_instance_profiles_for_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        await self._find(params["RoleName"])
+    async def list_instance_profiles_for_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        await self._find(target)
         return {"InstanceProfiles": [], "IsTruncated": False}
 
-    async def _find(self, name: str) -> tuple[Role, int]:
-        found = await self._store.get(_PREFIX + name)
-        if found is None:
-            raise NoSuchEntity(f"The role with name {name} cannot be found.")
+    async def _find(self, target: Target) -> tuple[Role, int]:
+        """The role that was found and authorised, if it is still there: not another one of that name by now."""
+        found = await self._store.get(ROLES + target.name)
+        if found is None or found[0]["Arn"] != target.arn:
+            raise NoSuchEntity(f"The role with name {target.name} cannot be found.")
         return found
 
-    async def _change(self, name: str, change: Callable[[Role], None]) -> None:
+    async def _change(self, target: Target, change: Callable[[Role], None]) -> None:
         for _ in range(_ATTEMPTS):
-            role, revision = await self._find(name)
+            role, revision = await self._find(target)
             role = json.loads(json.dumps(role))  # the store's copy stays as it is if the change is refused
             change(role)
             try:
-                await self._store.put(_PREFIX + name, role, revision=revision)
+                await self._store.put(ROLES + target.name, role, revision=revision)
                 return
             except RevisionMismatch:
                 continue

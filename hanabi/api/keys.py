@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hanabi.contracts import Clock, Credentials, Principal
+from hanabi.control.names import Place
 
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _MAX_ASSUMED = 10_000
@@ -40,11 +41,17 @@ def role_id(role_arn: str) -> str:
     return "AROA" + base64.b32encode(hashlib.sha256(role_arn.encode()).digest()).decode()[:17]
 
 
-def session_principal(role_arn: str, session_name: str) -> Principal:
-    account = role_arn.split(":")[4]
-    role = role_arn.rpartition("/")[2]
-    arn = f"arn:aws:sts::{account}:assumed-role/{role}/{session_name}"
-    return Principal(account=account, arn=arn, user_id=f"{role_id(role_arn)}:{session_name}", is_root=False)
+def session_principal(role_arn: str, session_name: str, function_arn: str = "") -> Principal:
+    _, partition, _, _, account, _ = role_arn.split(":", 5)
+    name = role_arn.rpartition("/")[2]
+    return Principal(
+        account=account,
+        arn=f"arn:{partition}:sts::{account}:assumed-role/{name}/{session_name}",
+        user_id=f"{role_id(role_arn)}:{session_name}",
+        is_root=False,
+        role=role_arn,
+        function=function_arn,
+    )
 
 
 class KeyRing:
@@ -66,15 +73,19 @@ class KeyRing:
         document = {"access_key": saved["access_key"], "secret_key": saved["secret_key"], "region": region, "account": account}
         if document != saved:
             _write_private(path, document)
-        principal = Principal(account=account, arn=f"arn:aws:iam::{account}:root", user_id=account, is_root=True)
+        principal = Principal(
+            account=account, arn=f"arn:{Place(account, region).partition}:iam::{account}:root", user_id=account, is_root=True
+        )
         return cls(Key(saved["access_key"], saved["secret_key"], "", principal), clock)
 
     def lookup(self, access_key: str) -> Key | None:
         return self._keys.get(access_key)
 
-    def issue(self, role_arn: str, session_name: str) -> Credentials:
-        """Credentials that hold until revoked: an environment's."""
-        return self._issue(role_arn, session_name, 0.0)
+    def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
+        """Credentials that hold until revoked: an environment's. A session's name has two characters at least."""
+        if len(session_name) < 2:
+            session_name += "@lambda_function"
+        return self._issue(session_principal(role_arn, session_name, function_arn), 0.0)
 
     def assume(self, role_arn: str, session_name: str, seconds: float) -> Credentials:
         """Credentials that expire: AssumeRole's."""
@@ -83,7 +94,7 @@ class KeyRing:
             if expires > now and len(self._assumed) < _MAX_ASSUMED:
                 break
             self.revoke(access_key)
-        credentials = self._issue(role_arn, session_name, now + seconds)
+        credentials = self._issue(session_principal(role_arn, session_name), now + seconds)
         self._assumed[credentials.access_key] = credentials.expires
         return credentials
 
@@ -92,10 +103,10 @@ class KeyRing:
         if access_key != self.root.access_key:
             self._keys.pop(access_key, None)
 
-    def _issue(self, role_arn: str, session_name: str, expires: float) -> Credentials:
+    def _issue(self, principal: Principal, expires: float) -> Credentials:
         secret = base64.b64encode(secrets.token_bytes(30)).decode()
         token = base64.b64encode(secrets.token_bytes(96)).decode()
-        key = Key(make_id("ASIA"), secret, token, session_principal(role_arn, session_name), expires)
+        key = Key(make_id("ASIA"), secret, token, principal, expires)
         self._keys[key.access_key] = key
         return Credentials(access_key=key.access_key, secret_key=secret, session_token=token, expires=expires)
 

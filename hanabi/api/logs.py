@@ -1,12 +1,13 @@
 """CloudWatch Logs: enough of it for `aws logs`, its paginators and `tail --follow` to read what functions log."""
 
 import base64
-import re
 from typing import Any
 
-from hanabi.api.service import Call, Handler
+from hanabi.api.log_targets import LogTargets, Stream
+from hanabi.api.service import Call, Operation
 from hanabi.contracts import Clock
-from hanabi.ledger.faults import InvalidParameter, NoSuchGroup
+from hanabi.control import names
+from hanabi.ledger.faults import InvalidParameter
 from hanabi.ledger.logs import DAY_MS, END_OF_TIME, LogGroup, LogStore, LogStream
 from hanabi.ledger.patterns import compile_pattern
 from hanabi.ledger.search import Place, read_place, write_place
@@ -17,47 +18,45 @@ EVENT_OVERHEAD = 26
 FUTURE_LIMIT_MS = 2 * 3_600_000
 AGE_LIMIT_MS = 14 * DAY_MS
 
-_NAME = re.compile(r"[.\-_/#A-Za-z0-9]{1,512}")
-_ARN = re.compile(r"arn:[\w-]+:logs:[\w-]*:\d*:log-group:(?P<name>[^:*]+)(?::\*)?")
-
 
 class LogsService:
     """The `logs` service. `operations` has a handler for each operation of the model that there is."""
 
     name = "logs"
 
-    def __init__(self, store: LogStore, clock: Clock) -> None:
+    def __init__(self, store: LogStore, clock: Clock, place: names.Place) -> None:
         self._store = store
         self._clock = clock
-        self.operations: dict[str, Handler] = {
-            "CreateLogGroup": self.create_log_group,
-            "CreateLogStream": self.create_log_stream,
-            "DeleteLogGroup": self.delete_log_group,
-            "DeleteLogStream": self.delete_log_stream,
-            "DeleteRetentionPolicy": self.delete_retention_policy,
-            "DescribeLogGroups": self.describe_log_groups,
-            "DescribeLogStreams": self.describe_log_streams,
-            "FilterLogEvents": self.filter_log_events,
-            "GetLogEvents": self.get_log_events,
-            "ListTagsForResource": self.list_tags_for_resource,
-            "PutLogEvents": self.put_log_events,
-            "PutRetentionPolicy": self.put_retention_policy,
+        targets = LogTargets(place)
+        self.operations: dict[str, Operation[Any]] = {
+            "CreateLogGroup": targets.group("CreateLogGroup", self.create_log_group),
+            "CreateLogStream": targets.group("CreateLogStream", self.create_log_stream),
+            "DeleteLogGroup": targets.group("DeleteLogGroup", self.delete_log_group),
+            "DeleteLogStream": targets.stream("DeleteLogStream", self.delete_log_stream),
+            "DeleteRetentionPolicy": targets.group("DeleteRetentionPolicy", self.delete_retention_policy),
+            "DescribeLogGroups": targets.all("DescribeLogGroups", self.describe_log_groups),
+            "DescribeLogStreams": targets.identified("DescribeLogStreams", self.describe_log_streams),
+            "FilterLogEvents": targets.identified("FilterLogEvents", self.filter_log_events),
+            "GetLogEvents": targets.stream("GetLogEvents", self.get_log_events),
+            "ListTagsForResource": targets.tagged("ListTagsForResource", self.list_tags_for_resource),
+            "PutLogEvents": targets.stream("PutLogEvents", self.put_log_events),
+            "PutRetentionPolicy": targets.group("PutRetentionPolicy", self.put_retention_policy),
         }
 
     # --- groups -------------------------------------------------------------------------------------------------------
 
-    async def create_log_group(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def create_log_group(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
         for member, default in (("kmsKeyId", None), ("logGroupClass", "STANDARD"), ("deletionProtectionEnabled", False)):
             if params.get(member, default) != default:
                 raise InvalidParameter(f"{member} is not supported")
-        await self._store.create_group(params["logGroupName"], dict(params.get("tags") or {}))
+        await self._store.create_group(group, dict(params.get("tags") or {}))
         return {}
 
-    async def delete_log_group(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        await self._store.delete_group(params["logGroupName"])
+    async def delete_log_group(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
+        await self._store.delete_group(group)
         return {}
 
-    async def describe_log_groups(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def describe_log_groups(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         prefix, pattern = params.get("logGroupNamePrefix") or "", params.get("logGroupNamePattern") or ""
         if prefix and pattern:
             raise InvalidParameter("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
@@ -73,39 +72,36 @@ class LogsService:
             answer["nextToken"] = _write_token(groups[limit - 1].name)
         return answer
 
-    async def put_retention_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def put_retention_policy(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
         if params["retentionInDays"] not in RETENTION_DAYS:
             raise InvalidParameter(
                 f"1 validation error detected: Value '{params['retentionInDays']}' at 'retentionInDays' failed to satisfy constraint: "
                 f"Member must satisfy enum value set: {list(RETENTION_DAYS)}"
             )
-        await self._store.set_retention(params["logGroupName"], params["retentionInDays"])
+        await self._store.set_retention(group, params["retentionInDays"])
         return {}
 
-    async def delete_retention_policy(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        await self._store.set_retention(params["logGroupName"], None)
+    async def delete_retention_policy(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
+        await self._store.set_retention(group, None)
         return {}
 
-    async def list_tags_for_resource(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        match = _ARN.fullmatch(params["resourceArn"])
-        if match is None:
-            raise NoSuchGroup
-        return {"tags": (await self._store.group(match["name"])).tags}
+    async def list_tags_for_resource(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
+        return {"tags": (await self._store.group(group)).tags}
 
     # --- streams ------------------------------------------------------------------------------------------------------
 
-    async def create_log_stream(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def create_log_stream(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
         if not params["logStreamName"].isprintable():
             raise InvalidParameter("1 validation error detected: Value at 'logStreamName' has characters that are not printable")
-        await self._store.create_stream(params["logGroupName"], params["logStreamName"])
+        await self._store.create_stream(group, params["logStreamName"])
         return {}
 
-    async def delete_log_stream(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        await self._store.delete_stream(params["logGroupName"], params["logStreamName"])
+    async def delete_log_stream(self, call: Call, params: dict[str, Any], target: Stream) -> dict[str, Any]:
+        await self._store.delete_stream(*target)
         return {}
 
-    async def describe_log_streams(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        group, prefix = _group_name(params), params.get("logStreamNamePrefix") or ""
+    async def describe_log_streams(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
+        prefix = params.get("logStreamNamePrefix") or ""
         by_time = params.get("orderBy") == "LastEventTime"
         if by_time and prefix:
             raise InvalidParameter("Cannot order by LastEventTime with a logStreamNamePrefix.")
@@ -124,7 +120,7 @@ class LogsService:
 
     # --- events -------------------------------------------------------------------------------------------------------
 
-    async def put_log_events(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def put_log_events(self, call: Call, params: dict[str, Any], target: Stream) -> dict[str, Any]:
         events = [(int(event["timestamp"]), str(event["message"])) for event in params["logEvents"]]
         if sum(len(text.encode("utf-8", "replace")) + EVENT_OVERHEAD for _, text in events) > BATCH_LIMIT:
             raise InvalidParameter(f"Upload too large: bytes exceed limit of {BATCH_LIMIT}")
@@ -135,7 +131,7 @@ class LogsService:
         kept = [event for event in events if now_ms - AGE_LIMIT_MS <= event[0] <= now_ms + FUTURE_LIMIT_MS]
         if kept and kept[-1][0] - kept[0][0] > DAY_MS:
             raise InvalidParameter("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
-        await self._store.put(params["logGroupName"], params["logStreamName"], kept)
+        await self._store.put(*target, kept)
         rejected: dict[str, int] = {}
         if times[0] < now_ms - AGE_LIMIT_MS:
             rejected["tooOldLogEventEndIndex"] = sum(when < now_ms - AGE_LIMIT_MS for when in times)
@@ -143,8 +139,7 @@ class LogsService:
             rejected["tooNewLogEventStartIndex"] = sum(when <= now_ms + FUTURE_LIMIT_MS for when in times)
         return {"nextSequenceToken": "0", **({"rejectedLogEventsInfo": rejected} if rejected else {})}
 
-    async def filter_log_events(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        group = _group_name(params)
+    async def filter_log_events(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
         names, prefix = params.get("logStreamNames") or [], params.get("logStreamNamePrefix") or ""
         if names and prefix:
             raise InvalidParameter("logStreamNames and logStreamNamePrefix are mutually exclusive parameters.")
@@ -172,16 +167,16 @@ class LogsService:
             answer["nextToken"] = _write_place_token(page.last, backward)
         return answer
 
-    async def get_log_events(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def get_log_events(self, call: Call, params: dict[str, Any], target: Stream) -> dict[str, Any]:
         backward, after = not params.get("startFromHead"), None
         if params.get("nextToken"):
             backward, after = _read_place_token(params["nextToken"])
         start_ms, end_ms = params.get("startTime") or 0, params.get("endTime", END_OF_TIME)
         page = await self._store.find(
-            _group_name(params),
+            target[0],
             start_ms=start_ms,
             end_ms=end_ms,
-            streams=[params["logStreamName"]],
+            streams=[target[1]],
             after=after,
             backward=backward,
             limit=params.get("limit") or 10_000,
@@ -197,19 +192,6 @@ class LogsService:
             "nextForwardToken": _write_place_token(last, backward=False),
             "nextBackwardToken": _write_place_token(first, backward=True),
         }
-
-
-def _group_name(params: dict[str, Any]) -> str:
-    """Of `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
-    name, identifier = params.get("logGroupName"), params.get("logGroupIdentifier")
-    if bool(name) == bool(identifier):
-        raise InvalidParameter("Exactly one of logGroupName and logGroupIdentifier must be given.")
-    text = str(name or identifier)
-    match = _ARN.fullmatch(text) if identifier else None
-    text = match["name"] if match else text
-    if not _NAME.fullmatch(text):
-        raise InvalidParameter(f"The specified log group name is invalid: {text}")
-    return text
 
 
 def _arn(call: Call, group: str) -> str:

@@ -1,17 +1,15 @@
-"""IAM policy documents: whether one is well-formed, whom a trust policy lets in, what a role's policies allow.
+"""IAM policy documents: whether one is well-formed, and those that AWS manages. What they mean is in `evaluate`."""
 
-Conditions are not evaluated: a statement with one allows nothing, and denies whatever it might deny.
-"""
-
+import functools
 import json
-from collections.abc import Iterable
 from typing import Any
 
-from hanabi.contracts import Principal
+from hanabi.api.conditions import is_condition
 from hanabi.errors import ApiError
-from hanabi.patterns import matches
 
 _EFFECTS = ("Allow", "Deny")
+_PAIRS = ("Action", "Resource", "Principal")
+_ELEMENTS = frozenset({"Sid", "Effect", "Condition", *_PAIRS, *(f"Not{element}" for element in _PAIRS)})
 
 
 class MalformedPolicyDocument(ApiError):
@@ -66,15 +64,24 @@ def check_document(text: str, *, trust: bool) -> None:
         raise MalformedPolicyDocument("This policy contains invalid Json") from None
     if not isinstance(document, dict) or document.get("Version", "2008-10-17") not in ("2012-10-17", "2008-10-17"):
         raise MalformedPolicyDocument("Syntax errors in policy.")
-    statements = _listed(document.get("Statement"))
-    if not statements or not all(isinstance(statement, dict) for statement in statements):
+    found = statements(document)
+    if not found or not all(isinstance(statement, dict) for statement in found):
         raise MalformedPolicyDocument("Syntax errors in policy.")
-    for statement in statements:
+    for statement in found:
         _check_statement(statement, trust)
 
 
 def _check_statement(statement: dict[str, Any], trust: bool) -> None:
     if statement.get("Effect") not in _EFFECTS:
+        raise MalformedPolicyDocument("Syntax errors in policy.")
+    if any(key not in _ELEMENTS for key in statement) or any(
+        positive in statement and f"Not{positive}" in statement for positive in _PAIRS
+    ):
+        raise MalformedPolicyDocument("Syntax errors in policy.")
+    for element in ("Action", "NotAction", "Resource", "NotResource"):
+        if not all(isinstance(text, str) for text in listed(statement.get(element))):
+            raise MalformedPolicyDocument("Syntax errors in policy.")
+    if not is_condition(statement.get("Condition", {})):
         raise MalformedPolicyDocument("Syntax errors in policy.")
     if not statement.get("Action") and not statement.get("NotAction"):
         raise MalformedPolicyDocument("Policy statement must contain actions.")
@@ -82,6 +89,8 @@ def _check_statement(statement: dict[str, Any], trust: bool) -> None:
     has_principal = "Principal" in statement or "NotPrincipal" in statement
     if trust and has_resource:
         raise MalformedPolicyDocument("Has prohibited field Resource")
+    if trust and "NotPrincipal" in statement:
+        raise MalformedPolicyDocument("Has prohibited field NotPrincipal")
     if trust and not has_principal:
         raise MalformedPolicyDocument("Missing required field Principal")
     if not trust and has_principal:
@@ -90,59 +99,16 @@ def _check_statement(statement: dict[str, Any], trust: bool) -> None:
         raise MalformedPolicyDocument("Policy statement must contain resources.")
 
 
-def trusts(document: str, caller: Principal) -> bool:
-    """Whether a role's trust policy lets the caller assume the role."""
-    allowed = False
-    for statement in _listed(json.loads(document).get("Statement")):
-        if _covers(statement, "Action", "sts:AssumeRole") and _names(statement.get("Principal"), caller):
-            if statement["Effect"] == "Deny":
-                return False
-            allowed = allowed or "Condition" not in statement
-    return allowed
+def statements(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return listed(document.get("Statement"))
 
 
-def _names(principals: Any, caller: Principal) -> bool:
-    named = _listed(principals.get("AWS") if isinstance(principals, dict) else principals)
-    mine = {"*", caller.arn, caller.account, f"arn:aws:iam::{caller.account}:root"}
-    role = role_name(caller)
-    return any(
-        name in mine or (role is not None and name.startswith(f"arn:aws:iam::{caller.account}:role/") and name.rpartition("/")[2] == role)
-        for name in map(str, named)
-    )
-
-
-def role_name(principal: Principal) -> str | None:
-    """The role whose session a principal is."""
-    return principal.arn.split("/")[1] if ":assumed-role/" in principal.arn else None
-
-
-UNWRITTEN: dict[str, Any] = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Action": ["lambda:Invoke*", "lambda:Get*", "lambda:List*", "logs:*", "sts:*"], "Resource": "*"},
-        {"Effect": "Allow", "Action": ["iam:Get*", "iam:List*"], "Resource": "*"},
-    ],
-}
-"""What a role without any policy may do. AWS would allow nothing; a laptop's roles are mostly names."""
-
-
-def allows(documents: Iterable[dict[str, Any]], action: str, resource: str) -> bool:
-    """Whether identity policies allow an action on a resource: somewhere allowed, nowhere denied."""
-    allowed = False
-    for document in documents:
-        for statement in _listed(document.get("Statement")):
-            if _covers(statement, "Action", action) and _covers(statement, "Resource", resource):
-                if statement["Effect"] == "Deny":
-                    return False
-                allowed = allowed or "Condition" not in statement
-    return allowed
-
-
-def _covers(statement: dict[str, Any], element: str, value: str) -> bool:
-    negated = f"Not{element}" in statement
-    patterns = _listed(statement[f"Not{element}"] if negated else statement.get(element))
-    return negated != any(matches(str(pattern), value, ignore_case=element == "Action") for pattern in patterns)
-
-
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+@functools.lru_cache(maxsize=256)
+def read_document(text: str) -> dict[str, Any]:
+    """A document that passed `check_document`; not to be changed."""
+    document: dict[str, Any] = json.loads(text)
+    return document

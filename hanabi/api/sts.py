@@ -1,54 +1,69 @@
 """The parts of AWS STS that tools and functions need."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hanabi.api.keys import KeyRing, role_id, session_principal
-from hanabi.api.policies import trusts
-from hanabi.api.service import Call, Handler
-from hanabi.contracts import Store
-from hanabi.errors import AccessDenied, ValidationError
+from hanabi.api.policies import read_document, statements
+from hanabi.api.service import NOTHING, Call, Operation, Params, Touch
+from hanabi.errors import ServiceError, ValidationError
+
+CHAINED_LIMIT_S = 3600
+_UNSUPPORTED = ("Policy", "PolicyArns", "SerialNumber", "TokenCode", "Tags", "TransitiveTagKeys", "ProvidedContexts")
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """The role that is to be assumed, if there is one."""
+
+    arn: str
+    role: Mapping[str, Any] | None
 
 
 class StsService:
-    """GetCallerIdentity and AssumeRole, for roles that IAM has."""
+    """GetCallerIdentity and AssumeRole, for roles that IAM has. `find_role` finds one by its ARN."""
 
     name = "sts"
 
-    def __init__(self, keys: KeyRing, store: Store) -> None:
+    def __init__(self, keys: KeyRing, find_role: Callable[[str], Awaitable[Mapping[str, Any] | None]]) -> None:
         self._keys = keys
-        self._store = store
-        self.operations: Mapping[str, Handler] = {
-            "GetCallerIdentity": self.get_caller_identity,
-            "AssumeRole": self.assume_role,
+        self._find_role = find_role
+        self.operations: Mapping[str, Operation[Any]] = {
+            "GetCallerIdentity": Operation(self.get_caller_identity, lambda params: None, NOTHING),
+            "AssumeRole": Operation(self.assume_role, self._find, self._touch, owner_too=True),
         }
 
-    async def get_caller_identity(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def get_caller_identity(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         principal = call.principal
         return {"UserId": principal.user_id, "Account": principal.account, "Arn": principal.arn}
 
-    async def assume_role(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        arn, session = params["RoleArn"], params["RoleSessionName"]
+    async def _find(self, params: Params) -> Assumed:
+        arn = params["RoleArn"]
         parts = arn.split(":", 5)
         if len(parts) != 6 or parts[0] != "arn" or not parts[1] or not parts[2] or not parts[5]:
             raise ValidationError(f"{arn} is invalid")
-        for unsupported in (
-            "Policy",
-            "PolicyArns",
-            "SerialNumber",
-            "TokenCode",
-            "ExternalId",
-            "Tags",
-            "TransitiveTagKeys",
-            "ProvidedContexts",
-        ):
+        return Assumed(arn, await self._find_role(arn))
+
+    def _touch(self, target: Assumed, params: Params) -> list[Touch]:
+        """A role that is not there lets nobody in."""
+        trust = statements(read_document(target.role["AssumeRolePolicyDocument"])) if target.role else []
+        context = {"sts:RoleSessionName": params["RoleSessionName"]}
+        if params.get("ExternalId"):
+            context["sts:ExternalId"] = params["ExternalId"]
+        return [Touch("sts:AssumeRole", target.arn, context, policy=tuple(trust), trust=True)]
+
+    async def assume_role(self, call: Call, params: dict[str, Any], target: Assumed) -> dict[str, Any]:
+        if target.role is None:  # nothing let anybody in
+            raise ServiceError("An internal error occurred.")
+        for unsupported in _UNSUPPORTED:
             if params.get(unsupported):
                 raise ValidationError(f"Hanabi does not support {unsupported} in AssumeRole")
-        found = await self._store.get(f"iam/role/{arn.rpartition('/')[2]}")
-        if found is None or found[0]["Arn"] != arn or not trusts(found[0]["AssumeRolePolicyDocument"], call.principal):
-            raise AccessDenied(f"User: {call.principal.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}")
-        seconds, longest = params.get("DurationSeconds", 3600), found[0].get("MaxSessionDuration", 3600)
+        arn, session = target.arn, params["RoleSessionName"]
+        seconds, longest = params.get("DurationSeconds", 3600), target.role.get("MaxSessionDuration", 3600)
+        if seconds > CHAINED_LIMIT_S and call.principal.role:
+            raise ValidationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
         if seconds > longest:
             raise ValidationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
         credentials = self._keys.assume(arn, session, seconds)

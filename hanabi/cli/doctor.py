@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, astuple
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hanabi.cli.failure import Failure, not_running
 from hanabi.cli.server import fetch, find_server, port_of
@@ -34,7 +34,9 @@ def run(options: argparse.Namespace) -> int:
         checks = [*probe_microvm(), *_parts(options, required=True)]
     else:
         checks = [*probe(), *_parts(options, required=False), Check("server", *_ask_server(options))]
-        checks += [Check("problem", False, text) for text in _problems(options)] if checks[-1].ok else []
+        said = _ask_problems(options) if checks[-1].ok else {}
+        checks += [Check("choice", None, text) for text in said.get("choices", [])]
+        checks += [Check("problem", False, problem["text"]) for problem in said.get("problems", [])]
     if options.json:
         print(json.dumps([asdict(check) for check in checks]))
     else:
@@ -74,9 +76,10 @@ def _ask_server(options: argparse.Namespace) -> tuple[bool | None, str, str]:
     return (True, f"healthy on port {port}", "") if status == 200 else (False, f"port {port} answers {status}", "see what it logged")
 
 
-def _problems(options: argparse.Namespace) -> list[str]:
-    """What the server says is wrong; none where its key cannot be read here."""
+def _ask_problems(options: argparse.Namespace) -> dict[str, Any]:
+    """What the server says is wrong, and chosen to be laxer than AWS; nothing where its key cannot be read here."""
     try:
-        return [problem["text"] for problem in find_server(options).get("/_hanabi/problems", {})["problems"]]
+        said: dict[str, Any] = find_server(options).get("/_hanabi/problems", {})
     except Failure:
-        return []
+        return {}
+    return said

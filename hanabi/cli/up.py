@@ -7,12 +7,13 @@ from pathlib import Path
 
 from hanabi.cli.directory import hold
 from hanabi.cli.failure import Failure
-from hanabi.config import ISOLATION, Settings, SettingsError, load_settings
+from hanabi.config import ISOLATION, ROLES, Settings, SettingsError, load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--insecure", action="store_true", default=None, help="allow plain HTTP on an address that is not loopback")
+    parser.add_argument("--roles", choices=ROLES, help="what roles, and URLs of type NONE, may: as on AWS, or more (default: strict)")
     parser.add_argument("--isolation", choices=ISOLATION, help="how functions are kept apart (default: auto)")
     parser.add_argument("--region", help="region this Hanabi says it is (default: us-east-1)")
     parser.add_argument("--account", help="account id (default: 000000000000)")

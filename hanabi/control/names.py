@@ -9,10 +9,10 @@ LATEST = "$LATEST"
 NAME_LIMIT = 64
 
 _FUNCTION = re.compile(
-    r"(?:arn:aws[a-zA-Z-]*:lambda:)?"
+    r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:)?"
     r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
     r"(?:(?P<account>\d{12}):)?"
-    r"(?:function:)?"
+    r"(?P<kind>function:)?"
     r"(?P<name>[a-zA-Z0-9_.-]+)"
     r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?",
     re.ASCII,
@@ -38,7 +38,10 @@ class Place:
         return f"{arn}:{qualifier}" if qualifier else arn
 
     def parse(self, text: str, qualifier: str | None = None) -> tuple[str, str | None]:
-        """(bare name, qualifier) of a name, partial or full ARN and the `Qualifier` given beside it."""
+        """(bare name, qualifier) of a name, partial or full ARN and the `Qualifier` given beside it.
+
+        What names another partition, region or account, or is an ARN with a part left out, is none of the functions here.
+        """
         if ":" not in text:
             return text, qualifier
         match = _FUNCTION.fullmatch(text)
@@ -48,6 +51,8 @@ class Place:
                 "Member must be a function name, a partial ARN or an ARN"
             )
         name, own = match["name"], match["qualifier"]
+        if match["partition"] and (match["partition"] != self.partition or not (match["region"] and match["account"] and match["kind"])):
+            raise ResourceNotFound(f"Function not found: {text}")
         if match["region"] and match["region"] != self.region:
             raise ResourceNotFound(f"Functions from '{match['region']}' are not reachable in this region ('{self.region}')")
         if own and qualifier and own != qualifier:

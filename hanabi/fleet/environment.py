@@ -170,7 +170,7 @@ class Environment:
         self.version = version
         self.state = advance(self.state, State.INITIALIZING)
         self.diary.open(version.log_group, new_stream(version.version, host.clock.time()))
-        self._credentials = host.credentials.issue(version.role, version.name)
+        self._credentials = host.credentials.issue(version.role, version.name, version.arn)
         await self._keep(host.attach_edge(sandbox.edge, self._credentials.access_key))
         sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
         return function_variables(

@@ -42,7 +42,10 @@ class UrlDirectory(Protocol):
     def lookup(self, url_id: str) -> UrlConfig | None: ...
 
 
-Authenticate = Callable[[HttpRequest, UrlConfig], Awaitable[Principal] | Principal]
+Authenticate = Callable[[HttpRequest, UrlConfig], Awaitable[Principal | None] | Principal | None]
+FORBIDDEN = (
+    "Forbidden. For troubleshooting Function URL authorization issues, see: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+)
 
 
 def is_function_url(host: str) -> bool:
@@ -51,8 +54,8 @@ def is_function_url(host: str) -> bool:
 
 
 class FunctionUrls:
-    """Request -> event -> invocation -> response. `authenticate` says who signed a request, if they
-    may use the URL; it raises `ApiError` otherwise."""
+    """Request -> event -> invocation -> response. `authenticate` says who signed a request (None for a URL that wants no signature),
+    if they may use the URL; it raises `ApiError` otherwise."""
 
     def __init__(
         self, urls: UrlDirectory, catalog: Catalog, invoker: Invoker, authenticate: Authenticate, clock: Clock, *, scheme: str = "http"
@@ -85,13 +88,11 @@ class FunctionUrls:
         return response
 
     async def _invoke(self, request: HttpRequest, config: UrlConfig, url_id: str, host: str, request_id: str) -> HttpResponse:
-        principal = None
-        if config.auth_type != "NONE":
-            try:
-                answer = self._authenticate(request, config)
-                principal = await answer if inspect.isawaitable(answer) else answer
-            except ApiError:
-                return _answer(403, {"Message": "Forbidden"}, "AccessDeniedException", request_id)
+        try:
+            answer = self._authenticate(request, config)
+            principal = await answer if inspect.isawaitable(answer) else answer
+        except ApiError:
+            return _answer(403, {"Message": FORBIDDEN}, "AccessDeniedException", request_id)
         route = self._catalog.resolve(config.function, config.qualifier)
         trace = _trace(request.header("x-amzn-trace-id"), self._clock.time())
         body = await _read_body(request.body)

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +12,17 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from hanabi.api.authorize import Authorizer
 from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
 from hanabi.api.payload import check_payload
-from hanabi.api.service import Call, Handler, Service
+from hanabi.api.service import Call, Operation, Params, Service, Touch
 from hanabi.api.sts import StsService
 from hanabi.clock import SystemClock
 from hanabi.contracts import HttpRequest, HttpResponse
+from hanabi.control.names import Place
 from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, RevisionMismatch, TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
@@ -55,12 +57,31 @@ class MemoryStore:
         return [(key, value, revision) for key, (value, revision) in sorted(self.rows.items()) if key.startswith(prefix)]
 
 
+PLACE = Place(ACCOUNT, REGION)
+Handle = Callable[[Call, Params, Any], Awaitable[Params]]
+
+
+def on_function(name: str, handler: Handle) -> Operation[Any]:
+    """An operation on whatever function is named, authorised as the real ones are."""
+    action = "lambda:InvokeFunction" if name == "Invoke" else f"lambda:{name}"
+
+    def resolve(params: Params) -> str:
+        name = params.get("FunctionName")
+        return PLACE.arn(*PLACE.parse(name, params.get("Qualifier"))) if name else "*"
+
+    return Operation(handler, resolve, lambda arn, params: [Touch(action, arn)])
+
+
+def on_all(target: None, params: Params) -> list[Touch]:
+    return [Touch("logs:Any", "*")]
+
+
 @dataclass
 class FakeService:
     """Handlers that remember their calls and answer something fixed."""
 
     name: str
-    operations: Mapping[str, Handler] = field(default_factory=dict)
+    operations: Mapping[str, Operation[Any]] = field(default_factory=dict)
     calls: list[tuple[Call, dict[str, Any]]] = field(default_factory=list)
 
 
@@ -69,7 +90,7 @@ class FakeLambda(FakeService):
         super().__init__("lambda")
         self.kept = kept  # where uploads are moved
         self.edge: Edge | None = None
-        self.operations = {
+        handlers = {
             "CreateFunction": self.create,
             "GetFunction": self.get,
             "GetFunctionConfiguration": self.answer(
@@ -87,15 +108,16 @@ class FakeLambda(FakeService):
             "ListLayers": self.answer({"Layers": []}),
             "CreateEventSourceMapping": self.answer({"UUID": "u", "LastModified": 1_795_000_000.5, "State": "Enabled"}),
         }
+        self.operations = {name: on_function(name, handler) for name, handler in handlers.items()}
 
-    def answer(self, result: dict[str, Any]) -> Handler:
-        async def handle(call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, result: dict[str, Any]) -> Handle:
+        async def handle(call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
             self.calls.append((call, params))
             return result
 
         return handle
 
-    async def create(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         self.calls.append((call, params))
         code = params["Code"].get("ZipFile", b"")
         if isinstance(code, Path):
@@ -104,14 +126,14 @@ class FakeLambda(FakeService):
             raise InvalidZipFile("Could not unzip uploaded file. Please check your file, then try to upload again.")
         return {"FunctionName": params["FunctionName"], "CodeSize": len(code) if isinstance(code, bytes) else -1}
 
-    async def get(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def get(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         self.calls.append((call, params))
         raise ResourceNotFound(f"Function not found: arn:aws:lambda:{call.region}:{ACCOUNT}:function:{params['FunctionName']}")
 
-    async def throttle(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def throttle(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         raise TooManyRequests("ConcurrentInvocationLimitExceeded") if "crash" not in call.request.query else RuntimeError("boom")
 
-    async def invoke(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def invoke(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         self.calls.append((call, params))
         assert self.edge is not None
         await check_payload(params["Payload"], params.get("InvocationType", ""), self.edge.workers)
@@ -124,13 +146,16 @@ class FakeLambda(FakeService):
 class FakeLogs(FakeService):
     def __init__(self) -> None:
         super().__init__("logs")
-        self.operations = {"DescribeLogGroups": self.describe, "GetLogEvents": self.missing}
+        self.operations = {
+            "DescribeLogGroups": Operation(self.describe, lambda params: None, on_all),
+            "GetLogEvents": Operation(self.missing, lambda params: None, on_all),
+        }
 
-    async def describe(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def describe(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         self.calls.append((call, params))
         return {"logGroups": [{"logGroupName": "/aws/lambda/a", "creationTime": 1, "storedBytes": 0}], "nextToken": None}
 
-    async def missing(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def missing(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         raise ResourceNotFound("The specified log group does not exist.")
 
 
@@ -189,7 +214,7 @@ def live_edge(directory: Path) -> Iterator[Live]:
     keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
     spool = directory / "spool"
     spool.mkdir()
-    functions, logs, iam = FakeLambda(directory), FakeLogs(), IamService(store, clock, ACCOUNT)
+    functions, logs, iam = FakeLambda(directory), FakeLogs(), IamService(store, clock, PLACE)
 
     async def own(request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, [("content-type", "application/json")], b'{"own": true}')
@@ -204,22 +229,21 @@ def live_edge(directory: Path) -> Iterator[Live]:
     async def main() -> None:
         nonlocal stop, loop
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        services: list[Service] = [functions, logs, iam, StsService(keys, store)]
+        services: list[Service] = [functions, logs, iam, StsService(keys, iam.find_role)]
         code = CodeEndpoint(FakeZips(directory / "zip"), keys, clock)
         edge = Edge(
             services,
             keys,
             clock,
             REGION,
-            ACCOUNT,
             gateway=gateway,
             own={"usage": own},
             granted={"code": code.handle},
-            authorize=iam.authorize,
+            authorize=Authorizer(iam.find_policies, clock, PLACE),
             spool=spool,
         )
         functions.edge = edge
-        inside = keys.issue(f"arn:aws:iam::{ACCOUNT}:role/service/inside", "function")
+        inside = keys.issue(f"arn:aws:iam::{ACCOUNT}:role/service/inside", "function", PLACE.arn("function"))
         limits = Limits(body=edge.body_rule)
         outer = await serve(sock, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
         inner = await serve(inside_sock, edge.handler_for(inside.access_key), clock=clock, limits=limits, spool=spool, refuse=edge.refuse)

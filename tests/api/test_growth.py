@@ -2,7 +2,7 @@
 
 import json
 
-from hanabi.api.policies import allows
+from hanabi.api.evaluate import Request, Verdict, judge_identity
 from hanabi.contracts import HttpRequest
 from hanabi.gateway.cors import answer_preflight
 from tests.growth import assert_linear
@@ -21,6 +21,12 @@ def test_cors_origins() -> None:
 def test_policies() -> None:
     def make(n: int) -> tuple[str, str]:
         pattern = "arn:" + "*a" * 100 + "b"
-        return json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": [pattern] * 10}]}), "arn:" + "a" * n + "c"
+        condition = {"StringNotLike": {"k": [pattern, "${k}" * 20]}, "ForAllValues:ArnLike": {"many": [pattern] * 10}}
+        statement = {"Effect": "Allow", "Action": "*", "Resource": [pattern] * 10 + ["*"], "Condition": condition}
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]}), "arn:" + "a" * n + "c"
 
-    assert_linear(make, lambda given: allows([json.loads(given[0])], "lambda:Invoke", given[1]))
+    def judge(given: tuple[str, str]) -> Verdict:
+        request = Request("lambda:Invoke", (given[1],), {"k": (given[1],), "many": (given[1],) * 5})
+        return judge_identity([json.loads(given[0])], request)
+
+    assert_linear(make, judge)

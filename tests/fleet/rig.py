@@ -121,7 +121,7 @@ class Keys:
     def __init__(self) -> None:
         self.issued: set[str] = set()
 
-    def issue(self, role_arn: str, session_name: str) -> Credentials:
+    def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
         key = f"ASIA{uuid.uuid4().hex[:16].upper()}"
         self.issued.add(key)
         return Credentials(key, "secret", "token")

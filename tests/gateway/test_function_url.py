@@ -11,7 +11,7 @@ import pytest
 
 from hanabi.contracts import HttpRequest, HttpResponse, Invocation, Principal, Result
 from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
-from hanabi.gateway.function_url import PAYLOAD_LIMIT, FunctionUrls, UrlConfig, is_function_url
+from hanabi.gateway.function_url import FORBIDDEN, PAYLOAD_LIMIT, FunctionUrls, UrlConfig, is_function_url
 from hanabi.testing import ManualClock
 from tests.events.support import FixedCatalog, make_result
 from tests.gateway.test_event import HOST, OWNER, make_request
@@ -54,7 +54,9 @@ class Gate:
             raise self.answer
         return make_result(invocation, self.function_error, self.answer)
 
-    async def _authenticate(self, request: HttpRequest, config: UrlConfig) -> Principal:
+    async def _authenticate(self, request: HttpRequest, config: UrlConfig) -> Principal | None:
+        if config.auth_type == "NONE":
+            return None
         if request.header("authorization") != "good":
             raise AccessDenied("no")
         return OWNER
@@ -115,7 +117,7 @@ def test_a_url_that_is_not_there() -> None:
 def test_iam() -> None:
     gate = Gate(Config(auth_type="AWS_IAM"))
     response = gate.ask(make_request())
-    assert (response.status, response.body, gate.seen) == (403, b'{"Message":"Forbidden"}', [])
+    assert (response.status, response.body, gate.seen) == (403, json.dumps({"Message": FORBIDDEN}, separators=(",", ":")).encode(), [])
     assert gate.ask(make_request(headers=[("authorization", "good")])).status == 200
     assert json.loads(gate.seen[0].payload)["requestContext"]["authorizer"]["iam"]["userArn"] == OWNER.arn
 

@@ -148,7 +148,7 @@ def live_lambda(directory: Path) -> Iterator[Live]:
         invoker, queue = EchoInvoker(), ListQueue()
         allocations: dict[str, Allocation] = {}
         service = LambdaService(functions, invoker, queue, clock, allocation=lambda key: allocations.get(key, Allocation()))
-        edge = Edge([service], keys, clock, REGION, ACCOUNT, spool=spool)
+        edge = Edge([service], keys, clock, REGION, spool=spool)
         server = await serve(sock, edge.handle, clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse)
         lives.append(Live(client, images, containers, invoker, queue, functions, allocations, asyncio.get_running_loop()))
         ready.set()

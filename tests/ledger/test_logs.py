@@ -13,6 +13,7 @@ from botocore.validate import ParamValidator
 from hanabi.api.logs import LogsService
 from hanabi.api.service import Call
 from hanabi.contracts import HttpRequest, Principal
+from hanabi.control.names import Place
 from hanabi.errors import ApiError
 from hanabi.testing import ManualClock
 from tests.ledger.support import GROUP, STREAM, RecordStore, open_record
@@ -34,14 +35,15 @@ class Client:
     """Calls operations as the edge does."""
 
     def __init__(self, store: RecordStore, clock: ManualClock) -> None:
-        self._service = LogsService(store.logs, clock)
+        self._service = LogsService(store.logs, clock, Place(OWNER.account, "us-east-1"))
 
     async def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
         request = HttpRequest("POST", "/", "/", "", [], b"")
         call = Call(request_id="r", principal=OWNER, region="us-east-1", headers={}, request=request, operation=operation)
         shapes = MODEL.operation_model(operation)
         _check(params, shapes.input_shape)
-        answer = dict(await self._service.operations[operation](call, params))
+        found = self._service.operations[operation]
+        answer = dict(await found.handler(call, params, found.resolve(params)))
         _check(answer, shapes.output_shape)
         return answer
 

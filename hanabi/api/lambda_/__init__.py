@@ -1,6 +1,7 @@
 """The Lambda service: its operations, one module for each topic."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from hanabi.api.lambda_.aliases import AliasOperations
 from hanabi.api.lambda_.concurrency import ConcurrencyOperations
@@ -9,9 +10,10 @@ from hanabi.api.lambda_.invoke import InvokeOperations
 from hanabi.api.lambda_.policies import PolicyOperations
 from hanabi.api.lambda_.provisioned import Allocations, ProvisionedOperations
 from hanabi.api.lambda_.tags import TagOperations
+from hanabi.api.lambda_.targets import Targets
 from hanabi.api.lambda_.urls import UrlOperations
 from hanabi.api.lambda_.versions import VersionOperations
-from hanabi.api.service import Handler
+from hanabi.api.service import Operation
 from hanabi.contracts import Allocation, Clock, EventQueue, Invoker
 from hanabi.control.functions import Functions
 
@@ -34,14 +36,15 @@ class LambdaService:
         locate: Locate | None = None,
         allocation: Allocations = lambda key: Allocation(),
     ) -> None:
-        self.operations: Mapping[str, Handler] = {
-            **InvokeOperations(functions, functions.place, invoker, events, clock).operations,
-            **FunctionOperations(functions, locate).operations,
-            **VersionOperations(functions).operations,
-            **AliasOperations(functions).operations,
-            **ConcurrencyOperations(functions).operations,
-            **ProvisionedOperations(functions, allocation).operations,
-            **UrlOperations(functions).operations,
-            **PolicyOperations(functions).operations,
-            **TagOperations(functions).operations,
+        targets = Targets(functions)
+        self.operations: Mapping[str, Operation[Any]] = {
+            **InvokeOperations(functions, targets, invoker, events, clock).operations,
+            **FunctionOperations(functions, targets, locate).operations,
+            **VersionOperations(functions, targets).operations,
+            **AliasOperations(functions, targets).operations,
+            **ConcurrencyOperations(functions, targets).operations,
+            **ProvisionedOperations(functions, targets, allocation).operations,
+            **UrlOperations(functions, targets).operations,
+            **PolicyOperations(functions, targets).operations,
+            **TagOperations(functions, targets).operations,
         }

@@ -4,52 +4,45 @@ from typing import Any
 
 from hanabi.api.lambda_.describe import describe_alias
 from hanabi.api.lambda_.pages import take_page
-from hanabi.api.service import Call, Handler
+from hanabi.api.lambda_.targets import Targets
+from hanabi.api.service import Call, Operation
 from hanabi.control.aliases import add_alias, change_alias, find_alias, remove_alias
 from hanabi.control.functions import Functions
-from hanabi.control.model import Function
 from hanabi.errors import ResourceNotFound
 
 
 class AliasOperations:
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, targets: Targets) -> None:
         self._functions = functions
-        self.operations: dict[str, Handler] = {
-            "CreateAlias": self.create_alias,
-            "DeleteAlias": self.delete_alias,
-            "GetAlias": self.get_alias,
-            "ListAliases": self.list_aliases,
-            "UpdateAlias": self.update_alias,
+        self.operations: dict[str, Operation[Any]] = {
+            "CreateAlias": targets.whole("CreateAlias", self.create_alias),
+            "DeleteAlias": targets.whole("DeleteAlias", self.delete_alias),
+            "GetAlias": targets.whole("GetAlias", self.get_alias),
+            "ListAliases": targets.whole("ListAliases", self.list_aliases),
+            "UpdateAlias": targets.whole("UpdateAlias", self.update_alias),
         }
 
-    async def create_alias(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name = self._parse(params)
+    async def create_alias(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         if self._functions.get(name) is None:
             raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, params['FunctionVersion'])}")
         function = await self._functions.change(name, lambda function: add_alias(function, params))
         return describe_alias(function, function.aliases[params["Name"]])
 
-    async def get_alias(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        function = self._find(params)
+    async def get_alias(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        function = self._functions.find(name)
         return describe_alias(function, find_alias(function, params["Name"]))
 
-    async def update_alias(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        function = await self._functions.change(self._parse(params), lambda function: change_alias(function, params))
+    async def update_alias(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        function = await self._functions.change(name, lambda function: change_alias(function, params))
         return describe_alias(function, function.aliases[params["Name"]])
 
-    async def delete_alias(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        await self._functions.change(self._parse(params), lambda function: remove_alias(function, params["Name"]))
+    async def delete_alias(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        await self._functions.change(name, lambda function: remove_alias(function, params["Name"]))
         return {}
 
-    async def list_aliases(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        function = self._find(params)
+    async def list_aliases(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        function = self._functions.find(name)
         version = params.get("FunctionVersion")
         found = sorted((a for a in function.aliases.values() if version in (None, a.version, a.other)), key=lambda alias: alias.name)
         page, more = take_page(found, lambda alias: alias.name, params)
         return {"Aliases": [describe_alias(function, alias) for alias in page], **more}
-
-    def _parse(self, params: dict[str, Any]) -> str:
-        return self._functions.place.parse_whole(params["FunctionName"])
-
-    def _find(self, params: dict[str, Any]) -> Function:
-        return self._functions.find(self._parse(params))

@@ -5,8 +5,9 @@ from typing import Any
 
 from hanabi.api.lambda_.describe import describe_listed, describe_version
 from hanabi.api.lambda_.pages import take_page
+from hanabi.api.lambda_.targets import Qualified, Targets
 from hanabi.api.lambda_.versions import sort_key
-from hanabi.api.service import Call, Handler
+from hanabi.api.service import Call, Operation
 from hanabi.contracts import HttpRequest
 from hanabi.control.functions import Functions
 from hanabi.control.model import Code, Function, Version
@@ -17,30 +18,31 @@ Locate = Callable[[HttpRequest, str], str | None]
 
 
 class FunctionOperations:
-    def __init__(self, functions: Functions, locate: Locate | None = None) -> None:
+    def __init__(self, functions: Functions, targets: Targets, locate: Locate | None = None) -> None:
         self._functions = functions
         self._locate = locate
-        self.operations: dict[str, Handler] = {
-            "CreateFunction": self.create_function,
-            "DeleteFunction": self.delete_function,
-            "GetFunction": self.get_function,
-            "GetFunctionCodeSigningConfig": self.get_function_code_signing_config,
-            "GetFunctionConfiguration": self.get_function_configuration,
-            "GetFunctionRecursionConfig": self.get_function_recursion_config,
-            "GetRuntimeManagementConfig": self.get_runtime_management_config,
-            "ListFunctions": self.list_functions,
-            "UpdateFunctionCode": self.update_function_code,
-            "UpdateFunctionConfiguration": self.update_function_configuration,
+        self.operations: dict[str, Operation[Any]] = {
+            "CreateFunction": targets.configured("CreateFunction", self.create_function, functions.place.parse_new),
+            "DeleteFunction": targets.either("DeleteFunction", self.delete_function),
+            "GetFunction": targets.either("GetFunction", self.get_function),
+            "GetFunctionCodeSigningConfig": targets.whole("GetFunctionCodeSigningConfig", self.get_function_code_signing_config),
+            "GetFunctionConfiguration": targets.either("GetFunctionConfiguration", self.get_function_configuration),
+            "GetFunctionRecursionConfig": targets.whole("GetFunctionRecursionConfig", self.get_function_recursion_config),
+            "GetRuntimeManagementConfig": targets.either("GetRuntimeManagementConfig", self.get_runtime_management_config),
+            "ListFunctions": targets.all("ListFunctions", self.list_functions),
+            "UpdateFunctionCode": targets.whole("UpdateFunctionCode", self.update_function_code),
+            "UpdateFunctionConfiguration": targets.configured(
+                "UpdateFunctionConfiguration", self.update_function_configuration, functions.place.parse_whole
+            ),
         }
 
-    async def create_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        function = await self._functions.create(self._functions.place.parse_new(params["FunctionName"]), params)
+    async def create_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        function = await self._functions.create(name, params)
         await self._functions.wait_briefly(function)
         version = _published(function) if params.get("Publish") else function.latest
         return describe_version(function, version, function.arn)
 
-    async def update_function_code(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name = self._functions.place.parse_whole(params["FunctionName"])
+    async def update_function_code(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         function = await self._functions.update_code(name, params)
         await self._functions.wait_briefly(function)
         if params.get("Publish") and not params.get("DryRun"):
@@ -48,14 +50,13 @@ class FunctionOperations:
             return describe_version(function, version, f"{function.arn}:{version.number}")
         return describe_version(function, function.latest, function.arn)
 
-    async def update_function_configuration(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name = self._functions.place.parse_whole(params["FunctionName"])
+    async def update_function_configuration(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         function = await self._functions.update_settings(name, params)
         await self._functions.wait_briefly(function)
         return describe_version(function, function.latest, function.arn)
 
-    async def delete_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, qualifier = self._functions.place.parse(params["FunctionName"], params.get("Qualifier"))
+    async def delete_function(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        name, qualifier = target
         if qualifier is None:
             await self._functions.delete(name)
         else:
@@ -63,8 +64,8 @@ class FunctionOperations:
             await self._functions.change(name, lambda function: remove_version(function, qualifier))
         return {"StatusCode": 204}
 
-    async def get_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        function, version, arn = self._find(params)
+    async def get_function(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        function, version, arn = self._find(target)
         answer: dict[str, Any] = {
             "Configuration": describe_version(function, version, arn),
             "Code": self._describe_code(call, version.code),
@@ -81,10 +82,10 @@ class FunctionOperations:
         location = self._locate(call.request, code.sha256) if self._locate else None
         return {"RepositoryType": "S3"} | ({"Location": location} if location is not None else {})
 
-    async def get_function_configuration(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        return describe_version(*self._find(params))
+    async def get_function_configuration(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        return describe_version(*self._find(target))
 
-    async def list_functions(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def list_functions(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         """With `FunctionVersion` ALL, all versions of each."""
         listed = self._all_versions() if params.get("FunctionVersion") == "ALL" else ((f, f.latest, f.arn) for f in self._functions)
         page, more = take_page(listed, _sort_key, params)
@@ -92,25 +93,23 @@ class FunctionOperations:
 
     # --- what a function has by default, and cannot have otherwise yet ----------------------------------------------------
 
-    async def get_function_code_signing_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name = self._functions.place.parse_whole(params["FunctionName"])
+    async def get_function_code_signing_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._functions.find(name)
         return {}
 
-    async def get_function_recursion_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name = self._functions.place.parse_whole(params["FunctionName"])
+    async def get_function_recursion_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._functions.find(name)
         return {"RecursiveLoop": "Terminate"}
 
-    async def get_runtime_management_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        _, _, arn = self._find(params)
+    async def get_runtime_management_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        _, _, arn = self._find(target)
         return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn}
 
     # ----------------------------------------------------------------------------------------------------------------------
 
-    def _find(self, params: dict[str, Any]) -> tuple[Function, Version, str]:
+    def _find(self, target: Qualified) -> tuple[Function, Version, str]:
         """(function, version, ARN) of a name and a qualifier."""
-        name, qualifier = self._functions.place.parse(params["FunctionName"], params.get("Qualifier"))
+        name, qualifier = target
         function = self._functions.get(name)
         if function is None:
             raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, qualifier)}")

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hanabi.api.lambda_.targets import Qualified, Targets
 from hanabi.api.payload import INLINE_BYTES, check_json, check_payload, check_size
-from hanabi.api.service import Call, Handler
+from hanabi.api.service import Call, Operation
 from hanabi.api.uploads import JsonWorkers
 from hanabi.contracts import Catalog, Clock, EventQueue, Invocation, Invoker, Route
-from hanabi.control.names import Place
 from hanabi.errors import InvalidParameterValue, InvalidRequestContent
 
 CONTEXT_LIMIT = 3583  # bytes of base64
@@ -22,19 +22,19 @@ _TRACE = re.compile(r"[!-~ ]{1,256}")
 
 
 class InvokeOperations:
-    def __init__(self, catalog: Catalog, place: Place, invoker: Invoker, events: EventQueue, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, targets: Targets, invoker: Invoker, events: EventQueue, clock: Clock) -> None:
         self._catalog = catalog
-        self._place = place
         self._invoker = invoker
         self._events = events
         self._clock = clock
         self._workers = JsonWorkers(clock)
-        self.operations: dict[str, Handler] = {"Invoke": self.invoke, "InvokeAsync": self.invoke_async}
+        self.operations: dict[str, Operation[Any]] = {
+            "Invoke": targets.one("InvokeFunction", self.invoke),
+            "InvokeAsync": targets.one("InvokeFunction", self.invoke_async),
+        }
 
-    async def invoke(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, qualifier = params["FunctionName"], params.get("Qualifier")
-        if ":" in name:
-            name, qualifier = self._place.parse(name, qualifier)
+    async def invoke(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        name, qualifier = target
         route = self._catalog.resolve(name, qualifier)
         if "TenantId" in params or "DurableExecutionName" in params:
             _refuse_modes(params)
@@ -69,9 +69,9 @@ class InvokeOperations:
             answer["LogResult"] = base64.b64encode(result.log_tail).decode()
         return answer
 
-    async def invoke_async(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def invoke_async(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         """The operation of 2014: Event by another name."""
-        name, qualifier = self._place.parse(params["FunctionName"])
+        name, qualifier = target
         route = self._catalog.resolve(name, qualifier)
         payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
         await self._put(call, route, payload, qualifier, self._trace(call))

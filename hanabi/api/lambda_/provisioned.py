@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hanabi.api.lambda_.pages import take_page
-from hanabi.api.service import Call, Handler
+from hanabi.api.lambda_.targets import Qualified, Targets
+from hanabi.api.service import Call, Operation
 from hanabi.contracts import Allocation
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, ProvisionedConfig
@@ -15,19 +16,23 @@ Allocations = Callable[[str], Allocation]  # by `FunctionVersion.key`
 
 
 class ProvisionedOperations:
-    def __init__(self, functions: Functions, allocation: Allocations) -> None:
+    def __init__(self, functions: Functions, targets: Targets, allocation: Allocations) -> None:
         self._functions = functions
         self._allocation = allocation
-        self.operations: dict[str, Handler] = {
-            "DeleteProvisionedConcurrencyConfig": self.delete_provisioned_concurrency_config,
-            "GetProvisionedConcurrencyConfig": self.get_provisioned_concurrency_config,
-            "ListProvisionedConcurrencyConfigs": self.list_provisioned_concurrency_configs,
-            "PutProvisionedConcurrencyConfig": self.put_provisioned_concurrency_config,
+        self.operations: dict[str, Operation[Any]] = {
+            "DeleteProvisionedConcurrencyConfig": targets.one(
+                "DeleteProvisionedConcurrencyConfig", self.delete_provisioned_concurrency_config
+            ),
+            "GetProvisionedConcurrencyConfig": targets.one("GetProvisionedConcurrencyConfig", self.get_provisioned_concurrency_config),
+            "ListProvisionedConcurrencyConfigs": targets.either(
+                "ListProvisionedConcurrencyConfigs", self.list_provisioned_concurrency_configs
+            ),
+            "PutProvisionedConcurrencyConfig": targets.one("PutProvisionedConcurrencyConfig", self.put_provisioned_concurrency_config),
         }
 
-    async def put_provisioned_concurrency_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def put_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         functions, requested = self._functions, params["ProvisionedConcurrentExecutions"]
-        name, qualifier, _ = self._find(params, UNPUBLISHED)
+        name, qualifier, _ = self._find(target, UNPUBLISHED)
 
         def put(function: Function) -> Function:
             find_resource(function, functions.place, name, qualifier, UNPUBLISHED)
@@ -36,25 +41,25 @@ class ProvisionedOperations:
         function = await functions.change(name, put)
         return self._describe(function, function.provisioned[qualifier])
 
-    async def get_provisioned_concurrency_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        _, qualifier, function = self._find(params)
+    async def get_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        _, qualifier, function = self._find(target)
         return self._describe(function, find_config(function, qualifier))
 
-    async def delete_provisioned_concurrency_config(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name, qualifier, _ = self._find(params)
+    async def delete_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        name, qualifier, _ = self._find(target)
         await self._functions.change(name, lambda function: remove_config(function, qualifier))
         return {}
 
-    async def list_provisioned_concurrency_configs(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        function = self._functions.find(self._functions.place.parse(params["FunctionName"])[0])
+    async def list_provisioned_concurrency_configs(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        function = self._functions.find(target[0])
         configs = sorted(function.provisioned.values(), key=_sort_key)
         page, more = take_page(configs, _sort_key, params)
         listed = [{"FunctionArn": f"{function.arn}:{each.qualifier}", **self._describe(function, each)} for each in page]
         return {"ProvisionedConcurrencyConfigs": listed, **more}
 
-    def _find(self, params: dict[str, Any], *unpublished: str) -> tuple[str, str, Function]:
+    def _find(self, target: Qualified, *unpublished: str) -> tuple[str, str, Function]:
         """(name, qualifier, the function that has it)."""
-        name, qualifier = self._functions.place.parse(params["FunctionName"], params.get("Qualifier"))
+        name, qualifier = target
         function = find_resource(self._functions.get(name), self._functions.place, name, qualifier, *unpublished)
         return name, qualifier or "", function
 

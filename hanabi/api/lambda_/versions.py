@@ -4,7 +4,8 @@ from typing import Any
 
 from hanabi.api.lambda_.describe import describe_listed, describe_version
 from hanabi.api.lambda_.pages import take_page
-from hanabi.api.service import Call, Handler
+from hanabi.api.lambda_.targets import Targets
+from hanabi.api.service import Call, Operation
 from hanabi.control.functions import Functions
 from hanabi.control.model import Version
 from hanabi.control.settings import refuse_unsupported
@@ -12,16 +13,15 @@ from hanabi.control.versions import publish_settled
 
 
 class VersionOperations:
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, targets: Targets) -> None:
         self._functions = functions
-        self.operations: dict[str, Handler] = {
-            "ListVersionsByFunction": self.list_versions_by_function,
-            "PublishVersion": self.publish_version,
+        self.operations: dict[str, Operation[Any]] = {
+            "ListVersionsByFunction": targets.whole("ListVersionsByFunction", self.list_versions_by_function),
+            "PublishVersion": targets.whole("PublishVersion", self.publish_version),
         }
 
-    async def publish_version(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def publish_version(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         refuse_unsupported(params)
-        name = self._functions.place.parse_whole(params["FunctionName"])
         function = await self._functions.change(
             name,
             lambda function: publish_settled(
@@ -34,8 +34,7 @@ class VersionOperations:
         version = function.versions[str(function.last_version)]
         return describe_version(function, version, f"{function.arn}:{version.number}")
 
-    async def list_versions_by_function(self, call: Call, params: dict[str, Any]) -> dict[str, Any]:
-        name = self._functions.place.parse_whole(params["FunctionName"])
+    async def list_versions_by_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         function = self._functions.find(name)
         page, more = take_page((function.latest, *function.versions.values()), sort_key, params)
         return {"Versions": [describe_listed(function, version, f"{function.arn}:{version.number}") for version in page], **more}
