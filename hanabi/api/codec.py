@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from hanabi.api.model import Model
 from hanabi.contracts import HttpRequest, HttpResponse
-from hanabi.errors import ApiError, SerializationError
+from hanabi.errors import AccessDenied, ApiError, SerializationError
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ def error_body(model: Model, error: ApiError, *, typed: bool) -> tuple[dict[str,
     """(members, headers) of an error in JSON, under the names its shape has in the model."""
     shape = model.errors.get(error.code)
     if shape is None:
-        return {"message": error.message} | error.fields, []
+        name = "Message" if isinstance(error, AccessDenied) else "message"  # as AWS's own edge says it
+        return {name: error.message} | error.fields, []
     members: dict[str, Any] = {"Type": error.type} if typed else {}
     headers = [(header, str(error.fields[member])) for member, header in shape.headers.items() if member in error.fields]
     members |= {name: value for name, value in error.fields.items() if name not in shape.headers}

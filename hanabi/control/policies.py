@@ -1,8 +1,4 @@
-"""Resource policies: kept, shown, and not evaluated. Pure: each takes a function and returns another one.
-
-Within the one account of a node its owner may do everything, and a function URL with AuthType NONE is open without the statement
-that AWS asks for; so a policy grants nothing here that is not granted already.
-"""
+"""Resource policies of functions: kept and shown. Pure: each takes a function and returns another one. `hanabi.api` evaluates them."""
 
 import json
 import re

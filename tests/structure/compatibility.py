@@ -24,10 +24,13 @@ NOTES = """## Worth knowing
 - `PackageType` may be `Image`; an `ImageUri` is of any registry, or an OCI layout, or a name given by `hanabi images add`
   ([images](images.md)). `RepositoryType` is `ECR` all the same, as tools expect it.
 - Function URLs are `http://<id>.lambda-url.localhost:<port>/`: browsers and curl find such names on this machine by themselves.
-  Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` is open at once; on AWS it also takes an
-  AddPermission, which is harmless here.
-- Resource policies are kept and answered as given. They have nothing to grant: there is one account, and what a role may do is said
-  by its own policies ([security](security.md)).
+  Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` takes two AddPermission, as on AWS since
+  October 2025: of `lambda:InvokeFunctionUrl` and of `lambda:InvokeFunction`, to `*`. `hanabi deploy --url` makes them.
+- Identity, resource and trust policies are evaluated as AWS does it: explicit Deny, the Not elements, all condition operators, policy
+  variables. Condition keys: those of `aws:` about the caller, the time, the address and tags, `aws:RequestedRegion`, `aws:UserAgent`,
+  `iam:PassedToService`, `iam:AssociatedResourceArn`, `iam:PolicyARN`, `iam:ResourceTag/`, `lambda:FunctionUrlAuthType`,
+  `lambda:InvokedViaFunctionUrl`, `lambda:Principal`, `lambda:SourceFunctionArn`, `sts:ExternalId`, `sts:RoleSessionName`; any other is
+  absent. There is one account: no organisation, no boundaries, no session policies ([security](security.md)).
 """
 OTHERS = {"CloudWatch Logs": LogsService, "IAM": IamService, "STS": StsService}
 
