@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             function, changes = _update(client, old, archive, wanted, terminal)
         require_ready(function)
         version = _publish(client, name, options.alias) if options.publish or options.alias else None
-        url = make_url(client, name) if options.url else None
+        url = make_url(client, name)["FunctionUrl"] if options.url else None
     _report(options, function, changes, version, url)
     return 0
 

@@ -13,6 +13,10 @@ TRUST = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
 MAY_LOG = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+OPEN_TO_ALL: dict[str, dict[str, Any]] = {  # the statements that AWS's console makes for a URL of type NONE
+    "FunctionURLAllowPublicAccess": {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
+    "FunctionURLAllowInvokeAction": {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+}
 WAIT_S = 1_200.0  # a runtime root is built at its first use
 POLL_S = 0.1
 PATIENCE_S = 1.0  # before it is said what is waited for
@@ -72,14 +76,19 @@ def default_role(server: Server, name: str) -> str:
     return str(role["Role"]["Arn"])
 
 
-def make_url(client: Any, name: str, qualifier: str | None = None) -> str:
-    """The function's URL, made when missing; anybody may call it."""
+def make_url(client: Any, name: str, qualifier: str | None = None, auth: str | None = None) -> dict[str, Any]:
+    """The function's URL, made when missing (of type NONE unless told otherwise); anybody may call one of type NONE."""
     where = {"FunctionName": name, **({"Qualifier": qualifier} if qualifier else {})}
     try:
-        answer = client.create_function_url_config(AuthType="NONE", **where)
+        url: dict[str, Any] = client.create_function_url_config(AuthType=auth or "NONE", **where)
     except client.exceptions.ResourceConflictException:
-        answer = client.get_function_url_config(**where)
-    return str(answer["FunctionUrl"])
+        url = client.update_function_url_config(AuthType=auth, **where) if auth else client.get_function_url_config(**where)
+    for statement, permission in OPEN_TO_ALL.items() if url["AuthType"] == "NONE" else ():
+        try:
+            client.add_permission(StatementId=statement, Principal="*", **permission, **where)
+        except client.exceptions.ResourceConflictException:
+            continue  # it is there
+    return url
 
 
 def published(client: Any, name: str) -> list[dict[str, Any]]:

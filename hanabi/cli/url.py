@@ -29,10 +29,7 @@ def run(options: argparse.Namespace) -> int:
             raise Failure(f"{options.name} has no such URL") from None
         print(f"the URL of {options.name} is gone")
         return 0
-    make_url(client, options.name, options.alias)
-    if options.auth:
-        client.update_function_url_config(AuthType=options.auth, **where)
-    found = client.get_function_url_config(**where)
+    found = make_url(client, options.name, options.alias, options.auth)
     if options.json:
         print(json.dumps({key: found.get(key) for key in ("FunctionUrl", "AuthType", "FunctionArn")}))
     else:

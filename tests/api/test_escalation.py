@@ -15,7 +15,6 @@ import pytest
 
 from tests.api.signing import sign
 from tests.api.world import (
-    ACCOUNT,
     ENDPOINT,
     FUNCTION,
     GROUP,
@@ -27,7 +26,7 @@ from tests.api.world import (
     deny,
     open_world,
 )
-from tests.control.support import create_params
+from tests.control.support import ACCOUNT, create_params
 
 ADMIN = "AdministratorAccess"
 Attack = Callable[[World], Awaitable[None]]
@@ -265,7 +264,7 @@ def test_a_role_without_policies_writes_its_own_log_and_nothing_else(tmp_path: P
             await world.ask(world.keys.root, "logs", "CreateLogGroup", logGroupName=f"/aws/lambda/{name}")
             await world.ask(world.keys.root, "logs", "CreateLogStream", logGroupName=f"/aws/lambda/{name}", logStreamName="s")
         report = [{"timestamp": int(time.time() * 1000), "message": "REPORT RequestId: x"}]
-        stream = {"logStreamName": "s", "logEvents": report}
+        stream: dict[str, Any] = {"logStreamName": "s", "logEvents": report}
         assert (await world.ask(key, "logs", "PutLogEvents", logGroupName="/aws/lambda/own", **stream)).status == 200
         assert (await world.ask(key, "logs", "CreateLogStream", logGroupName="/aws/lambda/own", logStreamName="t")).status == 200
         answer = await world.ask(key, "logs", "CreateLogGroup", logGroupName="/aws/lambda/own")
@@ -276,15 +275,12 @@ def test_a_role_without_policies_writes_its_own_log_and_nothing_else(tmp_path: P
             await forbids(world, key, "logs", "CreateLogStream", logGroupName=group, logStreamName="t")
             await forbids(world, key, "logs", "CreateLogGroup", logGroupName=group)
         for operation in ("DeleteLogGroup", "DeleteLogStream", "PutRetentionPolicy", "GetLogEvents", "FilterLogEvents"):
-            params = {"logGroupName": "/aws/lambda/own", "logStreamName": "s", "retentionInDays": 1}
+            params: dict[str, Any] = {"logGroupName": "/aws/lambda/own", "logStreamName": "s", "retentionInDays": 1}
             await forbids(world, key, "logs", operation, **params)
-        for service, operation, params in (
-            ("lambda", "ListFunctions", {}),
-            ("lambda", "GetFunction", {"FunctionName": "own"}),
-            ("iam", "ListRoles", {}),
-            ("sts", "AssumeRole", {"RoleArn": f"{ROLE}/boss", "RoleSessionName": "me"}),
-        ):
-            await forbids(world, key, service, operation, **params)
+        await forbids(world, key, "lambda", "ListFunctions")
+        await forbids(world, key, "lambda", "GetFunction", FunctionName="own")
+        await forbids(world, key, "iam", "ListRoles")
+        await forbids(world, key, "sts", "AssumeRole", RoleArn=f"{ROLE}/boss", RoleSessionName="me")
         await forbids(world, key, "lambda", "Invoke", "lambda:InvokeFunction", FunctionName="own")
         unknown = world.keys.issue(f"{ROLE}/nobody", "own", f"{FUNCTION}:own")
         assert (await world.ask(unknown, "logs", "PutLogEvents", logGroupName="/aws/lambda/own", **stream)).status == 200

@@ -9,7 +9,8 @@ from hanabi.api.evaluate import Request, Verdict, judge_identity, judge_resource
 from hanabi.api.keys import session_principal
 from hanabi.api.policies import MalformedPolicyDocument, check_document
 from hanabi.contracts import Principal
-from tests.api.world import ACCOUNT, FUNCTION, ROLE, allow, deny
+from tests.api.world import FUNCTION, ROLE, allow, deny
+from tests.control.support import ACCOUNT
 
 ARN = f"{FUNCTION}:f"
 FACTS = {
@@ -123,7 +124,8 @@ def test_variables_are_of_the_newer_version_and_do_not_open_patterns() -> None:
 
 
 def test_a_condition_that_was_never_checked_opens_nothing() -> None:
-    for condition in ({"StringSortOf": {"k": "v"}}, "x", {"StringEquals": "x"}, {"Null": {"k": {}}}):
+    conditions: list[Any] = [{"StringSortOf": {"k": "v"}}, "x", {"StringEquals": "x"}, {"Null": {"k": {}}}]
+    for condition in conditions:
         assert judge(allow("*", Condition=condition)) is Verdict.NONE
         assert judge(allow("*"), deny("*", Condition=condition)) is Verdict.DENY
         with pytest.raises(MalformedPolicyDocument):

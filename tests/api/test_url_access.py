@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from hanabi.api.url_access import UrlAccess
-from hanabi.cli.deploy import OPEN_TO_ALL
+from hanabi.cli.functions import OPEN_TO_ALL
 from hanabi.contracts import HttpRequest, Principal
 from hanabi.errors import ApiError
 from tests.api.signing import sign
-from tests.api.world import ACCOUNT, ENDPOINT, FUNCTION, World, allow, open_world
+from tests.api.world import ENDPOINT, FUNCTION, World, allow, open_world
+from tests.control.support import ACCOUNT
 
 BOTH = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
 
