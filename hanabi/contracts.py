@@ -360,8 +360,11 @@ class Clock(Protocol):
 class Store(Protocol):
     """Durable documents by key, with compare-and-set. What the values mean is the caller's business.
 
-    Values are JSON objects; keys are `/`-separated. Every write is on disk when it returns.
+    Values are JSON objects; keys are `/`-separated. Every write is on disk when it returns. A document that cannot be read is left out of
+    lists, raises `DocumentDamaged` where it is asked for, and is never lost: what is written or deleted under its key puts it aside first.
     """
+
+    damaged: dict[str, str]  # key -> why, of those that were met; "it" is the subject
 
     async def get(self, key: str) -> tuple[dict[str, Any], int] | None:
         """(value, revision) or None."""
@@ -374,6 +377,9 @@ class Store(Protocol):
 
     async def list(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
         """All (key, value, revision) below a prefix, in key order."""
+
+    async def put_aside(self, key: str) -> None:
+        """Move a document, whatever it is, to `quarantine/<new revision>/<key>`."""
 
 
 @dataclass(frozen=True, slots=True)

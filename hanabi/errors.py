@@ -2,6 +2,7 @@
 
     HanabiError
       ApiError                 what an AWS client is answered: code, HTTP status, message, extra fields
+        DocumentDamaged        what is asked for has a document in the store that cannot be read
         ResourceNotFound, ResourceConflict, InvalidParameterValue, InvalidRequestContent, TooManyRequests, ...
         AuthenticationError    the signature: missing, incomplete, of an unknown key, expired, wrong
       IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
@@ -61,6 +62,15 @@ class ServiceUnavailable(ApiError):
     code = "ServiceUnavailable"
     status = 503
     type = "Service"
+
+
+class DocumentDamaged(ServiceError):
+    """A document in the store cannot be read. It is left as it is."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"The document {key} in state.db {reason}. It is kept as it is; docs/upgrades.md says what can be done.")
+        self.key = key
+        self.reason = reason
 
 
 class ResourceNotFound(ApiError):

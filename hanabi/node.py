@@ -29,6 +29,7 @@ from hanabi.clock import SystemClock
 from hanabi.config import Settings, guest_dir
 from hanabi.contracts import Clock, Driver, FunctionVersion, HttpHandler, HttpRequest, HttpResponse, Principal, RuntimeImage
 from hanabi.control.functions import Functions
+from hanabi.control.migrations import FORMATS
 from hanabi.drain import Drain, Stop
 from hanabi.drivers import choose_driver
 from hanabi.events import rows
@@ -81,7 +82,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         data = settings.data_dir
-        store = SqliteStore(data / "state.db")
+        store = SqliteStore(data / "state.db", FORMATS, health)
         await store.open()
         stack.push_async_callback(store.close)
         record = Database(data / "record.db", index.SCHEMA)
@@ -134,11 +135,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             url_for=url_for,
             containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
             snapshots=snapshots,
+            health=health,
         )
         functions.on_retired(fleet.retire)
         await functions.open()
         stack.push_async_callback(functions.close)
-        collection = Collection(clock, health, lambda: identity.doubt)
+        collection = Collection(clock, health, lambda: identity.doubt or store.doubt or functions.doubt)
         collection.add(snapshots.collect, functions.referenced_snapshots)
         collection.add(code.collect, lambda: functions.referenced_code() | fleet.code_in_use())
         collection.add(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use())
@@ -150,6 +152,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
         await accepted.open()
+        if accepted.lost:
+            health.report("lost writes of events.db", accepted.lost)
         events = DurableQueue(accepted, functions, invoker, clock, health=health)
 
         iam = IamService(store, clock, functions.place)

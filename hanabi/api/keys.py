@@ -12,9 +12,11 @@ import secrets
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hanabi.contracts import Clock, Credentials, Principal
 from hanabi.control.names import Place
+from hanabi.keyfile import VERSION, read_key
 
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _MAX_ASSUMED = 10_000
@@ -65,12 +67,12 @@ class KeyRing:
 
     @classmethod
     def open(cls, path: Path, *, region: str, account: str, clock: Clock) -> "KeyRing":
-        """Load the owner's key from `path`, or make one there at first start."""
+        """Load the owner's key from `path`, or make one there at first start. Raises `StateError` for a file that cannot be read."""
         try:
-            saved = json.loads(path.read_text())
+            saved = read_key(path).document
         except FileNotFoundError:
             saved = {"access_key": make_id("AKIA"), "secret_key": base64.b64encode(secrets.token_bytes(30)).decode()}
-        document = {"access_key": saved["access_key"], "secret_key": saved["secret_key"], "region": region, "account": account}
+        document = {**saved, "version": VERSION, "region": region, "account": account}
         if document != saved:
             _write_private(path, document)
         principal = Principal(
@@ -111,7 +113,7 @@ class KeyRing:
         return Credentials(access_key=key.access_key, secret_key=secret, session_token=token, expires=expires)
 
 
-def _write_private(path: Path, document: dict[str, str]) -> None:
+def _write_private(path: Path, document: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".keys-")  # 0600 from the start
     try:

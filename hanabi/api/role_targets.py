@@ -6,6 +6,7 @@ from typing import Any
 
 from hanabi.api.service import Call, Context, Operation, Params, Touch
 from hanabi.contracts import Store
+from hanabi.errors import DocumentDamaged
 
 Role = dict[str, Any]
 ROLES = "iam/role/"  # in the store, followed by the name
@@ -57,7 +58,10 @@ class RoleTargets:
 
     async def _find(self, params: Params) -> Target:
         name = params["RoleName"]
-        found = await self._store.get(ROLES + name)
+        try:
+            found = await self._store.get(ROLES + name)
+        except DocumentDamaged:  # whoever works on it raises that again
+            found = None
         if found is None:
             return Target(name, f"{self._prefix}/{name}")
         return Target(name, found[0]["Arn"], tuple((tag["Key"], tag["Value"]) for tag in found[0]["Tags"]))

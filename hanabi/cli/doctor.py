@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hanabi.cli.failure import Failure, not_running
 from hanabi.cli.server import fetch, find_server, port_of
 from hanabi.config import load_settings
+from hanabi.errors import StateError
 
 if TYPE_CHECKING:
     from hanabi.sandbox.doctor import Check
@@ -80,6 +81,8 @@ def _ask_problems(options: argparse.Namespace) -> dict[str, Any]:
     """What the server says is wrong, and chosen to be laxer than AWS; nothing where its key cannot be read here."""
     try:
         said: dict[str, Any] = find_server(options).get("/_hanabi/problems", {})
+    except StateError as error:
+        return {"problems": [{"text": str(error)}]}
     except Failure:
         return {}
     return said

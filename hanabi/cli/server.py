@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from hanabi.cli.failure import Failure
 from hanabi.config import SYSTEM_DATA_DIR, SettingsError, default_data_dir, load_settings
+from hanabi.keyfile import read_key
 
 TIMEOUT_S = 30.0
 INVOKE_TIMEOUT_S = 960.0  # the longest function, 900 s, and its start
@@ -86,14 +87,12 @@ def find_server(options: argparse.Namespace) -> Server:
     """The server that the options mean. Makes nothing: the key is made when the server first starts."""
     path = keys_file(options)
     try:
-        keys = json.loads(path.read_text())
-        return Server(port_of(options), *(str(keys[name]) for name in ("access_key", "secret_key", "region", "account")))
+        key = read_key(path)
+        return Server(port_of(options), key.access_key, key.secret_key, key.region, key.account)
     except FileNotFoundError:
         raise Failure(f"there is no key in {path.parent}: start Hanabi with `hanabi up`, or name its --data-dir") from None
     except PermissionError:
         raise Failure(f"{path} may be read by its owner only: use sudo, or name your own --data-dir") from None
-    except (ValueError, KeyError, TypeError):
-        raise Failure(f"{path} is damaged") from None
 
 
 def keys_file(options: argparse.Namespace) -> Path:

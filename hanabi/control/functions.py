@@ -20,6 +20,7 @@ from hanabi.control.settings import change_settings, make_settings, refuse_unsup
 from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.tags import check_tags
 from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict, SandboxError
+from hanabi.health import Health
 
 PREPARATION_LIMIT_S = 3600.0  # of a runtime image that is built at first use
 PATIENCE_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
@@ -67,6 +68,7 @@ class Functions:
         url_for: Callable[[str], str],
         containers: Containers | None = None,
         snapshots: Snapshots | None = None,
+        health: Health | None = None,
     ) -> None:
         self.place = Place(account, region)
         self.url_for = url_for
@@ -74,7 +76,7 @@ class Functions:
         self._images = images
         self._containers = containers
         self._clock = clock
-        self._registry = Registry(store, self.place, self._on_changed)
+        self._registry = Registry(store, self.place, self._on_changed, health)
         self._routes = Routes(self.place, self._registry.get, code.place, snapshots.directory if snapshots else None)
         self._snap_start = SnapStart(snapshots, self._routes.target, self._settle_snapshot)
         self._urls: dict[str, Url] = {}
@@ -143,6 +145,12 @@ class Functions:
         """The function URL that has this id."""
         return self._urls.get(url_id)
 
+    @property
+    def doubt(self) -> str:
+        """Why what functions need is not surely known; empty: it is."""
+        damaged = sorted(self._registry.damaged)
+        return f"functions whose documents are damaged: {', '.join(damaged[:5])}; what they need is not known" if damaged else ""
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def get(self, name: str) -> Function | None:
@@ -187,6 +195,7 @@ class Functions:
         settings = make_settings(name, params, self._images.known)
         refuse_unsupported(params["Code"])
         tags = check_tags(params.get("Tags") or {})
+        self._refuse_damaged(name)
         self._refuse_existing(self.get(name))
         code = await self._take_code(params["Code"], settings.package)
 
@@ -226,7 +235,10 @@ class Functions:
         return await self.change(name, update)
 
     async def delete(self, name: str) -> None:
-        """The function with all its versions."""
+        """The function with all its versions. The documents of a damaged one are put aside, not removed."""
+        if name in self._registry.damaged:
+            await self._registry.put_aside(name)
+            return
         self.find(name)
         await self._commit(name, lambda old: None, None)
 
@@ -366,3 +378,8 @@ class Functions:
     def _refuse_existing(self, function: Function | None) -> None:
         if function is not None:
             raise ResourceConflict(f"Function already exist: {function.name}")
+
+    def _refuse_damaged(self, name: str) -> None:
+        damaged = self._registry.damaged.get(name)
+        if damaged is not None:
+            raise ResourceConflict(f"Function already exist: {name}. {damaged} DeleteFunction puts it aside and frees the name.")

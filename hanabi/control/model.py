@@ -206,31 +206,5 @@ def function_document(function: Function) -> dict[str, Any]:
     }
 
 
-def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Mapping[str, Mapping[str, Any]]) -> Function:
-    """`versions` holds the documents of those that the function's document names."""
-    return Function(
-        id=document["id"],
-        name=name,
-        arn=arn,
-        latest=_read_version(document["latest"]),
-        serving=_read_version(document["serving"]) if document["serving"] else None,
-        versions={number: _read_version(versions[number]) for number in document["versions"]},
-        last_version=document["last_version"],
-        aliases={alias["name"]: Alias(**alias) for alias in document["aliases"]},
-        urls={url["qualifier"] or LATEST: Url(**url) for url in document["urls"]},
-        policies={qualifier: tuple(statements) for qualifier, statements in document["policies"].items()},
-        tags=document["tags"],
-        reserved=document["reserved"],
-        provisioned={config["qualifier"]: ProvisionedConfig(**config) for config in document.get("provisioned", ())},
-    )
-
-
 def _version_values(version: Version) -> dict[str, Any]:
     return asdict(version)
-
-
-def _read_version(document: Mapping[str, Any]) -> Version:
-    values = {key: value for key, value in document.items() if key != "function"}
-    values["settings"] = Settings(**values["settings"])
-    values["code"] = Code(**{key: value for key, value in values["code"].items() if key != "path"})  # once it was kept where code is
-    return Version(**values)

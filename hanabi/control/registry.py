@@ -3,11 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from hanabi.contracts import Store
-from hanabi.control.model import Function, function_document, read_function, version_document
+from hanabi.control.model import Function, function_document, version_document
 from hanabi.control.names import Place
-from hanabi.errors import ResourceNotFound
+from hanabi.control.reading import read_function
+from hanabi.errors import DocumentDamaged, ResourceNotFound
+from hanabi.health import Health
+from hanabi.store.formats import describe
 
 Change = Callable[[Function | None], Function | None]
 log = logging.getLogger(__name__)
@@ -16,34 +20,82 @@ log = logging.getLogger(__name__)
 class Registry:
     """One change at a time. What is read here is on disk.
 
-    A function's document names its published versions, which are written before it and removed after it: a crash in between
-    leaves a version that no function names, and the next start removes it.
+    A function's document names its published versions, which are written before it and removed after it: a crash in between leaves a
+    version that no function names, and the next start puts it aside. A function one of whose documents cannot be read is left as it is:
+    it is neither run nor changed, and its name is taken until it is deleted, which puts its documents aside.
     """
 
-    def __init__(self, store: Store, place: Place, changed: Callable[[Function | None, Function | None], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        place: Place,
+        changed: Callable[[Function | None, Function | None], None],
+        health: Health | None = None,
+    ) -> None:
         self.place = place
+        self.damaged: dict[str, DocumentDamaged] = {}  # by name
         self._store = store
         self._changed = changed
+        self._health = health or Health()
         self._functions: dict[str, Function] = {}
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
-        versions = {key: document for key, document, _ in await self._store.list("versions/")}
-        for key, document, _ in await self._store.list("functions/"):
+        versions: dict[str, dict[str, dict[str, Any]]] = {}  # by name and number
+        for key, document, _ in await self._store.list("versions/"):
+            name, _, number = key.removeprefix("versions/").partition("/")
+            versions.setdefault(name, {})[number] = document
+        functions = await self._store.list("functions/")
+        for key, reason in self._store.damaged.items():
+            if key.startswith("functions/"):
+                self._leave(key.removeprefix("functions/"), reason)
+        urls: set[str] = set()
+        for key, document, _ in functions:
             name = key.removeprefix("functions/")
-            own = {number: versions.pop(_version_key(name, number)) for number in document["versions"]}
-            self._put(name, read_function(document, name, self.place.arn(name), own))
-        for key in versions:
-            await self._store.delete(key)
+            try:
+                function = read_function(document, name, self.place.arn(name), versions.get(name, {}))
+                mine = {url.id for url in function.urls.values()}
+                if len(mine) < len(function.urls) or mine & urls:
+                    raise ValueError("has a URL that another one has too")
+            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+                self._leave(name, describe(error))
+                continue
+            urls |= mine
+            self._put(name, function)
+        for name, numbers in versions.items():
+            known = self._functions.get(name)
+            for number in numbers.keys() - (known.versions.keys() if known else ()) if name not in self.damaged else ():
+                await self._store.put_aside(_version_key(name, number))
+
+    def _leave(self, name: str, reason: str) -> None:
+        error = self.damaged[name] = DocumentDamaged(f"functions/{name}", reason)
+        self._health.report(f"function {name}", f"The function {name} is neither run nor changed. {error}")
 
     def get(self, name: str) -> Function | None:
+        """Raises `DocumentDamaged`."""
+        if name in self.damaged:
+            raise self._error(name)
         return self._functions.get(name)
 
     def find(self, name: str) -> Function:
-        function = self._functions.get(name)
+        function = self.get(name)
         if function is None:
             raise ResourceNotFound(f"Function not found: {self.place.arn(name)}")
         return function
+
+    def _error(self, name: str) -> DocumentDamaged:
+        known = self.damaged[name]
+        return DocumentDamaged(known.key, known.reason)  # a new one: whoever raises it adds to its traceback
+
+    async def put_aside(self, name: str) -> None:
+        """The documents of a damaged function, so that its name is free."""
+        async with self._lock:
+            keys = [key for key, _, _ in await self._store.list(f"versions/{name}/")]
+            keys += [key for key in self._store.damaged if key.startswith(f"versions/{name}/")]
+            for key in (*keys, f"functions/{name}"):  # the function itself last: until then this may be done again
+                await self._store.put_aside(key)
+            self.damaged.pop(name, None)
+            self._health.clear(f"function {name}")
 
     def __iter__(self) -> Iterator[Function]:
         """In the order of their names."""
@@ -52,7 +104,7 @@ class Registry:
     async def commit(self, name: str, change: Change) -> Function | None:
         """Replace a function (None: absent) by what `change` makes of it. Not to be cancelled: disk and memory would part."""
         async with self._lock:
-            old = self._functions.get(name)
+            old = self.get(name)
             new = change(old)
             if new is not old:
                 await self._write(name, old, new)

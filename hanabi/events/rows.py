@@ -16,7 +16,8 @@ CREATE TABLE IF NOT EXISTS events (
     request_id TEXT NOT NULL, function TEXT NOT NULL, qualifier TEXT, client_context TEXT NOT NULL, trace TEXT NOT NULL,
     size INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_due ON events (due_ms, id, size);
-"""
+""",
+    counter="SELECT seq FROM sqlite_sequence WHERE name = 'events'",
 )
 
 _COLUMNS = "id, accepted_ms, attempts, refusals, request_id, function, qualifier, client_context, trace, payload"

@@ -6,6 +6,7 @@ another one, so that each keeps the images of its own functions. The id of state
 
 import asyncio
 import json
+import logging
 import os
 import uuid
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.contracts import Store
+from hanabi.errors import DocumentDamaged
 
 FILE = "identity"
 DOCUMENT = "node/identity"  # of state.db
 _ANOTHER = "another"  # what was there before the first state.db with an id was not its own
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,7 @@ async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
     """`keeps`: whether code or the like is there already. Called once, at the start."""
     known = await asyncio.to_thread(_read, data_dir / FILE)
     mine = known.get("store")
-    document = await store.get(DOCUMENT)
-    store_id = document[0].get("id") if document else None
+    store_id = await _read_document(store)
     if store_id is None:
         store_id = uuid.uuid4().hex
         is_new = not await store.list("functions/")
@@ -53,6 +55,15 @@ async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
             f"collected. Stop Hanabi and restore state.db; or, if what was there before is no longer wanted, remove {data_dir / FILE}"
         )
     return Identity(Owner(id, data_dir), doubt)
+
+
+async def _read_document(store: Store) -> Any:
+    try:
+        document = await store.get(DOCUMENT)
+    except DocumentDamaged as error:
+        log.error("%s", error)
+        return None
+    return document[0].get("id") if document else None
 
 
 def _settle(data_dir: Path, known: dict[str, Any], store_id: Any) -> str:

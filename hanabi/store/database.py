@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from hanabi.errors import DatabaseDamaged
 from hanabi.store.schema import Schema, check, is_damage, upgrade
+from hanabi.store.watermark import SYNC_INTERVAL_S, Watermark
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -46,11 +47,13 @@ class Database:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"synchronous is FULL or NORMAL, not {synchronous}")
         self.path = path
+        self.lost = ""  # once it is open: what the file had and has no more, in words
         self._schema = schema
         self._synchronous = synchronous
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._watermark: Watermark | None = None
 
     async def open(self) -> None:
         """Open the file now, and raise what is wrong with it."""
@@ -108,7 +111,7 @@ class Database:
             try:
                 if work:
                     connection = connection or self._open()
-                    _run_writes(connection, [job for job in work if job.writes])
+                    self._run_writes(connection, [job for job in work if job.writes])
                     _run_reads(connection, [job for job in work if not job.writes])
             except Exception as error:  # the file cannot be opened: everybody in the batch is told, the next one tries again
                 for job in work:
@@ -117,13 +120,42 @@ class Database:
                 if job.error is not None and is_damage(job.error):
                     job.error = self._damaged(job.error)
             if len(work) < len(jobs):
-                if connection is not None:
-                    connection.close()
-                    connection = None
+                self._close(connection)
+                connection = None
                 self._put_aside([job for job in jobs if job.work is None])
             _tell(jobs)
+            self._sync_watermark()
+        self._close(connection)
+
+    def _close(self, connection: sqlite3.Connection | None) -> None:
         if connection is not None:
             connection.close()
+        watermark, self._watermark = self._watermark, None
+        if watermark is not None:
+            try:
+                watermark.close()
+            except OSError as error:
+                log.warning("how far %s has come could not be noted: %s", self.path, error)
+
+    def _run_writes(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        _run_writes(connection, jobs)
+        if jobs and self._watermark is not None:
+            try:
+                self._watermark.note(self._count(connection))
+            except (OSError, sqlite3.Error) as error:  # the write itself is safe
+                log.warning("how far %s has come could not be noted: %s", self.path, error)
+
+    def _sync_watermark(self) -> None:
+        """After the callers were told: they do not wait for it."""
+        if self._watermark is not None:
+            try:
+                self._watermark.sync(SYNC_INTERVAL_S)
+            except OSError as error:
+                log.warning("how far %s has come could not be noted: %s", self.path, error)
+
+    def _count(self, connection: sqlite3.Connection) -> int:
+        row = connection.execute(self._schema.counter).fetchone()
+        return row[0] if row and type(row[0]) is int else 0
 
     def _take(self) -> tuple[list[_Job], bool]:
         """Wait for a job, then take what has gathered behind it."""
@@ -152,10 +184,19 @@ class Database:
                 raise sqlite3.OperationalError(f"{self.path}: the file system does not allow SQLite's WAL mode (it gives {mode})")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             upgrade(connection, self.path, self._schema)
+            if self._schema.counter:
+                self._compare(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _compare(self, connection: sqlite3.Connection) -> None:
+        try:
+            self._watermark = self._watermark or Watermark(self.path)
+            self.lost = self._watermark.compare(self._count(connection))
+        except OSError as error:  # a full disk, or the like: no reason not to serve
+            log.warning("how far %s had come cannot be compared: %s", self.path, error)
 
     def _damaged(self, error: Exception) -> Exception:
         return error if isinstance(error, DatabaseDamaged) else DatabaseDamaged(self.path, f"is damaged: {error}", self._schema.fix)

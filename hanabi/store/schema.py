@@ -20,11 +20,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """`script` makes version 0 in an empty file; `steps` lead on from there, the first from 0 to 1. A new file takes the same way."""
+    """`script` makes version 0 in an empty file; `steps` lead on from there, the first from 0 to 1. A new file takes the same way.
+
+    `counter` selects a number that never falls and grows with every write that must not be lost: `Database.lost` tells when it fell.
+    """
 
     script: str
     steps: tuple[Step, ...] = ()
     fix: str = RESTORE  # what to do with a file that is damaged
+    counter: str = ""
 
     @property
     def version(self) -> int:

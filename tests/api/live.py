@@ -37,6 +37,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.rows: dict[str, tuple[dict[str, Any], int]] = {}
+        self.damaged: dict[str, str] = {}
 
     async def get(self, key: str) -> tuple[dict[str, Any], int] | None:
         return self.rows.get(key)
@@ -52,6 +53,9 @@ class MemoryStore:
         if revision is not None and key in self.rows and self.rows[key][1] != revision:
             raise RevisionMismatch(key)
         self.rows.pop(key, None)
+
+    async def put_aside(self, key: str) -> None:
+        self.rows[f"quarantine/1/{key}"] = self.rows.pop(key)
 
     async def list(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
         return [(key, value, revision) for key, (value, revision) in sorted(self.rows.items()) if key.startswith(prefix)]

@@ -55,11 +55,15 @@ def test_env_makes_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_key_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for content in ("{", "[]", "{}"):
+@pytest.mark.parametrize("command", ["env", "list", "ps"])
+def test_a_damaged_key_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    for content in ("", "{", "[]", "{}", '{"access_key": 1}', "[" * 100_000, '{"version": "x"}', '{"version": 7}'):
         (tmp_path / "keys.json").write_text(content)
-        assert main(["env", "--data-dir", str(tmp_path)]) == 1
-        assert capsys.readouterr().err == f"hanabi env: {tmp_path}/keys.json is damaged\n"
+        assert main([command, "--data-dir", str(tmp_path)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"hanabi {command}: {tmp_path}/keys.json ") and len(said.splitlines()) == 1, content
+        assert ("is damaged" in said and "move it away" in said) or "has version 7" in said
+        assert (tmp_path / "keys.json").read_text() == content
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 from hanabi.contracts import FunctionVersion, RuntimeImage
 from hanabi.control.functions import Functions
+from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
 from hanabi.errors import ImageError, InvalidParameterValue
 from hanabi.store.sqlite import SqliteStore
@@ -163,7 +164,7 @@ def create_params(name: str = "f", code: bytes = b"code", **changes: Any) -> dic
 @asynccontextmanager
 async def open_plane(directory: Path, images: FakeImages | None = None, snapshots: FakeSnapshots | None = None) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
-    store, clock, images = SqliteStore(directory / "state.db"), ManualClock(), images or FakeImages()
+    store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
     await store.open()
     containers = FakeContainers()
     functions = Functions(

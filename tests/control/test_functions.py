@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Function, version_document
 from hanabi.control.versions import publish_settled, remove_version
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
@@ -332,7 +333,7 @@ def test_a_version_that_no_function_names_is_removed_at_start(tmp_path: Path) ->
     async def scenario() -> None:
         async with open_plane(tmp_path) as plane:
             function = await plane.create(Publish=True)
-        store = SqliteStore(tmp_path / "state.db")
+        store = SqliteStore(tmp_path / "state.db", FORMATS)
         await store.put("versions/f/2", version_document(function, function.versions["1"]))
         await store.put("versions/gone/1", version_document(function, function.versions["1"]))
         async with open_plane(tmp_path) as plane:
@@ -380,7 +381,7 @@ def test_documents_name_no_place_and_those_that_do_are_read(tmp_path: Path) -> N
     async def scenario() -> None:
         async with open_plane(tmp_path) as plane:
             made = await plane.create(Publish=True)
-        store = SqliteStore(tmp_path / "state.db")
+        store = SqliteStore(tmp_path / "state.db", FORMATS)
         await store.open()
         for key, document, _ in [*await store.list("functions/"), *await store.list("versions/")]:
             assert "/" not in json.dumps(document["latest"]["code"] if "latest" in document else document["code"]).replace(
@@ -389,7 +390,9 @@ def test_documents_name_no_place_and_those_that_do_are_read(tmp_path: Path) -> N
             for version in [document["latest"], document["serving"]] if "latest" in document else [document]:
                 if version is not None:
                     version["code"]["path"] = "/a/data/directory/that/has/moved/code/0123/task"
-            await store.put(key, document)
+            old = SqliteStore(tmp_path / "state.db")  # what it writes has version 0
+            await old.put(key, document)
+            await old.close()
         await store.close()
         async with open_plane(tmp_path) as plane:
             assert plane.functions.resolve("f", None).version.code == place_of(made.latest.code)

@@ -19,6 +19,7 @@ from hanabi.api.lambda_ import LambdaService
 from hanabi.clock import SystemClock
 from hanabi.contracts import Allocation, Invocation, Record, Result, Route
 from hanabi.control.functions import Functions
+from hanabi.control.migrations import FORMATS
 from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
@@ -130,7 +131,7 @@ def live_lambda(directory: Path) -> Iterator[Live]:
     async def main() -> None:
         nonlocal stop
         stop = asyncio.Event()
-        store, code, images = SqliteStore(directory / "state.db"), CodeStore(directory / "code"), FakeImages()
+        store, code, images = SqliteStore(directory / "state.db", FORMATS), CodeStore(directory / "code"), FakeImages()
         containers = FakeContainers()
         await store.open()
         await code.open()

@@ -9,7 +9,7 @@ import pytest
 from tests.structure.sources import ROOT, dotted, imports, modules, room_of, tracked
 
 CEILING = 500  # lines of a module
-FREE = {"contracts", "errors", "clock", "health", "retry", "patterns", "http", "__version__"}  # anybody may import these
+FREE = {"contracts", "errors", "clock", "health", "retry", "patterns", "keyfile", "http", "__version__"}  # anybody may import these
 OUTSIDE = {"node", "drain", "drivers", "testing", "__main__"}  # wire all; doubles; calls the CLI
 
 

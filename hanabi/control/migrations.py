@@ -1,0 +1,74 @@
+"""Every kind of document in state.db: its version, and how older ones become what is written today.
+
+    functions/<name>            a function: control/model.py
+    versions/<name>/<number>    a published version of it
+    iam/role/<name>             a role with its policies: api/iam.py
+    node/identity               the id of this state.db: images/identity.py
+    quarantine/<revision>/<key> what was put aside, text as it was
+
+A step that has been released never changes; another one is added behind it, and the documents' tests get one more example.
+"""
+
+import json
+from typing import Any
+
+from hanabi.store.formats import Document, Format, Formats
+
+
+def _drop_path(version: Any) -> Any:
+    """Code was found by the path where it lay; now by its hash."""
+    if isinstance(version, dict) and isinstance(version.get("code"), dict):
+        return {**version, "code": {key: value for key, value in version["code"].items() if key != "path"}}
+    return version
+
+
+def _function_1(document: Document) -> Document:
+    return {key: _drop_path(value) if key in ("latest", "serving") else value for key, value in document.items()}
+
+
+def _version_1(document: Document) -> Document:
+    moved: Document = _drop_path(document)
+    return moved
+
+
+_ROLE_TEXTS = ("Path", "RoleName", "RoleId", "Arn", "AssumeRolePolicyDocument")
+
+
+def _check_role(document: Document) -> None:
+    """What is missing and may be is filled in."""
+    document.setdefault("Description", None)
+    for name, otherwise in (("MaxSessionDuration", 3600), ("Tags", []), ("Attached", []), ("Policies", {})):
+        if type(document.setdefault(name, otherwise)) is not type(otherwise):
+            raise ValueError(f"has a value of the wrong type: {name!r}")
+    for name in _ROLE_TEXTS:
+        if not isinstance(document[name], str):
+            raise ValueError(f"has a value of the wrong type: {name!r}")
+    if type(document["CreateDate"]) not in (int, float):
+        raise ValueError("has a value of the wrong type: 'CreateDate'")
+    if not all(isinstance(arn, str) for arn in document["Attached"]):
+        raise ValueError("has attached policies that are no ARNs")
+    for tag in document["Tags"]:
+        if not (isinstance(tag["Key"], str) and isinstance(tag["Value"], str)):
+            raise ValueError("has tags that cannot be")
+    for text in (document["AssumeRolePolicyDocument"], *document["Policies"].values()):
+        _check_policy(json.loads(text))
+
+
+def _check_policy(policy: Any) -> None:
+    statements = policy["Statement"]
+    for statement in statements if isinstance(statements, list) else [statements]:
+        if statement["Effect"] not in ("Allow", "Deny"):
+            raise ValueError("has a policy statement that neither allows nor denies")
+
+
+def _check_identity(document: Document) -> None:
+    if not isinstance(document["id"], str):
+        raise ValueError("has no id")
+
+
+FORMATS: Formats = {
+    "functions/": Format((_function_1,)),  # whoever reads them checks them: control/reading.py
+    "versions/": Format((_version_1,)),
+    "iam/role/": Format(check=_check_role),
+    "node/identity": Format(check=_check_identity),
+}

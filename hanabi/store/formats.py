@@ -1,0 +1,62 @@
+"""The versions of documents: what each kind looks like now, and how an older one becomes that."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Document = dict[str, Any]
+Step = Callable[[Document], Document]
+
+
+def _accept(document: Document) -> None:
+    """Whoever reads it will see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """Of one kind of documents. `steps` lead from version 0 (before documents had versions) to the newest; `check` raises `ValueError`."""
+
+    steps: tuple[Step, ...] = ()
+    check: Callable[[Document], None] = _accept
+
+    @property
+    def version(self) -> int:
+        return len(self.steps)
+
+
+Formats = Mapping[str, Format]  # by the beginning of their keys
+_PLAIN = Format()
+
+
+def format_of(formats: Formats, key: str) -> Format:
+    return next((each for prefix, each in formats.items() if key.startswith(prefix)), _PLAIN)
+
+
+def read_document(text: Any, version: Any, format: Format) -> Document:
+    """A document as it looks now. Raises `ValueError` with what is wrong with it, in words that follow "it"."""
+    if type(version) is not int or version < 0:
+        raise ValueError("has no version")
+    if version > format.version:
+        raise ValueError(f"has version {version}, and this Hanabi knows versions up to {format.version}")
+    try:
+        loaded = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(loaded, dict):
+        raise ValueError("is not a JSON object")
+    document: Document = loaded
+    try:
+        for step in format.steps[version:]:
+            document = step(document)
+        format.check(document)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(describe(error)) from None
+    return document
+
+
+def describe(error: Exception) -> str:
+    """What a reader stumbled over, in words that follow "it"."""
+    if isinstance(error, KeyError):
+        return f"lacks {error}"
+    return str(error) if type(error) is ValueError and str(error) else f"cannot be read: {type(error).__name__}: {error}"

@@ -1,0 +1,96 @@
+"""The loading of a data directory as a node does it, with nothing that runs code: what is there, what is reported, what is refused."""
+
+import asyncio
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hanabi.api.iam import IamService
+from hanabi.api.keys import KeyRing
+from hanabi.control.functions import Functions
+from hanabi.control.migrations import FORMATS
+from hanabi.events import rows
+from hanabi.events.queue import DurableQueue
+from hanabi.health import Health
+from hanabi.images.code import CodeStore
+from hanabi.images.identity import Identity, identify
+from hanabi.ledger import index
+from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.logs import LogStore
+from hanabi.store.database import Database
+from hanabi.store.sqlite import SqliteStore
+from hanabi.testing import ManualClock
+from tests.control.support import FakeImages
+from tests.events.support import ScriptedInvoker
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+FIXTURES = Path(__file__).parent / "fixtures"
+VERSION_0 = FIXTURES / "version-0.tar.gz"
+ACCEPTED_MS = 1_795_882_312_207  # when the waiting event of the first fixture was accepted
+
+
+def unpack(archive: Path, directory: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        tar.extractall(directory, filter="data")
+    return directory
+
+
+@dataclass
+class Node:
+    store: SqliteStore
+    functions: Functions
+    iam: IamService
+    keys: KeyRing
+    logs: LogStore
+    record: Database
+    events: DurableQueue
+    invoker: ScriptedInvoker
+    identity: Identity
+    health: Health
+
+    @property
+    def doubt(self) -> str:
+        return self.identity.doubt or self.store.doubt or self.functions.doubt
+
+    async def roles(self) -> list[dict[str, Any]]:
+        return [role for _, role, _ in await self.store.list("iam/role/")]
+
+
+@asynccontextmanager
+async def open_node(data: Path) -> AsyncIterator[Node]:
+    """As `hanabi.node.serve` opens it."""
+    clock = ManualClock(ACCEPTED_MS / 1000 + 5)
+    health, invoker = Health(clock), ScriptedInvoker(clock)
+    async with AsyncExitStack() as stack:
+        store = SqliteStore(data / "state.db", FORMATS, health)
+        stack.push_async_callback(store.close)
+        await store.open()
+        record = Database(data / "record.db", index.SCHEMA)
+        stack.push_async_callback(record.close)
+        journal = FileJournal(data / "journal", record, clock)
+        await journal.open()
+        stack.push_async_callback(journal.close)
+        code = CodeStore(data / "code", clock)
+        await code.open()
+        identity = await identify(store, data, keeps=not code.is_empty)
+        keys = KeyRing.open(data / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
+        functions = Functions(
+            store, code, FakeImages(), clock, account=ACCOUNT, region=REGION, url_for=lambda url_id: f"http://{url_id}/", health=health
+        )
+        await functions.open()
+        stack.push_async_callback(functions.close)
+        accepted = Database(data / "events.db", rows.SCHEMA)
+        stack.push_async_callback(accepted.close)
+        await accepted.open()
+        events = DurableQueue(accepted, functions, invoker, clock)
+        iam = IamService(store, clock, functions.place)
+        logs = LogStore(record, journal, clock)
+        await events.open()
+        stack.push_async_callback(events.close)
+        functions.on_provisioned(lambda version, count: None)
+        async with asyncio.timeout(60):
+            await events.settle()
+            yield Node(store, functions, iam, keys, logs, record, events, invoker, identity, health)
