@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hanabi.api.sessions import Sessions
 from hanabi.contracts import Clock, Credentials, Principal
 from hanabi.control.names import Place
 from hanabi.keyfile import VERSION, read_key
 
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_MAX_ASSUMED = 10_000
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class KeyRing:
         self.root = root
         self._clock = clock
         self._keys = {root.access_key: root}
-        self._assumed: dict[str, float] = {}  # access key -> expiry, oldest first
+        self._sessions = Sessions(self.revoke)
 
     @classmethod
     def open(cls, path: Path, *, region: str, account: str, clock: Clock) -> "KeyRing":
@@ -89,19 +89,15 @@ class KeyRing:
             session_name += "@lambda_function"
         return self._issue(session_principal(role_arn, session_name, function_arn), 0.0)
 
-    def assume(self, role_arn: str, session_name: str, seconds: float) -> Credentials:
-        """Credentials that expire: AssumeRole's."""
+    def assume(self, role_arn: str, session_name: str, seconds: float, caller: Principal) -> Credentials:
+        """Credentials that expire: AssumeRole's, for `caller`."""
         now = self._clock.time()
-        for access_key, expires in list(self._assumed.items()):
-            if expires > now and len(self._assumed) < _MAX_ASSUMED:
-                break
-            self.revoke(access_key)
+        share = self._sessions.make_room(caller, now)
         credentials = self._issue(session_principal(role_arn, session_name), now + seconds)
-        self._assumed[credentials.access_key] = credentials.expires
+        self._sessions.add(share, credentials.access_key, credentials.expires)
         return credentials
 
     def revoke(self, access_key: str) -> None:
-        self._assumed.pop(access_key, None)
         if access_key != self.root.access_key:
             self._keys.pop(access_key, None)
 

@@ -66,7 +66,7 @@ class StsService:
             raise ValidationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
         if seconds > longest:
             raise ValidationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
-        credentials = self._keys.assume(arn, session, seconds)
+        credentials = self._keys.assume(arn, session, seconds, call.principal)
         assumed = session_principal(arn, session)
         return {
             "Credentials": {

@@ -258,11 +258,11 @@ def test_keys_and_tokens(world: World) -> None:
     world.refusal(sign(session), UnrecognizedClient)
     world.keys.revoke(world.keys.root.access_key)
     assert world.verify(sign(world.keys.root))
-    short = world.keys.assume(role, "s", 10)
+    short = world.keys.assume(role, "s", 10, world.keys.root.principal)
     assert world.verify(sign(short))
     asyncio.run(world.clock.advance(11))
     assert world.refusal(sign(short), ExpiredToken) == "The security token included in the request is expired"
-    world.keys.assume(role, "s", 10)
+    world.keys.assume(role, "s", 10, world.keys.root.principal)
     world.refusal(sign(short), UnrecognizedClient)  # forgotten
 
 
