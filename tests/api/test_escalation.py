@@ -366,7 +366,9 @@ def test_the_function_behind_credentials_is_known_and_not_to_be_claimed(tmp_path
         condition = {"ArnEquals": {"lambda:SourceFunctionArn": f"{FUNCTION}:own"}}
         inside = await world.session("inside", allow("lambda:GetFunction", Condition=condition), function="own")
         assert (await world.ask(inside, "lambda", "GetFunction", FunctionName="own")).status == 200
-        outside = world.keys.assume(f"{ROLE}/inside", "own", 900)  # the same role, and a session of the same name
+        outside = world.keys.assume(
+            f"{ROLE}/inside", "own", 900, world.keys.root.principal
+        )  # the same role, and a session of the same name
         await forbids(world, outside, "lambda", "GetFunction", FunctionName="own")
         denied = {"Null": {"lambda:SourceFunctionArn": "false"}}
         await world.role("away", allow("lambda:*"), deny("*", Condition=denied))  # "not from where it runs"

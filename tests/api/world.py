@@ -102,7 +102,11 @@ class World:
     async def session(self, name: str, *statements: dict[str, Any], function: str = "", **options: Any) -> Any:
         """Credentials of a new role; as in an environment of a function, if one is named."""
         arn = await self.role(name, *statements, **options)
-        return self.keys.issue(arn, function, PLACE.arn(function)) if function else self.keys.assume(arn, "session", 900)
+        return (
+            self.keys.issue(arn, function, PLACE.arn(function))
+            if function
+            else self.keys.assume(arn, "session", 900, self.keys.root.principal)
+        )
 
     def describe(self, function: str) -> str:
         """All that can be changed of a function, as text."""
