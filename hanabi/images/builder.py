@@ -9,13 +9,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.catalog import RECIPES, Recipe
 from hanabi.images.debian import lay_down, open_to_all
 from hanabi.images.growth import growing
-from hanabi.images.languages import add_node, add_python, add_sdk
+from hanabi.images.languages import add_node, add_python, add_sdk, fetch_python
 from hanabi.images.places import describe, is_whole, make_open_directory, measure, root_place
 from hanabi.images.programs import run
 
@@ -44,10 +45,13 @@ class Builder:
         recipe, root, work = RECIPES[name], made / "root", made / "work"
         started = time.monotonic()
         work.mkdir()
-        self._begin(recipe, root, work, lock)
-        if recipe.python:
-            self._progress("installing boto3, compiling")
-            add_python(root, recipe.python, lock)
+        with ThreadPoolExecutor(1) as beside:
+            fetching = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
+            self._begin(recipe, root, work, lock)
+            if fetching is not None:
+                self._progress("installing boto3, compiling")
+                fetching.result()
+                add_python(root, recipe.python, work / "python", lock)
         if recipe.sdk:
             self._progress("installing the AWS SDK for JavaScript")
             add_sdk(root, work, lock)

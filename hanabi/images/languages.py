@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hanabi.errors import ImageError
@@ -17,7 +18,13 @@ _SDK_LEFT_OUT = ("dist-es", "dist-types")
 _SDK_SUFFIXES = (".d.ts", ".d.cts", ".d.mts", ".map", ".md")
 
 
-def add_python(root: Path, version: str, lock: int) -> None:
+def fetch_python(version: str, target: Path, lock: int) -> None:
+    """boto3 and what it needs, as `add_python` wants it. It needs no root, so it may be fetched while one is made."""
+    _pip("install", LOCKS / "boto3.txt", "--target", target, "--no-compile", "--python-version", version, lock=lock)
+    shutil.rmtree(target / "bin", ignore_errors=True)
+
+
+def add_python(root: Path, version: str, fetched: Path, lock: int) -> None:
     """/var/lang as a virtual environment of the root's Python: `sys.prefix` is Lambda's, and boto3 is where Lambda has it."""
     lang = root / "var/lang"
     (lang / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n")
@@ -25,14 +32,19 @@ def add_python(root: Path, version: str, lock: int) -> None:
     for name in ("python3", "python"):
         (lang / "bin" / name).symlink_to(f"python{version}")
     packages = lang / "lib" / f"python{version}" / "site-packages"
-    _pip("install", LOCKS / "boto3.txt", "--target", packages, "--no-compile", "--python-version", version, lock=lock)
-    shutil.rmtree(packages / "bin", ignore_errors=True)
-    _compile(root, version, lock)
+    packages.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(fetched, packages)
+    with ThreadPoolExecutor(2) as pool:
+        list(
+            pool.map(
+                lambda places: _compile(root, version, places, lock),
+                (("/usr/lib/python3", f"/usr/lib/python{version}"), ("/var/lang/lib",)),
+            )
+        )
 
 
-def _compile(root: Path, version: str, lock: int) -> None:
+def _compile(root: Path, version: str, places: tuple[str, ...], lock: int) -> None:
     """Byte-compile with the root's own Python. A root never changes, so the result need not be compared with its source."""
-    places = ("/usr/lib/python3", f"/usr/lib/python{version}", "/var/lang/lib")
     command = [f"/usr/bin/python{version}", "-I", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", *places]
     enter(root, command, lock=lock)
 
