@@ -16,6 +16,7 @@ from pathlib import Path
 from hanabi.api.authorize import LAXER, Authorizer
 from hanabi.api.code import CodeEndpoint
 from hanabi.api.edge import Edge
+from hanabi.api.execution_roles import ExecutionRoles
 from hanabi.api.health import HealthEndpoints
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
@@ -148,7 +149,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
         admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
-        invoker = LocalInvoker(fleet, admission, journal, clock)
+        roles = ExecutionRoles(functions.place, any_role=settings.roles == "any")
+        invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
         accepted = Database(data / "events.db", rows.SCHEMA)
         stack.push_async_callback(accepted.close)
         await accepted.open()
@@ -156,16 +158,18 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             health.report("lost writes of events.db", accepted.lost)
         events = DurableQueue(accepted, functions, invoker, clock, health=health)
 
-        iam = IamService(store, clock, functions.place)
+        iam = IamService(store, clock, functions.place, roles.changed)
+        await iam.open()
         authorize = Authorizer(iam.find_policies, clock, functions.place, lenient=settings.roles != "strict")
         zips = CodeEndpoint(code, keys, clock)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation),
+            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation, roles),
             iam,
             StsService(keys, iam.find_role),
             LogsService(LogStore(record, journal, clock), clock, functions.place),
         ]
-        shown = HealthEndpoints(health, [LAXER[settings.roles]] if settings.roles in LAXER else [])
+        laxer = [LAXER[settings.roles]] if settings.roles in LAXER else []
+        shown = HealthEndpoints(health, laxer, partial(_look_at_roles, functions, roles, health))
         own: dict[str, HttpHandler] = {
             "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
@@ -300,6 +304,17 @@ def _empty_directory(path: Path) -> Path:
 
 def _function_url(port: int, url_id: str) -> str:
     return f"http://{url_id}.lambda-url.localhost:{port}/"
+
+
+def _look_at_roles(functions: Functions, roles: ExecutionRoles, health: Health) -> None:
+    """Functions of which no invocation can succeed, since their roles are not there."""
+    names = [function.name for function in functions if function.latest.settings.role not in roles]
+    if not names:
+        health.clear("roles")
+        return
+    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    what = f"roles that do not exist, or that Lambda may not assume, so they cannot be invoked: {shown}"
+    health.report("roles", f"{len(names)} functions have {what}. Create the roles, or start with --roles any")
 
 
 async def _environments(fleet: Fleet, admission: Admission, events: DurableQueue, request: HttpRequest) -> HttpResponse:

@@ -41,8 +41,8 @@ def judge_identity(documents: Iterable[Mapping[str, Any]], request: Request) -> 
     return verdict
 
 
-def judge_resource(policy: Iterable[Mapping[str, Any]], caller: Principal | None, request: Request) -> Verdict:
-    """What a resource's own policy says about a caller; None is somebody who did not sign."""
+def judge_resource(policy: Iterable[Mapping[str, Any]], caller: Principal | str | None, request: Request) -> Verdict:
+    """What a resource's own policy says about a caller; None is somebody who did not sign, a text the name of an AWS service."""
     verdict = Verdict.NONE
     for statement in policy:
         named = _names(statement, caller)
@@ -82,22 +82,26 @@ def _covers(statement: Mapping[str, Any], element: str, matches: Callable[[str],
     return negated != any(matches(str(pattern)) for pattern in patterns)
 
 
-def _names(statement: Mapping[str, Any], caller: Principal | None) -> Verdict:
+def _names(statement: Mapping[str, Any], caller: Principal | str | None) -> Verdict:
     """Whether a statement is about a caller: as such (ALLOW), as one of an account (DELEGATED), or not (NONE)."""
+    kind = "Service" if isinstance(caller, str) else "AWS"
+    own, account = _names_of(caller)
     if "NotPrincipal" in statement:
-        named = _named(statement["NotPrincipal"])
-        is_exempt = caller is not None and bool(named & {caller.arn, caller.role or caller.arn})
-        return Verdict.NONE if is_exempt else Verdict.ALLOW
-    named = _named(statement.get("Principal"))
-    if "*" in named:
+        named = _named(statement["NotPrincipal"], kind)
+        return Verdict.NONE if named & (own or account) else Verdict.ALLOW
+    principals = statement.get("Principal")
+    if "*" in _named(principals, "AWS") or own & _named(principals, kind):
         return Verdict.ALLOW
-    if caller is None:
-        return Verdict.NONE
-    if not caller.is_root and named & {caller.arn, caller.role or caller.arn}:
-        return Verdict.ALLOW
-    root = f"arn:{caller.arn.split(':')[1]}:iam::{caller.account}:root"
-    return Verdict.DELEGATED if named & {caller.account, root} else Verdict.NONE
+    return Verdict.DELEGATED if account & _named(principals, kind) else Verdict.NONE
 
 
-def _named(principals: Any) -> set[str]:
-    return set(map(str, listed(principals.get("AWS") if isinstance(principals, dict) else principals)))
+def _names_of(caller: Principal | str | None) -> tuple[set[str], set[str]]:
+    """(what names a caller alone, what names its account). The owner is the account."""
+    if caller is None or isinstance(caller, str):
+        return ({caller} if caller else set()), set()
+    account = {caller.account, f"arn:{caller.arn.split(':')[1]}:iam::{caller.account}:root"}
+    return (set() if caller.is_root else {caller.arn, caller.role or caller.arn}), account
+
+
+def _named(principals: Any, kind: str) -> set[str]:
+    return set(map(str, listed(principals.get(kind) if isinstance(principals, dict) else principals)))

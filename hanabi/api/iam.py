@@ -17,6 +17,8 @@ from hanabi.errors import ApiError, RevisionMismatch, ValidationError
 _ATTEMPTS = 10
 _MANAGED_PREFIX = "arn:aws:iam::aws:policy/"
 
+Changed = Callable[[str, Role | None], None]  # a role's ARN, and what it is now
+
 
 class NoSuchEntity(ApiError):
     code = "NoSuchEntity"
@@ -44,13 +46,14 @@ class ConcurrentModification(ApiError):
 
 
 class IamService:
-    """Roles, kept in the store as one document each, policies and tags included."""
+    """Roles, kept in the store as one document each, policies and tags included. `changed` is told of each that is new, changed or gone."""
 
     name = "iam"
 
-    def __init__(self, store: Store, clock: Clock, place: Place) -> None:
+    def __init__(self, store: Store, clock: Clock, place: Place, changed: Changed | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._changed = changed or (lambda arn, role: None)
         self._prefix = f"arn:{place.partition}:iam::{place.account}:role"
         targets = RoleTargets(store, self._prefix)
         self.operations: Mapping[str, Operation[Any]] = {
@@ -73,6 +76,11 @@ class IamService:
             "ListInstanceProfilesForRole": targets.role("ListInstanceProfilesForRole", self.list_instance_profiles_for_role),
             "GetPolicy": targets.policy("GetPolicy", self.get_policy),
         }
+
+    async def open(self) -> None:
+        """Tell of the roles that there are."""
+        for _, role, _ in await self._store.list(ROLES):
+            self._changed(role["Arn"], role)
 
     async def find_role(self, arn: str) -> Role | None:
         """The role that has just this ARN."""
@@ -117,6 +125,7 @@ class IamService:
             await self._store.put(ROLES + name, role, revision=0)
         except RevisionMismatch:
             raise EntityAlreadyExists(f"Role with name {name} already exists.") from None
+        self._changed(arn, role)
         return {"Role": _shown(role, whole=True)}
 
     async def get_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
@@ -149,6 +158,7 @@ class IamService:
             await self._store.delete(ROLES + role["RoleName"], revision=revision)
         except RevisionMismatch:
             raise ConcurrentModification("The role was changed at the same time. Please try again.") from None
+        self._changed(role["Arn"], None)
         return {}
 
     async def update_assume_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
@@ -274,9 +284,10 @@ class IamService:
             change(role)
             try:
                 await self._store.put(ROLES + target.name, role, revision=revision)
-                return
             except RevisionMismatch:
                 continue
+            self._changed(role["Arn"], role)
+            return
         raise ConcurrentModification("The role is being changed by too many at once. Please try again.")
 
 

@@ -11,7 +11,16 @@ from collections import deque
 from functools import partial
 
 from hanabi.contracts import Catalog, Clock, Invocation, Invoker, Route, Timer
-from hanabi.errors import ApiError, HanabiError, ResourceConflict, ResourceNotFound, ServiceError, ShuttingDown, TooManyRequests
+from hanabi.errors import (
+    AccessDenied,
+    ApiError,
+    HanabiError,
+    ResourceConflict,
+    ResourceNotFound,
+    ServiceError,
+    ShuttingDown,
+    TooManyRequests,
+)
 from hanabi.events import rows
 from hanabi.events.lifecycle import ENDS, Happening, State, advance
 from hanabi.events.meter import Meter
@@ -270,7 +279,8 @@ class DurableQueue:
         except ShuttingDown as error:
             return Happening.STOPPED, error.message, 0.0
         except Exception as error:
-            if isinstance(error, ApiError) and error.status < 500 and not isinstance(error, ResourceConflict):
+            passing = isinstance(error, ResourceConflict | AccessDenied)  # an update ends; a role may come back
+            if isinstance(error, ApiError) and error.status < 500 and not passing:
                 return Happening.REFUSED, error.message, 0.0
             if isinstance(error, HanabiError):
                 log.info("event %s of %s: %s", event.request_id, event.function, error)

@@ -1,6 +1,7 @@
 """One invocation from admission to result: the only place where a function is run and recorded."""
 
 import json
+from collections.abc import Callable
 
 from hanabi.contracts import Clock, Invocation, Journal, Record, Result
 from hanabi.errors import ApiError, HanabiError, ServiceError, ShuttingDown
@@ -14,13 +15,16 @@ CUT = "The invocation was ended before its time: Hanabi is shutting down. Please
 
 
 class LocalInvoker:
-    """Runs invocations in this node's fleet. Implements `contracts.Invoker`."""
+    """Runs invocations in this node's fleet. Implements `contracts.Invoker`. `check_role` raises for a role that is no more."""
 
-    def __init__(self, fleet: Fleet, admission: Admission, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, fleet: Fleet, admission: Admission, journal: Journal, clock: Clock, check_role: Callable[[str], None] = lambda arn: None
+    ) -> None:
         self._fleet = fleet
         self._admission = admission
         self._journal = journal
         self._clock = clock
+        self._check_role = check_role
 
     @property
     def in_flight(self) -> int:
@@ -29,6 +33,7 @@ class LocalInvoker:
 
     async def invoke(self, invocation: Invocation) -> Result:
         """Admit, find an environment, run, record."""
+        self._check_role(invocation.route.version.role)
         concurrency = invocation.route.concurrency
         entered = self._admission.enter(concurrency, invocation.route.version.key)
         try:

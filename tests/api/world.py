@@ -13,6 +13,7 @@ from botocore.awsrequest import prepare_request_dict
 
 from hanabi.api.authorize import Authorizer
 from hanabi.api.edge import Edge
+from hanabi.api.execution_roles import ExecutionRoles
 from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
 from hanabi.api.lambda_ import LambdaService
@@ -63,6 +64,7 @@ class World:
     record: RecordStore
     store: MemoryStore
     authorizer: Authorizer
+    roles: ExecutionRoles
 
     async def ask(self, key: Any, service: str, operation: str, **params: Any) -> Answer:
         """One call, as botocore writes it; it does not look at the parameters itself."""
@@ -137,19 +139,20 @@ def deny(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def open_world(directory: Path, *, lenient: bool = False) -> AsyncIterator[World]:
+async def open_world(directory: Path, *, lenient: bool = False, any_role: bool = True) -> AsyncIterator[World]:
     from tests.lambda_api.support import EchoInvoker, ListQueue
 
     store, clock = MemoryStore(), SystemClock()  # botocore signs by the real time
     async with open_plane(directory) as plane, open_record(directory, clock) as record:
         keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
-        iam = IamService(store, clock, PLACE)
+        roles = ExecutionRoles(PLACE, any_role=any_role)
+        iam = IamService(store, clock, PLACE, roles.changed)
         authorizer = Authorizer(iam.find_policies, clock, PLACE, lenient=lenient)
         services: list[Service] = [
-            LambdaService(plane.functions, EchoInvoker(), ListQueue(), clock),
+            LambdaService(plane.functions, EchoInvoker(), ListQueue(), clock, roles=roles),
             iam,
             StsService(keys, iam.find_role),
             LogsService(record.logs, clock, PLACE),
         ]
         edge = Edge(services, keys, clock, REGION, authorize=authorizer)
-        yield World(edge, keys, iam, plane.functions, record, store, authorizer)
+        yield World(edge, keys, iam, plane.functions, record, store, authorizer, roles)

@@ -170,7 +170,8 @@ class Rig:
         self.fleet = Fleet(self.driver, partial(image_of, image), host, **settings)
         self.admission = Admission(lambda: unreserved)
         self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
-        self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock)
+        self.check_role: Callable[[str], None] = lambda arn: None
+        self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock, lambda arn: self.check_role(arn))
 
     async def __aenter__(self) -> "Rig":
         await self.fleet.open()

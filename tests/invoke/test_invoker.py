@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hanabi.contracts import Result
-from hanabi.errors import EntrypointError, ServiceError, TooManyRequests
+from hanabi.errors import AccessDenied, EntrypointError, ServiceError, TooManyRequests
 from hanabi.fleet.diary import BUFFER
 from hanabi.fleet.output import TAIL_SIZE
 from hanabi.sandbox.testing import MIB, FakeProcess, silent
@@ -77,6 +77,26 @@ def test_the_cpu_share_comes_with_the_end_of_the_init() -> None:
 
 
 # --- the bad ends -----------------------------------------------------------------------------------------------------
+
+
+def test_a_role_that_is_no_more_runs_nothing() -> None:
+    async def story() -> None:
+        def refuse(arn: str) -> None:
+            if gone:
+                raise AccessDenied(arn)
+
+        gone = False
+        async with Rig() as rig:
+            rig.check_role = refuse
+            await rig.invoke(rig.version())
+            gone, lines = True, list(rig.journal.lines)
+            with pytest.raises(AccessDenied, match=rig.version().role):
+                await rig.invoke(rig.version())
+            assert rig.journal.lines == lines
+            gone = False
+            await rig.invoke(rig.version())
+
+    run(story)
 
 
 def test_an_error_of_the_function_leaves_the_environment() -> None:

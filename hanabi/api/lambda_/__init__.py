@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hanabi.api.execution_roles import ExecutionRoles
 from hanabi.api.lambda_.aliases import AliasOperations
 from hanabi.api.lambda_.concurrency import ConcurrencyOperations
 from hanabi.api.lambda_.functions import FunctionOperations, Locate
@@ -22,7 +23,7 @@ class LambdaService:
     """An operation of the model that is not here answers 501.
 
     `locate` makes the URL where a client gets code with a `CodeSha256`; `allocation` says what there is of a version's
-    provisioned concurrency.
+    provisioned concurrency; `roles` are those that Lambda can assume; without it, all.
     """
 
     name = "lambda"
@@ -35,11 +36,12 @@ class LambdaService:
         clock: Clock,
         locate: Locate | None = None,
         allocation: Allocations = lambda key: Allocation(),
+        roles: ExecutionRoles | None = None,
     ) -> None:
-        targets = Targets(functions)
+        targets, roles = Targets(functions), roles or ExecutionRoles(functions.place, any_role=True)
         self.operations: Mapping[str, Operation[Any]] = {
-            **InvokeOperations(functions, targets, invoker, events, clock).operations,
-            **FunctionOperations(functions, targets, locate).operations,
+            **InvokeOperations(functions, targets, roles, invoker, events, clock).operations,
+            **FunctionOperations(functions, targets, locate, roles).operations,
             **VersionOperations(functions, targets).operations,
             **AliasOperations(functions, targets).operations,
             **ConcurrencyOperations(functions, targets).operations,

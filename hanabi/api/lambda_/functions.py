@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hanabi.api.execution_roles import ExecutionRoles
 from hanabi.api.lambda_.describe import describe_listed, describe_version
 from hanabi.api.lambda_.pages import take_page
 from hanabi.api.lambda_.targets import Qualified, Targets
@@ -18,9 +19,10 @@ Locate = Callable[[HttpRequest, str], str | None]
 
 
 class FunctionOperations:
-    def __init__(self, functions: Functions, targets: Targets, locate: Locate | None = None) -> None:
+    def __init__(self, functions: Functions, targets: Targets, locate: Locate | None, roles: ExecutionRoles) -> None:
         self._functions = functions
         self._locate = locate
+        self._roles = roles
         self.operations: dict[str, Operation[Any]] = {
             "CreateFunction": targets.configured("CreateFunction", self.create_function, functions.place.parse_new),
             "DeleteFunction": targets.either("DeleteFunction", self.delete_function),
@@ -37,6 +39,7 @@ class FunctionOperations:
         }
 
     async def create_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        self._roles.check(params["Role"])
         function = await self._functions.create(name, params)
         await self._functions.wait_briefly(function)
         version = _published(function) if params.get("Publish") else function.latest
@@ -51,6 +54,9 @@ class FunctionOperations:
         return describe_version(function, function.latest, function.arn)
 
     async def update_function_configuration(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        self._functions.find(name)
+        if params.get("Role"):
+            self._roles.check(params["Role"])
         function = await self._functions.update_settings(name, params)
         await self._functions.wait_briefly(function)
         return describe_version(function, function.latest, function.arn)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hanabi.api.execution_roles import ExecutionRoles
 from hanabi.api.lambda_.targets import Qualified, Targets
 from hanabi.api.payload import INLINE_BYTES, check_json, check_payload, check_size
 from hanabi.api.service import Call, Operation
@@ -22,8 +23,11 @@ _TRACE = re.compile(r"[!-~ ]{1,256}")
 
 
 class InvokeOperations:
-    def __init__(self, catalog: Catalog, targets: Targets, invoker: Invoker, events: EventQueue, clock: Clock) -> None:
+    def __init__(
+        self, catalog: Catalog, targets: Targets, roles: ExecutionRoles, invoker: Invoker, events: EventQueue, clock: Clock
+    ) -> None:
         self._catalog = catalog
+        self._roles = roles
         self._invoker = invoker
         self._events = events
         self._clock = clock
@@ -78,7 +82,8 @@ class InvokeOperations:
         return {"Status": 202}
 
     async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None, trace: str) -> None:
-        """A client context is for synchronous invocations only."""
+        """A client context is for synchronous invocations only. What could never run is not accepted."""
+        self._roles.check_invocable(route.version.role)
         await self._events.put(route, payload, request_id=call.request_id, client_context="", trace=trace, qualifier=qualifier)
 
     async def _read_large(self, payload: bytes | Path, kind: str) -> bytes:
