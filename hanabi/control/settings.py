@@ -1,6 +1,6 @@
 """What may be set of a function: limits, defaults, and a clear refusal of what would have no effect here.
 
-A role is any well-formed ARN: what it allows is looked up when it is used, and a role that does not exist allows nothing.
+A role is any well-formed ARN here: whether it is there, and who may give it to a function, was checked before.
 """
 
 import json

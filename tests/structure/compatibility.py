@@ -26,6 +26,7 @@ NOTES = """## Worth knowing
 - Function URLs are `http://<id>.lambda-url.localhost:<port>/`: browsers and curl find such names on this machine by themselves.
   Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` takes two AddPermission, as on AWS since
   October 2025: of `lambda:InvokeFunctionUrl` and of `lambda:InvokeFunction`, to `*`. `hanabi deploy --url` makes them.
+- A function's role must exist and trust `lambda.amazonaws.com`, as on AWS; `--roles any` takes any ARN ([roles](cli.md#roles)).
 - Identity, resource and trust policies are evaluated as AWS does it: explicit Deny, the Not elements, all condition operators, policy
   variables. Condition keys: those of `aws:` about the caller, the time, the address and tags, `aws:RequestedRegion`, `aws:UserAgent`,
   `iam:PassedToService`, `iam:AssociatedResourceArn`, `iam:PolicyARN`, `iam:ResourceTag/`, `lambda:FunctionUrlAuthType`,
