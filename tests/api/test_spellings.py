@@ -240,6 +240,40 @@ def test_the_same_calls_are_let_through_for_what_is_allowed(tmp_path: Path) -> N
     asyncio.run(calls())
 
 
+def foreign(member: str, name: str) -> Iterator[str]:
+    """ARNs of what has the same name elsewhere, as far as a member takes ARNs."""
+    if member in ("RoleName", "logGroupName", "Role"):
+        return
+    whole = {"RoleArn": f"{ROLE}/{name}", "logGroupIdentifier": f"{GROUP}:/aws/lambda/{name}", "resourceArn": f"{GROUP}:/aws/lambda/{name}"}
+    arn = whole.get(member, f"{FUNCTION}:{name}")
+    for part, others in ((1, ("aws-cn", "aws-us-gov", "")), (3, ("eu-west-1", "us-east-2", "")), (4, (OTHER, ""))):
+        for other in others:
+            pieces = arn.split(":")
+            if pieces[part] != other:
+                pieces[part] = other
+                yield ":".join(pieces)
+    if member == "FunctionName":
+        yield from (f"arn:aws:lambda:{name}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:{name}", f"eu-west-1:{ACCOUNT}:function:{name}")
+        yield f"{OTHER}:function:{name}"
+
+
+def test_what_is_in_another_partition_region_or_account_is_not_here(tmp_path: Path) -> None:
+    async def calls() -> None:
+        async with open_world(tmp_path) as world:
+            await prepare(world)
+            before, tried = await state(world), 0
+            for service, operation in operations(world):
+                for member in naming_members(service, operation):
+                    for spelling in foreign(member, THEIRS):
+                        params = parameters(service, operation, member, spelling)
+                        answer = await world.ask(world.keys.root, service, operation, **params)
+                        assert answer.status in (400, 403, 404), (operation, member, spelling, answer)
+                        tried += 1
+            assert tried > 300 and await state(world) == before
+
+    asyncio.run(calls())
+
+
 def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) -> None:
     async def look() -> None:
         async with open_world(tmp_path) as world:
