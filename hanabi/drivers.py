@@ -9,6 +9,7 @@ from hanabi.clock import SystemClock
 from hanabi.config import Settings
 from hanabi.contracts import Driver, Firecracker
 from hanabi.errors import ImageError, IsolationUnavailable
+from hanabi.health import Health
 from hanabi.images.bootstraps import install_agent
 from hanabi.images.drives import Drives
 from hanabi.images.firecracker.binaries import find_firecracker
@@ -25,7 +26,7 @@ from hanabi.sandbox.process import ProcessDriver
 RESOLV_CONF = f"nameserver {NAME_SERVER}\noptions timeout:5 attempts:2\n"
 
 
-def choose_driver(settings: Settings) -> Driver:
+def choose_driver(settings: Settings, health: Health | None = None) -> Driver:
     """Call it before there are threads. Raises `IsolationUnavailable` with the fix when what was asked for is not to be had. Blocks."""
     run = settings.place("run")
     if settings.isolation == "process":
@@ -34,7 +35,7 @@ def choose_driver(settings: Settings) -> Driver:
         return ProcessDriver(run, SystemClock())
     reason = "" if settings.isolation == "firecracker" else why_not_firecracker(settings)
     if settings.isolation != "oci" and not reason:
-        return make_firecracker(settings, run)
+        return make_firecracker(settings, run, health)
     enter_private_mounts()
     agent = install_agent(find_agent(), settings.images_dir / "agent")
     return OciDriver(
@@ -45,6 +46,7 @@ def choose_driver(settings: Settings) -> Driver:
         allow_net=settings.allow_net,
         network=not settings.no_network,
         why=reason,
+        health=health,
     )
 
 
@@ -62,7 +64,7 @@ def why_not_firecracker(settings: Settings) -> str:
     return ""
 
 
-def make_firecracker(settings: Settings, run: Path) -> FirecrackerDriver:
+def make_firecracker(settings: Settings, run: Path, health: Health | None = None) -> FirecrackerDriver:
     check_host()
     try:
         pair, kernel = _find(settings)
@@ -78,6 +80,7 @@ def make_firecracker(settings: Settings, run: Path) -> FirecrackerDriver:
         slots=settings.max_environments,
         clock=SystemClock(),
         why=kvm.describe(),
+        health=health,
         allow_net=settings.allow_net,
         network=not settings.no_network,
     )

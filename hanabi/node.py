@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import logging
 import os
 import shutil
 import socket
@@ -55,6 +54,7 @@ from hanabi.ledger import index
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.usage import Usage
+from hanabi.retry import Retrying
 from hanabi.sandbox.firecracker.driver import STOCK_MB
 from hanabi.sandbox.ground import raise_descriptor_limit
 from hanabi.store.database import Database
@@ -66,7 +66,7 @@ CONNECTIONS = 4096  # of clients; fewer where the process may not have twice as 
 OUTSIDE = Limits(head_bytes=MIB // 16, stranger_head_bytes=MIB // 64)
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
 INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
-log = logging.getLogger(__name__)
+ANNOUNCE_EVERY_S = 600.0  # at most: a root that cannot be built is not tried all the time
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -78,8 +78,9 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     stop = Stop()
     stop.listen()
     listener = _listen(settings.host, settings.port)
-    driver, clock = choose_driver(settings), SystemClock()
+    clock = SystemClock()
     health = Health(clock)
+    driver = choose_driver(settings, health)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         data = settings.data_dir
@@ -118,6 +119,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             rest_after_s=settings.rest_after,
             rest_directory=settings.place("run") / "rests",
             read_memory=memory.read,
+            health=health,
         )
         await fleet.open()
         stack.push_async_callback(fleet.close)
@@ -203,7 +205,9 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         await events.open()
         stack.push_async_callback(Drain(server, edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.hurried)
         runtimes = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
-        announcing = asyncio.create_task(stocked.announce(runtimes), name="stock announcement")
+        announcements = Retrying(clock, health, longest_delay_s=ANNOUNCE_EVERY_S)
+        announcing = asyncio.create_task(stocked.announce(runtimes, announcements), name="stock announcement")
+        stack.push_async_callback(announcements.cancel)
         stack.push_async_callback(_cancel, announcing)
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need ever look at it again
@@ -249,13 +253,10 @@ class StockedImages:
         self._fleet.expect(image)
         return image
 
-    async def announce(self, runtimes: Iterable[str]) -> None:
+    async def announce(self, runtimes: Iterable[str], retrying: Retrying) -> None:
         """Functions of an earlier run are prepared already, and nobody will ask for their runtimes before the first cold start."""
         for runtime in runtimes:
-            try:
-                await self.ensure(runtime)
-            except Exception as error:
-                log.warning("no environments of %s are kept ready: %s", runtime, error)
+            await retrying.do(f"announce.{runtime}", f"No environments of {runtime} can be kept ready", partial(self.ensure, runtime))
 
 
 class PreparedContainers:

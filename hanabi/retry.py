@@ -31,10 +31,11 @@ class Retrying:
     A room makes one for what is its own, and closes it while what the works need still stands. A work must bear being run twice.
     """
 
-    def __init__(self, clock: Clock, health: Health | None = None, *, limit: int = LIMIT) -> None:
+    def __init__(self, clock: Clock, health: Health | None = None, *, limit: int = LIMIT, longest_delay_s: float = LONGEST_DELAY_S) -> None:
         self._clock = clock
         self._health = health or Health(clock)
         self._limit = limit
+        self._longest_delay_s = longest_delay_s
         self._works: dict[str, _Work] = {}  # in the order in which they came
         self._attempts = self._health.counter("hanabi_retries_total", "Attempts to do again what had failed")
         self._given_up = self._health.counter("hanabi_given_up_total", "Works that failed at their last try, or that were too many")
@@ -58,6 +59,14 @@ class Retrying:
         self._report(key, work, error)
         work.task = asyncio.get_running_loop().create_task(self._keep_trying(key, work), name=f"again: {key}")
 
+    async def do(self, key: str, what: str, run: Callable[[], Awaitable[object]]) -> None:
+        """Do it now; what cannot be done is owned from here on."""
+        try:
+            await run()
+        except Exception as error:
+            log.debug("%s", what, exc_info=error)
+            self.add(key, what, run, error)
+
     def nudge(self, key: str) -> None:
         """Things look better: try now. Nothing, when there is no such work."""
         work = self._works.get(key)
@@ -72,6 +81,16 @@ class Retrying:
             self._health.clear(key)
             if work.task is not None and not work.trying:
                 work.task.cancel()
+
+    async def cancel(self) -> None:
+        """Leave everything as it is, without a last try: for what is of use only while the server runs."""
+        self._closed = True
+        for key, work in list(self._works.items()):
+            self._health.clear(key)
+            del self._works[key]
+            if work.task is not None:
+                work.task.cancel()
+                await asyncio.wait([work.task])
 
     async def close(self) -> None:
         """Each is tried one last time, in the order in which they came."""
@@ -112,7 +131,7 @@ class Retrying:
         timer: Timer | None = None
         if not work.woken.is_set():
             timer = self._clock.call_later(work.delay_s, work.woken.set)
-            work.delay_s = min(2 * work.delay_s, LONGEST_DELAY_S)
+            work.delay_s = min(2 * work.delay_s, self._longest_delay_s)
         try:
             await work.woken.wait()
         finally:

@@ -1,8 +1,15 @@
 """The wiring of a node: what it tells at its start, whom it lets read what it keeps, and what it clears away."""
 
+import asyncio
 import os
 import subprocess
 
+from hanabi.contracts import RuntimeImage
+from hanabi.errors import ImageError
+from hanabi.health import Health
+from hanabi.node import ANNOUNCE_EVERY_S, StockedImages
+from hanabi.retry import Retrying
+from hanabi.testing import ManualClock
 from tests.conftest import needs_root
 from tests.server import Server, create_function
 
@@ -42,3 +49,31 @@ def refusal(server: Server) -> str:
 def pid(server: Server) -> int:
     assert server.process is not None
     return server.process.pid
+
+
+def test_a_runtime_that_cannot_be_announced_is_tried_again() -> None:
+    async def work() -> None:
+        clock = ManualClock()
+        health = Health(clock)
+        retrying = Retrying(clock, health, longest_delay_s=ANNOUNCE_EVERY_S)
+        expected: list[str] = []
+        times: list[float] = []
+
+        class Announced(StockedImages):
+            def __init__(self) -> None: ...
+
+            async def ensure(self, runtime: str) -> RuntimeImage:
+                if runtime == "python3.11" and len(times) < 11:
+                    times.append(clock.monotonic())
+                    raise ImageError("no network")
+                expected.append(runtime)
+                return None  # type: ignore[return-value]
+
+        await Announced().announce(["python3.11", "python3.13"], retrying)
+        assert expected == ["python3.13"]
+        assert "python3.11 can be kept ready: no network" in health.problems[0].text
+        await clock.advance(3000)
+        assert expected == ["python3.13", "python3.11"] and health.problems == []
+        assert times[-1] - times[-2] == 512
+
+    asyncio.run(work())

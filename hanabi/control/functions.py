@@ -21,6 +21,7 @@ from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.tags import check_tags
 from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict, SandboxError
 from hanabi.health import Health
+from hanabi.retry import Retrying
 
 PREPARATION_LIMIT_S = 3600.0  # of a runtime image that is built at first use
 PATIENCE_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
@@ -76,7 +77,8 @@ class Functions:
         self._images = images
         self._containers = containers
         self._clock = clock
-        self._registry = Registry(store, self.place, self._on_changed, health)
+        self._retrying = Retrying(clock, health)
+        self._registry = Registry(store, self.place, self._on_changed, self._retrying, health)
         self._routes = Routes(self.place, self._registry.get, code.place, snapshots.directory if snapshots else None)
         self._snap_start = SnapStart(snapshots, self._routes.target, self._settle_snapshot)
         self._urls: dict[str, Url] = {}
@@ -97,6 +99,7 @@ class Functions:
         for task in self._preparations.values():
             task.cancel()
         await self.settle()
+        await self._retrying.close()
 
     async def settle(self) -> None:
         """Return when no change is under way and nothing is being prepared."""
@@ -356,13 +359,12 @@ class Functions:
             same = now is not None and now.id == function.id and now.latest.generation == function.latest.generation
             return finish(now) if now is not None and same else now
 
-        try:
-            await self._commit(function.name, apply, None)
-        except Exception:
-            log.exception("function %s is prepared, but that cannot be stored", function.name)
+        key, what = f"prepared.{function.latest.generation}", f"Function {function.name} is prepared, but that cannot be stored"
+        await self._retrying.do(key, what, lambda: self._commit(function.name, apply, None))
 
-    async def _settle_snapshot(self, name: str, apply: Callable[[Function], Function]) -> None:
-        await self._commit(name, lambda now: apply(now) if now is not None else None, None)
+    async def _settle_snapshot(self, name: str, number: str, generation: str, apply: Callable[[Function], Function]) -> None:
+        key, what = f"snapshot.{generation}", f"The snapshot of {name}:{number} is made, but that cannot be stored"
+        await self._retrying.do(key, what, lambda: self._commit(name, lambda now: apply(now) if now is not None else None, None))
 
     async def _prepare_image(self, version: Version) -> str | None:
         """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`."""

@@ -1,8 +1,8 @@
 """All functions, in memory and in the store: loaded once, written through."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from hanabi.contracts import Store
@@ -11,10 +11,10 @@ from hanabi.control.names import Place
 from hanabi.control.reading import read_function
 from hanabi.errors import DocumentDamaged, ResourceNotFound
 from hanabi.health import Health
+from hanabi.retry import Retrying
 from hanabi.store.formats import describe
 
 Change = Callable[[Function | None], Function | None]
-log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -30,6 +30,7 @@ class Registry:
         store: Store,
         place: Place,
         changed: Callable[[Function | None, Function | None], None],
+        retrying: Retrying,
         health: Health | None = None,
     ) -> None:
         self.place = place
@@ -37,6 +38,7 @@ class Registry:
         self._store = store
         self._changed = changed
         self._health = health or Health()
+        self._retrying = retrying
         self._functions: dict[str, Function] = {}
         self._lock = asyncio.Lock()
 
@@ -122,10 +124,19 @@ class Registry:
         else:
             await self._store.delete(f"functions/{name}")
         for number in before.keys() - after.keys():
+            key = _version_key(name, number)
             try:
+                await self._store.delete(key)
+            except Exception as error:
+                what = f"Version {number} of {name} is gone, but its document cannot be removed"
+                self._retrying.add(key, what, partial(self._remove_document, name, number), error)
+
+    async def _remove_document(self, name: str, number: str) -> None:
+        """Unless a function of that name has such a version again."""
+        async with self._lock:
+            function = self._functions.get(name)
+            if function is None or number not in function.versions:
                 await self._store.delete(_version_key(name, number))
-            except Exception:
-                log.exception("version %s of %s is gone, but its document is not yet", number, name)
 
     def _put(self, name: str, new: Function | None) -> None:
         old = self._functions.pop(name, None)

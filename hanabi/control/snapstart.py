@@ -24,13 +24,13 @@ class Snapshots(Protocol):
 
 
 class SnapStart:
-    """Told of every change by `changed`. `target` makes of a version what is run, `settle` stores what became of it."""
+    """Told of every change by `changed`. `target` makes of a version what is run, `settle` stores what became of it, sooner or later."""
 
     def __init__(
         self,
         snapshots: Snapshots | None,
         target: Callable[[Function, Version], FunctionVersion],
-        settle: Callable[[str, Callable[[Function], Function]], Awaitable[None]],
+        settle: Callable[[str, str, str, Callable[[Function], Function]], Awaitable[None]],
     ) -> None:
         self._snapshots = snapshots
         self._target = target
@@ -74,7 +74,5 @@ class SnapStart:
         except Exception:
             log.exception("no snapshot of %s:%s", function.name, version.number)
             settled = partial(Version.failed, code="InternalError", reason="An internal error occurred while the snapshot was made.")
-        try:
-            await self._settle(function.name, versions.settle_version(version.number, version.generation, settled))
-        except Exception:
-            log.exception("the snapshot of %s:%s is made, but that cannot be stored", function.name, version.number)
+        apply = versions.settle_version(version.number, version.generation, settled)
+        await self._settle(function.name, version.number, version.generation, apply)

@@ -9,7 +9,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -478,19 +478,16 @@ class Environment:
         self.state = advance(self.state, State.STOPPING)
         self.doomed = True
         self._end(fault("Runtime.ExitError", NO_REASON, self._request_id))
-        self.diary.close()
         for timer in (self._deadline_timer, self._freeze_timer):
             if timer:
                 timer.cancel()
         if self._credentials:
             self._host.credentials.revoke(self._credentials.access_key)
-        if self._channel:
-            self._channel.close()
-        if self._session:
-            self._session.close()
-        try:
+        async with AsyncExitStack() as last_first:  # a step that fails stops no other
+            last_first.callback(lambda: setattr(self, "state", advance(self.state, State.GONE)))
+            last_first.push_async_callback(self.sandbox.destroy)
             for server in self._servers:
-                await server.close()
-        finally:
-            await self.sandbox.destroy()
-            self.state = advance(self.state, State.GONE)
+                last_first.push_async_callback(server.close)
+            for part in (self._session, self._channel, self.diary):
+                if part:
+                    last_first.callback(part.close)

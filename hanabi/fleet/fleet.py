@@ -25,6 +25,7 @@ from hanabi.fleet.resting import Resting
 from hanabi.fleet.stock import Stock
 from hanabi.fleet.upkeep import Upkeep
 from hanabi.fleet.variables import needs_own_start, preload_of
+from hanabi.health import Health
 
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
@@ -52,7 +53,9 @@ class Fleet:
         rest_after_s: float = 300.0,
         rest_directory: Path | None = None,  # None, or a driver without snapshots: none is put to rest
         read_memory: Callable[[], Reading] | None = None,  # None: whether memory is scarce is not looked at
+        health: Health | None = None,
     ) -> None:
+        health = health or Health(host.clock)
         self._driver = driver
         self._ensure_image = ensure_image
         self._host = host
@@ -65,7 +68,7 @@ class Fleet:
         self._retired: dict[str, None] = {}  # in order
         self._budget = Budget(max_environments, max_memory_mb, host.clock, self._make_room)
         self._pressure = Pressure(read_memory) if read_memory else None
-        self._stock = Stock(self._make_stocked, self._may_refill, self._make_room, stock_size)
+        self._stock = Stock(self._make_stocked, self._may_refill, self._make_room, stock_size, health)
         self._gate = Gate(STARTS_AT_ONCE, host.clock, self._stock.nudge)
         self._provisioned = Provisioned(
             self._idle,
@@ -91,6 +94,7 @@ class Fleet:
             resting=self._resting,
             put_to_rest=lambda environment: self._spawn(self._put_to_rest(environment)),
             rest_after_s=rest_after_s,
+            health=health,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[Any]] = set()  # never cancelled: half a destruction leaves something behind

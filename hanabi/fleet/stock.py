@@ -4,14 +4,13 @@ A stocked environment never saw user code. One with a bundled bootstrap has it l
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from hanabi.contracts import RuntimeImage
 from hanabi.fleet.environment import Environment
+from hanabi.health import Health
 
 RETRY_S = 5.0
-log = logging.getLogger(__name__)
 
 
 class Stock:
@@ -26,7 +25,9 @@ class Stock:
         may_refill: Callable[[], bool],
         on_stocked: Callable[[], None],
         size: int,
+        health: Health | None = None,
     ) -> None:
+        self._health = health or Health()
         self._make = make
         self._may_refill = may_refill
         self._on_stocked = on_stocked
@@ -90,9 +91,10 @@ class Stock:
             try:
                 environment = await self._make(image)
             except Exception as error:
-                log.warning("stocking %s failed: %s", image.runtime, error)
+                self._health.report(f"pool.{image.digest}", f"No environment of {image.runtime} can be made for the pool: {error}")
                 self._failed = True
             else:
+                self._health.clear(f"pool.{image.digest}")
                 if environment.doomed:
                     self._failed = True
                 else:

@@ -1,5 +1,6 @@
 """What is done for the idle every second: those idle for long or old are ended, memory is given back, and more so when it is scarce."""
 
+import logging
 from collections.abc import Callable
 
 from hanabi.contracts import Clock
@@ -8,8 +9,11 @@ from hanabi.fleet.idle import Idle
 from hanabi.fleet.pressure import Pressure
 from hanabi.fleet.resting import Resting
 from hanabi.fleet.stock import Stock
+from hanabi.health import Health
 
 EVERY_S = 1.0
+PROBLEM = "fleet.upkeep"
+log = logging.getLogger(__name__)
 MAX_AGE_S = 6 * 3600.0  # "recycled every few hours"
 
 
@@ -31,6 +35,7 @@ class Upkeep:
         resting: Resting,
         put_to_rest: Callable[[Environment], object],
         rest_after_s: float,
+        health: Health,
     ) -> None:
         self._idle = idle
         self._stock = stock
@@ -44,6 +49,7 @@ class Upkeep:
         self._resting = resting
         self._put_to_rest = put_to_rest
         self._rest_after_s = rest_after_s
+        self._health = health
         self._every_s = min(EVERY_S, idle_timeout_s / 4)
         self._sampled = -EVERY_S
 
@@ -51,17 +57,25 @@ class Upkeep:
         """Until cancelled."""
         while True:
             await self._clock.sleep(self._every_s)
-            now = self._clock.monotonic()
-            self._reap(now)
-            scarce = self._sample(now)
-            for environment in self._idle:
-                idle_s = now - environment.idle_since
-                if idle_s >= self._rest_after_s and self._may_rest(environment):
-                    self._idle.remove(environment)  # it is nobody's from now on
-                    self._put_to_rest(environment)
-                elif not environment.trimmed and (scarce or idle_s >= self._trim_after_s):
-                    environment.trimmed = True
-                    self._trim(environment)
+            try:
+                self._look(self._clock.monotonic())
+            except Exception as error:  # the next look must come, whatever became of this one
+                log.debug("upkeep", exc_info=error)
+                self._health.report(PROBLEM, f"Idle environments cannot be looked after: {error or type(error).__name__}")
+            else:
+                self._health.clear(PROBLEM)
+
+    def _look(self, now: float) -> None:
+        self._reap(now)
+        scarce = self._sample(now)
+        for environment in self._idle:
+            idle_s = now - environment.idle_since
+            if idle_s >= self._rest_after_s and self._may_rest(environment):
+                self._idle.remove(environment)  # it is nobody's from now on
+                self._put_to_rest(environment)
+            elif not environment.trimmed and (scarce or idle_s >= self._trim_after_s):
+                environment.trimmed = True
+                self._trim(environment)
 
     def _may_rest(self, environment: Environment) -> bool:
         version = environment.version

@@ -7,12 +7,13 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hanabi.contracts import Clock, Exit, SandboxSpec
 from hanabi.errors import SandboxError
+from hanabi.retry import Retrying
 from hanabi.sandbox import dns, kernel, numbers, spec
 from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.cgroup import Group, Tree
@@ -42,6 +43,7 @@ class Host:
     threads: Threads
     starts: asyncio.Semaphore
     clock: Clock
+    releases: Retrying  # of what could not be removed with its container
     containers: "set[Container]" = field(default_factory=set)
 
     @property
@@ -152,7 +154,7 @@ class Container:
         """What only the start needed. The container has its own hold of /tmp."""
         if self._host.stage is not None:
             self._host.stage.hide(self.id)
-        with suppress(OSError):
+        if os.path.ismount(self._bundle / "tmp"):
             kernel.unmount(str(self._bundle / "tmp"))
         shutil.rmtree(self._bundle, ignore_errors=True)
         if self._launcher is not None:
@@ -251,8 +253,10 @@ class Container:
         raise SandboxError("a container has no snapshot")
 
     async def destroy(self) -> None:
+        """What cannot be removed now is tried again later, by the driver."""
         if self._end is None:
-            self._end = self._loop.create_task(self._destroy())
+            what = f"What was made for sandbox {self.id} cannot all be removed"
+            self._end = self._loop.create_task(self._host.releases.do(f"sandbox.{self.id}", what, self._destroy))
         await asyncio.shield(self._end)
 
     async def _destroy(self) -> None:
@@ -267,14 +271,24 @@ class Container:
                 owned.close()
         if self.logs >= 0:
             os.close(self.logs)
-        if self._relay is not None:
-            await self._relay.close()
+            self.logs = -1
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            await relay.close()
         await self._host.threads.run(self._release)
         await self._host.slots.give_back(self.slot)
         self._host.containers.discard(self)
 
     def _release(self) -> None:
-        """All that blocks: processes, cgroup, mounts, loop device, files."""
+        """All that blocks: processes, cgroup, mounts, loop device, files. A step that fails stops no other; may be run again."""
+        with ExitStack() as last_first:
+            last_first.callback(self._await_volume)
+            last_first.callback(self._forget_start)
+            if self._group is not None:
+                last_first.callback(self._group.remove)
+            last_first.callback(self._end_process)
+
+    def _end_process(self) -> None:
         if self._group is not None:
             self._group.kill()
         if self._pidfd >= 0:
@@ -283,8 +297,8 @@ class Container:
             kernel.has_exited(self._pidfd, _PATIENCE_S)
             kernel.reap(self._pidfd)
             os.close(self._pidfd)
-        if self._group is not None:
-            self._group.remove()
-        self._forget_start()
-        if self._volume is not None:
-            self._volume.await_end()
+            self._pidfd = -1
+
+    def _await_volume(self) -> None:
+        if self._volume is not None and not self._volume.await_end():
+            raise SandboxError(f"the volume {self._volume.device} of sandbox {self.id} is still in use")

@@ -142,11 +142,13 @@ def _route(link: Netlink, number: int) -> None:
 
 
 def remove_slot(slot: Slot, uplink: Uplink) -> None:
-    """Everything of a slot goes; blocks."""
+    """Everything of a slot goes; blocks. Idempotent."""
     for each in (slot.udp, slot.tcp):
         if each is not None:
             each.close()
-    os.close(slot.netns)
+    netns, slot.netns = slot.netns, -1
+    if netns >= 0:
+        os.close(netns)
     if slot.interface:  # gone with the namespace, but not at once
         uplink.run(lambda: _remove_link(slot.interface))
 

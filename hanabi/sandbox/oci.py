@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.health import Health
+from hanabi.retry import Retrying
 from hanabi.sandbox import dns, launch, rootless
 from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.container import Container, Host
@@ -42,12 +44,14 @@ class OciDriver:
         network: bool = True,
         resolvers: Sequence[str] | None = None,
         why: str = "",
+        health: Health | None = None,
     ) -> None:
         self._why = why
         self._ground = Ground(run_dir, slots=slots, allow_net=allow_net, network=network)
         self._agent = agent
         self._slots = slots
         self._clock = clock
+        self._health = health
         self._resolvers = dns.resolvers() if resolvers is None else resolvers
         self._host: Host | None = None
         self._launcher: Launcher | None = None
@@ -95,6 +99,7 @@ class OciDriver:
             threads=self._threads,
             starts=asyncio.Semaphore(STARTS_AT_ONCE),
             clock=self._clock,
+            releases=Retrying(self._clock, self._health),
         )
 
     def _prepare(self) -> None:
@@ -108,6 +113,7 @@ class OciDriver:
         if self._host is not None:
             for container in list(self._host.containers):
                 await container.destroy()
+            await self._host.releases.close()
             await self._host.slots.close()
             await self._threads.run(self._host.injector.close)
             self._host = None

@@ -97,8 +97,8 @@ class Volume:
     device: str = ""
     server: "subprocess.Popen[bytes] | None" = None
 
-    def await_end(self) -> None:
-        """Wait until it has gone: the kernel unmounts the last copy in the background."""
+    def await_end(self) -> bool:
+        """Wait until it has gone: the kernel unmounts the last copy in the background. False: it has not, in a while."""
         if self.server is not None:
             try:
                 self.server.wait(_PATIENCE_S)
@@ -108,6 +108,7 @@ class Volume:
         give_up = time.monotonic() + _PATIENCE_S
         while self.device and in_use(self.device) and time.monotonic() < give_up:
             time.sleep(0.001)
+        return not self.device or not in_use(self.device)
 
 
 def _mount(image: Path, target: Path, owner: tuple[int, int]) -> Volume:

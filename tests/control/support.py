@@ -14,6 +14,7 @@ from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
 from hanabi.errors import ImageError, InvalidParameterValue
+from hanabi.health import Health
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
 
@@ -132,7 +133,17 @@ class FakeSnapshots:
 class Plane:
     """An open control plane, and what it told."""
 
-    def __init__(self, functions: Functions, images: FakeImages, clock: ManualClock, containers: FakeContainers) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        images: FakeImages,
+        clock: ManualClock,
+        containers: FakeContainers,
+        store: SqliteStore,
+        health: Health,
+    ) -> None:
+        self.store = store
+        self.health = health
         self.functions = functions
         self.images = images
         self.containers = containers
@@ -166,7 +177,7 @@ async def open_plane(directory: Path, images: FakeImages | None = None, snapshot
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
     await store.open()
-    containers = FakeContainers()
+    containers, health = FakeContainers(), Health(clock)
     functions = Functions(
         store,
         Codes(),
@@ -177,10 +188,11 @@ async def open_plane(directory: Path, images: FakeImages | None = None, snapshot
         url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
         containers=containers,
         snapshots=snapshots,
+        health=health,
     )
     await functions.open()
     try:
-        yield Plane(functions, images, clock, containers)
+        yield Plane(functions, images, clock, containers, store, health)
     finally:
         await functions.close()
         await store.close()

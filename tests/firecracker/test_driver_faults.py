@@ -9,9 +9,11 @@ import pytest
 
 from hanabi.contracts import Exit
 from hanabi.errors import SandboxError
+from hanabi.health import Health
 from hanabi.sandbox.firecracker import templates, vmm
 from hanabi.sandbox.firecracker.microvm import MicroVm
 from hanabi.sandbox.firecracker.testing import Fault
+from hanabi.testing import ManualClock
 from tests.firecracker.rig import Owner, Rig, frame, outcomes, send, until
 from tests.firecracker.test_driver import BOOT
 
@@ -358,5 +360,38 @@ def test_a_machine_that_dies_before_its_owner_looks(rig: Rig) -> None:
             said = await rig.fails(rig.create(preload=None))
             assert "the VMM has ended" in said or "PATCH /vm: the VMM hung up" in said
             await rig.nothing_left()
+
+    rig.run(work())
+
+
+# --- the end
+
+
+def test_what_cannot_be_removed_with_its_machine_is_removed_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        clock = ManualClock()
+        health = Health(clock)
+        releases = rig.driver.host.releases
+        monkeypatch.setattr(releases, "_clock", clock)
+        monkeypatch.setattr(releases, "_health", health)
+        box = await rig.create()
+
+        def fail(self: vmm.Vmm) -> None:
+            raise SandboxError("cgroup env does not become empty")
+
+        with monkeypatch.context() as faults:
+            faults.setattr(vmm.Vmm, "_remove", fail)
+            await box.destroy()
+            await box.destroy()
+            await clock.advance(5)
+            assert [problem.key for problem in health.problems] == [f"sandbox.{box.id}"]
+            assert box in rig.driver.host.microvms
+        async with asyncio.timeout(30):
+            while health.problems:
+                await clock.advance(1)
+                await asyncio.sleep(0.01)
+        assert box not in rig.driver.host.microvms
+        await rig.nothing_left()
+        await works(rig)
 
     rig.run(work())

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError, VmmError
+from hanabi.health import Health
+from hanabi.retry import Retrying
 from hanabi.sandbox import dns, numbers, rootless
 from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.firecracker import snapshots
@@ -50,12 +52,14 @@ class FirecrackerDriver:
         allow_net: Sequence[str] = (),
         network: bool = True,
         resolvers: Sequence[str] | None = None,
+        health: Health | None = None,
     ) -> None:
         self._ground = Ground(Path(os.path.realpath(run_dir)), slots=slots, allow_net=allow_net, network=network)
         self._parts = parts
         self._drives = drives
         self._slots = slots
         self._clock = clock
+        self._health = health
         self._why = why
         self._resolvers = dns.resolvers() if resolvers is None else resolvers
         self._host: Host | None = None
@@ -111,6 +115,7 @@ class FirecrackerDriver:
             starts=asyncio.Semaphore(STARTS_AT_ONCE),
             clock=self._clock,
             pace=Pace(),
+            releases=Retrying(self._clock, self._health),
         )
 
     def _lay_out(self) -> None:
@@ -131,6 +136,7 @@ class FirecrackerDriver:
             await asyncio.wait(ending)
         if host is not None:
             await asyncio.gather(*(microvm.destroy() for microvm in host.microvms), return_exceptions=True)
+            await host.releases.close()
             await host.slots.close()
         await self._threads.run(self._ground.close)
 

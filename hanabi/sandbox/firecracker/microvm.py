@@ -13,6 +13,7 @@ from typing import Protocol
 
 from hanabi.contracts import Clock, Exit, RuntimeImage, SandboxSpec
 from hanabi.errors import SandboxError, VmmError
+from hanabi.retry import Retrying
 from hanabi.sandbox import dns, numbers
 from hanabi.sandbox.cgroup import Group, Tree
 from hanabi.sandbox.firecracker import machine, snapshots, vsock
@@ -73,6 +74,7 @@ class Host:
     starts: asyncio.Semaphore
     clock: Clock
     pace: "Pace"
+    releases: Retrying  # of what could not be removed with its machine
     microvms: "set[MicroVm]" = field(default_factory=set)
 
     @property
@@ -421,8 +423,10 @@ class MicroVm:
         self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
 
     async def destroy(self) -> None:
+        """What cannot be removed now is tried again later, by the driver."""
         if self._end is None:
-            self._end = self._loop.create_task(self._destroy())
+            what = f"What was made for the microVM {self.id} cannot all be removed"
+            self._end = self._loop.create_task(self._host.releases.do(f"sandbox.{self.id}", what, self._destroy))
         await asyncio.shield(self._end)
 
     async def _destroy(self) -> None:
@@ -434,10 +438,10 @@ class MicroVm:
         for fd in (*self._drives.values(), *([self.logs] if self.logs >= 0 else [])):
             os.close(fd)
         self._drives.clear()
-        if self._relay is not None:
-            await self._relay.close()
-        try:
-            await self.vmm.release()
-            await self._host.slots.give_back(self.slot)  # not while a process lives that nobody can kill: it has the slot's number
-        finally:
-            self._host.microvms.discard(self)
+        self.logs = -1
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            await relay.close()
+        await self.vmm.release()
+        await self._host.slots.give_back(self.slot)  # not while a process lives that nobody can kill: it has the slot's number
+        self._host.microvms.discard(self)

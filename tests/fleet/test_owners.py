@@ -1,0 +1,74 @@
+"""Nothing that the fleet has begun is left without an owner, whatever fails: an end, a look at the idle, the pool."""
+
+import asyncio
+
+import pytest
+
+from hanabi.fleet.environment import Environment
+from hanabi.fleet.upkeep import Upkeep
+from hanabi.health import Health
+from hanabi.testing import ManualClock
+from tests.fleet.rig import IMAGE, Rig, run, until
+
+
+def test_a_step_of_the_end_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with Rig() as rig:
+            await rig.invoke(rig.version())
+            (environment,) = rig.fleet._all.values()
+
+            def fail() -> None:
+                raise OSError("the record cannot be written")
+
+            monkeypatch.setattr(environment.diary, "close", fail)
+            rig.fleet.retire("f")
+            await until(lambda: rig.sandbox.destroyed and not rig.keys.issued)
+            await until(lambda: not rig.fleet._claims)
+            assert rig.fleet.describe_budget()["environments"] == 0
+
+    run(story)
+
+
+def test_the_idle_are_looked_after_whatever_became_of_the_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        health = Health(clock)
+        async with Rig(clock=clock, health=health, idle_timeout_s=600) as rig:
+            await rig.invoke(rig.version())
+
+            def fail(self: Upkeep, now: float) -> bool:
+                raise OSError("no /proc/meminfo")
+
+            with monkeypatch.context() as faults:
+                faults.setattr(Upkeep, "_sample", fail)
+                await clock.advance(3)
+                assert [problem.key for problem in health.problems] == ["fleet.upkeep"]
+            await clock.advance(700)
+            assert health.problems == []
+            await until(lambda: rig.fleet.describe() == [])
+
+    run(story)
+
+
+def test_a_pool_that_cannot_be_filled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        health = Health(clock)
+        async with Rig(clock=clock, health=health, stock_size=1) as rig:
+            real = Environment.load
+
+            async def fail(self: Environment) -> None:
+                raise OSError("no room")
+
+            with monkeypatch.context() as faults:
+                faults.setattr(Environment, "load", fail)
+                rig.fleet.expect(IMAGE)
+                await clock.advance(6)
+                assert "for the pool: no room" in [problem.text for problem in health.problems][0]
+            assert Environment.load is real
+            async with asyncio.timeout(20):
+                while health.problems:
+                    await clock.advance(1)
+                    await asyncio.sleep(0.01)
+
+    run(story)
