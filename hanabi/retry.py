@@ -10,7 +10,7 @@ from hanabi.health import Health
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
-LAST_TRY_S = 10.0  # for one work's last try at the end
+LAST_TRY_S = 15.0  # for all last tries at the end together
 LIMIT = 4096  # works at a time
 log = logging.getLogger(__name__)
 
@@ -95,11 +95,13 @@ class Retrying:
     async def close(self) -> None:
         """Each is tried one last time, in the order in which they came."""
         self._closed = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LAST_TRY_S
         for key, work in list(self._works.items()):
             if work.task is not None:
                 work.woken.set()
                 work.delay_s = 0.0
-                await asyncio.wait([work.task], timeout=LAST_TRY_S)
+                await asyncio.wait([work.task], timeout=max(0.05, end - loop.time()))
                 work.task.cancel()
                 await asyncio.wait([work.task])
             if self._works.pop(key, None) is work:

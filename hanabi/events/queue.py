@@ -60,7 +60,7 @@ class DurableQueue:
         drain_s: float = DRAIN_S,
         health: Health | None = None,
     ) -> None:
-        health = health or Health(clock)
+        self._health = health = health or Health(clock)
         self._database = database
         self._catalog = catalog
         self._invoker = invoker
@@ -301,6 +301,9 @@ class DurableQueue:
         self._rouse()
         if not task.cancelled() and (error := task.exception()) is not None:  # it stays held, so that it does not run again in this life
             log.error("a defect of Hanabi: %s failed", task.get_name(), exc_info=error)
+            self._health.report(
+                "events.defect", f"A defect of Hanabi: {task.get_name()} failed, and runs again after the next start: {error}"
+            )
 
     # --- the window ---------------------------------------------------------------------------------------------------
 

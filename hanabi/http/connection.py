@@ -89,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._last = False  # answer what is there, then close
         self._lost = False
+        self._late = False  # it came when the server was draining
 
     # --- the transport ------------------------------------------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class Connection(asyncio.Protocol):
             self._lost = True
             self._transport.abort()
             return
-        self._last = server.draining
+        self._last = self._late = server.draining
         self._await(Wait.IDLE, server.timeouts.idle_s)
 
     def data_received(self, data: bytes) -> None:
@@ -150,8 +151,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being handled, or its answer is on its way."""
-        return self._task is not None or self._wait is Wait.WRITE
+        """Whether a request is being handled, or its answer is on its way; one that came after the end had begun does not count."""
+        return not self._late and (self._task is not None or self._wait is Wait.WRITE)
 
     def wind_down(self) -> None:
         """The server is going: finish what has begun, then close."""

@@ -473,6 +473,11 @@ def test_a_draining_server_answers_what_comes_and_ends_each_connection() -> None
                 status, headers, _ = await client.receive()
                 assert (status, headers["x-path"], headers["connection"]) == (200, path, "close")
                 assert await client.closed()
+            late = await Client.connect(port)
+            begun.clear()
+            late.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+            await begun.wait()
+            assert server.busy == 1  # nobody waits for what came later
             gate.set()
             status, headers, _ = await slow.receive()
             assert (status, headers["x-path"], headers["connection"]) == (200, "/slow", "close")
