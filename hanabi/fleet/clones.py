@@ -8,7 +8,7 @@ from hanabi.contracts import Clock, FunctionVersion, Preload, RuntimeImage
 from hanabi.errors import SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.rest import Rest
-from hanabi.fleet.resting import Resting, remove_files
+from hanabi.fleet.resting import Resting
 
 RESTORE_LIMIT_S = 10.0  # of hooks after a restore; AWS Lambda developer guide, "Runtime hooks for Lambda SnapStart"
 
@@ -74,5 +74,5 @@ class Clones:
         except BaseException:
             self._resting.forget(rest)
             raise
-        remove_files(rest)
+        self._resting.remove_files(rest.id, rest.directory)
         return environment

@@ -77,9 +77,10 @@ class Fleet:
             offer=self._offer,
             discard=self._discard,
             spawn=self._spawn,
+            health=health,
         )
         rests = rest_directory if driver.takes_snapshots else None
-        self._resting = Resting(rests, self._idle, host.clock, host.credentials)
+        self._resting = Resting(rests, self._idle, host.clock, host.credentials, health)
         self._clones = Clones(self._make, self._discard, self._resting, host.clock)
         self._upkeep = Upkeep(
             self._idle,
@@ -118,7 +119,7 @@ class Fleet:
             self._discard(environment)
         while self._ending:
             await asyncio.gather(*self._ending, return_exceptions=True)
-        self._resting.close()
+        await self._resting.close()
         await self._driver.close()
 
     def cut(self) -> None:

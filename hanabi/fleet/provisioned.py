@@ -1,7 +1,6 @@
 """Provisioned concurrency: for some versions, so many environments are initialised ahead, kept, and replaced when they go."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from hanabi.fleet.environment import Environment
 from hanabi.fleet.gate import Gate
 from hanabi.fleet.idle import Idle
 from hanabi.fleet.outcome import InitFailed
+from hanabi.health import Health
 
 ATTEMPTS = 6  # at an init, until the allocation has failed: so AWS was recorded doing
 BACKOFF_S = 0.5  # after the first one that fails, then doubled
@@ -20,7 +20,6 @@ LEAST_LIMIT_S, MOST_LIMIT_S = 130.0, 900.0  # of an init: the function's own tim
 STARTS_AT_ONCE = 2  # so that those who wait for a cold start do not stand behind hundreds of these
 INIT_FAILURE = "FUNCTION_ERROR_INIT_FAILURE"
 HOST_FULL = "The environments or the memory of this host are used up (--max-environments, --max-memory)."
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +48,9 @@ class Provisioned:
         offer: Callable[[Environment], None],
         discard: Callable[[Environment], None],
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
+        health: Health,
     ) -> None:
+        self._health = health
         self.on_allocated: Callable[[FunctionVersion, int | None], None] = lambda version, count: None  # None: not provisioned any more
         self._idle = idle
         self._clock = clock
@@ -72,6 +73,7 @@ class Provisioned:
             self._tell(target)
         target.count = count
         target.failures, target.failure, target.whole = 0, None, len(target.members) >= count
+        self._health.clear(_problem(version.key))
         for environment in self._idle.of(version.key):
             if environment.provisioned and len(target.members) > count:
                 self._discard(environment)
@@ -82,6 +84,7 @@ class Provisioned:
         target = self._targets.pop(key, None)
         if target is None:
             return
+        self._health.clear(_problem(key))
         if target.task is not None:
             target.task.cancel()
         for environment in self._idle.of(key):
@@ -132,6 +135,7 @@ class Provisioned:
             missing = target.count - len(target.members)
             if missing <= 0:
                 target.failures, target.failure, target.whole = 0, None, True
+                self._health.clear(_problem(target.version.key))
                 await target.woken.wait()
                 continue
             at_once = missing if target.members and not target.failures else 1
@@ -165,9 +169,9 @@ class Provisioned:
     def _note(self, target: _Target, error: Exception) -> None:
         reason = INIT_FAILURE if isinstance(error, InitFailed) else HOST_FULL if isinstance(error, TooManyRequests) else str(error)
         if target.failures >= ATTEMPTS or not isinstance(error, InitFailed):
-            if target.failure is None:
-                log.warning("provisioned concurrency of %s:%s: %s", target.version.name, target.version.version, reason)
             target.failure = reason
+            text = f"Provisioned concurrency of {target.version.name}:{target.version.version} is not there; it is tried again: {reason}"
+            self._health.report(_problem(target.version.key), text)
 
     async def _pause(self, target: _Target, seconds: float) -> None:
         """Or until it is wanted anew."""
@@ -177,3 +181,7 @@ class Provisioned:
             await target.woken.wait()
         finally:
             timer.cancel()
+
+
+def _problem(key: str) -> str:
+    return f"provisioned.{key}"

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from hanabi.contracts import Clock, CredentialIssuer
@@ -15,6 +16,8 @@ from hanabi.errors import SandboxError
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.idle import Idle
 from hanabi.fleet.rest import Rest
+from hanabi.health import Health
+from hanabi.retry import Retrying
 
 LEFT_ON_DISK = 2 << 30  # bytes, for everybody else: what is only faster must not fill a disk
 REST_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
@@ -24,12 +27,14 @@ log = logging.getLogger(__name__)
 class Resting:
     """`directory` None: nothing is ever put to rest here."""
 
-    def __init__(self, directory: Path | None, idle: Idle, clock: Clock, credentials: CredentialIssuer) -> None:
+    def __init__(self, directory: Path | None, idle: Idle, clock: Clock, credentials: CredentialIssuer, health: Health) -> None:
         self.enabled = directory is not None
         self._directory = directory or Path()
         self._idle = idle
         self._clock = clock
         self._credentials = credentials
+        self._removals = Retrying(clock, health)
+        self._removing: set[asyncio.Task[None]] = set()
         self._rests: dict[str, list[Rest]] = {}  # by FunctionVersion.key; the most recently used last
 
     def has_room(self, memory_mb: int) -> bool:
@@ -51,7 +56,8 @@ class Resting:
                 rest = await environment.put_to_rest(directory)
         except (OSError, SandboxError, TimeoutError) as error:
             log.warning("environment %s cannot be put to rest, and ends: %s", environment.id, error or "no answer")
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            if directory.exists():
+                self.remove_files(environment.id, directory)
         else:
             self._rests.setdefault(rest.version.key, []).append(rest)
 
@@ -81,16 +87,22 @@ class Resting:
     def forget(self, rest: Rest) -> None:
         """It will not come back."""
         self._credentials.revoke(rest.credentials.access_key)
-        remove_files(rest)
+        self.remove_files(rest.id, rest.directory)
 
     def __iter__(self) -> Iterator[Rest]:
         return iter([rest for rests in self._rests.values() for rest in rests])
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for key in list(self._rests):
             self.retire(key)
+        while self._removing:
+            await asyncio.wait(self._removing)
+        await self._removals.close()
 
-
-def remove_files(rest: Rest) -> None:
-    """Off the loop, and not waited for: nobody looks there again."""
-    asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, rest.directory, True)
+    def remove_files(self, id: str, directory: Path) -> None:
+        """Off the loop, and not waited for: nobody looks there again. Files that cannot be removed are tried again: they are large."""
+        what, remove = f"The files of environment {id}, which was at rest, cannot be removed", partial(shutil.rmtree, directory)
+        removing = self._removals.do(f"rest.{id}", what, partial(asyncio.to_thread, remove))
+        task = asyncio.get_running_loop().create_task(removing)
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)

@@ -1,12 +1,17 @@
 """Nothing that the fleet has begun is left without an owner, whatever fails: an end, a look at the idle, the pool."""
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import pytest
 
+from hanabi.contracts import FunctionVersion, RuntimeImage
+from hanabi.errors import ImageError
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.upkeep import Upkeep
 from hanabi.health import Health
+from hanabi.sandbox.testing import echo
 from hanabi.testing import ManualClock
 from tests.fleet.rig import IMAGE, Rig, run, until
 
@@ -70,5 +75,45 @@ def test_a_pool_that_cannot_be_filled_is_said(monkeypatch: pytest.MonkeyPatch) -
                 while health.problems:
                     await clock.advance(1)
                     await asyncio.sleep(0.01)
+
+    run(story)
+
+
+def test_the_files_of_what_was_at_rest_go_sooner_or_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        clock = ManualClock()
+        health = Health(clock)
+        rig = Rig(echo, clock=clock, health=health, rest_directory=tmp_path / "rests", rest_after_s=10.0, idle_timeout_s=1000.0)
+        async with rig:
+            await rig.invoke(rig.version())
+            await clock.advance(12)
+            await until(lambda: rig.states() == ["resting"])
+            real, wrong = shutil.rmtree, ["is not there"]
+            monkeypatch.setattr(shutil, "rmtree", lambda path: real(Path(path, *wrong)))
+            rig.fleet.retire("f")
+            await until(lambda: [problem.key.partition(".")[0] for problem in health.problems] == ["rest"])
+            assert list((tmp_path / "rests").iterdir())
+            wrong.clear()
+            await clock.advance(2)
+            await until(lambda: not health.problems)
+            assert not list((tmp_path / "rests").iterdir())
+
+    run(story)
+
+
+def test_provisioned_concurrency_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        health = Health()
+        async with Rig(health=health) as rig:
+
+            async def fail(version: FunctionVersion) -> RuntimeImage:
+                raise ImageError("no such root")
+
+            with monkeypatch.context() as faults:
+                faults.setattr(rig.fleet, "_ensure_image", fail)
+                rig.fleet.provision(rig.version(), 1)
+                await until(lambda: health.problems)
+                assert "Provisioned concurrency of f:$LATEST is not there" in health.problems[0].text
+            await until(lambda: rig.fleet.allocation("f").allocated == 1 and not health.problems)
 
     run(story)
