@@ -167,6 +167,8 @@ LogEvent = tuple[int, str]  # (Unix ms, text without trailing newline)
 class Journal(Protocol):
     """The append-only record: log lines and invocation records. Writes reach the kernel before they return."""
 
+    full: bool  # no invocation may begin: there might be no room for its record
+
     def log(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         """Append log events to a stream (made when new)."""
 

@@ -51,8 +51,10 @@ from hanabi.images.roots import Images
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.ledger import index
+from hanabi.ledger import sums as sums_copy
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
+from hanabi.ledger.sums import SumsCopy
 from hanabi.ledger.usage import Usage
 from hanabi.retry import Retrying
 from hanabi.sandbox.firecracker.driver import STOCK_MB
@@ -89,7 +91,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(store.close)
         record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
-        journal = FileJournal(settings.place("journal"), record, clock)
+        sums = SumsCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
+        journal = FileJournal(settings.place("journal"), record, sums, clock, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
 
@@ -176,7 +179,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
             "problems": shown.problems,
-            "usage": UsageEndpoint(Usage(record, journal)).handle,
+            "usage": UsageEndpoint(Usage(journal)).handle,
         }
 
         async def verify(request: HttpRequest) -> Principal:

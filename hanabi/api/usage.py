@@ -1,11 +1,14 @@
 """`/_hanabi/usage`: requests, GB-seconds and cost by function and period, as JSON."""
 
 import json
+import sqlite3
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
 from hanabi.contracts import HttpRequest, HttpResponse
-from hanabi.ledger.usage import PERIODS, Usage, UsageRow
+from hanabi.ledger.usage import PERIODS, Usage, UsageReport, UsageRow
 
 
 class UsageEndpoint:
@@ -30,9 +33,23 @@ class UsageEndpoint:
                 raise ValueError
         except ValueError:
             return _answer(400, {"message": "since and until are Unix seconds"})
-        rows = await self._usage.rows(period, function=query.get("function"), **bounds)
-        total = UsageRow("", "", *(sum(getattr(row, name) for row in rows) for name in ("requests", "errors", "billed_ms", "mb_ms")))
-        return _answer(200, {"period": period, "rows": [_describe(row) for row in rows], "total": _counts(total)})
+        try:
+            report = await self._usage.report(period, function=query.get("function"), **bounds)
+        except (OSError, sqlite3.Error) as error:
+            return _answer(503, {"message": f"the record of invocations cannot be read: {error}"})
+        total = sum(report.rows, UsageRow("", "", 0, 0, 0, 0))
+        body = {"period": period, "rows": [_describe(row) for row in report.rows], "total": _counts(total)}
+        return _answer(200, body | {"lost": asdict(report.lost), "notes": _notes(report)})
+
+
+def _notes(report: UsageReport) -> list[str]:
+    """What these sums do not hold, in words."""
+    notes = [report.note] if report.note else []
+    lost = report.lost
+    if lost:
+        first, last = (datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") for ms in (lost.since_ms, lost.until_ms))
+        notes.append(f"{lost.describe()}, between {first} and {last}")
+    return notes
 
 
 def _describe(row: UsageRow) -> dict[str, Any]:

@@ -29,10 +29,12 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(usage))
         return 0
     rows = [(row["period"], row["function"], *_figures(row)) for row in usage["rows"]]
-    if not rows:
+    if rows:
+        print(render(HEADER, [*rows, ("total", "", *_figures(usage["total"]))], right=(2, 3, 4, 5, 6)))
+    else:
         print("nothing was used")
-        return 0
-    print(render(HEADER, [*rows, ("total", "", *_figures(usage["total"]))], right=(2, 3, 4, 5, 6)))
+    for note in usage["notes"]:
+        print(f"note: {note}")
     return 0
 
 

@@ -12,6 +12,7 @@ from hanabi.invoke.admission import Admission
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 
 CUT = "The invocation was ended before its time: Hanabi is shutting down. Please try again."
+FULL = "The disk of the server is full: there is no room for the record of another invocation, so it was not run. Try again later."
 
 
 class LocalInvoker:
@@ -34,6 +35,8 @@ class LocalInvoker:
     async def invoke(self, invocation: Invocation) -> Result:
         """Admit, find an environment, run, record."""
         self._check_role(invocation.route.version.role)
+        if self._journal.full:
+            raise ServiceError(FULL)
         concurrency = invocation.route.concurrency
         entered = self._admission.enter(concurrency, invocation.route.version.key)
         try:

@@ -30,3 +30,11 @@ class AlreadyExists(ApiError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"The specified log {what} already exists")
+
+
+class Unavailable(ApiError):
+    """The record cannot be read or written."""
+
+    code = "ServiceUnavailableException"
+    status = 503
+    type = "Service"

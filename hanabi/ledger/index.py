@@ -6,7 +6,8 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hanabi.ledger.codec import EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, decode
+from hanabi.contracts import Record
+from hanabi.ledger.codec import EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, VERSION, decode, record_of
 from hanabi.store.schema import Schema
 
 SCHEMA = Schema(
@@ -35,8 +36,21 @@ CREATE TABLE IF NOT EXISTS usage (
     function TEXT NOT NULL, hour_ms INTEGER NOT NULL, memory_mb INTEGER NOT NULL,
     requests INTEGER NOT NULL, errors INTEGER NOT NULL, billed_ms INTEGER NOT NULL,
     PRIMARY KEY (function, hour_ms, memory_mb)) WITHOUT ROWID;
-"""
+""",
+    (
+        # The restore of a record; and up to where the sums hold the journal already, because they came from their copy.
+        """
+ALTER TABLE ledger ADD COLUMN restore_ms REAL;
+ALTER TABLE ledger ADD COLUMN restore_hooks_ms REAL;
+ALTER TABLE progress ADD COLUMN counted_segment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE progress ADD COLUMN counted_offset INTEGER NOT NULL DEFAULT 0;
+""",
+    ),
+    fix="Hanabi moves it aside and makes it anew from the journal (docs/durability.md)",
 )
+
+Position = tuple[int, int]  # (segment, offset) of the journal
+Sums = tuple[str, int, int, int, int, int]  # a row of the table usage
 
 HOUR_MS = 3_600_000
 CHUNK_SIZE = 64 * 1024  # event bytes in one chunk, but a frame is never split
@@ -69,27 +83,59 @@ class Chunk:
         self.last_ms = max(self.last_ms, last_ms)
 
 
-def read_progress(connection: sqlite3.Connection) -> tuple[int, int]:
+@dataclass(slots=True)
+class Added:
+    """What came of some bytes of the journal."""
+
+    taken: int = 0  # up to where they were read
+    damaged: int = 0  # bytes of that
+    first_ms: int | None = None  # when the earliest of the invocations that were counted began
+
+
+def read_progress(connection: sqlite3.Connection) -> Position:
     """(segment, offset) up to which the journal is indexed."""
     row = connection.execute("SELECT segment, offset FROM progress").fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
 
+def read_counted(connection: sqlite3.Connection) -> Position:
+    """Up to where the journal is in the sums though it may not be indexed."""
+    row = connection.execute("SELECT counted_segment, counted_offset FROM progress").fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
 def write_progress(connection: sqlite3.Connection, segment: int, offset: int) -> None:
-    connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?, ?)", (segment, offset))
+    connection.execute(
+        "INSERT INTO progress (one, segment, offset) VALUES (1, ?1, ?2) ON CONFLICT DO UPDATE SET segment = ?1, offset = ?2",
+        (segment, offset),
+    )
 
 
-def add_frames(connection: sqlite3.Connection, data: bytes, now_ms: int) -> int:
-    """Index the whole frames at the beginning of `data`; returns how many bytes that was. The caller's transaction makes it once only."""
-    done = 0
+def set_sums(connection: sqlite3.Connection, rows: Iterable[Sums], counted: Position) -> None:
+    """The sums of the journal up to `counted`: what is indexed of it from now on does not add to them."""
+    write_progress(connection, *read_progress(connection))
+    connection.execute("UPDATE progress SET counted_segment = ?, counted_offset = ?", counted)
+    connection.execute("DELETE FROM usage")
+    connection.executemany("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
+def add_frames(
+    connection: sqlite3.Connection, data: bytes, now_ms: int, version: int = VERSION, *, counts: bool = True, logs: bool = True
+) -> Added:
+    """Index the whole frames of `data`. The caller's transaction makes it once only. `counts`: their sums as well."""
+    added = Added()
     chunks: list[Chunk] = []
     open_chunks: dict[tuple[str, str, bool], Chunk] = {}
     records: list[str] = []
-    for number, (header, body, done) in enumerate(decode(data)):  # noqa: B007
+    for number, (header, body, end) in enumerate(decode(data, version)):
         if number % SLICE == SLICE - 1:
             time.sleep(0)
+        start, added.taken = added.taken, end
+        if header is None:
+            added.damaged += end - start
+            continue
         kind, group, stream, first, last, record = header
-        if body:
+        if body and logs:
             first_ms, last_ms = int(first), int(last)
             key = (group, stream, kind == EXACT)
             chunk = open_chunks.get(key)
@@ -99,23 +145,26 @@ def add_frames(connection: sqlite3.Connection, data: bytes, now_ms: int) -> int:
             chunk.add(body, first_ms, last_ms)
         if record:
             records.append(record)
-    _add_records(connection, records)
+    added.first_ms = _add_records(connection, records, counts)
     _add_chunks(connection, chunks, now_ms)
-    return done
+    return added
 
 
-def _add_records(connection: sqlite3.Connection, records: list[str]) -> None:
+def _add_records(connection: sqlite3.Connection, records: list[str], counts: bool) -> int | None:
     """SQLite takes the JSON apart and adds up the sums: that is done without the interpreter, which the event loop needs."""
     if not records:
-        return
+        return None
     last = connection.execute("SELECT ifnull(max(id), 0) FROM ledger").fetchone()[0]
     connection.execute(_ADD_RECORDS, (f"[{','.join(records)}]",))
+    if not counts:
+        return None
     connection.execute(
         "INSERT INTO usage SELECT function, started_ms / ?1 * ?1 AS hour, memory_mb, count(*), sum(status != 'success'), sum(billed_ms) "
         "FROM ledger WHERE id > ?2 GROUP BY function, hour, memory_mb ON CONFLICT DO UPDATE SET "
         "requests = requests + excluded.requests, errors = errors + excluded.errors, billed_ms = billed_ms + excluded.billed_ms",
         (HOUR_MS, last),
     )
+    return int(connection.execute("SELECT min(started_ms) FROM ledger WHERE id > ?", (last,)).fetchone()[0])
 
 
 def _add_chunks(connection: sqlite3.Connection, chunks: Iterable[Chunk], now_ms: int) -> None:
@@ -132,6 +181,12 @@ def _add_chunks(connection: sqlite3.Connection, chunks: Iterable[Chunk], now_ms:
             "WHERE id = ?4",
             (chunk.first_ms, chunk.last_ms, now_ms, stream_id),
         )
+
+
+def select_records(connection: sqlite3.Connection, limit: int) -> list[Record]:
+    """The last so many, oldest first."""
+    rows = connection.execute(f"SELECT {', '.join(RECORD_FIELDS)} FROM ledger ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
+    return [record_of(row) for row in reversed(rows)]
 
 
 def ensure_group(connection: sqlite3.Connection, name: str, now_ms: int) -> int:

@@ -2,78 +2,134 @@
 
 A write has reached the kernel when it returns, so `kill -9` loses nothing. It reaches the disk within a second: a power cut may take the
 last second with it. The index (`record.db`) remembers in the same transaction how far it has read, so that each frame counts once.
+Room on the disk is had ahead: where there is no more, log lines go first, then new invocations are refused, so that those that run
+are recorded.
 """
 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hanabi.contracts import Clock, LogEvent, Record
-from hanabi.ledger.codec import EXACT, FINISH, LINES, FrameTooLarge, encode, frame_size
-from hanabi.ledger.index import add_frames, prune, read_progress, write_progress
-from hanabi.ledger.segments import SegmentWriter, list_segments, segment_path
+from hanabi.errors import DatabaseDamaged
+from hanabi.health import Health
+from hanabi.ledger.catchup import Step, check_versions, retire, take_step
+from hanabi.ledger.codec import EXACT, FINISH, LINES, FrameTooLarge, encode
+from hanabi.ledger.index import Position, prune, read_progress, select_records, set_sums
+from hanabi.ledger.room import free_bytes
+from hanabi.ledger.segments import SegmentWriter, list_segments
+from hanabi.ledger.sums import SumsCopy
+from hanabi.ledger.tally import Tally
 from hanabi.store.database import Database
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SEGMENT_SIZE = 16 * 1024 * 1024
+SEGMENT_SIZE = 16 * 1024 * 1024  # two are reserved: the present one and the next
+RECORD_SIZE = 4096  # bytes of a frame of a record and its last two lines, at most
+LAST_LINES = 2  # END and REPORT
 SYNC_INTERVAL_S = 1.0
+RETRY_INTERVAL_S = 1.0  # between attempts to have room
 PRUNE_INTERVAL_S = 60.0
-READ_SIZE = 8 * 1024 * 1024  # journal bytes in one transaction of the index; more when one frame is larger
 LOG_LIMIT = 2 * 1024**3  # bytes of (compressed) log chunks kept
 LEDGER_LIMIT = 5_000_000  # rows of single invocations kept; the hourly sums are kept for good
+KEPT_LIMIT = 512 * 1024 * 1024  # bytes of segments that are indexed, kept so that the index can be made anew ...
+FREE_LIMIT = 1024**3  # ... as long as so much of the disk is free
 
 
 class FileJournal:
-    """A `contracts.Journal` in files, with its index in `database` (opened with `index.SCHEMA`)."""
+    """A `contracts.Journal` in files, with its index in `database` (opened with `index.SCHEMA`) and the sums in `copy` as well."""
 
     def __init__(
         self,
         directory: Path,
         database: Database,
+        copy: SumsCopy,
         clock: Clock,
         *,
+        health: Health | None = None,
         segment_size: int = SEGMENT_SIZE,
         log_limit: int = LOG_LIMIT,
         ledger_limit: int = LEDGER_LIMIT,
+        kept_limit: int = KEPT_LIMIT,
     ) -> None:
-        self.lost = 0  # frames that could not be written: the disk was full
-        self._directory = directory
+        self.full = False  # new invocations are to be refused: there may be no room for their records
+        self.directory = directory
+        self._health = health = health or Health(clock)
+        self.tally = Tally(directory / "lost.json", health, clock)
         self._database = database
+        self._copy = copy
         self._clock = clock
         self._segment_size = segment_size
+        self._log_room = segment_size // 4  # left for records alone: for 1,000 invocations at once
         self._limits = (log_limit, ledger_limit)
+        self._kept_limit = kept_limit
+        self._tight = False  # the next segment cannot be had
+        self._broken = False  # the present one cannot be written
         self._indexing = asyncio.Lock()
         self._written = asyncio.Event()
-        self._position = (0, 0)
+        self._wanted = asyncio.Event()
+        self._position: Position = (0, 0)
+        self._touched_ms: int | None = 0  # the earliest hour whose sums the copy does not have
         self._pruned_at = -PRUNE_INTERVAL_S
+        self._rebuilt = 0
         self._writer: SegmentWriter | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        health.gauge("hanabi_record_room_bytes", "Bytes of the disk that the journal has ahead", self._room)
+        health.gauge(
+            "hanabi_record_refusing", "1 while new invocations are refused because there is no room for their records", lambda: self.full
+        )
 
     async def open(self) -> None:
         """Begin a new segment; what an earlier process left unindexed is indexed in the background."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._position = await self._database.read(read_progress)
-        number = max([self._position[0], *list_segments(self._directory)]) + 1
-        self._writer = SegmentWriter(self._directory, number, self._segment_size)
+        await asyncio.to_thread(self._prepare)
+        await self._copy.open()
+        try:
+            await self._database.open()
+            await self._find_position()
+        except DatabaseDamaged as error:
+            await self._put_index_aside(error)
+            await self._find_position()
+        number = max([self._position[0], self._copy.place[0], *list_segments(self.directory)]) + 1
+        self._writer = await asyncio.to_thread(SegmentWriter, self.directory, number, self._segment_size, self._wanted.set)
+        await self._reserve()
         self._written.set()
-        self._keeper = asyncio.create_task(self._keep(), name="journal keeper")
+        self._tasks = [
+            asyncio.create_task(self._keep(), name="journal keeper"),
+            asyncio.create_task(self._keep_room(), name="journal room"),
+        ]
 
     async def close(self) -> None:
         """Index and sync what was written."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
-            self._keeper = None
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            self._tasks = []
         if self._writer is not None:
             try:
                 await self.settle()
-            except sqlite3.Error:
+                await self._save()
+            except (OSError, sqlite3.Error):
                 log.exception("the index of the record is behind; it catches up at the next start")
             writer, self._writer = self._writer, None
-            await asyncio.to_thread(writer.close)
+            try:
+                await asyncio.to_thread(writer.close)
+            except OSError as error:
+                log.error("the last segment of the journal could not be synced: %s", error)
+        await self._copy.close()
+        await asyncio.to_thread(self.tally.close)
+
+    def _prepare(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_versions(self.directory)
+        self.tally.open()
+
+    # --- writing ------------------------------------------------------------------------------------------------------
 
     def log(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         if events:
@@ -86,12 +142,6 @@ class FileJournal:
     def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         self._append(FINISH, group, stream, events, record)
 
-    async def settle(self) -> None:
-        target = self._end()
-        async with self._indexing:
-            while self._position < target:
-                self._position = await self._database.write(self._index_some)
-
     def _append(self, kind: str, group: str, stream: str, events: Sequence[LogEvent], record: Record | None) -> None:
         assert self._writer is not None, "the journal is not open"
         try:
@@ -101,14 +151,176 @@ class FileJournal:
             self._append(EXACT if kind == EXACT else LINES, group, stream, events[:middle], None)
             self._append(kind, group, stream, events[middle:], record)
             return
+        if self._tight:
+            self._append_tight(frame, group, stream, events, record)
+        else:
+            try:
+                self._writer.append(frame)
+            except OSError as error:
+                self._on_failed_write(error, frame, group, stream, events, record)
+        self._written.set()
+
+    def _append_tight(self, frame: bytes, group: str, stream: str, events: Sequence[LogEvent], record: Record | None) -> None:
+        """What is left is for the records of what runs: log lines get what is beyond."""
+        assert self._writer is not None
+        if self._broken or self._writer.room - len(frame) < self._log_room:
+            self._append_record(group, stream, events, record)
+        else:
+            try:
+                self._writer.append(frame)
+            except OSError:
+                self._broken = True
+                self._append_record(group, stream, events, record)
+        self._set_full()
+
+    def _append_record(self, group: str, stream: str, events: Sequence[LogEvent], record: Record | None) -> None:
+        """The record with its last lines, or that it is lost."""
+        assert self._writer is not None
+        now_ms = int(self._clock.time() * 1000)
+        if record is None:
+            self.tally.add(now_ms, log_lines=len(events))
+            return
+        last = events[-LAST_LINES:]
+        frame = encode(FINISH, group, stream, last, record)
+        if len(frame) > RECORD_SIZE:
+            last = ()
+            error_type = None if record.error_type is None else record.error_type[:256]
+            frame = encode(FINISH, group, stream, last, replace(record, error_type=error_type, trace=record.trace[:256]))
         try:
             self._writer.append(frame)
         except OSError as error:
-            # The function has run: its answer is worth more than its record. The count is there for whoever watches the node.
-            if not self.lost:
-                log.error("the record cannot be written: %s", error)
-            self.lost += 1
-        self._written.set()
+            # The function has run: its answer is worth more than its record.
+            self._broken = True
+            log.error("the record of an invocation is lost: %s", error)
+            self.tally.add(now_ms, invocations=1, log_lines=len(events))
+        else:
+            if len(events) > len(last):
+                self.tally.add(now_ms, log_lines=len(events) - len(last))
+
+    def _on_failed_write(
+        self, error: OSError, frame: bytes, group: str, stream: str, events: Sequence[LogEvent], record: Record | None
+    ) -> None:
+        """The present segment takes nothing more: go on in the next one, which has its room already."""
+        assert self._writer is not None
+        log.error("the journal cannot be written: %s", error)
+        if self._writer.skip():
+            try:
+                self._writer.append(frame)
+                return
+            except OSError:
+                pass
+        self._tight = self._broken = True
+        self._wanted.set()
+        self._append_record(group, stream, events, record)
+        self._set_full()
+
+    # --- room ---------------------------------------------------------------------------------------------------------
+
+    def _room(self) -> float:
+        return self._writer.room if self._writer is not None else 0
+
+    def _set_full(self) -> None:
+        """New invocations are refused while there is as much left as is taken from log lines, twice."""
+        assert self._writer is not None
+        self.full = self._tight and (self._broken or not self._writer.reserves or self._writer.room < 2 * self._log_room)
+        if self._tight:
+            what = "new invocations are refused" if self.full else "new invocations will be refused soon"
+            self._health.report("record-room", f"there is no room for the record on the disk of {self.directory}: {what}")
+
+    async def _reserve(self) -> bool:
+        """Have the next segment ready, if need be in place of those that are kept for a damaged index."""
+        assert self._writer is not None
+        while True:
+            try:
+                await asyncio.to_thread(self._writer.reserve)
+            except OSError as error:
+                if await asyncio.to_thread(self._retire, 0):
+                    continue
+                log.debug("no room for the next segment: %s", error)
+                self._tight = True
+                self._set_full()
+                return False
+            if self._broken:
+                self._writer.skip()
+                self._broken = False
+                continue
+            if self._tight:
+                self._tight = self.full = False
+                self._health.clear("record-room")
+            return True
+
+    async def _keep_room(self) -> None:
+        """Own the reservation: make the next segment as soon as the last one is used, and try again until it is there."""
+        assert self._writer is not None
+        while True:
+            if self._writer.reserves and not self._tight:
+                await self._wanted.wait()
+            else:
+                await self._clock.sleep(RETRY_INTERVAL_S)
+            self._wanted.clear()
+            await self._reserve()
+
+    # --- the index ----------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Raises sqlite3.Error or OSError when the index cannot be brought up to date."""
+        target = self._end()
+        async with self._indexing:
+            while self._position < target:
+                try:
+                    step = await self._database.write(self._take_step)
+                except DatabaseDamaged as error:
+                    await self._rebuild(error)
+                    continue
+                self._position = step.position
+                if step.first_ms is not None:
+                    self._touched_ms = step.first_ms if self._touched_ms is None else min(self._touched_ms, step.first_ms)
+                if step.damaged_bytes:
+                    self._on_damage(step.damaged_bytes)
+
+    async def try_settle(self) -> str:
+        """As `settle`, for those who can do with what there is: why the index is behind, or nothing."""
+        try:
+            await self.settle()
+        except (OSError, sqlite3.Error) as error:
+            self._report_behind(error)
+            return str(error)
+        return ""
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask the index, made anew first if it is found damaged."""
+        try:
+            return await self._database.read(work)
+        except DatabaseDamaged as error:
+            async with self._indexing:
+                await self._rebuild(error)
+            await self.try_settle()
+            return await self._database.read(work)
+
+    async def records(self, limit: int = 1000) -> list[Record]:
+        """The last records, oldest first."""
+        await self.try_settle()
+        return await self.read(lambda connection: select_records(connection, limit))
+
+    def index_beside(self, connection: sqlite3.Connection, limit: int) -> int | None:
+        """Index what follows the connection's position, without the logs, up to about `limit` bytes. When the last invocation of that
+        began, if it was not all."""
+        end, now_ms, size = self._end(), int(self._clock.time() * 1000), 0
+        while size < limit:
+            step = take_step(connection, self.directory, end, now_ms, logs=False)
+            if step.position >= end:
+                return None
+            size += step.size
+        return int(connection.execute("SELECT ifnull(max(started_ms), 0) FROM ledger").fetchone()[0])
+
+    async def prune(self) -> None:
+        """Drop what is over the size bounds or past its group's retention."""
+        now_ms = int(self._clock.time() * 1000)
+        await self._database.write(lambda connection: prune(connection, now_ms, *self._limits))
+
+    async def retire(self) -> None:
+        """Remove indexed segments that are over the bounds."""
+        await asyncio.to_thread(self._retire, self._kept_limit if free_bytes(self.directory) >= FREE_LIMIT else 0)
 
     async def _keep(self) -> None:
         """Own the journal's background work: once a second, as long as something is written, sync and index."""
@@ -119,58 +331,69 @@ class FileJournal:
             assert self._writer is not None
             try:
                 await asyncio.to_thread(self._writer.sync)
+                self._health.clear("record-sync")
+            except OSError as error:
+                self._health.report("record-sync", f"the journal could not be brought to the disk: {error}; trying again")
+                self._written.set()
+            try:
                 await self.settle()
-                await self._prune()
-            except (OSError, sqlite3.Error):
-                log.exception("the record could not be synced or indexed; trying again")
+                if self._clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
+                    self._pruned_at = self._clock.monotonic()
+                    await self.prune()
+                    await self._save()
+                await self.retire()
+                self._health.clear("record-behind")
+            except (OSError, sqlite3.Error) as error:
+                self._report_behind(error)
                 self._written.set()
 
-    async def _prune(self) -> None:
-        if self._clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
-            self._pruned_at = self._clock.monotonic()
-            await self.prune()
+    async def _save(self) -> None:
+        if self._touched_ms is not None:
+            since_ms, self._touched_ms = self._touched_ms, None
+            try:
+                await self._copy.save(self._database, since_ms)
+            except BaseException:
+                self._touched_ms = since_ms if self._touched_ms is None else min(self._touched_ms, since_ms)
+                raise
 
-    async def prune(self) -> None:
-        """Drop what is over the size bounds or past its group's retention."""
-        now_ms = int(self._clock.time() * 1000)
-        await self._database.write(lambda connection: prune(connection, now_ms, *self._limits))
+    def _report_behind(self, error: Exception) -> None:
+        self._health.report("record-behind", f"the index of the record cannot be brought up to date: {error}; trying again")
 
-    def _end(self) -> tuple[int, int]:
+    def _on_damage(self, size: int) -> None:
+        self.tally.add(int(self._clock.time() * 1000), damaged_bytes=size)
+        self._health.report("record-damaged", f"segments of the journal were damaged; they are kept in {self.directory / 'damaged'}")
+
+    async def _find_position(self) -> None:
+        """Where the index is. One that is behind the copy of the sums is new, or an old one put back: it takes the sums over."""
+        self._position = await self._database.read(read_progress)
+        place = self._copy.place
+        if self._position >= place:
+            self._touched_ms = 0 if self._position != place else None
+            return
+        if self._position == (0, 0):
+            self._health.report("record-index", f"{self._database.path} is made anew from the journal, with the sums of usage.db")
+        rows = await self._copy.load()
+        await self._database.write(lambda connection: set_sums(connection, rows, place))
+
+    async def _rebuild(self, error: DatabaseDamaged) -> None:
+        """While nobody indexes. Where it does not help, the disk is at fault: raises the error."""
+        if self._rebuilt >= 3:
+            raise error
+        self._rebuilt += 1
+        await self._put_index_aside(error)
+        await self._find_position()
+
+    async def _put_index_aside(self, error: DatabaseDamaged) -> None:
+        aside = await self._database.put_aside()
+        self._health.report("record-index", f"{error}. It is made anew from the journal; what it was is kept as {aside}")
+
+    def _retire(self, limit: int) -> int:
+        """Of those that are indexed, and summed up in both places."""
+        return retire(self.directory, min(self._position[0], self._copy.place[0]), limit)
+
+    def _end(self) -> Position:
         return self._writer.position if self._writer is not None else self._position
 
-    def _index_some(self, connection: sqlite3.Connection) -> tuple[int, int]:
-        """One step of the index, in the caller's transaction, on the database's thread. Returns the new position."""
-        end = self._end()
-        number, offset = read_progress(connection)
-        path = segment_path(self._directory, number)
-        limit = end[1] - offset if number == end[0] else None  # beyond it, a frame may be half-written
-        data = read_part(path, offset, limit)
-        taken = add_frames(connection, data, int(self._clock.time() * 1000))
-        if taken:
-            position = (number, offset + taken)
-        elif number < end[0]:
-            if data:
-                log.warning("%s ends in a torn frame: %d bytes dropped", path.name, path.stat().st_size - offset)
-            position = (min(n for n in [*list_segments(self._directory), end[0]] if n > number), 0)
-        else:
-            position = end
-        write_progress(connection, *position)
-        for indexed in list_segments(self._directory):
-            if indexed < number:  # the position was committed beyond it by an earlier step
-                segment_path(self._directory, indexed).unlink()
-        return position
-
-
-def read_part(path: Path, offset: int, limit: int | None) -> bytes:
-    """About READ_SIZE bytes from `offset`, and enough to hold at least one whole frame if there is one."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            size = READ_SIZE if limit is None else min(READ_SIZE, limit)
-            data = file.read(size)
-            wanted = frame_size(data)
-            if len(data) < wanted and (limit is None or wanted <= limit):
-                data += file.read(wanted - len(data))
-            return data
-    except FileNotFoundError:
-        return b""
+    def _take_step(self, connection: sqlite3.Connection) -> Step:
+        """In the caller's transaction, on the database's thread."""
+        return take_step(connection, self.directory, self._end(), int(self._clock.time() * 1000))

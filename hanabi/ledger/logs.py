@@ -2,17 +2,19 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hanabi.contracts import Clock, LogEvent
-from hanabi.ledger.faults import AlreadyExists, NoSuchGroup, NoSuchStream
+from hanabi.ledger.faults import AlreadyExists, NoSuchGroup, NoSuchStream, Unavailable
 from hanabi.ledger.index import ensure_group
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.patterns import Matcher
 from hanabi.ledger.search import Page, Place, Query, read_page
 from hanabi.store.database import Database
 
+T = TypeVar("T")
 DAY_MS = 86_400_000
 END_OF_TIME = 10**15 - 1
 
@@ -49,13 +51,11 @@ class LogStore:
 
     async def groups(self, *, prefix: str = "", pattern: str = "", after: str = "", limit: int = 50) -> list[LogGroup]:
         """In order of name, those after `after`."""
-        await self._journal.settle()
-        return await self._database.read(lambda connection: _select_groups(connection, prefix, pattern, after, limit))
+        return await self._read(lambda connection: _select_groups(connection, prefix, pattern, after, limit))
 
     async def group(self, name: str) -> LogGroup:
         """Raises `NoSuchGroup`."""
-        await self._journal.settle()
-        return await self._database.read(lambda connection: _group(connection, name))
+        return await self._read(lambda connection: _group(connection, name))
 
     async def create_group(self, name: str, tags: dict[str, str]) -> None:
         now_ms = self._now_ms()
@@ -66,8 +66,7 @@ class LogStore:
             group_id = ensure_group(connection, name, now_ms)
             connection.execute("UPDATE groups SET tags = ? WHERE id = ?", (json.dumps(tags), group_id))
 
-        await self._journal.settle()
-        await self._database.write(create)
+        await self._write(create)
 
     async def delete_group(self, name: str) -> None:
         """With all its streams and events."""
@@ -77,8 +76,7 @@ class LogStore:
             for table, column in (("chunks", "group_id"), ("streams", "group_id"), ("groups", "id")):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (group.id,))
 
-        await self._journal.settle()
-        await self._database.write(delete)
+        await self._write(delete)
 
     async def set_retention(self, name: str, days: int | None) -> None:
         """Events older than this are not found from now on, and are deleted when the journal is next pruned."""
@@ -86,19 +84,17 @@ class LogStore:
         def update(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE groups SET retention_days = ? WHERE id = ?", (days, _group(connection, name).id))
 
-        await self._journal.settle()
-        await self._database.write(update)
+        await self._write(update)
 
     # --- streams ------------------------------------------------------------------------------------------------------
 
     async def streams(self, group: str, *, prefix: str = "") -> list[LogStream]:
         """Of a group, in order of name. Raises `NoSuchGroup`."""
-        await self._journal.settle()
 
         def select(connection: sqlite3.Connection) -> list[LogStream]:
             return _select_streams(connection, _group(connection, group), prefix)
 
-        return await self._database.read(select)
+        return await self._read(select)
 
     async def create_stream(self, group: str, name: str) -> None:
         now_ms = self._now_ms()
@@ -110,8 +106,7 @@ class LogStore:
             except sqlite3.IntegrityError:
                 raise AlreadyExists("stream") from None
 
-        await self._journal.settle()
-        await self._database.write(create)
+        await self._write(create)
 
     async def delete_stream(self, group: str, name: str) -> None:
         def delete(connection: sqlite3.Connection) -> None:
@@ -119,15 +114,15 @@ class LogStore:
             connection.execute("DELETE FROM chunks WHERE stream_id = ?", (stream.id,))
             connection.execute("DELETE FROM streams WHERE id = ?", (stream.id,))
 
-        await self._journal.settle()
-        await self._database.write(delete)
+        await self._write(delete)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
     async def put(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         """Append to a stream that exists. Raises `NoSuchGroup`, `NoSuchStream`."""
-        await self._journal.settle()
-        await self._database.read(lambda connection: _stream(connection, _group(connection, group), stream))
+        await self._read(lambda connection: _stream(connection, _group(connection, group), stream))
+        if self._journal.full:
+            raise Unavailable("There is no room on the disk for log events")
         if events:
             self._journal.put(group, stream, events)
 
@@ -145,7 +140,6 @@ class LogStore:
         limit: int = 10_000,
     ) -> Page:
         """A page of the events of a group, or of the streams named. Raises `NoSuchGroup`, `NoSuchStream`."""
-        await self._journal.settle()
         now_ms = self._now_ms()
 
         def find(connection: sqlite3.Connection) -> Page:
@@ -156,7 +150,23 @@ class LogStore:
             names = {stream.id: stream.name for stream in chosen}
             return read_page(connection, Query(found.id, first_ms, last_ms, names, after, backward, matches, limit))
 
-        return await self._database.read(find)
+        return await self._read(find)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Raises `Unavailable`. An index that cannot be brought up to date, on a full disk say, is asked all the same."""
+        await self._journal.try_settle()
+        try:
+            return await self._journal.read(work)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"The record cannot be read: {error}") from error
+
+    async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Raises `Unavailable`."""
+        try:
+            await self._journal.settle()
+            await self._database.write(work)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"The record cannot be written: {error}") from error
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)

@@ -1,10 +1,16 @@
-"""The files of the journal: numbered, append-only, written by one process, one write(2) for each frame."""
+"""The files of the journal: numbered, append-only, written by one process, one write for each frame, into room had before."""
 
+import errno
 import os
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+from hanabi.ledger.codec import HEAD_SIZE, encode_head
+from hanabi.ledger.room import free_bytes, reserve
 
 _NAME = re.compile(r"(\d{12})\.journal")
 
@@ -18,54 +24,132 @@ def list_segments(directory: Path) -> list[int]:
     return sorted(int(match[1]) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name)))
 
 
-class SegmentWriter:
-    """Appends to the newest segment and begins the next one when it is full.
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A file to append to. `room`: bytes of the disk that are its own, head included; 0 where they could not be had."""
 
-    A segment that an earlier process wrote is never appended to: its end may be torn.
+    number: int
+    fd: int
+    room: int
+
+
+class SegmentWriter:
+    """Appends to the newest segment and begins the next one, which was made before, when it is full.
+
+    A segment that an earlier process wrote is never appended to: its end may be torn. `append` and `skip` are for one thread,
+    `reserve` and `sync` for any other. `begun` is called when the segment that was ready is used: it is time to reserve another.
     """
 
-    def __init__(self, directory: Path, number: int, segment_size: int) -> None:
-        self.position = (number, 0)  # (segment, offset) where the next frame goes; one tuple, so that other threads read it whole
+    def __init__(self, directory: Path, number: int, segment_size: int, begun: Callable[[], None] = lambda: None) -> None:
+        self.reserves = True  # whether the file system gives room ahead; where it does not, what is free is looked at instead
         self._directory = directory
         self._segment_size = segment_size
-        self._full: deque[int] = deque()
-        self._syncing = threading.Lock()
-        self._fd = self._create(number)
+        self._begun = begun
+        self._next: Segment | None = None
+        self._full: deque[tuple[int, int]] = deque()  # (descriptor, length), to be synced and closed
+        self._changing = threading.Lock()
+        self._closed = False
+        self._free = 0
+        try:
+            self._current = self._make(number)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._current = self._make(number, room=False)
+        self.position = (number, HEAD_SIZE)  # (segment, offset) where the next frame goes; one tuple, so that other threads read it whole
+
+    @property
+    def room(self) -> int:
+        """Bytes that can still be written, whatever others write."""
+        if not self.reserves:
+            return self._free
+        following = self._next
+        return max(0, self._current.room - self.position[1]) + (following.room - HEAD_SIZE if following else 0)
 
     def append(self, frame: bytes) -> None:
         """Hand the frame to the kernel, whole or not at all. Raises OSError when there is no room for it."""
         number, size = self.position
-        if size >= self._segment_size:
-            number, size = number + 1, 0
-            fd = self._create(number)
-            self._full.append(self._fd)
-            self._fd = fd
-        written = 0
-        try:
-            while written < len(frame):
-                written += os.write(self._fd, frame[written:] if written else frame)
-        except OSError:
-            os.ftruncate(self._fd, size)
-            raise
+        if size + len(frame) > self._current.room and self._next is not None:
+            self.skip()
+            number, size = self.position
+        written = os.pwrite(self._current.fd, frame, size)
+        while written < len(frame):  # what a failed write has left is written over
+            written += os.pwrite(self._current.fd, frame[written:], size + written)
         self.position = (number, size + written)
 
+    def skip(self) -> bool:
+        """Go on in the next segment, if it is there: this one is full, or cannot be written."""
+        if self._next is None:
+            return False
+        self._full.append((self._current.fd, self.position[1]))
+        self._current, self._next = self._next, None
+        self.position = (self._current.number, HEAD_SIZE)
+        self._begun()
+        return True
+
+    def reserve(self) -> None:
+        """Have the next segment ready. Raises OSError when there is no room for it."""
+        with self._changing:
+            if not self.reserves:
+                self._look()
+            if self._next is None and not self._closed:
+                self._next = self._make(self._current.number + 1)
+
     def sync(self) -> None:
-        """Everything appended before the call is on the disk when it returns. For another thread."""
-        with self._syncing:
-            current = self._fd
+        """Everything appended before the call is on the disk when it returns."""
+        with self._changing:
+            current = self._current.fd
             while self._full:
-                full = self._full.popleft()
-                os.fdatasync(full)
-                os.close(full)
-                if full == current:
-                    current = self._fd
+                fd, size = self._full[0]
+                os.ftruncate(fd, size)  # gives back what was reserved beyond
+                os.fdatasync(fd)
+                self._full.popleft()
+                os.close(fd)
+                if fd == current:
+                    current = self._current.fd
             os.fdatasync(current)
 
     def close(self) -> None:
         """Sync and close. No append may follow."""
-        self.sync()
-        os.close(self._fd)
+        with self._changing:
+            self._closed = True
+            following, self._next = self._next, None
+        if following is not None:
+            os.close(following.fd)
+            segment_path(self._directory, following.number).unlink()
+        try:
+            self.sync()
+            os.ftruncate(self._current.fd, self.position[1])
+        finally:
+            os.close(self._current.fd)
 
-    def _create(self, number: int) -> int:
+    def _make(self, number: int, room: bool = True) -> Segment:
         path = segment_path(self._directory, number)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if room:
+                self.reserves = reserve(fd, self._segment_size)
+                if not self.reserves:
+                    self._look()
+            os.pwrite(fd, encode_head(), 0)
+            _sync_directory(self._directory)
+        except BaseException:
+            os.close(fd)
+            path.unlink()
+            raise
+        return Segment(number, fd, self._segment_size if room else 0)
+
+    def _look(self) -> None:
+        """Where nothing can be reserved: there must be as much free as would have been."""
+        self._free = free_bytes(self._directory)
+        if self._free < 2 * self._segment_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _sync_directory(directory: Path) -> None:
+    """So that a power cut does not take the file's name."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -94,6 +94,8 @@ async def request(process: FakeProcess, method: str, path: str, body: bytes = b"
 
 
 class MemoryJournal:
+    full = False
+
     """Keeps what is written."""
 
     def __init__(self) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.contracts import Clock, LogEvent, Record
+from hanabi.health import Health
+from hanabi.ledger import sums
 from hanabi.ledger.index import SCHEMA
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
+from hanabi.ledger.sums import SumsCopy
 from hanabi.ledger.usage import Usage
 from hanabi.store.database import Database
 from hanabi.testing import ManualClock
@@ -23,10 +26,12 @@ class RecordStore:
     """All of the room, opened on one directory."""
 
     def __init__(self, directory: Path, clock: Clock, **limits: int) -> None:
+        self.health = Health(clock)
         self.database = Database(directory / "record.db", SCHEMA, synchronous="FULL")
-        self.journal = FileJournal(directory / "journal", self.database, clock, **limits)
+        self.copy = SumsCopy(Database(directory / "usage.db", sums.SCHEMA), self.health)
+        self.journal = FileJournal(directory / "journal", self.database, self.copy, clock, health=self.health, **limits)
         self.logs = LogStore(self.database, self.journal, clock)
-        self.usage = Usage(self.database, self.journal)
+        self.usage = Usage(self.journal)
 
     async def messages(self, group: str = GROUP, **query: Any) -> list[str]:
         return [event.message for event in (await self.logs.find(group, **query)).events]
@@ -40,7 +45,7 @@ class RecordStore:
 
 
 @contextlib.asynccontextmanager
-async def open_record(directory: Path, clock: Clock | None = None, **limits: int) -> AsyncIterator[RecordStore]:
+async def open_record(directory: Path, clock: Clock | None = None, /, **limits: int) -> AsyncIterator[RecordStore]:
     store = RecordStore(directory, clock or ManualClock(), **limits)
     await store.journal.open()
     try:

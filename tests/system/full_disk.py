@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 from tests.server import ROLE, Server, create_function, wait_for, zip_of
 
 CODE = "def lambda_handler(event, context):\n    print('ran', event['id'])\n    return event['id']\n"
-SIZE = "48m"
+SIZE = "96m"  # 32 of them are the record's, had ahead
+PRINTER = "def lambda_handler(event, context):\n    print('p' * 250_000)\n    print('q' * 250_000)\n"
 
 
 def main(directory: Path) -> None:
@@ -22,6 +23,7 @@ def main(directory: Path) -> None:
     server = Server("--pool-size", "0", data_dir=directory)
     with server:
         check(server, directory / "filling")
+        check_record(server, directory / "filling")
         assert server.stop() == 0
 
 
@@ -51,6 +53,49 @@ def check(server: Server, filling: Path) -> None:
     database = server.data_dir / "events.db"
     wait_for(lambda: waiting(database) == 0)  # what was accepted has been run, whether or not there was room to log it
     client.update_function_configuration(FunctionName="warm", Timeout=20)
+
+
+def check_record(server: Server, filling: Path) -> None:
+    """Invocations while the disk fills: each is either counted or refused, and refused before one could be lost."""
+    client = server.client("lambda")
+    create_function(client, "printer", PRINTER)
+    assert succeeds(client, "printer")  # for what follows its environment is there
+    counted = 1
+    with filling.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    said = ""
+    while not said:
+        try:
+            assert client.invoke(FunctionName="printer", Payload=b"{}").get("FunctionError") is None
+            counted += 1
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ServiceException", error
+            said = str(error)
+        assert counted < 1000
+    assert "The disk of the server is full" in said, said
+    assert counted > 20
+    assert usage(server, "printer") == counted
+    assert "no room for the record" in server.hanabi("doctor", check=False)
+    filling.unlink()
+    wait_for(lambda: accept(client, "event-late"))
+    wait_for(lambda: succeeds(client, "printer"))
+    assert "no room for the record" not in server.hanabi("doctor", check=False)
+    wait_for(lambda: usage(server, "printer") == counted + 1)
+    wait_for(lambda: "ran event-late\n" in server.hanabi("logs", "warm"))
+
+
+def usage(server: Server, function: str) -> int:
+    told = json.loads(server.hanabi("usage", "--function", function, "--json"))
+    assert told["lost"]["invocations"] == 0, told["lost"]
+    return int(told["total"]["requests"])
+
+
+def succeeds(client: Any, name: str) -> bool:
+    try:
+        return client.invoke(FunctionName=name, Payload=b"{}").get("FunctionError") is None
+    except ClientError:
+        return False
 
 
 def invoke(client: Any, name: str, label: str) -> Any:

@@ -20,6 +20,8 @@ from hanabi.images.identity import Identity, identify
 from hanabi.ledger import index
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
+from hanabi.ledger.sums import SCHEMA as SUMS_SCHEMA
+from hanabi.ledger.sums import SumsCopy
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
@@ -70,7 +72,8 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         await store.open()
         record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
-        journal = FileJournal(data / "journal", record, clock)
+        sums = SumsCopy(Database(data / "usage.db", SUMS_SCHEMA), health)
+        journal = FileJournal(data / "journal", record, sums, clock, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
         code = CodeStore(data / "code", clock)
