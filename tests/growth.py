@@ -10,12 +10,12 @@ from typing import Any
 
 FACTOR = 8  # the larger input is so many times the smaller one: linear work takes 8 times as long, quadratic work 64 times
 MOST = 26.0
-ENOUGH_S = 0.002  # of work for the smaller input, so that the clock can tell
+ENOUGH_S = 0.001  # of work for the smaller input, so that the clock can tell
 LARGEST_S = 3.0
 LARGEST_SIZE = 200_000  # what then still takes less than ENOUGH_S is no danger
 
 
-def growth(make: Callable[[int], Any], work: Callable[[Any], Any], size: int, *, runs: int = 3) -> float:
+def growth(make: Callable[[int], Any], work: Callable[[Any], Any], size: int, *, runs: int = 2) -> float:
     """How many times longer `work(make(n))` takes for FACTOR times the size. `size`, the smaller one, is made large enough to measure."""
     small = _least(work, make(size), runs)
     while small < ENOUGH_S:

@@ -9,6 +9,7 @@ in a list or map is reported of the whole list or map, together with everything 
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ Rule = tuple[str, Callable[[Any], bool]]  # what a member must do, and whether a
 _NOT_NULL = "Member must not be null"
 _NUMBERS = frozenset({"integer", "long", "float", "double"})
 _CONTAINERS = frozenset({"structure", "list", "map"})
+LONGER = 4  # times what a member may have: what is longer still is not compared with the pattern
+ERRORS = 100  # that one answer tells of: more are of no use, and a small request could ask for very many
 # An enumeration that Lambda checks later, with an error of its own and a list of what is still allowed.
 _LATER = frozenset({"Runtime"})
 
@@ -61,8 +64,12 @@ def format_rules(shape: Shape) -> list[Rule]:
     rules: list[Rule] = []
     if "pattern" in metadata:
         pattern = compile_pattern(metadata["pattern"])
+        most = LONGER * int(metadata["max"]) if "max" in metadata else sys.maxsize  # beyond, its length says enough
         rules.append(
-            (f"Member must satisfy regular expression pattern: {metadata['pattern']}", lambda value: bool(pattern.fullmatch(value)))
+            (
+                f"Member must satisfy regular expression pattern: {metadata['pattern']}",
+                lambda value: len(value) > most or pattern.fullmatch(value) is not None,
+            )
         )
     if "enum" in metadata and shape.name not in _LATER:
         allowed = frozenset(metadata["enum"])
@@ -155,6 +162,8 @@ class Constraints:
 
         def check(value: Any, path: str, errors: list[str]) -> None:
             for key, item in items(value):
+                if len(errors) >= ERRORS:
+                    return
                 if item is not None:
                     inner(item, f"{path}.{key}.member", errors)
 

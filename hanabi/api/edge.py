@@ -35,6 +35,7 @@ from hanabi.errors import (
     UnrecognizedClient,
     ValidationError,
 )
+from hanabi.http.headers import join_repeated
 from hanabi.http.limits import BodyRule
 from hanabi.http.target import is_canonical
 
@@ -319,8 +320,4 @@ def _guess_service(request: HttpRequest) -> str:
 
 def _header_map(request: HttpRequest) -> dict[str, str]:
     headers = dict(request.headers)
-    if len(headers) != len(request.headers):
-        headers = {}
-        for name, value in request.headers:
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers
+    return headers if len(headers) == len(request.headers) else join_repeated(request.headers)

@@ -11,11 +11,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from hanabi.contracts import HttpRequest, Principal
+from hanabi.http.headers import join_repeated
 
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 
+_LEFT_OUT = HOP_BY_HOP | {"cookie"}
+_LEFT_OUT_SIGNED = _LEFT_OUT | {"authorization"}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TEXT_TYPE = re.compile(r"text/|application/(?:[\w.+-]*\+)?(?:json|xml|javascript)\b", re.ASCII | re.IGNORECASE)
 _ACCESS_KEY = re.compile(r"(?:Credential=|X-Amz-Credential=)([A-Za-z0-9]+)(?:/|%2F)")
@@ -80,19 +83,12 @@ def format_time(now: float) -> str:
 
 def _headers(request: HttpRequest, *, signed: bool) -> dict[str, str]:
     """Lower-case, duplicates joined by commas. Cookies have a field of their own; a signature is not the function's business."""
-    headers: dict[str, str] = {}
-    for name, value in request.headers:
-        if name in HOP_BY_HOP or name == "cookie" or (signed and name == "authorization"):
-            continue
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers
+    left_out = _LEFT_OUT_SIGNED if signed else _LEFT_OUT
+    return join_repeated((name, value) for name, value in request.headers if name not in left_out)
 
 
 def _query(query: str) -> dict[str, str]:
-    parameters: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
-    return parameters
+    return join_repeated(parse_qsl(query, keep_blank_values=True))
 
 
 def _text(request: HttpRequest, body: bytes) -> str | None:

@@ -26,9 +26,12 @@ class Malformed(Exception):
 def make_response(payload: bytes) -> HttpResponse:
     """Raises `Malformed`."""
     try:
-        value = json.loads(payload)
+        return _make(json.loads(payload))
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"the result is not JSON: {error}") from None
+        raise Malformed(f"the result is not JSON, or too deep: {error}") from None
+
+
+def _make(value: Any) -> HttpResponse:
     if not isinstance(value, dict) or "statusCode" not in value:
         text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         return HttpResponse(200, [("content-type", JSON)], text.encode("utf-8", "replace"))

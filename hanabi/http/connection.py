@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COUNTED_BYTES = 64 * 1024  # smaller bodies are not worth counting
+READS = 4096  # that a head may come in
 HEADER_BYTES = 160  # what a header takes in memory beyond its own bytes
 _HEAD_TOO_LARGE = plain(431, "the request line and headers are too large")
 
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._header_count = 0
         self._unseen = 0  # bytes given to the parser since it last got anywhere
         self._bulk = False  # more was given than a head may have: its size is to be counted
+        self._reads = 0  # that have not completed the head
         self._head_held = False  # `places` knows of an incomplete head
         self._request: HttpRequest | None = None  # its headers are complete, its body is not
         self._body: Body | None = None
@@ -219,6 +221,9 @@ class Connection(asyncio.Protocol):
 
     def _hold_head(self) -> None:
         size = 0
+        self._reads += 1
+        if self._reads > READS:  # each copies what is there of a header
+            self._refuse(_HEAD_TOO_LARGE)
         if self._reading is Wait.HEAD and self._verdict is None:
             size = self._unseen + HEADER_BYTES * len(self._headers) + 1
         self._head_held = size > 0
@@ -230,6 +235,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._reading = Wait.HEAD
+        self._reads = 0
         self._known = False
         self._url = b""
         self._headers = []

@@ -14,6 +14,7 @@ from hanabi.http.places import Places
 from hanabi.http.response import DateHeader, plain
 
 RATE_BURST_S = 1.0  # of requests that `Limits.rate` lets through at once
+RATED_BYTES = 16 * 1024  # of a body count as one more request: to read them takes the loop's time
 log = logging.getLogger(__name__)
 
 
@@ -79,7 +80,8 @@ class HttpServer:
         limits = self.limits
         if limits.rate:
             now = self.clock.monotonic()
-            self._due = max(self._due, now - RATE_BURST_S) + 1 / limits.rate
+            size = len(request.body) if isinstance(request.body, bytes) else 0
+            self._due = max(self._due, now - RATE_BURST_S) + (1 + size // RATED_BYTES) / limits.rate
             if self._due > now:
                 await self.clock.sleep(self._due - now)
         response = await self.handler(request)

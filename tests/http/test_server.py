@@ -3,12 +3,16 @@
 import asyncio
 from pathlib import Path
 from random import Random
+from unittest.mock import Mock
 
 import pytest
 
+from hanabi.clock import SystemClock
 from hanabi.contracts import HttpRequest, HttpResponse
+from hanabi.http.connection import READS, Connection
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.response import render
+from hanabi.http.server import HttpServer
 from hanabi.testing import ManualClock
 from tests.http.live import Client, echo, live
 
@@ -147,6 +151,23 @@ def test_heads_without_end_are_refused() -> None:
                 client.send(b"POST / HTTP/1.1\r\n" + head)
                 assert (await client.receive())[0] == 431
                 client.close()
+
+    asyncio.run(main())
+
+
+def test_a_head_in_very_many_pieces_is_refused() -> None:
+    """Each costs a copy of what is there already."""
+
+    async def main() -> None:
+        transport = Mock(get_extra_info=lambda name: None)
+        connection = Connection(HttpServer(echo, clock=SystemClock()))
+        connection.connection_made(transport)
+        connection.data_received(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
+        for _ in range(READS - 1):
+            connection.data_received(b"a")
+        assert not transport.write.called
+        connection.data_received(b"a")
+        assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 431 ")
 
     asyncio.run(main())
 
@@ -374,6 +395,13 @@ def test_asking_too_often_or_in_vain_takes_time() -> None:
             assert sum(await asyncio.gather(*(ask(port, b"/", 100) for _ in range(3)))) / 3 >= 0.4
         async with live(refuse, limits=Limits(refusal_s=0.1)) as (_, port):
             assert await ask(port, b"/no", 4) >= 0.39
+        async with live(refuse, limits=Limits(rate=100)) as (_, port):
+            client = await Client.connect(port)
+            began = asyncio.get_running_loop().time()
+            for _ in range(3):  # 51 requests' worth each, and 100 go at once
+                client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 819200\r\n\r\n" + b"x" * 819_200)
+                assert (await client.receive())[0] == 200
+            assert asyncio.get_running_loop().time() - began >= 0.5
 
     asyncio.run(main())
 

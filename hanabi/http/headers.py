@@ -1,0 +1,11 @@
+"""Headers and fields that come more than once."""
+
+from collections.abc import Iterable
+
+
+def join_repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """One value for each name: those of a name that comes more than once are joined by commas, in order."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return {name: several[0] if len(several) == 1 else ",".join(several) for name, several in values.items()}
