@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from unittest.mock import Mock
 
 from hanabi.clock import SystemClock
 from hanabi.contracts import HttpRequest, HttpResponse
 from hanabi.health import Health
+from hanabi.http.connection import READS, Connection
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.places import CALM_S, PROBLEM, Places, group_peers
+from hanabi.http.server import HttpServer
 from hanabi.testing import ManualClock
 from tests.http.live import Client, live
 
@@ -199,6 +202,23 @@ def test_memory_for_incomplete_heads_is_bounded_over_all_connections() -> None:
                 client.close()
             await until(lambda: len(server.connections) <= 20)
             assert server.places.head_bytes == 0
+
+    asyncio.run(main())
+
+
+def test_a_head_in_very_many_pieces_is_refused() -> None:
+    """Each costs a copy of what is there already."""
+
+    async def main() -> None:
+        transport = Mock(get_extra_info=lambda name: None)
+        connection = Connection(HttpServer(verify, clock=SystemClock()))
+        connection.connection_made(transport)
+        connection.data_received(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
+        for _ in range(READS - 1):
+            connection.data_received(b"a")
+        assert not transport.write.called
+        connection.data_received(b"a")
+        assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 431 ")
 
     asyncio.run(main())
 

@@ -3,16 +3,12 @@
 import asyncio
 from pathlib import Path
 from random import Random
-from unittest.mock import Mock
 
 import pytest
 
-from hanabi.clock import SystemClock
 from hanabi.contracts import HttpRequest, HttpResponse
-from hanabi.http.connection import READS, Connection
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.response import render
-from hanabi.http.server import HttpServer
 from hanabi.testing import ManualClock
 from tests.http.live import Client, echo, live
 
@@ -151,23 +147,6 @@ def test_heads_without_end_are_refused() -> None:
                 client.send(b"POST / HTTP/1.1\r\n" + head)
                 assert (await client.receive())[0] == 431
                 client.close()
-
-    asyncio.run(main())
-
-
-def test_a_head_in_very_many_pieces_is_refused() -> None:
-    """Each costs a copy of what is there already."""
-
-    async def main() -> None:
-        transport = Mock(get_extra_info=lambda name: None)
-        connection = Connection(HttpServer(echo, clock=SystemClock()))
-        connection.connection_made(transport)
-        connection.data_received(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
-        for _ in range(READS - 1):
-            connection.data_received(b"a")
-        assert not transport.write.called
-        connection.data_received(b"a")
-        assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 431 ")
 
     asyncio.run(main())
 
