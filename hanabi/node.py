@@ -174,7 +174,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             LogsService(LogStore(record, journal, clock), clock, functions.place),
         ]
         laxer = [LAXER[settings.roles]] if settings.roles in LAXER else []
-        shown = HealthEndpoints(health, laxer, partial(_look_at_roles, functions, roles, health))
+        shown = HealthEndpoints(health, laxer, partial(roles.report, functions, health))
         own: dict[str, HttpHandler] = {
             "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
@@ -308,17 +308,6 @@ def _empty_directory(path: Path) -> Path:
 
 def _function_url(port: int, url_id: str) -> str:
     return f"http://{url_id}.lambda-url.localhost:{port}/"
-
-
-def _look_at_roles(functions: Functions, roles: ExecutionRoles, health: Health) -> None:
-    """Functions of which no invocation can succeed, since their roles are not there."""
-    names = [function.name for function in functions if function.latest.settings.role not in roles]
-    if not names:
-        health.clear("roles")
-        return
-    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-    what = f"roles that do not exist, or that Lambda may not assume, so they cannot be invoked: {shown}"
-    health.report("roles", f"{len(names)} functions have {what}. Create the roles, or start with --roles any")
 
 
 async def _environments(fleet: Fleet, admission: Admission, events: DurableQueue, request: HttpRequest) -> HttpResponse:

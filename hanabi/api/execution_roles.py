@@ -1,12 +1,14 @@
 """Which roles Lambda can assume, so that functions may run as them: kept in memory, since every invocation asks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hanabi.api.evaluate import Request, Verdict, judge_resource
 from hanabi.api.policies import read_document, statements
+from hanabi.control.model import Function
 from hanabi.control.names import Place
 from hanabi.errors import AccessDenied, InvalidParameterValue
+from hanabi.health import Health
 
 LAMBDA = "lambda.amazonaws.com"
 REFUSAL = "The role defined for the function cannot be assumed by Lambda."
@@ -41,6 +43,16 @@ class ExecutionRoles:
         """The same for Invoke, where the role was there when the function was made."""
         if not self._any and arn not in self._assumable:
             raise AccessDenied(REFUSAL)
+
+    def report(self, functions: Iterable[Function], health: Health) -> None:
+        """Say of which functions no invocation can succeed."""
+        names = [function.name for function in functions if function.latest.settings.role not in self]
+        if not names:
+            health.clear("roles")
+            return
+        shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        what = f"roles that do not exist, or that Lambda may not assume, so they cannot be invoked: {shown}"
+        health.report("roles", f"{len(names)} functions have {what}. Create the roles, or start with --roles any")
 
     def _trusts_lambda(self, role: Mapping[str, Any]) -> bool:
         facts = {

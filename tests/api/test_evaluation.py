@@ -1,6 +1,7 @@
 """Policies as AWS evaluates them: elements, conditions, variables, resource policies."""
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -145,6 +146,41 @@ def test_a_condition_that_was_never_checked_opens_nothing() -> None:
 def test_what_is_no_policy(text: str) -> None:
     with pytest.raises(MalformedPolicyDocument):
         check_document(text, trust="NotPrincipal" in text)
+
+
+def anything(random: Random, depth: int = 3) -> Any:
+    """A value of JSON, made of words that policies have."""
+    operators = ["StringLike", "Null", "Bool", "IpAddress", "DateLessThan", "ForAllValues:ArnLike"]
+    words = ["Allow", "Deny", "*", "lambda:*", "k", "true", *operators]
+    keys = ["Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "Condition", "Sid", "AWS", "k", *operators]
+    kind = random.randrange(8 if depth else 5)
+    if kind < 3:
+        return random.choice([*words, "${k}", "${absent}", "${", "a:b:c:d:e:f", "10.0.0.0/8", "2026-01-01", "\ue000"])
+    if kind < 5:
+        return random.choice([0, -1, 1e999, True, None, "", [], {}])
+    if kind == 5:
+        return [anything(random, depth - 1) for _ in range(random.randrange(4))]
+    return {random.choice(keys): anything(random, depth - 1) for _ in range(random.randrange(6))}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_passes_for_a_policy_can_be_evaluated(seed: int) -> None:
+    random, passed = Random(seed), 0
+    for _ in range(4000):
+        trust = random.random() < 0.5
+        changed = random.sample(["Action", "Resource", "Principal", "Condition", "NotAction", "Sid", "Effect"], 2)
+        given = {"Effect": "Allow", "Action": "*", "Principal" if trust else "Resource": "*"} | {key: anything(random) for key in changed}
+        document = {"Version": "2012-10-17", "Statement": random.choice([given, [given, given]])}
+        try:
+            check_document(json.dumps(document), trust=trust)
+        except MalformedPolicyDocument:
+            continue
+        passed += 1
+        request = Request("lambda:GetFunction", (ARN,), FACTS)
+        judge_identity([document], request)
+        for caller in (SESSION, OWNER, None, "lambda.amazonaws.com"):
+            judge_resource([given], caller, request)
+    assert passed > 50
 
 
 SESSION = session_principal(f"{ROLE}/team/x", "me")

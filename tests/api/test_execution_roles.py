@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from hanabi.api.execution_roles import REFUSAL, ExecutionRoles
+from hanabi.api.health import HealthEndpoints
 from hanabi.api.iam import IamService
 from hanabi.clock import SystemClock
+from hanabi.contracts import HttpRequest
+from hanabi.health import Health
 from tests.api.live import PLACE
 from tests.api.world import ROLE, TRUST_ACCOUNT, TRUST_LAMBDA, World, open_world
 from tests.control.support import ACCOUNT, create_params
@@ -118,6 +121,25 @@ def test_after_a_restart_it_is_known_which_roles_there_are(tmp_path: Path) -> No
             assert good not in again
             await IamService(world.store, SystemClock(), PLACE, again.changed).open()
             assert good in again and bad not in again
+
+    asyncio.run(story())
+
+
+def test_functions_that_cannot_be_invoked_are_a_problem_while_that_lasts(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with open_world(tmp_path, any_role=True) as world:
+            for name in "abcdef":
+                await world.ask(world.keys.root, "lambda", "CreateFunction", **create_params(name, Role=f"{ROLE}/absent"))
+            await world.functions.settle()
+            health, strict = Health(), ExecutionRoles(PLACE)
+            ends = HealthEndpoints(health, ["chosen"], lambda: strict.report(world.functions, health))
+            request = HttpRequest("GET", "/_hanabi/problems", "/_hanabi/problems", "", [], b"")
+            said = json.loads((await ends.problems(request)).body)
+            assert said["choices"] == ["chosen"]
+            (problem,) = said["problems"]
+            assert problem["text"].startswith("6 functions have ") and "a, b, c, d, e ..." in problem["text"]
+            strict.changed(f"{ROLE}/absent", {"Arn": f"{ROLE}/absent", "AssumeRolePolicyDocument": json.dumps(TRUST_LAMBDA)})
+            assert json.loads((await ends.problems(request)).body)["problems"] == []
 
     asyncio.run(story())
 

@@ -3,6 +3,7 @@
 The operations are those that are registered, their members those of botocore's models: what is new fails here until it is said what it is.
 """
 
+import ast
 import asyncio
 import json
 import re
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 
+import hanabi
 from hanabi.api.edge import Edge
 from hanabi.api.model import load
 from hanabi.api.service import NOTHING, Operation
 from tests.api.live import ACCOUNT, REGION, FakeService
 from tests.api.world import FUNCTION, GROUP, ROLE, Answer, World, allow, deny, open_world
 
+SOURCES = Path(hanabi.__file__).parent
 OTHER = "111111111111"
 MINE, THEIRS = "mine", "theirs"  # what may be touched, what may not
 MINE_GROUP, THEIRS_GROUP = f"/aws/lambda/{MINE}", f"/aws/lambda/{THEIRS}"
@@ -286,6 +289,29 @@ def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) -> Non
                 assert naming_members(service, operation) or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
 
     asyncio.run(look())
+
+
+def test_handlers_look_at_no_name_themselves() -> None:
+    """A handler has what `resolve` found. If it read a name again, another one could be touched than was authorised."""
+    names = set().union(*NAMING.values()) - {"Role"}  # that is data of a function; what passing it takes is a touch of its own
+    handlers = 0
+    for path in sorted((SOURCES / "api").rglob("*.py")) + sorted((SOURCES / "control").rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or "params" not in {arg.arg for arg in function.args.args}:
+                continue
+            is_handler = "call" in {arg.arg for arg in function.args.args}
+            handlers += is_handler
+            if not is_handler and "api" in path.parts:
+                continue  # `resolve` and `touches`
+            read = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            subscripts = {
+                node.slice.value
+                for node in ast.walk(function)
+                if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and ast.unparse(node.value) == "params"
+            }
+            asked = {name for name in names & read if f'params.get("{name}"' in ast.unparse(function).replace("'", '"')}
+            assert not (names & subscripts) | asked, f"{path.name}: {function.name} reads {(names & subscripts) | asked}"
+    assert handlers > 60
 
 
 def test_an_operation_that_does_not_say_what_it_touches_cannot_be_registered(tmp_path: Path) -> None:

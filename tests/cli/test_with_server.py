@@ -175,6 +175,11 @@ def test_a_key_of_another_server_says_so(hanabi_server: Server, tmp_path: Path) 
         assert done.returncode == 1 and "the key is not that server's" in done.stderr
 
 
+def test_doctor_says_what_is_laxer_than_aws(hanabi_server: Server) -> None:
+    _, output, _ = hanabi(hanabi_server, "doctor", "--json")
+    assert [check["detail"].split(":")[0] for check in json.loads(output) if check["name"] == "choice"] == ["--roles any"]
+
+
 def test_doctor_finds_the_server(hanabi_server: Server) -> None:
     _, output, _ = hanabi(hanabi_server, "doctor", "--json")
     assert {"name": "server", "ok": True, "detail": f"healthy on port {hanabi_server.port}", "fix": ""} in json.loads(output)
