@@ -276,6 +276,10 @@ class Sandbox(Protocol):
     async def kill_processes(self) -> None:
         """SIGKILL every process but the agent; returns when all are gone."""
 
+    async def reset(self) -> None:
+        """Kill as `kill_processes`, and make `runtime` anew: no later process meets what an earlier one left in the channel.
+        What is mounted, and /tmp, stay. Raises `SandboxError`."""
+
     def signal(self, role: str, signum: int) -> None:
         """Send a signal to a started process; one that has gone is no error."""
 

@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { PROTOCOL = 2 };
+enum { PROTOCOL = 3 };
 
 /* The channels' places in the agent. Whatever else it opens lies above. */
 enum { CONTROL_FD = 3, RUNTIME_FD = 4, LOG_FD = 5 };
@@ -97,6 +97,7 @@ void channels_open(struct place place);
 int channels_dial(enum channel channel);
 void channels_nap(void); /* hang up: a snapshot is about to be made */
 void channels_wake(void);
+void channels_renew_runtime(void);
 void channels_given(void);         /* a runtime has got something to do */
 void channels_before_answer(void); /* and this is what must be known before what it answers */
 void channels_watch(void);

@@ -73,6 +73,15 @@ static int listen_at(enum channel channel) {
 
 /* --- setup --------------------------------------------------------------------------------------------------------- */
 
+static void make_runtime(void) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 || dup3(ends[1], RUNTIME_FD, O_CLOEXEC) < 0 ||
+        fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0)
+        die("runtime channel");
+    close(ends[1]);
+    runtime_inside = ends[0];
+}
+
 void channels_open(struct place at) {
     int ends[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
     place = at;
@@ -83,16 +92,13 @@ void channels_open(struct place at) {
             die("dup");
     for (int i = 0; i < LISTENERS; i++)
         listeners[i] = listen_at((enum channel)i);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 || dup3(ends[1], RUNTIME_FD, O_CLOEXEC) < 0)
-        die("runtime channel");
-    close(ends[1]);
-    runtime_inside = ends[0];
+    make_runtime();
     /* Processes write to a pipe: a socket cannot be opened as /dev/stdout. */
     if (pipe2(ends, O_CLOEXEC) < 0 || dup3(ends[1], LOG_FD, O_CLOEXEC) < 0)
         die("log channel");
     close(ends[1]);
     log_pipe = ends[0];
-    if (fcntl(log_pipe, F_SETFL, O_NONBLOCK) < 0 || fcntl(runtime_inside, F_SETFL, O_NONBLOCK) < 0)
+    if (fcntl(log_pipe, F_SETFL, O_NONBLOCK) < 0)
         die("channels");
 }
 
@@ -108,6 +114,13 @@ static void forget_runtime(void) {
     hang_up(&runtime_host);
     flow_reset(&runtime_out);
     flow_reset(&runtime_in);
+}
+
+void channels_renew_runtime(void) {
+    busy = false;
+    close(runtime_inside);
+    forget_runtime(); /* the host connects again */
+    make_runtime();
 }
 
 void channels_nap(void) {

@@ -18,6 +18,7 @@ static size_t out_length;
 static int slot;
 static bool connected; /* in a container always; in a microVM as long as a host's connection lasts */
 static bool lasting;   /* in a container: the end of the connection is the end of the sandbox */
+static int passed = -1;  /* a descriptor that came with a message */
 static uint8_t greeting[9] = {5, 0, 0, 0, 'H'};
 
 /* --- reading a message ------------------------------------------------------------------------------------------- */
@@ -66,6 +67,19 @@ static bool start(struct cursor *c) {
     return true;
 }
 
+/* A runtime channel that nobody has had yet, for the next runtime: the host's, or in a microVM one of ours. */
+static bool renew_runtime(void) {
+    if (lasting && (passed < 0 || dup3(passed, RUNTIME_FD, O_CLOEXEC) < 0))
+        return false;
+    if (!lasting)
+        channels_renew_runtime();
+    if (passed >= 0)
+        close(passed);
+    passed = -1;
+    control_send('c', NULL, 0);
+    return true;
+}
+
 static bool handle(uint8_t type, struct cursor *c) {
     switch (type) {
     case 'S':
@@ -73,6 +87,8 @@ static bool handle(uint8_t type, struct cursor *c) {
     case 'K':
         process_kill_all();
         return c->at == c->end;
+    case 'C':
+        return c->at == c->end && renew_runtime();
     case 'G': {
         uint32_t role = (uint32_t)take(c, 1), signum = (uint32_t)take(c, 1);
         if (c->bad || c->at != c->end || role >= ROLE_COUNT || signum == 0 || signum > 64)
@@ -119,6 +135,24 @@ void control_watch(void) {
     slot = !connected ? -1 : watch(CONTROL_FD, out_length > 0 ? POLLOUT : waiting() ? 0 : POLLIN);
 }
 
+/* As `read`, and what descriptor comes along is kept: the last one. */
+static ssize_t receive(void *into, size_t size) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } rights;
+    struct iovec vector = {into, size};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
+    ssize_t got = recvmsg(CONTROL_FD, &message, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        if (passed >= 0)
+            close(passed);
+        memcpy(&passed, CMSG_DATA(header), sizeof passed);
+    }
+    return got;
+}
+
 static bool handle_messages(void) {
     size_t done = 0;
     bool good = true;
@@ -145,7 +179,7 @@ static bool turn(void) {
     if (!control_flush())
         return false;
     if (events & POLLIN) {
-        ssize_t got = read(CONTROL_FD, in + in_length, sizeof in - in_length);
+        ssize_t got = receive(in + in_length, sizeof in - in_length);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
             return false;
         if (got > 0)

@@ -9,7 +9,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -18,23 +18,24 @@ from typing import Any
 from hanabi.contracts import Credentials, Exit, FunctionVersion, Invocation, RuntimeImage, Sandbox, Timer
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.fleet.commands import refusal, start_runtime, wrapper_of
+from hanabi.fleet.deadline import Deadline
 from hanabi.fleet.diary import Diary, new_stream
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
+from hanabi.fleet.memory import MemoryUse
 from hanabi.fleet.outcome import NO_REASON, STOPPED, Outcome, exit_message, fault, timeout_message
 from hanabi.fleet.rest import Rest
+from hanabi.fleet.talk import Talk
 from hanabi.fleet.variables import credentials_document, function_variables, generic_variables
 from hanabi.ledger.report import init_report_line, start_line, start_phase_line
-from hanabi.runtime.api import RuntimeApi
-from hanabi.runtime.channel import RuntimeChannel
 from hanabi.runtime.session import RuntimeSession
 from hanabi.runtime.states import State as Runtime
 
-MIB = 1024 * 1024
 VCPU_MB = 1769  # memory that buys one vCPU
 TRIM_LIMIT_S = 10.0
+RESET_LIMIT_S = 5.0
 SETTLE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
-FLEETING_S = 300.0  # credentials that are fetched before a snapshot last no longer
+FLEETING_S = 300.0  # credentials that are fetched before a snapshot last no longer: they are to be fetched again after it
 ENDED = (State.STOPPING, State.GONE)
 log = logging.getLogger(__name__)
 
@@ -64,22 +65,23 @@ class Environment:
         self._is_clone = False
         self._restored: tuple[float, float] | None = None  # (ms of the restore, ms of its hooks)
         self._servers: list[Closable] = []
-        self._session: RuntimeSession | None = None
-        self._channel: RuntimeChannel | None = None
+        self._talk: Talk | None = None
         self.diary = Diary(sandbox.logs, host)
         self._ended: asyncio.Future[Outcome] | None = None  # the end of the init or invocation under way
         self._request_id: str | None = None
         self._began = 0.0
-        self._deadline = math.inf  # monotonic
         self._timeout_s = 0.0
-        self._deadline_timer: Timer | None = None
-        self._deadline_due = math.inf  # when the timer looks next
+        self._deadline = Deadline(host.clock, self._time_out)
         self._freeze_timer: Timer | None = None
         self._exit: Exit | None = None  # of the runtime or the sandbox
         self._exit_at = math.inf  # monotonic: when the runtime was seen to be over, before what it sent last was waited for
+        self._sandbox_gone = False
         self._violation = ""
-        self._peak = 0  # memory, as last read
-        self._out_of_memory = False
+        self._memory = MemoryUse(sandbox)
+        self.needs_init = False  # it was reset: its next invocation runs the init anew
+        self._variables: dict[str, str] = {}
+        self._life = 0  # how often it was reset: what was to happen in an earlier one does not
+        self._fresh = True  # nothing was invoked since its init
         sandbox.on_exit = self._on_exit
 
     # --- coming up ----------------------------------------------------------------------------------------------------
@@ -99,24 +101,59 @@ class Environment:
 
     async def initialize(self, version: FunctionVersion, limit_s: float) -> Outcome:
         """Take a function's code and run its init, at a full vCPU at least. On success the environment is idle, its CPU share set."""
-        variables = await self._adopt(version)
+        variables = self._variables = await self._adopt(version)
         if version.code is not None:
             await self.sandbox.mount(version.code, "/var/task")
         for layer in version.layers:
             await self.sandbox.mount(layer, "/opt")
-        self.sandbox.reset_peak()
-        if self.image.version_arn:
-            self.diary.say_now(start_phase_line("INIT_START", self.image.runtime, self.image.version_arn))
-        outcome = await self._come_up(self._start_function(version, variables), limit_s)
+        outcome = await self._initialize(version, variables, limit_s)
         if outcome.status == "success":
             self._init_ms = outcome.duration_ms
         return outcome
+
+    async def _initialize(self, version: FunctionVersion, variables: dict[str, str], limit_s: float) -> Outcome:
+        self._memory.begin()
+        if self.image.version_arn:
+            self.diary.say_now(start_phase_line("INIT_START", self.image.runtime, self.image.version_arn))
+        return await self._come_up(self._start_function(version, variables), limit_s)
+
+    async def reset(self) -> bool:
+        """After a timeout or a crash: end all processes, keep the sandbox and /tmp; `initialize_again` is next. False: it is of no use."""
+        lost = self._sandbox_gone or self._violation or (self.doomed and self._exit is None)
+        if self.state is not State.BUSY or lost or self.snap_start or self._talk is None:
+            return False
+        self.state = advance(self.state, State.RESETTING)
+        self._life += 1
+        try:
+            async with asyncio.timeout(RESET_LIMIT_S):
+                self._talk.hang_up()
+                await self._talk.close()
+                await self.sandbox.reset()
+        except (OSError, SandboxError, TimeoutError) as error:
+            log.warning("environment %s cannot be reset, and is replaced: %s", self.id, error or "no answer")
+            return False
+        if self.state is not State.RESETTING or self._sandbox_gone:
+            return False
+        self._exit, self._exit_at, self._loaded, self.doomed = None, math.inf, False, False
+        self.needs_init = True
+        return True
+
+    async def initialize_again(self, limit_s: float) -> Outcome:
+        """The init of one that was reset, which is part of an invocation."""
+        version = self.version
+        assert version is not None
+        if self.state is State.FROZEN:
+            self._thaw()
+        self.needs_init, self._fresh = False, True
+        self.state = advance(self.state, State.INITIALIZING)
+        self.sandbox.limit(memory_mb=version.memory_mb, vcpus=max(1.0, version.memory_mb / VCPU_MB))
+        return await self._initialize(version, self._variables, limit_s)
 
     async def restore(self, version: FunctionVersion, limit_s: float, spent_ms: float) -> Outcome:
         """Be a function whose snapshot the sandbox is a clone of: run its hooks. `spent_ms`: what restoring the sandbox took."""
         self._is_clone = self.snap_start = True
         variables = await self._adopt(version)
-        self.sandbox.reset_peak()
+        self._memory.begin()
         self.diary.say_now(start_phase_line("RESTORE_START", self.image.runtime, self.image.version_arn))
         outcome = await self._come_up(self._wake(variables), limit_s)
         if outcome.status == "success":
@@ -157,9 +194,9 @@ class Environment:
         await self._keep(host.attach_edge(sandbox.edge, rest.credentials.access_key))
         sandbox.limit(memory_mb=version.memory_mb, vcpus=version.memory_mb / VCPU_MB)
         ended = self._begin(None, limit_s)
-        session = await self._open_runtime(Runtime.RESTORING)
-        if self._channel is not None and not wrapper_of(version):  # it waits on its channel, and does not say so again
-            session.next()
+        talk = await self._open_runtime(Runtime.RESTORING)
+        if talk.channel is not None and not wrapper_of(version):  # it waits on its channel, and does not say so again
+            talk.session.next()
         if (await ended).status != "success" or self.doomed:
             raise SandboxError(f"environment {rest.id} does not go on where it was")
         self.state = advance(self.state, State.IDLE)
@@ -206,25 +243,26 @@ class Environment:
             self.sandbox.limit(memory_mb=version.memory_mb, vcpus=version.memory_mb / VCPU_MB)
             self.state = advance(self.state, State.IDLE)
             self.idle_since = host.clock.monotonic()
-            self._read_peak()  # what its libraries take is not to be told any more once it has died
+            self._memory.read()  # what its libraries take is not to be told any more once it has died
         return outcome
 
     async def _start_function(self, version: FunctionVersion, variables: dict[str, str]) -> None:
-        if not self._loaded:
-            await self._open_runtime()
+        talk = self._talk
+        if talk is None or not self._loaded:
+            talk = await self._open_runtime()
             await start_runtime(self.sandbox, self.image, version, variables)
-        if self._channel:
-            self._channel.initialize(variables, version.handler, self.sandbox.task_root, generic=self._loaded)
+        if talk.channel:
+            talk.channel.initialize(variables, version.handler, self.sandbox.task_root, generic=self._loaded)
 
     async def _wake(self, variables: dict[str, str]) -> None:
-        session, channel = await self._open_runtime(Runtime.DORMANT), self._channel
-        if channel is not None:
-            session.rouse = lambda: channel.awake(variables)
-        session.wake()
+        talk = await self._open_runtime(Runtime.DORMANT)
+        if (channel := talk.channel) is not None:
+            talk.session.rouse = lambda: channel.awake(variables)
+        talk.session.wake()
 
-    async def _open_runtime(self, begin: Runtime = Runtime.STARTING) -> RuntimeSession:
+    async def _open_runtime(self, begin: Runtime = Runtime.STARTING) -> Talk:
         """Open both ends on which a runtime may speak; a bundled bootstrap has the channel to itself."""
-        session = self._session = RuntimeSession(
+        session = RuntimeSession(
             on_ready=self._on_ready,
             on_init_error=self._on_init_error,
             on_result=self._on_result,
@@ -233,22 +271,15 @@ class Environment:
             on_dormant=self._on_ready,
             begin=begin,
         )
-        bundled = bool(self.image.command) and not wrapper_of(self.version)
-        api = RuntimeApi(session, bundled=bundled, credentials=self._show_credentials)
-        await self._keep(api.serve(self.sandbox.runtime_api, clock=self._host.clock))
-        if self.image.command:
-            channel = await RuntimeChannel.open(self.sandbox.runtime, session)
-            if self.state in ENDED:
-                channel.close()
-                raise SandboxError(f"environment {self.id} has gone")
-            self._channel = channel
-        return session
+        talk = self._talk = Talk(self.sandbox, session)
+        channel = bool(self.image.command)
+        await talk.open(self._host.clock, self._show_credentials, channel=channel, bundled=channel and not wrapper_of(self.version))
+        return talk
 
     def _show_credentials(self, token: str) -> dict[str, str] | None:
-        """Of a function with SnapStart, whose variables are in its snapshot: current ones, for whoever has the token."""
+        """Of a function with SnapStart: current ones, for whoever has the token."""
         if self._credentials is None or not hmac.compare_digest(token.encode(), self._token.encode()):
             return None
-        # What is fetched before a snapshot is to be fetched again after it.
         expires = self._credentials.expires if self._is_clone else self._host.clock.time() + FLEETING_S
         return credentials_document(self._credentials, expires)
 
@@ -261,10 +292,7 @@ class Environment:
         self._servers.append(server)
 
     def log_init(self, outcome: Outcome, phase: str = "init") -> None:
-        """INIT_REPORT is written for an init that failed, or that no invocation reports because it was provisioned.
-
-        AWS Lambda developer guide, "Failures during the Init phase".
-        """
+        """INIT_REPORT: of an init that failed, or that no invocation reports as it was provisioned ("Failures during the Init phase")."""
         self._init_ms = None
         word = "RESTORE" if self._is_clone else "INIT"
         line = init_report_line(outcome.duration_ms, outcome.status, outcome.error_type, phase=phase, word=word)
@@ -285,16 +313,17 @@ class Environment:
         left_s = max(0.001, version.timeout_s - spent_s)
         now_ms = int(self._host.clock.time() * 1000)
         invocation.deadline_ms = now_ms + int(left_s * 1000)
-        if self.invocations or not invocation.tail:  # what the init printed is shown with the first invocation
+        if not self._fresh or not invocation.tail:  # what the init printed is shown with the first invocation
             self.diary.keep_tail(invocation.tail)
         self.diary.add([(now_ms, start_line(invocation.request_id, version.version))])
         ended = self._begin(invocation.request_id, left_s)
         self.invocations += 1
+        self._fresh = False
         if self.doomed:
             self._end(self._demise(invocation.request_id))
         else:
-            assert self._session is not None
-            self._session.invoke(invocation)
+            assert self._talk is not None
+            self._talk.session.invoke(invocation)
         return ended
 
     def rest(self) -> None:
@@ -325,21 +354,15 @@ class Environment:
     def max_memory_mb(self) -> int:
         """Readable to the end, and after it."""
         assert self.version is not None
-        self._read_peak()
-        return self.version.memory_mb if self._out_of_memory else min(self.version.memory_mb, max(1, -(-self._peak // MIB)))
-
-    def _read_peak(self) -> None:
         if self.state not in ENDED:
-            with suppress(OSError):
-                self._peak = self.sandbox.peak_memory()
+            self._memory.read()
+        return self._memory.reported_mb(self.version.memory_mb)
 
     def _begin(self, request_id: str | None, limit_s: float) -> "asyncio.Future[Outcome]":
         self._request_id = request_id
         self._began = self._host.clock.monotonic()
         self._timeout_s = limit_s
-        self._deadline = self._began + limit_s
-        if self._deadline < self._deadline_due:
-            self._arm_deadline(limit_s)
+        self._deadline.set(self._began, limit_s)
         self._ended = asyncio.get_running_loop().create_future()
         return self._ended
 
@@ -349,7 +372,7 @@ class Environment:
             return
         over = min(self._exit_at, self._host.clock.monotonic())
         outcome.duration_ms = self._timeout_s * 1000 if outcome.status == "timeout" else max(0.0, over - self._began) * 1000
-        self._deadline = math.inf
+        self._deadline.clear()
         ended.set_result(outcome)
 
     def cut(self) -> None:
@@ -358,22 +381,8 @@ class Environment:
         if self.state is State.BUSY or (self.state is State.INITIALIZING and not ahead):
             self._end(replace(fault("Sandbox.Failure", STOPPED, self._request_id), cut=True))
 
-    def _arm_deadline(self, seconds: float) -> None:
-        if self._deadline_timer:
-            self._deadline_timer.cancel()
-        self._deadline_due = self._host.clock.monotonic() + seconds
-        self._deadline_timer = self._host.clock.call_later(seconds, self._check_deadline)
-
-    def _check_deadline(self) -> None:
-        """One timer serves many invocations: it looks when one was due, and comes back when the present one is."""
-        self._deadline_due = math.inf
-        if self._deadline == math.inf:
-            return
-        left = self._deadline - self._host.clock.monotonic()
-        if left > 0:
-            self._arm_deadline(left)
-        else:
-            self._end(fault("Sandbox.Timedout", timeout_message(self._timeout_s), self._request_id, status="timeout"))
+    def _time_out(self) -> None:
+        self._end(fault("Sandbox.Timedout", timeout_message(self._timeout_s), self._request_id, status="timeout"))
 
     # --- what the runtime and the agent say ---------------------------------------------------------------------------
 
@@ -395,24 +404,26 @@ class Environment:
         self._violation = reason
         self._exit_at = min(self._exit_at, self._host.clock.monotonic())
         # The most usual one is to hang up: the exit that comes with it says more.
-        self._host.clock.call_later(2 * SETTLE_S, self._die)
+        self._host.clock.call_later(2 * SETTLE_S, self._die, self._life)
 
     def _on_exit(self, ended: Exit) -> None:
+        if self.state is State.RESETTING and ended.role != "sandbox":
+            return  # it was killed
         self.doomed = True
         if self.state in ENDED:
             return
         self._exit_at = min(self._exit_at, self._host.clock.monotonic())
         if ended.role == "sandbox":
-            self._exit = self._exit or ended
-            self._die()
+            self._exit, self._sandbox_gone = self._exit or ended, True
+            self._die(self._life)
         elif ended.role == "runtime":
             self._exit = ended
-            self._host.clock.call_later(SETTLE_S, self._die)
+            self._host.clock.call_later(SETTLE_S, self._die, self._life)
 
-    def _die(self) -> None:
-        if self.state in ENDED:
+    def _die(self, life: int) -> None:
+        if self.state in ENDED or life != self._life:
             return
-        held = self._session.held_answer() if self._session else None
+        held = self._talk.session.held_answer() if self._talk else None
         if held is not None:
             payload, error_type = held
             self._end(Outcome(payload, "error" if error_type else "success", error_type))
@@ -424,18 +435,11 @@ class Environment:
     def _demise(self, request_id: str | None) -> Outcome:
         """What it died of."""
         if self._exit is not None:
-            killed = self._exit.signal == SIGKILL and self.state not in ENDED and self._oom_kills() > 0
-            self._out_of_memory = self._out_of_memory or killed
+            killed = self._exit.signal == SIGKILL and self.state not in ENDED and self._memory.was_exceeded()
             return fault("Runtime.ExitError", exit_message(self._exit), request_id, reported="Runtime.OutOfMemory" if killed else None)
         if self._violation:
             return fault("Runtime.ProtocolViolation", self._violation, request_id)
         return fault("Runtime.ExitError", NO_REASON, request_id)
-
-    def _oom_kills(self) -> int:
-        try:
-            return self.sandbox.oom_kills()
-        except OSError:  # its cgroup has gone with it
-            return 0
 
     # --- between invocations ------------------------------------------------------------------------------------------
 
@@ -468,19 +472,19 @@ class Environment:
     def _give_up_sandbox(self) -> None:
         log.exception("environment %s cannot be frozen or thawed any more", self.id)
         self.doomed = True
-        self._host.clock.call_later(0, self._die)  # not now: whoever called is not done yet
+        self._host.clock.call_later(0, self._die, self._life)  # not now: whoever called is not done yet
 
     async def destroy(self) -> None:
         """End everything. Idempotent."""
         if self.state in ENDED:
             return
-        self._read_peak()
+        self._memory.read()
         self.state = advance(self.state, State.STOPPING)
         self.doomed = True
         self._end(fault("Runtime.ExitError", NO_REASON, self._request_id))
-        for timer in (self._deadline_timer, self._freeze_timer):
-            if timer:
-                timer.cancel()
+        self._deadline.close()
+        if self._freeze_timer:
+            self._freeze_timer.cancel()
         if self._credentials:
             self._host.credentials.revoke(self._credentials.access_key)
         async with AsyncExitStack() as last_first:  # a step that fails stops no other
@@ -488,6 +492,7 @@ class Environment:
             last_first.push_async_callback(self.sandbox.destroy)
             for server in self._servers:
                 last_first.push_async_callback(server.close)
-            for part in (self._session, self._channel, self.diary):
-                if part:
-                    last_first.callback(part.close)
+            if self._talk:
+                last_first.push_async_callback(self._talk.close)
+                last_first.callback(self._talk.hang_up)
+            last_first.callback(self.diary.close)

@@ -3,6 +3,7 @@
     starting --> initializing --> idle <--> busy
                                    |  \\
                                    |   frozen --> busy (thawed)
+    busy --> resetting --> idle, or frozen later --> initializing: after a timeout or a crash
     any of them -----------------> stopping --> gone
 """
 
@@ -15,6 +16,7 @@ class State(Enum):
     IDLE = "idle"  # waiting for work, running
     FROZEN = "frozen"  # waiting for work, stopped
     BUSY = "busy"  # one invocation is inside
+    RESETTING = "resetting"  # its processes are being ended; the sandbox stays
     STOPPING = "stopping"
     GONE = "gone"
 
@@ -22,9 +24,10 @@ class State(Enum):
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.INITIALIZING, State.STOPPING}),
     State.INITIALIZING: frozenset({State.IDLE, State.STOPPING}),
-    State.IDLE: frozenset({State.BUSY, State.FROZEN, State.STOPPING}),
-    State.FROZEN: frozenset({State.BUSY, State.STOPPING}),
-    State.BUSY: frozenset({State.IDLE, State.STOPPING}),
+    State.IDLE: frozenset({State.BUSY, State.FROZEN, State.INITIALIZING, State.STOPPING}),
+    State.FROZEN: frozenset({State.BUSY, State.INITIALIZING, State.STOPPING}),
+    State.BUSY: frozenset({State.IDLE, State.RESETTING, State.STOPPING}),
+    State.RESETTING: frozenset({State.IDLE, State.STOPPING}),
     State.STOPPING: frozenset({State.GONE}),
     State.GONE: frozenset(),
 }

@@ -1,6 +1,7 @@
 """One invocation from admission to result: the only place where a function is run and recorded."""
 
 import json
+import logging
 from collections.abc import Callable
 
 from hanabi.contracts import Clock, Invocation, Journal, Record, Result
@@ -11,6 +12,7 @@ from hanabi.fleet.outcome import InitFailed, Outcome, error_payload, timeout_mes
 from hanabi.invoke.admission import Admission
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 
+log = logging.getLogger(__name__)
 CUT = "The invocation was ended before its time: Hanabi is shutting down. Please try again."
 FULL = "The disk of the server is full: there is no room for the record of another invocation, so it was not run. Try again later."
 
@@ -48,6 +50,8 @@ class LocalInvoker:
             self._admission.leave(concurrency, entered)
 
     async def _run(self, environment: Environment, invocation: Invocation, spent_s: float = 0.0) -> Result:
+        if environment.needs_init:
+            return await self._run_after_reset(environment, invocation)
         reusable = False
         try:
             outcome = await environment.invoke(invocation, spent_s)
@@ -61,9 +65,31 @@ class LocalInvoker:
             result = self._record(environment, invocation, outcome, environment.take_init_ms())
             if outcome.cut:
                 raise ShuttingDown(CUT)
+            if not reusable:
+                reusable = await environment.reset()
             return result
         finally:
             self._fleet.release(environment, reusable=reusable)
+
+    async def _run_after_reset(self, environment: Environment, invocation: Invocation) -> Result:
+        """The init runs as part of the invocation, as after a failed one; the environment has its /tmp still."""
+        outcome: Outcome | None = None
+        try:
+            outcome = await environment.initialize_again(invocation.route.version.timeout_s)
+        except (HanabiError, OSError) as error:
+            log.warning("environment %s does not come up after its reset: %s", environment.id, error)
+        finally:
+            if outcome is None:
+                self._fleet.release(environment, reusable=False)
+        if outcome is None:
+            return await self._invoke_cold(invocation)  # the function has seen nothing of it
+        if outcome.status == "success":
+            return await self._run(environment, invocation, outcome.duration_ms / 1000)
+        try:
+            environment.log_init(outcome, "invoke")
+            return self._record_failed_init(environment, invocation, outcome)
+        finally:
+            self._fleet.release(environment, reusable=False)
 
     async def _invoke_cold(self, invocation: Invocation) -> Result:
         try:
@@ -83,17 +109,19 @@ class LocalInvoker:
         try:
             environment = await self._fleet.start(version, version.timeout_s, phase="invoke")
         except InitFailed as failed:
-            outcome = failed.outcome
-            if outcome.message:
-                kind = "Sandbox.Timedout" if outcome.status == "timeout" else json.loads(outcome.payload)["errorType"]
-                outcome.payload = error_payload(kind, outcome.message, invocation.request_id)
-            result = self._record(failed.environment, invocation, outcome, None, unstarted=True)
-            if outcome.cut:
-                raise ShuttingDown(CUT) from None
-            return result
+            return self._record_failed_init(failed.environment, invocation, failed.outcome)
         except (HanabiError, OSError) as error:
             raise _as_api_error(error) from error
         return await self._run(environment, invocation, (environment.take_init_ms() or 0.0) / 1000)
+
+    def _record_failed_init(self, environment: Environment, invocation: Invocation, outcome: Outcome) -> Result:
+        if outcome.message:
+            kind = "Sandbox.Timedout" if outcome.status == "timeout" else json.loads(outcome.payload)["errorType"]
+            outcome.payload = error_payload(kind, outcome.message, invocation.request_id)
+        result = self._record(environment, invocation, outcome, None, unstarted=True)
+        if outcome.cut:
+            raise ShuttingDown(CUT)
+        return result
 
     def _record(
         self, environment: Environment, invocation: Invocation, outcome: Outcome, init_ms: float | None, unstarted: bool = False

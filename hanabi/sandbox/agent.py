@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from hanabi.contracts import Clock, Exit
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 
-PROTOCOL = 2
+PROTOCOL = 3
 RUNTIME = "runtime"  # role id 0; extensions get 1..10 as they start
 ROLE_COUNT = 11
 MESSAGE_MAX = 256 * 1024
@@ -131,6 +131,7 @@ class AgentLink:
         self._hello: asyncio.Future[Listeners] | None = self._loop.create_future()
         self._starting: dict[int, asyncio.Future[int]] = {}
         self._killing: deque[asyncio.Future[None]] = deque()
+        self._renewing: deque[asyncio.Future[None]] = deque()
         self._roles: dict[int, str] = {}  # id -> role, from `start` to the exit
         self._loop.add_reader(control.fileno(), self._readable)
 
@@ -159,6 +160,21 @@ class AgentLink:
         self._killing.append(killed)
         self._send(_message(b"K"))
         await self._answer(killed, timeout_s)
+
+    async def renew_runtime(self, end: socket.socket | None = None, *, timeout_s: float = 10.0) -> None:
+        """Give the next runtime a channel that no process has had; `end` is the guest's, but of a microVM, whose agent makes its own."""
+        if self._out:
+            raise SandboxError("the agent does not read")
+        renewed: asyncio.Future[None] = self._loop.create_future()
+        self._renewing.append(renewed)
+        if end is None or self.closed:
+            self._send(_message(b"C"))
+        else:
+            try:
+                socket.send_fds(self._control, [_message(b"C")], [end.fileno()])
+            except OSError as error:
+                self._broken(f"the control channel broke: {error}")
+        await self._answer(renewed, timeout_s)
 
     def signal(self, role: str, signum: int) -> None:
         """Signal a started process; one that has gone is no error."""
@@ -304,6 +320,8 @@ class AgentLink:
                 self._loop.call_soon(self.on_exit, exit)
             case "k" if not body and self._killing:
                 _settle(self._killing.popleft(), None)
+            case "c" if not body and self._renewing:
+                _settle(self._renewing.popleft(), None)
             case _:
                 self._take_other(type, body)
         return True
@@ -332,13 +350,14 @@ class AgentLink:
         self._loop.remove_reader(self._control.fileno())
         self._loop.remove_writer(self._control.fileno())
         self._control.close()
-        waiting: list[asyncio.Future[Any]] = [*self._starting.values(), *self._killing]
+        waiting: list[asyncio.Future[Any]] = [*self._starting.values(), *self._killing, *self._renewing]
         if self._hello is not None:
             waiting.append(self._hello)
         for future in waiting:
             _settle(future, SandboxError(reason))
         self._starting.clear()
         self._killing.clear()
+        self._renewing.clear()
         self._roles.clear()
 
 

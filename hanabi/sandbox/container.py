@@ -112,9 +112,8 @@ class Container:
         self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
         (self._bundle / "config.json").write_text(json.dumps(spec.make(self._layout(ids, tmp))))
         self._control, control = make_channel(self.slot)
-        self.runtime, runtime = make_channel(self.slot)
-        kernel.refuse_rights(self.runtime)
-        self.runtime.setblocking(False)
+        channel, runtime = make_channel(self.slot)
+        self.runtime = self._prepared(channel)
         self.logs, log = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.logs, False)
         os.fchown(log, *ids.function)  # else /dev/stdout could not be opened by name
@@ -167,6 +166,26 @@ class Container:
 
     async def kill_processes(self) -> None:
         await self._agent().kill_processes()
+
+    async def reset(self) -> None:
+        agent = self._agent()
+        await agent.kill_processes()
+        ours, theirs = await self._host.threads.run(lambda: make_channel(self.slot))
+        with theirs:
+            try:
+                await self._agent().renew_runtime(theirs)
+                self._agent()
+            except BaseException:
+                ours.close()
+                raise
+        self.runtime.close()
+        self.runtime = self._prepared(ours)
+
+    @staticmethod
+    def _prepared(channel: socket.socket) -> socket.socket:
+        kernel.refuse_rights(channel)
+        channel.setblocking(False)
+        return channel
 
     def signal(self, role: str, signum: int) -> None:
         if self._link is not None:

@@ -152,6 +152,19 @@ class ProcessSandbox:
     async def kill_processes(self) -> None:
         await self._link.kill_processes()
 
+    async def reset(self) -> None:
+        await self._link.kill_processes()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                await self._link.renew_runtime(theirs)
+            except BaseException:
+                ours.close()
+                raise
+        self.runtime.close()
+        self.runtime = self._release.enter_context(ours)
+        ours.setblocking(False)
+
     def signal(self, role: str, signum: int) -> None:
         self._link.signal(role, signum)
 

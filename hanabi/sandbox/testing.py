@@ -140,6 +140,11 @@ class FakeSandbox:
         self._channel: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
 
     @property
+    def processes_alive(self) -> list[str]:
+        """Their roles."""
+        return list(self._tasks)
+
+    @property
     def frozen(self) -> bool:
         return not self.thawed.is_set()
 
@@ -173,6 +178,19 @@ class FakeSandbox:
     async def kill_processes(self) -> None:
         self.history.append("kill_processes")
         await self._kill()
+
+    async def reset(self) -> None:
+        self.history.append("reset")
+        if self._driver.reset_errors:
+            raise self._driver.reset_errors.pop(0)
+        await self._kill()
+        if self._channel:
+            (await self._channel)[1].close()
+        self._channel = None
+        for sock in (self.runtime, self._inner):
+            sock.close()
+        self.runtime, self._inner = socket.socketpair()
+        self.runtime.setblocking(False)
 
     def signal(self, role: str, signum: int) -> None:
         """Noted by the process; SIGKILL and SIGTERM end it."""
@@ -281,6 +299,7 @@ class FakeDriver:
         self.create_errors: list[Exception] = []
         self.start_errors: list[Exception] = []
         self.snapshot_errors: list[Exception] = []
+        self.reset_errors: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_open = False

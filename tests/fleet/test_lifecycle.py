@@ -9,9 +9,10 @@ from hanabi.fleet.lifecycle import TRANSITIONS, IllegalTransition, State, advanc
 ALLOWED = {
     "starting": "initializing stopping",
     "initializing": "idle stopping",
-    "idle": "busy frozen stopping",
-    "frozen": "busy stopping",
-    "busy": "idle stopping",
+    "idle": "busy frozen initializing stopping",
+    "frozen": "busy initializing stopping",
+    "busy": "idle resetting stopping",
+    "resetting": "idle stopping",
     "stopping": "gone",
     "gone": "",
 }

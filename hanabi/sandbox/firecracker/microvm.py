@@ -267,6 +267,15 @@ class MicroVm:
     async def kill_processes(self) -> None:
         await self._agent().kill_processes(timeout_s=ATTACH_S)
 
+    async def reset(self) -> None:
+        await self.kill_processes()
+        await self._agent().renew_runtime(timeout_s=ATTACH_S)
+        self.runtime.close()
+        await self._open_runtime()
+        if self._end is not None:  # meanwhile, and it has closed the one before
+            self.runtime.close()
+            raise SandboxError(f"sandbox {self.id} has gone")
+
     def signal(self, role: str, signum: int) -> None:
         if self._link is not None:
             self._link.signal(role, signum)
