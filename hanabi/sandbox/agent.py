@@ -123,6 +123,7 @@ class AgentLink:
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self.on_close: Callable[[str], None] = lambda reason: None  # the agent has gone, or cannot be trusted any more; not after `close`
         self.closed = False
+        self.lost = False  # closed because the connection broke, whatever was said on it
         self._control = control
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -253,6 +254,7 @@ class AgentLink:
             return self._broken(f"the control channel broke: {error}")
         if not data:
             _close_all(descriptors)
+            self.lost = not self.closed
             return self._broken("the agent has gone")
         self._in += data
         try:

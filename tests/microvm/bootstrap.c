@@ -1,11 +1,17 @@
 /* A custom runtime without a library: it speaks the Runtime API on a socket of its own, as any official client does. */
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum { TAKEN_PORT = 5555, TAKEN_BYTES = 64 << 20 };
 
 static int dial(void) {
     char host[64];
@@ -41,6 +47,41 @@ static char *ask(int fd, const char *request) {
     }
 }
 
+static int take_port(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(TAKEN_PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 1) == 0 ? fd : -1;
+}
+
+/* Take a port, memory, a child and a file, and never end. */
+static void hang(void) {
+    take_port();
+    memset(mmap(NULL, TAKEN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, TAKEN_BYTES);
+    int fd = open("/tmp/kept", O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (write(fd, "x", 1) != 1)
+        exit(8);
+    if (fork() == 0)
+        setsid();
+    for (;;)
+        ;
+}
+
+/* What there is: how often it hung before, processes of its user, whether the port is free. */
+static void look(char *into, size_t size) {
+    struct stat kept = {0}, owner;
+    int processes = 0, fd = take_port();
+    char path[300];
+    DIR *proc = opendir("/proc");
+    for (struct dirent *entry; proc && (entry = readdir(proc));) {
+        snprintf(path, sizeof path, "/proc/%s", entry->d_name);
+        processes += entry->d_name[0] >= '0' && entry->d_name[0] <= '9' && stat(path, &owner) == 0 && owner.st_uid == getuid();
+    }
+    closedir(proc);
+    stat("/tmp/kept", &kept);
+    snprintf(into, size, "{\"kept\": %d, \"processes\": %d, \"port\": %s}", (int)kept.st_size, processes, fd < 0 ? "false" : "true");
+    close(fd);
+}
+
 int main(void) {
     int fd = dial();
     for (;;) {
@@ -51,6 +92,13 @@ int main(void) {
             return 7;
         printf("custom %s\n", body);
         fflush(stdout);
+        static char seen[256];
+        if (strstr(body, "\"hang\""))
+            hang();
+        if (strstr(body, "\"look\"")) {
+            look(seen, sizeof seen);
+            body = seen;
+        }
         snprintf(request, sizeof request,
                  "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nhost: runtime\r\ncontent-length: %zu\r\n\r\n%s", id,
                  strlen(body), body);

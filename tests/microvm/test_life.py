@@ -191,15 +191,40 @@ def test_two_clones_share_nothing_that_is_random(server: Server, client: Any, lo
 
 
 @thorough
-def test_a_busy_loop_dies_at_its_timeout(client: Any) -> None:
+def test_a_busy_loop_dies_at_its_timeout(server: Server, client: Any) -> None:
     create_function_slowly(
         client, "busy", "def lambda_handler(event, context):\n    while event:\n        pass\n    return 'idle'\n", Timeout=15
     )
     answer = client.invoke(FunctionName="busy", Payload=b'{"for": "ever"}')
     assert json.load(answer["Payload"])["errorType"] == "Sandbox.Timedout"
+    (row,) = rows(server, function="busy")
     client.update_function_configuration(FunctionName="busy", Timeout=120)
     settle(client, "busy")
     assert invoke(client, "busy") == "idle"
+    wait_for(lambda: row["id"] not in [each["id"] for each in rows(server)], 60)
+    wait_for(lambda: not [each for each in rig.jails(server) if each.parent.name == row["id"]], 60)
+    assert leftovers.of_sandbox(server.data_dir / "run", row["id"]) == []
+
+
+@thorough
+def test_after_a_timeout_nothing_is_left_in_the_machine(server: Server, client: Any, program: bytes) -> None:
+    """No process, no memory, no socket of what was cut off; /tmp stays, and the next invocation works."""
+    create_function_slowly(client, "late", {"bootstrap": program}, Runtime="provided.al2023", Handler="none", Timeout=20)
+    assert server.process is not None
+    descriptors = Path(f"/proc/{server.process.pid}/fd")
+    assert invoke(client, "late", {"look": 1}) == {"kept": 0, "processes": 1, "port": True}
+    (row,) = rows(server, function="late")
+    before = len(list(descriptors.iterdir()))
+    for times in (1, 2):
+        answer = client.invoke(FunctionName="late", Payload=b'{"hang": 1}')
+        assert json.load(answer["Payload"])["errorType"] == "Sandbox.Timedout"
+        assert invoke(client, "late", {"look": 1}) == {"kept": times, "processes": 1, "port": True}
+        assert [each["id"] for each in rows(server, function="late")] == [row["id"]]
+    assert len(list(descriptors.iterdir())) <= before + 4  # connections that are about to close
+    reports = [line for line in messages(server, "late") if line.startswith("REPORT")]
+    used = [int(line.partition("Max Memory Used: ")[2].split()[0]) for line in reports]
+    assert [each >= 64 for each in used] == [False, True, False, True, False], used
+    assert ["Billed Duration: 20000 ms" in line for line in reports] == [False, True, False, True, False]
 
 
 # --- change, and violence

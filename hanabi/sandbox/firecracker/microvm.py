@@ -207,20 +207,34 @@ class MicroVm:
     async def _attach(self, deadline_s: float) -> None:
         """Connect the three channels, and tell the machine who it is before anything of a function's can run in it."""
         host = self._host
-        link, ports = await self._reach_agent(deadline_s)
+        link, ports = await self._introduce(deadline_s)
         self._link = link
         link.on_exit = lambda exit: self.on_exit(exit)
         link.on_close = lambda reason: self.vmm.kill()
+        if link.closed:  # meanwhile
+            raise SandboxError("the agent has gone")
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{port}" for port in ports)
-        network = None
-        if self.slot.interface:
-            network = Network(numbers.inside_address(self.slot.number), numbers.host_address(self.slot.number))
-        await link.identify(time_ns=time.time_ns(), hostname=self.slot.hostname, network=network)
         for outcome in await asyncio.gather(self._open_runtime(), self._open_logs(), return_exceptions=True):
             if outcome is not None:  # and the other one has ended, too: it would connect for nobody
                 raise outcome
         if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
             self._relay = dns.Relay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
+
+    async def _introduce(self, deadline_s: float) -> tuple[GuestLink, Ports]:
+        """The control channel to a machine that knows who it is. One that breaks before that, as a clone's first may, is made again."""
+        clock = self._host.clock
+        give_up, network = clock.monotonic() + deadline_s, None
+        if self.slot.interface:
+            network = Network(numbers.inside_address(self.slot.number), numbers.host_address(self.slot.number))
+        while True:
+            link, ports = await self._reach_agent(give_up - clock.monotonic())
+            try:
+                await link.identify(time_ns=time.time_ns(), hostname=self.slot.hostname, network=network)
+                return link, ports
+            except BaseException as error:
+                link.close()
+                if not (isinstance(error, SandboxError) and link.lost and clock.monotonic() < give_up and self.vmm.alive()):
+                    raise
 
     async def _reach_agent(self, deadline_s: float) -> tuple[GuestLink, Ports]:
         """The control channel, greeted. A connection made in a clone's first moments may be lost without a sign: so try, and try longer."""
