@@ -107,6 +107,7 @@ class Invocation:
     trace: str = ""  # X-Amzn-Trace-Id
     tail: bool = False  # LogType=Tail
     source: str = "sync"  # "sync" | "event" | "url"
+    attempt: int = 1  # of an event: how often its function was, or is, run for it
     deadline_ms: int = 0  # Unix ms, set when the environment gets it
 
 
@@ -129,6 +130,7 @@ class Record:
     source: str
     trace: str = ""
     restore: tuple[float, float] | None = None  # (ms of the restore, ms of its hooks) of a cold start from a snapshot
+    attempt: int = 1  # of an event that failed before: 2, then 3
 
 
 @dataclass(slots=True, kw_only=True)

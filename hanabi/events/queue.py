@@ -269,6 +269,7 @@ class DurableQueue:
                 client_context=event.client_context,
                 trace=event.trace,
                 source="event",
+                attempt=event.attempts + 1,
             )
             result = await self._invoker.invoke(invocation)
         except ResourceNotFound as error:

@@ -146,6 +146,7 @@ class LocalInvoker:
             source=invocation.source,
             trace=invocation.trace,
             restore=restore,
+            attempt=invocation.attempt,
         )
         events = environment.diary.take()
         if unstarted:

@@ -44,6 +44,7 @@ RECORD_FIELDS = (
     "trace",
     "restore_ms",  # from here on: since version 1
     "restore_hooks_ms",
+    "attempt",
 )
 
 EVENT_LIMIT = 1024 * 1024  # bytes of one log event, as in CloudWatch Logs
@@ -92,7 +93,7 @@ def _encode_record(record: Record) -> str:
         f"{record.duration_ms!r},{record.billed_ms},{'null' if record.init_ms is None else repr(record.init_ms)},"
         f"{record.max_memory_mb},{_quote(record.status)},{'null' if record.error_type is None else _quote(record.error_type)},"
         f"{_quote(record.environment)},{_quote(record.source)},{_quote(record.trace)}"
-        f"{',null,null]' if record.restore is None else f',{record.restore[0]!r},{record.restore[1]!r}]'}"
+        f"{',null,null' if record.restore is None else f',{record.restore[0]!r},{record.restore[1]!r}'},{record.attempt}]"
     )
 
 
@@ -172,6 +173,7 @@ def record_of(values: Sequence[Any]) -> Record:
     """A record of the values of RECORD_FIELDS."""
     fields: dict[str, Any] = dict.fromkeys(RECORD_FIELDS) | dict(zip(RECORD_FIELDS, values, strict=False))
     restore = (fields.pop("restore_ms"), fields.pop("restore_hooks_ms"))
+    fields["attempt"] = fields["attempt"] or 1  # records that were written before there were attempts have none
     return Record(**fields, restore=None if restore[0] is None else restore)
 
 

@@ -45,6 +45,7 @@ ALTER TABLE ledger ADD COLUMN restore_hooks_ms REAL;
 ALTER TABLE progress ADD COLUMN counted_segment INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE progress ADD COLUMN counted_offset INTEGER NOT NULL DEFAULT 0;
 """,
+        "ALTER TABLE ledger ADD COLUMN attempt INTEGER;",
     ),
     fix="Hanabi moves it aside and makes it anew from the journal (docs/durability.md)",
 )

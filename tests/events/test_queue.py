@@ -137,6 +137,7 @@ def test_function_errors_follow_the_policy(tmp_path: Path, policy: RetryPolicy, 
             await setting.pass_time(1000)
             assert [round(when - start) for when, _ in setting.invoker.seen] == runs
             assert set(setting.invoker.ids) == {"id-1"}
+            assert [invocation.attempt for _, invocation in setting.invoker.seen] == list(range(1, len(runs) + 1))
             assert setting.queue.meter.ended == {State.DONE: 0, State.DROPPED: 1}
             assert await setting.queue.backlog() == 0
 

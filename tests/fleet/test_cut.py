@@ -11,7 +11,7 @@ from tests.fleet.rig import Rig, run, until
 def test_what_runs_is_recorded_and_told_and_what_waits_is_told() -> None:
     async def story() -> None:
         async with Rig(max_environments=2) as rig:
-            busy = rig.begin(rig.version("busy"), b"hang", source="event")
+            busy = rig.begin(rig.version("busy"), b"hang", source="event", attempt=2)
             await until(lambda: rig.states() == ["busy"])
             rig.driver.gate.clear()
             starting = rig.begin(rig.version("starting"))
@@ -27,7 +27,13 @@ def test_what_runs_is_recorded_and_told_and_what_waits_is_told() -> None:
                 await rig.invoke(rig.version("late"))
             assert rig.invoker.in_flight == 0
             (record,) = rig.journal.records
-            assert (record.function, record.status, record.error_type, record.source) == ("busy", "error", "Sandbox.Failure", "event")
+            assert (record.function, record.status, record.error_type, record.source, record.attempt) == (
+                "busy",
+                "error",
+                "Sandbox.Failure",
+                "event",
+                2,
+            )
             assert any(line.startswith("END ") for line in rig.journal.lines)
             assert "Status: error\tError Type: Sandbox.Failure" in rig.journal.lines[-1]
             rig.driver.gate.set()

@@ -74,7 +74,9 @@ def _lines(data: bytes, version: int = VERSION) -> list[str]:
 
 
 def test_a_record_survives_the_journal_with_every_field() -> None:
-    full = make_record(init_ms=80.5, status="error", error_type="Bad\tType", trace="Root=1", restore=(312.25, 12.007), source="url")
+    full = make_record(
+        init_ms=80.5, status="error", error_type="Bad\tType", trace="Root=1", restore=(312.25, 12.007), source="url", attempt=3
+    )
     for record in (full, make_record(), make_record(restore=(0.0, 0.0), duration_ms=0.1 + 0.2)):
         ((header, _, _),) = decode(encode(FINISH, "g", "s", [], record))
         assert header is not None
