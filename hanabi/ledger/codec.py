@@ -26,6 +26,7 @@ VERSION = 1
 LINES = "L"  # what an environment printed: lines, whose newline was taken off
 EXACT = "P"  # what PutLogEvents brought: the text as it is
 FINISH = "F"  # as LINES, with an invocation's record in the header
+DELETE = "D"  # what was before it in that stream, or in all of that group where no stream is named, is deleted
 
 RECORD_FIELDS = (
     "request_id",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hanabi.contracts import Record
-from hanabi.ledger.codec import EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, VERSION, decode, record_of
+from hanabi.ledger.codec import DELETE, EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, VERSION, decode, record_of
 from hanabi.store.schema import Schema
 
 SCHEMA = Schema(
@@ -136,7 +136,11 @@ def add_frames(
             added.damaged += end - start
             continue
         kind, group, stream, first, last, record = header
-        if body and logs:
+        if kind == DELETE and logs:
+            _add_chunks(connection, chunks, now_ms)
+            chunks, open_chunks = [], {}
+            _delete(connection, group, stream)
+        elif body and logs:
             first_ms, last_ms = int(first), int(last)
             key = (group, stream, kind == EXACT)
             chunk = open_chunks.get(key)
@@ -182,6 +186,14 @@ def _add_chunks(connection: sqlite3.Connection, chunks: Iterable[Chunk], now_ms:
             "WHERE id = ?4",
             (chunk.first_ms, chunk.last_ms, now_ms, stream_id),
         )
+
+
+def _delete(connection: sqlite3.Connection, group: str, stream: str) -> None:
+    streams = "SELECT id FROM streams WHERE group_id = (SELECT id FROM groups WHERE name = ?1) AND (?2 = '' OR name = ?2)"
+    connection.execute(f"DELETE FROM chunks WHERE stream_id IN ({streams})", (group, stream))
+    connection.execute(f"DELETE FROM streams WHERE id IN ({streams})", (group, stream))
+    if not stream:
+        connection.execute("DELETE FROM groups WHERE name = ?", (group,))
 
 
 def select_records(connection: sqlite3.Connection, limit: int) -> list[Record]:

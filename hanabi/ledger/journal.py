@@ -18,7 +18,7 @@ from hanabi.contracts import Clock, LogEvent, Record
 from hanabi.errors import DatabaseDamaged
 from hanabi.health import Health
 from hanabi.ledger.catchup import Step, check_versions, retire, take_step
-from hanabi.ledger.codec import EXACT, FINISH, LINES, FrameTooLarge, encode
+from hanabi.ledger.codec import DELETE, EXACT, FINISH, LINES, FrameTooLarge, encode
 from hanabi.ledger.index import Position, prune, read_progress, select_records, set_sums
 from hanabi.ledger.room import free_bytes
 from hanabi.ledger.segments import SegmentWriter, list_segments
@@ -138,6 +138,10 @@ class FileJournal:
     def put(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         """As `log`, for text that is kept as it is: it came through PutLogEvents, not line by line out of a pipe."""
         self._append(EXACT, group, stream, events, None)
+
+    def delete(self, group: str, stream: str = "") -> None:
+        """Of what was written before, nothing of a stream, or of a group, is kept in the index, nor comes back when that is made anew."""
+        self._append(DELETE, group, stream, [], None)
 
     def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         self._append(FINISH, group, stream, events, record)

@@ -70,13 +70,7 @@ class LogStore:
 
     async def delete_group(self, name: str) -> None:
         """With all its streams and events."""
-
-        def delete(connection: sqlite3.Connection) -> None:
-            group = _group(connection, name)
-            for table, column in (("chunks", "group_id"), ("streams", "group_id"), ("groups", "id")):
-                connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (group.id,))
-
-        await self._write(delete)
+        await self._delete(lambda connection: _group(connection, name), name)
 
     async def set_retention(self, name: str, days: int | None) -> None:
         """Events older than this are not found from now on, and are deleted when the journal is next pruned."""
@@ -109,12 +103,7 @@ class LogStore:
         await self._write(create)
 
     async def delete_stream(self, group: str, name: str) -> None:
-        def delete(connection: sqlite3.Connection) -> None:
-            stream = _stream(connection, _group(connection, group), name)
-            connection.execute("DELETE FROM chunks WHERE stream_id = ?", (stream.id,))
-            connection.execute("DELETE FROM streams WHERE id = ?", (stream.id,))
-
-        await self._write(delete)
+        await self._delete(lambda connection: _stream(connection, _group(connection, group), name), group, name)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -167,6 +156,14 @@ class LogStore:
             await self._database.write(work)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"The record cannot be written: {error}") from error
+
+    async def _delete(self, find: Callable[[sqlite3.Connection], object], group: str, stream: str = "") -> None:
+        """Through the journal, so that it holds for an index that is made anew from it."""
+        await self._read(find)
+        if self._journal.full:
+            raise Unavailable("There is no room on the disk for this change")
+        self._journal.delete(group, stream)
+        await self._write(lambda connection: None)
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)

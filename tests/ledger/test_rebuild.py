@@ -165,6 +165,26 @@ def test_damage_found_while_it_runs_is_mended(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_deleted_logs_do_not_come_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_record(tmp_path) as store:
+            for group in ("/kept", "/deleted", "/emptied"):
+                for stream in ("one", "two"):
+                    store.journal.log(group, stream, [(1_795_000_000_000, f"secret of {stream}")])
+            await store.logs.delete_group("/deleted")
+            await store.logs.delete_stream("/emptied", "one")
+            store.journal.log("/deleted", "one", [(1_795_000_000_000, "new")])
+        for _ in range(2):
+            async with open_record(tmp_path) as store:
+                assert await store.messages("/deleted") == ["new\n"]
+                assert await store.messages("/emptied") == ["secret of two\n"]
+                assert len(await store.messages("/kept")) == 2
+                assert [stream.name for stream in await store.logs.streams("/emptied")] == ["two"]
+            (tmp_path / "record.db").unlink()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_spoilt_segment_loses_what_was_spoilt_and_is_kept(tmp_path: Path, seed: int) -> None:
     """Seeded bytes of a segment are flipped: later frames are read, the segment stays in `damaged/`, and usage says so."""
