@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import logging
 import os
 import shutil
 import socket
@@ -32,6 +33,7 @@ from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
 from hanabi.drain import Drain, Stop
 from hanabi.drivers import choose_driver
+from hanabi.errors import ImageError
 from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
@@ -69,6 +71,7 @@ OUTSIDE = Limits(head_bytes=MIB // 16, stranger_head_bytes=MIB // 64)
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
 INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
 ANNOUNCE_EVERY_S = 600.0  # at most: a root that cannot be built is not tried all the time
+log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -109,9 +112,24 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         attach = Attach(clock, spool)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
         memory = HostMemory()
+
+        async def image_of(version: FunctionVersion) -> RuntimeImage:
+            """What an environment is started on. Raises `ResourceConflict` when the version's own code is not there."""
+            if version.container is None:
+                await functions.presence.assure(version)
+                return await images.ensure(version.runtime)
+            try:
+                image = await containers.ensure(version.container.image)
+                if os.access(image.root, os.F_OK):
+                    return image
+            except ImageError as error:
+                log.warning("the image of %s:%s is not there: %s", version.name, version.version, error)
+            await functions.presence.refuse(version)
+            return await containers.ensure(version.container.image)
+
         fleet = Fleet(
             driver,
-            partial(_image_of, images, containers),
+            image_of,
             host,
             max_environments=settings.max_environments,
             max_memory_mb=settings.max_memory or memory.budget_mb,
@@ -146,6 +164,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         functions.on_retired(fleet.retire)
         await functions.open()
         stack.push_async_callback(functions.close)
+        await functions.presence.check()  # what is said of a function is true from the start
+        stack.push_async_callback(_cancel, asyncio.create_task(functions.presence.run(), name="presence"))
         collection = Collection(clock, health, lambda: identity.doubt or store.doubt or functions.doubt)
         collection.add(snapshots.collect, functions.referenced_snapshots)
         collection.add(code.collect, lambda: functions.referenced_code() | fleet.code_in_use())
@@ -267,6 +287,7 @@ class PreparedContainers:
 
     def __init__(self, containers: ContainerImages, driver: Driver) -> None:
         self.resolve = containers.resolve
+        self.lacking = containers.lacking
         self._containers = containers
         self._driver = driver
 
@@ -274,12 +295,6 @@ class PreparedContainers:
         ready = await self._containers.ensure(image)
         await self._driver.prepare(ready, preload_of(ready))
         return ready
-
-
-async def _image_of(images: Images, containers: ContainerImages, version: FunctionVersion) -> RuntimeImage:
-    if version.container is not None:
-        return await containers.ensure(version.container.image)
-    return await images.ensure(version.runtime)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

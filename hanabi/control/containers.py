@@ -4,7 +4,7 @@ Wording as recorded from AWS; what Hanabi knows more of the reason follows it. A
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Protocol
 
 from hanabi.contracts import ContainerCode, RuntimeImage
@@ -27,6 +27,9 @@ class Containers(Protocol):
 
     async def ensure(self, image: str) -> RuntimeImage:
         """Its root, pulled if it is not there. Raises `ImageError`."""
+
+    async def lacking(self, images: Set[str]) -> set[str]:
+        """Those of the pinned images that are not there."""
 
 
 def check_package(params: Mapping[str, Any], package: str) -> None:

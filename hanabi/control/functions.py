@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,14 @@ from hanabi.control import versions
 from hanabi.control.containers import IMAGE, Containers, check_source, failure, refusal
 from hanabi.control.model import Code, Function, Url, Version, new_id
 from hanabi.control.names import Place
+from hanabi.control.presence import Presence
 from hanabi.control.provisioned import shares
 from hanabi.control.registry import Change, Registry
 from hanabi.control.routes import Routes
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.tags import check_tags
-from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict, SandboxError
+from hanabi.errors import CodeError, ImageError, InvalidParameterValue, ResourceConflict, SandboxError
 from hanabi.health import Health
 from hanabi.retry import Retrying
 
@@ -38,6 +39,9 @@ class StoredCode(Protocol):
 class CodeStore(Protocol):
     def place(self, sha256: str) -> Path:
         """Where code is, unpacked, if it is there."""
+
+    async def find(self, hashes: Set[str]) -> Mapping[str, CodeError]:
+        """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
 
     async def store(self, blob: bytes | Path) -> StoredCode:
         """Unpack a zip. Raises `ApiError` when it is not a good one."""
@@ -81,6 +85,7 @@ class Functions:
         self._registry = Registry(store, self.place, self._on_changed, self._retrying, health)
         self._routes = Routes(self.place, self._registry.get, code.place, snapshots.directory if snapshots else None)
         self._snap_start = SnapStart(snapshots, self._routes.target, self._settle_snapshot)
+        self.presence = Presence(self._registry, code, containers, snapshots, self._routes.target, self._settle, clock, health or Health())
         self._urls: dict[str, Url] = {}
         self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
         self._uploads: list[Path] = []  # stored, and about to be referenced
@@ -301,6 +306,7 @@ class Functions:
         self._routes.changed(old, new)
         self._tell_provisioned(old, new)
         self._snap_start.changed(new)
+        self.presence.changed(old, new)
         for url in old.urls.values() if old else ():
             del self._urls[url.id]
         for url in new.urls.values() if new else ():
@@ -343,6 +349,8 @@ class Functions:
         try:
             async with asyncio.timeout(PREPARATION_LIMIT_S):
                 runtime_arn = await self._prepare_image(function.latest)
+        except CodeError as error:
+            finish = versions.lose(error.code, str(error))
         except ImageError as error:
             finish = versions.fail(*(failure(error) if function.latest.code.image else ("InvalidRuntime", str(error))))
         except SandboxError as error:
@@ -366,10 +374,15 @@ class Functions:
         key, what = f"snapshot.{generation}", f"The snapshot of {name}:{number} is made, but that cannot be stored"
         await self._retrying.do(key, what, lambda: self._commit(name, lambda now: apply(now) if now is not None else None, None))
 
+    async def _settle(self, name: str, apply: Callable[[Function], Function]) -> None:
+        await self._commit(name, lambda now: apply(now) if now is not None else None, None)
+
     async def _prepare_image(self, version: Version) -> str | None:
-        """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`."""
+        """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`, `CodeError`."""
         if not version.code.image:
             image = await self._images.ensure(version.settings.runtime)
+            for error in (await self._code.find({version.code.sha256})).values():
+                raise error
             await self._images.prepare_code(self._code.place(version.code.sha256))
             return image.version_arn
         if self._containers is None:

@@ -42,6 +42,11 @@ class Code:
     image_uri: str = ""  # as it was given
     image: str = ""  # where it is, by digest
 
+    @property
+    def key(self) -> str:
+        """What tells it from other code."""
+        return self.image or self.sha256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
@@ -62,6 +67,7 @@ class Version:
     update_reason: str | None = None
     update_code: str | None = None
     snapshot: str = ""  # of a published version with SnapStart: its name
+    lost: bool = False  # it is Failed because its code or image is not there, until that comes back
 
     @property
     def awaits_snapshot(self) -> bool:
@@ -83,6 +89,7 @@ class Version:
             update="Successful",
             update_reason=None,
             update_code=None,
+            lost=False,
         )
 
     def prepared(self, runtime_arn: str | None) -> "Version":
@@ -94,6 +101,17 @@ class Version:
     def optimized(self, snapshot: str, reason: str) -> "Version":
         """Its snapshot is made; an empty name: there is none, for that reason, and its environments are initialised as any other's."""
         return replace(self.ready(self.runtime_arn), snapshot=snapshot, state_reason=reason or None)
+
+    def lose(self, code: str, reason: str) -> "Version":
+        """What it runs is not there."""
+        return replace(self, revision_id=new_id(), state="Failed", state_reason=reason, state_code=code, lost=True)
+
+    def found(self) -> "Version":
+        """It is there again."""
+        found = self.ready(self.runtime_arn)
+        if self.update_reason == self.state_reason:  # an update failed for the same reason
+            return found
+        return replace(found, update=self.update, update_reason=self.update_reason, update_code=self.update_code)
 
     def failed(self, code: str, reason: str) -> "Version":
         """It was being created, or it was being updated: then it stays as active as it was."""
@@ -161,6 +179,10 @@ class Function:
 
     def version(self, number: str) -> Version | None:
         return self.latest if number == LATEST else self.versions.get(number)
+
+    def all_versions(self) -> list[Version]:
+        """What `$LATEST` still runs included."""
+        return [self.latest, *([self.serving] if self.serving else []), *self.versions.values()]
 
     def running(self) -> list[Version]:
         """The versions that invocations may get."""

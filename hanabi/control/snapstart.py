@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,9 @@ class Snapshots(Protocol):
 
     async def take(self, version: FunctionVersion) -> str:
         """Initialise a version and write that down; returns the snapshot's name. Raises `SnapshotFailed` for a fault of the function's."""
+
+    async def lacking(self, names: Set[str]) -> set[str]:
+        """Those of the snapshots that are not there."""
 
 
 class SnapStart:

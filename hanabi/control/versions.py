@@ -1,7 +1,7 @@
 """What becomes of a function: made, updated, prepared, published. Pure: each takes a function and returns another one."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +59,7 @@ def update(function: Function, now_ms: int, *, settings: Settings | None = None,
         update="InProgress",
         update_reason=CREATING,  # Lambda says so of updates too
         update_code="Creating",
+        lost=False,
     )
     return replace(function, latest=latest, serving=function.serving or (old if active else None))
 
@@ -89,6 +90,40 @@ def settle_version(number: str, generation: str, settle: Callable[[Version], Ver
 
 def fail(code: str, reason: str) -> Callable[[Function], Function]:
     return lambda function: _settle(function, lambda version: version.failed(code, reason), serving=function.serving)
+
+
+def lose(code: str, reason: str) -> Callable[[Function], Function]:
+    """As `fail`, because what `$LATEST` is made of is not there."""
+
+    def settle(version: Version) -> Version:
+        failed = version.failed(code, reason)
+        return failed if failed.state == "Active" else replace(failed, lost=True)
+
+    return lambda function: _settle(function, settle, serving=function.serving)
+
+
+def judge(looked_for: Set[str], faults: Mapping[str, tuple[str, str]]) -> Callable[[Function], Function]:
+    """Versions whose code is not there fail with (StateReasonCode, StateReason), and are active again when it is. By `Code.key`."""
+
+    def settle(version: Version) -> Version:
+        if version.code.key not in looked_for:
+            return version
+        fault = faults.get(version.code.key)
+        if fault is None:
+            return version.found() if version.lost else version
+        if version.state == "Active" or (version.lost and (version.state_code, version.state_reason) != fault):
+            return version.lose(*fault)
+        return version
+
+    def apply(function: Function) -> Function:
+        latest, serving = settle(function.latest), settle(function.serving) if function.serving else None
+        published = {number: settle(version) for number, version in function.versions.items()}
+        changed = latest is not function.latest or serving is not function.serving
+        if not changed and all(version is function.versions[number] for number, version in published.items()):
+            return function
+        return replace(function, latest=latest, serving=serving, versions=published)
+
+    return apply
 
 
 def _settle(function: Function, settle: Callable[[Version], Version], serving: Version | None) -> Function:

@@ -72,6 +72,13 @@ class Snapshots:
         finally:
             os.close(directory)
 
+    async def lacking(self, names: Set[str]) -> set[str]:
+        """Those that are not here, and not in the trash either."""
+        return await asyncio.to_thread(lambda: {name for name in names if not self._is_there(self.directory / name)})
+
+    def _is_there(self, place: Path) -> bool:
+        return place.is_dir() or self._trash.recover(place)
+
     async def collect(self, used: Set[str]) -> None:
         """Throw away what no version has any more, when that is so for long."""
         self._fresh -= used

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.places import make_open_directory
+from hanabi.images.places import make_open_directory, make_readable
 from hanabi.images.programs import inside
 
 COMPILE = """
@@ -83,4 +83,5 @@ def install_agent(source: Path, directory: Path) -> Path:
         incoming.write_bytes(content)
         incoming.chmod(0o755)
         incoming.rename(final)
+    make_readable(final, directory.parent)
     return final

@@ -117,7 +117,7 @@ class CodeStore:
             sync_directory(os.fsencode(final))
         if not _has_tree(final):
             self._unpack_again(final)
-        _open_up(final)
+        make_readable(final / "task", final)
 
     def _unpack_again(self, final: Path) -> None:
         fresh = self._directory / f"{INCOMING}{uuid.uuid4().hex}"
@@ -166,7 +166,7 @@ class CodeStore:
                     damaged = f"The function's code is damaged: code/{final.name}/code.zip in the data directory. {mend}"
                     raise CodeError(damaged, "InvalidZipFileException")
                 self._unpack_again(final)
-        _open_up(final)
+        make_readable(final / "task", final)
 
     def place(self, sha256: str) -> Path:
         """The unpacked tree of the code with this `CodeSha256`, if it is there."""
@@ -223,13 +223,6 @@ def _has_tree(final: Path) -> bool:
             return any(entries)
     except OSError:
         return False
-
-
-def _open_up(final: Path) -> None:
-    """A copy may have been made under a narrow umask."""
-    if final.stat().st_mode & 0o555 != 0o555:
-        final.chmod(0o755)
-    make_readable(final / "task")
 
 
 def _blocks(blob: bytes | Path) -> Iterator[bytes | memoryview]:

@@ -37,5 +37,7 @@ class Collection:
         for collect, in_use in self._stores:
             try:
                 await collect(in_use())
-            except Exception:  # another Hanabi may share the images directory, and leave there what this one cannot read
+            except PermissionError as error:
+                log.info("what is unused there is for the user to collect whose it is: %s", error)  # who shares the images directory
+            except Exception:
                 log.exception("what is unused could not be collected; it is tried again in %.0f s", PERIOD_S)

@@ -189,7 +189,7 @@ def assemble(directory: Path, digest: str) -> RuntimeImage:
     """The image that is unpacked there. Raises `ImageError`."""
     place = places.container_place(directory, digest)
     about = places.about_of(place)
-    make_readable(place / "root")
+    make_readable(place / "root", directory)
     return RuntimeImage(
         runtime="image",
         digest=digest,

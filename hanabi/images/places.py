@@ -44,17 +44,26 @@ def make_open_directory(path: Path) -> None:
         path.chmod(0o755)
 
 
-def make_readable(tree: Path) -> None:
-    """What everybody may read, as all that is unpacked here, is made so again where a copy was made under a narrow umask."""
-    if tree.stat().st_mode & 0o555 == 0o555:
-        return
-    for directory, _, files in os.walk(tree, topdown=False):  # the top comes last: it says that all is done
-        for name in files:
-            path = os.path.join(directory, name)
-            mode = os.lstat(path).st_mode
-            if stat.S_ISREG(mode):
-                os.chmod(path, mode & 0o7777 | (0o555 if mode & 0o100 else 0o444))
-        os.chmod(directory, os.lstat(directory).st_mode & 0o7777 | 0o555)
+def make_readable(thing: Path, top: Path) -> None:
+    """A file or a tree that everybody may read, as all that is made here, is made so again where a copy was made under a narrow umask.
+
+    And the way to it from `top`, which is above it.
+    """
+    if thing.stat().st_mode & 0o444 != 0o444:
+        for directory, _, files in os.walk(thing, topdown=False):  # the top comes last: it says that all is done
+            for name in files:
+                _open_file(os.path.join(directory, name))
+            os.chmod(directory, os.lstat(directory).st_mode & 0o7777 | 0o555)
+        _open_file(thing)
+    for parent in thing.parents[: len(thing.parts) - len(top.parts)]:
+        if (mode := parent.stat().st_mode) & 0o011 != 0o011:
+            parent.chmod(mode & 0o7777 | 0o011)
+
+
+def _open_file(path: str | Path) -> None:
+    mode = os.lstat(path).st_mode
+    if stat.S_ISREG(mode):
+        os.chmod(path, mode & 0o7777 | (0o555 if mode & 0o100 else 0o444))
 
 
 def measure(tree: Path) -> int:

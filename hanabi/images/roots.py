@@ -85,8 +85,9 @@ class Images:
 
     def _assemble(self, runtime: str, root: Path) -> RuntimeImage:
         known = RUNTIMES[runtime]
-        make_readable(root)
         bootstrap = install_bootstrap(self._guest, self._directory / "bootstrap", known.language, root)
+        for tree in (root, bootstrap):
+            make_readable(tree, self._directory)
         identity = hashlib.sha256(f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}".encode()).hexdigest()
         return RuntimeImage(
             runtime=runtime,

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from hanabi.contracts import FunctionVersion, RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
-from hanabi.errors import ImageError, InvalidParameterValue
+from hanabi.errors import CodeError, ImageError, InvalidParameterValue
 from hanabi.health import Health
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
@@ -30,7 +30,15 @@ class Stored:
 
 
 class Codes:
-    """Any bytes are code, but `bad`."""
+    """Any bytes are code, but `bad`. `lost` is what cannot be found again."""
+
+    def __init__(self) -> None:
+        self.lost: dict[str, CodeError] = {}
+        self.asked = 0
+
+    async def find(self, hashes: Set[str]) -> dict[str, CodeError]:
+        self.asked += 1
+        return {sha256: self.lost[sha256] for sha256 in hashes & self.lost.keys()}
 
     def place(self, sha256: str) -> Path:
         return Path("/code") / base64.b64decode(sha256).hex() / "task"
@@ -39,7 +47,9 @@ class Codes:
         data = blob if isinstance(blob, bytes) else await asyncio.to_thread(blob.read_bytes)
         if data == b"bad":
             raise InvalidParameterValue("Could not unzip uploaded file. Please check your file, then try to upload again.")
-        return Stored(base64.b64encode(hashlib.sha256(data).digest()).decode(), len(data))
+        stored = Stored(base64.b64encode(hashlib.sha256(data).digest()).decode(), len(data))
+        self.lost.pop(stored.sha256, None)
+        return stored
 
 
 def place_of(code: Code) -> Path:
@@ -95,6 +105,7 @@ class FakeContainers:
         self.refuse: ImageError | None = None
         self.broken: ImageError | None = None
         self.pulled: list[str] = []
+        self.lost: set[str] = set()
 
     async def resolve(self, uri: str) -> Pinned:
         if self.refuse:
@@ -102,10 +113,14 @@ class FakeContainers:
         digest = self.tags.get(uri) or hashlib.sha256(uri.encode()).hexdigest()
         return Pinned(f"{uri.rpartition(':')[0]}@sha256:{digest}", digest)
 
+    async def lacking(self, images: Set[str]) -> set[str]:
+        return set(images & self.lost)
+
     async def ensure(self, image: str) -> RuntimeImage:
         self.pulled.append(image)
         if self.broken:
             raise self.broken
+        self.lost.discard(image)
         return RuntimeImage(
             runtime="image", digest=image[-64:], root=Path("/root"), runtime_dir=None, command=(), environment={}, version_arn=""
         )
@@ -119,11 +134,16 @@ class FakeSnapshots:
         self.missing = missing
         self.fault: Exception | None = None
         self.taken: list[FunctionVersion] = []
+        self.lost: set[str] = set()
         self.go = asyncio.Event()
         self.go.set()
 
+    async def lacking(self, names: Set[str]) -> set[str]:
+        return set(names & self.lost)
+
     async def take(self, version: FunctionVersion) -> str:
         self.taken.append(version)
+        self.lost.clear()
         await self.go.wait()
         if self.fault:
             raise self.fault
@@ -139,12 +159,14 @@ class Plane:
         images: FakeImages,
         clock: ManualClock,
         containers: FakeContainers,
+        codes: Codes,
         store: SqliteStore,
         health: Health,
     ) -> None:
         self.store = store
-        self.health = health
         self.functions = functions
+        self.codes = codes
+        self.health = health
         self.images = images
         self.containers = containers
         self.clock = clock
@@ -173,14 +195,16 @@ def create_params(name: str = "f", code: bytes = b"code", **changes: Any) -> dic
 
 
 @asynccontextmanager
-async def open_plane(directory: Path, images: FakeImages | None = None, snapshots: FakeSnapshots | None = None) -> AsyncIterator[Plane]:
+async def open_plane(
+    directory: Path, images: FakeImages | None = None, snapshots: FakeSnapshots | None = None, codes: Codes | None = None
+) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
     await store.open()
-    containers, health = FakeContainers(), Health(clock)
+    containers, codes, health = FakeContainers(), codes or Codes(), Health(clock)
     functions = Functions(
         store,
-        Codes(),
+        codes,
         images,
         clock,
         account=ACCOUNT,
@@ -192,7 +216,7 @@ async def open_plane(directory: Path, images: FakeImages | None = None, snapshot
     )
     await functions.open()
     try:
-        yield Plane(functions, images, clock, containers, store, health)
+        yield Plane(functions, images, clock, containers, codes, store, health)
     finally:
         await functions.close()
         await store.close()

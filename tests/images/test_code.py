@@ -296,4 +296,4 @@ def test_a_copy_made_under_a_narrow_umask_is_opened_up(tmp_path: Path) -> None:
 
     stored, fault = mend(tmp_path / "code", narrow)
     opened = (stored.path.parent, stored.path, stored.path / "lambda_function.py")
-    assert fault is None and [path.stat().st_mode & 0o777 for path in opened] == [0o755, 0o755, 0o644]
+    assert fault is None and [path.stat().st_mode & 0o777 for path in opened] == [0o711, 0o755, 0o644]

@@ -50,7 +50,7 @@ class OrdinaryServer(Server):
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]),
         }
-        command = [*self.wrapped, "-m", "hanabi", "up", "--isolation", "process", "--port", str(self.port)]
+        command = [*self.wrapped, "-m", "hanabi", "up", "--isolation", "process", "--roles", "any", "--port", str(self.port)]
         command += ["--data-dir", str(self.data_dir / "data"), "--images-dir", str(IMAGES)]
         self.log = (self.data_dir / "server.log").open("a+")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.environment, cwd="/")

@@ -40,6 +40,7 @@ class Jail:
     def show(self, source: Path, name: str) -> None:
         """Let the VMM that is to be started read a file that everybody may read."""
         target = self.root / name
+        _open_up(source)
         if not _link(source, target):
             with inside.opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
                 kernel.mount(str(source), f"/proc/self/fd/{fd}", "none", kernel.MS_BIND)
@@ -48,6 +49,7 @@ class Jail:
     def add(self, source: Path, name: str) -> None:
         """Likewise, for a VMM that runs: it has mounts of its own, and would not see one of ours."""
         target = self.root / name
+        _open_up(source)
         if not _link(source, target):
             volume.copy_sparse(source, target)
 
@@ -82,6 +84,12 @@ class Jail:
                 kernel.unmount(str(target))
         self._mounted.clear()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _open_up(source: Path) -> None:
+    """The VMM has a uid of its own, and a copy of the data directory may have been made under a narrow umask."""
+    if (mode := source.stat().st_mode) & 0o444 != 0o444:
+        source.chmod(mode & 0o7777 | 0o444)
 
 
 def _link(source: Path, target: Path) -> bool:
