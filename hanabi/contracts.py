@@ -254,6 +254,7 @@ class Exit:
     role: str
     status: int | None
     signal: int | None
+    read: int | None = None  # of the runtime in a microVM: bytes of the runtime channel, since it was opened, that it has read
 
 
 class Sandbox(Protocol):

@@ -76,6 +76,7 @@ bool machine_join_group(void);         /* in the child, before it gives up its r
 enum { FLOW_BUFFER = 16 * 1024 };
 struct flow { /* read only when all that was read has been written */
     size_t start, end;
+    uint64_t passed; /* bytes, since the last reset */
     bool ended, passed_on; /* `from` has ended; `to` has been told */
     char buffer[FLOW_BUFFER];
 };
@@ -99,7 +100,9 @@ void channels_nap(void); /* hang up: a snapshot is about to be made */
 void channels_wake(void);
 void channels_renew_runtime(void);
 void channels_given(void);         /* a runtime has got something to do */
-void channels_before_answer(void); /* and this is what must be known before what it answers */
+bool channels_before_answer(void); /* it has answered; true: what must be known before is, and the answer may go */
+bool channels_log_behind(void);    /* an answer is held back meanwhile */
+bool channels_runtime_read(uint64_t *bytes); /* by the runtime of its channel; false: nobody knows here */
 void channels_watch(void);
 int channels_patience_ms(void); /* how long the loop may sleep, -1: for ever */
 bool channels_turn(void);

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -24,6 +25,8 @@ static int log_pipe, log_host = -1, log_slots[2];
 static struct flow runtime_out, runtime_in, log_flow;
 static bool napping;
 static bool busy; /* the runtime has been given something and has not answered yet */
+static bool answering;     /* what was printed before an answer is on its way: the answer waits */
+static uint64_t log_until; /* of `log_flow.passed`: then it may go */
 
 /* --- addresses ----------------------------------------------------------------------------------------------------- */
 
@@ -114,6 +117,7 @@ static void forget_runtime(void) {
     hang_up(&runtime_host);
     flow_reset(&runtime_out);
     flow_reset(&runtime_in);
+    answering = false;
 }
 
 void channels_renew_runtime(void) {
@@ -164,7 +168,7 @@ void channels_watch(void) {
         slots[i] = napping ? -1 : watch(listeners[i], POLLIN);
     log_slots[0] = watch_flow(log_pipe, log_host >= 0 && flow_wants_read(&log_flow), false);
     log_slots[1] = watch_flow(log_host, false, flow_wants_write(&log_flow));
-    runtime_slots[0] = watch_flow(runtime_inside, linked && flow_wants_read(&runtime_out), linked && flow_wants_write(&runtime_in));
+    runtime_slots[0] = watch_flow(runtime_inside, linked && flow_wants_read(&runtime_out) && !channels_log_behind(), linked && flow_wants_write(&runtime_in));
     runtime_slots[1] = watch_flow(runtime_host, flow_wants_read(&runtime_in), flow_wants_write(&runtime_out));
 }
 
@@ -175,21 +179,43 @@ static void move_log(void) {
 
 void channels_given(void) { busy = true; }
 
-/* What was printed before an answer reaches the host before it, as far as the host takes it, and how much memory it took. */
-void channels_before_answer(void) {
+bool channels_log_behind(void) { return answering && log_host >= 0 && log_flow.passed < log_until; }
+
+/* What was printed before an answer reaches the host before it, and how much memory it took. What is printed later does not hold it. */
+bool channels_before_answer(void) {
     busy = false;
-    struct pollfd pipe = {.fd = log_pipe, .events = POLLIN};
-    for (int turn = 0; turn < 64 && log_host >= 0 && !flow_wants_write(&log_flow) && poll(&pipe, 1, 0) > 0; turn++)
+    if (!answering) {
+        int left = 0;
+        ioctl(log_pipe, FIONREAD, &left);
+        log_until = log_flow.passed + (log_flow.end - log_flow.start) + (uint64_t)left;
+        answering = true;
+    }
+    for (int turn = 0; turn < 64 && channels_log_behind(); turn++) {
+        uint64_t before = log_flow.passed;
         move_log();
+        if (log_flow.passed == before)
+            break; /* the host does not take more now */
+    }
+    if (channels_log_behind())
+        return false;
+    answering = false;
     machine_report_memory(false);
+    return true;
+}
+
+bool channels_runtime_read(uint64_t *bytes) {
+    int left = 0;
+    if (!place.given || ioctl(RUNTIME_FD, FIONREAD, &left) < 0)
+        return false;
+    *bytes = runtime_in.passed > (uint64_t)left ? runtime_in.passed - (uint64_t)left : 0;
+    return true;
 }
 
 static void move_runtime(void) {
     if (ready(runtime_slots[1]) & POLLIN)
         channels_given();
-    if (ready(runtime_slots[0]) & POLLIN)
-        channels_before_answer();
-    if (!flow_move(&runtime_out, runtime_inside, runtime_host) || !flow_move(&runtime_in, runtime_host, runtime_inside) || runtime_in.ended)
+    bool held = ready(runtime_slots[0]) & POLLIN && !channels_before_answer();
+    if ((!held && !flow_move(&runtime_out, runtime_inside, runtime_host)) || !flow_move(&runtime_in, runtime_host, runtime_inside) || runtime_in.ended)
         forget_runtime();
 }
 

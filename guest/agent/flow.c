@@ -12,6 +12,7 @@ bool flow_wants_write(const struct flow *flow) { return flow->start < flow->end;
 
 void flow_reset(struct flow *flow) {
     flow->start = flow->end = 0;
+    flow->passed = 0;
     flow->ended = flow->passed_on = false;
 }
 
@@ -31,6 +32,7 @@ bool flow_move(struct flow *flow, int from, int to) {
         if (put < 0 && !again())
             return false;
         flow->start += put > 0 ? (size_t)put : 0;
+        flow->passed += put > 0 ? (uint64_t)put : 0;
     }
     if (flow->ended && !flow->passed_on && !flow_wants_write(flow)) {
         shutdown(to, SHUT_WR);

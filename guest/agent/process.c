@@ -241,8 +241,12 @@ static bool reap(void) {
             roles[id].pid = 0;
             bool killed = WIFSIGNALED(status);
             machine_report_memory(true); /* before the exit: it tells why */
-            uint8_t body[3] = {id, killed, (uint8_t)(killed ? WTERMSIG(status) : WEXITSTATUS(status))};
-            control_send('X', body, sizeof body);
+            uint8_t body[3 + 8] = {id, killed, (uint8_t)(killed ? WTERMSIG(status) : WEXITSTATUS(status))};
+            uint64_t bytes = 0;
+            bool counted = id == ROLE_RUNTIME && channels_runtime_read(&bytes);
+            for (int i = 0; i < 8; i++)
+                body[3 + i] = (uint8_t)(bytes >> 8 * i);
+            control_send('X', body, counted ? sizeof body : 3);
             break;
         }
     }

@@ -90,14 +90,14 @@ static bool relay_one(struct relay *relay) {
         if (getsockopt(relay->host, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error)
             return false;
         relay->connecting = false;
+        return true; /* to the next turn, which knows what there is to read */
     }
     if (!ready(relay->guest_slot) && !ready(relay->host_slot))
         return true;
     if (relay->channel == CHANNEL_RUNTIME_API && ready(relay->host_slot) & POLLIN)
         channels_given();
-    if (relay->channel == CHANNEL_RUNTIME_API && ready(relay->guest_slot) & POLLIN)
-        channels_before_answer();
-    return move_out(relay) && move_in(relay) && !(relay->in.passed_on && relay->out.passed_on);
+    bool held = relay->channel == CHANNEL_RUNTIME_API && ready(relay->guest_slot) & POLLIN && !channels_before_answer();
+    return (held || move_out(relay)) && move_in(relay) && !(relay->in.passed_on && relay->out.passed_on);
 }
 
 /* --- snapshots ----------------------------------------------------------------------------------------------------- */
@@ -142,7 +142,8 @@ void relay_watch(void) {
         if (!relay->used || napping)
             continue;
         bool open = !relay->connecting;
-        relay->guest_slot = watch_flow(relay->guest, open && flow_wants_read(&relay->out), open && flow_wants_write(&relay->in));
+        bool held = relay->channel == CHANNEL_RUNTIME_API && channels_log_behind();
+        relay->guest_slot = watch_flow(relay->guest, open && !held && flow_wants_read(&relay->out), open && flow_wants_write(&relay->in));
         relay->host_slot =
             open ? watch_flow(relay->host, flow_wants_read(&relay->in), flow_wants_write(&relay->out)) : watch(relay->host, POLLOUT);
     }

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { setImmediate } from "node:timers/promises";
 
 import { openChannel } from "./hanabi/channel.mjs";
-import { patchConsole } from "./hanabi/console.mjs";
+import { patchConsole, writeSynchronously } from "./hanabi/console.mjs";
 import { loadHandler } from "./hanabi/handler.mjs";
 import { catchErrors, failInit, serve } from "./hanabi/invocations.mjs";
 import { extendResolution } from "./hanabi/resolution.mjs";
@@ -13,6 +13,7 @@ import { extendResolution } from "./hanabi/resolution.mjs";
 const channel = openChannel(Number(process.env.HANABI_RUNTIME_FD ?? 4));
 extendResolution(process.env.NODE_PATH);
 catchErrors(channel);
+writeSynchronously();
 
 const init = await channel.receiveInit();
 for (const name of Object.keys(process.env)) delete process.env[name];

@@ -50,9 +50,17 @@ class Diary:
         elif self._timer is None:
             self._timer = self._host.clock.call_later(FLUSH_S, self._flush_later)
 
+    def take_back(self, line: str) -> None:
+        """One that was not to be said after all, unless it has been written."""
+        self._events = [event for event in self._events if event[1] != line]
+
+    async def catch_up(self) -> None:
+        """Have all that has been printed until now: it belongs to the invocation that ends."""
+        if left := self._output.drain():
+            await self._output.catch_up(left)
+
     def take(self) -> list[LogEvent]:
-        """The log events not yet written; what was printed until now is among them."""
-        self._output.drain()
+        """The log events not yet written."""
         self._output.flush_partial()
         events, self._events = self._events, []
         return events

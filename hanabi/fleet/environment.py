@@ -15,7 +15,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from hanabi.contracts import Credentials, Exit, FunctionVersion, Invocation, RuntimeImage, Sandbox, Timer
+from hanabi.contracts import Credentials, Exit, FunctionVersion, Invocation, RuntimeImage, Sandbox
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.fleet.commands import refusal, start_runtime, wrapper_of
 from hanabi.fleet.deadline import Deadline
@@ -23,7 +23,7 @@ from hanabi.fleet.diary import Diary, new_stream
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.lifecycle import State, advance
 from hanabi.fleet.memory import MemoryUse
-from hanabi.fleet.outcome import NO_REASON, STOPPED, Outcome, exit_message, fault, timeout_message
+from hanabi.fleet.outcome import NO_REASON, STOPPED, Outcome, demise, fault, timeout_message
 from hanabi.fleet.rest import Rest
 from hanabi.fleet.talk import Talk
 from hanabi.fleet.variables import credentials_document, function_variables, generic_variables
@@ -32,7 +32,6 @@ from hanabi.runtime.session import RuntimeSession
 from hanabi.runtime.states import State as Runtime
 
 VCPU_MB = 1769  # memory that buys one vCPU
-TRIM_LIMIT_S = 10.0
 RESET_LIMIT_S = 5.0
 SETTLE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
 FLEETING_S = 300.0  # credentials that are fetched before a snapshot last no longer: they are to be fetched again after it
@@ -72,7 +71,8 @@ class Environment:
         self._began = 0.0
         self._timeout_s = 0.0
         self._deadline = Deadline(host.clock, self._time_out)
-        self._freeze_timer: Timer | None = None
+        self._freeze = Deadline(host.clock, self._freeze_now)
+        self._on_settled: Callable[[], None] | None = None
         self._exit: Exit | None = None  # of the runtime or the sandbox
         self._exit_at = math.inf  # monotonic: when the runtime was seen to be over, before what it sent last was waited for
         self._sandbox_gone = False
@@ -264,9 +264,9 @@ class Environment:
         """Open both ends on which a runtime may speak; a bundled bootstrap has the channel to itself."""
         session = RuntimeSession(
             on_ready=self._on_ready,
-            on_init_error=self._on_init_error,
-            on_result=self._on_result,
-            on_error=self._on_error,
+            on_init_error=lambda payload, kind: self._end(Outcome(payload, "error", kind)),
+            on_result=lambda payload: self._end(Outcome(payload, "success", reusable=True)),
+            on_error=lambda payload, kind: self._end(Outcome(payload, "error", kind, reusable=True)),
             on_violation=self._on_violation,
             on_dormant=self._on_ready,
             begin=begin,
@@ -274,6 +274,8 @@ class Environment:
         talk = self._talk = Talk(self.sandbox, session)
         channel = bool(self.image.command)
         await talk.open(self._host.clock, self._show_credentials, channel=channel, bundled=channel and not wrapper_of(self.version))
+        if talk.channel:
+            talk.channel.on_hangup = self._on_hangup
         return talk
 
     def _show_credentials(self, token: str) -> dict[str, str] | None:
@@ -303,7 +305,7 @@ class Environment:
     def invoke(self, invocation: Invocation, spent_s: float = 0.0) -> "asyncio.Future[Outcome]":
         """Hand an invocation to the runtime; the future is its end, and it never fails. `spent_s` of its time has gone already.
 
-        An environment that has died since it was handed out ends the invocation as if it had died of it.
+        One that dies before its runtime has the invocation ends it as undelivered.
         """
         if not self.doomed:
             if self.state is State.FROZEN:
@@ -320,26 +322,27 @@ class Environment:
         self.invocations += 1
         self._fresh = False
         if self.doomed:
-            self._end(self._demise(invocation.request_id))
+            self._end(replace(self._demise(invocation.request_id), undelivered=True))
         else:
             assert self._talk is not None
             self._talk.session.invoke(invocation)
         return ended
+
+    @property
+    def ready(self) -> bool:
+        """Whether its runtime has asked for the next invocation: until then it may be about to end. One that was reset needs none."""
+        return self.needs_init or (self._talk is not None and self._talk.session.state is Runtime.READY)
+
+    def settle(self, on_settled: Callable[[], None]) -> None:
+        """The invocation is answered: call back when the runtime asks for the next. It has what is left of the time for that."""
+        self._on_settled = on_settled
+        self._deadline.set(self._began, self._timeout_s)
 
     def rest(self) -> None:
         """The invocation is over and recorded: wait for the next one."""
         self.state = advance(self.state, State.IDLE)
         self.idle_since = self._host.clock.monotonic()
         self.trimmed = False
-
-    async def trim(self) -> None:
-        """Give memory back while idle. What goes wrong with that is no harm."""
-        try:
-            async with asyncio.timeout(TRIM_LIMIT_S):
-                await self.sandbox.trim()
-        except (OSError, SandboxError, TimeoutError) as error:
-            if self.state not in ENDED:
-                log.warning("environment %s cannot give memory back: %s", self.id, error or "no answer")
 
     def take_init_ms(self) -> float | None:
         """Duration of the init, for the first invocation only: it alone reports and pays for it."""
@@ -382,6 +385,9 @@ class Environment:
             self._end(replace(fault("Sandbox.Failure", STOPPED, self._request_id), cut=True))
 
     def _time_out(self) -> None:
+        if self._on_settled is not None:
+            self._on_settled = None
+            self.on_gone(self)
         self._end(fault("Sandbox.Timedout", timeout_message(self._timeout_s), self._request_id, status="timeout"))
 
     # --- what the runtime and the agent say ---------------------------------------------------------------------------
@@ -389,15 +395,10 @@ class Environment:
     def _on_ready(self) -> None:
         if self.state is State.INITIALIZING:
             self._end(Outcome(b"", "success"))
-
-    def _on_init_error(self, payload: bytes, error_type: str) -> None:
-        self._end(Outcome(payload, "error", error_type))
-
-    def _on_result(self, payload: bytes) -> None:
-        self._end(Outcome(payload, "success", reusable=True))
-
-    def _on_error(self, payload: bytes, error_type: str) -> None:
-        self._end(Outcome(payload, "error", error_type, reusable=True))
+        elif self._on_settled is not None:
+            settled, self._on_settled = self._on_settled, None
+            self._deadline.clear()
+            settled()
 
     def _on_violation(self, reason: str) -> None:
         self.doomed = True
@@ -405,6 +406,11 @@ class Environment:
         self._exit_at = min(self._exit_at, self._host.clock.monotonic())
         # The most usual one is to hang up: the exit that comes with it says more.
         self._host.clock.call_later(2 * SETTLE_S, self._die, self._life)
+
+    def _on_hangup(self) -> None:
+        """Nobody is there who could be given anything. What becomes of work under way, its exit or the deadline says."""
+        if self._ended is None:
+            self.doomed = True
 
     def _on_exit(self, ended: Exit) -> None:
         if self.state is State.RESETTING and ended.role != "sandbox":
@@ -428,33 +434,27 @@ class Environment:
             payload, error_type = held
             self._end(Outcome(payload, "error" if error_type else "success", error_type))
         else:
-            self._end(self._demise(self._request_id))
-        if self.state in (State.STARTING, State.IDLE, State.FROZEN):
+            lost = self._talk is not None and self._talk.session.lost(self._exit)
+            self._end(replace(self._demise(self._request_id), undelivered=lost))
+        if self.state in (State.STARTING, State.IDLE, State.FROZEN) or self._on_settled is not None:
+            self._on_settled = None
             self.on_gone(self)
 
     def _demise(self, request_id: str | None) -> Outcome:
-        """What it died of."""
-        if self._exit is not None:
-            killed = self._exit.signal == SIGKILL and self.state not in ENDED and self._memory.was_exceeded()
-            return fault("Runtime.ExitError", exit_message(self._exit), request_id, reported="Runtime.OutOfMemory" if killed else None)
-        if self._violation:
-            return fault("Runtime.ProtocolViolation", self._violation, request_id)
-        return fault("Runtime.ExitError", NO_REASON, request_id)
+        out_of_memory = self._exit is not None and self._exit.signal == SIGKILL and self.state not in ENDED and self._memory.was_exceeded()
+        return demise(self._exit, self._violation, request_id, out_of_memory=out_of_memory)
 
     # --- between invocations ------------------------------------------------------------------------------------------
 
     def arm_freeze(self) -> None:
-        """Freeze when the environment stays idle for a while: one lazy timer, so a hot one does not pay for it."""
-        if self._freeze_timer is None:
-            self._check_freeze()
+        """Freeze when the environment stays idle for a while."""
+        if self._host.freeze_after_s > 0:
+            self._freeze.set(self.idle_since, self._host.freeze_after_s)
+        else:
+            self._freeze_now()
 
-    def _check_freeze(self) -> None:
-        self._freeze_timer = None
+    def _freeze_now(self) -> None:
         if self.state is not State.IDLE or self.doomed:
-            return
-        left = self.idle_since + self._host.freeze_after_s - self._host.clock.monotonic()
-        if left > 0:
-            self._freeze_timer = self._host.clock.call_later(left, self._check_freeze)
             return
         try:
             self.sandbox.freeze()
@@ -483,8 +483,7 @@ class Environment:
         self.doomed = True
         self._end(fault("Runtime.ExitError", NO_REASON, self._request_id))
         self._deadline.close()
-        if self._freeze_timer:
-            self._freeze_timer.cancel()
+        self._freeze.close()
         if self._credentials:
             self._host.credentials.revoke(self._credentials.access_key)
         async with AsyncExitStack() as last_first:  # a step that fails stops no other

@@ -22,8 +22,9 @@ from hanabi.fleet.outcome import InitFailed
 from hanabi.fleet.pressure import Pressure, Reading
 from hanabi.fleet.provisioned import LEAST_LIMIT_S, MOST_LIMIT_S, Provisioned
 from hanabi.fleet.resting import Resting
+from hanabi.fleet.settling import Settling
 from hanabi.fleet.stock import Stock
-from hanabi.fleet.upkeep import Upkeep
+from hanabi.fleet.upkeep import Upkeep, trim
 from hanabi.fleet.variables import needs_own_start, preload_of
 from hanabi.health import Health
 
@@ -88,7 +89,7 @@ class Fleet:
             host.clock,
             pressure=self._pressure,
             discard=self._discard,
-            trim=lambda environment: self._spawn(environment.trim()),
+            trim=lambda environment: self._spawn(trim(environment)),
             may_recycle=lambda environment: not environment.provisioned or self._provisioned.may_renew(environment),
             idle_timeout_s=idle_timeout_s,
             trim_after_s=trim_after_s,
@@ -100,6 +101,7 @@ class Fleet:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[Any]] = set()  # never cancelled: half a destruction leaves something behind
         self._stopped = False  # no invocation may begin any more
+        self._settling = Settling(host.clock)
         self._closing = False
 
     async def open(self) -> None:
@@ -153,9 +155,11 @@ class Fleet:
         """An invocation is over. A waiting one gets the environment at once, else it rests."""
         if not reusable or environment.doomed:
             self._discard(environment)
-            return
-        environment.rest()
-        self._offer(environment)
+        elif environment.ready:
+            environment.rest()
+            self._offer(environment)
+        else:
+            self._settling.put(environment, lambda: self.release(environment, reusable=True))
 
     def _offer(self, environment: Environment) -> None:
         version = environment.version
@@ -213,6 +217,7 @@ class Fleet:
     async def _start_for_waiter(self, version: FunctionVersion) -> None:
         try:
             try:
+                await self._settling.grace(version.key)
                 environment = await self._start(version, INIT_LIMIT_S, "init", lambda: self._is_awaited(version.key))
             finally:  # at the very moment: who is counted decides who is wanted
                 self._starting[version.key] -= 1
@@ -438,6 +443,7 @@ class Fleet:
             return
         self._stock.remove(environment)
         self._idle.remove(environment)
+        self._settling.remove(environment)
         self._budget.leave(self._claims[environment])
         if environment.provisioned:
             self._provisioned.lost(environment)

@@ -46,6 +46,7 @@ class Outcome:
     error_type: str | None = None
     message: str | None = None  # of an error that Lambda words itself: the runtime had no chance to
     reusable: bool = False  # whether the environment may serve the next invocation
+    undelivered: bool = False  # the runtime never had the invocation: another environment may run it
     duration_ms: float = 0.0
     cut: bool = False  # ended because the server stops
 
@@ -68,6 +69,15 @@ def error_payload(error_type: str, message: str, request_id: str | None) -> byte
     """The error JSON that Lambda itself makes when the runtime could not."""
     prefix = f"RequestId: {request_id} Error: " if request_id else ""
     return json.dumps({"errorType": error_type, "errorMessage": prefix + message}, separators=(",", ":")).encode()
+
+
+def demise(exit: Exit | None, violation: str, request_id: str | None, *, out_of_memory: bool) -> Outcome:
+    """What a runtime died of."""
+    if exit is not None:
+        return fault("Runtime.ExitError", exit_message(exit), request_id, reported="Runtime.OutOfMemory" if out_of_memory else None)
+    if violation:
+        return fault("Runtime.ProtocolViolation", violation, request_id)
+    return fault("Runtime.ExitError", NO_REASON, request_id)
 
 
 def timeout_message(timeout_s: float) -> str:

@@ -1,8 +1,12 @@
 """What an environment's processes print: bytes from a pipe become bounded, timestamped log events."""
 
+import array
 import asyncio
+import fcntl
 import os
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 
 from hanabi.contracts import Clock, LogEvent
 
@@ -40,11 +44,26 @@ class Output:
         self._closed = False
         self._resume()
 
-    def drain(self) -> None:
-        """Take what has been printed so far, at most one burst: called when an invocation ends."""
+    def drain(self) -> int:
+        """Take what has been printed so far, at most one burst; returns how much of it is left. Called when an invocation ends."""
         for _ in range(BURST):
             if not self._read():
-                return
+                return 0
+        left = array.array("i", (0,))
+        with suppress(OSError):
+            fcntl.ioctl(self._fd, termios.FIONREAD, left)
+        return left[0]
+
+    async def catch_up(self, size: int) -> None:
+        """Take so many bytes more, in bursts: a microVM's connection, or a pipe that a function has enlarged, holds more than one."""
+        while size > 0 and not self._closed:
+            began = self._clock.monotonic()
+            for _ in range(BURST):
+                self._read()
+            size -= BURST * READ_SIZE
+            now = self._clock.monotonic()
+            if size > 0:
+                await self._clock.sleep(self._pace.pause(now, now - began, BURST * READ_SIZE))
 
     def close(self) -> None:
         """Take the rest, and an unfinished last line with it. The descriptor stays the sandbox's."""

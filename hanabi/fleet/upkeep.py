@@ -1,9 +1,11 @@
 """What is done for the idle every second: those idle for long or old are ended, memory is given back, and more so when it is scarce."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 
 from hanabi.contracts import Clock
+from hanabi.errors import SandboxError
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.idle import Idle
 from hanabi.fleet.pressure import Pressure
@@ -14,7 +16,18 @@ from hanabi.health import Health
 EVERY_S = 1.0
 PROBLEM = "fleet.upkeep"
 log = logging.getLogger(__name__)
+TRIM_LIMIT_S = 10.0
 MAX_AGE_S = 6 * 3600.0  # "recycled every few hours"
+
+
+async def trim(environment: Environment) -> None:
+    """Have an idle one give memory back. What goes wrong with that is no harm."""
+    try:
+        async with asyncio.timeout(TRIM_LIMIT_S):
+            await environment.sandbox.trim()
+    except (OSError, SandboxError, TimeoutError) as error:
+        if not environment.doomed:
+            log.warning("environment %s cannot give memory back: %s", environment.id, error or "no answer")
 
 
 class Upkeep:

@@ -15,6 +15,11 @@ from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 log = logging.getLogger(__name__)
 CUT = "The invocation was ended before its time: Hanabi is shutting down. Please try again."
 FULL = "The disk of the server is full: there is no room for the record of another invocation, so it was not run. Try again later."
+REPLACED_MOST = 3  # environments that end before they have an invocation; whose runtime always does so fails it
+
+
+class Undelivered(Exception):
+    """The environment ended before its runtime had the invocation."""
 
 
 class LocalInvoker:
@@ -42,19 +47,28 @@ class LocalInvoker:
         concurrency = invocation.route.concurrency
         entered = self._admission.enter(concurrency, invocation.route.version.key)
         try:
-            environment = self._fleet.idle(invocation.route.version.key)
-            if environment is None:
-                return await self._invoke_cold(invocation)
-            return await self._run(environment, invocation)
+            for _ in range(REPLACED_MOST):
+                environment = self._fleet.idle(invocation.route.version.key)
+                try:
+                    if environment is None:
+                        return await self._invoke_cold(invocation)
+                    return await self._run(environment, invocation)
+                except Undelivered:
+                    continue
+            return await self._invoke_cold(invocation, last=True)
         finally:
             self._admission.leave(concurrency, entered)
 
-    async def _run(self, environment: Environment, invocation: Invocation, spent_s: float = 0.0) -> Result:
+    async def _run(self, environment: Environment, invocation: Invocation, spent_s: float = 0.0, *, last: bool = False) -> Result:
+        """Raises `Undelivered` unless it is the last environment that is tried."""
         if environment.needs_init:
-            return await self._run_after_reset(environment, invocation)
+            return await self._run_after_reset(environment, invocation, last=last)
         reusable = False
         try:
             outcome = await environment.invoke(invocation, spent_s)
+            if outcome.undelivered and not last:
+                environment.diary.take_back(start_line(invocation.request_id, invocation.route.version.version))
+                raise Undelivered
             reusable = outcome.reusable
             timeout_s = invocation.route.version.timeout_s
             # A timer that was late bought nobody any time.
@@ -62,7 +76,7 @@ class LocalInvoker:
             if outcome.status == "timeout":
                 outcome.duration_ms = timeout_s * 1000
                 outcome.payload = error_payload("Sandbox.Timedout", timeout_message(timeout_s), invocation.request_id)
-            result = self._record(environment, invocation, outcome, environment.take_init_ms())
+            result = await self._record(environment, invocation, outcome, environment.take_init_ms())
             if outcome.cut:
                 raise ShuttingDown(CUT)
             if not reusable:
@@ -71,7 +85,7 @@ class LocalInvoker:
         finally:
             self._fleet.release(environment, reusable=reusable)
 
-    async def _run_after_reset(self, environment: Environment, invocation: Invocation) -> Result:
+    async def _run_after_reset(self, environment: Environment, invocation: Invocation, *, last: bool) -> Result:
         """The init runs as part of the invocation, as after a failed one; the environment has its /tmp still."""
         outcome: Outcome | None = None
         try:
@@ -82,23 +96,23 @@ class LocalInvoker:
             if outcome is None:
                 self._fleet.release(environment, reusable=False)
         if outcome is None:
-            return await self._invoke_cold(invocation)  # the function has seen nothing of it
+            return await self._invoke_cold(invocation, last=last)  # the function has seen nothing of it
         if outcome.status == "success":
-            return await self._run(environment, invocation, outcome.duration_ms / 1000)
+            return await self._run(environment, invocation, outcome.duration_ms / 1000, last=last)
         try:
             environment.log_init(outcome, "invoke")
-            return self._record_failed_init(environment, invocation, outcome)
+            return await self._record_failed_init(environment, invocation, outcome)
         finally:
             self._fleet.release(environment, reusable=False)
 
-    async def _invoke_cold(self, invocation: Invocation) -> Result:
+    async def _invoke_cold(self, invocation: Invocation, *, last: bool = False) -> Result:
         try:
             environment = await self._fleet.lease(invocation.route.version)
         except InitFailed:
             return await self._invoke_after_failed_init(invocation)
         except (HanabiError, OSError) as error:
             raise _as_api_error(error) from error
-        return await self._run(environment, invocation)
+        return await self._run(environment, invocation, last=last)
 
     async def _invoke_after_failed_init(self, invocation: Invocation) -> Result:
         """The init runs once more, now as part of the invocation and under the function's own timeout.
@@ -109,23 +123,24 @@ class LocalInvoker:
         try:
             environment = await self._fleet.start(version, version.timeout_s, phase="invoke")
         except InitFailed as failed:
-            return self._record_failed_init(failed.environment, invocation, failed.outcome)
+            return await self._record_failed_init(failed.environment, invocation, failed.outcome)
         except (HanabiError, OSError) as error:
             raise _as_api_error(error) from error
-        return await self._run(environment, invocation, (environment.take_init_ms() or 0.0) / 1000)
+        return await self._run(environment, invocation, (environment.take_init_ms() or 0.0) / 1000, last=True)
 
-    def _record_failed_init(self, environment: Environment, invocation: Invocation, outcome: Outcome) -> Result:
+    async def _record_failed_init(self, environment: Environment, invocation: Invocation, outcome: Outcome) -> Result:
         if outcome.message:
             kind = "Sandbox.Timedout" if outcome.status == "timeout" else json.loads(outcome.payload)["errorType"]
             outcome.payload = error_payload(kind, outcome.message, invocation.request_id)
-        result = self._record(environment, invocation, outcome, None, unstarted=True)
+        result = await self._record(environment, invocation, outcome, None, unstarted=True)
         if outcome.cut:
             raise ShuttingDown(CUT)
         return result
 
-    def _record(
+    async def _record(
         self, environment: Environment, invocation: Invocation, outcome: Outcome, init_ms: float | None, unstarted: bool = False
     ) -> Result:
+        await environment.diary.catch_up()
         version = invocation.route.version
         duration_ms = outcome.duration_ms
         restore = environment.take_restore()

@@ -46,6 +46,7 @@ class RuntimeApi:
         self._credentials = credentials
         self._dormant: asyncio.Future[None] | None = None
         self._waiting: asyncio.Future[Invocation] | None = None
+        self._handed = False  # the invocation under way has been given to somebody
         self._repeated = ("", 0)  # (request id, times) of the invocation given out more than once
 
     async def serve(self, sock: socket.socket, *, clock: Clock) -> HttpServer:
@@ -105,8 +106,11 @@ class RuntimeApi:
             self._waiting.cancel()  # who asks again has given up the connection before
         self._waiting = waiting
         session.deliver = self._deliver
+        session.undelivered = lambda exit: not self._handed
         session.next()
-        return _invocation(await waiting)
+        invocation = await waiting  # cancelled when the connection has gone
+        self._handed = True
+        return _invocation(invocation)
 
     async def _restore_next(self) -> HttpResponse:
         """Answered in a clone; the snapshot is taken while the runtime waits here."""
@@ -131,11 +135,13 @@ class RuntimeApi:
         self._repeated = invocation.request_id, times + 1 if id == invocation.request_id else 1
         if self._repeated[1] > REPEATS:
             raise InvalidTransition("next while invoking")
+        self._handed = True
         return _invocation(invocation)
 
     def _deliver(self, invocation: Invocation) -> None:
         """To the one who waits. If it has hung up, it gets the invocation when it asks again, or the deadline ends it."""
         waiting, self._waiting = self._waiting, None
+        self._handed = False
         if waiting is not None and not waiting.done():
             waiting.set_result(invocation)
 

@@ -1,11 +1,15 @@
 """The runtime channel's host end: a bundled bootstrap on the other side of a socket. This is the warm path."""
 
+import array
 import asyncio
+import fcntl
 import socket
-from collections.abc import Mapping
+import termios
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Self, cast
 
-from hanabi.contracts import Invocation
+from hanabi.contracts import Exit, Invocation
 from hanabi.runtime.frames import (
     DORMANT,
     ERROR,
@@ -32,7 +36,11 @@ class RuntimeChannel(asyncio.Protocol):
         self._session = session
         self._frames = FrameReader()
         self._transport: asyncio.WriteTransport | None = None
+        self._sent = 0  # bytes, since the channel was opened
+        self._cut = False  # it ended with bytes of ours that nobody had read
+        self.on_hangup: Callable[[], None] = lambda: None  # the runtime, and all who could answer in its place, have closed their end
         session.deliver = self._deliver
+        session.undelivered = self._undelivered
 
     @classmethod
     async def open(cls, sock: socket.socket, session: RuntimeSession) -> Self:
@@ -53,15 +61,14 @@ class RuntimeChannel(asyncio.Protocol):
 
     def initialize(self, environment: Mapping[str, str], handler: str, task_root: str, *, generic: bool) -> None:
         """Tell the bootstrap which function it is."""
-        if self._transport is not None:  # else it has gone, and its exit says why
-            self._transport.write(init_frame(environment, handler, task_root, generic=generic))
+        self._write(init_frame(environment, handler, task_root, generic=generic))
 
     def awake(self, environment: Mapping[str, str]) -> None:
         """Tell a bootstrap that was restored what has changed in its environment."""
-        if self._transport is not None:
-            self._transport.write(awake_frame(environment))
+        self._write(awake_frame(environment))
 
     def close(self) -> None:
+        self.on_hangup = lambda: None
         if self._transport is not None:
             self._transport.abort()
 
@@ -71,12 +78,13 @@ class RuntimeChannel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The runtime is most likely dead, and its exit says more than we know. If it lives, the deadline ends it."""
         self._transport = None
+        self._cut = isinstance(error, ConnectionResetError)
+        self.on_hangup()
 
     def data_received(self, data: bytes) -> None:
         try:
-            frame = self._frames.feed(data)
-            if frame is not None:
-                self._take(*frame)
+            for kind, body in self._frames.feed(data):
+                self._take(kind, body)
         except (BrokenFrame, InvalidTransition) as error:
             self.close()
             self._session.violate(str(error))
@@ -85,17 +93,17 @@ class RuntimeChannel(asyncio.Protocol):
         session = self._session
         if kind == RESULT:
             session.answer(body)
-            session.next()
+            session.hand_out()
+        elif kind == READY:
+            session.start()
         elif kind == ERROR:
             session.fail(body)
-            session.next()
+            session.hand_out()
         elif kind == FATAL:  # it exits now: never ready again
             session.fail(body)
         elif kind == OVERSIZE:
             session.fail(too_large(), TOO_LARGE)
-            session.next()
-        elif kind == READY:
-            session.start()
+            session.hand_out()
         elif kind == DORMANT:
             session.restore_next()
         elif kind == INIT_ERROR:
@@ -104,14 +112,37 @@ class RuntimeChannel(asyncio.Protocol):
             raise BrokenFrame(f"a frame of type {kind}")
 
     def _deliver(self, invocation: Invocation) -> None:
-        transport, head, payload = self._transport, invoke_head(invocation), invocation.payload
-        if transport is None:
+        head, payload = invoke_head(invocation), invocation.payload
+        if self._transport is None:
+            self._cut = True
             self._session.violate("the runtime has closed its channel")
         elif len(payload) <= JOIN_LIMIT:
-            transport.write(head + payload)
+            self._write(head + payload)
         else:
-            transport.write(head)
-            transport.write(payload)
+            self._write(head)
+            self._write(payload)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:  # else it has gone, and its exit says why
+            self._sent += len(data)
+            self._transport.write(data)
+
+    def _undelivered(self, exit: Exit | None) -> bool:
+        """Whether a part of what was sent has not been read: by what the agent of a microVM counted, else by what the socket still holds.
+
+        A bootstrap begins with an invocation when it has read all of it. Who holds bytes back makes nobody but itself be started anew.
+        """
+        transport = self._transport
+        if exit is not None and exit.read is not None:
+            return exit.read < self._sent
+        if transport is None:
+            return self._cut
+        if transport.get_write_buffer_size():
+            return True
+        left = array.array("i", (0,))
+        with suppress(OSError):
+            fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, left)
+        return left[0] > 0
 
 
 def _hang_up(opening: "asyncio.Task[tuple[asyncio.WriteTransport, RuntimeChannel]]") -> None:

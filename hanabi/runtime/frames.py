@@ -5,7 +5,7 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from hanabi.contracts import Invocation
 
@@ -42,7 +42,7 @@ def invoke_head(invocation: Invocation) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream into frames. The runtime says one thing and waits, so whatever follows a frame at once is broken."""
+    """Cuts a stream into frames. A runtime has at most an answer and its `r` to say at once; who says more is stopped by the table."""
 
     __slots__ = ("_head", "_frame", "_have", "_skip")
 
@@ -52,24 +52,34 @@ class FrameReader:
         self._have = 0  # bytes of it
         self._skip = 0  # bytes left of an oversize frame
 
-    def feed(self, data: bytes) -> tuple[int, bytes] | None:
-        """The frame, if it is complete now. Raises `BrokenFrame`."""
-        if self._frame is not None:
-            return self._fill(data)
-        if self._skip:
-            return self._drop(len(data))
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """The frames that are complete now, one at a time: to be taken to the end, or not used again. Raises `BrokenFrame`."""
+        while data:
+            if self._frame is not None:
+                frame, data = self._fill(data)
+            elif self._skip:
+                frame, data = self._drop(data)
+            else:
+                frame, data = self._next(data)
+            if frame is not None:
+                yield frame
+
+    def _next(self, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
         if self._head:
             data = self._head + data
             self._head = b""
         if len(data) < HEAD.size:
+            if len(data) >= 4 and data.startswith(bytes(4)):
+                raise BrokenFrame("a frame without a type")
             self._head = data
-            return None
+            return None, b""
         length, kind = HEAD.unpack_from(data)
-        if length == len(data) - 4 and length <= FRAME_LIMIT:
-            return kind, data[HEAD.size :]
+        end = 4 + length
+        if end <= len(data) and 0 < length <= FRAME_LIMIT:
+            return (kind, data[HEAD.size : end]), data[end:]
         return self._begin(length, kind, data)
 
-    def _begin(self, length: int, kind: int, data: bytes) -> tuple[int, bytes] | None:
+    def _begin(self, length: int, kind: int, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
         if length == 0:
             raise BrokenFrame("a frame without a type")
         if length <= FRAME_LIMIT:
@@ -79,23 +89,23 @@ class FrameReader:
         if kind not in (RESULT, ERROR) or length > SKIP_LIMIT:
             raise BrokenFrame(f"a frame of {length} bytes")
         self._skip = 4 + length
-        return self._drop(len(data))
+        return self._drop(data)
 
-    def _fill(self, data: bytes) -> tuple[int, bytes] | None:
+    def _fill(self, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
         frame = self._frame
         assert frame is not None
-        have = self._have + len(data)
-        if have > len(frame):
-            raise BrokenFrame("more than one frame at once")
-        frame[self._have : have] = data
-        self._have = have
-        if have < len(frame):
-            return None
+        missing = len(frame) - self._have
+        rest = data[missing:]
+        if rest:
+            data = data[:missing]
+        frame[self._have : self._have + len(data)] = data
+        self._have += len(data)
+        if self._have < len(frame):
+            return None, b""
         self._frame = None
-        return frame[4], bytes(memoryview(frame)[HEAD.size :])
+        return (frame[4], bytes(memoryview(frame)[HEAD.size :])), rest
 
-    def _drop(self, size: int) -> tuple[int, bytes] | None:
-        if size > self._skip:
-            raise BrokenFrame("more than one frame at once")
+    def _drop(self, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
+        size = min(self._skip, len(data))
         self._skip -= size
-        return None if self._skip else (OVERSIZE, b"")
+        return (None if self._skip else (OVERSIZE, b"")), data[size:]

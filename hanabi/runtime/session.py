@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 
-from hanabi.contracts import Invocation
+from hanabi.contracts import Exit, Invocation
 from hanabi.runtime.states import TRANSITIONS, Event, State
 
 PAYLOAD_LIMIT = 6 * 1024 * 1024 + 100  # bytes of an answer; AWS's Runtime Interface Emulator, `interop.MaxPayloadSize`
@@ -24,7 +24,7 @@ class RuntimeSession:
     def __init__(
         self,
         *,
-        on_ready: Callable[[], None],
+        on_ready: Callable[[], None],  # its init is over, or it has asked for the next invocation after the answer to one
         on_init_error: Callable[[bytes, str], None],
         on_result: Callable[[bytes], None],
         on_error: Callable[[bytes, str], None],
@@ -36,6 +36,7 @@ class RuntimeSession:
         self.invocation: Invocation | None = None
         self.deliver: Callable[[Invocation], None] | None = None  # set by the end on which the runtime waits
         self.rouse: Callable[[], None] | None = None  # likewise: tells a runtime that it has been restored
+        self.undelivered: Callable[[Exit | None], bool] = lambda exit: False  # likewise; see `lost`
         self._on_ready = on_ready
         self._on_init_error = on_init_error
         self._on_result = on_result
@@ -43,7 +44,7 @@ class RuntimeSession:
         self._on_violation = on_violation
         self._on_dormant = on_dormant
         self._asked_early = False
-        self._answer: bytes = b""
+        self._answer: bytes | None = None  # given by the runtime, and not handed out
         self._error_type: str | None = None
 
     # --- the host -----------------------------------------------------------------------------------------------------
@@ -65,7 +66,11 @@ class RuntimeSession:
 
     def held_answer(self) -> tuple[bytes, str | None] | None:
         """(payload, error type or None) given by a runtime that then ended, or will, without asking for the next invocation."""
-        return (self._answer, self._error_type) if self.state is State.ANSWERED else None
+        return None if self._answer is None else (self._answer, self._error_type)
+
+    def lost(self, exit: Exit | None) -> bool:
+        """Whether a runtime that has ended never had the whole of the invocation that it was sent: another one may be given it."""
+        return self.state in (State.INVOKING, State.FAILED) and self.invocation is not None and self.undelivered(exit)
 
     def close(self) -> None:
         self._advance(Event.CLOSE)
@@ -82,11 +87,18 @@ class RuntimeSession:
         elif before in (State.STARTING, State.RESTORING):
             self._on_ready()
         elif before is State.ANSWERED:
-            answer, self._answer = self._answer, b""
-            if self._error_type is None:
-                self._on_result(answer)
-            else:
-                self._on_error(answer, self._error_type)
+            self.hand_out()
+            self._on_ready()
+
+    def hand_out(self) -> None:
+        """The caller gets the answer now, though the runtime is not ready for the next one yet."""
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return
+        if self._error_type is None:
+            self._on_result(answer)
+        else:
+            self._on_error(answer, self._error_type)
 
     def restore_next(self) -> None:
         """The runtime waits to be restored. Raises `InvalidTransition`."""
@@ -96,8 +108,8 @@ class RuntimeSession:
             self._on_dormant()
 
     def start(self) -> None:
-        """The init is over. As `next`, but once only: the channel has no other use for it."""
-        if self.state not in (State.STARTING, State.RESTORING):
+        """The init is over, or what followed an answer. As `next`, but once only: the channel has no other use for it."""
+        if self.state not in (State.STARTING, State.RESTORING, State.ANSWERED):
             raise InvalidTransition(f"ready while {self.state.name.lower()}")
         self.next()
 

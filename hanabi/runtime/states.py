@@ -15,7 +15,7 @@ class State(Enum):
     RESTORING = auto()  # its hooks after the restore run
     READY = auto()  # it has asked for the next invocation
     INVOKING = auto()  # it has one
-    ANSWERED = auto()  # it has answered, and still works: the invocation ends when it asks for the next
+    ANSWERED = auto()  # it has answered, and may still work, or end: it gets nothing before it asks for the next
     FAILED = auto()  # its init failed, or it said what it must not: nothing it says counts any more
     CLOSED = auto()
 

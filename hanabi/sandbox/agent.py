@@ -315,10 +315,11 @@ class AgentLink:
                 del self._roles[id]
                 _settle(started, EntrypointError(body[9:].decode("ascii", "replace"), errno))
             case "X":
-                id, killed, how = struct.unpack("<BBB", body)
+                id, killed, how = body[:3]
+                read = struct.unpack("<Q", body[3:])[0] if len(body) > 3 else None
                 if id in self._starting or id not in self._roles or killed > 1:
                     raise ValueError
-                exit = Exit(self._roles.pop(id), None if killed else how, how if killed else None)
+                exit = Exit(self._roles.pop(id), None if killed else how, how if killed else None, read)
                 self._loop.call_soon(self.on_exit, exit)
             case "k" if not body and self._killing:
                 _settle(self._killing.popleft(), None)

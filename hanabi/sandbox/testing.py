@@ -25,6 +25,7 @@ from hanabi.errors import SandboxError
 
 Bootstrap = Callable[["FakeProcess"], Awaitable[int | None]]
 MIB = 1024 * 1024
+READY = b"\1\0\0\0r"
 SNAPSHOT = "snapshot"  # a file in the directory of one
 
 
@@ -45,7 +46,7 @@ async def echo(process: "FakeProcess") -> int | None:
     while True:
         kind, body = await process.read()
         if kind == "n":
-            await process.write("o", process.payload(body))
+            await process.answer(process.payload(body))
 
 
 async def silent(process: "FakeProcess") -> int | None:
@@ -88,11 +89,15 @@ class FakeProcess:
         await self.sandbox.thawed.wait()
         return chr(kind), body
 
-    async def write(self, kind: str, body: bytes = b"") -> None:
+    async def write(self, kind: str, body: bytes = b"", more: bytes = b"") -> None:
         await self.sandbox.thawed.wait()
         _, writer = await self.sandbox.channel()
-        writer.write(struct.pack("<IB", len(body) + 1, ord(kind)) + body)
+        writer.write(struct.pack("<IB", len(body) + 1, ord(kind)) + body + more)
         await writer.drain()
+
+    async def answer(self, body: bytes) -> None:
+        """A result, and ready for the next invocation, in one piece as the bootstrap for Python says it."""
+        await self.write("o", body, READY)
 
     def print(self, text: str) -> None:
         """To standard output."""

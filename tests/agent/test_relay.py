@@ -1,6 +1,8 @@
 """The agent as in a microVM: it listens for the three channels and relays TCP connections. Unix sockets stand in for vsock."""
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -108,6 +110,47 @@ def test_processes_have_the_channels(guest: Guest) -> None:
     guest.start("read line <&4; echo got $line >&4; echo logged > /dev/stderr")
     assert guest.runtime.recv(100) == b"got ping\n"
     assert guest.log.recv(100) == b"logged\n"
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_an_answer_waits_for_what_was_printed_before_it(guest: Guest, over_http: bool) -> None:
+    """As much as fills the host's socket, and the pipe too: all of it is on its way to the host before the answer is."""
+    size = 230_000
+    channel = f"exec 3<>/dev/tcp/127.0.0.1/{guest.ports[0]}" if over_http else "exec 3>&4"
+    guest.send(
+        "S",
+        b"\0"
+        + string("/")
+        + strings(["/bin/bash", "-c", f"{channel}; head -c {size} /dev/zero; echo answer >&3; sleep 60"])
+        + strings(["PATH=/usr/bin:/bin"]),
+    )
+    runtime = guest.accept(RUNTIME_API) if over_http else guest.runtime
+    with pytest.raises(TimeoutError):
+        runtime.settimeout(0.3)
+        runtime.recv(100)
+    runtime.settimeout(PATIENCE_S)
+    seen = 0
+    while not select.select([runtime], [], [], 0)[0]:
+        assert select.select([runtime, guest.log], [], [], PATIENCE_S)[0], "neither log nor answer"
+        if select.select([guest.log], [], [], 0)[0]:
+            seen += len(guest.log.recv(1000))
+    assert runtime.recv(100) == b"answer\n"
+    guest.log.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            seen += len(guest.log.recv(100_000))
+    assert seen == size
+    if over_http:
+        runtime.close()
+
+
+def test_an_exit_tells_how_much_of_its_channel_the_runtime_has_read(guest: Guest) -> None:
+    guest.runtime.sendall(b"one\ntwo\n")
+    guest.start("read line <&4; echo $line >&4; read line < /dev/stdin; exit 3")
+    assert guest.runtime.recv(100) == b"one\n"
+    message = guest.receive(4 + 1 + 5)
+    assert message[4:6] == b"P\0"
+    assert guest.receive(4 + 1 + 3 + 8)[4:] == b"X\0\0\3" + struct.pack("<Q", 4)
 
 
 @pytest.mark.parametrize("which", [0, 1])

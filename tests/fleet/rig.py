@@ -18,7 +18,7 @@ from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.host import Host
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
-from hanabi.sandbox.testing import FakeDriver, FakeProcess, FakeSandbox, Killed
+from hanabi.sandbox.testing import READY, FakeDriver, FakeProcess, FakeSandbox, Killed
 
 IMAGE = RuntimeImage(
     runtime="python3.11",
@@ -55,16 +55,16 @@ async def obedient(process: FakeProcess) -> int | None:
             case "hang":
                 await asyncio.Event().wait()
             case "fail":
-                await process.write("f", b'{"errorType":"ValueError","errorMessage":"no"}')
+                await process.write("f", b'{"errorType":"ValueError","errorMessage":"no"}', READY)
                 continue
             case "babble":
                 await process.write("o", b"answer")
-                await process.write("o", b"again")
+                await process.answer(b"again")
                 continue
             case "last-words":
                 await process.write("x", b'{"errorType":"Thrown"}')
                 return 1
-        await process.write("o", process.payload(body))
+        await process.answer(process.payload(body))
 
 
 async def on_runtime_api(process: FakeProcess) -> int | None:

@@ -114,11 +114,11 @@ def test_what_cannot_be_frozen_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
             await rig.invoke(rig.version())
             await until(lambda: not rig.fleet.describe())
             monkeypatch.undo()
-            await rig.invoke(rig.version())
+            first = await rig.invoke(rig.version())
             monkeypatch.setattr(FakeSandbox, "thaw", fails)
-            died = await rig.invoke(rig.version())
-            assert died.function_error and b"Runtime.ExitError" in died.payload
-            await until(lambda: not rig.fleet.describe())
+            second = await rig.invoke(rig.version())  # another one serves it
+            assert not second.function_error and second.record.environment != first.record.environment
+            await until(lambda: first.record.environment not in [each["id"] for each in rig.fleet.describe()])
 
     run(story)
 
@@ -172,14 +172,14 @@ def test_one_that_dies_on_its_way_to_a_waiter() -> None:
     run(story)
 
 
-def test_a_channel_hung_up_before_the_exit_is_told_as_the_exit() -> None:
+def test_one_whose_channel_has_ended_is_not_handed_out() -> None:
     closed = asyncio.Event()
 
     async def hangs_up(process: FakeProcess) -> int | None:
         await process.write("r")
         await process.read()
         await process.read()
-        await process.write("o", b"1")
+        await process.answer(b"1")
         (await process.sandbox.channel())[1].close()
         closed.set()
         await asyncio.Event().wait()
@@ -190,10 +190,9 @@ def test_a_channel_hung_up_before_the_exit_is_told_as_the_exit() -> None:
             await rig.invoke(rig.version())
             await closed.wait()
             await asyncio.sleep(0.01)
-            task = rig.begin(rig.version())
-            await asyncio.sleep(0)
-            rig.sandbox.signal("runtime", 9)
-            assert b"signal: killed" in (await task).payload
+            first = rig.sandbox.id
+            again = await rig.invoke(rig.version())
+            assert again.payload == b"1" and again.record.environment != first
 
     run(story)
 
@@ -361,5 +360,125 @@ def test_no_timer_outlives_the_environments() -> None:
             await rig.invoke(rig.version(timeout_s=900), b"print x")
         await clock.advance(0)
         assert clock.next_timer() is None
+
+    run(story)
+
+
+# --- ready ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_does_not_wait_for_the_runtime_and_a_runtime_that_is_not_ready_gets_nothing() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(process: FakeProcess) -> int | None:
+        await process.write("r")
+        while True:
+            kind, body = await process.read()
+            if kind == "n":
+                await process.write("o", process.payload(body))
+                await go_on.wait()
+                await process.write("r")
+
+    async def story() -> None:
+        async with Rig(slow, freeze_after_s=100.0) as rig:
+            version = rig.version()
+            first = await rig.invoke(version, b"1")
+            assert first.payload == b"1" and rig.states() == ["busy"] and rig.admission.running("f") == 0
+            second = await rig.invoke(version, b"2")  # its patience over, another one is started
+            assert second.payload == b"2" and second.record.environment != first.record.environment
+            go_on.set()
+            await until(lambda: rig.states() == ["idle", "idle"])
+            third = await rig.invoke(version, b"3")
+            assert third.payload == b"3" and len(rig.driver.sandboxes) == 2
+
+    run(story)
+
+
+def test_one_that_is_ready_soon_is_waited_for() -> None:
+    async def soon(process: FakeProcess) -> int | None:
+        await process.write("r")
+        while True:
+            kind, body = await process.read()
+            if kind == "n":
+                await process.write("o", process.payload(body))
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                await process.write("r")
+
+    async def story() -> None:
+        async with Rig(soon, freeze_after_s=100.0) as rig:
+            version = rig.version()
+            for number in range(50):
+                assert (await rig.invoke(version, b"%d" % number)).payload == b"%d" % number
+            assert len(rig.driver.sandboxes) == 1
+
+    run(story)
+
+
+def test_one_that_dies_after_its_answer_fails_nobody() -> None:
+    async def dies(process: FakeProcess) -> int | None:
+        await process.write("r")
+        while (await process.read())[0] != "n":
+            pass
+        await process.write("o", b"last words")
+        return 7
+
+    async def story() -> None:
+        async with Rig(dies, freeze_after_s=100.0) as rig:
+            for _ in range(20):
+                result = await rig.invoke(rig.version())
+                assert result.payload == b"last words" and result.function_error is None
+            await until(lambda: not rig.driver.alive)
+
+    run(story)
+
+
+def test_one_that_never_gets_ready_ends_with_its_time() -> None:
+    async def never(process: FakeProcess) -> int | None:
+        await process.write("r")
+        while (await process.read())[0] != "n":
+            pass
+        await process.write("o", b"1")
+        await asyncio.Event().wait()
+        return None
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with Rig(never, clock=clock, freeze_after_s=100.0) as rig:
+            assert (await rig.invoke(rig.version())).payload == b"1"
+            assert rig.states() == ["busy"]
+            await clock.advance(rig.version().timeout_s + 1)
+            await until(lambda: not rig.driver.alive)
+
+    run(story)
+
+
+def test_an_invocation_that_was_not_delivered_runs_elsewhere_and_one_that_never_is_fails() -> None:
+    bad = 0
+
+    async def gets_nothing(process: FakeProcess) -> int | None:
+        """The first `bad` of them end with the invocation unread, as the agent of a microVM tells."""
+        nonlocal bad
+        await process.write("r")
+        while (await process.read())[0] != "n":
+            pass
+        if not bad:
+            await process.answer(b"done")
+            await asyncio.Event().wait()
+        bad -= 1
+        process.sandbox.on_exit(Exit("runtime", 1, None, read=0))
+        await asyncio.Event().wait()
+        return None
+
+    async def story() -> None:
+        nonlocal bad
+        async with Rig(gets_nothing, freeze_after_s=100.0) as rig:
+            for bad in (1, 2, 3):
+                result = await rig.invoke(rig.version(f"f{bad}"))
+                assert result.payload == b"done" and result.function_error is None, bad
+            assert len([line for line in rig.journal.lines if line.startswith("START")]) == 3
+            bad = 100
+            result = await rig.invoke(rig.version("hopeless"))
+            assert result.function_error and b"Runtime.ExitError" in result.payload and bad == 96
 
     run(story)

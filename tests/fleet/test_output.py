@@ -1,6 +1,7 @@
 """From a pipe to log events: whole, in order, bounded."""
 
 import asyncio
+import fcntl
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -83,6 +84,20 @@ def test_one_who_never_stops_printing_does_not_hold_the_loop() -> None:
             output.drain()
             output.drain()
             printer.join()
+
+    tell(story)
+
+
+def test_all_that_was_printed_until_now_is_taken_though_a_pipe_be_large() -> None:
+    async def story(pipe: int, output: Output, events: list[LogEvent]) -> None:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+        lines = [f"{number:06d} " + "x" * 93 for number in range(10_000)]
+        write_all(pipe, "\n".join([*lines, ""]).encode())
+        left = output.drain()
+        assert left == 1_010_000 - BURST * READ_SIZE and len(events) < 1000  # a burst, for it is on the loop
+        await output.catch_up(left)
+        assert texts(events) == lines
+        assert output.drain() == 0
 
     tell(story)
 

@@ -59,7 +59,7 @@ def test_a_process_sees_how_it_was_initialised() -> None:
         await process.write("r")
         while True:
             kind, body = await process.read()
-            await process.write("o", b"1")
+            await process.answer(b"1")
 
     async def story() -> None:
         async with Rig(looks) as rig:
@@ -211,7 +211,7 @@ def test_fewer_are_given_back_the_busy_ones_when_they_are_free() -> None:
                 kind, body = await process.read()
                 if kind == "n":
                     await finish.wait()
-                    await process.write("o", process.payload(body))
+                    await process.answer(process.payload(body))
 
         async with Rig(waits) as rig:
             version = rig.version()

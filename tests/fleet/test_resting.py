@@ -23,7 +23,7 @@ async def go_on(process: FakeProcess) -> int | None:
     while True:
         kind, body = await process.read()
         if kind == "n":
-            await process.write("o", process.payload(body))
+            await process.answer(process.payload(body))
 
 
 async def rest_all(rig: Rig, clock: ManualClock) -> None:

@@ -156,7 +156,7 @@ def test_a_large_one_does_not_wait_for_ever_behind_small_ones_that_are_never_idl
                 kind, body = await process.read()
                 if kind == "n":
                     await clock.sleep(1.0)
-                    await process.write("o", process.payload(body))
+                    await process.answer(process.payload(body))
 
         async with Rig(takes_a_second, clock=clock, max_memory_mb=1024) as rig:
 
@@ -261,7 +261,7 @@ def test_an_environment_that_comes_free_makes_room_for_another_function() -> Non
                 kind, body = await process.read()
                 if kind == "n":
                     await finish.wait()
-                    await process.write("o", process.payload(body))
+                    await process.answer(process.payload(body))
 
         async with Rig(waits, max_environments=1) as rig:
             first = rig.begin(rig.version("a"))

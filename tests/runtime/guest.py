@@ -99,12 +99,19 @@ class Guest:
         return self.receive()
 
     def invoke_raw(
-        self, payload: bytes, *, request_id: str = "id-1", timeout_s: float = 3, trace: str = "", context: str = ""
+        self, payload: bytes, *, request_id: str = "id-1", timeout_s: float = 3, trace: str = "", context: str = "", ready: bool = True
     ) -> tuple[bytes, bytes]:
+        """The answer; `ready`: and wait until it is ready for the next one."""
         deadline_ms = int((time.time() + timeout_s) * 1000)
         header = f"{request_id}\n{deadline_ms}\n{ARN}\n{trace}\n{context}".encode()
         self.send(b"n", struct.pack("<H", len(header)) + header + payload)
-        return self.receive()
+        answer = self.receive()
+        if ready and answer[0] in (b"o", b"f"):
+            self.wait_until_ready()
+        return answer
+
+    def wait_until_ready(self) -> None:
+        assert self.receive() == (b"r", b"")
 
     def invoke(self, event: Any = None, **more: Any) -> Any:
         """The result of a call that succeeds."""

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from hanabi.runtime.frames import FRAME_LIMIT, OVERSIZE, RESULT, SKIP_LIMIT, TEXT_LIMIT, BrokenFrame, FrameReader, invoke_head
+from hanabi.runtime.frames import ERROR, FRAME_LIMIT, OVERSIZE, READY, RESULT, SKIP_LIMIT, TEXT_LIMIT, BrokenFrame, FrameReader, invoke_head
 from tests.runtime.host import invocation
 
 
@@ -14,8 +14,7 @@ def frame(kind: bytes, body: bytes = b"") -> bytes:
 
 
 def read(reader: FrameReader, data: bytes, size: int) -> list[tuple[int, bytes]]:
-    found = [reader.feed(data[start : start + size]) for start in range(0, len(data), size)]
-    return [one for one in found if one is not None]
+    return [one for start in range(0, len(data), size) for one in reader.feed(data[start : start + size])]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 100])
@@ -35,10 +34,10 @@ def test_the_largest_frame_is_kept_and_one_more_byte_is_skipped() -> None:
 
 def test_a_skipped_frame_is_not_kept() -> None:
     reader = FrameReader()
-    reader.feed(struct.pack("<I", SKIP_LIMIT) + b"f")
+    assert list(reader.feed(struct.pack("<I", SKIP_LIMIT) + b"f")) == []
     chunk = bytes(1 << 20)
     for _ in range(63):
-        assert reader.feed(chunk) is None
+        assert list(reader.feed(chunk)) == []
     assert reader._frame is None and not reader._head
 
 
@@ -46,17 +45,32 @@ def test_a_skipped_frame_is_not_kept() -> None:
     "data",
     [
         bytes(5),
-        frame(b"o") + b"x",
-        frame(b"o") * 2,
         struct.pack("<I", FRAME_LIMIT + 1) + b"r",
         struct.pack("<I", SKIP_LIMIT + 1) + b"o",
         b"\xff" * 64,
-        struct.pack("<I", FRAME_LIMIT + 1) + b"o" + bytes(FRAME_LIMIT + 1),
+        struct.pack("<I", FRAME_LIMIT + 1) + b"o" + bytes(FRAME_LIMIT + 4),
     ],
 )
 def test_what_is_no_frame_is_refused_at_once(data: bytes) -> None:
     with pytest.raises(BrokenFrame):
-        FrameReader().feed(data)
+        list(FrameReader().feed(data))
+
+
+@pytest.mark.parametrize("size", [1, 5, 6, 7, 9, 10, 1000, 1 << 20])
+def test_an_answer_and_what_follows_it_may_come_in_one_piece(size: int) -> None:
+    reader = FrameReader()
+    large = bytes(FRAME_LIMIT) if size == 1 << 20 else b"long"
+    data = frame(b"o", b"1") + frame(b"r") + frame(b"f", large) + frame(b"r") + frame(b"o")
+    expected = [(RESULT, b"1"), (READY, b""), (ERROR, large), (READY, b""), (RESULT, b"")]
+    if size == 1 << 20:
+        expected[2] = (OVERSIZE, b"")
+    assert read(reader, data, size) == expected
+
+
+def test_frames_are_cut_one_at_a_time() -> None:
+    """Whoever floods the channel is stopped at the first frame that may not be there."""
+    frames = FrameReader().feed(frame(b"o") * 50_000)
+    assert next(frames) == (RESULT, b"") and next(frames) == (RESULT, b"")
 
 
 def test_random_bytes_are_frames_or_broken_and_nothing_else() -> None:
@@ -66,8 +80,8 @@ def test_random_bytes_are_frames_or_broken_and_nothing_else() -> None:
         try:
             for _ in range(dice.randrange(1, 6)):
                 small = bytes([dice.randrange(12), 0, 0, 0]) + dice.randbytes(dice.randrange(12))
-                found = reader.feed(dice.choice([small, dice.randbytes(dice.randrange(1, 9))]))
-                assert found is None or (0 <= found[0] <= 255 and len(found[1]) <= FRAME_LIMIT)
+                for kind, body in reader.feed(dice.choice([small, dice.randbytes(dice.randrange(1, 9))])):
+                    assert 0 <= kind <= 255 and len(body) <= FRAME_LIMIT
         except BrokenFrame:
             continue
 

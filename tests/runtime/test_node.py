@@ -305,3 +305,64 @@ def test_a_thousand_invocations(guest: Guest, root: Path) -> None:
     load(guest, root, "let n = 0; exports.handler = async (event) => [event.n, ++n];")
     for number in range(1000):
         assert guest.invoke({"n": number}) == [number, number + 1]
+
+
+PRINTING = """
+exports.handler = async ({ way, lines, end }) => {
+  const text = "x".repeat(100);
+  for (let i = 0; i < lines; i++) {
+    if (way === "console") console.log(`${i} ${text}`);
+    else if (way === "stdout") process.stdout.write(`${i} ${text}\\n`);
+    else if (way === "both") process[i % 2 ? "stderr" : "stdout"].write(`${i} ${text}\\n`);
+    else console.table ? process.stderr.write(`${i} ${text}\\n`) : 0;
+  }
+  if (end === "throw") throw new Error("at the end");
+  if (end === "exit") process.exit(1);
+  if (end === "reject") { Promise.reject(new Error("at the end")); await new Promise(() => setTimeout(() => {}, 5000)); }
+  return lines;
+};
+"""
+
+
+@pytest.mark.parametrize("way", ["console", "stdout", "stderr", "both"])
+@pytest.mark.parametrize("end", ["return", "throw", "exit", "reject"])
+def test_all_that_was_printed_is_there_before_the_answer(guest: Guest, root: Path, way: str, end: str) -> None:
+    load(guest, root, PRINTING)
+    kind, _ = guest.invoke_raw(json.dumps({"way": way, "lines": 6000, "end": end}).encode(), ready=False)
+    assert kind == {"return": b"o", "throw": b"f", "exit": b"", "reject": b"x"}[end]
+    lines = guest.take_log()
+    numbers = [int(line.split("\t")[-1].split(" ")[0]) for line in lines[:6000]]
+    assert numbers == list(range(6000))
+    assert len(lines) == 6000 + (end in ("throw", "reject"))
+
+
+def test_a_child_that_makes_the_pipe_its_own_loses_nothing(guest: Guest, root: Path) -> None:
+    """A Node.js beside us sets O_NONBLOCK on the pipe that we share."""
+    source = """
+const { execFileSync } = require("node:child_process");
+exports.handler = async () => {
+  execFileSync(process.execPath, ["-e", "for (let i = 0; i < 100; i++) console.log('child', i)"], { stdio: "inherit" });
+  for (let i = 0; i < 6000; i++) console.log(`${i} ${"x".repeat(100)}`);
+};
+"""
+    load(guest, root, source)
+    guest.invoke()
+    lines = guest.take_log()
+    assert len([line for line in lines if line.startswith("child")]) == 100
+    assert [int(line.split("\t")[-1].split(" ")[0]) for line in lines[100:]] == list(range(6000))
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("Promise.reject(new Error('nobody awaits me')); return 1;", 128),
+        ("setImmediate(() => process.exit(3)); return 1;", 3),
+        ("setImmediate(() => { throw new Error('late'); }); return 1;", 129),
+        ("process.nextTick(() => process.exit(4)); return 1;", 4),
+    ],
+)
+def test_one_that_ends_after_its_answer_does_not_say_ready(guest: Guest, root: Path, body: str, status: int) -> None:
+    load(guest, root, f"exports.handler = async () => {{ {body} }};")
+    kind, _ = guest.invoke_raw(b"{}", ready=False)
+    assert kind in (b"o", b"x", b"")
+    assert guest.exit_status() == status

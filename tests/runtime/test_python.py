@@ -373,3 +373,41 @@ def test_a_thousand_invocations_leave_no_trace_in_memory(guest: Guest, root: Pat
 def resident_kb(pid: int) -> int:
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1])
+
+
+PRINTING = """
+import logging, os, subprocess, sys
+def handler(event, context):
+    text = "x" * 100
+    way = event["way"]
+    for i in range(event["lines"]):
+        if way == "print": print(i, text)
+        elif way == "logging": logging.warning("%d %s", i, text)
+        elif way == "os": os.write(1, f"{i} {text}\\n".encode())
+        elif way == "both": print(i, text, file=sys.stderr if i % 2 else sys.stdout)
+    if way == "child":
+        script = f"for i in range({event['lines']}): print(i, '{text}')"
+        subprocess.run([sys.executable, "-c", script], check=True)
+    if way == "nonblocking":
+        os.set_blocking(1, False)
+        print("\\n".join(f"{i} {text}" for i in range(event["lines"])))
+    if event["end"] == "raise": raise ValueError("at the end")
+    if event["end"] == "exit": os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("way", ["print", "logging", "os", "both", "child", "nonblocking"])
+@pytest.mark.parametrize("end", ["return", "raise", "exit"])
+def test_all_that_was_printed_is_there_before_the_answer(guest: Guest, root: Path, way: str, end: str) -> None:
+    load(guest, root, PRINTING)
+    kind, _ = guest.invoke_raw(json.dumps({"way": way, "lines": 6000, "end": end}).encode())
+    assert kind == {"return": b"o", "raise": b"f", "exit": b""}[end]
+    lines = guest.take_log()
+    assert [int(line.split("\t")[-1].split(" ")[0]) for line in lines[:6000]] == list(range(6000))
+
+
+def test_an_answer_and_ready_are_one_write(guest: Guest, root: Path) -> None:
+    load(guest, root, "def handler(event, context):\n    return event\n")
+    guest.invoke_raw(b"7", ready=False)
+    guest.socket.setblocking(False)
+    assert guest.socket.recv(100) == b"\1\0\0\0r"

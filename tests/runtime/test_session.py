@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from hanabi.contracts import Exit
 from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, error_type_of
 from hanabi.runtime.states import TRANSITIONS, Event, State
 from tests.runtime.host import Story, invocation
@@ -25,8 +26,37 @@ def test_an_invocation_ends_when_the_runtime_asks_for_the_next() -> None:
     assert story.so_far() == []
     assert story.session.held_answer() == (b"1", None)
     story.session.next()
-    assert story.so_far() == [("result", b"1")]
+    assert story.so_far() == [("result", b"1"), ("ready",)]
     assert story.session.held_answer() is None
+
+
+def test_an_answer_may_be_handed_out_before_the_runtime_is_ready_and_is_handed_out_once() -> None:
+    story = ready()
+    story.session.invoke(invocation())
+    story.session.fail(b'{"errorType":"E"}')
+    story.session.hand_out()
+    assert story.so_far() == [("error", b'{"errorType":"E"}', "E")] and story.session.held_answer() is None
+    with pytest.raises(InvalidTransition):
+        story.session.invoke(invocation())  # it is not ready
+    story.session.start()
+    assert story.so_far() == [("ready",)]
+    story.session.invoke(invocation())
+    with pytest.raises(InvalidTransition):
+        story.session.start()
+
+
+def test_what_was_lost_was_never_answered() -> None:
+    story = ready()
+    story.session.undelivered = lambda exit: True
+    assert not story.session.lost(None)
+    story.session.invoke(invocation())
+    assert story.session.lost(Exit("runtime", 0, None))
+    story.session.undelivered = lambda exit: False
+    assert not story.session.lost(None)
+    story.session.undelivered = lambda exit: True
+    story.session.answer(b"1")
+    story.session.hand_out()
+    assert not story.session.lost(None)
 
 
 def test_errors_carry_their_type() -> None:
@@ -42,7 +72,7 @@ def test_errors_carry_their_type() -> None:
         story.session.invoke(invocation())
         story.session.fail(payload, given)
         story.session.next()
-        assert story.so_far() == [("error", payload, expected)]
+        assert story.so_far() == [("error", payload, expected), ("ready",)]
 
 
 @pytest.mark.parametrize("way", ["answer", "fail"])
@@ -52,7 +82,7 @@ def test_an_answer_over_the_limit_becomes_lambdas_error(way: str) -> None:
         story.session.invoke(invocation())
         getattr(story.session, way)(bytes(size))
         story.session.next()
-    (first, second) = story.so_far()
+    (first, _, second, _) = story.so_far()
     assert len(first[1]) == PAYLOAD_LIMIT  # type: ignore[arg-type]
     assert second[0] == "error" and second[2] == TOO_LARGE
     message = "Response payload size exceeded maximum allowed payload size (6291556 bytes)."
@@ -87,7 +117,7 @@ def test_random_orders_never_leave_the_table() -> None:
     events = {
         Event.NEXT: lambda s: s.next(),
         Event.INVOKE: lambda s: s.invoke(invocation()),
-        Event.ANSWER: lambda s: dice.choice([s.answer, s.fail])(b"{}"),
+        Event.ANSWER: lambda s: (dice.choice([s.answer, s.fail])(b"{}"), dice.choice([s.hand_out, lambda: None])()),
         Event.INIT_ERROR: lambda s: s.fail_init(b"{}"),
         Event.CLOSE: lambda s: s.close(),
     }
@@ -104,6 +134,7 @@ def test_random_orders_never_leave_the_table() -> None:
             else:
                 events[event](story.session)
                 assert story.session.state is expected
+                assert story.session.held_answer() is None or story.session.state is not State.READY
 
 
 def test_the_table_is_whole() -> None:

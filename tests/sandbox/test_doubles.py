@@ -51,14 +51,14 @@ def test_echo_and_freeze() -> None:
     async def body(sandbox: FakeSandbox, exits: list[Exit]) -> None:
         assert await receive(sandbox) == frame("r")
         await send(sandbox, invoke(b"payload"))
-        assert await receive(sandbox) == frame("o", b"payload")
+        assert await receive(sandbox) == frame("o", b"payload") + frame("r")
         sandbox.freeze()
         await send(sandbox, invoke(b"later"))
         answer = asyncio.create_task(receive(sandbox))
         await asyncio.sleep(0.02)
         assert not answer.done()
         sandbox.thaw()
-        assert await answer == frame("o", b"later")
+        assert await answer == frame("o", b"later") + frame("r")
         await sandbox.kill_processes()
         assert exits == [Exit("runtime", None, 9)]
 

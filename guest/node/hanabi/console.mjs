@@ -9,6 +9,11 @@ export function setRequestId(requestId) {
   globalThis[REQUEST_ID] = requestId;
 }
 
+/** A write returns when the pipe has taken all of it: Node.js would queue what a full pipe does not take, and lose it when it exits. */
+export function writeSynchronously() {
+  for (const stream of [process.stdout, process.stderr]) stream._handle?.setBlocking?.(true);
+}
+
 export function patchConsole() {
   const lowest = Math.max(0, LEVELS.indexOf(process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()));
   LEVELS.forEach((level, rank) => {

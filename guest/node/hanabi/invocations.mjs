@@ -1,5 +1,7 @@
 // Invocations: call the handler, wait for it in whichever way it ends, answer. This is the warm path.
 
+import { setImmediate } from "node:timers"; // whatever a function makes of the global one
+
 import { setRequestId } from "./console.mjs";
 import { UnhandledPromiseRejection, describe, logError } from "./errors.mjs";
 import { ResponseStream, isStreaming } from "./streaming.mjs";
@@ -47,6 +49,11 @@ export function serve(channel, handler) {
   channel.send("r", "");
 }
 
+/** Once what the function left behind, rejections and immediates, has had its turn: it may have ended the process. */
+function getReady(channel) {
+  channel.send("r", "");
+}
+
 /** The ends of one invocation; only the first one counts. */
 function openAnswer(channel) {
   let open = true;
@@ -57,6 +64,7 @@ function openAnswer(channel) {
     state = "idle";
     channel.wait();
     channel.send(kind, body);
+    setImmediate(getReady, channel);
   };
   return {
     succeed: (body) => close("o", body),

@@ -30,10 +30,10 @@ def serve(channel: Channel, handler: Handler) -> NoReturn:
         except Exception as exception:
             error = describe_exception(exception, request.request_id)
         else:
-            channel.send(b"o", answer)
+            channel.answer(b"o", answer)
             continue
         logs.log_error(error)
-        channel.send(b"f", encode_text(error).encode(errors="backslashreplace"))
+        channel.answer(b"f", encode_text(error).encode(errors="backslashreplace"))
 
 
 def call(handler: Handler, request: Request) -> bytes:

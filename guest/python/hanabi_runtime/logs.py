@@ -15,9 +15,17 @@ class Unbuffered(io.TextIOWrapper):
     """Every write reaches the pipe at once: nothing printed is lost in a crash, and no answer overtakes it."""
 
     def write(self, text: str) -> int:
-        written = super().write(text)
-        self.flush()
-        return written
+        try:
+            super().write(text)
+        except BlockingIOError as error:
+            os.set_blocking(self.fileno(), True)  # a process of the function's, such as Node.js, has made our pipe its own
+            self.buffer.write(text.encode(self.encoding, self.errors)[error.characters_written :])
+        try:
+            self.flush()
+        except BlockingIOError:
+            os.set_blocking(self.fileno(), True)
+            self.flush()
+        return len(text)
 
 
 class LambdaLoggerHandler(logging.Handler):
