@@ -92,6 +92,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         store = SqliteStore(data / "state.db", FORMATS, health)
         await store.open()
         stack.push_async_callback(store.close)
+        accepted = Database(data / "events.db", rows.SCHEMA)
+        stack.push_async_callback(accepted.close)
+        await accepted.open()
+        if accepted.lost:
+            health.report("lost writes of events.db", accepted.lost)
+        keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
         record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
         sums = SumsCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
@@ -107,7 +113,6 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         containers = ContainerImages(settings.images_dir, identity.owner, settings.insecure_registry, clock)
         await containers.open()
         stack.push_async_callback(containers.close)
-        keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
         spool = _empty_directory(data / "spool")
         attach = Attach(clock, spool)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
@@ -176,11 +181,6 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
         roles = ExecutionRoles(functions.place, any_role=settings.roles == "any")
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
-        accepted = Database(data / "events.db", rows.SCHEMA)
-        stack.push_async_callback(accepted.close)
-        await accepted.open()
-        if accepted.lost:
-            health.report("lost writes of events.db", accepted.lost)
         events = DurableQueue(accepted, functions, invoker, clock, health=health)
 
         iam = IamService(store, clock, functions.place, roles.changed)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hanabi.control.model import Alias, Code, Function, ProvisionedConfig, Settings, Url, Version
 from hanabi.control.names import LATEST, NAME_LIMIT, is_alias, is_version
+from hanabi.control.routes import ACCOUNT_LIMIT
 
 T = TypeVar("T")
 _NAME = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
@@ -22,6 +23,7 @@ _SNAPSHOT = re.compile(r"[a-zA-Z0-9-]{0,64}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STATES = ("Pending", "Active", "Inactive", "Failed")
 _UPDATES = (None, "Successful", "Failed", "InProgress")
+_END_MS = 253_402_300_800_000  # the year 10,000
 _CORS = {"AllowCredentials": bool, "MaxAge": int}  # the other ones are lists of strings
 _CORS_LISTS = ("AllowHeaders", "AllowMethods", "AllowOrigins", "ExposeHeaders")
 
@@ -55,7 +57,7 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
 
 def _check_function(function: Function) -> None:
     _need(function.last_version >= max(map(int, function.versions), default=0), "has a last_version that is not the last")
-    _need(function.reserved is None or function.reserved >= 0, "reserves less than nothing")
+    _need(function.reserved is None or 0 <= function.reserved <= ACCOUNT_LIMIT, "reserves what no account has")
     known = {LATEST, *function.versions}
     for alias in function.aliases.values():
         _need(is_alias(alias.name), f"has an alias that cannot be: {alias.name!r}")
@@ -69,7 +71,7 @@ def _check_function(function: Function) -> None:
     for qualifier in function.policies:
         _need(qualifier in known or qualifier in function.aliases, f"has a policy of {qualifier!r}, which is not there")
     for config in function.provisioned.values():
-        _need(config.requested > 0, "provisions less than one environment")
+        _need(0 < config.requested <= ACCOUNT_LIMIT, "provisions what no account has")
         alias_of = function.aliases.get(config.qualifier)
         number = alias_of.version if alias_of else config.qualifier
         _need(number in function.versions, f"provisions {config.qualifier!r}, which is not there")
@@ -156,6 +158,7 @@ def _build(kind: type[T], values: Any, where: str) -> T:
         raise ValueError(f"lacks {name!r} in {where}")
     for name, value in values.items():
         _need(_fits(value, hints[name]), f"has a value of the wrong type: {name!r} in {where}")
+        _need(not name.endswith("_ms") or 0 <= value < _END_MS, f"has a time that cannot be: {name!r} in {where}")
     return kind(**values)
 
 

@@ -186,8 +186,10 @@ class Database:
             upgrade(connection, self.path, self._schema)
             if self._schema.counter:
                 self._compare(connection)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if isinstance(error, sqlite3.OperationalError) and str(self.path) not in str(error):
+                raise sqlite3.OperationalError(f"{self.path}: {error}") from error
             raise
         return connection
 

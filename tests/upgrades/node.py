@@ -90,6 +90,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         await accepted.open()
         events = DurableQueue(accepted, functions, invoker, clock)
         iam = IamService(store, clock, functions.place)
+        await iam.open()
         logs = LogStore(record, journal, clock)
         await events.open()
         stack.push_async_callback(events.close)
