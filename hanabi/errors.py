@@ -8,6 +8,7 @@
       IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
       SandboxError             a sandbox could not be made, or broke
         EntrypointError        a process could not be executed inside
+        SnapshotUnfit          a function's snapshot is not whole, or of another host
         VmmError               a call that a VMM refused, with its fault message
           VmmDeaf              a VMM that does not answer, or has hung up
       ImageError               a runtime root could not be had (says how to get it)
@@ -246,6 +247,10 @@ class EntrypointError(SandboxError):
         super().__init__(message)
         self.errno = errno
         self.step = step
+
+
+class SnapshotUnfit(SandboxError):
+    """A function's snapshot is not whole, or was made on another host: it is of no use here, and is to be made again."""
 
 
 class SnapshotFailed(HanabiError):

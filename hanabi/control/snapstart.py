@@ -23,7 +23,7 @@ class Snapshots(Protocol):
         """Initialise a version and write that down; returns the snapshot's name. Raises `SnapshotFailed` for a fault of the function's."""
 
     async def lacking(self, names: Set[str]) -> set[str]:
-        """Those of the snapshots that are not there."""
+        """Those of the snapshots that are not there, or of no use here."""
 
 
 class SnapStart:

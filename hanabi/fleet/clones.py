@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hanabi.contracts import Clock, FunctionVersion, Preload, RuntimeImage
-from hanabi.errors import SnapStartFailure, SnapStartTimeout
+from hanabi.errors import SnapshotUnfit, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.rest import Rest
 from hanabi.fleet.resting import Resting
@@ -35,11 +35,17 @@ class Clones:
         self._discard = discard
         self._resting = resting
         self._clock = clock
+        self.unfit: set[str] = set()  # names of snapshots of versions that are of no use here, until they are made again
 
     async def restore(self, image: RuntimeImage, version: FunctionVersion, wanted: Callable[[], bool]) -> Environment | None:
         """A clone of a version's snapshot, its hooks run. Raises `SandboxError` when there can be none."""
         began = self._clock.monotonic()
-        environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=version.snapshot)
+        try:
+            environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=version.snapshot)
+        except SnapshotUnfit:
+            assert version.snapshot is not None
+            self.unfit.add(version.snapshot.name)
+            raise
         if environment is None:
             return None
         try:

@@ -82,7 +82,7 @@ class Fleet:
         )
         rests = rest_directory if driver.takes_snapshots else None
         self._resting = Resting(rests, self._idle, host.clock, host.credentials, health)
-        self._clones = Clones(self._make, self._discard, self._resting, host.clock)
+        self.clones = Clones(self._make, self._discard, self._resting, host.clock)
         self._upkeep = Upkeep(
             self._idle,
             self._stock,
@@ -272,12 +272,12 @@ class Fleet:
             ahead = provisioned or snap_start  # of its invocations: it has an init of its own
             if not ahead and (rest := self._resting.take(version.key)) is not None:
                 try:
-                    return await self._clones.revive(image, rest, wanted)
+                    return await self.clones.revive(image, rest, wanted)
                 except SandboxError as error:
                     log.warning("environment %s of %s is lost: %s", rest.id, version.name, error)
             if not ahead and version.snapshot is not None:
                 try:
-                    return await self._clones.restore(image, version, wanted)
+                    return await self.clones.restore(image, version, wanted)
                 except SandboxError as error:
                     log.warning("%s:%s starts without its snapshot: %s", version.name, version.version, error)
             own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))

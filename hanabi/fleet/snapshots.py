@@ -66,6 +66,7 @@ class Snapshots:
 
     def _finish(self, name: str) -> None:
         self._draft(name).rename(self.directory / name)
+        self._fleet.clones.unfit.discard(name)
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -73,8 +74,9 @@ class Snapshots:
             os.close(directory)
 
     async def lacking(self, names: Set[str]) -> set[str]:
-        """Those that are not here, and not in the trash either."""
-        return await asyncio.to_thread(lambda: {name for name in names if not self._is_there(self.directory / name)})
+        """Those that are not here, and not in the trash either, or are of no use here."""
+        unfit = self._fleet.clones.unfit & names
+        return unfit | await asyncio.to_thread(lambda: {name for name in names if not self._is_there(self.directory / name)})
 
     def _is_there(self, place: Path) -> bool:
         return place.is_dir() or self._trash.recover(place)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hanabi.errors import SandboxError, SnapshotFailed, SnapStartFailure, SnapStartTimeout
+from hanabi.contracts import SandboxSpec
+from hanabi.errors import SandboxError, SnapshotFailed, SnapshotUnfit, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.trash import UNUSED_S
 from hanabi.sandbox.testing import FakeProcess, echo
@@ -209,6 +210,32 @@ def snapstart(tmp_path: Path, bootstrap: Any = dormant) -> tuple[Rig, Snapshots]
     rig = Rig(bootstrap, rest_directory=tmp_path / "rests")
     rig.driver.clone = wakes
     return rig, Snapshots(tmp_path / "snapshots", rig.fleet, "")
+
+
+def test_a_snapshot_of_another_host_is_to_be_made_again(tmp_path: Path) -> None:
+    """The version starts without it meanwhile."""
+
+    async def scenario() -> None:
+        rig, snapshots = snapstart(tmp_path)
+        async with rig:
+            version = rig.version(version="1")
+            name = await snapshots.take(version)
+            assert await snapshots.lacking({name}) == set()
+            create = rig.driver.create
+
+            async def unfit(spec: SandboxSpec) -> Any:
+                if spec.snapshot is not None:
+                    raise SnapshotUnfit("it was made with another processor")
+                return await create(spec)
+
+            rig.driver.create, rig.driver.bootstrap = unfit, echo  # type: ignore[method-assign]
+            result = await rig.invoke(rig.version(version="1", snapshot=tmp_path / "snapshots" / name))
+            assert result.function_error is None and result.record.restore is None
+            assert await snapshots.lacking({name, "0" * 32}) == {name, "0" * 32}
+            rig.driver.bootstrap = dormant
+            assert await snapshots.take(version) == name and await snapshots.lacking({name}) == set()
+
+    asyncio.run(scenario())
 
 
 def test_a_cold_start_is_a_clone_of_the_versions_snapshot(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hanabi.errors import SandboxError
+from hanabi.errors import SnapshotUnfit
 from hanabi.sandbox import volume
 from hanabi.sandbox.firecracker import machine
 from hanabi.sandbox.firecracker.machine import Parts, Size
@@ -86,7 +86,7 @@ def describe(directory: Path, parts: Parts, size: Size, drives: Mapping[str, int
 
 
 def read_snapshot(directory: Path, parts: Parts) -> Snapshot:
-    """A function's own snapshot. Raises `SandboxError` when it is not whole, or of another host. Blocks."""
+    """A function's own snapshot. Raises `SnapshotUnfit` when it is not whole, or of another host. Blocks."""
     try:
         about = json.loads((directory / ABOUT).read_text())
         memory_mb, vcpus = map(int, about["size"])
@@ -95,11 +95,11 @@ def read_snapshot(directory: Path, parts: Parts) -> Snapshot:
             raise ValueError("drives that no machine has")
         sizes = {name: about["bytes"][name] for name in ("state", "memory", machine.TMP, machine.ROOT, *mounted)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SandboxError(f"the snapshot {directory.name} cannot be read: {type(error).__name__}: {error}") from None
+        raise SnapshotUnfit(f"the snapshot {directory.name} cannot be read: {type(error).__name__}: {error}") from None
     if about.get("identity") != identity(parts):
-        raise SandboxError(f"the snapshot {directory.name} was made with another Firecracker, kernel or processor")
+        raise SnapshotUnfit(f"the snapshot {directory.name} was made with another Firecracker, kernel or processor")
     if lacking := [name for name, expected in sizes.items() if _size(directory / name) != expected]:
-        raise SandboxError(f"the snapshot {directory.name} is not whole: {', '.join(lacking)}")
+        raise SnapshotUnfit(f"the snapshot {directory.name} is not whole: {', '.join(lacking)}")
     return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, own=True, mounted=mounted)
 
 
