@@ -324,7 +324,7 @@ class FileJournal:
 
     async def retire(self) -> None:
         """Remove indexed segments that are over the bounds."""
-        await asyncio.to_thread(self._retire, self._kept_limit if free_bytes(self.directory) >= FREE_LIMIT else 0)
+        await asyncio.to_thread(lambda: self._retire(self._kept_limit if free_bytes(self.directory) >= FREE_LIMIT else 0))
 
     async def _keep(self) -> None:
         """Own the journal's background work: once a second, as long as something is written, sync and index."""
