@@ -113,9 +113,9 @@ def _snapshots(directory: Path) -> list[Path]:
 
 def _snapshot(place: Path) -> PartListing:
     try:
-        about = read_about(place)
+        about = read_about(place, runtime=str, memory_mb=int)
         name = f"{about['runtime']} {about['memory_mb']} MB"
-    except (OSError, ValueError, KeyError):
+    except ImageError:
         name = "unknown"
     size = sum(file.stat().st_blocks * 512 for file in place.iterdir())
     return PartListing("snapshot", name, place.name, size, str(place), True)

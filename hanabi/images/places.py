@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from hanabi.errors import ImageError
 from hanabi.images.catalog import digest_recipe
 
 ABOUT = "about.json"
@@ -32,8 +33,18 @@ def describe(place: Path, **facts: Any) -> None:
     (place / ABOUT).write_text(json.dumps(facts) + "\n")
 
 
-def read_about(place: Path) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads((place / ABOUT).read_text())
+def read_about(place: Path, **needed: type) -> dict[str, Any]:
+    """What a thing says of itself, with fields of these types. Raises `ImageError` with the fix when that cannot be read."""
+    path = place / ABOUT
+    try:
+        about = json.loads(path.read_bytes())
+        if not isinstance(about, dict):
+            raise ValueError("no JSON object")
+        for name, kind in needed.items():
+            if type(about.get(name)) is not kind:
+                raise ValueError(f"no {name}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ImageError(f"{path} is damaged ({error}): remove {place}, and it is made again when it is needed", "invalid") from None
     return about
 
 

@@ -108,7 +108,11 @@ class Images:
         recipe = RUNTIMES[runtime].recipe
         place, digest = root_place(self._directory, recipe), digest_recipe(recipe)[:16]
         if is_whole(place):
-            return Listing(runtime, digest, True, int(read_about(place)["size"]), str(place), "")
+            try:
+                size = int(read_about(place, size=int)["size"])
+            except ImageError as error:  # the root itself may be as good as ever
+                return Listing(runtime, digest, True, None, str(place), str(error))
+            return Listing(runtime, digest, True, size, str(place), "")
         return Listing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
 
     def remove(self, runtime: str) -> bool:

@@ -307,7 +307,7 @@ def test_about_an_image_is_read_with_care(tmp_path: Path) -> None:
     async def work(scene: Scene) -> None:
         server = await scene.server()
         (scene.images / "names/broken.json").write_text(json.dumps([]))
-        with pytest.raises(ImageError, match="the name broken cannot be read"):
+        with pytest.raises(ImageError, match="names/broken.json is damaged"):
             await server.resolve("broken")
 
     run(tmp_path, work)

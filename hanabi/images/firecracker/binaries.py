@@ -17,6 +17,7 @@ OLDEST: Version = (1, 10, 0)
 NAMES = ("firecracker", "jailer")
 HOW = "hanabi images build firecracker"
 ASK_S = 10.0
+_RELEASE = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}-")
 _VERSION = re.compile(r"^(?:Firecracker|Jailer) v(\d{1,4})\.(\d{1,4})\.(\d{1,4})", re.MULTILINE)
 
 
@@ -96,16 +97,16 @@ def _fetched(directory: Path) -> tuple[Path, Path] | None:
     if not places:
         return None
     pair = places[0] / NAMES[0], places[0] / NAMES[1]
-    sums = read_about(places[0])["sha256"]
+    sums = read_about(places[0], sha256=dict)["sha256"]
     for path in pair:
-        if digest_file(path) != sums[path.name]:
+        if digest_file(path) != sums.get(path.name):
             raise ImageError(f"{path} was changed or is damaged: hanabi images rm firecracker, then {HOW}")
     return pair
 
 
 def list_fetched(directory: Path) -> list[Path]:
     """The directories of the releases that were fetched, the newest first."""
-    found = [place for place in (directory / "firecracker").glob("*-*") if is_whole(place)]
+    found = [place for place in (directory / "firecracker").glob("*-*") if _RELEASE.match(place.name) and is_whole(place)]
     return sorted(found, key=lambda place: [int(part) for part in place.name.partition("-")[0].split(".")], reverse=True)
 
 

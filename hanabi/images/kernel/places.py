@@ -7,7 +7,6 @@ downloads/                    what is being fetched
 """
 
 import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -155,6 +154,9 @@ def chosen_place(directory: Path) -> Path | None:
 
 def _read(place: Path) -> dict[str, Any]:
     try:
-        return read_about(place)
-    except (OSError, json.JSONDecodeError) as error:
+        about = read_about(place, name=str, version=str, size=int, sha256=dict, boot_args_extra=str)
+    except ImageError as error:
         raise ImageError(f"{place} is damaged ({error}): hanabi images rm kernel, then {HOW}") from None
+    if not about["sha256"].keys() >= {VMLINUX}:
+        raise ImageError(f"{place} is damaged (no digest of its kernel): hanabi images rm kernel, then {HOW}")
+    return about

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -34,6 +35,7 @@ ABSENT_S = 30 * 86_400.0
 REFRESH_S = 3600.0  # how often an owner that needs an image says so again
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+log = logging.getLogger(__name__)
 _DIRECTORIES = {"": 0o755, "building": 0o711, "containers": 0o711, "containers/refs": 0o700, "locks": 0o711, "names": 0o700}
 _PLACE = re.compile(r"([0-9a-f]{64})-r\d+")
 
@@ -132,8 +134,12 @@ def sweep(directory: Path, trash: Trash, now: float, at_once: Set[str] = frozens
             _sweep_one(directory, place, match[1], trash, now, match[1] in at_once)
     with _flock(directory / "locks" / "blobs", fcntl.LOCK_EX, False) as alone:
         if alone:
-            used = {hex for place in _whole(directory) for hex in read_about(place)["blobs"]}
-            Blobs(directory).collect(used, trash)
+            try:
+                used = {hex for place in _whole(directory) for hex in read_about(place, blobs=list)["blobs"]}
+            except ImageError as error:
+                log.warning("no blobs are collected: %s", error)
+            else:
+                Blobs(directory).collect(used, trash)
     trash.empty()
 
 
@@ -167,7 +173,7 @@ def _is_needed(directory: Path, digest: str, now: float) -> bool:
 def _read_ref(ref: Path) -> dict[str, Any] | None:
     """Where its owner was seen last, and when; None when there is none. Once it was the path of a file that was the owner's alone."""
     try:
-        text, changed = ref.read_text(), ref.stat().st_mtime
+        text, changed = ref.read_text(errors="replace"), ref.stat().st_mtime
     except FileNotFoundError:
         return None
     try:
@@ -189,13 +195,14 @@ def read_names(directory: Path) -> list[Named]:
 def read_name(directory: Path, name: str) -> Named | None:
     if not NAME.fullmatch(name):
         return None
+    path = directory / "names" / f"{name}.json"
     try:
-        about = json.loads((directory / "names" / f"{name}.json").read_text())
+        about = json.loads(path.read_text())
         return Named(name, about["image"], about["digest"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ImageError(f"the name {name} cannot be read: {error}") from None
+        raise ImageError(f"{path} is damaged ({error}): remove it, and add the name again (hanabi images add)") from None
 
 
 def write_name(directory: Path, named: Named) -> None:
@@ -219,8 +226,11 @@ def remove_name(directory: Path, name: str) -> bool:
 def list_kept(directory: Path) -> list[Kept]:
     kept = []
     for place in _whole(directory):
-        about = read_about(place)
-        kept.append(Kept(about["digest"], about["image"], about["size"], str(place)))
+        try:
+            about = read_about(place, image=str, size=int)
+        except ImageError as error:
+            about = {"image": str(error), "size": 0}
+        kept.append(Kept(place.name.partition("-")[0], about["image"], about["size"], str(place)))
     return kept
 
 
@@ -230,10 +240,7 @@ def _whole(directory: Path) -> list[Path]:
 
 
 def about_of(place: Path) -> dict[str, Any]:
-    try:
-        return read_about(place)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{place} cannot be read: {error}") from None
+    return read_about(place, environment=dict, entry_point=list, command=list, working_directory=str)
 
 
 def _write(path: Path, text: str) -> None:
