@@ -16,12 +16,15 @@ catchErrors(channel);
 writeSynchronously();
 
 const init = await channel.receiveInit();
-for (const name of Object.keys(process.env)) delete process.env[name];
-Object.assign(process.env, init.environment);
+delete process.env.HANABI_RUNTIME_FD;
+if (init.generic) {
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  Object.assign(process.env, init.environment);
+} // else it was started for the function, and has its environment with what a wrapper made of it
 process.chdir(init.task_root);
 patchConsole();
 try {
-  const handler = await loadHandler(init.task_root, init.handler, createRequire(import.meta.url));
+  const handler = await loadHandler(init.task_root, (!init.generic && process.env._HANDLER) || init.handler, createRequire(import.meta.url));
   await setImmediate(); // a rejection that nobody caught while loading is an init error
   serve(channel, handler);
 } catch (error) {

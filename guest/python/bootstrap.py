@@ -3,11 +3,13 @@
 docs/architecture.md, "Runtime channel"; behaves as AWS's Runtime Interface Client for Python does, but for its speed.
 """
 
+# ruff: noqa: E402 (where to import from is settled first)
 import os
 import sys
 
-if (here := os.path.dirname(os.path.abspath(__file__))) not in sys.path:  # PYTHONSAFEPATH
-    sys.path.insert(0, here)
+here = os.path.dirname(os.path.abspath(__file__))
+everywhere = [here, *(path for path in sys.path if path != here)]
+sys.path[:] = [here, *(path for path in everywhere if path.startswith((sys.base_prefix, sys.prefix)))]  # a PYTHONPATH hides nothing of ours
 
 from hanabi_runtime import clone, logs, preload, snapstart
 from hanabi_runtime.channel import Channel
@@ -15,6 +17,8 @@ from hanabi_runtime.encoding import encode_text
 from hanabi_runtime.errors import Fault, describe_exception
 from hanabi_runtime.function import adopt, load_handler
 from hanabi_runtime.invocations import serve
+
+sys.path[:] = everywhere
 
 
 def main() -> None:

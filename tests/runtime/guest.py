@@ -92,9 +92,11 @@ class Guest:
         self.printed = b""
         return [line for line in lines if line]
 
-    def initialize(self, handler: str, task_root: Path, environment: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
+    def initialize(
+        self, handler: str, task_root: Path, environment: Mapping[str, str] | None = None, *, generic: bool = True
+    ) -> tuple[bytes, bytes]:
         """The answer to the init frame."""
-        body = {"environment": dict(environment or {}), "handler": handler, "task_root": str(task_root), "generic": True}
+        body = {"environment": dict(environment or {}), "handler": handler, "task_root": str(task_root), "generic": generic}
         self.send(b"i", json.dumps(body).encode())
         return self.receive()
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -366,3 +367,36 @@ def test_one_that_ends_after_its_answer_does_not_say_ready(guest: Guest, root: P
     kind, _ = guest.invoke_raw(b"{}", ready=False)
     assert kind in (b"o", b"x", b"")
     assert guest.exit_status() == status
+
+
+@pytest.mark.parametrize("handler", [None, "other.handler"])
+def test_what_a_wrapper_makes_of_the_environment_counts(root: Path, handler: str | None) -> None:
+    source = "exports.handler = async () => [__filename.split('/').pop(), process.env.ADDED, process.env.TAKEN ?? null];"
+    (root / "index.js").write_text(source)
+    (root / "other.js").write_text(source)
+    wrapped = {**FUNCTION, "_HANDLER": handler or "index.handler", "ADDED": "by the wrapper"}
+    with Guest([NODE or "node", str(BOOTSTRAP)], wrapped) as guest:
+        given = {**FUNCTION, "_HANDLER": "index.handler", "TAKEN": "away by the wrapper"}
+        assert guest.initialize("index.handler", root, given, generic=False) == (b"r", b"")
+        assert guest.invoke() == ["other.js" if handler else "index.js", "by the wrapper", None]
+
+
+@pytest.mark.parametrize("kind", ["commonjs", "module"])
+def test_files_that_nobody_imports_hide_nothing(guest: Guest, root: Path, kind: str) -> None:
+    builtins = json.loads(subprocess.check_output([NODE or "node", "-p", "JSON.stringify(require('module').builtinModules)"]))
+    for name in builtins:
+        if "/" not in name:
+            (root / f"{name}.js").write_text(f"throw new Error('{name} was imported');")
+            (root / "node_modules" / name).mkdir(parents=True)
+            (root / "node_modules" / name / "index.js").write_text(f"throw new Error('{name} was imported');")
+    for name in ("aws-sdk", "hanabi", "@aws-sdk/client-lambda"):
+        (root / "node_modules" / name).mkdir(parents=True)
+        (root / "node_modules" / name / "index.js").write_text(f"throw new Error('{name} was imported');")
+    for name in ("fs", "path", "hanabi", "util"):
+        (root / name).mkdir()
+    (root / "package.json").write_text(json.dumps({"type": kind}))
+    head = "exports.handler =" if kind == "commonjs" else "export const handler ="
+    load(guest, root, head + "async (event) => { console.log('hello'); if (event === 1) throw new RangeError('no'); return event; };")
+    assert guest.invoke(7) == 7
+    assert guest.fail(1)["errorType"] == "RangeError"
+    assert "was imported" not in guest.drain().decode()

@@ -411,3 +411,76 @@ def test_an_answer_and_ready_are_one_write(guest: Guest, root: Path) -> None:
     guest.invoke_raw(b"7", ready=False)
     guest.socket.setblocking(False)
     assert guest.socket.recv(100) == b"\1\0\0\0r"
+
+
+# --- a function's files, and what started it ----------------------------------------------------------------------------
+
+HIDING = """
+import logging
+async def wait(event):
+    return event
+def handler(event, context):
+    logging.warning("careful")
+    try:
+        raise ValueError("ü")
+    except ValueError:
+        logging.exception("it happened")
+    if event == "raise":
+        int("花火")
+    if event == "wait":
+        return wait(event)
+    if event == "set":
+        return {1}
+    return event
+"""
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_files_that_nobody_imports_hide_nothing(root: Path, pooled: bool) -> None:
+    """Each has the name of a module of the standard library. The runtime, its log and its errors need none of them."""
+    for name in sys.stdlib_module_names - {"__future__"}:
+        (root / f"{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n")
+    (root / "app.py").write_text(HIDING)
+    own = {} if pooled else {**FUNCTION, "_HANDLER": "app.handler"}
+    with Guest([sys.executable, str(BOOTSTRAP)], {**BASE, **own}) as guest:
+        assert guest.initialize("app.handler", root, {**FUNCTION, "_HANDLER": "app.handler"}, generic=pooled) == (b"r", b""), guest.drain()
+        assert guest.invoke(7) == 7
+        assert guest.invoke("wait") == "wait"
+        error = guest.fail("raise")
+        assert error["errorType"] == "ValueError" and "int(" in error["stackTrace"][0]
+        assert guest.fail("set")["errorType"] == "Runtime.MarshalError"
+        log = guest.drain().decode()
+        assert "it happened" in log and "Traceback (most recent call last)" in log and "was imported" not in log, log
+
+
+def test_a_path_of_the_functions_hides_nothing_of_ours(root: Path) -> None:
+    (root / "libraries").mkdir()
+    for name in ("token", "traceback", "json", "logging", "socket", "mine"):
+        (root / "libraries" / f"{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n" if name != "mine" else "X = 1\n")
+    (root / "app.py").write_text("import mine\ndef handler(event, context):\n    return mine.X / event\n")
+    with Guest([sys.executable, str(BOOTSTRAP)], {**FUNCTION, "_HANDLER": "app.handler", "PYTHONPATH": str(root / "libraries")}) as guest:
+        assert guest.initialize("app.handler", root, FUNCTION, generic=False) == (b"r", b""), guest.drain()
+        assert guest.invoke(1) == 1
+        assert guest.fail(0)["errorType"] == "ZeroDivisionError"
+
+
+def test_a_functions_own_module_wins_where_lambdas_would(root: Path) -> None:
+    for name in ("random", "uuid", "json"):
+        (root / f"{name}.py").write_text("MINE = True\n")
+    source = (
+        "import json, random, uuid\ndef handler(event, context):\n    return [hasattr(each, 'MINE') for each in (random, uuid, json)]\n"
+    )
+    with start() as guest:
+        assert load(guest, root, source).invoke() == [True, True, False]  # of json the runtime has its own loaded, as Lambda's has
+
+
+@pytest.mark.parametrize("handler", [None, "other.handler"])
+def test_what_a_wrapper_makes_of_the_environment_counts(root: Path, handler: str | None) -> None:
+    source = "import os\ndef handler(event, context):\n    return [__name__, os.environ.get('ADDED'), os.environ.get('TAKEN')]\n"
+    (root / "other.py").write_text(source)
+    (root / "app.py").write_text(source)
+    wrapped = {**FUNCTION, "_HANDLER": handler or "app.handler", "ADDED": "by the wrapper"}
+    with Guest([sys.executable, str(BOOTSTRAP)], wrapped) as guest:
+        given = {**FUNCTION, "_HANDLER": "app.handler", "TAKEN": "away by the wrapper"}
+        assert guest.initialize("app.handler", root, given, generic=False) == (b"r", b"")
+        assert guest.invoke() == ["other" if handler else "app", "by the wrapper", None]

@@ -13,17 +13,23 @@ Handler = Callable[[Any, Any], Any]
 
 
 def adopt(init: dict[str, Any]) -> tuple[str, list[str]]:
-    """Take on the function's environment, working directory and import paths; returns its handler's name and those paths."""
-    os.environ.clear()
-    os.environ.update(init["environment"])
+    """Take on the function's environment, working directory and import paths; returns its handler's name and those paths.
+
+    One that was started for the function has its environment, and what a wrapper made of it.
+    """
+    handler = init["handler"]
+    if init["generic"]:
+        os.environ.clear()
+        os.environ.update(init["environment"])
+    else:
+        handler = os.environ.get("_HANDLER", handler)
     os.chdir(init["task_root"])
     layers = f"/opt/python/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     paths = [init["task_root"], layers, "/opt/python"]
     sys.path[:] = paths + [path for path in sys.path if path not in paths]
     sys.path_importer_cache.clear()  # what was mounted after the start was looked for in vain before
-    importlib.invalidate_caches()
     time.tzset()
-    return init["handler"], paths
+    return handler, paths
 
 
 def load_handler(name: str) -> Handler:

@@ -11,7 +11,9 @@ from hanabi_runtime.context import LambdaContext
 from hanabi_runtime.encoding import encode_text
 from hanabi_runtime.errors import Fault, describe_exception
 from hanabi_runtime.function import Handler
+from hanabi_runtime.standard import fetch
 
+_asyncio: Any = None
 _runner: Any = None  # keeps one event loop for all async handlers, so that their sessions outlive an invocation
 
 
@@ -58,14 +60,13 @@ def encode(result: Any) -> bytes:
 
 def run_async(result: Awaitable[Any]) -> Any:
     """The result of an async handler: Lambda has none in Python, Hanabi does."""
-    import asyncio
-
-    global _runner
+    global _asyncio, _runner
     if _runner is None:
-        _runner = asyncio.Runner()
+        _asyncio = fetch("asyncio")
+        _runner = _asyncio.Runner()
     try:
         return _runner.run(_await(result))
-    except asyncio.CancelledError as error:  # no Exception, but no reason to end the process either
+    except _asyncio.CancelledError as error:  # no Exception, but no reason to end the process either
         raise Fault("CancelledError", str(error)) from None
 
 

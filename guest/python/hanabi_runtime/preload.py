@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 
 MODULES = ("asyncio", "base64", "concurrent.futures", "datetime", "hashlib", "http.client", "random", "ssl", "urllib.request", "uuid")
-MODULES += ("importlib.metadata",)  # `importlib.invalidate_caches` imports it, and that is done for each function
+MODULES += ("importlib.metadata",)
 
 
 def load() -> frozenset[str]:
