@@ -14,7 +14,7 @@ from hanabi.errors import ImageError
 from hanabi.images.identity import Owner
 from hanabi.images.oci import places
 from hanabi.images.oci.reference import parse
-from hanabi.images.places import is_whole, make_readable
+from hanabi.images.places import is_whole, make_readable, remove_tree
 from hanabi.images.process import WorkerFailed, run_worker
 from hanabi.images.trash import Trash
 
@@ -110,7 +110,12 @@ class ContainerImages:
         """Note that we need an image that is there; False when it is not, or is being made or removed."""
         with places.lock_of(self._directory, digest, wait=False) as held:
             place = places.container_place(self._directory, digest)
-            if not held or not (is_whole(place) or self._trash.recover(place)):
+            if not held:
+                return False
+            if not place.exists():
+                self._trash.recover(place)
+            if not _is_usable(place):
+                remove_tree(place)
                 return False
             places.refer(self._directory, digest, self._owner, self._clock.time())
             return True
@@ -120,10 +125,10 @@ class ContainerImages:
         return await asyncio.to_thread(lambda: {image for image in images if not self._is_there(image)})
 
     def _is_there(self, image: str) -> bool:
-        place = places.container_place(self._directory, _digest_of(image))
-        if not is_whole(place):
+        usable = _is_usable(places.container_place(self._directory, _digest_of(image)))
+        if not usable:
             self._ready.pop(image, None)
-        return is_whole(place)
+        return usable
 
     async def _work(self, request: dict[str, Any], limit_s: float, progress: Progress) -> None:
         task = asyncio.create_task(run_pull(self._directory, {**request, "plain": self._plain}, limit_s, progress, self._gate))
@@ -202,6 +207,11 @@ def assemble(directory: Path, digest: str) -> RuntimeImage:
         arguments=tuple(about["command"]),
         working_directory=about["working_directory"],
     )
+
+
+def _is_usable(place: Path) -> bool:
+    """Whole, and not damaged since as far as one look tells."""
+    return is_whole(place) and (place / "root").is_dir()
 
 
 def _digest_of(image: str) -> str:

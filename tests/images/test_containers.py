@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -164,6 +165,21 @@ def test_what_refers_by_a_path_is_read(tmp_path: Path) -> None:
         assert len(scene.kept()) == 1
         await one.collect({pinned.digest})
         assert [ref.name for ref in refs.iterdir()] == ["one"]
+
+    run(tmp_path, work)
+
+
+def test_an_image_whose_root_is_lost_is_pulled_again(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        one = await scene.server("one")
+        pinned = await one.resolve(scene.layout("x") + ":x")
+        ready = await one.ensure(pinned.image)
+        assert await one.lacking({pinned.image}) == set()
+        for lost in (ready.root, ready.root.parent / "about.json", ready.root.parent):
+            shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+            assert await one.lacking({pinned.image}) == {pinned.image}
+            again = await one.ensure(pinned.image)
+            assert (again.root / "app").read_text() == "x" and await one.lacking({pinned.image}) == set()
 
     run(tmp_path, work)
 
