@@ -22,6 +22,7 @@ from hanabi.api.iam import IamService
 from hanabi.api.keys import KeyRing
 from hanabi.api.lambda_ import LambdaService
 from hanabi.api.logs import LogsService
+from hanabi.api.model import endpoint_variable
 from hanabi.api.service import Service
 from hanabi.api.sts import StsService
 from hanabi.api.url_access import UrlAccess
@@ -193,6 +194,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             StsService(keys, iam.find_role),
             LogsService(LogStore(record, journal, clock), clock, functions.place),
         ]
+        host.served.extend(endpoint_variable(service.name) for service in services)
         laxer = [LAXER[settings.roles]] if settings.roles in LAXER else []
         shown = HealthEndpoints(health, laxer, partial(roles.report, functions, health))
         own: dict[str, HttpHandler] = {

@@ -15,6 +15,11 @@ from hanabi.errors import ValidationError
 _VERSIONS = {"lambda": "2015-03-31", "sts": "2011-06-15", "iam": "2010-05-08", "logs": "2014-03-28"}
 
 
+def endpoint_variable(service: str) -> str:
+    """What the SDKs put behind `AWS_ENDPOINT_URL_` for a service: its id in AWS's model."""
+    return str(load(service).botocore.service_id).upper().replace(" ", "_")
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
     """How a modelled error looks on the wire."""

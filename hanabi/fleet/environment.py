@@ -216,6 +216,7 @@ class Environment:
             self._credentials,
             runtime_api=sandbox.runtime_api_address,
             edge=sandbox.edge_address,
+            served=host.served,
             task_root=sandbox.task_root,
             log_stream=self.diary.stream,
             provisioned=self.provisioned,

@@ -26,4 +26,5 @@ class Host:
     credentials: CredentialIssuer
     attach_edge: AttachEdge
     freeze_after_s: float = 0.010  # idle time before the freeze; 0: at once
+    served: list[str] = field(default_factory=list)  # services of the AWS endpoint, as SDKs name them in variables: "LAMBDA"
     pace: Pace = field(default_factory=Pace)

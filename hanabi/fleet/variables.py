@@ -3,7 +3,7 @@
 AWS Lambda developer guide, "Using Lambda environment variables": reserved ones always win, the function's own win over the runtime's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from hanabi.contracts import Credentials, FunctionVersion, Preload, RuntimeImage
@@ -54,6 +54,7 @@ def function_variables(
     *,
     runtime_api: str,
     edge: str,
+    served: Sequence[str] = (),
     task_root: str,
     log_stream: str,
     provisioned: bool = False,
@@ -79,7 +80,7 @@ def function_variables(
         }
     return {
         **image.environment,
-        "AWS_ENDPOINT_URL": f"http://{edge}",
+        **{f"AWS_ENDPOINT_URL_{service}": f"http://{edge}" for service in served},  # calls of other services go where they would go
         **version.environment,
         "_HANDLER": handler_of(image, version.container) if version.container is not None else version.handler,
         "AWS_REGION": version.region,

@@ -13,6 +13,7 @@ from hanabi.errors import ImageError
 from hanabi.images.places import make_open_directory, make_readable
 from hanabi.images.programs import inside
 
+LINKS = {"node": {"ca-cert.pem": "/etc/pki/tls/certs/ca-bundle.crt"}}  # by language: what Lambda has in /var/runtime, too
 COMPILE = """
 import base64, importlib.util, json, sys
 from importlib import _bootstrap_external as external
@@ -29,8 +30,9 @@ def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -
     """The directory that becomes /var/runtime: `guest/<language>` as it is now, compiled by the root's own Python. Blocks."""
     source = guest / language if language else None
     files = {path.relative_to(source): path.read_bytes() for path in _sources(source)} if source else {}
+    links = LINKS.get(language, {})
     made_for = root.parent.name if language == "python" else language or "none"  # byte code belongs to one Python
-    digest = hashlib.sha256(repr((made_for, sorted(files.items()))).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((made_for, sorted(files.items()), links)).encode()).hexdigest()[:16]
     final = directory / f"{made_for.partition('-')[0]}-{digest}"
     if final.is_dir():
         return final
@@ -40,6 +42,8 @@ def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -
     try:
         for name, content in files.items():
             _write(incoming / name, content)
+        for link, target in links.items():
+            (incoming / link).symlink_to(target)
         if language == "python":
             _compile(incoming, [name for name in files if name.suffix == ".py"], root)
         with contextlib.suppress(OSError):  # another process may have been quicker

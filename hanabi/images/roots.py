@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from hanabi.images.drives import remove_drives
 from hanabi.images.places import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_place
 from hanabi.images.process import run_builder
 
+CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...
+_CERTIFICATES_TOO = ("etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt")  # ... and where Amazon Linux, so Lambda, has them
 Progress = Callable[[str], None]
 
 
@@ -86,9 +89,10 @@ class Images:
     def _assemble(self, runtime: str, root: Path) -> RuntimeImage:
         known = RUNTIMES[runtime]
         bootstrap = install_bootstrap(self._guest, self._directory / "bootstrap", known.language, root)
+        place_certificates(root)
         for tree in (root, bootstrap):
             make_readable(tree, self._directory)
-        identity = hashlib.sha256(f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}".encode()).hexdigest()
+        identity = hashlib.sha256(f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}/{CERTIFICATES}".encode()).hexdigest()
         return RuntimeImage(
             runtime=runtime,
             digest=identity,
@@ -133,3 +137,13 @@ class Images:
             if known.recipe == RUNTIMES[runtime].recipe:
                 remove_drives(self._directory, name)
         return bool(found)
+
+
+def place_certificates(root: Path) -> None:
+    """Links in a root at the paths that functions know; roots that were built before have none."""
+    for name in _CERTIFICATES_TOO:
+        link = root / name
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # another process may have been quicker
+                link.symlink_to(f"/{CERTIFICATES}")

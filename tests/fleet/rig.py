@@ -167,7 +167,7 @@ class Rig:
         self.clock = clock or SystemClock()
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         image = options.pop("image", CONTAINER)  # of those functions that are one
-        host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
+        self.host = host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
         settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "stock_size": 0, **options}
         self.fleet = Fleet(self.driver, partial(image_of, image), host, **settings)
         self.admission = Admission(lambda: unreserved)

@@ -209,7 +209,7 @@ def test_behind_vsock_are_the_functions_own_endpoints(client: Any, server: Serve
         "its neighbour": evaluate(client, neighbour, keys),
         "the owner": [owner["AWS_ACCESS_KEY_ID"], owner["AWS_SECRET_ACCESS_KEY"], None],
     }
-    url = evaluate(client, attacker, "os.environ['AWS_ENDPOINT_URL']") + "/2015-03-31/functions/"
+    url = evaluate(client, attacker, "os.environ['AWS_ENDPOINT_URL_LAMBDA']") + "/2015-03-31/functions/"
     signed = {who: signature(url, key, owner["AWS_REGION"]) for who, key in signers.items()}
     said = evaluate(client, attacker, "{who: answer(url, headers) for who, headers in signed.items()}", url=url, signed=signed)
     assert said == {"itself": 200, "its neighbour": 403, "the owner": 403}

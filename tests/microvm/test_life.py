@@ -307,7 +307,9 @@ def test_the_network_is_open_where_it_is_said_and_closed_elsewhere(server: Serve
 
 @thorough
 def test_the_aws_endpoint_is_reached_over_the_relay(client: Any, look: str) -> None:
-    asking = "__import__('urllib.request').request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/2015-03-31/functions/', timeout=60).status"
+    asking = (
+        "__import__('urllib.request').request.urlopen(os.environ['AWS_ENDPOINT_URL_LAMBDA'] + '/2015-03-31/functions/', timeout=60).status"
+    )
     assert see(client, asking).startswith("HTTPError: HTTP Error 403")  # unsigned
 
 

@@ -19,6 +19,9 @@ NOTES = """## Worth knowing
   build the root at first use. CreateFunction and the updates answer with that state, as Lambda's do, but only when the function is ready,
   or after one second: what a program does next finds it `Active`. To invoke a function that is still `Pending` gives
   `ResourceConflictException` (409), as on AWS.
+- Inside a function `AWS_ENDPOINT_URL_LAMBDA`, `_CLOUDWATCH_LOGS`, `_IAM` and `_STS` lead to Hanabi; calls of other services go where
+  they would go.
+- Extensions are not started yet. A function whose image has programs in `/opt/extensions` is `Failed`, and its `StateReason` names them.
 - `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
   gets none.
 - `PackageType` may be `Image`; an `ImageUri` is of any registry, or an OCI layout, or a name given by `hanabi images add`

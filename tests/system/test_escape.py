@@ -163,7 +163,7 @@ def lambda_handler(event, context):
 
 
 def test_the_api_wants_the_functions_own_signature(run: Any, hanabi_server: Server) -> None:
-    url = run("os.environ['AWS_ENDPOINT_URL']")
+    url = run("os.environ['AWS_ENDPOINT_URL_LAMBDA']")
     assert run("unsigned(url + '/2015-03-31/functions')", url=url) == 403
     owner = hanabi_server.env
     code = (
