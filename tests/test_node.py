@@ -1,8 +1,12 @@
 """The wiring of a node: what it tells at its start, whom it lets read what it keeps, and what it clears away."""
 
 import asyncio
+import json
 import os
 import subprocess
+
+import pytest
+from botocore.exceptions import ClientError
 
 from hanabi.contracts import RuntimeImage
 from hanabi.errors import ImageError
@@ -24,6 +28,52 @@ def test_nobody_else_reads_what_a_node_keeps() -> None:
             path = server.data_dir / name
             assert path.stat().st_mode & 0o077 == 0, f"{name}: {path.stat().st_mode:o}"
         assert os.listdir(server.data_dir / "spool") == []
+
+
+CALLS = """
+import json, time, boto3
+def lambda_handler(event, context):
+    logs, group, said = boto3.client("logs"), "/aws/lambda/" + event["other"], {}
+    own = {"logGroupName": context.log_group_name, "logStreamName": context.log_stream_name}
+    line = [{"timestamp": int(time.time() * 1000), "message": "from inside"}]
+    for name, call in {
+        "own": lambda: logs.put_log_events(logEvents=line, **own),
+        "identity": lambda: boto3.client("sts").get_caller_identity(),
+        "forge": lambda: logs.create_log_stream(logGroupName=group, logStreamName="forged"),
+        "delete": lambda: logs.delete_log_group(logGroupName=group),
+        "list": lambda: boto3.client("lambda").list_functions(),
+        "climb": lambda: boto3.client("sts").assume_role(RoleArn=event["boss"], RoleSessionName="me"),
+    }.items():
+        try:
+            call()
+            said[name] = "done"
+        except Exception as error:
+            said[name] = error.response["Error"]["Code"]
+    return said
+"""
+
+
+@needs_root
+def test_what_a_function_may_do_by_default() -> None:
+    """A role without policies, and `--roles` not given."""
+    with Server("--roles", "strict", "--pool-size", "0") as server:
+        client, iam = server.client("lambda"), server.client("iam")
+        with pytest.raises(ClientError, match="The role defined for the function cannot be assumed by Lambda."):
+            create_function(client, "early", CALLS)
+        trust = {"Service": "lambda.amazonaws.com", "AWS": "000000000000"}
+        document = json.dumps({"Statement": {"Effect": "Allow", "Principal": trust, "Action": "sts:AssumeRole"}})
+        plain, boss = (iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"] for name in ("plain", "boss"))
+        iam.attach_role_policy(RoleName="boss", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
+        create_function(client, "calls", CALLS, Role=plain, Timeout=60)
+        server.client("logs").create_log_group(logGroupName="/aws/lambda/neighbour")
+        answer = client.invoke(FunctionName="calls", Payload=json.dumps({"other": "neighbour", "boss": boss}))
+        denied = dict.fromkeys(("forge", "delete", "list"), "AccessDeniedException") | {"climb": "AccessDenied"}
+        assert json.loads(answer["Payload"].read()) == {"own": "done", "identity": "done"} | denied
+        iam.delete_role(RoleName="plain")
+        with pytest.raises(ClientError, match=r"\(AccessDeniedException\).*cannot be assumed by Lambda."):
+            client.invoke(FunctionName="calls")
+        problems = [check["detail"] for check in json.loads(server.hanabi("doctor", "--json", check=False)) if check["name"] == "problem"]
+        assert any("cannot be invoked: calls" in problem for problem in problems)
 
 
 @needs_root

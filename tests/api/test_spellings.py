@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from hanabi.api.edge import Edge
 from hanabi.api.model import load
 from hanabi.api.service import NOTHING, Operation
 from tests.api.live import ACCOUNT, REGION, FakeService
-from tests.api.world import FUNCTION, GROUP, ROLE, Answer, World, allow, deny, open_world
+from tests.api.signing import sign
+from tests.api.world import ENDPOINT, FUNCTION, GROUP, ROLE, Answer, World, allow, deny, open_world
 
 SOURCES = Path(hanabi.__file__).parent
 OTHER = "111111111111"
@@ -241,6 +243,67 @@ def test_the_same_calls_are_let_through_for_what_is_allowed(tmp_path: Path) -> N
                     await prepare(world)
 
     asyncio.run(calls())
+
+
+RAW_PATHS = (
+    """
+theirs %74heirs %2574heirs th%65irs theirs%3Alive theirs%3alive theirs:live theirs%00 theirs%20 theirs%2F mine/../theirs mine%2F..%2Ftheirs
+mine/%2e%2e/theirs ./theirs //theirs theirs/ theirs/. theirs;x theirs%23 %54heirs function%3Atheirs theirs%0A theirs%EF%BC%8F
+""".split()
+    + [f"{ACCOUNT}%3Atheirs", f"arn%3Aaws%3Alambda%3A{REGION}%3A{ACCOUNT}%3Afunction%3Atheirs"]
+)
+
+
+def test_paths_as_no_client_writes_them(tmp_path: Path) -> None:
+    async def attack() -> None:
+        async with open_world(tmp_path) as world:
+            await prepare(world)
+            denied = await world.session("all-but-theirs", allow("*"), deny("*", DENIED))
+            only = await world.session("only-mine", allow("*", ALLOWED))
+            before, codes = await state(world), Counter[str]()
+            for name in RAW_PATHS:
+                one, tags = f"/2015-03-31/functions/{name}", f"arn%3Aaws%3Alambda%3A{REGION}%3A{ACCOUNT}%3Afunction%3A{name}"
+                requests = [("GET", f"{one}{end}") for end in ("", "/configuration", "/policy", "/versions/")]
+                requests += [("POST", f"{one}/invocations{query}") for query in ("", "?Qualifier=live", "?Qualifier=%24LATEST")]
+                requests += [("DELETE", f"{one}{query}") for query in ("", "?Qualifier=1", "?FunctionName=mine")]
+                requests += [("PUT", f"/2017-10-31/functions/{name}/concurrency"), ("GET", f"/2017-03-31/tags/{tags}")]
+                for method, target in requests:
+                    for key in (denied, only):
+                        request = sign(key, method, f"{ENDPOINT}{target}", b"{}" if method in ("POST", "PUT") else b"")
+                        answer = await world.send(request, "lambda")
+                        assert answer.status >= 400, (method, target, answer)
+                        codes[answer.code] += 1
+            assert codes["AccessDeniedException"] > 150, codes  # most are signed right, and understood
+            assert await state(world) == before
+
+    asyncio.run(attack())
+
+
+def test_a_qualifier_in_either_place_or_in_both(tmp_path: Path) -> None:
+    async def attack() -> None:
+        async with open_world(tmp_path) as world:
+            await prepare(world)
+            owner, live = world.keys.root, f"{FUNCTION}:{MINE}:live"
+            only_live = await world.session("only-live", allow("lambda:*", live))
+            no_live = await world.session("no-live", allow("lambda:*"), deny("lambda:*", live))
+            for name in (MINE, f"{FUNCTION}:{MINE}", f"{ACCOUNT}:{MINE}", f"function:{MINE}"):
+                for params, is_live in (
+                    ({"FunctionName": name}, False),
+                    ({"FunctionName": name, "Qualifier": "1"}, False),
+                    ({"FunctionName": name, "Qualifier": "$LATEST"}, False),
+                    ({"FunctionName": f"{name}:1"}, False),
+                    ({"FunctionName": f"{name}:live"}, True),
+                    ({"FunctionName": name, "Qualifier": "live"}, True),
+                    ({"FunctionName": f"{name}:live", "Qualifier": "live"}, True),
+                ):
+                    for operation in ("Invoke", "GetPolicy"):
+                        assert (await world.ask(only_live, "lambda", operation, **params)).denied is not is_live, params
+                        assert (await world.ask(no_live, "lambda", operation, **params)).denied is is_live, params
+                mixed = {"FunctionName": f"{name}:1", "Qualifier": "live"}
+                for key in (only_live, no_live, owner):
+                    assert (await world.ask(key, "lambda", "Invoke", **mixed)).code == "InvalidParameterValueException"
+
+    asyncio.run(attack())
 
 
 def foreign(member: str, name: str) -> Iterator[str]:

@@ -47,6 +47,7 @@ def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypat
         ("port", "0", "--port: '0' is not a whole number from 1 to 65535"),
         ("port", "http", "--port: 'http' is not a whole number"),
         ("isolation", "none", "--isolation: 'none' is none of auto, firecracker, oci, process"),
+        ("roles", "none", "--roles: 'none' is none of strict, lenient, any"),
         ("account", "123", "--account: '123' is not an account id of 12 digits"),
         ("region", "here", "--region: 'here' is not an AWS region"),
         ("max_memory", "127", "--max-memory: '127' is not a whole number from 128"),
