@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from hanabi.api.keys import role_id
-from hanabi.api.policies import MANAGED, check_document, read_document
+from hanabi.api.managed import MANAGED, PREFIX
+from hanabi.api.policies import check_document, read_document
 from hanabi.api.role_targets import ROLES, Role, RoleTargets, Target
 from hanabi.api.service import Call, Operation
 from hanabi.contracts import Clock, Store
@@ -15,7 +16,6 @@ from hanabi.control.names import Place
 from hanabi.errors import ApiError, RevisionMismatch, ValidationError
 
 _ATTEMPTS = 10
-_MANAGED_PREFIX = "arn:aws:iam::aws:policy/"
 
 Changed = Callable[[str, Role | None], None]  # a role's ARN, and what it is now
 
@@ -175,7 +175,7 @@ class IamService:
     async def attach_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
         arn = params["PolicyArn"]
         _check_policy_arn(arn)
-        if not arn.startswith(_MANAGED_PREFIX):  # there are no customer-managed policies here
+        if not arn.startswith(PREFIX):  # there are no customer-managed policies here
             raise NoSuchEntity(f"Policy {arn} does not exist or is not attachable.")
 
         def change(role: Role) -> None:

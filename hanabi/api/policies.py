@@ -1,4 +1,4 @@
-"""IAM policy documents: whether one is well-formed, and those that AWS manages. What they mean is in `evaluate`."""
+"""IAM policy documents: whether one is well-formed. What they mean is in `evaluate`."""
 
 import functools
 import json
@@ -15,45 +15,6 @@ _ELEMENTS = frozenset({"Sid", "Effect", "Condition", *_PAIRS, *(f"Not{element}" 
 class MalformedPolicyDocument(ApiError):
     code = "MalformedPolicyDocument"
     status = 400
-
-
-def _managed(*actions: str) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]}
-
-
-_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
-# The AWS-managed policies that functions usually have, so far as they concern what Hanabi serves.
-MANAGED = {
-    f"arn:aws:iam::aws:policy/{name}": _managed(*actions)
-    for name, actions in {
-        "AdministratorAccess": ("*",),
-        "PowerUserAccess": ("lambda:*", "logs:*", "sts:*"),
-        "AWSLambda_FullAccess": (
-            "lambda:*",
-            "logs:DescribeLogStreams",
-            "logs:GetLogEvents",
-            "logs:FilterLogEvents",
-            "iam:GetRole",
-            "iam:ListRoles",
-        ),
-        "AWSLambda_ReadOnlyAccess": ("lambda:Get*", "lambda:List*", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"),
-        "CloudWatchLogsFullAccess": ("logs:*",),
-        "CloudWatchLogsReadOnlyAccess": ("logs:Describe*", "logs:Get*", "logs:List*", "logs:FilterLogEvents"),
-        "AWSXRayDaemonWriteAccess": ("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
-        "CloudWatchLambdaInsightsExecutionRolePolicy": _LOGS,
-        "service-role/AWSLambdaBasicExecutionRole": _LOGS,
-        "service-role/AWSLambdaVPCAccessExecutionRole": (
-            *_LOGS,
-            "ec2:CreateNetworkInterface",
-            "ec2:DescribeNetworkInterfaces",
-            "ec2:DeleteNetworkInterface",
-        ),
-        "service-role/AWSLambdaSQSQueueExecutionRole": (*_LOGS, "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
-        "service-role/AWSLambdaDynamoDBExecutionRole": (*_LOGS, "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"),
-        "service-role/AWSLambdaKinesisExecutionRole": (*_LOGS, "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"),
-        "service-role/AWSLambdaRole": ("lambda:InvokeFunction",),
-    }.items()
-}
 
 
 def check_document(text: str, *, trust: bool) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from hanabi.api.managed import MANAGED
+from hanabi.api.policies import check_document
 from tests.api.signing import sign
 from tests.api.world import (
     ENDPOINT,
@@ -187,6 +189,30 @@ def test_which_policies_may_be_attached_can_be_said(tmp_path: Path) -> None:
         assert made.status == 200
         await forbids(world, key, "iam", "AttachRolePolicy", RoleName="new", PolicyArn=f"arn:aws:iam::aws:policy/{ADMIN}")
         assert (await world.ask(key, "iam", "AttachRolePolicy", RoleName="new", PolicyArn=basic)).status == 200
+
+    play(tmp_path, attack)
+
+
+def test_what_policies_of_aws_give(tmp_path: Path) -> None:
+    async def attack(world: World) -> None:
+        for policy, document in MANAGED.items():
+            check_document(json.dumps(document), trust=False)
+            assert policy.startswith("arn:aws:iam::aws:policy/")
+        maker = await world.session("maker", attached="AWSLambda_FullAccess")
+        assert (await world.ask(maker, "lambda", "CreateFunction", **create("new", "admin"))).status == 201  # AWS gives it PassRole
+        await world.functions.settle()
+        await forbids(world, maker, "logs", "FilterLogEvents", logGroupName="/elsewhere")
+        await forbids(world, maker, "iam", "CreateRole", RoleName="x", AssumeRolePolicyDocument=json.dumps(TRUST_LAMBDA))
+        power = await world.session("power", attached="PowerUserAccess")
+        assert (await world.ask(power, "lambda", "ListFunctions")).status == 200
+        assert (await world.ask(power, "iam", "ListRoles")).status == 200
+        attach = {"RoleName": "power", "PolicyArn": f"arn:aws:iam::aws:policy/{ADMIN}"}
+        await forbids(world, power, "iam", "AttachRolePolicy", **attach)
+        await forbids(world, power, "lambda", "CreateFunction", "iam:PassRole", **create("other", "admin"))
+        unknown = await world.session("unknown", attached="SomethingNewFromAWS")
+        await forbids(world, unknown, "lambda", "ListFunctions")
+        insights = await world.session("insights", attached="CloudWatchLambdaInsightsExecutionRolePolicy")
+        await forbids(world, insights, "logs", "CreateLogStream", logGroupName="/aws/lambda/new", logStreamName="s")
 
     play(tmp_path, attack)
 
