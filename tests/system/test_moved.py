@@ -181,6 +181,7 @@ def test_a_copy_of_an_ordinary_users_own_made_under_a_narrow_umask(home: Path) -
         server.stop()
         (home / "user").mkdir()
         with_ordinary = OrdinaryServer(data_dir=home / "user")
+        with_ordinary.images = home / "user" / "data" / "images"
         _copy(home / "roots", home / "user" / "data")
         subprocess.run(["chown", "-R", f"{UID}:{UID}", home / "user"], check=True, timeout=60)
         with with_ordinary:

@@ -41,6 +41,8 @@ def interpreter() -> str:
 class OrdinaryServer(Server):
     """Like `Server`, but its processes are an ordinary user's."""
 
+    images = IMAGES
+
     def start(self) -> "OrdinaryServer":
         os.chown(self.data_dir, UID, UID)
         self.wrapped = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", interpreter()]
@@ -51,7 +53,7 @@ class OrdinaryServer(Server):
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]),
         }
         command = [*self.wrapped, "-m", "hanabi", "up", "--isolation", "process", "--roles", "any", "--port", str(self.port)]
-        command += ["--data-dir", str(self.data_dir / "data"), "--images-dir", str(IMAGES)]
+        command += ["--data-dir", str(self.data_dir / "data"), "--images-dir", str(self.images)]
         self.log = (self.data_dir / "server.log").open("a+")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.environment, cwd="/")
         assert self.process.stdout is not None
