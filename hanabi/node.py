@@ -38,6 +38,7 @@ from hanabi.errors import ImageError
 from hanabi.events import rows
 from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
+from hanabi.fleet.heap import DEFAULT_MB, for_memory, for_version
 from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.snapshots import Snapshots
@@ -123,7 +124,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             """What an environment is started on. Raises `ResourceConflict` when the version's own code is not there."""
             if version.container is None:
                 await functions.presence.assure(version)
-                return await images.ensure(version.runtime)
+                return for_version(await images.ensure(version.runtime), version)
             try:
                 image = await containers.ensure(version.container.image)
                 if os.access(image.root, os.F_OK):
@@ -275,7 +276,7 @@ class StockedImages:
     async def ensure(self, runtime: str) -> RuntimeImage:
         image = await self._images.ensure(runtime)
         await self._driver.prepare(image, preload_of(image))
-        self._fleet.expect(image)
+        self._fleet.expect(for_memory(image, DEFAULT_MB))
         return image
 
     async def announce(self, runtimes: Iterable[str], retrying: Retrying) -> None:

@@ -12,6 +12,14 @@ from hanabi.health import Health
 
 RETRY_S = 5.0
 
+SIZES_MOST = 4  # of one runtime whose process is started for a size of memory; functions of other sizes are started when they are asked for
+Kind = tuple[str, tuple[str, ...]]
+
+
+def _kind(image: RuntimeImage) -> Kind:
+    """What runs in a pooled environment."""
+    return image.digest, image.command
+
 
 class Stock:
     """Keeps up to `size` environments per runtime image; refills one at a time, and only while nobody waits for a start.
@@ -32,21 +40,21 @@ class Stock:
         self._may_refill = may_refill
         self._on_stocked = on_stocked
         self._size = size
-        self._images: dict[str, RuntimeImage] = {}
-        self._shelves: dict[str, list[Environment]] = {}
+        self._images: dict[Kind, RuntimeImage] = {}
+        self._shelves: dict[Kind, list[Environment]] = {}
         self._wake = asyncio.Event()
         self._failed = False  # lately: what fails at once must not be tried all the time
 
     def expect(self, image: RuntimeImage) -> None:
         """Functions of this runtime exist: keep some environments ready."""
-        if image.digest not in self._images:
-            self._images[image.digest] = image
+        if (kind := _kind(image)) not in self._images and sum(each[0] == image.digest for each in self._images) < SIZES_MOST:
+            self._images[kind] = image
             self._wake.set()
 
     def take(self, image: RuntimeImage, fits: Callable[[Environment], bool]) -> Environment | None:
         """A ready one that fits, or None. It must not have died while it waited."""
         self.expect(image)
-        shelf = self._shelves.get(image.digest, [])
+        shelf = self._shelves.get(_kind(image), [])
         for environment in reversed(shelf):
             if not environment.doomed and fits(environment):
                 shelf.remove(environment)
@@ -55,7 +63,7 @@ class Stock:
         return None
 
     def remove(self, environment: Environment) -> None:
-        shelf = self._shelves.get(environment.image.digest, [])
+        shelf = self._shelves.get(_kind(environment.image), [])
         if environment in shelf:
             shelf.remove(environment)
             self._wake.set()
@@ -87,7 +95,7 @@ class Stock:
             image = self._lacking()
             if image is None or not self._may_refill():
                 continue
-            self._images[image.digest] = self._images.pop(image.digest)  # to the end: one that fails must not starve the others
+            self._images[_kind(image)] = self._images.pop(_kind(image))  # to the end: one that fails must not starve the others
             try:
                 environment = await self._make(image)
             except Exception as error:
@@ -98,12 +106,12 @@ class Stock:
                 if environment.doomed:
                     self._failed = True
                 else:
-                    self._shelves.setdefault(image.digest, []).append(environment)
+                    self._shelves.setdefault(_kind(image), []).append(environment)
                     self._on_stocked()
             self._wake.set()
 
     def _lacking(self) -> RuntimeImage | None:
-        for digest, image in self._images.items():
-            if len(self._shelves.get(digest, [])) < self._size:
+        for kind, image in self._images.items():
+            if len(self._shelves.get(kind, [])) < self._size:
                 return image
         return None

@@ -102,6 +102,7 @@ class Images:
             environment=known.environment,
             version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
             clonable=known.clonable,
+            sized=known.sized,
         )
 
     def list(self) -> list[Listing]:

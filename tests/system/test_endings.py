@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.server import Server, create_function
+from tests.server import ROLE, Server, create_function, zip_of
 from tests.system.test_runtimes import NODE, PROVIDED, call
 
 PYTHON = {"Runtime": "python3.11", "Handler": "app.handler", "MemorySize": 1769}
@@ -127,3 +127,52 @@ def test_every_line_is_under_its_own_request(
     for _ in range(2):
         call(lambda_client, name, event)
     assert printed(hanabi_server, name) == [list(range(count))] * 2
+
+
+HEAP = """
+exports.handler = async ({ live, garbage }) => {
+  const kept = [];
+  for (let i = 0; i < live; i++) kept.push(new Array(131072).fill(i));
+  for (let i = 0; i < garbage; i++) new Array(131072).fill(i);
+  return [require("v8").getHeapStatistics().heap_size_limit / 1048576, kept.length, typeof gc];
+};
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"Environment": {"Variables": {"NODE_OPTIONS": "--max-old-space-size=200"}}}])
+def test_nodes_heap_is_the_functions_memory(lambda_client: Any, options: dict[str, Any]) -> None:
+    """In the pool and beside it, with so much garbage as kills a function whose heap is the host's."""
+    for memory_mb in (256, 1769):
+        name = f"heap-{memory_mb}-{len(options)}"
+        create_function(lambda_client, name, {"index.js": HEAP}, **{**NODE, "MemorySize": memory_mb, "Timeout": 60}, **options)
+        limit_mb, kept, gc = call(lambda_client, name, {"live": 80, "garbage": 1500})[0]
+        assert (kept, gc) == (80, "function")
+        assert 200 <= limit_mb <= 600 if options else 0.85 * memory_mb <= limit_mb <= 1.2 * memory_mb
+
+
+WRAPPER = """#!/bin/bash
+export ADDED="by the wrapper" _HANDLER=other.handler
+unset TAKEN
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("runtime", "file", "source"),
+    [
+        (
+            "python3.11",
+            "other.py",
+            "import os\ndef handler(event, context):\n    return [os.environ.get(each) for each in ('ADDED', 'TAKEN')]\n",
+        ),
+        ("nodejs22.x", "other.js", "exports.handler = async () => [process.env.ADDED, process.env.TAKEN ?? null];"),
+    ],
+)
+def test_what_a_wrapper_makes_of_the_environment_counts(lambda_client: Any, runtime: str, file: str, source: str) -> None:
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrapper.sh", "TAKEN": "away by the wrapper"}
+    archive = zip_of({"wrapper.sh": WRAPPER, file: source}, executable=["wrapper.sh"])
+    name = f"wrapped-{runtime.partition('.')[0]}"
+    settings = {"Runtime": runtime, "Handler": "app.handler", "MemorySize": 512, "Environment": {"Variables": variables}, "Role": ROLE}
+    lambda_client.create_function(FunctionName=name, Code={"ZipFile": archive}, **settings)
+    lambda_client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    assert call(lambda_client, name, {})[0] == ["by the wrapper", None]
