@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { PROTOCOL = 3 };
+enum { PROTOCOL = 4 };
 
 /* The channels' places in the agent. Whatever else it opens lies above. */
 enum { CONTROL_FD = 3, RUNTIME_FD = 4, LOG_FD = 5 };

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from hanabi.contracts import Clock, Exit
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 
-PROTOCOL = 3
+PROTOCOL = 4  # of the agent and of the runtime channel: snapshots of another one are done without
 RUNTIME = "runtime"  # role id 0; extensions get 1..10 as they start
 ROLE_COUNT = 11
 MESSAGE_MAX = 256 * 1024

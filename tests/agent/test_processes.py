@@ -21,7 +21,7 @@ def failure(body: bytes) -> tuple[int, int, str]:
 
 
 def test_version_is_the_protocol() -> None:
-    assert subprocess.check_output([build(), "--version"]) == b"hanabi-init 3\n"
+    assert subprocess.check_output([build(), "--version"]) == b"hanabi-init 4\n"
 
 
 def test_hello_carries_two_listening_sockets() -> None:

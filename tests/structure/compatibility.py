@@ -21,6 +21,8 @@ NOTES = """## Worth knowing
   `ResourceConflictException` (409), as on AWS.
 - Inside a function `AWS_ENDPOINT_URL_LAMBDA`, `_CLOUDWATCH_LOGS`, `_IAM` and `_STS` lead to Hanabi; calls of other services go where
   they would go.
+- The heap of Node.js is sized after the function's memory. `nproc`, `/proc/cpuinfo` and `/proc/meminfo` show the host's, and
+  what is sized after them (Go's GOMAXPROCS, a JVM's heap, a pool of Python's `os.cpu_count()`) is larger than in Lambda.
 - Extensions are not started yet. A function whose image has programs in `/opt/extensions` is `Failed`, and its `StateReason` names them.
 - `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
   gets none.

@@ -145,7 +145,7 @@ def test_nodes_heap_is_the_functions_memory(lambda_client: Any, options: dict[st
     for memory_mb in (256, 1769):
         name = f"heap-{memory_mb}-{len(options)}"
         create_function(lambda_client, name, {"index.js": HEAP}, **{**NODE, "MemorySize": memory_mb, "Timeout": 60}, **options)
-        limit_mb, kept, gc = call(lambda_client, name, {"live": 80, "garbage": 1500})[0]
+        limit_mb, kept, gc = call(lambda_client, name, {"live": 80, "garbage": 600})[0]
         assert (kept, gc) == (80, "function")
         assert 200 <= limit_mb <= 600 if options else 0.85 * memory_mb <= limit_mb <= 1.2 * memory_mb
 

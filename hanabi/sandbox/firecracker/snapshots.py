@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hanabi.errors import SnapshotUnfit
 from hanabi.sandbox import volume
+from hanabi.sandbox.agent import PROTOCOL
 from hanabi.sandbox.firecracker import machine
 from hanabi.sandbox.firecracker.machine import Parts, Size
 
@@ -49,9 +50,9 @@ class Snapshot:
 
 
 def identity(parts: Parts) -> str:
-    """What a snapshot depends on besides its own files: Firecracker's state format, both kernels, the processor's model."""
+    """What a snapshot depends on besides its own files: Firecracker's state format, both kernels, the processor's model, what is spoken."""
     kernel = parts.kernel
-    content = (parts.version, kernel.digest, kernel.boot_args, kernel.cpu_template, os.uname().release, _processor())
+    content = (parts.version, kernel.digest, kernel.boot_args, kernel.cpu_template, os.uname().release, _processor(), PROTOCOL)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
