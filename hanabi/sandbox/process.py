@@ -158,6 +158,8 @@ class ProcessSandbox:
         with theirs:
             try:
                 await self._link.renew_runtime(theirs)
+                if self._ending is not None:
+                    raise SandboxError(f"sandbox {self.id} has gone")
             except BaseException:
                 ours.close()
                 raise

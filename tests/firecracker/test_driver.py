@@ -102,6 +102,52 @@ def test_an_invocation_and_what_is_counted(rig: Rig) -> None:
     rig.run(work())
 
 
+def test_a_reset_ends_what_runs_and_keeps_the_machine(rig: Rig) -> None:
+    async def work() -> None:
+        box = await rig.create()
+        owner = Owner(box)
+        await send(box, b"i", b"{}")
+        assert await frame(box) == b"r"
+        for number in range(3):
+            await box.reset()
+            assert await owner.exits.get() == Exit("runtime", None, 9)
+            await box.start("runtime", ["/x"], {}, "/")
+            await send(box, b"i", b"{}")
+            assert await frame(box) == b"r"
+            await send(box, b"n", b"\3\0r\n0again%d" % number)
+            assert await frame(box) == b"oagain%d" % number
+        await box.destroy()
+        with pytest.raises(SandboxError, match="has gone"):
+            await box.reset()
+        await rig.nothing_left()
+
+    rig.run(work())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(on="agent K", do="hang"),
+        Fault(on="agent K", do="close"),
+        Fault(on="agent C", do="hang"),
+        Fault(on="agent C", do="close"),
+        Fault(on="agent C", do="garbage"),
+        Fault(on="agent C", do="crash-before"),
+    ],
+    ids=str,
+)
+def test_a_reset_that_fails(rig: Rig, fault: Fault) -> None:
+    async def work() -> None:
+        await rig.create()  # its template is there
+        rig.play(fault)
+        box = await rig.create()
+        await rig.fails(box.reset(), fault=0)
+        await rig.destroy_all()
+        await rig.nothing_left()
+
+    rig.run(work())
+
+
 def test_freeze_and_thaw_come_in_order(rig: Rig) -> None:
     async def work() -> None:
         box = await rig.create()

@@ -103,6 +103,20 @@ def test_the_life_of_a_sandbox(tmp_path: Path, runner: Any) -> None:
     run(tmp_path, body, runner)
 
 
+def test_a_reset_keeps_files_and_nothing_else(tmp_path: Path) -> None:
+    async def body(place: Place) -> None:
+        loop = asyncio.get_running_loop()
+        await place.sandbox.start("runtime", ["/bin/sh", "-c", "echo kept >$TMPDIR/file; echo half >&4; echo $$; sleep 1000"], {}, "/")
+        pid = int(await place.read())
+        await place.sandbox.reset()
+        assert gone(pid) and place.exits == [Exit("runtime", None, signal.SIGKILL)]
+        await loop.sock_sendall(place.sandbox.runtime, b"for the next one\n")
+        assert await place.shell("read line <&4; echo $line; cat $TMPDIR/file; echo whole >&4") == "for the next one\nkept\n"
+        assert await loop.sock_recv(place.sandbox.runtime, 64) == b"whole\n"
+
+    run(tmp_path, body)
+
+
 def test_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(IsolationUnavailable, match="ordinary user"):

@@ -299,6 +299,11 @@ class FakeAgent:
             case "K":
                 await self._kill()
                 self._say("k")
+            case "C":
+                if self._runtime is not None and self._runtime.done():
+                    self._runtime.result()[1].close()
+                    self._runtime = None
+                self._say("c")
             case "G":
                 if body[0] in self._tasks:
                     self.processes[body[0]].signals.append(body[1])
