@@ -10,7 +10,7 @@ from hanabi.sandbox import procfs
 from hanabi.sandbox.controllers import MB, Cache
 
 STEP = MB  # the group's peak must have grown by this much before processes are looked at again: most invocations pay for one pread
-PROCESSES_MAX = 32  # looked at, each some 20 us
+PROCESSES_MAX = 8  # looked at, some 30 us each: the oldest, the runtime first
 
 
 class Memory(Protocol):

@@ -62,6 +62,15 @@ def _times(pid: int) -> list[int]:
 
 def _read(name: str) -> bytes:
     try:
-        return Path(f"/proc/{name}").read_bytes()
+        fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
+    try:
+        parts = [os.read(fd, 65536)]
+        while parts[-1]:
+            parts.append(os.read(fd, 65536))
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
