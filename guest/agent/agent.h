@@ -69,7 +69,8 @@ _Noreturn void initramfs_run(char **argv);
 /* machine.c */
 void machine_boot(struct user user);
 bool machine_handle(uint8_t type, struct cursor *c);
-void machine_report_memory(bool died); /* to the host, if it has changed */
+enum look { LOOK_BRIEFLY, LOOK_INTO, LOOK_AT_DEATH }; /* what a kernel has to sum up it is not asked many times a second */
+void machine_report_memory(enum look look);           /* to the host, if it has changed */
 bool machine_join_group(void);         /* in the child, before it gives up its rights */
 
 /* flow.c */

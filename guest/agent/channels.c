@@ -199,7 +199,7 @@ bool channels_before_answer(void) {
     if (channels_log_behind())
         return false;
     answering = false;
-    machine_report_memory(false);
+    machine_report_memory(LOOK_INTO);
     return true;
 }
 
@@ -226,7 +226,7 @@ bool channels_turn(void) {
     if (!place.given)
         return true;
     if (busy)
-        machine_report_memory(false);
+        machine_report_memory(LOOK_BRIEFLY);
     if (ready(log_slots[0]) || ready(log_slots[1]))
         move_log();
     if (runtime_host >= 0 && (ready(runtime_slots[0]) || ready(runtime_slots[1])))

@@ -270,9 +270,9 @@ static uint64_t count_kills(void) {
 
 /* What people size by, as hanabi/sandbox/footprint.py has it: not the cache of files that nobody maps, which the kernel takes back when
  * memory is scarce, and not less than the processes' own peaks. Looked into when the group's peak has grown by a megabyte. */
-static uint64_t footprint(uint64_t peak) {
+static uint64_t footprint(uint64_t peak, enum look look) {
     static char text[8 * 1024];
-    if (peak - seen_peak >= 1 << 20) {
+    if (look != LOOK_BRIEFLY && peak - seen_peak >= 1 << 20) {
         seen_peak = peak;
         read_file(memory_stat, text, sizeof text);
         uint64_t cached = number_after(text, "file "), kept = number_after(text, "file_mapped ") + number_after(text, "shmem ");
@@ -291,12 +291,13 @@ static uint64_t footprint(uint64_t peak) {
     return used_peak + (peak - seen_peak);
 }
 
-void machine_report_memory(bool died) {
+void machine_report_memory(enum look look) {
     char text[32];
     if (!is_machine)
         return;
     read_file(memory_peak, text, sizeof text);
-    uint64_t raw = strtoull(text, NULL, 10), peak = footprint(raw > seen_peak ? raw : seen_peak), kills = died ? count_kills() : told_kills;
+    uint64_t raw = strtoull(text, NULL, 10), peak = footprint(raw > seen_peak ? raw : seen_peak, look);
+    uint64_t kills = look == LOOK_AT_DEATH ? count_kills() : told_kills;
     if (peak == told_peak && kills == told_kills)
         return;
     uint8_t body[16];

@@ -240,7 +240,7 @@ static bool reap(void) {
                 break;
             roles[id].pid = 0;
             bool killed = WIFSIGNALED(status);
-            machine_report_memory(true); /* before the exit: it tells why */
+            machine_report_memory(LOOK_AT_DEATH); /* before the exit: it tells why */
             uint8_t body[3 + 8] = {id, killed, (uint8_t)(killed ? WTERMSIG(status) : WEXITSTATUS(status))};
             uint64_t bytes = 0;
             bool counted = id == ROLE_RUNTIME && channels_runtime_read(&bytes);
