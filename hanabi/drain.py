@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 
 from hanabi.api.edge import Edge
 from hanabi.contracts import Clock
 from hanabi.events.queue import DurableQueue
 from hanabi.fleet.fleet import Fleet
+from hanabi.gateway.addresses import UrlAddresses
 from hanabi.gateway.function_url import FunctionUrls
 from hanabi.health import Health
 from hanabi.http.server import HttpServer
@@ -47,7 +49,7 @@ class Drain:
 
     def __init__(
         self,
-        server: HttpServer,
+        servers: Sequence[HttpServer | UrlAddresses],
         edge: Edge,
         gateway: FunctionUrls,
         events: DurableQueue,
@@ -57,7 +59,7 @@ class Drain:
         health: Health,
         limit_s: float,
     ) -> None:
-        self._server = server
+        self._servers = servers
         self._edge = edge
         self._gateway = gateway
         self._events = events
@@ -72,19 +74,20 @@ class Drain:
         """Take nothing new; wait for what has begun, which ends by its own timeout, as long as the limit allows; end the rest."""
         self._edge.draining = self._gateway.draining = True
         self._health.report("draining", f"Hanabi is shutting down, within {self._limit_s:.0f} s; {self._invoker.in_flight} invocations run")
-        self._server.drain()
+        for server in self._servers:
+            server.drain()
         await self._events.pause()
         await self._wait(self._limit_s, hurried)
         if self._invoker.in_flight:
             log.warning("%d invocations are ended before their time", self._invoker.in_flight)
         self._fleet.cut()
         await self._wait(GRACE_S, None)
-        await asyncio.gather(self._server.close(GRACE_S), self._events.close())
+        await asyncio.gather(*(server.close(GRACE_S) for server in self._servers), self._events.close())
 
     async def _wait(self, limit_s: float, hurried: asyncio.Event | None) -> None:
         """For everything that has begun."""
         deadline = self._clock.monotonic() + limit_s
-        while self._invoker.in_flight or self._events.running or self._server.busy:
+        while self._invoker.in_flight or self._events.running or any(server.busy for server in self._servers):
             if self._clock.monotonic() >= deadline or (hurried is not None and hurried.is_set()):
                 return
             await self._clock.sleep(LOOK_EVERY_S)

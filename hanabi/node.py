@@ -28,7 +28,7 @@ from hanabi.api.sts import StsService
 from hanabi.api.url_access import UrlAccess
 from hanabi.api.usage import UsageEndpoint
 from hanabi.clock import SystemClock
-from hanabi.config import Settings, guest_dir
+from hanabi.config import Settings, guest_dir, is_loopback
 from hanabi.contracts import Clock, Driver, FunctionVersion, HttpHandler, HttpRequest, HttpResponse, Principal, RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
@@ -43,6 +43,7 @@ from hanabi.fleet.host import Closable, Host
 from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.fleet.variables import preload_of
+from hanabi.gateway.addresses import UrlAddresses, address_of
 from hanabi.gateway.function_url import FunctionUrls
 from hanabi.health import Health
 from hanabi.http.limits import Limits
@@ -152,7 +153,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         await fleet.open()
         stack.push_async_callback(fleet.close)
 
-        url_for = partial(_function_url, settings.port)
+        url_for = partial(_function_url, settings)
         stocked = StockedImages(images, fleet, driver)
         missing = "" if driver.takes_snapshots else f"its isolation is {driver.name}, and only microVMs have snapshots"
         snapshots = Snapshots(settings.place("snapshots"), fleet, missing, clock)
@@ -202,6 +203,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
             "problems": shown.problems,
+            "urls": partial(_urls, functions, settings.port),
             "usage": UsageEndpoint(Usage(journal)).handle,
         }
 
@@ -228,8 +230,13 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
         limits = replace(OUTSIDE, body=edge.body_rule, connections=connections)
         server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse, health=health)
+        addresses = UrlAddresses(settings.port, gateway.handler_for, clock, health)
+        if is_loopback(settings.host):
+            functions.on_url(addresses.add, addresses.remove)
         await events.open()
-        stack.push_async_callback(Drain(server, edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.hurried)
+        stack.push_async_callback(
+            Drain([server, addresses], edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.hurried
+        )
         runtimes = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
         announcements = Retrying(clock, health, longest_delay_s=ANNOUNCE_EVERY_S)
         announcing = asyncio.create_task(stocked.announce(runtimes, announcements), name="stock announcement")
@@ -324,7 +331,12 @@ def _empty_directory(path: Path) -> Path:
     return path
 
 
-def _function_url(port: int, url_id: str) -> str:
+def _function_url(settings: Settings, url_id: str) -> str:
+    """At an address of its own, or under a name where Hanabi listens to other machines."""
+    return f"http://{address_of(url_id)}:{settings.port}/" if is_loopback(settings.host) else _named_url(url_id, settings.port)
+
+
+def _named_url(url_id: str, port: int) -> str:
     return f"http://{url_id}.lambda-url.localhost:{port}/"
 
 
@@ -351,3 +363,13 @@ async def _environments(fleet: Fleet, admission: Admission, events: DurableQueue
         "budget": fleet.describe_budget(),
     }
     return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())
+
+
+async def _urls(functions: Functions, port: int, request: HttpRequest) -> HttpResponse:
+    """`GET /_hanabi/urls`: each function URL with the name that it has besides its address."""
+    shown = [
+        {"function": url.function, "qualifier": url.qualifier, "url": functions.url_for(url.id), "name": _named_url(url.id, port)}
+        for function in functions
+        for url in function.urls.values()
+    ]
+    return HttpResponse(200, [("content-type", "application/json")], json.dumps({"urls": shown}).encode())

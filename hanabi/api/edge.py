@@ -28,13 +28,13 @@ from hanabi.errors import (
     MissingAuthenticationToken,
     NotImplementedOperation,
     RequestEntityTooLarge,
-    RequestTooLarge,
     ServiceError,
     ServiceUnavailable,
     UnknownOperation,
     UnrecognizedClient,
     ValidationError,
 )
+from hanabi.gateway.function_url import BODY_BYTES, refuse_large
 from hanabi.http.headers import join_repeated
 from hanabi.http.limits import BodyRule
 from hanabi.http.target import is_canonical
@@ -139,7 +139,7 @@ class Edge:
     def body_rule(self, request: HttpRequest) -> BodyRule:
         """How large a request may be. Asked before it is verified, so a large one must at least name a key that exists."""
         if _URL_LABEL in request.header("host").lower():
-            return BodyRule(SYNC_BYTES + SLACK_BYTES)
+            return BodyRule(BODY_BYTES)
         service, operation = self._guess(request)
         if self._keys.lookup(find_claim(request)[0]) is None:
             return BodyRule(DOCUMENT_BYTES)
@@ -150,13 +150,7 @@ class Edge:
     def refuse(self, request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
         """The answer to a body beyond its `body_rule`."""
         if _URL_LABEL in request.header("host").lower():
-            message = f"Request must be smaller than {SYNC_BYTES} bytes for the InvokeFunction operation"
-            headers = [
-                ("content-type", "application/json"),
-                ("x-amzn-errortype", RequestTooLarge.code),
-                ("x-amzn-requestid", make_request_id()),
-            ]
-            return HttpResponse(RequestTooLarge.status, headers, write_json({"Message": message}))
+            return refuse_large(request, size, limit)
         service, operation = self._guess(request)
         access_key, _ = find_claim(request)
         try:

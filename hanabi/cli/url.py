@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    client = find_server(options).client("lambda")
+    server = find_server(options)
+    client = server.client("lambda")
     require(client, options.name)
     where = {"FunctionName": options.name, **({"Qualifier": options.alias} if options.alias else {})}
     if options.delete:
@@ -30,8 +31,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"the URL of {options.name} is gone")
         return 0
     found = make_url(client, options.name, options.alias, options.auth)
+    named = next((each["name"] for each in server.get("/_hanabi/urls", {})["urls"] if each["url"] == found["FunctionUrl"]), None)
     if options.json:
-        print(json.dumps({key: found.get(key) for key in ("FunctionUrl", "AuthType", "FunctionArn")}))
-    else:
-        print(found["FunctionUrl"] if found["AuthType"] == "NONE" else f"{found['FunctionUrl']} (signed requests only)")
+        print(json.dumps({key: found.get(key) for key in ("FunctionUrl", "AuthType", "FunctionArn")} | {"Name": named}))
+        return 0
+    print(found["FunctionUrl"] if found["AuthType"] == "NONE" else f"{found['FunctionUrl']} (signed requests only)")
+    if named not in (None, found["FunctionUrl"]):
+        print(f"in browsers and curl also {named}")
     return 0

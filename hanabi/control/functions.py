@@ -87,6 +87,7 @@ class Functions:
         self._snap_start = SnapStart(snapshots, self._routes.target, self._settle_snapshot)
         self.presence = Presence(self._registry, code, containers, snapshots, self._routes.target, self._settle, clock, health or Health())
         self._urls: dict[str, Url] = {}
+        self._url_listeners: list[tuple[Callable[[str], None], Callable[[str], None]]] = []
         self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
         self._uploads: list[Path] = []  # stored, and about to be referenced
         self._preparations: dict[str, asyncio.Task[None]] = {}  # by generation
@@ -148,6 +149,12 @@ class Functions:
         for function in self._registry:
             for version, count, _ in self._wanted(function).values():
                 callback(version, count)
+
+    def on_url(self, added: Callable[[str], None], removed: Callable[[str], None]) -> None:
+        """Call back with the id of each function URL: those there are, and whenever one comes or goes."""
+        self._url_listeners.append((added, removed))
+        for url_id in self._urls:
+            added(url_id)
 
     def lookup(self, url_id: str) -> Url | None:
         """The function URL that has this id."""
@@ -307,15 +314,24 @@ class Functions:
         self._tell_provisioned(old, new)
         self._snap_start.changed(new)
         self.presence.changed(old, new)
-        for url in old.urls.values() if old else ():
-            del self._urls[url.id]
-        for url in new.urls.values() if new else ():
-            self._urls[url.id] = url
+        self._tell_urls(
+            {url.id: url for url in old.urls.values()} if old else {}, {url.id: url for url in new.urls.values()} if new else {}
+        )
         is_new = new is not None and (old is None or old.latest.generation != new.latest.generation)
         if new is not None and is_new and versions.is_unfinished(new) and not self._closing:
             task = asyncio.create_task(self._prepare(new), name=f"preparation of function {new.name}")
             self._preparations[new.latest.generation] = task
             task.add_done_callback(partial(self._end_preparation, new.latest.generation))
+
+    def _tell_urls(self, old: dict[str, Url], new: dict[str, Url]) -> None:
+        for url_id in old.keys() - new.keys():
+            del self._urls[url_id]
+        self._urls.update(new)
+        for added, removed in self._url_listeners:
+            for url_id in old.keys() - new.keys():
+                removed(url_id)
+            for url_id in new.keys() - old.keys():
+                added(url_id)
 
     def _tell_provisioned(self, old: Function | None, new: Function | None) -> None:
         before = self._wanted(old) if old else {}

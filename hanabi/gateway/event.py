@@ -8,7 +8,7 @@ import json
 import re
 import time
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from hanabi.contracts import HttpRequest, Principal
 from hanabi.http.headers import join_repeated
@@ -57,7 +57,7 @@ def make_event(
         "domainPrefix": url_id,
         "http": {
             "method": request.method,
-            "path": request.path,
+            "path": unquote(request.path),  # recorded on AWS: decoded once, where rawPath is as it came
             "protocol": "HTTP/1.1",
             "sourceIp": request.peer,
             "userAgent": request.header("user-agent"),

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from hanabi.contracts import Catalog, Clock, HttpRequest, HttpResponse, Invocation, Invoker, Principal
+from hanabi.contracts import Catalog, Clock, HttpHandler, HttpRequest, HttpResponse, Invocation, Invoker, Principal
 from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, ShuttingDown, TooManyRequests
 from hanabi.gateway.cors import add_headers, answer_preflight
 from hanabi.gateway.event import make_event
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5  # when the server is stopping
 PAYLOAD_LIMIT = 6 * 1024 * 1024
+BODY_BYTES = PAYLOAD_LIMIT + 256 * 1024  # beyond the limit whose error is worded here
 
 _HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,200})(?::\d{1,5})?", re.ASCII)
 
@@ -69,18 +70,30 @@ class FunctionUrls:
         self.draining = False  # nothing new is taken
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """An `HttpHandler`. Never raises for what a caller or a function did."""
+        """An `HttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""
+        host = _HOST.fullmatch(request.header("host").lower())
+        return await self._handle(request, host["id"] if host else "", host["host"] if host else "")
+
+    def handler_for(self, url_id: str) -> HttpHandler:
+        """For a socket that is one URL's own: the host name is whatever the caller says."""
+
+        async def handle(request: HttpRequest) -> HttpResponse:
+            name = request.header("host").partition(":")[0][:253].lower()
+            return await self._handle(request, url_id, name)
+
+        return handle
+
+    async def _handle(self, request: HttpRequest, url_id: str, host: str) -> HttpResponse:
         request_id = str(uuid.uuid4())
         if self.draining:
             return _unavailable(request_id)
-        host = _HOST.fullmatch(request.header("host").lower())
-        config = self._urls.lookup(host["id"]) if host else None
-        if host is None or config is None:
+        config = self._urls.lookup(url_id)
+        if config is None:
             return _answer(403, {"Message": None}, "AccessDeniedException", request_id)
         response = answer_preflight(config.cors, request) if config.cors else None
         if response is None:
             try:
-                response = await self._invoke(request, config, host["id"], host["host"], request_id)
+                response = await self._invoke(request, config, url_id, host, request_id)
             except HanabiError as error:
                 response = _refusal(error, request_id)
             if config.cors:
@@ -119,6 +132,11 @@ class FunctionUrls:
             response = HttpResponse(502, [("content-type", JSON)], b"Internal Server Error")
         response.headers += [("x-amzn-requestid", request_id), ("x-amzn-trace-id", trace)]
         return response
+
+
+def refuse_large(request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
+    """The answer to a body beyond `BODY_BYTES`."""
+    return _refusal(_too_large(), str(uuid.uuid4()))
 
 
 async def _read_body(body: bytes | Path) -> bytes:

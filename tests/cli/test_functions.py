@@ -1,9 +1,12 @@
 """The commands that make, change and remove functions, against a running Hanabi."""
 
 import json
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -85,8 +88,9 @@ def test_list_url_and_delete(hanabi_server: Server, tmp_path: Path) -> None:
     hanabi_server.hanabi("deploy", str(tmp_path), "--name", "short-lived", "--runtime", "python3.11")
     row = next(line for line in hanabi_server.hanabi("list").splitlines() if line.startswith("short-lived"))
     assert row.split()[1:8] == ["python3.11", "app.handler", "128", "MB", "3", "s", "Active"]
-    url = hanabi_server.hanabi("url", "short-lived").strip()
-    assert url.startswith("http://") and hanabi_server.hanabi("url", "short-lived").strip() == url
+    url, name = hanabi_server.hanabi("url", "short-lived").splitlines()
+    assert url.startswith("http://127.") and hanabi_server.hanabi("url", "short-lived").splitlines()[0] == url
+    assert name.startswith("in browsers and curl also http://") and f".lambda-url.localhost:{hanabi_server.port}/" in name
     assert "signed requests only" in hanabi_server.hanabi("url", "short-lived", "--auth", "AWS_IAM")
     hanabi_server.hanabi("url", "short-lived", "--delete")
     assert "has no such URL" in command(hanabi_server, "url", "short-lived", "--delete")[2]
@@ -118,3 +122,26 @@ def test_dependencies_are_installed_for_the_runtime(hanabi_server: Server, tmp_p
     (python / "requirements.txt").write_text("no-such-package-of-hanabis==9.9\n")
     status, _, errors = command(hanabi_server, "deploy", str(python))
     assert status == 1 and "could not install the dependencies" in errors and "no-such-package-of-hanabis" in errors
+
+
+def test_a_url_works_in_every_program(hanabi_server: Server, tmp_path: Path) -> None:
+    """With no name to be looked up. The decoded path is what AWS was recorded to give."""
+    (tmp_path / "app.py").write_text("def handler(event, context): return event['rawPath'] + ' ' + event['requestContext']['http']['path']")
+    deployed = json.loads(
+        hanabi_server.hanabi("deploy", str(tmp_path), "--name", "everywhere", "--runtime", "python3.11", "--url", "--json")
+    )
+    url = deployed["FunctionUrl"] + "pa2%25Fth/1"
+    programs = {
+        "python": [sys.executable, "-c", f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"],
+        "curl": ["curl", "-s", "--noproxy", "*", url],
+        "node": ["node", "-e", f"fetch('{url}').then(r => r.text()).then(console.log)"],
+    }
+    for name, line in programs.items():
+        if shutil.which(line[0]) is None:
+            print(f"{name} is not here, so it was not tried")
+            continue
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == "/pa2%25Fth/1 /pa2%Fth/1", (name, done)
+    hanabi_server.hanabi("url", "everywhere", "--delete")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((str(urlsplit(url).hostname), hanabi_server.port), timeout=5)

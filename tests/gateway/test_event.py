@@ -71,7 +71,7 @@ def test_the_whole_event() -> None:
             "apiId": "abc123",
             "domainName": HOST,
             "domainPrefix": "abc123",
-            "http": {"method": "POST", "path": "/my%20path/x", "protocol": "HTTP/1.1", "sourceIp": "10.1.2.3", "userAgent": "agent"},
+            "http": {"method": "POST", "path": "/my path/x", "protocol": "HTTP/1.1", "sourceIp": "10.1.2.3", "userAgent": "agent"},
             "requestId": "rid",
             "routeKey": "$default",
             "stage": "$default",

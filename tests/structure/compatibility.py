@@ -28,7 +28,8 @@ NOTES = """## Worth knowing
   gets none.
 - `PackageType` may be `Image`; an `ImageUri` is of any registry, or an OCI layout, or a name given by `hanabi images add`
   ([images](images.md)). `RepositoryType` is `ECR` all the same, as tools expect it.
-- Function URLs are `http://<id>.lambda-url.localhost:<port>/`: browsers and curl find such names on this machine by themselves.
+- Function URLs are `http://127.x.y.z:<port>/`, an address each, for every program on this machine; also `http://<id>.lambda-url.localhost:<port>/`,
+  which browsers and curl find by themselves. With a `--host` that is not loopback, the latter only.
   Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` takes two AddPermission, as on AWS since
   October 2025: of `lambda:InvokeFunctionUrl` and of `lambda:InvokeFunction`, to `*`. `hanabi deploy --url` makes them.
 - A function's role must exist and trust `lambda.amazonaws.com`, as on AWS; `--roles any` takes any ARN ([roles](cli.md#roles)).

@@ -70,16 +70,17 @@ def clients(hanabi_server: Server) -> Iterator[dict[str, Any]]:
 
 
 def host_of(url: str) -> str:
-    """`http://<id>.lambda-url.localhost:<port>/` -> its host and port."""
-    assert url.startswith("http://") and url.endswith("/") and ".lambda-url.localhost:" in url
+    """`http://127.x.y.z:<port>/` -> its host and port."""
+    assert url.startswith("http://127.") and url.endswith("/")
     return url[len("http://") : -1]
 
 
 def ask(
     server: Server, host: str, path: str = "/", *, method: str = "GET", body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    """One plain HTTP request; not every resolver knows names below localhost, so the address is given."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    """One plain HTTP request, at the URL's own address; one that is asked for by its name comes to the node's."""
+    address = host.partition(":")[0] if host.startswith("127.") else "127.0.0.1"
+    connection = http.client.HTTPConnection(address, server.port, timeout=60)
     try:
         connection.request(method, path, body, {"host": host, **(headers or {})})
         answer = connection.getresponse()
@@ -129,7 +130,9 @@ def test_plain_http_becomes_an_event(hanabi_server: Server, web_host: str) -> No
     assert event["headers"]["host"] == web_host
     context = event["requestContext"]
     name, _, port = web_host.partition(":")
-    assert (context["domainName"], context["domainPrefix"], context["apiId"]) == (name, name.partition(".")[0], name.partition(".")[0])
+    assert context["domainName"] == name and re.fullmatch("[a-z0-9]{32}", context["apiId"]) and context["domainPrefix"] == context["apiId"]
+    named = ask(hanabi_server, f"{context['apiId']}.lambda-url.localhost:{port}", "/a")[2]  # the same URL by its name
+    assert json.loads(named)["requestContext"]["domainName"] == f"{context['apiId']}.lambda-url.localhost"
     assert (context["accountId"], context["http"]["method"], context["http"]["sourceIp"]) == ("anonymous", "POST", "127.0.0.1")
     assert event["headers"]["x-forwarded-port"] == port
     assert context["requestId"] == dict(headers)["x-amzn-requestid"]
@@ -185,7 +188,8 @@ def test_urls_that_are_not_there(hanabi_server: Server, lambda_client: Any, web:
     host = host_of(made["FunctionUrl"])
     assert ask(hanabi_server, host, "/arn")[::2] == (200, f"{ARN}:{web}:live".encode())
     lambda_client.delete_function_url_config(FunctionName=web, Qualifier="live")
-    assert ask(hanabi_server, host, "/arn")[0] == 403
+    with pytest.raises(ConnectionRefusedError):
+        ask(hanabi_server, host, "/arn")
     assert refused(lambda_client.get_function_url_config, FunctionName=web, Qualifier="live") == ("ResourceNotFoundException", 404)
 
 
