@@ -71,6 +71,7 @@ class Bench:
 class Function:
     def __init__(self, box: MicroVm) -> None:
         self.box = box
+        self._heard = b""
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
         box.on_exit = self.exits.put_nowait
 
@@ -78,12 +79,15 @@ class Function:
         await asyncio.get_running_loop().sock_sendall(self.box.runtime, frame)
 
     async def receive(self) -> tuple[str, bytes]:
-        loop, data = asyncio.get_running_loop(), b""
-        while len(data) < 5 or len(data) < 4 + int.from_bytes(data[:4], "little"):
+        """One frame. Two may come in one piece: an answer, and that the runtime waits again."""
+        loop = asyncio.get_running_loop()
+        while len(self._heard) < 5 or len(self._heard) < 4 + int.from_bytes(self._heard[:4], "little"):
             part = await loop.sock_recv(self.box.runtime, 65536)
             assert part, "the runtime hung up"
-            data += part
-        return chr(data[4]), data[5:]
+            self._heard += part
+        end = 4 + int.from_bytes(self._heard[:4], "little")
+        frame, self._heard = self._heard[:end], self._heard[end:]
+        return chr(frame[4]), frame[5:]
 
     async def ask(self, expression: str) -> None:
         head = f"id\n{int(time.time() * 1000) + 60_000}\narn\n\n".encode()
@@ -94,6 +98,7 @@ class Function:
         await self.ask(expression)
         kind, body = await self.receive()
         assert kind == "o", body
+        assert (await self.receive())[0] == "r"
         return json.loads(body)
 
 
