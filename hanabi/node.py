@@ -52,6 +52,7 @@ from hanabi.images.code import CodeStore
 from hanabi.images.collection import Collection
 from hanabi.images.containers import ContainerImages
 from hanabi.images.identity import identify
+from hanabi.images.prebuild import prebuild
 from hanabi.images.roots import Images
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
@@ -242,6 +243,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         announcing = asyncio.create_task(stocked.announce(runtimes, announcements), name="stock announcement")
         stack.push_async_callback(announcements.cancel)
         stack.push_async_callback(_cancel, announcing)
+        if not settings.no_prebuild and driver.name != "process":
+            stack.push_async_callback(_cancel, asyncio.create_task(prebuild(images, runtimes), name="prebuild"))
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need ever look at it again
         gc.set_threshold(50_000, 20, 50)  # an invocation leaves no cycles behind: looking for them every 700 objects is wasted
@@ -280,8 +283,10 @@ class StockedImages:
         self._fleet = fleet
         self._driver = driver
 
-    async def ensure(self, runtime: str) -> RuntimeImage:
-        image = await self._images.ensure(runtime)
+    async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
+        image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))
+        if self._driver.takes_snapshots:
+            progress(f"making the snapshot that microVMs of {runtime} start from")
         await self._driver.prepare(image, preload_of(image))
         self._fleet.expect(for_memory(image, DEFAULT_MB))
         return image
@@ -301,8 +306,8 @@ class PreparedContainers:
         self._containers = containers
         self._driver = driver
 
-    async def ensure(self, image: str) -> RuntimeImage:
-        ready = await self._containers.ensure(image)
+    async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
+        ready = await self._containers.ensure(image, progress)
         await self._driver.prepare(ready, preload_of(ready))
         return ready
 

@@ -51,7 +51,7 @@ class Server:
         """What `start` runs."""
         command = [sys.executable, "-m", "hanabi", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         roles = [] if "--roles" in self.options else ["--roles", "any"]  # most tests are about other things
-        return [*command, "--images-dir", str(IMAGES), *roles, *self.options]
+        return [*command, "--images-dir", str(IMAGES), "--no-prebuild", *roles, *self.options]
 
     def start(self) -> Self:
         """Returns when it serves; raises with what it printed when it does not."""

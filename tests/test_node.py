@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from botocore.exceptions import ClientError
@@ -112,7 +113,7 @@ def test_a_runtime_that_cannot_be_announced_is_tried_again() -> None:
         class Announced(StockedImages):
             def __init__(self) -> None: ...
 
-            async def ensure(self, runtime: str) -> RuntimeImage:
+            async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
                 if runtime == "python3.11" and len(times) < 11:
                     times.append(clock.monotonic())
                     raise ImageError("no network")

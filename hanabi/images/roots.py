@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +15,13 @@ from hanabi.images.bootstraps import install_bootstrap
 from hanabi.images.catalog import RUNTIMES, digest_recipe, explain_unknown
 from hanabi.images.drives import remove_drives
 from hanabi.images.places import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_place
-from hanabi.images.process import run_builder
+from hanabi.images.process import Priority, run_builder
+from hanabi.images.steps import decode_count
 
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...
 _CERTIFICATES_TOO = ("etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt")  # ... and where Amazon Linux, so Lambda, has them
 Progress = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +45,43 @@ class Images:
         self._ready: dict[str, RuntimeImage] = {}
         self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
         self._listeners: dict[str, list[Progress]] = {}
+        self._said: dict[str, str] = {}  # the last line of what is being made
+        self._priorities: dict[str, Priority] = {}
 
     def known(self, runtime: str) -> bool:
         """Whether there is such a runtime."""
         return runtime in RUNTIMES
 
-    async def ensure(self, runtime: str, progress: Progress | None = None) -> RuntimeImage:
-        """The image of a runtime, built now if need be; callers at the same time share one build. Raises `ImageError`."""
+    def is_built(self, runtime: str) -> bool:
+        """Whether the root of a runtime is there."""
+        return is_whole(root_place(self._directory, RUNTIMES[runtime].recipe))
+
+    async def ensure(self, runtime: str, progress: Progress | None = None, *, urgent: bool = True) -> RuntimeImage:
+        """The image of a runtime, built now if need be; callers at the same time share one build. Raises `ImageError`.
+
+        `progress` gets what is being done, and what has been going on already. A build is of low priority until one caller is urgent.
+        """
         if image := self._ready.get(runtime):
             return image
         if runtime not in RUNTIMES:
             raise ImageError(explain_unknown(runtime))
         if progress:
             self._listeners.setdefault(runtime, []).append(progress)
+            if said := self._said.get(runtime):
+                progress(said)
         if not (task := self._making.get(runtime)):
+            self._priorities[runtime] = Priority(low=not urgent)
             task = self._making[runtime] = asyncio.create_task(self._make(runtime), name=f"image {runtime}")
             task.add_done_callback(lambda done: self._forget(runtime, done))
+        elif urgent:
+            self._priorities[runtime].lift()
         return await asyncio.shield(task)
 
     def _forget(self, runtime: str, task: "asyncio.Task[RuntimeImage]") -> None:
         self._making.pop(runtime, None)
         self._listeners.pop(runtime, None)
+        self._said.pop(runtime, None)
+        self._priorities.pop(runtime, None)
         if not task.cancelled():
             task.exception()  # whoever waits has it; nobody may be waiting any more
 
@@ -77,12 +96,15 @@ class Images:
         recipe = RUNTIMES[runtime].recipe
         place = root_place(self._directory, recipe)
         if not is_whole(place):
-            arguments = (self._directory, recipe)
-            await run_builder("hanabi.images.builder", arguments, f"the root of {recipe}", lambda line: self._tell(runtime, line))
+            arguments, priority = (self._directory, recipe), self._priorities[runtime]
+            await run_builder("hanabi.images.builder", arguments, f"the root of {recipe}", lambda line: self._tell(runtime, line), priority)
         image = self._ready[runtime] = await asyncio.to_thread(self._assemble, runtime, place / "root")
         return image
 
     def _tell(self, runtime: str, line: str) -> None:
+        self._said[runtime] = line
+        if decode_count(line) is None:
+            log.info("runtime root of %s: %s", runtime, line)
         for progress in self._listeners.get(runtime, ()):
             progress(line)
 

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,7 @@ class FakeImages:
         self.go = asyncio.Event()
         self.go.set()
         self.asked: list[str] = []
+        self.says: list[str] = []
 
     def hold(self) -> None:
         self.go.clear()
@@ -75,8 +76,10 @@ class FakeImages:
 
     async def prepare_code(self, directory: Path) -> None: ...
 
-    async def ensure(self, runtime: str) -> RuntimeImage:
+    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
         self.asked.append(runtime)
+        for line in self.says:
+            progress(line)
         await self.go.wait()
         if runtime == "broken":
             raise ImageError("there is no such root; get it elsewhere")
@@ -116,7 +119,7 @@ class FakeContainers:
     async def lacking(self, images: Set[str]) -> set[str]:
         return set(images & self.lost)
 
-    async def ensure(self, image: str) -> RuntimeImage:
+    async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         self.pulled.append(image)
         if self.broken:
             raise self.broken

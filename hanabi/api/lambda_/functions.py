@@ -43,15 +43,15 @@ class FunctionOperations:
         function = await self._functions.create(name, params)
         await self._functions.wait_briefly(function)
         version = _published(function) if params.get("Publish") else function.latest
-        return describe_version(function, version, function.arn)
+        return self._describe(function, version, function.arn)
 
     async def update_function_code(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         function = await self._functions.update_code(name, params)
         await self._functions.wait_briefly(function)
         if params.get("Publish") and not params.get("DryRun"):
             version = _published(function)
-            return describe_version(function, version, f"{function.arn}:{version.number}")
-        return describe_version(function, function.latest, function.arn)
+            return self._describe(function, version, f"{function.arn}:{version.number}")
+        return self._describe(function, function.latest, function.arn)
 
     async def update_function_configuration(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._functions.find(name)
@@ -59,7 +59,7 @@ class FunctionOperations:
             self._roles.check(params["Role"])
         function = await self._functions.update_settings(name, params)
         await self._functions.wait_briefly(function)
-        return describe_version(function, function.latest, function.arn)
+        return self._describe(function, function.latest, function.arn)
 
     async def delete_function(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier = target
@@ -73,7 +73,7 @@ class FunctionOperations:
     async def get_function(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         function, version, arn = self._find(target)
         answer: dict[str, Any] = {
-            "Configuration": describe_version(function, version, arn),
+            "Configuration": self._describe(function, version, arn),
             "Code": self._describe_code(call, version.code),
         }
         if function.tags:
@@ -82,6 +82,9 @@ class FunctionOperations:
             answer["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
         return answer
 
+    def _describe(self, function: Function, version: Version, arn: str) -> dict[str, Any]:
+        return describe_version(function, self._functions.shown(function, version), arn)
+
     def _describe_code(self, call: Call, code: Code) -> dict[str, str]:
         if code.image:
             return {"RepositoryType": "ECR", "ImageUri": code.image_uri, "ResolvedImageUri": code.image}
@@ -89,7 +92,7 @@ class FunctionOperations:
         return {"RepositoryType": "S3"} | ({"Location": location} if location is not None else {})
 
     async def get_function_configuration(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
-        return describe_version(*self._find(target))
+        return self._describe(*self._find(target))
 
     async def list_functions(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         """With `FunctionVersion` ALL, all versions of each."""
