@@ -65,7 +65,7 @@ def go_through(client: Any, name: str, ends: list[str]) -> None:
         error, log = call(client, name, do=end)
         assert error["errorType"] == ("Sandbox.Timedout" if end in ("hang", "half") else "Runtime.ExitError"), error
         if end in ("hang", "half"):
-            assert "Duration: 2000.00 ms\tBilled Duration: 2000 ms" in log
+            assert "Duration: 4000.00 ms\tBilled Duration: 4000 ms" in log
         if end == "eat":
             assert "Max Memory Used: 128 MB" in log and "Runtime.OutOfMemory" in log
         after, log = call(client, name)
@@ -77,17 +77,21 @@ def go_through(client: Any, name: str, ends: list[str]) -> None:
 
 
 def test_python_after_each_kind_of_end(lambda_client: Any) -> None:
-    name = create_function(lambda_client, "reset-python", CODE, Runtime="python3.13", MemorySize=128, Timeout=2)
-    go_through(lambda_client, name, ["hang", "exit", "kill", "eat", "exit"])
+    name = create_function(lambda_client, "reset-python", CODE, Runtime="python3.13", MemorySize=256, Timeout=4)
+    go_through(lambda_client, name, ["hang", "exit"])
+    name = create_function(
+        lambda_client, "reset-memory", CODE, Runtime="python3.13", MemorySize=128, Timeout=60
+    )  # which takes a while to fill
+    go_through(lambda_client, name, ["kill", "eat", "exit"])
 
 
 def test_half_a_frame_of_the_one_before_is_not_heard(lambda_client: Any) -> None:
-    name = create_function(lambda_client, "reset-half", CODE, Runtime="python3.13", MemorySize=256, Timeout=2)
+    name = create_function(lambda_client, "reset-half", CODE, Runtime="python3.13", MemorySize=256, Timeout=4)
     go_through(lambda_client, name, ["half", "hang"])
 
 
 def test_a_channel_that_was_shut_down_is_no_loss(lambda_client: Any) -> None:
-    name = create_function(lambda_client, "reset-shut", CODE, Runtime="python3.13", MemorySize=256, Timeout=2)
+    name = create_function(lambda_client, "reset-shut", CODE, Runtime="python3.13", MemorySize=256, Timeout=4)
     call(lambda_client, name)
     call(lambda_client, name, do="hang up")
     assert call(lambda_client, name)[0]["processes"] == 2
@@ -95,7 +99,7 @@ def test_a_channel_that_was_shut_down_is_no_loss(lambda_client: Any) -> None:
 
 def test_node(lambda_client: Any) -> None:
     name = create_function(
-        lambda_client, "reset-node", {"index.js": NODE}, Runtime="nodejs22.x", Handler="index.handler", MemorySize=512, Timeout=2
+        lambda_client, "reset-node", {"index.js": NODE}, Runtime="nodejs22.x", Handler="index.handler", MemorySize=512, Timeout=4
     )
     go_through(lambda_client, name, ["hang", "exit"])
 
@@ -103,7 +107,7 @@ def test_node(lambda_client: Any) -> None:
 def test_a_custom_runtime_on_the_runtime_api(lambda_client: Any) -> None:
     """On the Runtime API: another runtime asks on the same address."""
     code = {"bootstrap": BOOTSTRAP}
-    name = create_function(lambda_client, "reset-custom", dict(code), Runtime="provided.al2023", Handler="x", MemorySize=256, Timeout=2)
+    name = create_function(lambda_client, "reset-custom", dict(code), Runtime="provided.al2023", Handler="x", MemorySize=256, Timeout=4)
     go_through(lambda_client, name, ["hang", "exit"])
 
 
