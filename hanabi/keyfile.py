@@ -1,5 +1,6 @@
 """keys.json, the owner's key: read by the server and by every command. Nothing is ever written over a file that cannot be read."""
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -44,6 +45,11 @@ def read_key(path: Path) -> OwnerKey:
         if not (isinstance(value, str) and _WORD.fullmatch(value)):
             raise StateDamaged(path, f"is damaged: it has no {name}", _FIX)
     return OwnerKey(document["access_key"], document["secret_key"], document["region"], document["account"], document)
+
+
+def fingerprint(access_key: str) -> str:
+    """Which key it is, for those who know the key already; tells nothing of its secret."""
+    return hashlib.sha256(access_key.encode()).hexdigest()[:8]
 
 
 def _is_empty(path: Path) -> bool:

@@ -38,6 +38,7 @@ from hanabi.gateway.function_url import BODY_BYTES, refuse_large
 from hanabi.http.headers import join_repeated
 from hanabi.http.limits import BodyRule
 from hanabi.http.target import is_canonical
+from hanabi.keyfile import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -265,7 +266,8 @@ class Edge:
             if name == "health" and not what and request.method in ("GET", "HEAD"):
                 self._check_host(request)
                 status, word = (503, "draining") if self.draining else (200, "ok")
-                return HttpResponse(status, [("content-type", "application/json")], write_json({"status": word, "region": self._region}))
+                body = {"status": word, "region": self._region, "key": fingerprint(self._keys.root.access_key)}
+                return HttpResponse(status, [("content-type", "application/json")], write_json(body))
             principal: Principal = await self.verifier.verify(request, "hanabi")
             if not principal.is_root:
                 raise AccessDenied(f"User: {principal.arn} is not authorized to use {OWN_PREFIX}{name}")

@@ -82,4 +82,4 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     """Before or after the command's name: suppressed defaults do not undo what was given in the other place."""
     suppressed = argparse.SUPPRESS
     parser.add_argument("--data-dir", metavar="DIR", default=suppressed, help="where state lives (default: /var/lib/hanabi for root)")
-    parser.add_argument("--port", default=suppressed, help=f"port of the endpoint (default: {DEFAULT_PORT})")
+    parser.add_argument("--port", default=suppressed, help=f"port of the endpoint (default: the running server's, else {DEFAULT_PORT})")

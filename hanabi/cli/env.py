@@ -3,8 +3,10 @@
 import argparse
 import json
 import shlex
+import sys
 
-from hanabi.cli.server import find_server
+from hanabi.cli.failure import not_running
+from hanabi.cli.server import Server, find_server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     server = find_server(options)
+    _compare(server, options)
     variables = {
         "AWS_ENDPOINT_URL": server.endpoint,
         "AWS_ACCESS_KEY_ID": server.access_key,
@@ -26,3 +29,11 @@ def run(options: argparse.Namespace) -> int:
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
+
+
+def _compare(server: Server, options: argparse.Namespace) -> None:
+    """Refuse keys that the server there would reject. Where nobody answers they are printed all the same: it may start later."""
+    try:
+        server.check_key()
+    except OSError:
+        print(f"hanabi env: {not_running(options)}", file=sys.stderr)

@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 
+from hanabi.cli.running import data_dir_of, running_port
 from hanabi.config import DEFAULT_PORT
 from hanabi.errors import HanabiError
 
@@ -57,4 +58,4 @@ def not_running(options: argparse.Namespace) -> str:
 
 
 def _port(options: argparse.Namespace) -> object:
-    return getattr(options, "port", None) or os.environ.get("HANABI_PORT", DEFAULT_PORT)
+    return getattr(options, "port", None) or os.environ.get("HANABI_PORT") or running_port(data_dir_of(options)) or DEFAULT_PORT

@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from hanabi.cli.failure import Failure
-from hanabi.config import SYSTEM_DATA_DIR, SettingsError, default_data_dir, load_settings
-from hanabi.keyfile import read_key
+from hanabi.cli.running import data_dir_of, running_port
+from hanabi.config import SettingsError, load_settings
+from hanabi.keyfile import fingerprint, read_key
 
 TIMEOUT_S = 30.0
+ASK_S = 5.0  # who is there
 INVOKE_TIMEOUT_S = 960.0  # the longest function, 900 s, and its start
 
 
@@ -45,6 +47,19 @@ class Server:
             config=Config(retries={"total_max_attempts": 1}, connect_timeout=TIMEOUT_S, read_timeout=read_timeout, proxies={}),
         )
 
+    def check_key(self) -> None:
+        """Ask who answers there. Raises `Failure` when it is another Hanabi, or none; `OSError` when nobody answers."""
+        status, body = fetch(self.port, "/_hanabi/health", {}, ASK_S)
+        try:
+            said = json.loads(body)
+            if said["status"] not in ("ok", "draining"):
+                raise ValueError(said)
+        except (ValueError, KeyError, TypeError):
+            raise Failure(f"what answers on port {self.port} (with status {status}) is no Hanabi; name another --port") from None
+        own = fingerprint(self.access_key)
+        if said.get("key", own) != own:  # an older server does not say
+            raise Failure(f"the Hanabi on port {self.port} is that of another data directory: name its --data-dir, or another --port")
+
     def get(self, path: str, query: dict[str, str]) -> Any:
         """The JSON that Hanabi's own API answers."""
         status, body = self.get_raw(path, query)
@@ -70,9 +85,9 @@ class Server:
         return fetch(self.port, target, dict(request.headers))
 
 
-def fetch(port: int, target: str, headers: dict[str, str]) -> tuple[int, bytes]:
+def fetch(port: int, target: str, headers: dict[str, str], timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
     """(status, body) of one GET. Raises `OSError` when nothing listens."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    connection = HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", target, headers=headers)
         response = connection.getresponse()
@@ -96,17 +111,15 @@ def find_server(options: argparse.Namespace) -> Server:
 
 
 def keys_file(options: argparse.Namespace) -> Path:
-    """The key file of the data directory given; else of one's own; else, for a user who ran `sudo hanabi up`, of the system's."""
-    given = getattr(options, "data_dir", None) or os.environ.get("HANABI_DATA_DIR")
-    if given:
-        return Path(given).expanduser() / "keys.json"
-    own, system = default_data_dir() / "keys.json", SYSTEM_DATA_DIR / "keys.json"
-    return system if not own.exists() and os.access(system, os.R_OK) else own
+    return data_dir_of(options) / "keys.json"
 
 
 def port_of(options: argparse.Namespace) -> int:
-    """`--port`, else HANABI_PORT, else the default."""
+    """`--port`, else HANABI_PORT, else that of the data directory's server if one runs, else the default."""
+    given = getattr(options, "port", None)
+    if given is None and "HANABI_PORT" not in os.environ:
+        given = running_port(data_dir_of(options))
     try:
-        return load_settings({"port": getattr(options, "port", None), "host": "127.0.0.1"}).port
+        return load_settings({"port": given, "host": "127.0.0.1"}).port
     except SettingsError as error:
         raise Failure(str(error), 2) from None

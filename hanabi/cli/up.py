@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hanabi.cli.directory import hold
 from hanabi.cli.failure import Failure
+from hanabi.cli.running import announced
 from hanabi.config import ISOLATION, ROLES, Settings, SettingsError, load_settings
 
 
@@ -56,11 +57,14 @@ def _serve(settings: Settings) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")  # to standard error
 
-    def ready(what: str) -> None:
-        give_to_sudo_user(settings.keys_file)
-        print(f"hanabi ready: {what}", flush=True)
+    with announced(settings.data_dir) as announcement:
 
-    uvloop.run(serve(settings, ready))
+        def ready(what: str) -> None:
+            give_to_sudo_user(settings.keys_file)
+            announcement.write(settings.port)
+            print(f"hanabi ready: {what}", flush=True)
+
+        uvloop.run(serve(settings, ready))
 
 
 def give_to_sudo_user(keys: Path) -> None:

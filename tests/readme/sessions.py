@@ -1,13 +1,21 @@
-"""The README's sessions, as they are written: fenced blocks marked by `<!-- test: NAME -->`."""
+"""The README's fenced blocks, in their order, as one session of a shell."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)\n```$", re.DOTALL | re.MULTILINE)
 
 
-def session(name: str) -> str:
-    """The block that follows the mark."""
-    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)\n```\n", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found, f"README.md has no session {name!r}"
-    return found[1]
+def blocks() -> list[tuple[str, str]]:
+    """(language, text) of every block."""
+    return [(found[1], found[2]) for found in _BLOCK.finditer((ROOT / "README.md").read_text())]
+
+
+def as_typed(block: tuple[str, str]) -> str:
+    """What is typed for a block: a program is saved and run as the README says."""
+    language, text = block
+    if language == "python":
+        return f"cat > add.py <<'PROGRAM'\n{text}\nPROGRAM\npython3 add.py"
+    assert language == "sh", f"a block of {language!r}: say here how a reader runs it"
+    return text
