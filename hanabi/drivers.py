@@ -11,13 +11,15 @@ from hanabi.contracts import Driver, Firecracker
 from hanabi.errors import ImageError, IsolationUnavailable
 from hanabi.health import Health
 from hanabi.images.bootstraps import install_agent
+from hanabi.images.catalog import RUNTIMES
 from hanabi.images.drives import Drives
 from hanabi.images.firecracker.binaries import find_firecracker
 from hanabi.images.kernel.places import find_kernel
-from hanabi.sandbox import kvm
+from hanabi.sandbox import kvm, rootless
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver, check_host
 from hanabi.sandbox.firecracker.machine import PLAIN_BOOT_ARGS, Kernel, Parts
+from hanabi.sandbox.ground import check_traversable
 from hanabi.sandbox.mounts import enter_private_mounts
 from hanabi.sandbox.network import NAME_SERVER
 from hanabi.sandbox.oci import OciDriver
@@ -32,12 +34,14 @@ def choose_driver(settings: Settings, health: Health | None = None) -> Driver:
     if settings.isolation == "process":
         if settings.no_network:
             raise IsolationUnavailable("--no-network: the process driver has no network of its own to close; use --isolation oci")
-        return ProcessDriver(run, SystemClock())
+        return ProcessDriver(run, SystemClock(), runtimes=RUNTIMES)
     reason = "" if settings.isolation == "firecracker" else why_not_firecracker(settings)
     if settings.isolation != "oci" and not reason:
         return make_firecracker(settings, run, health)
     enter_private_mounts()
     agent = install_agent(find_agent(), settings.images_dir / "agent")
+    if not rootless.entered():  # then what a container sees is put where it can go
+        check_traversable(settings.images_dir, "--images-dir")
     return OciDriver(
         run,
         agent=agent,

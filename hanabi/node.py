@@ -65,6 +65,7 @@ from hanabi.ledger.usage import Usage
 from hanabi.retry import Retrying
 from hanabi.sandbox.firecracker.driver import STOCK_MB
 from hanabi.sandbox.ground import raise_descriptor_limit
+from hanabi.sandbox.interpreters import lacking
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 
@@ -282,6 +283,9 @@ class StockedImages:
         self._images = images
         self._fleet = fleet
         self._driver = driver
+
+    async def lacking(self, runtime: str) -> str:
+        return await asyncio.to_thread(lacking, runtime) if self._driver.name == "process" else ""
 
     async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))

@@ -52,6 +52,9 @@ class Images(Protocol):
     def known(self, runtime: str) -> bool:
         """Whether there is such a runtime at all."""
 
+    async def lacking(self, runtime: str) -> str:
+        """Why its functions cannot run on this host; empty: they can."""
+
     async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
         """Its root, built if it is not there: `progress` gets what is being done. Raises `ImageError` with the reason."""
 
@@ -215,6 +218,7 @@ class Functions:
         """`params` are CreateFunction's; the function is pending, and so is its version 1 if it is published."""
         settings = make_settings(name, params, self._images.known)
         refuse_unsupported(params["Code"])
+        await self._refuse_lacking(params)
         tags = check_tags(params.get("Tags") or {})
         self._refuse_damaged(name)
         self._refuse_existing(self.get(name))
@@ -253,7 +257,14 @@ class Functions:
             versions.check_updatable(old, params.get("RevisionId"))
             return versions.update(old, self.now_ms(), settings=change_settings(old.latest.settings, params, self._images.known))
 
+        await self._refuse_lacking(params)
         return await self.change(name, update)
+
+    async def _refuse_lacking(self, params: Mapping[str, Any]) -> None:
+        """A runtime that is known, and that nothing here can run."""
+        runtime = params.get("Runtime") or ""
+        if self._images.known(runtime) and (reason := await self._images.lacking(runtime)):
+            raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
 
     async def delete(self, name: str) -> None:
         """The function with all its versions. The documents of a damaged one are put aside, not removed."""

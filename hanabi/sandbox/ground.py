@@ -70,7 +70,7 @@ class Ground:
         if rootless.entered():
             self.stage = Stage(self.run_dir)
         else:
-            check_traversable(self.run_dir)
+            check_traversable(self.run_dir, "--data-dir")
         raise_descriptor_limit()
         self.tree.prepare()
         self._recover()
@@ -153,11 +153,11 @@ def _clear(tree: Tree) -> None:
         tree.remove(name)
 
 
-def check_traversable(directory: Path) -> None:
-    """Sandboxes run as other users: every directory on the way must let them pass."""
-    for each in (directory, *directory.parents):
-        if not each.stat().st_mode & 0o001:
-            raise IsolationUnavailable(f"sandboxes cannot enter {each}; chmod o+x {each}, or choose another --data-dir")
+def check_traversable(directory: Path, flag: str) -> None:
+    """Sandboxes run as other users: every directory on the way must let them pass. `flag` is what chose the directory."""
+    barred = [str(each) for each in reversed((directory, *directory.parents)) if not each.stat().st_mode & 0o001]
+    if barred:
+        raise IsolationUnavailable(f"sandboxes cannot enter {barred[0]}; chmod o+x {' '.join(barred)}, or choose another {flag}")
 
 
 def raise_descriptor_limit() -> int:

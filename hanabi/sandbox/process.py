@@ -8,22 +8,20 @@ the host's, TMPDIR the sandbox's own.
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from errno import ENOENT
-from functools import cache
 from pathlib import Path
 
 from hanabi.contracts import Clock, Exit, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox import procfs
 from hanabi.sandbox.agent import AgentLink, Listeners, find_agent
+from hanabi.sandbox.interpreters import find_program, lacking
 
 TARGETS = ("/var/task", "/var/runtime", "/opt")
 HELLO_S = 10.0
@@ -39,26 +37,35 @@ UNPROTECTED = (
 
 
 class ProcessDriver:
-    """Asked for by name only. It refuses root, whose functions would be root's; `allow_root` is for tests."""
+    """Asked for by name only. It refuses root, whose functions would be root's; `allow_root` is for tests.
+
+    `runtimes` are those it is asked about at the start: which of them have an interpreter here.
+    """
 
     name = "process"
     overhead_mb = 0
     takes_snapshots = False
 
-    def __init__(self, directory: Path, clock: Clock, *, allow_root: bool = False) -> None:
+    def __init__(self, directory: Path, clock: Clock, *, runtimes: Iterable[str] = (), allow_root: bool = False) -> None:
         self._directory = directory
         self._clock = clock
         self._allow_root = allow_root
         self._agent = Path()
+        self._lacking = dict.fromkeys(runtimes, "")
 
     def describe(self) -> str:
-        """What this driver does not protect, a line for each."""
-        return "process: no isolation, as asked for. Not protected:\n" + "\n".join(f"  {each}" for each in UNPROTECTED)
+        """Which runtimes it can run, and what it does not protect, a line for each."""
+        runs = ", ".join(runtime for runtime, reason in self._lacking.items() if not reason)
+        not_run = ", ".join(runtime for runtime, reason in self._lacking.items() if reason)
+        reach = f" It runs {runs}{f'; not {not_run}, whose interpreters this host has not on PATH' if not_run else ''}." if runs else ""
+        return f"process: no isolation, as asked for.{reach} Not protected:\n" + "\n".join(f"  {each}" for each in UNPROTECTED)
 
     async def open(self) -> None:
         if os.geteuid() == 0 and not self._allow_root:
             raise IsolationUnavailable("--isolation process would run functions as root: be an ordinary user, or use --isolation oci")
         self._agent = await asyncio.to_thread(find_agent)
+        for runtime in self._lacking:
+            self._lacking[runtime] = await asyncio.to_thread(lacking, runtime)
         await asyncio.to_thread(self._clean)
 
     def _clean(self) -> None:
@@ -274,34 +281,7 @@ def _link(place: Path, source: Path, target: str) -> None:
     fresh.replace(path)
 
 
-def find_program(program: str, image: RuntimeImage) -> str:
-    """The host's program that stands in for one of the runtime root's, of the same version. Raises `EntrypointError`. Blocking."""
-    name = os.path.basename(program)
-    if re.fullmatch(r"python[\d.]*", name) and image.runtime.startswith("python"):
-        name = image.runtime
-        if name == f"python{sys.version_info.major}.{sys.version_info.minor}":
-            return os.path.realpath(sys.executable)
-    elif re.fullmatch(r"node(js)?", name) and image.runtime.startswith("nodejs"):
-        found = shutil.which("node")
-        if found and _node_version(found) == image.runtime.removeprefix("nodejs").removesuffix(".x"):
-            return found
-        raise EntrypointError(f"{program}: this host has no {image.runtime}, which --isolation process needs", ENOENT)
-    found = shutil.which(name)
-    if not found:
-        raise EntrypointError(f"{program}: this host has no {name}, which --isolation process needs", ENOENT)
-    return found
-
-
 def _bundled_packages(image: RuntimeImage) -> str:
     """What a Python runtime brings along, boto3 for one: of the root, for it is all Python; the interpreter is the host's."""
     packages = image.root / "var" / "lang" / "lib" / image.runtime / "site-packages"
     return str(packages) if image.command and packages.is_dir() else ""
-
-
-@cache
-def _node_version(node: str) -> str:
-    try:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=10).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return said.removeprefix("v").partition(".")[0]

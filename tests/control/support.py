@@ -64,6 +64,7 @@ class FakeImages:
         self.go.set()
         self.asked: list[str] = []
         self.says: list[str] = []
+        self.lacks: dict[str, str] = {}
 
     def hold(self) -> None:
         self.go.clear()
@@ -73,6 +74,9 @@ class FakeImages:
 
     def known(self, runtime: str) -> bool:
         return runtime in ("python3.11", "python3.13", "nodejs22.x", "broken")
+
+    async def lacking(self, runtime: str) -> str:
+        return self.lacks.get(runtime, "")
 
     async def prepare_code(self, directory: Path) -> None: ...
 

@@ -42,6 +42,21 @@ def test_a_function_is_pending_until_it_is_prepared(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_runtime_that_nothing_here_can_run_is_refused_in_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_plane(tmp_path) as plane:
+            plane.images.lacks["nodejs22.x"] = "this host has no node"
+            with pytest.raises(InvalidParameterValue, match=r"The runtime nodejs22\.x cannot run here: this host has no node"):
+                await plane.functions.create("f", create_params(Runtime="nodejs22.x"))
+            assert plane.functions.get("f") is None
+            await plane.functions.create("f", create_params())
+            await plane.settle()
+            with pytest.raises(InvalidParameterValue, match=r"nodejs22\.x cannot run here"):
+                await plane.functions.update_settings("f", {"Runtime": "nodejs22.x"})
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_goes_on_when_its_function_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with open_plane(tmp_path) as plane:

@@ -16,7 +16,9 @@ import uvloop
 from hanabi.clock import SystemClock
 from hanabi.contracts import Driver, Exit, RuntimeImage, Sandbox, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
-from hanabi.sandbox.process import ProcessDriver, find_program
+from hanabi.sandbox import interpreters
+from hanabi.sandbox.interpreters import find_program, lacking
+from hanabi.sandbox.process import ProcessDriver
 from tests.agent.rig import PATIENCE_S, build, gone
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -127,6 +129,27 @@ def test_it_says_what_it_does_not_protect(tmp_path: Path) -> None:
     said = ProcessDriver(tmp_path, SystemClock()).describe()
     for word in ("no isolation", "files", "processes", "network", "memory", "CPU", "/tmp", "freeze"):
         assert word in said
+
+
+def test_it_says_which_runtimes_have_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in (("python3.99", "echo 3.99"), ("python2.2", "echo it is not installed >&2; exit 127"), ("node", "echo v97.1.0")):
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")  # as the shims of version managers are on PATH, whatever is installed
+        (tools / name).chmod(0o755)
+    monkeypatch.setattr(interpreters, "_found", {})
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    runtimes = [PYTHON, "python3.99", "python2.2", "nodejs97.x", "nodejs4.x", "provided.al2023"]
+    driver = ProcessDriver(tmp_path / "run", SystemClock(), runtimes=runtimes, allow_root=True)
+    asyncio.run(driver.open())
+    said = driver.describe().splitlines()[0]
+    assert f"It runs {PYTHON}, python3.99, nodejs97.x, provided.al2023; not python2.2, nodejs4.x, whose interpreters" in said
+    assert lacking("python3.99") == lacking("provided.al2023") == lacking(PYTHON) == ""
+    assert lacking("python2.2").startswith("this host has no python2.2 on PATH, which --isolation process needs: install it")
+    assert "no node of that version" in lacking("nodejs4.x")
+    (tools / "python2.2").write_text("#!/bin/sh\necho 2.2\n")
+    assert lacking("python2.2") == ""  # it was installed meanwhile
 
 
 def test_paths_are_those_of_the_sandbox(tmp_path: Path) -> None:
