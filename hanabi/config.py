@@ -47,6 +47,7 @@ class Settings:
     trim_after: float = 30.0  # s; an environment without work for so long gives memory back
     rest_after: float = 300.0  # s; on microVMs, an environment without work for so long is written to disk
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
+    access_log: str = ""  # a file, "-" for standard output; empty: none
     no_prebuild: bool = False  # build no runtime root before a function wants it
     drain_s: float = 60.0  # what has begun may take so long to end when the server is stopped
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
@@ -202,6 +203,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "insecure": _switch,
     "no_network": _switch,
     "no_prebuild": _switch,
+    "access_log": lambda value: value if value in ("", "-") else str(_file(value)),
     "region": _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region"),
     "account": _matching(r"\d{12}", "an account id of 12 digits"),
     "allow_net": _networks,

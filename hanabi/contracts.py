@@ -434,6 +434,8 @@ class HttpRequest:
     peer: str = ""  # remote IP, "" for sockets from inside
     trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body
     verified: bool = False  # its signature holds: set by who verified it, for the server, which makes room for such clients
+    operation: str = ""  # for the access log, set by who knows: "lambda:Invoke"
+    caller: str = ""  # likewise: an ARN, or the id of a function URL
 
     def header(self, name: str, default: str = "") -> str:
         for key, value in self.headers:

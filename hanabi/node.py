@@ -46,6 +46,7 @@ from hanabi.fleet.variables import preload_of
 from hanabi.gateway.addresses import UrlAddresses, address_of
 from hanabi.gateway.function_url import FunctionUrls
 from hanabi.health import Health
+from hanabi.http.access import AccessLog
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve as serve_http
 from hanabi.images.code import CodeStore
@@ -119,7 +120,11 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         await containers.open()
         stack.push_async_callback(containers.close)
         spool = _empty_directory(data / "spool")
-        attach = Attach(clock, spool)
+        access = AccessLog(settings.access_log, clock, health) if settings.access_log else None
+        if access is not None:
+            stack.push_async_callback(access.close)
+            stack.push_async_callback(_cancel, asyncio.create_task(access.run(), name="access log"))
+        attach = Attach(clock, spool, access)
         host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
         memory = HostMemory()
 
@@ -231,7 +236,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
         connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
         limits = replace(OUTSIDE, body=edge.body_rule, connections=connections)
-        server = await serve_http(listener, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse, health=health)
+        handler, refuse = (access.wrap(edge.handle), access.wrap_refusal(edge.refuse)) if access else (edge.handle, edge.refuse)
+        server = await serve_http(listener, handler, clock=clock, limits=limits, spool=spool, refuse=refuse, health=health)
         addresses = UrlAddresses(settings.port, gateway.handler_for, clock, health)
         if is_loopback(settings.host):
             functions.on_url(addresses.add, addresses.remove)
@@ -256,16 +262,18 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 class Attach:
     """Serves the API to sockets inside environments; the edge is made after the fleet, so it is filled in later."""
 
-    def __init__(self, clock: Clock, spool: Path) -> None:
+    def __init__(self, clock: Clock, spool: Path, access: AccessLog | None = None) -> None:
         self.edge: Edge | None = None
+        self._access = access
         self._clock = clock
         self._spool = spool
 
     async def __call__(self, sock: socket.socket, access_key: str) -> Closable:
         assert self.edge is not None
+        handler = self.edge.handler_for(access_key)
         return await serve_http(
             sock,
-            self.edge.handler_for(access_key),
+            self._access.wrap(handler) if self._access else handler,
             clock=self._clock,
             limits=replace(INSIDE, body=self.edge.body_rule),
             spool=self._spool,

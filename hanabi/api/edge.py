@@ -10,6 +10,7 @@ from pathlib import Path
 from types import CoroutineType
 from typing import Any
 
+from hanabi.api import page
 from hanabi.api.codec import Codec, Match, write_json
 from hanabi.api.json11 import Json11
 from hanabi.api.keys import KeyRing
@@ -121,6 +122,8 @@ class Edge:
             return await self._handle_own(request)
         if self.draining:
             return self._unavailable(request)
+        if page.is_asked_for(request) and self._is_own_host(request):
+            return page.answer()
         return await self._handle_api(request, None)
 
     def _unavailable(self, request: HttpRequest) -> HttpResponse:
@@ -173,10 +176,12 @@ class Edge:
         try:
             _check_target(request)
             principal = await self.verifier.verify(request, service, only=only)
+            request.caller = principal.arn
             operations = self._operations.get(service)
             if operations is None:
                 raise await self._absent(service)
             match = codec.match(request)
+            request.operation = f"{service}:{match.operation}"
             if match.operation not in operations:
                 raise NotImplementedOperation(f"Hanabi does not implement {service}:{match.operation}")
             call = Call(request_id, principal, self._region, _header_map(request), request, match.operation)
@@ -269,6 +274,7 @@ class Edge:
                 body = {"status": word, "region": self._region, "key": fingerprint(self._keys.root.access_key)}
                 return HttpResponse(status, [("content-type", "application/json")], write_json(body))
             principal: Principal = await self.verifier.verify(request, "hanabi")
+            request.caller = principal.arn
             if not principal.is_root:
                 raise AccessDenied(f"User: {principal.arn} is not authorized to use {OWN_PREFIX}{name}")
             handler = self._own.get(name)
@@ -281,14 +287,23 @@ class Edge:
 
     def _check_host(self, request: HttpRequest) -> None:
         """An unsigned request under a foreign name comes from a web page whose name was made to point here."""
-        host = request.header("host").lower()
-        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+        if not self._is_own_host(request):
+            raise AccessDenied(f"The host name {_host_name(request)[:100]!r} is not one of Hanabi's")
+
+    def _is_own_host(self, request: HttpRequest) -> bool:
+        name = _host_name(request)
         if name in self._hosts or name == "localhost" or name.endswith(".localhost"):
-            return
+            return True
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            raise AccessDenied(f"The host name {name[:100]!r} is not one of Hanabi's") from None
+            return False
+        return True
+
+
+def _host_name(request: HttpRequest) -> str:
+    host = request.header("host").lower()
+    return host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
 
 
 def _check_target(request: HttpRequest) -> None:

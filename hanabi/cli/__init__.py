@@ -9,6 +9,7 @@ from typing import Protocol
 from hanabi import __version__
 from hanabi.cli import alias, delete, deploy, doctor, env, images, init, invoke, listing, logs, ps, rollback, up, url, usage, versions
 from hanabi.cli.failure import Failure, explain
+from hanabi.cli.terminal import paint
 from hanabi.config import DEFAULT_PORT
 
 
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if os.environ.get("HANABI_DEBUG"):
                 raise
             failure = Failure(f"a defect of Hanabi: {type(error).__name__}: {error} (HANABI_DEBUG=1 shows where)")
-        print(f"hanabi {options.command}: {' '.join(str(failure).split())}", file=sys.stderr)
+        who = paint(f"hanabi {options.command}:", "red", sys.stderr)
+        print(f"{who} {' '.join(str(failure).split())}", file=sys.stderr)
         return failure.status
 
 

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
 from hanabi.cli.failure import Failure, not_running
 from hanabi.cli.server import fetch, find_server, port_of
+from hanabi.cli.terminal import paint
 from hanabi.config import load_settings
 from hanabi.errors import StateError
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from hanabi.sandbox.doctor import Check
 
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
+_COLOURS = {True: "green", False: "red", None: "dim"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,11 +47,12 @@ def run(options: argparse.Namespace) -> int:
         width = max(len(check.name) for check in checks)
         for check in checks:
             first, *more = check.detail.split("\n")
-            print(f"{_MARKS[check.ok]} {check.name:<{width}}  {first}")
+            mark = paint(_MARKS[check.ok], _COLOURS[check.ok], sys.stdout)
+            print(f"{mark} {check.name:<{width}}  {first}")
             for line in more:
                 print(f"{'':<{width + 7}}{line}")
             if check.fix and not check.ok:
-                print(f"{'':<{width + 6}}-> {check.fix}")
+                print(f"{'':<{width + 6}}{paint('->', 'bold', sys.stdout)} {check.fix}")
     fine = all(check.ok for check in checks) if options.require else not any(check.ok is False for check in checks)
     return 0 if fine else 1
 

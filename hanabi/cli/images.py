@@ -17,7 +17,7 @@ from hanabi.config import guest_dir, load_settings
 
 if TYPE_CHECKING:
     from hanabi.images.parts import Parts
-    from hanabi.images.roots import Images
+    from hanabi.images.roots import Images, Listing
 
 ACTIONS = ("list", "build", "add", "rm", "remove")
 PARTS = ("kernel", "firecracker", "snapshots")
@@ -76,16 +76,23 @@ def _list(images: "Images", parts: "Parts", directory: Path, options: argparse.N
     def wanted(*names: str) -> bool:
         return not options.names or any(name in options.names for name in names)
 
-    roots = [row for row in images.list() if wanted(row.runtime)]
+    roots = [row for row in (*images.list(), *images.list_elsewhere()) if wanted(row.runtime)]
     there = [row for row in parts.list() if wanted(row.part)]
     containers = [row for row in _containers(directory) if wanted(*row["names"])]
     if options.json:
         print(json.dumps([*map(asdict, roots), *map(asdict, there), *containers]))
         return
-    cells = [(row.runtime, row.digest, "built" if row.built else "-", _megabytes(row.size)) for row in roots]
-    cells += [(f"{row.part} {row.name}", row.digest, "used" if row.used else "built", _megabytes(row.size)) for row in there]
-    cells += [(", ".join(row["names"]) or row["image"], row["digest"][:16], "pulled", _megabytes(row["size"])) for row in containers]
-    print(render(("NAME", "DIGEST", "STATE", "SIZE"), cells, right=(3,)))
+    cells = [(row.runtime, row.digest, _state(row), _megabytes(row.size), row.how) for row in roots]
+    cells += [(f"{row.part} {row.name}", row.digest, "used" if row.used else "built", _megabytes(row.size), "") for row in there]
+    cells += [(", ".join(row["names"]) or row["image"], row["digest"][:16], "pulled", _megabytes(row["size"]), "") for row in containers]
+    how = "HOW TO GET IT, OR WHAT TO DO INSTEAD" if any(cell[-1] for cell in cells) else ""
+    print(render(("NAME", "DIGEST", "STATE", "SIZE", how), cells, right=(3,)))
+
+
+def _state(row: "Listing") -> str:
+    if row.built:
+        return "built"
+    return "can be built" if row.available else "not here"
 
 
 def _containers(directory: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,16 @@
 """What a command says while it works: a spinner on a terminal, plain lines elsewhere."""
 
+import os
 from typing import Any, Self, TextIO
+
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
+
+
+def paint(text: str, colour: str, stream: TextIO) -> str:
+    """The text in a colour where the stream is a terminal that has some; elsewhere as it is. https://no-color.org is heeded."""
+    if not colour or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
 class Terminal:

@@ -8,6 +8,7 @@ from pathlib import Path
 from hanabi.cli.directory import hold
 from hanabi.cli.failure import Failure
 from hanabi.cli.running import announced
+from hanabi.cli.terminal import paint
 from hanabi.config import ISOLATION, ROLES, Settings, SettingsError, load_settings
 
 
@@ -22,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-net", action="append", metavar="CIDR", help="let functions reach a private range; may be repeated")
     parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull images from it without TLS; may be repeated")
     parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")
+    parser.add_argument(
+        "--access-log", nargs="?", const="-", metavar="FILE", help="one line for each request; `-`, or no FILE: to standard output"
+    )
     parser.add_argument("--no-prebuild", action="store_true", default=None, help="build no runtime root before a function wants it")
     parser.add_argument("--max-environments", metavar="N", help="execution environments alive at a time (default: 256)")
     parser.add_argument("--max-memory", metavar="MB", help="memory that all environments may have together (default: 80 %% of the host's)")
@@ -62,7 +66,7 @@ def _serve(settings: Settings) -> None:
         def ready(what: str) -> None:
             give_to_sudo_user(settings.keys_file)
             announcement.write(settings.port)
-            print(f"hanabi ready: {what}", flush=True)
+            print(f"{paint('hanabi ready', 'green', sys.stdout)}: {what}", flush=True)
 
         uvloop.run(serve(settings, ready))
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from hanabi.contracts import Clock, FunctionVersion, Preload, RuntimeImage
 from hanabi.errors import SnapshotUnfit, SnapStartFailure, SnapStartTimeout
+from hanabi.fleet import starts
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.rest import Rest
 from hanabi.fleet.resting import Resting
@@ -54,6 +55,7 @@ class Clones:
             self._discard(environment)
             raise
         if outcome.status == "success":
+            environment.origin = starts.RESTORED
             return environment
         environment.log_init(outcome)
         environment.diary.flush()
@@ -81,4 +83,5 @@ class Clones:
             self._resting.forget(rest)
             raise
         self._resting.remove_files(rest.id, rest.directory)
+        environment.origin = starts.REVIVED
         return environment

@@ -52,6 +52,7 @@ class Environment:
         self.idle_since = self.created
         self.invocations = 0
         self.doomed = False  # destroyed as soon as it is no longer busy
+        self.origin = "pool miss"  # for the log: see `starts`
         self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
         self.snap_start = False  # to be a snapshot, or the clone of one
         self.trimmed = False  # since it was last used

@@ -11,13 +11,14 @@ from typing import Any
 
 from hanabi.contracts import Allocation, Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
 from hanabi.errors import SandboxError, ShuttingDown
+from hanabi.fleet import starts
 from hanabi.fleet.budget import Budget, Claim
 from hanabi.fleet.clones import Clones
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.gate import Gate
 from hanabi.fleet.host import Host
 from hanabi.fleet.idle import Idle
-from hanabi.fleet.listing import describe_environment, describe_rest
+from hanabi.fleet.listing import describe_budget, describe_environment, describe_rest
 from hanabi.fleet.outcome import InitFailed
 from hanabi.fleet.pressure import Pressure, Reading
 from hanabi.fleet.provisioned import LEAST_LIMIT_S, MOST_LIMIT_S, Provisioned
@@ -80,8 +81,7 @@ class Fleet:
             spawn=self._spawn,
             health=health,
         )
-        rests = rest_directory if driver.takes_snapshots else None
-        self._resting = Resting(rests, self._idle, host.clock, host.credentials, health)
+        self._resting = Resting(rest_directory if driver.takes_snapshots else None, self._idle, host.clock, host.credentials, health)
         self.clones = Clones(self._make, self._discard, self._resting, host.clock)
         self._upkeep = Upkeep(
             self._idle,
@@ -224,8 +224,7 @@ class Fleet:
                 if not self._starting[version.key]:
                     del self._starting[version.key]
         except Exception as error:
-            waiter = self._next_waiter(version.key)
-            if waiter:
+            if waiter := self._next_waiter(version.key):
                 waiter.set_exception(error)
         else:
             if environment is not None:
@@ -241,7 +240,7 @@ class Fleet:
         if self._stopped and not snap_start:
             raise ShuttingDown()
         starting = self._start(version, limit_s, phase, lambda: True, snap_start=snap_start)
-        task = asyncio.get_running_loop().create_task(starting)
+        task = asyncio.create_task(starting)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
@@ -255,6 +254,15 @@ class Fleet:
         return environment
 
     async def _start(
+        self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool], **ahead: bool
+    ) -> Environment | None:
+        """As `start`, or None when it is no longer wanted."""
+        began = self._host.clock.monotonic()
+        if (environment := await self._come_up(version, limit_s, phase, wanted, **ahead)) is not None:
+            starts.tell(environment, self._host.clock.monotonic() - began)
+        return environment
+
+    async def _come_up(
         self,
         version: FunctionVersion,
         limit_s: float,
@@ -264,7 +272,6 @@ class Fleet:
         provisioned: bool = False,
         snap_start: bool = False,
     ) -> Environment | None:
-        """As `start`, or None when it is no longer wanted."""
         image = await self._ensure_image(version)
         async with self._gate.passage():
             if not wanted():
@@ -372,6 +379,7 @@ class Fleet:
     async def _make_stocked(self, image: RuntimeImage) -> Environment:
         environment = await self._make(image, self._stock_memory_mb, STOCK_TMP_MB, lambda: True, preload_of(image))
         assert environment is not None
+        environment.origin = starts.HIT
         if image.command:
             await self._load(environment)
         return environment
@@ -476,7 +484,7 @@ class Fleet:
     def describe(self) -> list[dict[str, Any]]:
         """One row for each environment: what `hanabi ps` shows."""
         now = self._host.clock.monotonic()
-        living = [describe_environment(each, self._claims[each].memory_mb, now) for each in self._all.values()]
+        living = (describe_environment(each, self._claims[each].memory_mb, now) for each in self._all.values())
         return [*living, *(describe_rest(each, now) for each in self._resting)]
 
     def describe_provisioned(self) -> list[tuple[FunctionVersion, int, Allocation]]:
@@ -484,15 +492,7 @@ class Fleet:
         return self._provisioned.describe()
 
     def describe_budget(self) -> dict[str, Any]:
-        """What all environments have, those that are being started or ended included, and may have."""
-        environments, memory_mb = self._budget.used
-        return {
-            "environments": environments,
-            "max_environments": self._budget.environments,
-            "memory_mb": memory_mb,
-            "max_memory_mb": self._budget.memory_mb,
-            "memory_is_scarce": self._pressure is not None and self._pressure.high,
-        }
+        return describe_budget(self._budget, self._pressure is not None and self._pressure.high)
 
 
 def _report(task: "asyncio.Task[Any]") -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hanabi.fleet.budget import Budget
 from hanabi.fleet.environment import Environment
 from hanabi.fleet.lifecycle import State
 from hanabi.fleet.rest import Rest
@@ -20,6 +21,18 @@ def describe_rest(rest: Rest, now: float) -> dict[str, Any]:
         "age_s": round(now - rest.created, 1),
         "idle_s": round(now - rest.since, 1),
         "invocations": rest.invocations,
+    }
+
+
+def describe_budget(budget: Budget, scarce: bool) -> dict[str, Any]:
+    """What all environments have, those that are being started or ended included, and may have."""
+    environments, memory_mb = budget.used
+    return {
+        "environments": environments,
+        "max_environments": budget.environments,
+        "memory_mb": memory_mb,
+        "max_memory_mb": budget.memory_mb,
+        "memory_is_scarce": scarce,
     }
 
 

@@ -10,6 +10,7 @@ SCARCE = 0.10  # of the memory is available: pressure begins
 ENOUGH = 0.15  # and ends
 STALLED = 10.0  # percent of the last ten seconds that some task waited for memory (PSI): pressure begins
 FLOWING = 5.0  # and ends
+PLENTY = 0.25  # of the memory is available: tasks that wait for memory wait at limits of their own, and nobody else's end helps them
 MIB = 1024 * 1024
 NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number about as large as an address space
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class HostMemory:
 
 
 class Pressure:
-    """Sampled now and then; between the two thresholds it stays what it was. Each episode is logged once."""
+    """Sampled now and then; between the two thresholds it stays what it was. Each episode is logged once, with its reason."""
 
     def __init__(self, read: Callable[[], Reading]) -> None:
         self._read = read
@@ -78,17 +79,15 @@ class Pressure:
             now = self._read()
         except (OSError, ValueError, KeyError):
             now = Reading(1, 1)  # who cannot tell does not alarm
-        if not self.high and (now.available_mb < SCARCE * now.total_mb or now.stalled >= STALLED):
+        plenty = now.available_mb >= PLENTY * now.total_mb
+        scarce = now.available_mb < SCARCE * now.total_mb
+        if not self.high and (scarce or (now.stalled >= STALLED and not plenty)):
             self.high = True
-            log.warning(
-                "memory is scarce: %d of %d MB available, %.0f %% stalled; idle environments are given up early",
-                now.available_mb,
-                now.total_mb,
-                now.stalled,
-            )
-        elif self.high and now.available_mb >= ENOUGH * now.total_mb and now.stalled < FLOWING:
+            what = "memory is scarce" if scarce else f"tasks waited for memory {now.stalled:.0f} % of the last ten seconds"
+            log.warning("%s: %d of %d MB are available; idle environments are given up early", what, now.available_mb, now.total_mb)
+        elif self.high and (plenty or (now.available_mb >= ENOUGH * now.total_mb and now.stalled < FLOWING)):
             self.high = False
-            log.info("memory is no longer scarce: %d of %d MB available", now.available_mb, now.total_mb)
+            log.info("memory is no longer scarce: %d of %d MB are available", now.available_mb, now.total_mb)
         return self.high
 
 

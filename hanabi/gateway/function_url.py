@@ -85,6 +85,7 @@ class FunctionUrls:
 
     async def _handle(self, request: HttpRequest, url_id: str, host: str) -> HttpResponse:
         request_id = str(uuid.uuid4())
+        request.operation, request.caller = "lambda:InvokeFunctionUrl", url_id
         if self.draining:
             return _unavailable(request_id)
         config = self._urls.lookup(url_id)

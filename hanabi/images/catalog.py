@@ -93,17 +93,6 @@ RUNTIMES: dict[str, Runtime] = {
     "provided.al2": Runtime(recipe="provided", environment=_ENVIRONMENT),
 }
 
-_INSTEAD = {"python": "python3.11 or python3.13", "nodejs": "nodejs22.x or nodejs24.x"}
-
-
-def explain_unknown(runtime: str) -> str:
-    """Why a runtime cannot be had, and what to do instead."""
-    family = runtime.rstrip("0123456789.x")
-    reason = "no supported Debian release carries it" if family == "python" else "Hanabi builds no root for it"
-    advice = f"use {_INSTEAD[family]}, or " if family in _INSTEAD else ""
-    own = "put an interpreter of your own and a `bootstrap` into a provided.al2023 function"
-    return f"There is no runtime root for {runtime}: {reason}; {advice}{own}"
-
 
 def digest_recipe(name: str) -> str:
     """SHA-256 of everything that goes into a root, in hexadecimal."""

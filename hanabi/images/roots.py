@@ -12,8 +12,9 @@ from pathlib import Path
 from hanabi.contracts import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.bootstraps import install_bootstrap
-from hanabi.images.catalog import RUNTIMES, digest_recipe, explain_unknown
+from hanabi.images.catalog import RUNTIMES, digest_recipe
 from hanabi.images.drives import remove_drives
+from hanabi.images.elsewhere import elsewhere, explain_unknown
 from hanabi.images.places import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_place
 from hanabi.images.process import Priority, run_builder
 from hanabi.images.steps import decode_count
@@ -33,7 +34,8 @@ class Listing:
     built: bool
     size: int | None  # bytes on disk; files that it shares with other roots included
     path: str | None
-    how: str  # to get it; empty when it is there
+    how: str  # to get it, or what to do instead; empty when it is there
+    available: bool = True  # whether a root of it can be built
 
 
 class Images:
@@ -126,6 +128,10 @@ class Images:
             clonable=known.clonable,
             sized=known.sized,
         )
+
+    def list_elsewhere(self) -> list[Listing]:
+        """Lambda's other runtimes: which cannot be had here, and what to do instead."""
+        return [Listing(runtime, "", False, None, None, how, False) for runtime, how in elsewhere().items()]
 
     def list(self) -> list[Listing]:
         """Every known runtime, built or not."""

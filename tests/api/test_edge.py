@@ -1,5 +1,8 @@
 """The edge with requests that no SDK sends."""
 
+import asyncio
+import base64
+import hashlib
 import http.client
 import json
 import uuid
@@ -169,3 +172,47 @@ def test_request_ids_are_uuids() -> None:
         text = make_request_id()
         parsed = uuid.UUID(text)
         assert str(parsed) == text and parsed.version == 4 and parsed.variant == uuid.RFC_4122
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def test_a_browser_is_told_what_this_is_and_nothing_else(live: Live) -> None:
+    status, headers, body = send(live, plain("GET", "/", accept=BROWSER, host="localhost:9555"))
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"hanabi env" in body and live.keys.root.access_key.encode() not in body and b"<script" not in body
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-") and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    style = body.partition(b"<style>")[2].partition(b"</style>")[0]
+    assert base64.b64encode(hashlib.sha256(style).digest()).decode() in policy
+    again = send(live, plain("GET", "/", accept=BROWSER, host="127.0.0.1"))
+    assert again[2] == body  # the same for everybody
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers"),
+    [
+        ("GET", "/", {"accept": "*/*", "host": "localhost"}),
+        ("GET", "/", {"accept": BROWSER, "host": "rebound.example"}),
+        ("GET", "/", {"accept": BROWSER, "host": "localhost", "authorization": "AWS4-HMAC-SHA256 x"}),
+        ("GET", "/?Action=ListUsers", {"accept": BROWSER, "host": "localhost"}),
+        ("POST", "/", {"accept": BROWSER, "host": "localhost"}),
+        ("GET", "/2015-03-31/functions", {"accept": BROWSER, "host": "localhost"}),
+    ],
+)
+def test_everything_else_is_answered_as_aws_does(live: Live, method: str, target: str, headers: dict[str, str]) -> None:
+    status, answered, body = send(live, plain(method, target, b"", **headers))
+    assert status in (403, 400) and b"html" not in body and "html" not in answered["content-type"]
+
+
+def test_a_request_says_what_it_was_for_the_access_log(live: Live) -> None:
+    seen: list[HttpRequest] = []
+    handle = live.edge.handler_for(live.keys.root.access_key)
+    request = signed(live, "GET", "/2015-03-31/functions")
+
+    async def ask() -> None:
+        seen.append(request)
+        await handle(request)
+
+    asyncio.run(ask())
+    assert (request.operation, request.caller) == ("lambda:ListFunctions", "arn:aws:iam::000000000000:root")

@@ -1,6 +1,8 @@
 """How environments live: reuse, freeze, death, stock, room on the host, and the end of it all."""
 
 import asyncio
+import logging
+import re
 
 import pytest
 
@@ -12,6 +14,21 @@ from hanabi.testing import ManualClock
 from tests.fleet.rig import Rig, obedient, run, until
 
 HOUR_S = 3600.0
+
+
+def test_each_start_is_in_the_log_with_its_time_and_whether_the_pool_had_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with Rig(stock_size=1) as rig:
+            version, other = rig.version("a"), rig.version("b", environment={"PYTHONPATH": "/opt"})
+            rig.fleet.expect(await rig.ensure_image("python3.11"))
+            await until(lambda: len(rig.fleet._stock) == 1)
+            for each in (version, version, other):
+                await rig.invoke(each)
+
+    with caplog.at_level(logging.INFO, "hanabi.fleet.starts"):
+        run(story)
+    said = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records if record.name == "hanabi.fleet.starts"]
+    assert said == ["cold start of a:$LATEST: N ms, pool hit", "cold start of b:$LATEST: N ms, pool miss"]
 
 
 # --- reuse ------------------------------------------------------------------------------------------------------------

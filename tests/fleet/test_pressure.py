@@ -65,12 +65,24 @@ def test_a_bounded_container_or_service(tmp_path: Path, groups: str, files: dict
 
 
 def test_an_episode_has_two_thresholds_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    readings = [(50, 0), (9, 0), (12, 0), (5, 0), (16, 0), (50, 11), (50, 6), (50, 4)]
+    readings = [(50, 0), (9, 0), (12, 0), (5, 0), (16, 0), (20, 11), (20, 6), (20, 4)]
     answers = iter([Reading(100, available, stalled) for available, stalled in readings])
     pressure = Pressure(lambda: next(answers))
     with caplog.at_level(logging.INFO):
         assert [pressure.sample() for _ in readings] == [False, True, True, True, False, True, True, False]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * 2
+
+
+def test_a_host_with_plenty_of_memory_is_not_short_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Tasks that wait at a limit of their own count as stalled on the whole host: ending idle environments would not help them."""
+    readings = iter([Reading(24105, 19490, 40.0), Reading(100, 20, 12.4), Reading(100, 30, 40.0), Reading(100, 9, 0.0)])
+    pressure = Pressure(lambda: next(readings))
+    with caplog.at_level(logging.WARNING):
+        assert [pressure.sample() for _ in range(4)] == [False, True, False, True]
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "tasks waited for memory 12 % of the last ten seconds: 20 of 100 MB are available",
+        "memory is scarce: 9 of 100 MB are available",
+    ]
 
 
 def test_who_cannot_read_raises_no_alarm() -> None:
