@@ -130,9 +130,10 @@ class Chaos:
 
 
 @pytest.fixture
-def chaos() -> Iterator[Chaos]:
+def chaos(capsys: pytest.CaptureFixture[str]) -> Iterator[Chaos]:
     seed = int(os.environ.get("HANABI_CHAOS_SEED") or int.from_bytes(os.urandom(4)))
-    print(f"HANABI_CHAOS_SEED={seed}")
+    with capsys.disabled():
+        print(f"\nHANABI_CHAOS_SEED={seed}, {LASTS_S:.0f} s", flush=True)
     scratch = Path(tempfile.mkdtemp(prefix="hanabi-chaos-", dir="/var/tmp"))
     scratch.chmod(0o755)
     clock, preload = scratch / "clock", scratch / "clock.so"
