@@ -78,7 +78,7 @@ class Load:
         """Until a call is not answered; then, as soon as somebody answers, what is there must be what may be there."""
         self.plane.client = self._client
         try:
-            self.plane.change_until_it_fails()
+            self.plane.change_until_it_fails(self._ending.is_set)
         except TROUBLE:
             while not self._ending.is_set():
                 try:

@@ -33,11 +33,13 @@ class Plane:
         self.answered = 0
         self._serial = 0
 
-    def change_until_it_fails(self) -> None:
-        """Ends with the exception of the call that was not answered."""
+    def change_until_it_fails(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Ends with the exception of the call that was not answered, or between two calls when `stop` says so."""
         while True:
             (now,) = self.possible
             for after, call in self._life(now):
+                if stop():
+                    return
                 self.possible = [now, after]
                 call()
                 self.answered += 1
