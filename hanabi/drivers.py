@@ -7,7 +7,7 @@ from typing import Any
 
 from hanabi.clock import SystemClock
 from hanabi.config import Settings
-from hanabi.contracts import Driver, Firecracker
+from hanabi.contracts import Driver
 from hanabi.errors import ImageError, IsolationUnavailable
 from hanabi.health import Health
 from hanabi.images.bootstraps import install_agent
@@ -62,7 +62,7 @@ def why_not_firecracker(settings: Settings) -> str:
         if not kvm.is_hardware():
             return "no hardware-backed KVM"
         check_host()
-        _find(settings)
+        find_parts(settings)
     except (IsolationUnavailable, ImageError) as error:
         return f"not microVMs: {str(error).partition(';')[0]}"
     return ""
@@ -71,14 +71,14 @@ def why_not_firecracker(settings: Settings) -> str:
 def make_firecracker(settings: Settings, run: Path, health: Health | None = None) -> FirecrackerDriver:
     check_host()
     try:
-        pair, kernel = _find(settings)
+        parts = find_parts(settings)
     except (ImageError, OSError) as error:
         raise IsolationUnavailable(f"--isolation firecracker: {error}") from None
     enter_private_mounts()
     agent = install_agent(find_agent(), settings.images_dir / "agent")
     return FirecrackerDriver(
         run,
-        parts=Parts(firecracker=pair.firecracker, jailer=pair.jailer, version=pair.version, kernel=kernel),
+        parts=parts,
         drives=Drives(settings.images_dir, agent, resolv_conf=RESOLV_CONF),
         snapshots=settings.images_dir / "snapshots",
         slots=settings.max_environments,
@@ -90,13 +90,13 @@ def make_firecracker(settings: Settings, run: Path, health: Health | None = None
     )
 
 
-def _find(settings: Settings) -> tuple[Firecracker, Kernel]:
-    """Raises `ImageError` with the fix."""
+def find_parts(settings: Settings) -> Parts:
+    """What microVMs are made with. Raises `ImageError` with the fix, and `OSError`. Blocks."""
     pair = find_firecracker(settings.images_dir, firecracker=settings.firecracker, jailer=settings.jailer)
     found = find_kernel(settings.images_dir, find_agent(), settings.kernel)
     profile = _profile(found.image)
     boot_args = profile.get("boot_args") or f"{PLAIN_BOOT_ARGS} {found.boot_args_extra}".strip()
-    return pair, Kernel(
+    chosen = Kernel(
         image=found.image,
         digest=hashlib.sha256(f"{found.digest}{json.dumps(profile, sort_keys=True)}".encode()).hexdigest(),
         initrd=found.initrd,
@@ -104,6 +104,7 @@ def _find(settings: Settings) -> tuple[Firecracker, Kernel]:
         cpu_template=profile.get("cpu_template"),
         environment=profile.get("environment") or {},
     )
+    return Parts(firecracker=pair.firecracker, jailer=pair.jailer, version=pair.version, kernel=chosen)
 
 
 def _profile(image: Path) -> dict[str, Any]:

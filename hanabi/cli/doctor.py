@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hanabi.cli.failure import Failure, not_running
 from hanabi.cli.server import fetch, find_server, port_of
 from hanabi.cli.terminal import paint
-from hanabi.config import load_settings
-from hanabi.errors import StateError
+from hanabi.config import Settings, load_settings
+from hanabi.errors import SandboxError, StateError
 
 if TYPE_CHECKING:
     from hanabi.sandbox.doctor import Check
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.require:
         checks = [*probe_microvm(), *_parts(options, required=True)]
+        checks.append(_microvm(options, all(check.ok for check in checks)))
     else:
         checks = [*probe(), *_parts(options, required=False), Check("server", *_ask_server(options))]
         said = _ask_problems(options) if checks[-1].ok else {}
@@ -57,13 +58,31 @@ def run(options: argparse.Namespace) -> int:
     return 0 if fine else 1
 
 
+def _microvm(options: argparse.Namespace, complete: bool) -> "Check":
+    """The proof: a guest is booted. A KVM that answers may still run none."""
+    from hanabi.sandbox.doctor import Check
+    from hanabi.trial import try_microvm
+
+    if not complete:
+        return Check("microvm", False, "not tried: something that it needs is missing", "mend what is marked above")
+    try:
+        return Check("microvm", True, try_microvm(_settings(options)))
+    except SandboxError as error:
+        fix = "use a host whose KVM is the hardware's own, or another --kernel; or containers: hanabi up --isolation oci"
+        return Check("microvm", False, str(error), fix)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    names = ("data_dir", "images_dir", "firecracker", "jailer", "kernel")
+    return load_settings({name: getattr(options, name, None) for name in names})
+
+
 def _parts(options: argparse.Namespace, *, required: bool) -> "Iterator[Check]":
     """What microVMs need beside the host; not to have it is a fault only where they are required."""
     from hanabi.images.parts import Parts
     from hanabi.sandbox.doctor import Check
 
-    names = ("data_dir", "images_dir", "firecracker", "jailer", "kernel")
-    settings = load_settings({name: getattr(options, name, None) for name in names})
+    settings = _settings(options)
     for finding in Parts(settings.images_dir).inspect(settings.firecracker, settings.jailer, settings.kernel):
         check = Check(*astuple(finding))
         yield check if check.ok or required else Check(check.name, None, f"{check.detail}; for microVMs", check.fix)

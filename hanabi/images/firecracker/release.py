@@ -26,6 +26,10 @@ RELEASES = "https://github.com/firecracker-microvm/firecracker/releases/download
 PINNED = "1.16.1"
 # Of firecracker-v<version>-<machine>.tgz. For another version the checksum file beside it decides, or `--sha256`.
 SHA256 = {("1.16.1", "x86_64"): "382a02a869e4d6d5cb14c40577f9545e8458021ea8b0b2d3fc10ec14d9c242e6"}
+ELSEWHERE = (
+    "\nWhere that place cannot be reached: name another one by --mirror URL; or a Firecracker that you have, with its jailer beside it, by "
+    "`hanabi up --firecracker PATH`, or put both on PATH"
+)
 LARGEST = 64 << 20  # bytes, of the archive and of each program in it
 
 
@@ -86,7 +90,7 @@ def main(arguments: list[str]) -> int:
     try:
         fetch_release(Path(directory), version or PINNED, sha256, mirror, lambda line: print(line, flush=True))
     except (ImageError, OSError, shutil.Error) as error:
-        print(error, file=sys.stderr)
+        print(f"{error}{ELSEWHERE if 'could not be fetched' in str(error) else ''}", file=sys.stderr)
         return 1
     return 0
 
