@@ -18,7 +18,7 @@ def of_sandbox(run_dir: Path, id: str) -> list[str]:
     tree = Tree(tag_of(run_dir))
     found = [f"process {pid}" for pid in tree.pids(id)]
     found += [f"cgroup {each / id}" for each in tree.directories() if (each / id).exists()]
-    found += [f"path {path}" for name in ("bundles", "state", "volumes") if (path := run_dir / name / id).exists()]
+    found += [f"path {path}" for name in ("bundles", "views", "state", "volumes") if (path := run_dir / name / id).exists()]
     found += [f"mount {line}" for line in _mounts() if f"{run_dir}/bundles/{id}/" in line]
     found += [f"loop {device}" for device, image in _loops() if image.split(" ")[0] == f"{run_dir}/volumes/{id}"]
     return found
@@ -30,7 +30,8 @@ def of_run(run_dir: Path) -> list[str]:
     tree = Tree(tag)
     found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
     found += [f"cgroup {each}" for each in tree.directories() if each.exists()]
-    found += [f"path {path}" for name in ("bundles", "state", "volumes", "probe", "jails", "rests") if (path := run_dir / name).exists()]
+    made = ("bundles", "views", "state", "volumes", "probe", "jails", "rests")
+    found += [f"path {path}" for name in made if (path := run_dir / name).exists()]
     found += [f"mount {line}" for line in _mounts() if str(run_dir) in line]
     found += [f"loop {device}" for device in volume.leftovers(run_dir / "volumes")]
     found += [f"interface {name}" for name in os.listdir("/sys/class/net") if name.startswith(f"hn{tag}")]

@@ -22,6 +22,7 @@ from hanabi.sandbox.mounts import Injector
 from hanabi.sandbox.network import Slot, SlotPool, make_channel
 from hanabi.sandbox.stage import Stage
 from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.view import SHARED, Processors, View
 from hanabi.sandbox.volume import Volume, Volumes
 
 HELLO_TIMEOUT_S = 10.0
@@ -40,6 +41,7 @@ class Host:
     slots: SlotPool
     resolvers: Sequence[str]
     stage: Stage | None
+    processors: Processors
     threads: Threads
     starts: asyncio.Semaphore
     clock: Clock
@@ -71,6 +73,7 @@ class Container:
         self.slot = slot
         self._bundle = host.bundles / wanted.id
         self._loop = asyncio.get_running_loop()
+        self._view = View(host.run_dir / "views" / wanted.id, host.processors)
         self._group: Group | None = None
         self._link: AgentLink | None = None
         self._relay: dns.Relay | None = None
@@ -109,6 +112,7 @@ class Container:
         tmp.mkdir(parents=True)
         self._group = Group(self._host.tree, self.id)
         self._group.limit(self._wanted.memory_mb, None)
+        self._view.open(self._wanted.memory_mb)
         self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
         (self._bundle / "config.json").write_text(json.dumps(spec.make(self._layout(ids, tmp))))
         self._control, control = make_channel(self.slot)
@@ -127,10 +131,12 @@ class Container:
         if self._pid not in self._host.tree.pids(self.id):  # it ended, and the number may be another's
             raise SandboxError("the agent ended at once")
         self._group.footprint.agent = self._pid
+        self._view.confine([self._pid])
         self._forget_start()
 
     def _layout(self, ids: numbers.Ids, tmp: Path) -> spec.Layout:
         image, run_dir = self._wanted.image, self._host.run_dir
+        shown = {**self._view.files, **{name: run_dir / name for name in SHARED}}
         return spec.Layout(
             root=self._show(image.root, "root"),
             runtime_dir=self._show(image.runtime_dir, "runtime") if image.runtime_dir else None,
@@ -138,6 +144,7 @@ class Container:
             tmp=self._show(tmp, "tmp"),
             resolv_conf=self._show(run_dir / "resolv.conf", "resolv.conf"),
             hosts=self._show(run_dir / "hosts", "hosts"),
+            proc={name: self._show(path, f"proc-{name}") for name, path in shown.items()},
             hostname=self.slot.hostname,
             network=self.slot.path,
             cgroup=self._group.runtime_path if self._group else "",
@@ -213,6 +220,7 @@ class Container:
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         try:
             self.group.limit(memory_mb, vcpus)
+            self._view.resize(memory_mb, self.group.memory.pids)
         except OSError as error:
             raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
 
@@ -302,6 +310,7 @@ class Container:
         """All that blocks: processes, cgroup, mounts, loop device, files. A step that fails stops no other; may be run again."""
         with ExitStack() as last_first:
             last_first.callback(self._await_volume)
+            last_first.callback(self._view.remove)
             last_first.callback(self._forget_start)
             if self._group is not None:
                 last_first.callback(self._group.remove)

@@ -20,7 +20,7 @@ from hanabi.sandbox.stage import Stage
 from hanabi.sandbox.uplink import Uplink
 
 _SLOTS_BESIDE = 8  # of those being made ahead or taken down
-_MADE = ("state", "bundles", "probe", "jails", "rests", "volumes")  # directories of a run, by whichever driver
+_MADE = ("state", "bundles", "views", "probe", "jails", "rests", "volumes")  # directories of a run, by whichever driver
 
 
 def tag_of(run_dir: Path) -> str:

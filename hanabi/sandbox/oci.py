@@ -19,6 +19,7 @@ from hanabi.sandbox.mounts import Injector
 from hanabi.sandbox.network import SlotPool
 from hanabi.sandbox.spec import MOUNT_FILES, MOUNT_POINTS
 from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.view import SHARED, Processors
 from hanabi.sandbox.volume import Volumes
 
 STARTS_AT_ONCE = 2
@@ -96,6 +97,7 @@ class OciDriver:
             slots=SlotPool(ground.numbers, self._threads, ground.prefix, ground.uplink, ahead=ahead),
             resolvers=self._resolvers,
             stage=ground.stage,
+            processors=Processors(),
             threads=self._threads,
             starts=asyncio.Semaphore(STARTS_AT_ONCE),
             clock=self._clock,
@@ -108,6 +110,8 @@ class OciDriver:
         (self._ground.run_dir / "bundles").mkdir()
         self._ground.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
         self._ground.write("hosts", "127.0.0.1 localhost\n")
+        for name, text in SHARED.items():
+            self._ground.write(name, text)
 
     async def close(self) -> None:
         if self._host is not None:

@@ -1,6 +1,6 @@
 """The OCI configuration (config.json) of a sandbox: one function, from what differs between sandboxes to the whole document."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Layout:
     tmp: Path  # mounted on the host, owned by the function's user
     resolv_conf: Path
     hosts: Path
+    proc: Mapping[str, Path]  # files shown in place of those in /proc
     hostname: str
     network: str  # path of a network namespace
     cgroup: str  # path below each controller; "" leaves cgroups alone
@@ -80,6 +81,7 @@ def _mounts(layout: Layout) -> list[dict[str, Any]]:
         *([_bind(layout.runtime_dir, "/var/runtime", "ro", "nosuid", "nodev")] if layout.runtime_dir else []),
         _bind(layout.resolv_conf, "/etc/resolv.conf", "ro", *hidden),
         _bind(layout.hosts, "/etc/hosts", "ro", *hidden),
+        *(_bind(path, f"/proc/{name}", "ro", *hidden) for name, path in layout.proc.items()),
         _bind(layout.tmp, "/tmp", "rw", "nosuid", "nodev"),
     ]
 

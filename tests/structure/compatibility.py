@@ -21,8 +21,12 @@ NOTES = """## Worth knowing
   `ResourceConflictException` (409), as on AWS.
 - Inside a function `AWS_ENDPOINT_URL_LAMBDA`, `_CLOUDWATCH_LOGS`, `_IAM` and `_STS` lead to Hanabi; calls of other services go where
   they would go.
-- The heap of Node.js is sized after the function's memory. `nproc`, `/proc/cpuinfo` and `/proc/meminfo` show the host's, and
-  what is sized after them (Go's GOMAXPROCS, a JVM's heap, a pool of Python's `os.cpu_count()`) is larger than in Lambda.
+- The heap of Node.js is sized after the function's memory. `nproc`, `os.cpu_count()`, GOMAXPROCS, `os.cpus()` and `/proc/cpuinfo` show as
+  many CPUs as in Lambda: 2 up to 3,008 MB, 3 up to 5,307, 4 up to 7,076, 5 up to 8,845, then 6; never more than the server may use. The
+  function runs on those only, and has its share of them. `/proc/meminfo`, `free` and `os.totalmem()` show its MemorySize, and as free what
+  was when it began: that does not change later, nor do the times in `/proc/stat`. In a microVM all this is the machine's own
+  ([sizes](microvm.md)). In a container the system call sysinfo tells the host's memory and load: of `os.sysconf("SC_PHYS_PAGES")` and
+  `os.getloadavg()` in Python, and of a JVM that is not told its heap. With `--isolation process` all of it is the host's.
 - Extensions are not started yet. A function whose image has programs in `/opt/extensions` is `Failed`, and its `StateReason` names them.
 - `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
   gets none.
