@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hanabi.sandbox import volume
 from hanabi.sandbox.cgroup import Tree
-from hanabi.sandbox.ground import tag_of
+from hanabi.sandbox.earlier import tag_of
 from hanabi.sandbox.numbers import UID_BASE
 
 

@@ -8,6 +8,7 @@ from hanabi.contracts import Clock
 from hanabi.health import Health
 
 PERIOD_S = 300.0
+DOUBT_S = 15.0  # while there is doubt: that it is over is seen soon
 _KEY = "collection"
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Collection:
     async def run(self) -> None:
         while True:
             await self.collect()
-            await self._clock.sleep(PERIOD_S)
+            await self._clock.sleep(DOUBT_S if self._doubt() else PERIOD_S)
 
     async def collect(self) -> None:
         if doubt := self._doubt():

@@ -51,6 +51,7 @@ class Tree:
                 for option in options.split(","):
                     if option not in ("rw", "ro") and not option.startswith(("xattr", "release_agent", "clone_children")):
                         self._v1.setdefault(option, Path(fields.split()[4]))
+        self.tag = tag
         self._own = f"hanabi/{tag}"
         self._parent = self._unified_parent()
 

@@ -1,7 +1,7 @@
 """What every driver of whole hosts stands on: a run directory that is its own, cgroups, numbers and a way out, clean of earlier runs."""
 
 import fcntl
-import hashlib
+import logging
 import os
 import resource
 import shutil
@@ -12,20 +12,17 @@ from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from hanabi.errors import IsolationUnavailable
-from hanabi.sandbox import firewall, kernel, launch, netlink, numbers, rootless, uplink, volume
+from hanabi.errors import HanabiError, IsolationUnavailable
+from hanabi.sandbox import earlier, firewall, kernel, launch, netlink, numbers, rootless, uplink, volume
 from hanabi.sandbox.cgroup import Tree
+from hanabi.sandbox.earlier import Claim, tag_of
 from hanabi.sandbox.numbers import Numbers
 from hanabi.sandbox.stage import Stage
 from hanabi.sandbox.uplink import Uplink
 
 _SLOTS_BESIDE = 8  # of those being made ahead or taken down
 _MADE = ("state", "bundles", "views", "probe", "jails", "rests", "volumes")  # directories of a run, by whichever driver
-
-
-def tag_of(run_dir: Path) -> str:
-    """What names everything of a run directory on this host: cgroups, interfaces, the nftables table."""
-    return hashlib.sha256(os.fsencode(os.path.abspath(run_dir))).hexdigest()[:6]
+log = logging.getLogger(__name__)
 
 
 class Ground:
@@ -42,14 +39,15 @@ class Ground:
         self._allow_net = [str(IPv4Network(cidr, strict=False)) for cidr in allow_net]
         self._network = network
         self._lock = -1
+        self._claim: Claim | None = None
 
     @property
     def prefix(self) -> str:
-        return f"hn{self.tag}"
+        return _prefix(self.tag)
 
     @property
     def _table(self) -> str:
-        return f"hanabi-{self.tag}"
+        return _table(self.tag)
 
     @property
     def numbers(self) -> Numbers:
@@ -66,14 +64,21 @@ class Ground:
         except BlockingIOError:
             os.close(lock)
             raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}") from None
+        try:
+            self._claim = Claim(self._locks(), self.run_dir, wait=True)
+        except BlockingIOError:  # its directory has gone to another place since
+            os.close(lock)
+            raise IsolationUnavailable(f"another Hanabi that was started in {self.run_dir} still runs") from None
         self._lock = lock
         if rootless.entered():
             self.stage = Stage(self.run_dir)
         else:
             check_traversable(self.run_dir, "--data-dir")
         raise_descriptor_limit()
+        before = earlier.places(self.run_dir)
+        earlier.note(self.run_dir, before)
         self.tree.prepare()
-        self._recover()
+        self._recover(before)
         self._numbers = Numbers(self._slots + _SLOTS_BESIDE, locks=self._locks())
         self.uplink = self._open_uplink(self._numbers)
 
@@ -91,30 +96,34 @@ class Ground:
             return uplink.open_pasta(self.run_dir / "uplink", *firewall_of)
         return uplink.open_host(*firewall_of)
 
-    def _recover(self) -> None:
-        """Clean what an earlier run in this directory left, were it killed at the worst moment. Idempotent."""
-        launch.kill_strays(self.run_dir)
+    def _recover(self, before: Sequence[Path]) -> None:
+        """Clean what an earlier run left, here or where this directory was `before`, were it killed at the worst moment. Idempotent."""
+        groups = self.run_dir / "cgroup"
+        groups_in = groups.read_text() if groups.exists() else ""
         uplink.clear_away(self.run_dir / "uplink")
-        place = self.run_dir / "cgroup"
-        if place.exists():
-            earlier = self.tree.at(place.read_text())
-            _clear(earlier)
-            if earlier.place != self.tree.place:
-                earlier.close()
-        _clear(self.tree)
+        _end_all(self.run_dir, self.tree, groups_in)
         self.write("cgroup", self.tree.place)
-        give_up = time.monotonic() + 5
-        while (devices := volume.leftovers(self.run_dir / "volumes")) and time.monotonic() < give_up:
-            for device in devices:
-                kernel.detach_loop(device)
-            time.sleep(0.005)
-        if not rootless.entered():  # else the network had a namespace that has gone with the process
-            with netlink.Netlink() as link:
-                for name in os.listdir("/sys/class/net"):
-                    if name.startswith(self.prefix):
-                        link.remove_link(name)
-            firewall.unload(self._table)
         self._remove_made()
+        earlier.note(self.run_dir, [place for place in before if not self._recover_place(place, groups_in)])
+
+    def _recover_place(self, place: Path, groups_in: str) -> bool:
+        """False: that place is in use, by whomever."""
+        if earlier.is_used(place, self._lock):
+            return False
+        try:
+            claim = Claim(self._locks(), place, wait=False)
+        except BlockingIOError:
+            return False
+        try:
+            tree = Tree(tag_of(place))
+            _end_all(place, tree, groups_in)
+            tree.close()
+        except (OSError, HanabiError) as error:
+            log.warning("what an earlier run left, at %s, cannot be removed: %s", place, error)
+            return False
+        finally:
+            claim.close()
+        return True
 
     def close(self) -> None:
         """All sandboxes have been destroyed before. Idempotent."""
@@ -130,6 +139,9 @@ class Ground:
         if self._numbers is not None:
             self._numbers.close()
         self._remove_made()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
         os.close(self._lock)
         self._lock = -1
 
@@ -143,6 +155,37 @@ class Ground:
         path.write_text(text)
         path.chmod(0o644)
         return path
+
+
+def _prefix(tag: str) -> str:
+    """Of interfaces."""
+    return f"hn{tag}"
+
+
+def _table(tag: str) -> str:
+    """Of nftables."""
+    return f"hanabi-{tag}"
+
+
+def _end_all(run_dir: Path, tree: Tree, groups_in: str) -> None:
+    """End what an earlier run left on the host, with what is named after its place. `groups_in`: see `Tree.place`."""
+    launch.kill_strays(run_dir)
+    before = tree.at(groups_in)
+    _clear(before)
+    if before.place != tree.place:
+        before.close()
+    _clear(tree)
+    give_up = time.monotonic() + 5
+    while (devices := volume.leftovers(run_dir / "volumes")) and time.monotonic() < give_up:
+        for device in devices:
+            kernel.detach_loop(device)
+        time.sleep(0.005)
+    if not rootless.entered():  # else the network had a namespace that has gone with the process
+        with netlink.Netlink() as link:
+            for name in os.listdir("/sys/class/net"):
+                if name.startswith(_prefix(tree.tag)):
+                    link.remove_link(name)
+        firewall.unload(_table(tree.tag))
 
 
 def _clear(tree: Tree) -> None:

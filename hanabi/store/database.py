@@ -54,6 +54,7 @@ class Database:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._watermark: Watermark | None = None
+        self._warned = False
 
     async def open(self) -> None:
         """Open the file now, and raise what is wrong with it."""
@@ -143,15 +144,22 @@ class Database:
             try:
                 self._watermark.note(self._count(connection))
             except (OSError, sqlite3.Error) as error:  # the write itself is safe
-                log.warning("how far %s has come could not be noted: %s", self.path, error)
+                self._warn(error)
 
     def _sync_watermark(self) -> None:
         """After the callers were told: they do not wait for it."""
         if self._watermark is not None:
             try:
                 self._watermark.sync(SYNC_INTERVAL_S)
+                self._warned = False
             except OSError as error:
-                log.warning("how far %s has come could not be noted: %s", self.path, error)
+                self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        """Once, until it succeeds: the log may be on that disk."""
+        if not self._warned:
+            self._warned = True
+            log.warning("how far %s has come could not be noted: %s", self.path, error)
 
     def _count(self, connection: sqlite3.Connection) -> int:
         row = connection.execute(self._schema.counter).fetchone()

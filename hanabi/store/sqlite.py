@@ -1,7 +1,6 @@
 """Durable documents in SQLite: `contracts.Store`."""
 
 import json
-import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from hanabi.store.schema import Schema
 
 T = TypeVar("T")
 QUARANTINE = "quarantine/"
-log = logging.getLogger(__name__)
+_FAILING = "writes of state.db"
 
 SCHEMA = Schema(
     """
@@ -43,12 +42,13 @@ class SqliteStore:
         self._formats = formats or {}
         self._health = health or Health()
         self._database = Database(path, SCHEMA)
+        self._failing = False
 
     async def open(self) -> None:
         """Raises `StateError` or `sqlite3.Error` when the file cannot be used."""
         await self._database.open()
         if self._database.lost:
-            self._health.report("lost writes of state.db", self._database.lost)
+            self._health.report("lost writes of state.db", self.doubt)
 
     async def close(self) -> None:
         await self._database.close()
@@ -57,7 +57,7 @@ class SqliteStore:
     def doubt(self) -> str:
         """Why what is here may not be all that there was; empty: it is whole."""
         if self._database.lost:
-            return self._database.lost
+            return f"{self._database.lost}. Until then nothing is collected"
         if self.damaged:
             return f"{self._path} has damaged documents ({', '.join(sorted(self.damaged)[:5])}): what they need is not known"
         return ""
@@ -143,10 +143,15 @@ class SqliteStore:
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return await self._database.write(work)
-        except sqlite3.Error as error:
-            log.error("a change cannot be stored: %s", error)
+            done = await self._database.write(work)
+        except sqlite3.Error as error:  # told once, not for every change: the log may be on that disk
+            self._failing = True
+            self._health.report(_FAILING, f"{self._path}: the last change could not be stored, and was refused: {error}")
             raise ServiceError(f"The change could not be stored: {error}.") from error
+        if self._failing:
+            self._failing = False
+            self._health.clear(_FAILING)
+        return done
 
 
 def _grow(connection: sqlite3.Connection) -> int:

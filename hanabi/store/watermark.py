@@ -39,7 +39,7 @@ class Watermark:
             return ""
         return (
             f"{self._database} has lost changes that were acknowledged ({told}): its -wal file was cut or left behind, or an older file "
-            f"was put in its place. What is there is served, and nothing is collected. Stop Hanabi and restore the file with its -wal; "
+            f"was put in its place. What is there is served. Stop Hanabi and restore the file with its -wal; "
             f"or, if nothing better is to be had, remove {self._marker}"
         )
 

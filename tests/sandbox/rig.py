@@ -74,9 +74,9 @@ class Rig:
         self._runner.close()
         shutil.rmtree(self.directory)
 
-    def another_scene(self) -> Path:
+    def another_scene(self, name: str = "scene") -> Path:
         """A directory with an image for another driver."""
-        scene = self.directory / "scene"
+        scene = self.directory / name
         make_image(scene)
         return scene
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from hanabi.clock import SystemClock
 from hanabi.contracts import SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.sandbox import earlier
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.oci import OciDriver
 from tests import leftovers
@@ -102,24 +104,106 @@ def test_two_drivers_do_not_share_a_directory(rig: Rig) -> None:
     assert rig.run(work()) == "tcp ok 0"  # unharmed
 
 
-def test_what_a_killed_driver_left_is_cleaned_by_the_next(rig: Rig) -> None:
-    scene = rig.another_scene()
+def start_to_be_killed(scene: Path) -> "subprocess.Popen[str]":
+    """A driver with three living sandboxes, one of them frozen, while others are being started."""
     root = Path(__file__).resolve().parents[2]
     driver = subprocess.Popen([sys.executable, "-m", "tests.sandbox.crash", scene], cwd=root, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
+    assert driver.stdout.readline() == "ready\n"
+    return driver
+
+
+def kill(driver: "subprocess.Popen[str]") -> None:
+    assert driver.stdout is not None
     with driver.stdout:
-        assert driver.stdout.readline() == "ready\n"
-        os.kill(driver.pid, signal.SIGKILL)  # three sandboxes live, one of them frozen, others are being started
+        os.kill(driver.pid, signal.SIGKILL)
         driver.wait(10)
+
+
+def processes(run_dir: Path) -> list[str]:
+    return [line for line in leftovers.of_run(run_dir) if line.startswith("process")]
+
+
+def successor(run_dir: Path) -> OciDriver:
+    return OciDriver(run_dir, agent=find_agent(), slots=8, clock=SystemClock())
+
+
+def test_what_a_killed_driver_left_is_cleaned_by_the_next(rig: Rig) -> None:
+    scene = rig.another_scene()
+    kill(start_to_be_killed(scene))
     run_dir = scene / "run"
-    assert any(line.startswith("process") for line in leftovers.of_run(run_dir))  # the frozen one cannot have gone by itself
+    assert processes(run_dir)  # the frozen one cannot have gone by itself
 
     async def work() -> None:
-        successor = OciDriver(run_dir, agent=find_agent(), slots=8, clock=SystemClock())
-        await successor.open()
+        driver = successor(run_dir)
+        await driver.open()
         for id in ("box-0", "box-1", "box-2", *(f"late-{n}" for n in range(4))):
             assert leftovers.of_sandbox(run_dir, id) == []
-        await successor.close()
+        await driver.close()
         assert leftovers.of_run(run_dir) == []
 
     rig.run(work())
+
+
+@pytest.mark.parametrize("how", ["moved", "copied away", "moved twice"])
+def test_it_is_cleaned_though_the_directory_has_another_place_since(rig: Rig, how: str) -> None:
+    scene = rig.another_scene(how.replace(" ", "-"))
+    run_dir, new = scene / "run", scene / "elsewhere"
+    kill(start_to_be_killed(scene))
+    assert processes(run_dir)
+    if how == "copied away":  # to another file system, say: nothing of it is the same file
+        subprocess.run(["cp", "-a", "--sparse=always", run_dir, new], check=True, timeout=60)
+        shutil.rmtree(run_dir)
+    else:
+        run_dir.rename(new)
+    if how == "moved twice":  # and the start between could not clean
+        earlier.note(new, earlier.places(new))
+        new = new.rename(scene / "further")
+
+    async def work() -> None:
+        driver = successor(new)
+        await driver.open()
+        assert processes(run_dir) == []
+        await driver.close()
+        left = leftovers.of_run(run_dir)
+        assert left == leftovers.of_run(new) == leftovers.of_run(scene / "elsewhere") == []
+        assert earlier.places(new) == []
+
+    rig.run(work())
+
+
+def test_a_copy_of_a_directory_in_use_ends_nothing_of_the_other(rig: Rig) -> None:
+    """Nor when the other one was renamed while it ran, so that nothing is any more where it began. When that one is killed, both go."""
+    scene = rig.another_scene("used")
+    run_dir, copy, renamed, again = scene / "run", scene / "copy", scene / "renamed", scene / "again"
+    driver = start_to_be_killed(scene)
+    try:
+        before = processes(run_dir)
+        subprocess.run(["cp", "-a", "--sparse=always", run_dir, copy], check=False, capture_output=True, timeout=60)
+
+        async def open_and_close(directory: Path) -> None:
+            other = successor(directory)
+            await other.open()
+            await other.close()
+
+        def alive() -> bool:
+            return set(before) <= set(processes(run_dir))
+
+        assert len(before) >= 2
+        assert earlier.places(copy) == [run_dir]
+        rig.run(open_and_close(copy))
+        assert alive()
+        run_dir.rename(renamed)
+        rig.run(open_and_close(copy))
+        assert alive()
+        subprocess.run(["cp", "-a", "--sparse=always", renamed, again], check=False, capture_output=True, timeout=60)
+        rig.run(open_and_close(again))
+        assert alive()
+        run_dir.mkdir()  # nor may anybody begin where it began
+        with pytest.raises(IsolationUnavailable, match="still runs"):
+            rig.run(open_and_close(run_dir))
+        assert alive()
+    finally:
+        kill(driver)
+    rig.run(open_and_close(renamed))
+    assert processes(run_dir) == []

@@ -13,7 +13,7 @@ import pytest
 
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.cgroup import Tree
-from hanabi.sandbox.ground import tag_of
+from hanabi.sandbox.earlier import tag_of
 from tests.sandbox.ordinary_user import UID
 from tests.sandbox.rig import make_image, unavailable
 

@@ -1,11 +1,13 @@
 """The document store: compare-and-set, listing, revisions."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
 
-from hanabi.errors import RevisionMismatch
+from hanabi.errors import RevisionMismatch, ServiceError
+from hanabi.health import Health
 from hanabi.store.sqlite import SqliteStore
 
 
@@ -58,3 +60,27 @@ def test_revisions_grow_over_restarts_and_deletes(tmp_path: Path) -> None:
         return revision
 
     assert asyncio.run(once()) < asyncio.run(once())
+
+
+def test_a_full_disk_is_told_once_until_it_is_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        health = Health()
+        store = SqliteStore(tmp_path / "state.db", health=health)
+        await store.open()
+        pages = await store._database.write(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+
+        async def limit(count: int) -> None:
+            await store._database.write(lambda connection: connection.execute(f"PRAGMA max_page_count = {count}").fetchone())
+
+        await limit(pages)
+        for number in range(20):
+            with pytest.raises(ServiceError, match="could not be stored"):
+                await store.put(f"k{number}", {"large": "x" * 100_000})
+        assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+        assert [problem.key for problem in health.problems] == ["writes of state.db"]
+        await limit(1 << 20)
+        await store.put("k", {"large": "x" * 100_000})
+        assert health.problems == []
+        await store.close()
+
+    asyncio.run(scenario())

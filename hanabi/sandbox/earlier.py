@@ -1,0 +1,98 @@
+"""Where a run directory was before it was moved: what a killed server left on the host is named after that place, and must go with it.
+
+Each place has a lock on this host, held as long as a driver runs there, wherever its directory goes meanwhile: a copy of a directory whose
+driver still runs finds it held, and leaves alone what is not its own.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+PLACES = 16  # remembered
+FILE = "places"
+_PATIENCE_S = 5.0  # somebody else may be cleaning this place just now
+log = logging.getLogger(__name__)
+
+
+def tag_of(run_dir: Path) -> str:
+    """What names everything of a run directory on this host: cgroups, interfaces, the nftables table."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(run_dir))).hexdigest()[:6]
+
+
+class Claim:
+    """The lock of a place. A file in `locks` that goes when it is given back."""
+
+    def __init__(self, locks: Path, run_dir: Path, *, wait: bool) -> None:
+        """Raises `BlockingIOError` when another driver has it."""
+        locks.mkdir(parents=True, exist_ok=True)
+        self._path = locks / f"run-{tag_of(run_dir)}.lock"
+        give_up = time.monotonic() + (_PATIENCE_S if wait else 0.0)
+        while True:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_there():
+                    return
+                os.close(self._file)  # its holder has removed it meanwhile
+            except BlockingIOError:
+                os.close(self._file)
+                if time.monotonic() >= give_up:
+                    raise
+                time.sleep(0.02)
+
+    def _is_there(self) -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file))
+        return False
+
+    def close(self) -> None:
+        if self._file >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._file)
+            self._file = -1
+
+
+def is_used(run_dir: Path, own: int) -> bool:
+    """Whether a driver has the directory at that place: also one of a version that made no claims. `own`: the lock of the one we are in."""
+    try:
+        lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if os.path.samestat(os.fstat(lock), os.fstat(own)):  # another spelling of where we are
+            return False
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def places(run_dir: Path) -> list[Path]:
+    """Where this directory, or what it is a copy of, was used and not left clean: other places than this one. Damage: none is known."""
+    try:
+        known = json.loads((run_dir / FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return []
+    if not isinstance(known, list):
+        return []
+    found = [Path(each) for each in known[-PLACES:] if isinstance(each, str) and "\0" not in each]
+    return [each for each in dict.fromkeys(found) if each.is_absolute() and len(each.parts) > 1 and each != run_dir]
+
+
+def note(run_dir: Path, others: list[Path]) -> None:
+    """This directory is used here; what is at `others` is not clean yet."""
+    text = json.dumps([os.fspath(each) for each in (*others, run_dir)][-PLACES:])
+    path, draft = run_dir / FILE, run_dir / f".{FILE}"
+    try:
+        if not path.exists() or path.read_text(errors="replace") != text:
+            draft.write_text(text)
+            draft.rename(path)
+    except OSError as error:  # a full disk: no reason not to run
+        log.warning("%s cannot be written: were %s moved after a crash, its next start could not clean up: %s", path, run_dir, error)

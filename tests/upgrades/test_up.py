@@ -1,0 +1,62 @@
+"""`hanabi up`, with real environments, on data directories that earlier versions wrote: what was made there runs."""
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import needs_root
+from tests.server import Server, wait_for
+from tests.system.test_runtimes import call
+from tests.upgrades.node import VERSION_0, unpack
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """Where the users of sandboxes may enter."""
+    with tempfile.TemporaryDirectory(prefix="hanabi-", dir="/var/tmp") as name:
+        yield unpack(VERSION_0, Path(name))
+
+
+def change(database: Path, statement: str) -> None:
+    connection = sqlite3.connect(database)
+    assert connection.execute(statement).rowcount == 1
+    connection.commit()
+    connection.close()
+
+
+def problems(server: Server) -> list[str]:
+    """What `hanabi doctor` says of them."""
+    return [check["detail"] for check in json.loads(server.hanabi("doctor", "--json", check=False)) if check["name"] == "problem"]
+
+
+@needs_root
+def test_the_first_one_runs(data: Path) -> None:
+    change(data / "events.db", """UPDATE events SET payload = CAST('{"waiting": true}' AS BLOB)""")  # it would sleep for 20 s
+    change(data / "state.db", "UPDATE documents SET value = substr(value, 1, 200) WHERE key = 'functions/plain'")
+    with Server("--isolation", "oci", "--pool-size", "0", "--roles", "strict", data_dir=data) as server:
+        client, logs = server.client("lambda"), server.client("logs")
+        assert [each["FunctionName"] for each in client.list_functions()["Functions"]] == ["greet"]
+        found = client.get_function(FunctionName="greet")
+        assert found["Configuration"]["State"] == "Active" and found["Concurrency"]["ReservedConcurrentExecutions"] == 5
+        assert call(client, "greet", {}, Qualifier="1")[0] == "one"
+        assert call(client, "greet", {}, Qualifier="2")[0] == call(client, "greet", {})[0] == "two"
+        assert {call(client, "greet", {}, Qualifier="live")[0] for _ in range(40)} == {"one", "two"}  # a quarter goes to the first
+        provisioned = {"FunctionName": "greet", "Qualifier": "1"}
+        wait_for(lambda: client.get_provisioned_concurrency_config(**provisioned)["Status"] == "READY", 60)
+
+        def ran() -> bool:
+            events = logs.filter_log_events(logGroupName="/aws/lambda/greet", filterPattern="waiting")["events"]
+            return "two {'waiting': True}" in [event["message"].strip() for event in events]
+
+        wait_for(ran, 60)
+        found = problems(server)
+        assert found and all("functions/plain" in text for text in found), found
+        client.delete_function(FunctionName="plain")
+        wait_for(lambda: not problems(server), 60, every=1)
+        assert server.stop() == 0
+    with Server("--isolation", "oci", "--pool-size", "0", "--roles", "strict", data_dir=data) as server:
+        assert call(server.client("lambda"), "greet", {}, Qualifier="live")[0] in ("one", "two")
