@@ -12,12 +12,14 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hanabi.cli import local
 from hanabi.cli.failure import Failure
 
 KEPT = 12  # trees in the cache
 LIMIT_S = 900.0  # of one program
 _GLIBC = ("2_34", "2_31", "2_28", "2_27", "2_24", "2_17")  # that wheels may be made for: Amazon Linux 2023 has 2.34
 _MANIFESTS = ("package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc")
+_NOISE = re.compile(r"npm (?:error|ERR!) (?:A complete log|\S*/_logs/|path )|\[notice\]")  # of what installers say, not the reason
 
 Say = Callable[[str], None]
 
@@ -49,7 +51,8 @@ def _install_python(folder: Path, version: str, say: Say) -> Path | None:
         text, arguments = "\n".join(wanted), wanted
     if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
         return None
-    key = _key("python", version, platform.machine(), text, *_included(requirements))
+    texts = [text, *_included(requirements)]
+    key = _key("python", version, platform.machine(), *texts, local.digest(local.python_paths(folder, texts)))
 
     def make(target: Path) -> None:
         say(f"installing what {'requirements.txt' if requirements.is_file() else 'pyproject.toml'} names, for Python {version}")
@@ -110,7 +113,9 @@ def _install_node(folder: Path, say: Say) -> Path | None:
     manifest = folder / "package.json"
     if not manifest.is_file():
         return None
-    if '"dependencies"' not in manifest.read_text(errors="replace"):
+    package = local.read_manifest(manifest)
+    whole = local.needs_folder(package)
+    if not whole and not any(package.get(section) for section in ("dependencies", "optionalDependencies")):
         return None
     npm = shutil.which("npm")
     if npm is None:
@@ -118,19 +123,34 @@ def _install_node(folder: Path, say: Say) -> Path | None:
             return None
         raise Failure(f"{manifest} names dependencies, and there is no npm to install them: install Node.js, or give --no-build", 2)
     texts = [(folder / name).read_text(errors="replace") for name in _MANIFESTS if (folder / name).is_file()]
+    folder = folder.resolve()
+    paths = local.node_paths(folder, package)
+    if whole or paths:
+        texts.append(local.digest([folder, *paths]))
 
     def make(target: Path) -> None:
         say("installing what package.json names")
-        for name in _MANIFESTS:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, target / name)
-        locked = (target / "package-lock.json").exists() or (target / "npm-shrinkwrap.json").exists()
-        _run([npm, "ci" if locked else "install", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"], target)
+        if not whole and not paths:
+            for name in _MANIFESTS:
+                if (folder / name).is_file():
+                    shutil.copyfile(folder / name, target / name)
+            _run_npm(npm, target)
+        else:
+            with tempfile.TemporaryDirectory(prefix="hanabi-npm-") as scratch:
+                copy = local.NodeCopy(folder, paths, Path(scratch).resolve())
+                _run_npm(npm, copy.folder)
+                copy.take(target)
         for name in _MANIFESTS:
             (target / name).unlink(missing_ok=True)  # the folder's own go along
         (target / "node_modules" / ".package-lock.json").unlink(missing_ok=True)
 
     return _cached(_key("node", platform.machine(), *texts), make)
+
+
+def _run_npm(npm: str, folder: Path) -> None:
+    local.drop_development_scripts(folder / "package.json")
+    locked = (folder / "package-lock.json").exists() or (folder / "npm-shrinkwrap.json").exists()
+    _run([npm, "ci" if locked else "install", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"], folder)
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
@@ -172,5 +192,5 @@ def _run(command: Sequence[str], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise Failure(f"{Path(command[0]).name} had not ended after {LIMIT_S:.0f} s") from None
     if done.returncode:
-        said = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
-        raise Failure(f"{Path(command[0]).name} could not install the dependencies: {' '.join(said[-4:])[-600:] or done.returncode}")
+        said = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip() and not _NOISE.match(line)]
+        raise Failure(f"{Path(command[0]).name} could not install the dependencies: {' '.join(said[-6:])[-800:] or done.returncode}")

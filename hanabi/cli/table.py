@@ -1,6 +1,10 @@
 """Rows of text in columns, and sizes and times as people read them."""
 
+import unicodedata
 from collections.abc import Sequence
+
+_TEXT = "\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def render(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
@@ -21,5 +25,8 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from a function, safe to show: no control character reaches the terminal but tab."""
-    return "".join(each if each.isprintable() or each == "\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+    """Text from a function, safe to show: no control character reaches the terminal but tab, none that hides or reorders what is there.
+
+    Spaces of all kinds and what joins letters and emoji are text: `str.isprintable` has none of them.
+    """
+    return "".join(each if each.isprintable() or each in _TEXT or unicodedata.category(each) == "Zs" else _REPLACED for each in text)
