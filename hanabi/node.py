@@ -24,6 +24,7 @@ from hanabi.api.lambda_ import LambdaService
 from hanabi.api.logs import LogsService
 from hanabi.api.model import endpoint_variable
 from hanabi.api.service import Service
+from hanabi.api.staging import Staging
 from hanabi.api.sts import StsService
 from hanabi.api.url_access import UrlAccess
 from hanabi.api.usage import UsageEndpoint
@@ -197,8 +198,10 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         await iam.open()
         authorize = Authorizer(iam.find_policies, clock, functions.place, lenient=settings.roles != "strict")
         zips = CodeEndpoint(code, keys, clock)
+        staging = Staging(_empty_directory(data / "staging"), clock)
+        stack.callback(staging.close)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation, roles),
+            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation, roles, staging.given),
             iam,
             StsService(keys, iam.find_role),
             LogsService(LogStore(record, journal, clock), clock, functions.place),
@@ -211,6 +214,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             "metrics": shown.metrics,
             "problems": shown.problems,
             "urls": partial(_urls, functions, settings.port),
+            "uploads": staging.handle,
             "usage": UsageEndpoint(Usage(journal)).handle,
         }
 

@@ -20,6 +20,7 @@ from hanabi.api.query import Query
 from hanabi.api.restjson import RestJson
 from hanabi.api.service import NOTHING, Call, Operation, Service, Touch
 from hanabi.api.sigv4 import Verifier, find_claim
+from hanabi.api.staging import LIMIT_BYTES as STAGED_BYTES
 from hanabi.api.uploads import JsonWorkers, blob_pointers
 from hanabi.contracts import Clock, HttpHandler, HttpRequest, HttpResponse, Principal
 from hanabi.errors import (
@@ -50,6 +51,7 @@ SLACK_BYTES = 256 * 1024  # beyond a limit whose error the handler words
 
 RETRY_AFTER_S = 5  # when the server is stopping
 OWN_PREFIX = "/_hanabi/"
+UPLOADS_PATH = OWN_PREFIX + "uploads"
 _URL_LABEL = ".lambda-url."
 _CODECS: dict[str, Callable[[Model], Codec]] = {"rest-json": RestJson, "query": Query, "json": Json11}
 _XML_SERVICES = frozenset({"cloudfront", "route53", "s3"})  # their clients read errors in XML only
@@ -145,8 +147,11 @@ class Edge:
         if _URL_LABEL in request.header("host").lower():
             return BodyRule(BODY_BYTES)
         service, operation = self._guess(request)
-        if self._keys.lookup(find_claim(request)[0]) is None:
+        key = self._keys.lookup(find_claim(request)[0])
+        if key is None:
             return BodyRule(DOCUMENT_BYTES)
+        if request.path == UPLOADS_PATH and key is self._keys.root:
+            return BodyRule(STAGED_BYTES, spool=True, known=True)
         if (service, operation) in self._uploads:
             return BodyRule(UPLOAD_BYTES, spool=True, known=True)
         return BodyRule(SYNC_BYTES + SLACK_BYTES if operation in _PAYLOADS else DOCUMENT_BYTES, known=True)

@@ -44,7 +44,7 @@ def cache_directory() -> Path:
 def _install_python(folder: Path, version: str, say: Say) -> Path | None:
     requirements = folder / "requirements.txt"
     if requirements.is_file():
-        text = requirements.read_text()
+        text = requirements.read_text(errors="replace")
         arguments = ["-r", str(requirements.resolve())]
     else:
         wanted = _project_dependencies(folder / "pyproject.toml")
@@ -102,7 +102,7 @@ def _included(requirements: Path) -> list[str]:
     """The texts of the files that a requirements file names: they count for the cache, too."""
     if not requirements.is_file():
         return []
-    found = re.findall(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)", requirements.read_text(), re.MULTILINE)
+    found = re.findall(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)", requirements.read_text(errors="replace"), re.MULTILINE)
     return [path.read_text(errors="replace") for each in found if (path := requirements.parent / each).is_file()]
 
 

@@ -1,20 +1,26 @@
-"""hanabi deploy: create or update a function from a folder that holds its handler"""
+"""hanabi deploy: create or update a function from a folder that holds its handler, or from a zip file"""
 
 import argparse
 import json
 import re
+import shlex
 import sys
 import tempfile
+import zipfile
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hanabi.cli import dependencies
+from hanabi.cli.archive import look_inside
 from hanabi.cli.failure import Failure
 from hanabi.cli.functions import default_role, find, make_url, require_ready, settle, update_code
 from hanabi.cli.handlers import Entry, detect, missing
-from hanabi.cli.server import find_server
+from hanabi.cli.server import Server, find_server
 from hanabi.cli.source import collect, pack, refuse_template
 from hanabi.cli.terminal import Terminal
+from hanabi.cli.upload import source_of
 
 UPLOAD_TIMEOUT_S = 300.0
 ROLE = "hanabi-default"
@@ -22,7 +28,7 @@ SHOWN = {"Runtime": "runtime", "Handler": "handler", "MemorySize": "memory", "Ti
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", type=Path, help="a folder with a handler")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a folder with a handler, or a zip file of one")
     parser.add_argument("--name", help="function name (default: the folder's)")
     parser.add_argument("--runtime", help="such as python3.13 (default: as deployed before, else by the folder's files)")
     parser.add_argument("--handler", help="such as app.handler (default: as deployed before, else by the folder's files)")
@@ -37,35 +43,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is to be deployed: a folder, or a zip file and a folder with some of its files."""
+
+    path: Path  # as it was named
+    folder: Path
+    names: Collection[str]
+    archive: Path | None = None
+
+
 def run(options: argparse.Namespace) -> int:
-    folder: Path = options.folder
-    if not folder.is_dir():
-        refuse_template(folder)
-        raise Failure(f"{folder} is no directory", 2)
-    refuse_template(folder)
-    name = options.name or _name_of(folder)
+    path: Path = options.folder
+    refuse_template(path)
+    if not path.is_dir() and not path.is_file():
+        raise Failure(f"{path} is no directory, and no zip file", 2)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise Failure(f"{path} is no zip file; to deploy the folder that holds it: hanabi deploy {shlex.quote(str(path.parent))}", 2)
+    name = options.name or _name_of(path)
     terminal = Terminal(sys.stderr)
     wanted = _wanted(options)
     server = find_server(options)
     client = server.client("lambda", read_timeout=UPLOAD_TIMEOUT_S)
     old = find(client, name)
-    if old is not None:
-        if old.get("PackageType") == "Image":
-            raise Failure(f"{name} is made of a container image; a folder is another function: give it another --name", 2)
-    entry = _entry(options, old)
+    if old is not None and old.get("PackageType") == "Image":
+        raise Failure(f"{name} is made of a container image; a folder is another function: give it another --name", 2)
     with tempfile.TemporaryDirectory(prefix="hanabi-deploy-") as scratch, terminal:
-        archive = Path(scratch) / "function.zip"
-        _package(folder, entry, archive, terminal, build=not options.no_build)
+        given = _look(options, old, Path(scratch))
+        entry = _entry(options, old, given)
+        archive = _package(given, entry, Path(scratch) / "function.zip", terminal, build=not options.no_build)
         if old is None:
             role = options.role or default_role(server, ROLE)
             wanted = {"Role": role, "Runtime": entry.runtime, "Handler": entry.handler} | wanted
-            terminal.doing(f"uploading {archive.stat().st_size / 1e6:.1f} MB")
-            client.create_function(FunctionName=name, Code={"ZipFile": archive.read_bytes()}, **wanted)
+            client.create_function(FunctionName=name, Code=source_of(server, archive, terminal), **wanted)
             function = settle(client, name, terminal)
             changes: list[str] | None = None
         else:
             wanted = {"Runtime": entry.runtime, "Handler": entry.handler} | wanted
-            function, changes = _update(client, old, archive, wanted, terminal)
+            function, changes = _update(server, client, old, archive, wanted, terminal)
         require_ready(function)
         version = _publish(client, name, options.alias) if options.publish or options.alias else None
         url = make_url(client, name)["FunctionUrl"] if options.url else None
@@ -73,26 +88,50 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _entry(options: argparse.Namespace, old: dict[str, Any] | None) -> Entry:
+def _look(options: argparse.Namespace, old: dict[str, Any] | None, scratch: Path) -> Given:
+    path: Path = options.folder
+    if path.is_dir():
+        return Given(path, path, collect(path))
+    view = scratch / "view"
+    view.mkdir()
+    handlers = filter(None, (options.handler, old["Handler"] if old else None))
+    return Given(path, view, look_inside(path, view, handlers), path)
+
+
+def _entry(options: argparse.Namespace, old: dict[str, Any] | None, given: Given) -> Entry:
     """As it was asked for; else as it is deployed, if the folder still has that; else as the folder's files say."""
     if options.runtime and options.handler:
         return Entry(options.runtime, options.handler)
     if old is not None:
         known = Entry(options.runtime or old["Runtime"], options.handler or old["Handler"])
-        if options.handler or missing(known, options.folder, collect(options.folder)) is None:
+        if options.handler or missing(known, given.folder, given.names) is None:
             return known
-    found = detect(options.folder)
+    try:
+        found = detect(given.folder)
+    except Failure as failure:
+        raise _named(failure, given) from None
     return Entry(options.runtime or found.runtime, options.handler or found.handler)
 
 
-def _package(folder: Path, entry: Entry, target: Path, terminal: Terminal, *, build: bool) -> None:
-    built = dependencies.install(folder, entry.runtime, terminal.doing) if build else None
-    files = collect(folder, built)
-    if reason := missing(entry, folder, files):
-        ignored = " (is it left out by .gitignore? A .hanabiignore goes before it)" if (folder / ".gitignore").is_file() else ""
-        raise Failure(f"{folder}: {reason}{ignored}", 2)
+def _package(given: Given, entry: Entry, target: Path, terminal: Terminal, *, build: bool) -> Path:
+    """The zip file to upload. Raises `Failure` when it has not the handler."""
+    if given.archive is not None:
+        if reason := missing(entry, given.folder, given.names):
+            raise _named(Failure(f"{given.path}: {reason}", 2), given)
+        return given.archive
+    built = dependencies.install(given.folder, entry.runtime, terminal.doing) if build else None
+    files = collect(given.folder, built)
+    if reason := missing(entry, given.folder, files):
+        ignored = " (is it left out by .gitignore? A .hanabiignore goes before it)" if (given.folder / ".gitignore").is_file() else ""
+        raise Failure(f"{given.path}: {reason}{ignored}", 2)
     terminal.doing(f"packing {len(files)} files")
     pack(files, target)
+    return target
+
+
+def _named(failure: Failure, given: Given) -> Failure:
+    """In the words of what was named, not of the folder that its files were put into."""
+    return Failure(str(failure).replace(f"{given.folder}/", "").replace(str(given.folder), str(given.path)), failure.status)
 
 
 def _wanted(options: argparse.Namespace) -> dict[str, Any]:
@@ -117,14 +156,15 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _name_of(folder: Path) -> str:
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-")[:64]
+    own = folder.resolve().stem if folder.is_file() else folder.resolve().name
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", own).strip("-")[:64]
     if not name:
         raise Failure(f"{folder} has no name that a function could have: give --name", 2)
     return name
 
 
 def _update(
-    client: Any, old: dict[str, Any], archive: Path, wanted: dict[str, Any], terminal: Terminal
+    server: Server, client: Any, old: dict[str, Any], archive: Path, wanted: dict[str, Any], terminal: Terminal
 ) -> tuple[dict[str, Any], list[str]]:
     """The function as it is then, and what changed, in words."""
     name = old["FunctionName"]
@@ -132,8 +172,7 @@ def _update(
     changes = [f"{word} {old.get(key)} -> {wanted[key]}" for key, word in SHOWN.items() if key in wanted and wanted[key] != old.get(key)]
     if "Environment" in wanted:
         changes += _variables_changed(old.get("Environment", {}).get("Variables", {}), wanted["Environment"]["Variables"])
-    terminal.doing(f"uploading {archive.stat().st_size / 1e6:.1f} MB")
-    function = update_code(client, name, archive.read_bytes(), terminal)
+    function = update_code(client, name, source_of(server, archive, terminal), terminal)
     if changes:
         client.update_function_configuration(FunctionName=name, **wanted)
         function = settle(client, name, terminal)

@@ -63,8 +63,8 @@ def require_ready(function: dict[str, Any]) -> None:
             raise Failure(f"{function['FunctionName']} failed: {function.get(key + 'Reason') or 'no reason is known'}")
 
 
-def update_code(client: Any, name: str, archive: bytes, terminal: Terminal) -> dict[str, Any]:
-    client.update_function_code(FunctionName=name, ZipFile=archive)
+def update_code(client: Any, name: str, source: dict[str, Any], terminal: Terminal) -> dict[str, Any]:
+    client.update_function_code(FunctionName=name, **source)
     return settle(client, name, terminal)
 
 

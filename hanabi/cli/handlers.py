@@ -1,7 +1,7 @@
 """Which handler a folder has: by the names that are usual, and whether one that was named is there."""
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,13 @@ def detect(folder: Path) -> Entry:
         "give --runtime and --handler",
         2,
     )
+
+
+def candidates(handlers: Iterable[str]) -> set[str]:
+    """The names of the files that `detect` and, for these handlers, `missing` read."""
+    stems = {*_MODULES, *(handler.rpartition(".")[0].replace(".", "/") for handler in handlers)}
+    plain = {stem for stem in stems if stem and not stem.startswith("/") and ".." not in stem.split("/")}
+    return {"bootstrap", *_SCRIPTS, *(f"{stem}{end}" for stem in plain for end in (".py", "/__init__.py"))}
 
 
 def missing(entry: Entry, folder: Path, names: Collection[str]) -> str | None:
@@ -88,8 +95,8 @@ def _top_level_names(path: Path) -> tuple[set[str], bool]:
     """What a module defines when it is imported, as far as its text tells; False: it may define more."""
     try:
         module = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError) as error:
-        raise Failure(f"{path}: {error}") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Failure(f"{path}: {str(error) or type(error).__name__}") from None
     names: set[str] = set()
     all_known = True
     for node in _statements(module.body):

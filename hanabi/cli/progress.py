@@ -47,7 +47,7 @@ class Progress:
         reached = count.done * 100 // count.total // STEP if count.total else count.done // PLAIN_COUNT
         if self._last.get(count.what, 0) < reached:
             self._last[count.what] = reached
-            print(f"{name}: {count.what}, {_far(count)}", file=self._stream, flush=True)
+            print(f"{name}: {count.what}, {how_far(count)}", file=self._stream, flush=True)
 
 
 def picture(count: Count) -> str:
@@ -55,10 +55,10 @@ def picture(count: Count) -> str:
     if not count.total:
         return f"{count.what}: {_amount(count)}"
     filled = min(BAR, count.done * BAR // count.total)
-    return f"{count.what} [{'#' * filled}{'.' * (BAR - filled)}] {_far(count)}"
+    return f"{count.what} [{'#' * filled}{'.' * (BAR - filled)}] {how_far(count)}"
 
 
-def _far(count: Count) -> str:
+def how_far(count: Count) -> str:
     per_cent = f"{min(100, count.done * 100 // count.total)} %  " if count.total else ""
     return per_cent + _amount(count)
 

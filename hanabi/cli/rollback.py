@@ -1,14 +1,18 @@
 """hanabi rollback: bring an earlier published version back"""
 
 import argparse
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 from hanabi.cli.failure import Failure
 from hanabi.cli.functions import aliases, published, require, require_ready, settle, update_code
-from hanabi.cli.server import find_server
+from hanabi.cli.server import Server, find_server
 from hanabi.cli.terminal import Terminal
+from hanabi.cli.upload import source_of
 
 DOWNLOAD_S = 300.0
 KEPT = ("Runtime", "Handler", "Role", "MemorySize", "Timeout", "Description", "EphemeralStorage")
@@ -21,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    client = find_server(options).client("lambda", read_timeout=DOWNLOAD_S)
+    server = find_server(options)
+    client = server.client("lambda", read_timeout=DOWNLOAD_S)
     latest = require(client, options.name)
     versions = {version["Version"]: version for version in published(client, options.name)}
     if not versions:
@@ -34,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if number is None:
         raise Failure(f"every published version of {options.name} has the code that is deployed; name one with --to")
     with Terminal(sys.stderr) as terminal:
-        _bring_back(client, options.name, number, terminal)
+        _bring_back(server, client, options.name, number, terminal)
     print(f"{options.name} is as version {number} was")
     return 0
 
@@ -55,7 +60,7 @@ def _move(client: Any, options: argparse.Namespace, versions: dict[str, dict[str
     return 0
 
 
-def _bring_back(client: Any, name: str, number: str, terminal: Terminal) -> None:
+def _bring_back(server: Server, client: Any, name: str, number: str, terminal: Terminal) -> None:
     found = client.get_function(FunctionName=name, Qualifier=number)
     settings, code = found["Configuration"], found["Code"]
     terminal.doing(f"bringing back version {number}")
@@ -63,8 +68,11 @@ def _bring_back(client: Any, name: str, number: str, terminal: Terminal) -> None
         client.update_function_code(FunctionName=name, ImageUri=code.get("ResolvedImageUri") or code["ImageUri"])
         function = settle(client, name, terminal)
     else:
-        with build_opener(ProxyHandler({})).open(code["Location"], timeout=DOWNLOAD_S) as answer:
-            function = update_code(client, name, answer.read(), terminal)
+        with tempfile.TemporaryDirectory(prefix="hanabi-rollback-") as scratch:
+            archive = Path(scratch) / "function.zip"
+            with build_opener(ProxyHandler({})).open(code["Location"], timeout=DOWNLOAD_S) as answer, archive.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+            function = update_code(client, name, source_of(server, archive, terminal), terminal)
     require_ready(function)
     wanted = {key: settings[key] for key in KEPT if key in settings}
     wanted["Environment"] = {"Variables": settings.get("Environment", {}).get("Variables", {})}

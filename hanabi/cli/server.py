@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from hanabi.cli.failure import Failure
@@ -75,14 +75,18 @@ class Server:
 
     def get_raw(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:
         """(status, body) of a signed GET of Hanabi's own API."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        return fetch(self.port, target, self.sign("GET", target))
+
+    def sign(self, method: str, target: str, body: BinaryIO | None = None) -> dict[str, str]:
+        """The headers of a request of Hanabi's own API."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
 
-        target = f"{path}?{urlencode(query)}" if query else path
-        request = AWSRequest("GET", self.endpoint + target, headers={"Host": f"127.0.0.1:{self.port}"})
+        request = AWSRequest(method, self.endpoint + target, headers={"Host": f"127.0.0.1:{self.port}"}, data=body)
         SigV4Auth(Credentials(self.access_key, self.secret_key), "hanabi", self.region).add_auth(request)
-        return fetch(self.port, target, dict(request.headers))
+        return dict(request.headers)
 
 
 def fetch(port: int, target: str, headers: dict[str, str], timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:

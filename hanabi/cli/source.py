@@ -1,9 +1,11 @@
 """A folder as a function's package: which of its files belong to it, and the zip file of them."""
 
+import errno
 import os
 import stat
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,10 @@ from typing import Any
 from hanabi.cli.failure import Failure
 
 SKIPPED_DIRECTORIES = {".git", ".hg", ".svn", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".aws-sam"}
-SKIPPED_FILES = {".DS_Store", ".gitignore", ".hanabiignore"}
+SKIPPED_FILES = {".DS_Store", ".git", ".gitignore", ".hanabiignore"}  # .git: of a submodule, or of a work tree
 IGNORE_FILES = (".hanabiignore", ".gitignore")  # the first that is there counts, with its like in the folders below
-MAX_ZIP = 50 * 1024 * 1024  # bytes of a direct upload; Lambda quotas
-MAX_UNZIPPED = 250 * 1024 * 1024  # bytes; Lambda quotas
+MAX_UNZIPPED = 262_144_000  # bytes; Lambda quotas
+_CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same folder gives the same CodeSha256
 
 
@@ -31,8 +33,9 @@ def collect(folder: Path, built: Path | None = None) -> dict[str, Found]:
     files: dict[str, Found] = {}
     if built is not None:
         files.update(_files(built, None))
-    chosen = next((name for name in IGNORE_FILES if (folder / name).is_file()), None)
-    own = dict(_files(folder, chosen))
+    with _reading(folder):
+        chosen = next((name for name in IGNORE_FILES if (folder / name).is_file()), None)
+        own = dict(_files(folder, chosen))
     if built is not None:  # what was installed for the runtime's platform goes before what lies there for this one's
         replaced = {name.partition("/")[0] for name in files if name.startswith("node_modules/")}
         own = {name: found for name, found in own.items() if name.partition("/")[0] not in replaced}
@@ -50,25 +53,39 @@ def pack(files: dict[str, Found], target: Path) -> None:
     size = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            found = files[name]
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
-            if found.link:
-                info.external_attr = (stat.S_IFLNK | 0o777) << 16
-                archive.writestr(info, os.fsencode(os.readlink(found.path)))
-                continue
-            details = found.path.stat()
-            if not stat.S_ISREG(details.st_mode):
-                raise Failure(f"{found.path} is neither a file nor a directory", 2)
-            size += details.st_size
-            if size > MAX_UNZIPPED:
-                raise Failure(
-                    f"the package is larger than {MAX_UNZIPPED >> 20} MB unzipped, which is Lambda's limit: use a container image"
-                )
-            info.external_attr = (stat.S_IFREG | (0o755 if details.st_mode & 0o111 else 0o644)) << 16
-            archive.writestr(info, found.path.read_bytes())
-    if target.stat().st_size > MAX_ZIP:
-        raise Failure(f"the zip file has {target.stat().st_size / 2**20:.0f} MB; Lambda takes {MAX_ZIP >> 20} MB at most")
+            with _reading(files[name].path):
+                mode, content = _read(files[name], MAX_UNZIPPED - size)
+            info.external_attr = mode << 16
+            size += len(content)
+            if size >= MAX_UNZIPPED:
+                raise Failure(f"Unzipped size must be smaller than {MAX_UNZIPPED} bytes, which is Lambda's limit: use a container image")
+            archive.writestr(info, content)
+
+
+def _read(found: Found, most: int) -> tuple[int, bytes]:
+    """(mode, content); of a larger file than `most` only so much."""
+    if found.link:
+        return stat.S_IFLNK | 0o777, os.fsencode(os.readlink(found.path))
+    if not stat.S_ISREG(found.path.stat().st_mode):  # to open a FIFO would wait for its other end
+        raise Failure(f"{found.path} is neither a file nor a directory", 2)
+    with found.path.open("rb") as file:
+        return stat.S_IFREG | (0o755 if os.fstat(file.fileno()).st_mode & 0o111 else 0o644), file.read(most)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What was there a moment ago, and what may not be read, in words."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename if error.filename else path
+        if error.errno in _CHANGED:
+            raise Failure(f"{place} changed while the folder was packed; deploy again") from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Failure(f"{place} cannot be read: {error.strerror}; chmod it, or name it in .hanabiignore", 2) from None
+        raise
 
 
 def refuse_template(given: Path) -> None:

@@ -3,6 +3,9 @@
 import os
 from typing import Any, Self, TextIO
 
+from hanabi.cli.progress import STEP, how_far, picture
+from hanabi.images.steps import Count
+
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
 
 
@@ -20,6 +23,7 @@ class Terminal:
         self._stream = stream
         self._status: Any = None
         self._said = ""
+        self._reached: dict[str, int] = {}
 
     def doing(self, what: str, detail: str = "") -> None:
         """`detail` changes often: it is shown on a terminal only."""
@@ -39,6 +43,17 @@ class Terminal:
         from rich.text import Text
 
         self._status.update(Text(self._said))
+
+    def count(self, what: str, done: int, total: int) -> None:
+        """Bytes of a whole: a bar on a terminal, in a pipe a line for every 10 %."""
+        count = Count(what, done, total, "bytes")
+        if self._stream.isatty():
+            self.doing(picture(count))
+            return
+        reached = done * 100 // total // STEP if total else 0
+        if reached != self._reached.get(what):
+            self._reached[what] = reached
+            self.doing(f"{what}, {how_far(count)}")
 
     def __enter__(self) -> Self:
         return self

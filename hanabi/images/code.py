@@ -27,7 +27,7 @@ from hanabi.images.places import make_readable
 from hanabi.images.trash import Trash
 from hanabi.images.unzip import CANNOT, EMPTY, BadZip, sync_directory
 
-ZIP_LIMIT = 50 * 1024 * 1024  # bytes, uploaded directly; AWS Lambda developer guide, "Lambda quotas"
+ZIP_LIMIT = 300 * 1024 * 1024  # bytes: more than what unpacks to Lambda's 250 MB ever has; direct uploads have their own limit, in the edge
 INLINE_LIMIT = 1024 * 1024  # a larger zip is unpacked in a process of its own,
 INLINE_INDEX = 32 * 1024  # and so is one with a larger table of contents
 UNPACK_S = 120.0

@@ -1,12 +1,16 @@
 """A folder becomes a runtime, a handler and a zip file."""
 
 import os
+import shutil
 import stat
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from hanabi.cli import dependencies, main
+from hanabi.cli.archive import look_inside
 from hanabi.cli.failure import Failure
 from hanabi.cli.handlers import Entry, detect, missing
 from hanabi.cli.source import collect, pack, refuse_template
@@ -169,9 +173,122 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
 
 
 def test_too_much_is_refused_before_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hanabi.cli.source.MAX_ZIP", 100)
-    with pytest.raises(Failure, match="Lambda takes 0 MB at most"):
-        packed(folder(tmp_path / "code", {"app.py": HANDLER}), tmp_path)
-    monkeypatch.setattr("hanabi.cli.source.MAX_UNZIPPED", 10)
-    with pytest.raises(Failure, match="larger than 0 MB unzipped"):
-        packed(tmp_path / "code", tmp_path)
+    code = folder(tmp_path / "code", {"app.py": HANDLER, "other.py": "x"})
+    size = len(HANDLER) + 1
+    monkeypatch.setattr("hanabi.cli.source.MAX_UNZIPPED", size)
+    with pytest.raises(Failure, match=f"Unzipped size must be smaller than {size} bytes"):
+        packed(code, tmp_path)
+    monkeypatch.setattr("hanabi.cli.source.MAX_UNZIPPED", size + 1)
+    packed(code, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read")
+def test_what_may_not_be_read_is_named() -> None:
+    place = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    place.chmod(0o755)
+    code = folder(place / "code", {"app.py": HANDLER, "secret/key": "x", "own.txt": "x"})
+    code.chmod(0o755)
+    (code / "app.py").chmod(0o644)
+    (code / "secret").chmod(0o700)
+    (code / "own.txt").chmod(0o600)
+    archive = place / "function.zip"
+    archive.touch()
+    archive.chmod(0o666)
+    try:
+        os.seteuid(4343)
+        with pytest.raises(Failure, match=r"code/secret cannot be read: Permission denied; chmod it, or name it in \.hanabiignore"):
+            collect(code)
+        os.seteuid(0)
+        (code / ".hanabiignore").write_text("secret/\n")
+        os.seteuid(4343)
+        files = collect(code)
+        with pytest.raises(Failure, match=r"code/own\.txt cannot be read"):
+            pack(files, archive)
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(place)
+
+
+def test_a_folder_that_changes_meanwhile(tmp_path: Path) -> None:
+    code = folder(tmp_path / "code", {"app.py": HANDLER, "gone/x.py": "", "link/target": ""})
+    (code / "nowhere").symlink_to("/nonexistent")
+    files = collect(code)
+    for name, change in (("app.py", Path.mkdir), ("gone/x.py", None), ("nowhere", None)):
+        path = files[name].path
+        kept = path.readlink() if path.is_symlink() else path.read_bytes()
+        path.unlink()
+        if change is not None:
+            change(path)
+        failure = "changed while the folder was packed; deploy again" if change is None else "is neither a file nor a directory"
+        with pytest.raises(Failure, match=failure):
+            pack(files, tmp_path / "function.zip")
+        if change is not None:
+            path.rmdir()
+        path.symlink_to(kept) if isinstance(kept, Path) else path.write_bytes(kept)
+    pack(files, tmp_path / "function.zip")
+    with pytest.raises(Failure, match="changed while the folder was packed"):
+        collect(tmp_path / "nonexistent")
+
+
+def test_submodules_and_work_trees_leave_their_git_behind(tmp_path: Path) -> None:
+    folder(tmp_path, {"app.py": HANDLER, ".git": "gitdir: /elsewhere", "lib/.git": "gitdir: ../.git/modules/lib", "lib/a.py": ""})
+    assert names(tmp_path) == ["app.py", "lib/a.py"]
+
+
+def test_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
+    outer = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(outer)
+    code = folder(Path(os.fsdecode(outer)), {"app.py": HANDLER})
+    assert names(code) == ["app.py"]
+    assert detect(code) == Entry("python3.13", "app.lambda_handler")
+    pack(collect(code), tmp_path / "function.zip")
+    os.mkdir(outer + b"/inner\xff")
+    (code / os.fsdecode(b"inner\xff") / "x").touch()
+    with pytest.raises(Failure, match="is not UTF-8, so no zip file can hold it"):
+        collect(code)
+
+
+def test_text_that_is_not_utf8_is_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_bytes(b"# caf\xe9\n")
+    assert dependencies.install(tmp_path, "python3.13", lambda what: None) is None
+    (tmp_path / "app.py").write_text(f"x = {'(' * 5000}\n")
+    with pytest.raises(Failure, match=r"app\.py: "):
+        detect(tmp_path)
+
+
+# --- a zip file in place of a folder
+
+
+def test_a_zip_file_is_looked_into(tmp_path: Path) -> None:
+    archive = tmp_path / "made.zip"
+    pack(collect(folder(tmp_path / "code", {"src/core.py": HANDLER, "index.js": "", "data.bin": "x" * 100})), archive)
+    view = tmp_path / "view"
+    view.mkdir()
+    inside = look_inside(archive, view, ["src/core.lambda_handler", "../../etc/passwd.x", "/etc/passwd.x"])
+    assert sorted(inside) == ["data.bin", "index.js", "src/core.py"]
+    assert sorted(str(path.relative_to(view)) for path in view.rglob("*") if path.is_file()) == ["index.js", "src/core.py"]
+    assert detect(view) == Entry("nodejs22.x", "index.handler")
+    assert missing(Entry("python3.13", "src/core.lambda_handler"), view, inside) is None
+    assert "defines no nothing" in str(missing(Entry("python3.13", "src/core.nothing"), view, inside))
+
+
+def test_a_hostile_zip_file_is_not_followed(tmp_path: Path) -> None:
+    archive, view = tmp_path / "bad.zip", tmp_path / "view"
+    view.mkdir()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("../../app.py", "x")
+        file.writestr("/app.py", "x")
+        file.writestr("app.py", b"#" * (3 << 20))  # it would not be a program that somebody wrote
+    look_inside(archive, view, ["../../app.handler", "/app.handler"])
+    assert [(path.name, path.stat().st_size) for path in view.iterdir()] == [("app.py", 0)]
+    assert not (tmp_path.parent / "app.py").exists()
+    archive.write_bytes(archive.read_bytes().replace(b"PK\x01\x02", b"PK\x00\x00"))
+    with pytest.raises(Failure, match="is no zip file that can be read"):
+        look_inside(archive, view, [])
+
+
+@pytest.mark.parametrize("name", ["app.py", "text.zip"])
+def test_another_file_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_text(HANDLER)
+    assert main(["deploy", str(tmp_path / name)]) == 2
+    assert f"{name} is no zip file; to deploy the folder that holds it: hanabi deploy {tmp_path}" in capsys.readouterr().err

@@ -1,12 +1,13 @@
 """The Lambda service: its operations, one module for each topic."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from hanabi.api.execution_roles import ExecutionRoles
 from hanabi.api.lambda_.aliases import AliasOperations
 from hanabi.api.lambda_.concurrency import ConcurrencyOperations
-from hanabi.api.lambda_.functions import FunctionOperations, Locate
+from hanabi.api.lambda_.functions import FunctionOperations, Locate, Staging
 from hanabi.api.lambda_.invoke import InvokeOperations
 from hanabi.api.lambda_.policies import PolicyOperations
 from hanabi.api.lambda_.provisioned import Allocations, ProvisionedOperations
@@ -23,7 +24,8 @@ class LambdaService:
     """An operation of the model that is not here answers 501.
 
     `locate` makes the URL where a client gets code with a `CodeSha256`; `allocation` says what there is of a version's
-    provisioned concurrency; `roles` are those that Lambda can assume; without it, all.
+    provisioned concurrency; `roles` are those that Lambda can assume; without it, all; `staging` puts code in place of the names of what
+    was uploaded ahead.
     """
 
     name = "lambda"
@@ -37,11 +39,12 @@ class LambdaService:
         locate: Locate | None = None,
         allocation: Allocations = lambda key: Allocation(),
         roles: ExecutionRoles | None = None,
+        staging: Staging = lambda principal, code: nullcontext(code),
     ) -> None:
         targets, roles = Targets(functions), roles or ExecutionRoles(functions.place, any_role=True)
         self.operations: Mapping[str, Operation[Any]] = {
             **InvokeOperations(functions, targets, roles, invoker, events, clock).operations,
-            **FunctionOperations(functions, targets, locate, roles).operations,
+            **FunctionOperations(functions, targets, locate, roles, staging).operations,
             **VersionOperations(functions, targets).operations,
             **AliasOperations(functions, targets).operations,
             **ConcurrencyOperations(functions, targets).operations,

@@ -1,6 +1,7 @@
 """CreateFunction and what else is done to a function as a whole."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from hanabi.api.execution_roles import ExecutionRoles
@@ -9,20 +10,22 @@ from hanabi.api.lambda_.pages import take_page
 from hanabi.api.lambda_.targets import Qualified, Targets
 from hanabi.api.lambda_.versions import sort_key
 from hanabi.api.service import Call, Operation
-from hanabi.contracts import HttpRequest
+from hanabi.contracts import HttpRequest, Principal
 from hanabi.control.functions import Functions
 from hanabi.control.model import Code, Function, Version
 from hanabi.control.versions import check_deletable, find_version, remove_version
 from hanabi.errors import ResourceNotFound
 
 Locate = Callable[[HttpRequest, str], str | None]
+Staging = Callable[[Principal, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Any]]]  # `api.staging`'s
 
 
 class FunctionOperations:
-    def __init__(self, functions: Functions, targets: Targets, locate: Locate | None, roles: ExecutionRoles) -> None:
+    def __init__(self, functions: Functions, targets: Targets, locate: Locate | None, roles: ExecutionRoles, staging: Staging) -> None:
         self._functions = functions
         self._locate = locate
         self._roles = roles
+        self._staging = staging
         self.operations: dict[str, Operation[Any]] = {
             "CreateFunction": targets.configured("CreateFunction", self.create_function, functions.place.parse_new),
             "DeleteFunction": targets.either("DeleteFunction", self.delete_function),
@@ -40,13 +43,15 @@ class FunctionOperations:
 
     async def create_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._roles.check(params["Role"])
-        function = await self._functions.create(name, params)
+        async with self._staging(call.principal, params["Code"]) as code:
+            function = await self._functions.create(name, {**params, "Code": code})
         await self._functions.wait_briefly(function)
         version = _published(function) if params.get("Publish") else function.latest
         return self._describe(function, version, function.arn)
 
     async def update_function_code(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
-        function = await self._functions.update_code(name, params)
+        async with self._staging(call.principal, params) as given:
+            function = await self._functions.update_code(name, given)
         await self._functions.wait_briefly(function)
         if params.get("Publish") and not params.get("DryRun"):
             version = _published(function)
