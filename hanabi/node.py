@@ -192,7 +192,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
         roles = ExecutionRoles(functions.place, any_role=settings.roles == "any")
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
-        events = DurableQueue(accepted, functions, invoker, clock, health=health)
+        events = DurableQueue(accepted, functions, invoker, clock, is_full=lambda: journal.full, health=health)
 
         iam = IamService(store, clock, functions.place, roles.changed)
         await iam.open()

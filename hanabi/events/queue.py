@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 from hanabi.contracts import Catalog, Clock, Invocation, Invoker, Route, Timer
@@ -39,6 +40,7 @@ WINDOW = 256  # events in memory beside the running ones
 WINDOW_BYTES = 64 * 1024 * 1024  # of payloads in memory, running ones included
 UNWRITTEN = 10_000  # events that the disk could not be told of; with more, none is started
 PUT_LIMIT_S = 10.0
+FULL_INTERVAL_S = 1.0  # between looks whether a full disk has room again
 DRAIN_S = 10.0
 READ, STORE, LATE, OPEN = "events.read", "events.store", "events.late", "events.open"  # works that are tried again, besides MARK
 
@@ -58,8 +60,11 @@ class DurableQueue:
         window: int = WINDOW,
         window_bytes: int = WINDOW_BYTES,
         drain_s: float = DRAIN_S,
+        is_full: Callable[[], bool] = lambda: False,
         health: Health | None = None,
     ) -> None:
+        """`is_full`: invocations would be refused for want of room on the disk, so that none is begun until there is some."""
+        self._is_full = is_full
         self._health = health = health or Health(clock)
         self._database = database
         self._catalog = catalog
@@ -190,7 +195,7 @@ class DurableQueue:
                     await self._fill()
                 except Exception as error:
                     self._retrying.add(READ, "Events that are due cannot be read from events.db", self._fill, error)
-            while self._ready and len(self._running) < self._concurrency and len(self._unwritten) < UNWRITTEN:
+            while self._ready and len(self._running) < self._concurrency and len(self._unwritten) < UNWRITTEN and not self._is_full():
                 event = self._ready.popleft()
                 task = asyncio.create_task(self._run(event), name=f"event {event.request_id}")
                 self._running.add(task)
@@ -336,7 +341,9 @@ class DurableQueue:
     def _set_timer(self) -> None:
         """Wake when the next event is due. Those that are due and find no room are woken for by the events that end."""
         self._stop_timer()
-        if self._is_due():
+        if self._ready and self._is_full():
+            self._timer = self._clock.call_later(FULL_INTERVAL_S, self._rouse)
+        elif self._is_due():
             if self._can_fill():
                 self._rouse()
         elif self._look_ms is not None and READ not in self._retrying:

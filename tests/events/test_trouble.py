@@ -297,3 +297,25 @@ def test_another_process_that_holds_the_file_longer_than_anybody_waits(tmp_path:
             await database.close()
 
     asyncio.run(main())
+
+
+def test_on_a_full_disk_events_wait_and_run_soon_after(tmp_path: Path) -> None:
+    """None is begun, refused and put off further and further: an hour of a full disk costs them a second."""
+
+    async def main() -> None:
+        full = True
+        async with open_queue(tmp_path, is_full=lambda: full) as setting:
+            for i in range(10):
+                await setting.put(f"{i:02d}")
+            await setting.queue.open()
+            for _ in range(60):
+                await setting.clock.advance(60)
+                await asyncio.sleep(0)
+            assert setting.invoker.ids == []
+            full = False
+            await setting.clock.advance(1)
+            await setting.queue.settle()
+            assert len(setting.invoker.ids) == 10
+            assert await setting.queue.backlog() == 0
+
+    asyncio.run(main())
