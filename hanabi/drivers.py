@@ -25,6 +25,7 @@ from hanabi.sandbox.network import NAME_SERVER
 from hanabi.sandbox.oci import OciDriver
 from hanabi.sandbox.process import ProcessDriver
 
+PATIENCE_MOST = 100  # times the limits of a machine's answers
 RESOLV_CONF = f"nameserver {NAME_SERVER}\noptions timeout:5 attempts:2\n"
 
 
@@ -95,6 +96,7 @@ def find_parts(settings: Settings) -> Parts:
     pair = find_firecracker(settings.images_dir, firecracker=settings.firecracker, jailer=settings.jailer)
     found = find_kernel(settings.images_dir, find_agent(), settings.kernel)
     profile = _profile(found.image)
+    patience = profile.pop("patience", 1.0)  # changes nothing of a machine, and so nothing of its snapshots
     boot_args = profile.get("boot_args") or f"{PLAIN_BOOT_ARGS} {found.boot_args_extra}".strip()
     chosen = Kernel(
         image=found.image,
@@ -103,12 +105,13 @@ def find_parts(settings: Settings) -> Parts:
         boot_args=boot_args,
         cpu_template=profile.get("cpu_template"),
         environment=profile.get("environment") or {},
+        patience=patience,
     )
     return Parts(firecracker=pair.firecracker, jailer=pair.jailer, version=pair.version, kernel=chosen)
 
 
 def _profile(image: Path) -> dict[str, Any]:
-    """What a kernel of the user's own needs, in a file beside it: `vmlinux.json` with boot_args, cpu_template, environment."""
+    """What a kernel of the user's own needs, in a file beside it: `vmlinux.json` with boot_args, cpu_template, environment, patience."""
     path = image.with_name(f"{image.name}.json")
     if not path.is_file():
         return {}
@@ -116,6 +119,9 @@ def _profile(image: Path) -> dict[str, Any]:
         profile = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} is no profile of a kernel: {error}") from None
-    if not isinstance(profile, dict) or profile.keys() - {"boot_args", "cpu_template", "environment"}:
-        raise ImageError(f"{path} is no profile of a kernel: it may have boot_args, cpu_template and environment")
+    if not isinstance(profile, dict) or profile.keys() - {"boot_args", "cpu_template", "environment", "patience"}:
+        raise ImageError(f"{path} is no profile of a kernel: it may have boot_args, cpu_template, environment and patience")
+    patience = profile.get("patience", 1.0)
+    if isinstance(patience, bool) or not isinstance(patience, int | float) or not 1 <= patience <= PATIENCE_MOST:
+        raise ImageError(f"{path} is no profile of a kernel: patience is a number from 1 to {PATIENCE_MOST}")
     return profile

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { KILL_PAUSE_MS = 5, KILL_PAUSE_MOST_MS = 160 };
+
 struct role {
     pid_t pid;
     int status; /* pipe that closes when exec succeeds and says `struct failure` when it does not; -1: settled */
@@ -33,6 +35,7 @@ static struct user user;
 static pid_t self;
 static int null_fd;
 static bool killing;
+static int pause_ms; /* until it is looked again who has not died yet */
 static bool more_to_reap;
 
 void process_setup(struct user as) {
@@ -296,6 +299,7 @@ static void kill_everything(void) {
 
 void process_kill_all(void) {
     killing = more_to_reap = true;
+    pause_ms = KILL_PAUSE_MS;
     kill_everything();
 }
 
@@ -303,8 +307,9 @@ bool process_killing(void) { return killing; }
 
 pid_t process_of(uint8_t role) { return roles[role].pid; }
 
-/* While killing, look again soon: a process that was just forked must die too. */
-int process_patience_ms(void) { return more_to_reap ? 0 : killing ? 5 : -1; }
+/* While killing, look again soon: a process that was just forked must die too. As PID 1 nothing escapes the first stroke, and whoever
+ * dies says so: there looking must not take the time from those who have much to give back. */
+int process_patience_ms(void) { return more_to_reap ? 0 : killing ? pause_ms : -1; }
 
 void process_watch(void) {
     for (int i = 0; i < ROLE_COUNT; i++)
@@ -315,8 +320,11 @@ void process_turn(void) {
     for (uint8_t id = 0; id < ROLE_COUNT; id++)
         if (roles[id].status >= 0 && ready(roles[id].slot))
             settle(id);
-    if (killing)
+    if (killing) {
         kill_everything();
+        if (self == 1 && pause_ms < KILL_PAUSE_MOST_MS)
+            pause_ms *= 2;
+    }
     if (reap() && killing) {
         killing = false;
         control_send('k', NULL, 0);

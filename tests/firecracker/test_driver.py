@@ -102,14 +102,30 @@ def test_an_invocation_and_what_is_counted(rig: Rig) -> None:
     rig.run(work())
 
 
-def test_a_reset_ends_what_runs_and_keeps_the_machine(rig: Rig) -> None:
+def test_a_reset_ends_what_runs_and_keeps_the_machine(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         box = await rig.create()
         owner = Owner(box)
         await send(box, b"i", b"{}")
         assert await frame(box) == b"r"
+        box.limit(memory_mb=256, vcpus=0.25)
+        shares: list[float | None] = []
+        of_cpu, kill = box._group.cpu, box.kill_processes
+        limit = of_cpu.limit
+
+        def note(vcpus: float | None) -> None:
+            shares.append(vcpus)
+            limit(vcpus)
+
+        async def kill_at_full_speed() -> None:
+            assert shares[-1] is None  # what ends is not at the function's share
+            await kill()
+
+        monkeypatch.setattr(of_cpu, "limit", note)
+        monkeypatch.setattr(box, "kill_processes", kill_at_full_speed)
         for number in range(3):
             await box.reset()
+            assert shares == [None, 0.25] * (number + 1)
             assert await owner.exits.get() == Exit("runtime", None, 9)
             await box.start("runtime", ["/x"], {}, "/")
             await send(box, b"i", b"{}")

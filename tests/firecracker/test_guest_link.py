@@ -28,11 +28,11 @@ def message(type: str, body: bytes = b"") -> bytes:
 class Agent:
     """The other end, in a test's own hands."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 1.0) -> None:
         host, self.line = socket.socketpair()
         self.line.setblocking(False)
         self.clock = ManualClock()
-        self.link = GuestLink(host, self.clock)
+        self.link = GuestLink(host, self.clock, patience=patience)
         self.closed: list[str] = []
         self.exits: list[Exit] = []
         self.link.on_close = self.closed.append
@@ -56,8 +56,8 @@ async def turns() -> None:
 
 
 @asynccontextmanager
-async def talking() -> AsyncIterator[Agent]:
-    agent = Agent()
+async def talking(patience: float = 1.0) -> AsyncIterator[Agent]:
+    agent = Agent(patience)
     try:
         yield agent
     finally:
@@ -126,6 +126,30 @@ def test_answers_come_in_the_order_of_the_questions() -> None:
                     await each
             await turns()
             assert agent.closed == ["the agent sent a malformed message"]
+
+    run(main())
+
+
+def test_a_slow_host_is_waited_for() -> None:
+    """Answers may take so many times longer; a try to greet may not."""
+
+    async def main() -> None:
+        async with talking(patience=10) as agent:
+            await agent.say(HELLO)
+            pinged = asyncio.ensure_future(agent.link.ping(5))
+            await turns()
+            await agent.clock.advance(49)
+            await turns()
+            assert not pinged.done()
+            await agent.clock.advance(2)
+            with pytest.raises(SandboxError, match="did not answer"):
+                await pinged
+        async with talking(patience=10) as agent:
+            greeted = asyncio.ensure_future(agent.link.greet(5))
+            await turns()
+            await agent.clock.advance(6)
+            with pytest.raises(SandboxError, match="did not answer"):
+                await greeted
 
     run(main())
 

@@ -53,7 +53,7 @@ def accepted(seconds):
 
 def answer(url, headers):
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60).status
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=250).status
     except urllib.error.HTTPError as error:
         return error.code
 

@@ -45,6 +45,8 @@ CPU_TEMPLATE = {
 # The guest's kernel saves no AVX state, which its processes would find and use: in the environment of each of them.
 GLIBC_TUNABLES = "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX_Fast_Unaligned_Load,-XSAVE,-XSAVEC,-ERMS,-FSRM"
 
+PATIENCE = 10  # such a guest runs its kernel some hundred times slower, and others use the host meanwhile
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -129,7 +131,12 @@ def ensure_kernel(progress: Callable[[str], None] = print) -> Path:
 
 def write_profile(made_for: Path) -> None:
     """What Hanabi must be told of this kernel, where it looks for it: `hanabi up --kernel` of a file with a profile beside it."""
-    profile = {"boot_args": BOOT_ARGS, "cpu_template": CPU_TEMPLATE, "environment": {"GLIBC_TUNABLES": GLIBC_TUNABLES}}
+    profile = {
+        "boot_args": BOOT_ARGS,
+        "cpu_template": CPU_TEMPLATE,
+        "environment": {"GLIBC_TUNABLES": GLIBC_TUNABLES},
+        "patience": PATIENCE,
+    }
     draft = made_for / f"profile-{os.getpid()}"
     draft.write_text(json.dumps(profile))
     draft.rename(made_for / "vmlinux.json")

@@ -16,7 +16,7 @@ from tests.microvm.kernel import ensure_kernel, kernel_place, write_profile
 from tests.server import Server
 
 SLOW = ("--trim-after", "3600")  # what takes a guest's kernel a tenth of a second takes minutes there
-SLOW_S = 300.0  # the first boot of a runtime on such a host: the kernel, Python, the bootstrap
+SLOW_S = 900.0  # the first boot of a runtime on such a host: the kernel, Python, the bootstrap
 
 
 def why_not(*, build: bool) -> str:

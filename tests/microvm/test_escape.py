@@ -302,7 +302,7 @@ def test_connections_held_open_leave_others_theirs(client: Any, attacker: str, n
     ask = "ask(socket.AF_VSOCK, (2, 5004), 'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')"
     assert evaluate(client, neighbour, ask).startswith("HTTP/1.1 ")
     evaluate(client, attacker, "release()")
-    wait_for(lambda: evaluate(client, attacker, f"attempt(lambda: {ask})")[0] == "allowed", 60)  # its own again when they have gone
+    wait_for(lambda: evaluate(client, attacker, f"attempt(lambda: {ask})")[0] == "allowed", rig.SLOW_S)  # its own again when they have gone
 
 
 def provoke(client: Any, function: str, expression: str, **names: Any) -> dict[str, Any]:
@@ -478,4 +478,4 @@ def test_a_machine_goes_when_its_vmm_is_killed(client: Any, server: Server, roug
     evaluate(client, rough, "1 + 1")
     jail = jail_of(server, rough)
     os.kill(rig.machine_pid(jail), 9)
-    wait_for(lambda: not jail.parent.exists(), 30)
+    wait_for(lambda: not jail.parent.exists(), rig.SLOW_S)

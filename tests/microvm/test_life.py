@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason
 thorough = pytest.mark.skipif(not rig.thorough(), reason="takes a minute where KVM is nested in software: make test-microvm")
 
 MEMORY_MB = 512  # 29 % of a processor, where it is slow anyway
-PYTHON = {"Runtime": "python3.13", "MemorySize": MEMORY_MB, "Timeout": 120}
+PYTHON = {"Runtime": "python3.13", "MemorySize": MEMORY_MB, "Timeout": 300}
 LOOK = """
 import json, os, random, socket, ssl, time, uuid
 
@@ -131,7 +131,7 @@ def test_a_function_answers_and_is_recorded(server: Server, client: Any, look: s
 def test_it_is_warm_then_paused_then_warm_again(server: Server, client: Any, look: str) -> None:
     before = invoke(client, look)
     for _ in range(3):
-        wait_for(lambda: rows(server, function=look, state="frozen"), 30)
+        wait_for(lambda: rows(server, function=look, state="frozen"), rig.SLOW_S)
         (jail,) = [each for each in rig.jails(server) if each.parent.name == rows(server, function=look)[0]["id"]]
         used = cpu_ticks(rig.machine_pid(jail))
         time.sleep(0.5)  # a length of time to measure over, not a wait for something
@@ -199,18 +199,18 @@ def test_a_busy_loop_dies_at_its_timeout(server: Server, client: Any) -> None:
     answer = client.invoke(FunctionName="busy", Payload=b'{"for": "ever"}')
     assert json.load(answer["Payload"])["errorType"] == "Sandbox.Timedout"
     (row,) = rows(server, function="busy")
-    client.update_function_configuration(FunctionName="busy", Timeout=120)
+    client.update_function_configuration(FunctionName="busy", Timeout=300)
     settle(client, "busy")
     assert invoke(client, "busy") == "idle"
-    wait_for(lambda: row["id"] not in [each["id"] for each in rows(server)], 60)
-    wait_for(lambda: not [each for each in rig.jails(server) if each.parent.name == row["id"]], 60)
+    wait_for(lambda: row["id"] not in [each["id"] for each in rows(server)], rig.SLOW_S)
+    wait_for(lambda: not [each for each in rig.jails(server) if each.parent.name == row["id"]], rig.SLOW_S)
     assert leftovers.of_sandbox(server.data_dir / "run", row["id"]) == []
 
 
 @thorough
 def test_after_a_timeout_nothing_is_left_in_the_machine(server: Server, client: Any, program: bytes) -> None:
     """No process, no memory, no socket of what was cut off; /tmp stays, and the next invocation works."""
-    create_function_slowly(client, "late", {"bootstrap": program}, Runtime="provided.al2023", Handler="none", Timeout=20)
+    create_function_slowly(client, "late", {"bootstrap": program}, Runtime="provided.al2023", Handler="none", Timeout=40)
     assert server.process is not None
     descriptors = Path(f"/proc/{server.process.pid}/fd")
     assert invoke(client, "late", {"look": 1}) == {"kept": 0, "processes": 1, "port": True}
@@ -226,12 +226,12 @@ def test_after_a_timeout_nothing_is_left_in_the_machine(server: Server, client: 
         assert now["id"] == row["id"] or not kvm.is_hardware()
         assert seen == {"kept": kept, "processes": 1, "port": True}
         row = now
-    wait_for(lambda: [each.parent.name for each in rig.jails(server) if each.parent.name == row["id"]], 60)
+    wait_for(lambda: [each.parent.name for each in rig.jails(server) if each.parent.name == row["id"]], rig.SLOW_S)
     assert len(list(descriptors.iterdir())) <= before + 4  # connections that are about to close
     reports = [line for line in messages(server, "late") if line.startswith("REPORT")]
     used = [int(line.partition("Max Memory Used: ")[2].split()[0]) for line in reports]
-    assert all(each < 24 for each in used[::2]), used  # what was cut off has left none of its 24 MB
-    assert ["Billed Duration: 20000 ms" in line for line in reports] == [False, True, False, True, False]
+    assert min(used[1::2]) > max(used[::2]), used  # what was cut off is told, and has left none of its 2 MB
+    assert ["Billed Duration: 40000 ms" in line for line in reports] == [False, True, False, True, False]
 
 
 # --- change, and violence
@@ -251,7 +251,7 @@ def test_a_machine_that_is_killed_is_replaced(server: Server, client: Any, look:
     for row in rows(server, function=look):
         (jail,) = [each for each in rig.jails(server) if each.parent.name == row["id"]]
         os.kill(rig.machine_pid(jail), signal.SIGKILL)
-    wait_for(lambda: not rows(server, function=look), 30)
+    wait_for(lambda: not rows(server, function=look), rig.SLOW_S)
     assert invoke(client, look)["host"] != before["host"]
 
 
@@ -282,7 +282,7 @@ def test_a_container_image_is_a_machine_too(server: Server, client: Any, program
     made = Image([layer([folder("bin"), file("bin/runtime", program, 0o755)])], {"Entrypoint": ["/bin/runtime"], "Cmd": ["app"]})
     write_layout(server.data_dir / "layout", {"live": made})
     uri = f"oci:{server.data_dir}/layout:live"
-    client.create_function(FunctionName="image", PackageType="Image", Code={"ImageUri": uri}, Role=ROLE, Timeout=120, MemorySize=MEMORY_MB)
+    client.create_function(FunctionName="image", PackageType="Image", Code={"ImageUri": uri}, Role=ROLE, Timeout=300, MemorySize=MEMORY_MB)
     assert settle(client, "image")["State"] == "Active"
     for number in range(2):
         assert invoke(client, "image", {"number": number}) == {"number": number}
@@ -315,7 +315,7 @@ def test_the_network_is_open_where_it_is_said_and_closed_elsewhere(server: Serve
 @thorough
 def test_the_aws_endpoint_is_reached_over_the_relay(client: Any, look: str) -> None:
     asking = (
-        "__import__('urllib.request').request.urlopen(os.environ['AWS_ENDPOINT_URL_LAMBDA'] + '/2015-03-31/functions/', timeout=60).status"
+        "__import__('urllib.request').request.urlopen(os.environ['AWS_ENDPOINT_URL_LAMBDA'] + '/2015-03-31/functions/', timeout=250).status"
     )
     assert see(client, asking).startswith("HTTPError: HTTP Error 403")  # unsigned
 
@@ -340,7 +340,7 @@ def after():
 def lambda_handler(event, context):
     request = urllib.request.Request(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
     request.add_header("Authorization", os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
-    credentials = urllib.request.urlopen(request, timeout=60).read().decode() if event.get("credentials") else ""
+    credentials = urllib.request.urlopen(request, timeout=250).read().decode() if event.get("credentials") else ""
     names = ["AWS_ACCESS_KEY_ID", "AWS_LAMBDA_LOG_STREAM_NAME"]
     return {
         **STATE, "random": random.random(), "kind": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], "kept": open("/tmp/kept").read(),
@@ -368,7 +368,7 @@ def test_snapstart_restores_what_was_initialised(server: Server, client: Any) ->
     for row in rows(server, function="snap", version="1"):
         (jail,) = [each for each in rig.jails(server) if each.parent.name == row["id"]]
         os.kill(rig.machine_pid(jail), signal.SIGKILL)
-    wait_for(lambda: not rows(server, function="snap", version="1"), 30)
+    wait_for(lambda: not rows(server, function="snap", version="1"), rig.SLOW_S)
     second = invoke(client, "snap", Qualifier="1")
     assert second["init"] == first["init"] and second["random"] != first["random"]
     said = messages(server, "snap")
@@ -407,7 +407,7 @@ def lambda_handler(event, context):
         create_function_slowly(client, "rests", code)
         first = invoke(client, "rests", {"number": 1})
         for number in (2, 3):
-            wait_for(lambda: rows(server, function="rests", state="resting") and not rig.jails(server), 120)
+            wait_for(lambda: rows(server, function="rests", state="resting") and not rig.jails(server), rig.SLOW_S)
             again = invoke(client, "rests", {"number": number})
             assert again["seen"] == list(range(1, number + 1)) and again["stream"] == first["stream"]
             assert again["tmp"].split() == [str(each) for each in again["seen"]]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hanabi.contracts import Clock
 from hanabi.errors import SandboxError
-from hanabi.sandbox.agent import AgentLink, _message, _settle, _string
+from hanabi.sandbox.agent import AgentLink, Answer, _message, _settle, _string
 
 ENTROPY_BYTES = 64
 IDENTIFY_S = 20.0  # a machine that has just been restored faults its memory in
@@ -40,8 +40,9 @@ class Ports(NamedTuple):
 class GuestLink(AgentLink):
     """The host's end of the control channel of a microVM's agent."""
 
-    def __init__(self, control: socket.socket, clock: Clock) -> None:
+    def __init__(self, control: socket.socket, clock: Clock, *, patience: float = 1.0) -> None:
         super().__init__(control, clock)
+        self._patience = patience  # of `machine.Kernel`: every answer may take so many times longer
         self.memory_peak = 0  # bytes, as last told: before each answer of the runtime
         self.oom_kills = 0
         self._ports: asyncio.Future[Ports] = self._loop.create_future()
@@ -49,7 +50,7 @@ class GuestLink(AgentLink):
 
     async def greet(self, timeout_s: float) -> Ports:
         """Wait for the agent's first message, which carries no sockets."""
-        return await self._answer(self._ports, timeout_s)
+        return await super()._answer(self._ports, timeout_s)  # a try, not the last one
 
     async def identify(self, *, time_ns: int, hostname: str, network: Network | None) -> None:
         """Tell the machine who it is, before anything of a function's runs: the time, fresh entropy, its name and address."""
@@ -85,6 +86,9 @@ class GuestLink(AgentLink):
         """Take what has been said already, without waiting."""
         if not self.closed:
             self._readable()
+
+    async def _answer(self, future: "asyncio.Future[Answer]", timeout_s: float) -> Answer:
+        return await super()._answer(future, timeout_s * self._patience)
 
     # --- the codec
 

@@ -35,6 +35,7 @@ class Kernel:
     boot_args: str = PLAIN_BOOT_ARGS
     cpu_template: Mapping[str, Any] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)  # added to that of every process inside: of a nested host
+    patience: float = 1.0  # how many times longer than hardware takes its machines may take to answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

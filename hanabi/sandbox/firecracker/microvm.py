@@ -118,6 +118,7 @@ class MicroVm:
         self.size = size
         self.slot = slot
         self._host = host
+        self.patience = host.parts.kernel.patience
         self._wanted = wanted
         self._loop = asyncio.get_running_loop()
         jail = Jail(host.jails, host.parts.firecracker, wanted.id, numbers.machine_uid(slot.number))
@@ -161,7 +162,7 @@ class MicroVm:
         await api.vsock(guest_cid=machine.GUEST_CID, uds_path=f"/{machine.VSOCK}")
         await api.balloon(amount_mib=0, deflate_on_oom=True, stats_polling_interval_s=0)
         await api.start()
-        await self._attach(BOOT_S)
+        await self._attach(BOOT_S * self.patience)
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Start a machine as a clone of a snapshot, with an identity and a /tmp of its own."""
@@ -182,10 +183,10 @@ class MicroVm:
 
         await self._start_vmm(lay_out)
         api = self.vmm.api
-        await api.snapshot_load(snapshot_path="/state", memory_path="/memory", resume=False, timeout_s=ATTACH_S)
+        await api.snapshot_load(snapshot_path="/state", memory_path="/memory", resume=False, timeout_s=ATTACH_S * self.patience)
         await api.patch_drive(machine.TMP, f"/{machine.TMP}")
         await api.resume()
-        await self._attach(ATTACH_S)
+        await self._attach(ATTACH_S * self.patience)
         if snapshot.preloaded or snapshot.own:
             self._agent().adopt("runtime")
         if not snapshot.own:
@@ -248,7 +249,7 @@ class MicroVm:
                 control = await self._connect(_CONTROL, left)
             except SandboxError as error:
                 raise (error if left == deadline_s else failure) from None  # why the first ones were in vain says more
-            link = GuestLink(control, clock)
+            link = GuestLink(control, clock, patience=self.patience)
             try:
                 ports = await link.greet(patience)
             except SandboxError as error:
@@ -263,10 +264,10 @@ class MicroVm:
         raise failure
 
     async def _open_runtime(self) -> None:
-        self.runtime = await self._connect(_RUNTIME, ATTACH_S)
+        self.runtime = await self._connect(_RUNTIME, ATTACH_S * self.patience)
 
     async def _open_logs(self) -> None:
-        self.logs = (await self._connect(_LOG, ATTACH_S)).detach()
+        self.logs = (await self._connect(_LOG, ATTACH_S * self.patience)).detach()
 
     async def _connect(self, port: int, deadline_s: float) -> socket.socket:
         path = self.vmm.jail.root / machine.VSOCK
@@ -282,6 +283,7 @@ class MicroVm:
         await self._agent().kill_processes(timeout_s=ATTACH_S)
 
     async def reset(self) -> None:
+        self._group.cpu.limit(None)  # it is our work, not the function's
         await self.kill_processes()
         await self._agent().renew_runtime(timeout_s=ATTACH_S)
         self.runtime.close()
@@ -289,6 +291,7 @@ class MicroVm:
         if self._end is not None:  # meanwhile, and it has closed the one before
             self.runtime.close()
             raise SandboxError(f"sandbox {self.id} has gone")
+        self._group.cpu.limit(self._vcpus)
 
     def signal(self, role: str, signum: int) -> None:
         if self._link is not None:

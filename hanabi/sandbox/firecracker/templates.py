@@ -136,7 +136,7 @@ class Templates:
     async def _loaded(self, microvm: MicroVm) -> None:
         """Wait until the bootstrap says that it waits."""
         saying = asyncio.ensure_future(_first_bytes(microvm.runtime, len(LOADED)))
-        timer = self._clock.call_later(LOAD_S, lambda: _give_up(saying))
+        timer = self._clock.call_later(LOAD_S * microvm.patience, lambda: _give_up(saying))
         try:
             await asyncio.wait([saying])
         finally:

@@ -16,6 +16,7 @@ from hanabi.sandbox import kernel, launch
 from hanabi.sandbox.cgroup import Group, Tree
 from hanabi.sandbox.firecracker import inside
 from hanabi.sandbox.firecracker.api import FirecrackerApi
+from hanabi.sandbox.firecracker.channel import TIMEOUT_S
 from hanabi.sandbox.firecracker.jail import API_SOCKET, LOG, METRICS, Jail
 from hanabi.sandbox.firecracker.machine import VMM_MB, Parts
 from hanabi.sandbox.threads import Threads
@@ -46,7 +47,7 @@ class Vmm:
     def __init__(self, parts: Parts, jail: Jail, confines: Confines, threads: Threads, clock: Clock) -> None:
         self.jail = jail
         self.on_exit: Callable[[int], None] = lambda status: None
-        self.api = FirecrackerApi(jail.root / API_SOCKET, clock=clock)
+        self.api = FirecrackerApi(jail.root / API_SOCKET, clock=clock, timeout_s=TIMEOUT_S * parts.kernel.patience)
         self.group: Group | None = None
         self._parts = parts
         self._confines = confines
@@ -73,7 +74,7 @@ class Vmm:
             raise SandboxError("the VMM was destroyed while it started")
         self._loop.add_reader(self._pidfd, self._ended)
         self._watched = True
-        await self.api.connect(START_S, self.alive)
+        await self.api.connect(START_S * self._parts.kernel.patience, self.alive)
         self.api.on_deaf(lambda error: self.kill())
 
     def _spawn(self) -> None:
@@ -101,7 +102,7 @@ class Vmm:
             raise SandboxError("the VMM was destroyed before it started")
         console = os.open(self.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            status = launch.run(command, output=console, timeout_s=JAILER_S)
+            status = launch.run(command, output=console, timeout_s=JAILER_S * parts.kernel.patience)
         finally:
             os.close(console)
         if status:
