@@ -146,9 +146,13 @@ static ssize_t receive(void *into, size_t size) {
     ssize_t got = recvmsg(CONTROL_FD, &message, MSG_CMSG_CLOEXEC);
     struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-        if (passed >= 0)
-            close(passed);
-        memcpy(&passed, CMSG_DATA(header), sizeof passed);
+        /* where there is room for one, alignment makes room for two */
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof passed;
+        for (size_t index = 0; index < count; index++) {
+            if (passed >= 0)
+                close(passed);
+            memcpy(&passed, CMSG_DATA(header) + index * sizeof passed, sizeof passed);
+        }
     }
     return got;
 }

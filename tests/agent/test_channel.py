@@ -1,14 +1,16 @@
 """A runtime channel that no process has had: what an earlier runtime left in the old one reaches nobody."""
 
 import asyncio
+import os
 import socket
 import struct
+import time
 
 import pytest
 
 from hanabi.clock import SystemClock
 from hanabi.sandbox.agent import AgentLink
-from tests.agent.rig import PATIENCE_S, Agent
+from tests.agent.rig import PATIENCE_S, Agent, root_only
 
 
 def renew(agent: Agent) -> socket.socket:
@@ -46,18 +48,36 @@ def test_without_a_descriptor_the_agent_ends() -> None:
     assert agent.process.returncode == 0
 
 
+@root_only  # to others the agent's descriptors are closed
 def test_descriptors_that_nobody_asked_for_do_not_pile_up() -> None:
     with Agent() as agent:
         agent.hello()
+        agent.send("Q")  # when it answers it has closed its own of what it sent with hello
+        assert agent.receive() == ("q", b"")
+        at_first = descriptors(agent)
         with socket.socket() as sent:
             for _ in range(5):
                 socket.send_fds(agent.control, [struct.pack("<IB", 1, ord("K"))], [sent.fileno()] * 2)
                 assert agent.receive() == ("k", b"")
+        settle(agent, at_first + 1)  # the last one may be for the message that follows
         with renew(agent):
-            open_now = agent.run("ls /proc/$PPID/fd 2>/dev/null | wc -l")
+            settle(agent, at_first)
+            agent.run("true")
             agent.send("K")
             assert agent.receive() == ("k", b"")
-            assert agent.run("ls /proc/$PPID/fd 2>/dev/null | wc -l") == open_now
+            settle(agent, at_first)
+
+
+def descriptors(agent: Agent) -> int:
+    return len(os.listdir(f"/proc/{agent.process.pid}/fd"))
+
+
+def settle(agent: Agent, count: int) -> None:
+    """Wait until the agent has so many descriptors: it may answer before it has closed what it had open for that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (now := descriptors(agent)) != count:
+        assert time.monotonic() < deadline, f"{now} descriptors, not {count}"
+        time.sleep(0.005)
 
 
 def test_the_link_asks_for_it() -> None:
