@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Protocol
 
 from hanabi import __version__
@@ -46,6 +47,8 @@ INTERRUPTED = 130  # what a shell reports of a command that ended by SIGINT
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. Errors are one line on stderr, never a traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are not UTF-8 leave as they came
     options = make_parser().parse_args(arguments)
     try:
         status = COMMANDS[options.command].run(options)

@@ -127,6 +127,13 @@ def test_a_reader_that_has_gone_is_no_error(data_dir: Path) -> None:
     assert done.returncode == 0 and "Broken" not in done.stderr and "defect" not in done.stderr
 
 
+def test_names_that_are_not_utf8_are_printed_as_they_came(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}  # as under en_US.UTF-8
+    made = os.fsencode(tmp_path) + b"/caf\xe9"
+    done = subprocess.run([os.fsencode(sys.executable), b"-m", b"hanabi", b"init", made], env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"") and b"made " + made in done.stdout
+
+
 def test_doctor_works_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:  # bound, not listening: nothing answers there
         taken.bind(("127.0.0.1", 0))
