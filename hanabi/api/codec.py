@@ -8,10 +8,8 @@ from typing import Any, Protocol
 from hanabi.api.model import Model
 from hanabi.contracts import HttpRequest, HttpResponse
 from hanabi.errors import AccessDenied, ApiError, SerializationError
+from hanabi.http.crowd import is_crowded
 
-SMALL_BYTES = 64 * 1024
-CONTAINERS = 20_000  # objects and arrays of a document; the most that an operation takes is the 10,000 events of PutLogEvents
-VALUES = 100_000
 log = logging.getLogger(__name__)
 
 
@@ -43,21 +41,12 @@ def read_json(body: bytes) -> Any:
     """A JSON document; an empty body is an empty object. One of ten thousands of values would hold up everybody while it is read."""
     if not body:
         return {}
-    if len(body) > SMALL_BYTES and _is_crowded(body) and _is_crowded(_without_strings(body)):
+    if is_crowded(body):
         raise SerializationError("Could not parse request body into json: it has too many values")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise SerializationError(f"Could not parse request body into json: {error}") from None
-
-
-def _without_strings(body: bytes) -> bytes:
-    """Three passes in C: no regular expression that an unterminated string could lead astray."""
-    return b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-
-
-def _is_crowded(text: bytes) -> bool:
-    return text.count(b"[") + text.count(b"{") > CONTAINERS or text.count(b",") > VALUES
 
 
 def write_json(value: Any) -> bytes:

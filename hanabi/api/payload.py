@@ -5,10 +5,11 @@ import re
 
 from hanabi.api.uploads import JsonWorkers
 from hanabi.errors import InvalidRequestContent, RequestTooLarge
+from hanabi.http.crowd import is_crowded
 
 SYNC_BYTES = 6 * 1024 * 1024
 EVENT_BYTES = 1024 * 1024
-INLINE_BYTES = 256 * 1024  # more is parsed in a worker
+INLINE_BYTES = 256 * 1024  # more is parsed in a worker, as is what has very many values
 
 _SOURCE = "\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: {line}, column: {column}]"
 _VALUES = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
@@ -29,7 +30,7 @@ def check_size(size: int, invocation_type: str) -> None:
 async def check_payload(payload: bytes, invocation_type: str, workers: JsonWorkers) -> None:
     """Raise what Lambda answers to a payload that is too large or is not JSON. An empty one is fine."""
     check_size(len(payload), invocation_type)
-    if len(payload) <= INLINE_BYTES:
+    if len(payload) <= INLINE_BYTES and not is_crowded(payload):
         check_json(payload)
     elif (problem := await workers.check(payload)) is not None:
         raise _not_json(problem)

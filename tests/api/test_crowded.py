@@ -1,11 +1,16 @@
-"""A JSON body of very many values is refused before it is read: reading it would hold up the loop."""
+"""JSON of very many values is not read on the loop: bodies are refused, payloads checked by a worker, results of URLs passed on."""
 
+import asyncio
 import json
 
 import pytest
 
 from hanabi.api.codec import read_json
-from hanabi.errors import SerializationError
+from hanabi.api.payload import check_payload
+from hanabi.api.uploads import JsonWorkers
+from hanabi.clock import SystemClock
+from hanabi.errors import InvalidRequestContent, SerializationError
+from hanabi.gateway.response import Malformed, make_response
 
 MB = 1 << 20
 
@@ -34,3 +39,31 @@ def test_it_is_refused(body: bytes) -> None:
 )
 def test_what_an_operation_takes_is_read(document: object) -> None:
     assert read_json(json.dumps(document).encode()) == document
+
+
+def test_a_payload_of_very_many_values_goes_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+
+    async def check(self: JsonWorkers, payload: bytes) -> str | None:
+        checked.append(payload)
+        return "no"
+
+    monkeypatch.setattr(JsonWorkers, "check", check)
+
+    async def main() -> None:
+        with pytest.raises(InvalidRequestContent):
+            await check_payload(b"[" * 100_000, "RequestResponse", JsonWorkers(SystemClock()))
+        await check_payload(b"[" + b",".join([b"1"] * 1000) + b"]", "RequestResponse", JsonWorkers(SystemClock()))
+
+    asyncio.run(main())
+    assert len(checked) == 1
+
+
+def test_a_result_of_very_many_values_is_not_looked_into() -> None:
+    rows = b"[" + b",".join([b'{ "a": 1 }'] * 30_000) + b"]"
+    assert make_response(rows).body is rows
+    assert make_response(b'{"rows": %s}' % rows).status == 200
+    with pytest.raises(Malformed, match="too many values"):
+        make_response(b'{"statusCode": 200, "body": %s}' % rows)
+    text = json.dumps({"statusCode": 201, "body": rows.decode()}).encode()  # a string is one value, whatever is in it
+    assert (make_response(text).status, make_response(text).body) == (201, rows)

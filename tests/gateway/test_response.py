@@ -90,7 +90,7 @@ def test_malformed(value: object) -> None:
         make_response(json.dumps(value).encode())
 
 
-@pytest.mark.parametrize("payload", [b"", b"plain", b"\xff", b"[" * 100_000, b'{"statusCode": 200'])
+@pytest.mark.parametrize("payload", [b"", b"plain", b"\xff", b"[" * 10_000, b'{"statusCode": 200'])
 def test_not_json(payload: bytes) -> None:
     with pytest.raises(Malformed):
         make_response(payload)
