@@ -51,12 +51,12 @@ class Server:
         """What `start` runs."""
         command = [sys.executable, "-m", "hanabi", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         roles = [] if "--roles" in self.options else ["--roles", "any"]  # most tests are about other things
-        return [*command, "--images-dir", str(IMAGES), "--no-prebuild", *roles, *self.options]
+        return [*command, "--images-dir", str(IMAGES), *roles, *self.options]
 
     def start(self) -> Self:
         """Returns when it serves; raises with what it printed when it does not."""
         self.log = (self.data_dir / "server.log").open("a+")
-        environment = {**os.environ, **self.variables}
+        environment = {**os.environ, "HANABI_NO_PREBUILD": "1", **self.variables}
         self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment)
         assert self.process.stdout is not None
         for line in self.process.stdout:

@@ -3,8 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -16,7 +19,7 @@ from hanabi.node import ANNOUNCE_EVERY_S, StockedImages
 from hanabi.retry import Retrying
 from hanabi.testing import ManualClock
 from tests.conftest import needs_root
-from tests.server import Server, create_function
+from tests.server import Server, create_function, wait_for
 
 SECRET = ("state.db", "state.db-wal", "events.db", "record.db", "keys.json", "journal", "code", "spool", "run/state", "run/volumes")
 
@@ -29,6 +32,39 @@ def test_nobody_else_reads_what_a_node_keeps() -> None:
             path = server.data_dir / name
             assert path.stat().st_mode & 0o077 == 0, f"{name}: {path.stat().st_mode:o}"
         assert os.listdir(server.data_dir / "spool") == []
+
+
+@needs_root
+def test_requests_and_starts_are_in_its_logs(tmp_path: Path) -> None:
+    with Server("--access-log", str(tmp_path / "access.log"), "--pool-size", "0") as server:
+        client = server.client("lambda")
+        create_function(client, "logged", "def lambda_handler(event, context): return 1")
+        answer = client.invoke(FunctionName="logged", Payload=b"{}")
+        log = (server.data_dir / "server.log").read_text()
+    lines = [line.split() for line in (tmp_path / "access.log").read_text().splitlines()]
+    assert all(len(line) == 10 and line[1] == "127.0.0.1" for line in lines)
+    invoked = next(line for line in lines if line[8] == "lambda:Invoke")
+    assert invoked[2:5] == ["POST", "/2015-03-31/functions/logged/invocations", "200"]
+    assert invoked[7] == answer["ResponseMetadata"]["RequestId"] and invoked[9].endswith(":root")
+    assert re.search(r"cold start of logged:\$LATEST: \d+ ms, pool miss", log)
+
+
+@needs_root
+def test_roots_are_built_ahead_unless_told_otherwise(tmp_path: Path) -> None:
+    """What cannot be built is said, and stops nothing."""
+    program = tmp_path / "bin" / "mmdebstrap"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho no mirror answers >&2; exit 25\n")
+    program.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="hanabi-", dir="/var/tmp") as images:
+        os.chmod(images, 0o755)
+        variables = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HANABI_NO_PREBUILD": "0"}
+        with Server("--images-dir", images, variables=variables) as server:
+            said = server.data_dir / "server.log"
+            wait_for(lambda: said.read_text().count("could not be built ahead") == 2)
+            log = said.read_text()
+    assert "runtime root of python3.13: installing packages of Debian trixie" in log and "no mirror answers" in log
+    assert log.index("of python3.13 ahead") < log.index("of python3.13 could not") < log.index("of nodejs22.x ahead")
 
 
 CALLS = """

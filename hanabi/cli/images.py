@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("list", "build", "add", "rm", "remove")
 PARTS = ("kernel", "firecracker", "snapshots")
+AT_ONCE = 2  # builds: most of each is waiting for the network, or for one core
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,25 +138,34 @@ def _build(images: "Images", parts: "Parts", options: argparse.Namespace) -> Non
 
     from hanabi.cli.progress import Progress
 
+    if "snapshots" in options.names:
+        raise Failure("snapshots are made by `hanabi up`, for the runtimes that functions use", 2)
     shown = Progress(sys.stderr)
 
     def start(name: str) -> Awaitable[Any]:
         show: Callable[[str], None] = partial(shown.show, name)
-        if name == "snapshots":
-            raise Failure("snapshots are made by `hanabi up`, for the runtimes that functions use", 2)
         if name == "kernel":
             return parts.build_kernel(options.way or "own", Path(options.from_file) if options.from_file else None, show)
         if name == "firecracker":
             return parts.build_firecracker(options.version, options.sha256, options.mirror, show)
         return _root(images, name, show)
 
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def make(name: str) -> None:
+        async with room:
+            made = await start(name)
+        shown.end()
+        print(f"{name} is ready: {made}", flush=True)
+
     async def build() -> None:
+        tasks = [asyncio.create_task(make(name), name=f"build {name}") for name in dict.fromkeys(options.names)]
         try:
-            for name in options.names:
-                made = await start(name)
-                shown.end()
-                print(f"{name} is ready: {made}", flush=True)
+            await asyncio.gather(*tasks)
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             shown.end()
             await images.close()
 

@@ -18,7 +18,7 @@ from hanabi.images.debian import lay_down, open_to_all
 from hanabi.images.growth import growing
 from hanabi.images.languages import add_python, fetch_node, fetch_python, fetch_sdk
 from hanabi.images.places import describe, is_whole, make_open_directory, measure, root_place
-from hanabi.images.programs import run
+from hanabi.images.programs import all_or_none, forget, run
 
 
 class Builder:
@@ -43,27 +43,34 @@ class Builder:
         recipe, root, work = RECIPES[name], made / "root", made / "work"
         started = time.monotonic()
         work.mkdir()
-        with ThreadPoolExecutor(3) as beside:  # what is fetched needs no root: it comes while the packages, or the base, are made
-            python = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
-            sdk = beside.submit(fetch_sdk, work / "sdk", lock) if recipe.sdk else None
-            node = beside.submit(fetch_node, recipe.node, work / "node", ("bin/node",), lock) if recipe.node else None
-            self._begin(recipe, root, work, lock)
-            if python:
-                self._progress("installing boto3, compiling")
-                python.result()
-                add_python(root, recipe.python, work / "python", lock)
-            if sdk:
-                self._progress("installing the AWS SDK for JavaScript")
-                shutil.move(sdk.result(), root / "var/lang/lib/node_modules")
-            if node:
-                self._progress(f"installing Node.js {recipe.node}")
-                node.result()
-                shutil.move(work / "node/bin/node", root / "var/lang/bin/node")
+        try:
+            with ThreadPoolExecutor(3) as beside, all_or_none(lock):
+                self._make(recipe, root, work, lock, beside)
+        finally:
+            forget(lock)
         open_to_all(root)
         shutil.rmtree(work)
         size = measure(root)
         describe(made, size=size, built_ms=int(time.time() * 1000))
         self._progress(f"{name}: {size / 2**20:.0f} MB, built in {time.monotonic() - started:.0f} s")
+
+    def _make(self, recipe: Recipe, root: Path, work: Path, lock: int, beside: ThreadPoolExecutor) -> None:
+        """What is fetched needs no root: it comes beside, while the packages, or the base, are made."""
+        python = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
+        sdk = beside.submit(fetch_sdk, work / "sdk", lock) if recipe.sdk else None
+        node = beside.submit(fetch_node, recipe.node, work / "node", ("bin/node",), lock) if recipe.node else None
+        self._begin(recipe, root, work, lock)
+        if python:
+            self._progress("installing boto3, compiling")
+            python.result()
+            add_python(root, recipe.python, work / "python", lock)
+        if sdk:
+            self._progress("installing the AWS SDK for JavaScript")
+            shutil.move(sdk.result(), root / "var/lang/lib/node_modules")
+        if node:
+            self._progress(f"installing Node.js {recipe.node}")
+            node.result()
+            shutil.move(work / "node/bin/node", root / "var/lang/bin/node")
 
     def _begin(self, recipe: Recipe, root: Path, work: Path, lock: int) -> None:
         if recipe.base:

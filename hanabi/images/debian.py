@@ -7,6 +7,7 @@ changes. That little is done here: alternatives, certificates, the locale, the l
 import os
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hanabi.errors import ImageError
@@ -96,10 +97,11 @@ def _configure(root: Path, sources: Path, lock: int) -> None:
     (root / "etc/ca-certificates.conf").write_text("".join(f"{name}\n" for name in names))
     (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
     enter(root, ["ldconfig"], lock=lock)
-    enter(root, ["/usr/sbin/update-ca-certificates"], lock=lock)
     shutil.copytree(sources, root / "usr/share/i18n")
     name, _, charset = LOCALE.partition(".")
-    enter(root, ["localedef", "--no-archive", "-i", name, "-f", charset, LOCALE], lock=lock)
+    programs = (["/usr/sbin/update-ca-certificates"], ["localedef", "--no-archive", "-i", name, "-f", charset, LOCALE])
+    with ThreadPoolExecutor(len(programs)) as pool:
+        list(pool.map(lambda program: enter(root, program, lock=lock), programs))
     shutil.rmtree(root / "usr/share/i18n")
     (root / "dev/null").unlink(missing_ok=True)  # the scripts wrote to it, and it was no device
 

@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hanabi.errors import ImageError
 
@@ -15,6 +18,9 @@ SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 ASK_S = 30.0
 LARGEST_ANSWER = 1 << 20
 QUOTED = 1500  # characters of what a failed program said
+_changing = threading.Lock()
+_running: "defaultdict[int, set[subprocess.Popen[bytes]]]" = defaultdict(set)  # by the lock that they hold
+_ended: set[int] = set()
 
 
 def run(
@@ -32,7 +38,8 @@ def run(
     name = os.path.basename(command[0])
     with tempfile.TemporaryFile() as said, open(output or os.devnull, "wb") as stdout:
         try:
-            status = subprocess.run(
+            program = _begin(
+                lock,
                 command,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -40,15 +47,54 @@ def run(
                 stderr=said,
                 env={**_environment(), **(environment or {})},
                 pass_fds=(lock,),
-                timeout=TIMEOUT_S,
-            ).returncode
+            )
         except FileNotFoundError:
             raise ImageError(f"{name} is not installed") from None
-        except subprocess.TimeoutExpired:
-            raise ImageError(f"{name} did not end within {TIMEOUT_S:.0f} s") from None
+        with program:
+            try:
+                status = program.wait(TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                raise ImageError(f"{name} did not end within {TIMEOUT_S:.0f} s") from None
+            except BaseException:
+                program.kill()
+                raise
+            finally:
+                with _changing:
+                    _running[lock].discard(program)
+                    if not _running[lock]:
+                        del _running[lock]
         if status:
             said.seek(max(0, said.seek(0, os.SEEK_END) - QUOTED))
             raise ImageError(f"{name} failed with status {status}:\n{said.read().decode(errors='replace').strip()}")
+
+
+def _begin(lock: int, command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[bytes]":
+    with _changing:
+        if lock in _ended:
+            raise ImageError("the build was given up")
+        program = subprocess.Popen(command, **options)
+        _running[lock].add(program)
+        return program
+
+
+@contextmanager
+def all_or_none(lock: int) -> Iterator[None]:
+    """When the block fails, the programs of `run` that hold this lock end, in whatever thread, and no others begin until it is left."""
+    try:
+        yield
+    except BaseException:
+        with _changing:
+            _ended.add(lock)
+            for program in _running.get(lock, ()):
+                program.terminate()
+        raise
+
+
+def forget(lock: int) -> None:
+    """The build with this lock is over, and all its threads."""
+    with _changing:
+        _ended.discard(lock)
 
 
 def ask(command: Sequence[str | Path]) -> str | None:

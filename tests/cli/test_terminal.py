@@ -1,12 +1,15 @@
 """What a command says while it works: each step once in a pipe, all that moves on a terminal."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hanabi.cli import functions
-from hanabi.cli.terminal import Terminal
+from hanabi.cli.terminal import Terminal, paint
 
 
 class Tty(io.StringIO):
@@ -47,3 +50,21 @@ def test_on_a_terminal_time_is_seen_to_pass(monkeypatch: pytest.MonkeyPatch) -> 
             terminal.doing("installing packages", f", {second} s")
             terminal._status._live.refresh()
     assert "installing packages, 1 s" in stream.getvalue() and "installing packages, 2 s" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("variables", "live"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], live: bool) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert paint("ok", "green", Tty()) == ("\x1b[32mok\x1b[0m" if live else "ok")
+    assert paint("ok", "green", io.StringIO()) == "ok"
+
+
+def test_nothing_in_a_pipe_is_coloured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for command in (["images"], ["doctor"], ["list"]):
+        line = [sys.executable, "-m", "hanabi", *command, "--data-dir", str(tmp_path), "--port", "1"]
+        done = subprocess.run(line, capture_output=True, timeout=60)
+        assert done.stdout + done.stderr and b"\x1b" not in done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """Roots are built before anybody wants them: only what is missing, one by one, giving way to others. And what overlaps in a build."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from hanabi.config import guest_dir
 from hanabi.errors import ImageError
-from hanabi.images import builder
+from hanabi.images import builder, programs
 from hanabi.images.places import describe, root_place
 from hanabi.images.prebuild import COMMON, prebuild
 from hanabi.images.process import LOW
@@ -68,7 +69,7 @@ def test_the_sdk_is_fetched_while_the_base_is_made(tmp_path: Path, monkeypatch: 
     fetched = tmp_path / "fetched"
     wait = f"for try in $(seq 300); do [ -e {fetched} ] && {{ echo overlapped >&2; exit 1; }}; sleep 0.1; done; echo alone >&2; exit 1"
     fake_mmdebstrap(tmp_path, wait, monkeypatch)
-    monkeypatch.setattr("hanabi.images.programs.SEARCHED", os.environ["PATH"])
+    monkeypatch.setattr(programs, "SEARCHED", os.environ["PATH"])
 
     def fetch(*_: Any) -> Path:
         fetched.touch()
@@ -78,4 +79,24 @@ def test_the_sdk_is_fetched_while_the_base_is_made(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(builder, name, fetch)
     with pytest.raises(ImageError, match="overlapped"):
         builder.Builder(tmp_path / "images", print).build("nodejs22.x")
+    assert not list((tmp_path / "images/building").iterdir())
+
+
+def test_a_build_that_fails_ends_what_is_fetched_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And begins nothing else of it: whoever waits hears of it at once."""
+    begun, later = tmp_path / "begun", tmp_path / "later"
+    fake_mmdebstrap(tmp_path, f"until [ -e {begun} ]; do sleep 0.05; done; echo no mirror >&2; exit 1", monkeypatch)
+    monkeypatch.setattr(programs, "SEARCHED", os.environ["PATH"])
+
+    def fetch(work: Path, lock: int) -> Path:
+        with contextlib.suppress(ImageError):
+            programs.run(["sh", "-c", f"touch {begun}; exec sleep 300"], lock=lock)
+        programs.run(["touch", later], lock=lock)
+        return work
+
+    monkeypatch.setattr(builder, "fetch_sdk", fetch)
+    with pytest.raises(ImageError, match="no mirror"):
+        builder.Builder(tmp_path / "images", print).build("aws-sdk-js")
+    assert begun.exists() and not later.exists()
+    assert not programs._running and not programs._ended
     assert not list((tmp_path / "images/building").iterdir())
