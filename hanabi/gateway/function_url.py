@@ -68,6 +68,8 @@ class FunctionUrls:
         self._clock = clock
         self._scheme = scheme
         self.draining = False  # nothing new is taken
+        self._log_from_s = 0.0  # the next failure is told then
+        self._untold = 0
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """An `HttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""
@@ -97,9 +99,21 @@ class FunctionUrls:
                 response = await self._invoke(request, config, url_id, host, request_id)
             except HanabiError as error:
                 response = _refusal(error, request_id)
+                if response.status == 500:
+                    self._tell(error, request_id)
             if config.cors:
                 add_headers(config.cors, request, response)
         return response
+
+    def _tell(self, error: HanabiError, request_id: str) -> None:
+        """What ails the server is not for strangers. Nor may they fill the log with it: one line a second."""
+        now_s = self._clock.monotonic()
+        if now_s < self._log_from_s:
+            self._untold += 1
+            return
+        others = f" (and {self._untold} others since the last line)" if self._untold else ""
+        self._log_from_s, self._untold = now_s + 1, 0
+        log.error("a function URL's request %s failed: %s%s", request_id, error, others)
 
     async def _invoke(self, request: HttpRequest, config: UrlConfig, url_id: str, host: str, request_id: str) -> HttpResponse:
         try:
@@ -171,7 +185,6 @@ def _refusal(error: HanabiError, request_id: str) -> HttpResponse:
         return _unavailable(request_id)
     if isinstance(error, ApiError) and error.status < 500:
         return _answer(error.status, {"Message": error.message}, error.code, request_id)
-    log.error("a function URL's request %s failed: %s", request_id, error)  # what ails the server is not for strangers
     return _answer(500, {"Message": None}, "ServiceException", request_id)
 
 

@@ -43,7 +43,8 @@ class Gate:
         self.answer = answer
         self.function_error: str | None = None
         self._config = config or Config()
-        self._urls = FunctionUrls(self, FixedCatalog(), self, self._authenticate, ManualClock())
+        self.clock = ManualClock()
+        self._urls = FunctionUrls(self, FixedCatalog(), self, self._authenticate, self.clock)
 
     def lookup(self, url_id: str) -> Config | None:
         return self._config if url_id == "abc123" else None
@@ -141,6 +142,16 @@ def test_iam() -> None:
 def test_failures(answer: bytes | Exception, status: int, body: bytes) -> None:
     response = Gate(answer=answer).ask(make_request())
     assert (response.status, response.body) == (status, body)
+
+
+def test_strangers_do_not_fill_the_log_with_what_ails_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate(answer=ServiceError("the disk is full"))
+    for _ in range(100):
+        assert gate.ask(make_request()).status == 500
+    assert len(caplog.records) == 1
+    asyncio.run(gate.clock.advance(1))
+    gate.ask(make_request())
+    assert caplog.messages[1].endswith("the disk is full (and 99 others since the last line)")
 
 
 def test_a_function_error_says_nothing_to_the_caller() -> None:
