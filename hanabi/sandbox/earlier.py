@@ -15,6 +15,7 @@ from pathlib import Path
 
 PLACES = 16  # remembered
 FILE = "places"
+GROUPS = "cgroup"
 _PATIENCE_S = 5.0  # somebody else may be cleaning this place just now
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,25 @@ def places(run_dir: Path) -> list[Path]:
         return []
     if not isinstance(known, list):
         return []
-    found = [Path(each) for each in known[-PLACES:] if isinstance(each, str) and "\0" not in each]
+    found = [Path(each) for each in known[-PLACES:] if isinstance(each, str) and _is_name(each)]
     return [each for each in dict.fromkeys(found) if each.is_absolute() and len(each.parts) > 1 and each != run_dir]
+
+
+def groups_in(run_dir: Path) -> str:
+    """See `cgroup.Tree.place`; damage: as now."""
+    try:
+        text = (run_dir / GROUPS).read_text()
+    except (OSError, ValueError):
+        return ""
+    return text if _is_name(text) else ""
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file may be called that."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except ValueError:
+        return False
 
 
 def note(run_dir: Path, others: list[Path]) -> None:

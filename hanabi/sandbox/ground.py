@@ -98,11 +98,10 @@ class Ground:
 
     def _recover(self, before: Sequence[Path]) -> None:
         """Clean what an earlier run left, here or where this directory was `before`, were it killed at the worst moment. Idempotent."""
-        groups = self.run_dir / "cgroup"
-        groups_in = groups.read_text() if groups.exists() else ""
+        groups_in = earlier.groups_in(self.run_dir)
         uplink.clear_away(self.run_dir / "uplink")
         _end_all(self.run_dir, self.tree, groups_in)
-        self.write("cgroup", self.tree.place)
+        self.write(earlier.GROUPS, self.tree.place)
         self._remove_made()
         earlier.note(self.run_dir, [place for place in before if not self._recover_place(place, groups_in)])
 

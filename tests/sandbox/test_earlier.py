@@ -1,0 +1,58 @@
+"""What a run directory says of its earlier places, believed or not."""
+
+from pathlib import Path
+
+import pytest
+
+from hanabi.sandbox import earlier
+from hanabi.sandbox.earlier import Claim
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b"{}",
+        b"null",
+        b"[1, null, [], {}]",
+        b'["", ".", "/", "relative/run"]',
+        b'["/a\\u0000b"]',
+        b'["/\\ud800"]',
+        b"\xff",
+    ],
+)
+def test_damage_names_no_place(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / earlier.FILE).write_bytes(content)
+    assert earlier.places(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"/sys\0/fs", b"/sys/fs/cgroup\xed\xa0\x80"])
+def test_damage_names_no_groups(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / earlier.GROUPS).write_bytes(content)
+    assert earlier.groups_in(tmp_path) == ""
+
+
+def test_places_are_kept_until_they_are_clean(tmp_path: Path) -> None:
+    strange = Path("/data/with\nline and \udcff")
+    earlier.note(tmp_path, [strange])
+    assert earlier.places(tmp_path) == [strange]
+    for number in range(100):
+        earlier.note(tmp_path, [*earlier.places(tmp_path), Path(f"/data/{number}")])
+    assert len(earlier.places(tmp_path)) == earlier.PLACES - 1 and earlier.places(tmp_path)[-1] == Path("/data/99")
+    earlier.note(tmp_path, [])
+    assert earlier.places(tmp_path) == []
+
+
+def test_a_place_has_one_claim(tmp_path: Path) -> None:
+    locks = tmp_path / "locks"
+    first = Claim(locks, tmp_path, wait=False)
+    with pytest.raises(BlockingIOError):
+        Claim(locks, tmp_path, wait=False)
+    other = Claim(locks, tmp_path / "other", wait=False)
+    first.close()
+    again = Claim(locks, tmp_path, wait=False)
+    for each in (first, other, again):
+        each.close()
+    assert list(locks.iterdir()) == []
