@@ -10,6 +10,10 @@ from hanabi.cli.running import data_dir_of, running_port
 from hanabi.config import DEFAULT_PORT
 from hanabi.errors import HanabiError
 
+_END = r"; Value '|$"  # of what is wrong with one value; within a pattern there are brackets, commas and semicolons of its own
+_LIST = re.compile(rf"\[(Member must.*?)\](?={_END})", re.DOTALL)
+_PATTERN = re.compile(rf"Member must satisfy regular expression pattern: .*?(?=, Member must|{_END})", re.DOTALL)
+
 
 class Failure(Exception):
     """The command cannot go on. `status`: 1 it failed, 2 it was asked for something that cannot be."""
@@ -47,9 +51,8 @@ def explain(error: Exception, options: argparse.Namespace) -> Failure | None:
 
 def _in_words(message: str) -> str:
     """AWS's text without the regular expressions that people cannot read."""
-    message = re.sub(
-        r"Member must satisfy regular expression pattern: .+?(?=\]|; Value|$)", "it has a character or a form that is not allowed", message
-    )
+    message = _LIST.sub(r"\1", message)
+    message = _PATTERN.sub("it has a character or a form that is not allowed", message)
     return message.replace("Map keys must satisfy constraint: ", "names: ").replace("Map values must satisfy constraint: ", "values: ")
 
 
