@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from hanabi.errors import HanabiError, IsolationUnavailable
-from hanabi.sandbox import earlier, firewall, kernel, launch, netlink, numbers, rootless, uplink, volume
+from hanabi.sandbox import abandoned, earlier, firewall, kernel, launch, netlink, numbers, rootless, uplink, volume
 from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.earlier import Claim, tag_of
 from hanabi.sandbox.numbers import Numbers
@@ -80,6 +80,7 @@ class Ground:
         self.tree.prepare()
         self._recover(before)
         self._numbers = Numbers(self._slots + _SLOTS_BESIDE, locks=self._locks())
+        self._end_abandoned(self._numbers.blocks)
         self.uplink = self._open_uplink(self._numbers)
 
     def _locks(self) -> Path:
@@ -123,6 +124,20 @@ class Ground:
         finally:
             claim.close()
         return True
+
+    def _end_abandoned(self, blocks: Sequence[int]) -> None:
+        """What has our numbers, and is a killed server's that nobody started again."""
+        if rootless.entered():  # then numbers are one's own, and addresses of a namespace
+            return
+        for tag in abandoned.tags(blocks, self.tag):
+            log.warning("removing what a killed Hanabi (%s) left on this host", tag)
+            try:
+                tree = Tree(tag)
+                _clear(tree)
+                tree.close()
+                _end_network(tag)
+            except (OSError, HanabiError) as error:
+                log.warning("not all of it could be removed: %s", error)
 
     def close(self) -> None:
         """All sandboxes have been destroyed before. Idempotent."""
@@ -180,11 +195,15 @@ def _end_all(run_dir: Path, tree: Tree, groups_in: str) -> None:
             kernel.detach_loop(device)
         time.sleep(0.005)
     if not rootless.entered():  # else the network had a namespace that has gone with the process
-        with netlink.Netlink() as link:
-            for name in os.listdir("/sys/class/net"):
-                if name.startswith(_prefix(tree.tag)):
-                    link.remove_link(name)
-        firewall.unload(_table(tree.tag))
+        _end_network(tree.tag)
+
+
+def _end_network(tag: str) -> None:
+    with netlink.Netlink() as link:
+        for name in os.listdir("/sys/class/net"):
+            if name.startswith(_prefix(tag)):
+                link.remove_link(name)
+    firewall.unload(_table(tag))
 
 
 def _clear(tree: Tree) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -97,6 +98,22 @@ def test_environments_that_are_frozen_and_that_are_starting_at_the_crash(server:
     assert json.loads(server.client("lambda").invoke(FunctionName=names[5], Payload=b'{"id": "y"}')["Payload"].read()) == "y"
     assert server.stop() == 0
     assert of_run(server.data_dir / "run") == []
+
+
+def test_what_a_server_left_that_never_comes_back_goes_with_the_next_one(server: Server) -> None:
+    """Of another data directory: it has the numbers now, that is the addresses and the uids."""
+    server.start()
+    client = server.client("lambda")
+    create_function(client, "crash", CODE)
+    client.invoke(FunctionName="crash", Payload=b'{"id": "x"}')
+    wait_for(lambda: [each["state"] for each in environments(server)].count("frozen") >= 1)
+    run_directory = server.data_dir / "run"
+    server.crash()
+    shutil.rmtree(server.data_dir)
+    left = of_run(run_directory)
+    assert any(each.startswith("process") for each in left) and any(each.startswith("interface") for each in left)
+    with Server("--pool-size", "0"):
+        wait_for(lambda: of_run(run_directory) == [])
 
 
 def test_functions_that_were_active_have_environments_ready_after_a_restart(server: Server) -> None:
