@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import os
 import shutil
-import signal
 import stat
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
@@ -26,7 +25,7 @@ from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
 from tests.images.aging import pass_time
 from tests.images.archives import simple
-from tests.server import IMAGES
+from tests.server import IMAGES, wait_for
 
 NEEDED = "" if shutil.which("mkfs.erofs", path=SEARCHED) else "needs mkfs.erofs (erofs-utils)"
 pytestmark = pytest.mark.skipif(bool(NEEDED), reason=NEEDED)
@@ -298,12 +297,19 @@ def test_closing_ends_the_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pid = int(await asyncio.to_thread(started.read_text))
         await made.close()
         await asyncio.gather(packing, return_exceptions=True)
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(wait_for, lambda: has_ended(pid))
 
     use(tmp_path, work)
     assert not beside(tree).exists()
     assert not Path(f"{beside(tree)}.packing").exists()
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_what_a_failing_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

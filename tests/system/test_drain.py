@@ -60,7 +60,7 @@ def end(server: Server) -> int:
 
 
 def fetch(server: Server, path: str = "/_hanabi/health", host: str | None = None) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection(host.partition(":")[0] if host else "127.0.0.1", server.port, timeout=30)
     try:
         connection.request("GET", path, headers={"Host": host or f"127.0.0.1:{server.port}"})
         answer = connection.getresponse()
