@@ -62,16 +62,7 @@ class Server:
 
     def get(self, path: str, query: dict[str, str]) -> Any:
         """The JSON that Hanabi's own API answers."""
-        status, body = self.get_raw(path, query)
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            answer = {}
-        if status == 403:
-            raise Failure("the key is not that server's; name its --data-dir and --port")
-        if status != 200:
-            raise Failure(answer.get("message") or answer.get("Message") or f"the server answered {status}")
-        return answer
+        return answered(*self.get_raw(path, query))
 
     def get_raw(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:
         """(status, body) of a signed GET of Hanabi's own API."""
@@ -87,6 +78,20 @@ class Server:
         request = AWSRequest(method, self.endpoint + target, headers={"Host": f"127.0.0.1:{self.port}"}, data=body)
         SigV4Auth(Credentials(self.access_key, self.secret_key), "hanabi", self.region).add_auth(request)
         return dict(request.headers)
+
+
+def answered(status: int, body: bytes) -> Any:
+    """The JSON of an answer of Hanabi's own API. Raises `Failure` with what it says when it is an error."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = {}
+    if status == 403:
+        raise Failure("the key is not that server's; name its --data-dir and --port")
+    if status != 200:
+        said = answer if isinstance(answer, dict) else {}
+        raise Failure(said.get("message") or said.get("Message") or f"the server answered {status}")
+    return answer
 
 
 def fetch(port: int, target: str, headers: dict[str, str], timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:

@@ -1,13 +1,12 @@
 """A zip file on its way to the server: a small one in the call that makes the function, a large one ahead of it, with a bar."""
 
-import json
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 from hanabi.cli.failure import Failure
-from hanabi.cli.server import Server
+from hanabi.cli.server import Server, answered
 from hanabi.cli.terminal import Terminal
 
 AHEAD_BYTES = 10 * 1024 * 1024  # from here on: Lambda itself takes 50 MB at most in a call
@@ -25,15 +24,7 @@ def source_of(server: Server, archive: Path, terminal: Terminal) -> dict[str, An
     if size <= AHEAD_BYTES:
         terminal.doing(f"uploading {size / 1e6:.1f} MB")
         return {"ZipFile": archive.read_bytes()}
-    status, body = _put(server, archive, size, terminal)
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = {}
-    if status == 403:
-        raise Failure("the key is not that server's; name its --data-dir and --port")
-    if status != 200:
-        raise Failure(f"the upload failed: {answer.get('message') or answer.get('Message') or f'the server answered {status}'}")
+    answer = answered(*_put(server, archive, size, terminal))
     return {"S3Bucket": answer["S3Bucket"], "S3Key": answer["S3Key"]}
 
 
