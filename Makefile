@@ -7,6 +7,7 @@ help:
 	@echo "make up        start Hanabi on 127.0.0.1:$(PORT)"
 	@echo "make test      run the tests        make test TESTS=tests/http"
 	@echo "make test-microvm   the tests on real microVMs, with what they need built first"
+	@echo "make test-apps public frameworks, installed from their registries, deployed and called"
 	@echo "make check     lint, types, structure, the agent without warnings"
 	@echo "make bench     measure"
 	@echo "make bench-microvm  measure microVMs, beside a restore by hand"
@@ -41,6 +42,10 @@ check: dev
 test-microvm: roots
 	HANABI_TEST_MICROVM=1 $(BIN)/python -m pytest $(or $(TESTS),tests/microvm tests/firecracker)
 
+# Public frameworks: FastAPI, Express, pandas, Go, Rust ... Their packages are fetched, so this takes minutes and a network.
+test-apps: roots
+	HANABI_TEST_APPS=1 $(BIN)/python -m pytest $(or $(TESTS),tests/apps)
+
 bench: roots
 	$(BIN)/python -m bench $(BENCH)
 
@@ -54,4 +59,4 @@ clean:
 	rm -rf .venv build dist guest/build .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find hanabi tests bench guest -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install dev up roots test test-microvm check bench bench-microvm wheel clean
+.PHONY: help install dev up roots test test-microvm test-apps check bench bench-microvm wheel clean

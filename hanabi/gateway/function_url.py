@@ -19,6 +19,7 @@ from hanabi.gateway.response import JSON, Malformed, make_response
 
 log = logging.getLogger(__name__)
 
+SAID_EVERY_S = 10.0
 RETRY_AFTER_S = 5  # when the server is stopping
 PAYLOAD_LIMIT = 6 * 1024 * 1024
 BODY_BYTES = PAYLOAD_LIMIT + 256 * 1024  # beyond the limit whose error is worded here
@@ -70,6 +71,7 @@ class FunctionUrls:
         self.draining = False  # nothing new is taken
         self._log_from_s = 0.0  # the next failure is told then
         self._untold = 0
+        self._said: dict[str, float] = {}  # function -> when its last malformed result was logged
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """An `HttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""
@@ -139,14 +141,23 @@ class FunctionUrls:
             raise _too_large()
         result = await self._invoker.invoke(Invocation(request_id=request_id, route=route, payload=event, trace=trace, source="url"))
         try:
-            if result.function_error is not None:
-                raise Malformed(result.function_error)
-            response = make_response(result.payload)
+            response = _broken() if result.function_error is not None else make_response(result.payload)
         except Malformed as error:
-            log.debug("function URL %s, request %s: %s", url_id, request_id, error)
-            response = HttpResponse(502, [("content-type", JSON)], b"Internal Server Error")
+            self._say(config.function, request_id, str(error))
+            response = _broken()
         response.headers += [("x-amzn-requestid", request_id), ("x-amzn-trace-id", trace)]
         return response
+
+    def _say(self, function: str, request_id: str, reason: str) -> None:
+        """Why a function that ran well answers 502 is nowhere else to be seen; a word now and then is enough, and cannot fill a disk."""
+        now = self._clock.monotonic()
+        if now - self._said.get(function, -SAID_EVERY_S) >= SAID_EVERY_S:
+            self._said = {name: at for name, at in self._said.items() if now - at < SAID_EVERY_S} | {function: now}
+            log.info("the URL of %s answers request %s with 502: what it returned makes no response: %.200s", function, request_id, reason)
+
+
+def _broken() -> HttpResponse:
+    return HttpResponse(502, [("content-type", JSON)], b"Internal Server Error")
 
 
 def refuse_large(request: HttpRequest, size: int | None, limit: int) -> HttpResponse:

@@ -154,6 +154,19 @@ def test_strangers_do_not_fill_the_log_with_what_ails_the_server(caplog: pytest.
     assert caplog.messages[1].endswith("the disk is full (and 99 others since the last line)")
 
 
+def test_why_a_result_makes_no_response_is_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    gate = Gate(answer=json.dumps({"statusCode": 200, "headers": {"x": "\n" * 100_000}}).encode())
+    assert [gate.ask(make_request()).status for _ in range(3)] == [502] * 3
+    (said,) = caplog.messages
+    assert "the URL of hello answers request" in said and "header value '\\n\\n" in said and len(said) < 400
+    asyncio.run(gate.clock.advance(10))
+    assert gate.ask(make_request()).status == 502 and len(caplog.messages) == 2
+    gate.function_error = "Unhandled"  # its own log says that
+    asyncio.run(gate.clock.advance(10))
+    assert gate.ask(make_request()).status == 502 and len(caplog.messages) == 2
+
+
 def test_a_function_error_says_nothing_to_the_caller() -> None:
     gate = Gate(answer=b'{"errorMessage": "secret"}')
     gate.function_error = "Unhandled"

@@ -1,0 +1,10 @@
+import serverlessExpress from '@codegenie/serverless-express';
+import express from 'express';
+const app = express();
+app.get('/', (req, res) => res.json({hello: 'world', q: req.query, ip: req.ip}));
+app.get('/cookies', (req, res) => { res.cookie('a', '1'); res.cookie('b', '2'); res.send('ok'); });
+app.get('/bin', (req, res) => { res.type('image/png'); res.send(Buffer.from([...Array(256).keys()])); });
+app.get('/p/*rest', (req, res) => res.json({rest: req.params.rest, url: req.url}));
+app.get('/redirect', (req, res) => res.redirect('/p/x'));
+app.post('/echo', express.raw({type: '*/*', limit: '10mb'}), (req, res) => { res.type(req.get('content-type')); res.send(req.body); });
+export const handler = serverlessExpress({ app });

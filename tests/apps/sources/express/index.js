@@ -1,0 +1,14 @@
+const serverless = require('serverless-http');
+const express = require('express');
+const app = express();
+app.use('/json', express.json({limit: '10mb'}));
+app.get('/', (req, res) => res.send('Hello World!'));
+app.get('/users/:id', (req, res) => res.json({id: req.params.id, query: req.query, path: req.path, ip: req.ip}));
+app.post('/json', (req, res) => res.json({got: req.body}));
+app.post('/raw', express.raw({type: '*/*', limit: '10mb'}), (req, res) => { res.set('content-type', 'application/octet-stream'); res.send(req.body); });
+app.get('/cookies', (req, res) => { res.cookie('a', '1'); res.cookie('b', '2'); res.send('ok'); });
+app.get('/redirect', (req, res) => res.redirect(302, '/users/7?x=1'));
+app.get('/bin', (req, res) => { res.type('image/png'); res.send(Buffer.from([...Array(256).keys()])); });
+app.get('/err', (req, res) => { throw new Error('broken'); });
+app.get('/log', (req, res) => { for (let i = 0; i < 3000; i++) console.log('line ' + i + ' ' + 'x'.repeat(80)); res.send('logged'); });
+module.exports.handler = serverless(app, {binary: ['image/*', 'application/octet-stream']});

@@ -1,0 +1,11 @@
+import { Hono } from 'hono';
+import { handle } from 'hono/aws-lambda';
+import { setCookie, getCookie } from 'hono/cookie';
+const app = new Hono();
+app.get('/', c => c.text('Hello Hono!'));
+app.get('/h/:name', c => c.json({name: c.req.param('name'), q: c.req.queries(), cookie: getCookie(c), url: c.req.url}));
+app.get('/cookies', c => { setCookie(c, 'a', '1'); setCookie(c, 'b', '2'); return c.text('ok'); });
+app.get('/bin', c => c.body(new Uint8Array([...Array(256).keys()]), 200, {'content-type': 'image/png'}));
+app.get('/redirect', c => c.redirect('/h/x'));
+app.post('/echo', async c => c.body(await c.req.arrayBuffer(), 200, {'content-type': 'application/octet-stream'}));
+export const handler = handle(app);
