@@ -1,3 +1,5 @@
+"""The application `async` of test_apps."""
+
 import asyncio
 import json
 

@@ -1,3 +1,5 @@
+"""The application `fastapi` of test_apps."""
+
 import logging
 
 from fastapi import FastAPI, HTTPException, Request, Response, UploadFile

@@ -1,3 +1,5 @@
+"""The application `flask-mangum` of test_apps."""
+
 from a2wsgi import WSGIMiddleware
 from flask import Flask, request
 from mangum import Mangum

@@ -1,3 +1,5 @@
+"""The application `flask` of test_apps."""
+
 from apig_wsgi import make_lambda_handler
 from flask import Flask, Response, jsonify, make_response, redirect, request, session, url_for
 

@@ -1,3 +1,5 @@
+"""The application `image` of test_apps."""
+
 import json
 import os
 

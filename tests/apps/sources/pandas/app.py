@@ -1,3 +1,5 @@
+"""The application `pandas` of test_apps."""
+
 import json
 
 import numpy as np

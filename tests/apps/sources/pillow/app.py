@@ -1,3 +1,5 @@
+"""The application `pillow` of test_apps."""
+
 import base64
 import io
 

@@ -1,3 +1,5 @@
+"""The application `sqlite` of test_apps."""
+
 import asyncio
 
 import aiosqlite
