@@ -56,7 +56,7 @@ class Environment:
         self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
         self.snap_start = False  # to be a snapshot, or the clone of one
         self.trimmed = False  # since it was last used
-        self.on_gone: Callable[[Environment], None] = lambda _: None
+        self.on_gone: Callable[[Environment, bool], None] = lambda _, __: None  # (this, whether a reset may help)
         self._host = host
         self._loaded = False
         self._init_ms: float | None = None
@@ -121,7 +121,7 @@ class Environment:
     async def reset(self) -> bool:
         """After a timeout or a crash: end all processes, keep the sandbox and /tmp; `initialize_again` is next. False: it is of no use."""
         lost = self._sandbox_gone or self._violation or (self.doomed and self._exit is None)
-        if self.state is not State.BUSY or lost or self.snap_start or self._talk is None:
+        if self.state not in (State.BUSY, State.IDLE) or lost or self.snap_start or self._talk is None:
             return False
         self.state = advance(self.state, State.RESETTING)
         self._life += 1
@@ -389,7 +389,7 @@ class Environment:
     def _time_out(self) -> None:
         if self._on_settled is not None:
             self._on_settled = None
-            self.on_gone(self)
+            self.on_gone(self, False)
         self._end(fault("Sandbox.Timedout", timeout_message(self._timeout_s), self._request_id, status="timeout"))
 
     # --- what the runtime and the agent say ---------------------------------------------------------------------------
@@ -440,7 +440,7 @@ class Environment:
             self._end(replace(self._demise(self._request_id), undelivered=lost))
         if self.state in (State.STARTING, State.IDLE, State.FROZEN) or self._on_settled is not None:
             self._on_settled = None
-            self.on_gone(self)
+            self.on_gone(self, not self._sandbox_gone)
 
     def _demise(self, request_id: str | None) -> Outcome:
         out_of_memory = self._exit is not None and self._exit.signal == SIGKILL and self.state not in ENDED and self._memory.was_exceeded()

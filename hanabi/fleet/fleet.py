@@ -94,7 +94,7 @@ class Fleet:
             idle_timeout_s=idle_timeout_s,
             trim_after_s=trim_after_s,
             resting=self._resting,
-            put_to_rest=lambda environment: self._spawn(self._put_to_rest(environment)),
+            put_to_rest=lambda environment: self._spawn(self._resting.put(environment, self._discard)),
             rest_after_s=rest_after_s,
             health=health,
         )
@@ -154,7 +154,7 @@ class Fleet:
     def release(self, environment: Environment, *, reusable: bool) -> None:
         """An invocation is over. A waiting one gets the environment at once, else it rests."""
         if not reusable or environment.doomed:
-            self._discard(environment)
+            self._gone(environment, reset=reusable)
         elif environment.ready:
             environment.rest()
             self._offer(environment)
@@ -313,12 +313,6 @@ class Fleet:
             environment.log_init(outcome)
         return environment
 
-    async def _put_to_rest(self, environment: Environment) -> None:
-        try:
-            await self._resting.put(environment)
-        finally:
-            self._discard(environment)
-
     async def snapshot(self, version: FunctionVersion, directory: Path) -> None:
         """Initialise a version and write its environment into a directory. Raises `InitFailed`, `SandboxError` and the like."""
         limit_s = min(max(version.timeout_s, LEAST_LIMIT_S), MOST_LIMIT_S)
@@ -438,11 +432,15 @@ class Fleet:
         for environment in self._idle.of(key):
             self._discard(environment)
 
-    def _gone(self, environment: Environment) -> None:
-        """It ended by itself."""
+    def _gone(self, environment: Environment, reset: bool = False) -> None:
+        """It ended by itself. `reset`: a function's may go on with its sandbox, if that can be."""
         if environment.version is None:
             self._stock.mourn()
-        self._discard(environment)
+        if reset and environment.version is not None and not environment.provisioned and environment.id in self._all:
+            self._idle.remove(environment)
+            self._spawn(self._settling.reset(environment, self.release))
+        else:
+            self._discard(environment)
 
     def _discard(self, environment: Environment) -> None:
         """End an environment, whatever it is doing. More than once is no error."""

@@ -24,7 +24,7 @@ class State(Enum):
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.INITIALIZING, State.STOPPING}),
     State.INITIALIZING: frozenset({State.IDLE, State.STOPPING}),
-    State.IDLE: frozenset({State.BUSY, State.FROZEN, State.INITIALIZING, State.STOPPING}),
+    State.IDLE: frozenset({State.BUSY, State.FROZEN, State.INITIALIZING, State.RESETTING, State.STOPPING}),
     State.FROZEN: frozenset({State.BUSY, State.INITIALIZING, State.STOPPING}),
     State.BUSY: frozenset({State.IDLE, State.RESETTING, State.STOPPING}),
     State.RESETTING: frozenset({State.IDLE, State.STOPPING}),

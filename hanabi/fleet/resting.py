@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +46,8 @@ class Resting:
             return False
         return disk.f_bavail * disk.f_frsize >= LEFT_ON_DISK + (memory_mb << 20)
 
-    async def put(self, environment: Environment) -> None:
-        """Write an idle environment to disk. It is nobody's meanwhile, and to be discarded afterwards, whatever came of it."""
+    async def put(self, environment: Environment, discard: Callable[[Environment], None]) -> None:
+        """Write an idle environment to disk. It is nobody's meanwhile, and is discarded afterwards, whatever came of it."""
         self._idle.remove(environment)
         directory = self._directory / environment.id
         try:
@@ -60,6 +60,8 @@ class Resting:
                 self.remove_files(environment.id, directory)
         else:
             self._rests.setdefault(rest.version.key, []).append(rest)
+        finally:
+            discard(environment)
 
     def take(self, key: str) -> Rest | None:
         """The one last used. Its files are the taker's to remove."""

@@ -43,6 +43,15 @@ class Settling:
             if not waiter.done():
                 waiter.set_result(None)
 
+    async def reset(self, environment: Environment, release: Callable[..., None]) -> None:
+        """One that has died after its answer: it goes on without its processes, or ends."""
+        reusable = False
+        try:
+            reusable = await environment.reset()
+        finally:
+            self.remove(environment)
+            release(environment, reusable=reusable)
+
     async def grace(self, key: str) -> None:
         """Give one of a version the time to get ready, if there is any, before another one is started."""
         if key not in self._environments:

@@ -9,7 +9,7 @@ from hanabi.fleet.lifecycle import TRANSITIONS, IllegalTransition, State, advanc
 ALLOWED = {
     "starting": "initializing stopping",
     "initializing": "idle stopping",
-    "idle": "busy frozen initializing stopping",
+    "idle": "busy frozen initializing resetting stopping",
     "frozen": "busy initializing stopping",
     "busy": "idle resetting stopping",
     "resetting": "idle stopping",

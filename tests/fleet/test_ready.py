@@ -3,8 +3,11 @@
 import asyncio
 import json
 
+import pytest
+
 from hanabi.api.model import endpoint_variable
 from hanabi.contracts import Exit
+from hanabi.errors import SandboxError
 from hanabi.sandbox.testing import FakeProcess
 from hanabi.testing import ManualClock
 from tests.fleet.rig import Rig, run, until
@@ -73,7 +76,59 @@ def test_one_that_dies_after_its_answer_fails_nobody() -> None:
             for _ in range(20):
                 result = await rig.invoke(rig.version())
                 assert result.payload == b"last words" and result.function_error is None
+            await until(lambda: rig.states() == ["idle"])  # without its processes
+
+    run(story)
+
+
+@pytest.mark.parametrize("ready", [False, True], ids=["before it asked for the next", "after that"])
+def test_one_that_dies_after_its_answer_is_reset_and_keeps_its_sandbox(ready: bool) -> None:
+    answered = asyncio.Event()
+
+    async def dies(process: FakeProcess) -> int | None:
+        await process.write("r")
+        while (await process.read())[0] != "n":
+            pass
+        if ready:
+            await process.answer(b"last words")
+        else:
+            await process.write("o", b"last words")
+        await answered.wait()
+        return 7
+
+    async def story() -> None:
+        async with Rig(dies, freeze_after_s=100.0) as rig:
+            seen = set()
+            for _ in range(3):
+                answered.clear()
+                result = await rig.invoke(rig.version())
+                assert result.payload == b"last words" and result.function_error is None
+                seen.add(result.record.environment)
+                await until(lambda: rig.states() == ["idle" if ready else "busy"])
+                resets = rig.sandbox.history.count("reset")
+                answered.set()
+                await until(lambda: rig.states() == ["idle"] and rig.sandbox.history.count("reset") == resets + 1)  # noqa: B023
+                assert rig.sandbox.processes_alive == []
+            assert len(seen) == len(rig.driver.sandboxes) == 1
+
+    run(story)
+
+
+def test_one_that_cannot_be_reset_after_its_answer_is_replaced() -> None:
+    async def dies(process: FakeProcess) -> int | None:
+        await process.write("r")
+        while (await process.read())[0] != "n":
+            pass
+        await process.write("o", b"last words")
+        return 7
+
+    async def story() -> None:
+        async with Rig(dies, freeze_after_s=100.0) as rig:
+            rig.driver.reset_errors.append(SandboxError("the agent did not answer"))
+            first = await rig.invoke(rig.version())
             await until(lambda: not rig.driver.alive)
+            second = await rig.invoke(rig.version())
+            assert second.payload == b"last words" and second.record.environment != first.record.environment
 
     run(story)
 
