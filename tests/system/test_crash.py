@@ -126,6 +126,7 @@ def test_functions_that_were_active_have_environments_ready_after_a_restart(serv
 
 
 def test_a_stop_under_load_lets_what_runs_end(server: Server) -> None:
+    server.options = ("--drain-s", "8")
     server.start()
     client = server.client("lambda")
     create_function(client, "crash", CODE, Timeout=60)
@@ -141,9 +142,9 @@ def test_a_stop_under_load_lets_what_runs_end(server: Server) -> None:
         assert server.stop() == 0
         took = time.monotonic() - began
     print(f"stopped after {took:.1f} s")
-    assert took < 15
+    assert took < 40  # not as long as the long one takes
     assert [json.loads(each.result()["Payload"].read()) for each in short] == ["s0", "s1", "s2"]
-    assert isinstance(long.exception(), TROUBLE)  # no grace is that long
+    assert isinstance(long.exception(), TROUBLE)  # it takes longer than is waited
     assert of_run(server.data_dir / "run") == []
     server.start()
     wait_for(lambda: set(events) <= ran(server), every=0.5)
