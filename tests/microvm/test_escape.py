@@ -38,6 +38,7 @@ pytestmark = [
 REFUSED = {"EPERM", "EACCES", "ENOSYS"}
 HOST, SELF, OWN = 2, 1, 3  # vsock: the host, the machine's loopback, and the address that every machine has
 CODE = PRELUDE + CHANNEL + MACHINE
+DOOR_S = 12 if kvm.is_hardware() else 90  # how long a door is open: others try it meanwhile
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def neighbour(client: Any) -> str:
 @pytest.fixture(scope="module")
 def rough(client: Any) -> str:
     """A function whose machine does not outlive what it does."""
-    create_function_slowly(client, "escape-rough", CODE, Timeout=15)
+    create_function_slowly(client, "escape-rough", CODE, Timeout=15 if kvm.is_hardware() else 60)
     return "escape-rough"
 
 
@@ -243,7 +244,7 @@ def test_host_neighbours_and_private_networks_are_closed(
     targets += [[host, 80] for host in NEAR] + [[other, port] for port in (8000, 9001)]
     evaluate(client, attacker, "attempt(lambda: connect('127.0.0.1', 9))")  # the first of a kernel draws 256 KiB at random: slow here
     with ThreadPoolExecutor(1) as pool:
-        came = pool.submit(evaluate, client, neighbour, "accepted(12)")
+        came = pool.submit(evaluate, client, neighbour, f"accepted({DOOR_S})")
         answers = evaluate(client, attacker, "reach(socket.AF_INET, targets, 3)", targets=targets)
         assert not came.done() and came.result() == 0  # the door was open all the time
     assert [answer for answer in answers if answer[2] in ("open", "closed") or answer[2].startswith("said")] == []
@@ -328,7 +329,7 @@ def test_a_bomb_of_threads_is_contained(client: Any, rough: str, neighbour: str)
         bomb = pool.submit(client.invoke, FunctionName=rough, Payload=b'{"run": "threads()"}')
         assert evaluate(client, neighbour, "1 + 1") == 2
         said = json.load(bomb.result()["Payload"])
-    if kvm.is_hardware():
+    if kvm.is_hardware() or isinstance(said, list):
         assert 900 < said[0] < 1024 and said[1] == 11
     else:  # not even a thousand threads are made before its time is over
         assert said["errorType"] == "Sandbox.Timedout"
