@@ -197,9 +197,10 @@ def test_a_busy_loop_dies_at_its_timeout(server: Server, client: Any) -> None:
     create_function_slowly(
         client, "busy", "def lambda_handler(event, context):\n    while event:\n        pass\n    return 'idle'\n", Timeout=15
     )
+    assert invoke(client, "busy") == "idle"
+    (row,) = rows(server, function="busy")
     answer = client.invoke(FunctionName="busy", Payload=b'{"for": "ever"}')
     assert json.load(answer["Payload"])["errorType"] == "Sandbox.Timedout"
-    (row,) = rows(server, function="busy")
     client.update_function_configuration(FunctionName="busy", Timeout=300)
     settle(client, "busy")
     assert invoke(client, "busy") == "idle"
