@@ -121,7 +121,8 @@ class Environment:
     async def reset(self) -> bool:
         """After a timeout or a crash: end all processes, keep the sandbox and /tmp; `initialize_again` is next. False: it is of no use."""
         lost = self._sandbox_gone or self._violation or (self.doomed and self._exit is None)
-        if self.state not in (State.BUSY, State.IDLE) or lost or self.snap_start or self._talk is None:
+        replaced = self.snap_start or self.provisioned  # an init that is to be had ahead is not had within an invocation
+        if self.state not in (State.BUSY, State.IDLE) or lost or replaced or self._talk is None:
             return False
         self.state = advance(self.state, State.RESETTING)
         self._life += 1
