@@ -6,14 +6,17 @@ Files are hard links where the file system allows it (Firecracker's docs/jailer.
 import errno
 import os
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
+from hanabi.errors import SandboxError
 from hanabi.sandbox import kernel, volume
 from hanabi.sandbox.firecracker import inside
 
 API_SOCKET = "run/firecracker.socket"  # as the jailer has it
 LOG, METRICS = "log", "metrics"
+PATIENCE_S = 1.0
 
 
 class Jail:
@@ -78,12 +81,19 @@ class Jail:
                 os.fsync(copied.fileno())
 
     def remove(self) -> None:
-        """Idempotent. The VMM must have ended."""
+        """Idempotent. The VMM must have ended. Raises `SandboxError` when it cannot go: whoever destroys the machine tries again."""
         for target in self._mounted:
             with suppress(OSError):
                 kernel.unmount(str(target))
         self._mounted.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            if not self.directory.exists():
+                return
+            if time.monotonic() >= give_up:  # something that is about to end still wrote in it
+                raise SandboxError(f"the jail {self.directory} cannot be removed")
+            time.sleep(0.01)
 
 
 def _open_up(source: Path) -> None:
