@@ -7,7 +7,6 @@ cookies. What arrives at an address belongs to its URL, whatever its Host header
 
 import asyncio
 import hashlib
-import logging
 import socket
 from collections.abc import Callable, Coroutine
 
@@ -19,7 +18,6 @@ from hanabi.http.server import HttpServer
 
 LIMITS = Limits(head_bytes=64 * 1024, connections=512, body=lambda request: BodyRule(BODY_BYTES))
 BACKLOG = 512
-log = logging.getLogger(__name__)
 
 
 def address_of(url_id: str) -> str:
@@ -83,4 +81,4 @@ class UrlAddresses:
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a function URL's address failed", exc_info=error)
+            self._health.report("url addresses", f"a function URL's address does not work ({error}): use its name, or restart Hanabi")

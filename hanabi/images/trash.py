@@ -46,7 +46,7 @@ class Trash:
         """Gone at once, and whole for as long as it is in the trash."""
         target = self._trash / path.name
         self._trash.mkdir(mode=0o700, exist_ok=True)
-        self._doom(target)
+        self._take_away(target)
         path.rename(target)
         self._unused.forget(path.name)
         self._since.forget(path.name)
@@ -74,11 +74,11 @@ class Trash:
                     _remove(self._trash / name)
                 elif self._since.grow(name) >= TRASH_S:
                     self._since.forget(name)
-                    self._doom(self._trash / name)
+                    self._take_away(self._trash / name)
             except OSError as error:  # another user's, who shares the directory
                 log.warning("%s cannot be removed: %s", self._trash / name, error)
 
-    def _doom(self, path: Path) -> None:
+    def _take_away(self, path: Path) -> None:
         """Half of it must never be found under its name."""
         doomed = path.with_name(f"{_DOOMED}{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
