@@ -1,32 +1,30 @@
 /* The first stage in a microVM whose kernel has its drivers as modules: load them, find the root, and go on there. */
+#include "initramfs.h"
 #include "agent.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-enum { WAIT_MS = 5000 };
+enum { ROOT_TIMEOUT_MS = 5000 };
 
-static void load(const char *path) {
+static void load_module(const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0)
         die(path);
     close(fd);
 }
 
-/* /modules: a path a line, in the order in which they need each other. */
-static void load_all(void) {
+/* /modules: one path a line, in the order of their dependencies. */
+static void load_modules(void) {
     char path[256];
     FILE *list = fopen("/modules", "re");
     while (list && fgets(path, sizeof path, list)) {
         path[strcspn(path, "\n")] = 0;
         if (*path)
-            load(path);
+            load_module(path);
     }
     if (list)
         fclose(list);
@@ -37,8 +35,8 @@ _Noreturn void initramfs_run(char **argv) {
     mkdir("/dev", 0755);
     mkdir("/root", 0755);
     mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
-    load_all();
-    for (int waited = 0; access("/dev/vda", F_OK) < 0 && waited < WAIT_MS; waited++)
+    load_modules();
+    for (int waited_ms = 0; access("/dev/vda", F_OK) < 0 && waited_ms < ROOT_TIMEOUT_MS; waited_ms++)
         poll(NULL, 0, 1);
     int mounted = -1;
     for (size_t i = 0; mounted < 0 && i < sizeof types / sizeof *types; i++)

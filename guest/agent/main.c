@@ -1,46 +1,33 @@
-/* Options, setup, the loop. */
+/* Options, setup, the order of one turn of the loop. */
 #include "agent.h"
+#include "channels.h"
+#include "commands.h"
+#include "control.h"
+#include "initramfs.h"
+#include "loop.h"
+#include "machine.h"
+#include "process.h"
+#include "relay.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
-
-static struct pollfd watched[256];
-static int watched_count;
-
-int watch(int fd, short events) {
-    if (watched_count == (int)(sizeof watched / sizeof *watched))
-        return -1;
-    watched[watched_count] = (struct pollfd){.fd = fd, .events = events};
-    return watched_count++;
-}
-
-short ready(int slot) { return slot < 0 ? 0 : watched[slot].revents; }
-
-_Noreturn void die(const char *what) {
-    dprintf(2, "hanabi-init: %s: %s\n", what, strerror(errno));
-    _exit(70);
-}
 
 struct options {
     int runtime_port, edge_port;
     int fds[3];
     struct user user;
-    struct place place;
+    struct vsock_options vsock;
     bool machine;
 };
 
@@ -50,54 +37,54 @@ static _Noreturn void usage(void) {
     _exit(64);
 }
 
-static long number(const char *text, long most) {
+static long parse_number(const char *text, long max) {
     char *end;
     errno = 0;
     long value = text ? strtol(text, &end, 10) : -1;
-    if (!text || errno || end == text || *end || value < 0 || value > most)
+    if (!text || errno || end == text || *end || value < 0 || value > max)
         usage();
     return value;
 }
 
-static struct options parse(char **argv) {
-    struct options o = {.runtime_port = 9001, .edge_port = 9002, .fds = {CONTROL_FD, RUNTIME_FD, LOG_FD}, .place = {.cid = 2}};
+static struct options parse_options(char **argv) {
+    struct options o = {.runtime_port = 9001, .edge_port = 9002, .fds = {CONTROL_FD, RUNTIME_FD, LOG_FD}, .vsock = {.host_cid = 2}};
     bool uid = false, gid = false;
     while (*++argv) {
         const char *name = *argv;
         if (!strcmp(name, "--version")) {
-            printf("hanabi-init %d\n", PROTOCOL);
+            printf("hanabi-init %d\n", PROTOCOL_VERSION);
             exit(0);
         } else if (!strcmp(name, "--runtime-port"))
-            o.runtime_port = (int)number(*++argv, 65535);
+            o.runtime_port = (int)parse_number(*++argv, 65535);
         else if (!strcmp(name, "--edge-port"))
-            o.edge_port = (int)number(*++argv, 65535);
+            o.edge_port = (int)parse_number(*++argv, 65535);
         else if (!strcmp(name, "--uid"))
-            o.user.uid = (uid_t)number(*++argv, UINT32_MAX - 1L), uid = true;
+            o.user.uid = (uid_t)parse_number(*++argv, UINT32_MAX - 1L), uid = true;
         else if (!strcmp(name, "--gid"))
-            o.user.gid = (gid_t)number(*++argv, UINT32_MAX - 1L), gid = true;
+            o.user.gid = (gid_t)parse_number(*++argv, UINT32_MAX - 1L), gid = true;
         else if (!strcmp(name, "--fds"))
             for (int i = 0; i < 3; i++)
-                o.fds[i] = (int)number(*++argv, 1 << 20);
+                o.fds[i] = (int)parse_number(*++argv, 1 << 20);
         else if (!strcmp(name, "--vsock"))
-            o.place.port = (uint32_t)number(*++argv, UINT32_MAX - 8L), o.place.given = true;
+            o.vsock.port = (uint32_t)parse_number(*++argv, UINT32_MAX - 8L), o.vsock.given = true;
         else if (!strcmp(name, "--machine"))
             o.machine = true;
         else if (!strcmp(name, "--cid"))
-            o.place.cid = (unsigned)number(*++argv, UINT32_MAX);
+            o.vsock.host_cid = (unsigned)parse_number(*++argv, UINT32_MAX);
         else if (!strcmp(name, "--unix")) {
-            if (!(o.place.unix_prefix = *++argv))
+            if (!(o.vsock.unix_prefix = *++argv))
                 usage();
         } else
             usage();
     }
-    if (uid != gid || (o.machine && !(o.place.given && uid)))
+    if (uid != gid || (o.machine && !(o.vsock.given && uid)))
         usage();
     o.user.given = uid;
     return o;
 }
 
-/* Whatever the parent left open is closed, but for the three channels, which go to their places. */
-static void take_channels(const int fds[3]) {
+/* The three inherited channels get their fixed descriptors; whatever else the parent left open is closed. */
+static void move_channels(const int fds[3]) {
     int parked[3];
     for (int i = 0; i < 3; i++)
         if ((parked[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, LOG_FD + 1)) < 0)
@@ -120,7 +107,7 @@ static void open_standard_fds(void) {
 }
 
 /* A kernel that has just booted has its loopback down. */
-static void raise_loopback(void) {
+static void bring_up_loopback(void) {
     struct ifreq request = {.ifr_name = "lo"};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -142,8 +129,8 @@ static int listen_on(int port) {
     return fd;
 }
 
-/* What the bounding set loses, no child can regain. Of the rest the agent keeps what it needs to change a child's ids and to kill it;
- * in a microVM, where the machine is its own, what it needs to make a clone another machine than its snapshot. */
+/* What the bounding set loses, no child can regain. The agent keeps what it needs to change a child's ids and to kill it; in a microVM all,
+ * for it sets the clock, the name and the network of a restored machine. */
 static void drop_capabilities(bool machine) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[2] = {{0}};
@@ -175,7 +162,7 @@ static int open_signals(void) {
     return fd;
 }
 
-static bool told_to_end(int signals) {
+static bool must_end(int signals) {
     struct signalfd_siginfo info;
     bool end = false;
     while (read(signals, &info, sizeof info) == sizeof info)
@@ -183,24 +170,43 @@ static bool told_to_end(int signals) {
     return end;
 }
 
+/* False: the sandbox ends. */
+static bool turn(int signals) {
+    loop_begin_turn();
+    int signals_slot = loop_watch(signals, POLLIN);
+    commands_watch();
+    process_watch();
+    channels_watch();
+    relay_watch();
+    int timeout_ms = process_timeout_ms();
+    loop_wait(timeout_ms >= 0 ? timeout_ms : channels_timeout_ms());
+    bool going = !(loop_ready(signals_slot) && must_end(signals));
+    process_turn(); /* first, because the end of a kill lets the next message through */
+    going &= commands_turn();
+    if (channels_turn())
+        relay_resume();
+    relay_turn();
+    return going;
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     if (getpid() == 1 && !strcmp(argv[0], "/init"))
         initramfs_run(argv);
-    struct options options = parse(argv);
+    struct options options = parse_options(argv);
     if (options.machine)
-        machine_boot(options.user);
+        machine_setup(options.user);
     open_standard_fds();
-    if (options.place.given) {
-        raise_loopback();
-        channels_open(options.place);
+    if (options.vsock.given) {
+        bring_up_loopback();
+        channels_open(options.vsock);
     } else {
-        take_channels(options.fds);
+        move_channels(options.fds);
         if (fcntl(CONTROL_FD, F_SETFL, O_NONBLOCK) < 0)
             die("control channel");
     }
 
-    /* The function must not look into the agent, nor outlive it. */
+    /* The function must not see into the agent, nor outlive it. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
         die("prctl");
     umask(022);
@@ -208,30 +214,15 @@ int main(int argc, char **argv) {
     int listeners[2] = {listen_on(options.runtime_port), listen_on(options.edge_port)};
     process_setup(options.user);
     drop_capabilities(options.machine);
-    control_hello(listeners, !options.place.given);
-    if (options.place.given)
+    control_setup(listeners, !options.vsock.given);
+    if (options.vsock.given)
         relay_open(listeners);
     else { /* they are the host's now */
         close(listeners[0]);
         close(listeners[1]);
     }
-
-    for (bool going = true; going;) {
-        watched_count = 0;
-        int signal_slot = watch(signals, POLLIN);
-        control_watch();
-        process_watch();
-        channels_watch();
-        relay_watch();
-        int patience = process_patience_ms();
-        if (poll(watched, (nfds_t)watched_count, patience >= 0 ? patience : channels_patience_ms()) < 0 && errno != EINTR)
-            die("poll");
-        going = !(ready(signal_slot) && told_to_end(signals));
-        process_turn();
-        going &= control_turn();
-        going &= channels_turn();
-        relay_turn();
-    }
+    while (turn(signals))
+        ;
     process_end();
     return 0;
 }

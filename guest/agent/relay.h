@@ -1,0 +1,11 @@
+/* TCP connections of the processes of a microVM, carried to the host. */
+#ifndef HANABI_RELAY_H
+#define HANABI_RELAY_H
+
+void relay_open(const int listeners[2]); /* of the Runtime API and the AWS endpoint */
+void relay_quiesce(void);                /* hang up: a snapshot is next */
+void relay_resume(void);                 /* connect again, and send again the requests that were not answered */
+void relay_watch(void);
+void relay_turn(void);
+
+#endif
