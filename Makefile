@@ -10,6 +10,7 @@ help:
 	@echo "make test-apps public frameworks, installed from their registries, deployed and called"
 	@echo "make check     lint, types, structure, the agent without warnings"
 	@echo "make bench     measure"
+	@echo "make bench-path  measure the server's part of an invocation, without a sandbox"
 	@echo "make bench-microvm  measure microVMs, beside a restore by hand"
 	@echo "make wheel     build the wheel into dist/"
 	@echo "make clean     remove what was made, but no data directory"
@@ -49,6 +50,9 @@ test-apps: roots
 bench: roots
 	$(BIN)/python -m bench $(BENCH)
 
+bench-path: dev
+	$(BIN)/python -m bench.path $(BENCH)
+
 bench-microvm: roots
 	$(BIN)/python -m bench.microvm $(BENCH)
 
@@ -59,4 +63,4 @@ clean:
 	rm -rf .venv build dist guest/build .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find hanabi tests bench guest -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install dev up roots test test-microvm test-apps check bench bench-microvm wheel clean
+.PHONY: help install dev up roots test test-microvm test-apps check bench bench-path bench-microvm wheel clean

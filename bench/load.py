@@ -1,7 +1,9 @@
 """The load: closed-loop HTTP clients that send one prepared request again and again and time each answer."""
 
 import asyncio
+import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,8 +27,8 @@ class Latencies:
 class Client(asyncio.Protocol):
     """One connection: the next request goes out when the answer to the last one is whole."""
 
-    def __init__(self, request: bytes, count: int, pause_s: float, done: "asyncio.Future[None]") -> None:
-        self.request = request
+    def __init__(self, requests: Sequence[bytes], count: int, pause_s: float, done: "asyncio.Future[None]") -> None:
+        self.requests = itertools.cycle(requests)
         self.left = count
         self.pause_s = pause_s
         self.done = done
@@ -41,7 +43,7 @@ class Client(asyncio.Protocol):
 
     def send(self) -> None:
         self.began = time.perf_counter()
-        self.transport.write(self.request)
+        self.transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -76,13 +78,14 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def run(port: int, request: bytes, *, clients: int, count: int, pause_s: float = 0.0) -> Latencies:
-    """`clients` connections, `count` requests on each, `pause_s` between an answer and the next request."""
+async def run(port: int, request: bytes | Sequence[bytes], *, clients: int, count: int, pause_s: float = 0.0) -> Latencies:
+    """`clients` connections, `count` requests on each (several are sent in turn), `pause_s` between an answer and the next request."""
+    requests = [request] if isinstance(request, bytes) else request
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     protocols = []
     for _ in range(clients):
-        _, protocol = await loop.create_connection(lambda: Client(request, count, pause_s, loop.create_future()), "127.0.0.1", port)
+        _, protocol = await loop.create_connection(lambda: Client(requests, count, pause_s, loop.create_future()), "127.0.0.1", port)
         protocols.append(protocol)
     await asyncio.gather(*(each.done for each in protocols))
     elapsed = time.perf_counter() - began
