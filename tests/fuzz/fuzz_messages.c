@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { INPUT_MAX = 16 * 1024, CORPUS_MAX = 64 };
+enum { INPUT_MAX = 16 * 1024, CORPUS_MAX = 64, STALL_S = 20 };
 
 struct input {
     size_t length;
@@ -115,27 +115,44 @@ static void connect_host(void) {
     check(read(host_fd, hello, sizeof hello) == (ssize_t)sizeof hello && hello[4] == 'H', "hello");
 }
 
-/* However the bytes are cut, the channel gives the same messages. */
-static void parse_stream(const struct input *input, uint32_t cuts) {
+struct progress {
+    int count;
+    bool malformed;
+};
+
+/* One turn of the loop, which handles a few messages at most, as when the agent has to wait in between. */
+static void take_turn(struct progress *progress, int timeout_ms, int messages_max) {
     struct message message;
-    bool malformed, seen_malformed = false;
-    int expected = count_messages(input->bytes, input->length, &malformed), count = 0;
-    connect_host();
-    for (size_t at = 0; at < input->length && !seen_malformed;) {
-        size_t size = 1 + (cuts = cuts * 1664525 + 1013904223) % (input->length - at < 4096 ? input->length - at : 4096);
-        check(write(host_fd, input->bytes + at, size) == (ssize_t)size, "write");
-        at += size;
-        loop_begin_turn();
-        control_watch(false);
-        loop_wait(0);
-        check(control_receive(), "the channel broke");
-        for (enum next next; (next = control_next(&message)) != NEXT_NONE;) {
-            if ((seen_malformed = next == NEXT_MALFORMED))
-                break;
-            count++;
-        }
+    loop_begin_turn();
+    control_watch(false);
+    loop_wait(timeout_ms);
+    check(control_receive(), "the channel broke");
+    for (; messages_max > 0 && !progress->malformed; messages_max--) {
+        enum next next = control_next(&message);
+        if (next == NEXT_NONE)
+            break;
+        progress->malformed = next == NEXT_MALFORMED;
+        progress->count += next == NEXT_MESSAGE;
     }
-    check(count == expected && seen_malformed == malformed, "the framing depends on how the bytes are cut");
+}
+
+/* However the bytes are cut, the channel gives the same messages; when all bytes have come it gives the rest without any more. */
+static void parse_stream(const struct input *input, uint32_t cuts) {
+    struct progress seen = {0}, expected = {0};
+    expected.count = count_messages(input->bytes, input->length, &expected.malformed);
+    connect_host();
+    for (size_t at = 0, size; at < input->length && !seen.malformed; at += size) {
+        cuts = cuts * 1664525 + 1013904223;
+        size = 1 + (cuts >> 8) % (input->length - at < 4096 ? input->length - at : 4096);
+        check(write(host_fd, input->bytes + at, size) == (ssize_t)size, "write");
+        take_turn(&seen, 0, (cuts >> 4) % 4);
+    }
+    alarm(STALL_S); /* ends the process where a message is there and nothing wakes the loop */
+    while (seen.count < expected.count || seen.malformed != expected.malformed)
+        take_turn(&seen, -1, 1);
+    alarm(0);
+    take_turn(&seen, 0, 1);
+    check(seen.count == expected.count && seen.malformed == expected.malformed, "the framing depends on how the bytes are cut");
 }
 
 /* --- inputs -------------------------------------------------------------------------------------------------------- */
