@@ -21,18 +21,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hanabi.config import guest_dir, load_settings
-from hanabi.contracts import RuntimeImage, SandboxSpec
-from hanabi.drivers import make_firecracker
-from hanabi.fleet.variables import preload_of
-from hanabi.images.roots import Images
-from hanabi.sandbox import kvm, numbers
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import SandboxSpec
+from hanabi.environment.variables import preload_of
+from hanabi.images.runtimes.roots import Images
+from hanabi.node.config import guest_dir, load_settings
+from hanabi.node.drivers import make_firecracker
 from hanabi.sandbox.firecracker import machine
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
 from hanabi.sandbox.firecracker.microvm import Host, MicroVm
 from hanabi.sandbox.firecracker.snapshots import Snapshot
-from hanabi.sandbox.network import Slot
-from hanabi.sandbox.volume import copy_sparse
+from hanabi.sandbox.host import host_ids, kvm
+from hanabi.sandbox.host.network import Slot
+from hanabi.sandbox.host.volume import copy_sparse
 from tests.microvm import rig
 from tests.server import IMAGES
 
@@ -180,7 +181,7 @@ def _pss_mb(pid: int) -> float:
 
 def restore_by_hand(host: Host, snapshot: Snapshot, slot: Slot, id: str) -> tuple[float, float]:
     """(seconds to an API that answers, seconds to the agent's answer) of the same clone, with nothing around it. Blocks."""
-    uid = numbers.machine_uid(slot.number)
+    uid = host_ids.machine_uid(slot.number)
     base = host.run_dir / "by-hand"
     root = base / host.parts.firecracker.name / id / "root"
     root.mkdir(parents=True)

@@ -196,7 +196,7 @@ class UnknownOperation(ApiError):
 
 
 class AuthenticationError(ApiError):
-    """The signature says nothing, or something untrue. Query services use other codes: `hanabi/api/query.py`."""
+    """The signature says nothing, or something untrue. Query services use other codes: `hanabi/edge/protocols/query.py`."""
 
     code = "IncompleteSignatureException"
     status = 403

@@ -7,10 +7,10 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from hanabi.sandbox import volume
-from hanabi.sandbox.cgroup import Tree
-from hanabi.sandbox.earlier import tag_of
-from hanabi.sandbox.numbers import UID_BASE
+from hanabi.sandbox.host import volume
+from hanabi.sandbox.host.cgroup import Tree
+from hanabi.sandbox.host.earlier_runs import tag_of
+from hanabi.sandbox.host.host_ids import UID_BASE
 
 
 def of_sandbox(run_dir: Path, id: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The error tree agrees with the models it claims to speak for."""
 
 from hanabi import errors
-from hanabi.api.model import load
+from hanabi.edge.protocols.model import load
 
 # Codes that AWS uses everywhere and no service's model lists.
 COMMON = {
@@ -39,7 +39,7 @@ def test_codes_and_statuses_are_the_models() -> None:
 def test_iam_errors_are_iams() -> None:
     modelled = load("iam").errors
     for error in subclasses(errors.ApiError):
-        if error.__module__ in ("hanabi.api.iam", "hanabi.api.policies"):
+        if error.__module__ in ("hanabi.services.iam.service", "hanabi.edge.auth.policy_documents"):
             assert error.code in modelled and error.status == modelled[error.code].status, error
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hanabi.health import PROBLEMS, Health
+from hanabi.base.health import PROBLEMS, Health
 from hanabi.testing import ManualClock
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from hanabi.contracts import RuntimeImage
+from hanabi.base.health import Health
+from hanabi.base.retry import Retrying
+from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
-from hanabi.health import Health
-from hanabi.node import ANNOUNCE_EVERY_S, StockedImages
-from hanabi.retry import Retrying
+from hanabi.node.serve import ANNOUNCE_EVERY_S, StockedImages
 from hanabi.testing import ManualClock
 from tests.conftest import needs_root
 from tests.server import Server, create_function, wait_for

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hanabi.patterns import Wildcard, matches
+from hanabi.base.patterns import Wildcard, matches
 from tests.growth import assert_linear
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from hanabi.health import Health
-from hanabi.retry import Retrying
+from hanabi.base.health import Health
+from hanabi.base.retry import Retrying
 from hanabi.testing import ManualClock
 
 

@@ -4,6 +4,6 @@
     python -m bench.path --count    instructions for each invocation (callgrind): the same number on a noisy machine
     python -m bench.path --profile  calls and time for each function of Python
 
-The node is `hanabi.node.serve` itself. Three things are stand-ins: the isolation driver, whose sandboxes have the runtime channel
+The node is `hanabi.node.serve.serve` itself. Three things are stand-ins: the isolation driver, whose sandboxes have the runtime channel
 connected to a socket outside; the images; and, while instructions are counted, the clock.
 """

@@ -14,7 +14,7 @@ import uvloop
 
 import hanabi.node
 from bench.path.standins import FarDriver, NoImages, StepClock
-from hanabi.config import load_settings
+from hanabi.node.config import load_settings
 
 
 async def serve(directory: Path, port: int, runtimes: str) -> None:
@@ -25,9 +25,9 @@ async def serve(directory: Path, port: int, runtimes: str) -> None:
     loop.add_signal_handler(signal.SIGUSR2, profile.toggle)
     standins = {"choose_driver": lambda settings, health: FarDriver(runtimes), "Images": NoImages, "SystemClock": lambda: clock}
     for name, standin in standins.items():
-        getattr(hanabi.node, name)  # it must be there to be replaced
-        setattr(hanabi.node, name, standin)
-    await hanabi.node.serve(load_settings(flags, {}), lambda line: print("ready", flush=True))
+        getattr(hanabi.node.serve, name)  # it must be there to be replaced
+        setattr(hanabi.node.serve, name, standin)
+    await hanabi.node.serve.serve(load_settings(flags, {}), lambda line: print("ready", flush=True))
 
 
 class Profile:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import RuntimeImage, SandboxSpec, Timer
-from hanabi.sandbox.controllers import Cache
-from hanabi.sandbox.footprint import Footprint
-from hanabi.sandbox.testing import FakeDriver, FakeSandbox
+from hanabi.base.clock import SystemClock, Timer
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import SandboxSpec
+from hanabi.sandbox.host.controllers import Cache
+from hanabi.sandbox.host.memory_use import Footprint
+from hanabi.testing.sandbox import FakeDriver, FakeSandbox
 
 READING_S = 0.0001  # that passes with each look at a clock that steps
 RUNTIME = "python3.11"

@@ -108,7 +108,7 @@ static uint64_t sum_of_process_peaks(void) {
     return bytes;
 }
 
-/* As hanabi/sandbox/footprint.py has it: without the cache of files that nobody maps, which the kernel takes back when memory is scarce,
+/* As hanabi/sandbox/host/memory_use.py has it: without the cache of files that nobody maps, which the kernel takes back when memory is scarce,
  * and not less than the processes' own peaks. Scanned again when the cgroup's peak has grown by a megabyte. */
 static uint64_t footprint(uint64_t peak, enum memory_scan scan) {
     static char text[8 * 1024];

@@ -8,10 +8,27 @@ from io import TextIOWrapper
 from typing import Protocol
 
 from hanabi import __version__
-from hanabi.cli import alias, delete, deploy, doctor, env, images, init, invoke, listing, logs, ps, rollback, up, url, usage, versions
+from hanabi.cli.commands import (
+    alias,
+    delete,
+    deploy,
+    doctor,
+    env,
+    images,
+    init,
+    invoke,
+    listing,
+    logs,
+    ps,
+    rollback,
+    up,
+    url,
+    usage,
+    versions,
+)
 from hanabi.cli.failure import Failure, explain
 from hanabi.cli.terminal import paint
-from hanabi.config import DEFAULT_PORT
+from hanabi.node.config import DEFAULT_PORT
 
 
 class Command(Protocol):

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hanabi.cli import local
+from hanabi.cli import local_packages
 from hanabi.cli.failure import Failure
 
 KEPT = 12  # trees in the cache
@@ -52,7 +52,7 @@ def _install_python(folder: Path, version: str, say: Say) -> Path | None:
     if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
         return None
     texts = [text, *_included(requirements)]
-    key = _key("python", version, platform.machine(), *texts, local.digest(local.python_paths(folder, texts)))
+    key = _key("python", version, platform.machine(), *texts, local_packages.digest(local_packages.python_paths(folder, texts)))
 
     def make(target: Path) -> None:
         say(f"installing what {'requirements.txt' if requirements.is_file() else 'pyproject.toml'} names, for Python {version}")
@@ -113,8 +113,8 @@ def _install_node(folder: Path, say: Say) -> Path | None:
     manifest = folder / "package.json"
     if not manifest.is_file():
         return None
-    package = local.read_manifest(manifest)
-    whole = local.needs_folder(package)
+    package = local_packages.read_manifest(manifest)
+    whole = local_packages.needs_folder(package)
     if not whole and not any(package.get(section) for section in ("dependencies", "optionalDependencies")):
         return None
     npm = shutil.which("npm")
@@ -124,9 +124,9 @@ def _install_node(folder: Path, say: Say) -> Path | None:
         raise Failure(f"{manifest} names dependencies, and there is no npm to install them: install Node.js, or give --no-build", 2)
     texts = [(folder / name).read_text(errors="replace") for name in _MANIFESTS if (folder / name).is_file()]
     folder = folder.resolve()
-    paths = local.node_paths(folder, package)
+    paths = local_packages.node_paths(folder, package)
     if whole or paths:
-        texts.append(local.digest([folder, *paths]))
+        texts.append(local_packages.digest([folder, *paths]))
 
     def make(target: Path) -> None:
         say("installing what package.json names")
@@ -137,7 +137,7 @@ def _install_node(folder: Path, say: Say) -> Path | None:
             _run_npm(npm, target)
         else:
             with tempfile.TemporaryDirectory(prefix="hanabi-npm-") as scratch:
-                copy = local.NodeCopy(folder, paths, Path(scratch).resolve())
+                copy = local_packages.NodeCopy(folder, paths, Path(scratch).resolve())
                 _run_npm(npm, copy.folder)
                 copy.take(target)
         for name in _MANIFESTS:
@@ -148,7 +148,7 @@ def _install_node(folder: Path, say: Say) -> Path | None:
 
 
 def _run_npm(npm: str, folder: Path) -> None:
-    local.drop_development_scripts(folder / "package.json")
+    local_packages.drop_development_scripts(folder / "package.json")
     locked = (folder / "package-lock.json").exists() or (folder / "npm-shrinkwrap.json").exists()
     _run([npm, "ci" if locked else "install", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"], folder)
 

@@ -6,9 +6,9 @@ import os
 import re
 import sqlite3
 
-from hanabi.cli.running import data_dir_of, running_port
-from hanabi.config import DEFAULT_PORT
+from hanabi.cli.server_file import data_dir_of, running_port
 from hanabi.errors import HanabiError
+from hanabi.node.config import DEFAULT_PORT
 
 _END = r"; Value '|$"  # of what is wrong with one value; within a pattern there are brackets, commas and semicolons of its own
 _LIST = re.compile(rf"\[(Member must.*?)\](?={_END})", re.DOTALL)

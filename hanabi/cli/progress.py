@@ -3,7 +3,7 @@
 import shutil
 from typing import TextIO
 
-from hanabi.images.steps import Count, decode_count
+from hanabi.images.builders.progress import Count, decode_count
 
 BAR = 24  # characters
 STEP = 10  # per cent between two plain lines

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
+from hanabi.base.key_file import fingerprint, read_key
 from hanabi.cli.failure import Failure
-from hanabi.cli.running import data_dir_of, running_port
-from hanabi.config import SettingsError, load_settings
-from hanabi.keyfile import fingerprint, read_key
+from hanabi.cli.server_file import data_dir_of, running_port
+from hanabi.node.config import SettingsError, load_settings
 
 TIMEOUT_S = 30.0
 ASK_S = 5.0  # who is there

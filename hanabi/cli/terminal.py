@@ -4,7 +4,7 @@ import os
 from typing import Any, Self, TextIO
 
 from hanabi.cli.progress import STEP, how_far, picture
-from hanabi.images.steps import Count
+from hanabi.images.builders.progress import Count
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hanabi.control.arns import LATEST, is_alias, is_version
 from hanabi.control.model import Alias, Function, new_id
-from hanabi.control.names import LATEST, is_alias, is_version
 from hanabi.control.provisioned import check_alias
 from hanabi.control.versions import check_revision
 from hanabi.errors import InvalidParameterValue, ResourceConflict, ResourceNotFound, ValidationError

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
-from hanabi.contracts import ContainerCode, RuntimeImage
+from hanabi.contracts.functions import ContainerCode
+from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import AccessDenied, ApiError, ImageError, InvalidParameterValue
 
 IMAGE, ZIP = "Image", "Zip"

@@ -8,13 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from hanabi.contracts import Clock, FunctionVersion, Route, RuntimeImage, Store
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.base.retry import Retrying
+from hanabi.contracts.functions import FunctionVersion, Route
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.store import Store
 from hanabi.control import versions
+from hanabi.control.arns import Place
+from hanabi.control.code_presence import Presence
 from hanabi.control.containers import IMAGE, Containers, check_source, failure, refusal
 from hanabi.control.model import Code, Function, Url, Version, new_id
-from hanabi.control.names import Place
-from hanabi.control.preparations import Preparations
-from hanabi.control.presence import Presence
+from hanabi.control.preparation_progress import Preparations
 from hanabi.control.provisioned import shares
 from hanabi.control.registry import Change, Registry
 from hanabi.control.routes import Routes
@@ -22,8 +27,6 @@ from hanabi.control.settings import change_settings, make_settings, refuse_unsup
 from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.tags import check_tags
 from hanabi.errors import CodeError, ImageError, InvalidParameterValue, ResourceConflict, SandboxError
-from hanabi.health import Health
-from hanabi.retry import Retrying
 
 PREPARATION_LIMIT_S = 3600.0  # of a runtime image that is built at first use
 PATIENCE_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from hanabi.control.names import LATEST
+from hanabi.control.arns import LATEST
 
 CREATING = "The function is being created."
 

@@ -7,9 +7,9 @@ its own, or that of one alias that points to it.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from hanabi.control.arns import LATEST, Place, is_alias
 from hanabi.control.concurrency import UNRESERVED_MINIMUM
 from hanabi.control.model import Alias, Function, ProvisionedConfig
-from hanabi.control.names import LATEST, Place, is_alias
 from hanabi.control.versions import check_active
 from hanabi.errors import InvalidParameterValue, ProvisionedConcurrencyConfigNotFound, ResourceConflict, ResourceNotFound
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from hanabi.contracts import Store
+from hanabi.base.health import Health
+from hanabi.base.retry import Retrying
+from hanabi.contracts.store import Store
+from hanabi.control.arns import Place
+from hanabi.control.documents import read_function
 from hanabi.control.model import Function, function_document, version_document
-from hanabi.control.names import Place
-from hanabi.control.reading import read_function
 from hanabi.errors import DocumentDamaged, ResourceNotFound
-from hanabi.health import Health
-from hanabi.retry import Retrying
 from hanabi.store.formats import describe
 
 Change = Callable[[Function | None], Function | None]

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.contracts import Concurrency, FunctionVersion, Route
+from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
+from hanabi.control.arns import LATEST, Place
 from hanabi.control.containers import container_code
 from hanabi.control.model import Function, Version
-from hanabi.control.names import LATEST, Place
 from hanabi.errors import ResourceConflict, ResourceNotFound, SnapStartNotReady
 
 ACCOUNT_LIMIT = 1000

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from hanabi.contracts import FunctionVersion
+from hanabi.contracts.functions import FunctionVersion
 from hanabi.control import versions
 from hanabi.control.model import Function, Version
 from hanabi.errors import SnapshotFailed

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hanabi.control.arns import LATEST, is_alias
 from hanabi.control.model import Function, Url
-from hanabi.control.names import LATEST, is_alias
 from hanabi.errors import InvalidParameterValue, ResourceConflict, ResourceNotFound, ValidationError
 
 _LETTERS = string.ascii_lowercase + string.digits

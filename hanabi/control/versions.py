@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
+from hanabi.control.arns import LATEST, is_alias
 from hanabi.control.model import CREATING, Code, Function, Settings, Version, fingerprint, new_id
-from hanabi.control.names import LATEST, is_alias
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
 
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hanabi.contracts import Clock
+from hanabi.base.clock import Clock
 from hanabi.errors import SandboxError, TooManyRequests
 
 WAIT_LIMIT_S = 60.0  # on a host that is full; then the caller is throttled, as by a concurrency limit

@@ -9,25 +9,27 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Allocation, Driver, FunctionVersion, Preload, RuntimeImage, SandboxSpec
+from hanabi.base.health import Health
+from hanabi.contracts.functions import Allocation, FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Driver, Preload, SandboxSpec
+from hanabi.environment.environment import Environment
+from hanabi.environment.outcome import InitFailed
+from hanabi.environment.shared import Host
+from hanabi.environment.variables import needs_own_start, preload_of
 from hanabi.errors import SandboxError, ShuttingDown
-from hanabi.fleet import starts
+from hanabi.fleet import start_log
 from hanabi.fleet.budget import Budget, Claim
-from hanabi.fleet.clones import Clones
-from hanabi.fleet.environment import Environment
-from hanabi.fleet.gate import Gate
-from hanabi.fleet.host import Host
+from hanabi.fleet.finishing import Settling
+from hanabi.fleet.hibernation import Resting
 from hanabi.fleet.idle import Idle
 from hanabi.fleet.listing import describe_budget, describe_environment, describe_rest
-from hanabi.fleet.outcome import InitFailed
+from hanabi.fleet.pool import Stock
 from hanabi.fleet.pressure import Pressure, Reading
 from hanabi.fleet.provisioned import LEAST_LIMIT_S, MOST_LIMIT_S, Provisioned
-from hanabi.fleet.resting import Resting
-from hanabi.fleet.settling import Settling
-from hanabi.fleet.stock import Stock
-from hanabi.fleet.upkeep import Upkeep, trim
-from hanabi.fleet.variables import needs_own_start, preload_of
-from hanabi.health import Health
+from hanabi.fleet.reaper import Upkeep, trim
+from hanabi.fleet.restores import Clones
+from hanabi.fleet.start_limiter import Gate
 
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
@@ -259,7 +261,7 @@ class Fleet:
         """As `start`, or None when it is no longer wanted."""
         began = self._host.clock.monotonic()
         if (environment := await self._come_up(version, limit_s, phase, wanted, **ahead)) is not None:
-            starts.tell(environment, self._host.clock.monotonic() - began)
+            start_log.tell(environment, self._host.clock.monotonic() - began)
         return environment
 
     async def _come_up(
@@ -373,7 +375,7 @@ class Fleet:
     async def _make_stocked(self, image: RuntimeImage) -> Environment:
         environment = await self._make(image, self._stock_memory_mb, STOCK_TMP_MB, lambda: True, preload_of(image))
         assert environment is not None
-        environment.origin = starts.HIT
+        environment.origin = start_log.HIT
         if image.command:
             await self._load(environment)
         return environment

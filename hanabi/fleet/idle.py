@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hanabi.fleet.environment import Environment
+from hanabi.environment.environment import Environment
 
 
 class Idle:

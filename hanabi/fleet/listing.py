@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from hanabi.environment.environment import Environment
+from hanabi.environment.hibernated import Rest
+from hanabi.environment.states import State
 from hanabi.fleet.budget import Budget
-from hanabi.fleet.environment import Environment
-from hanabi.fleet.lifecycle import State
-from hanabi.fleet.rest import Rest
 
 
 def describe_rest(rest: Rest, now: float) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from hanabi.contracts import Allocation, Clock, FunctionVersion
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.functions import Allocation, FunctionVersion
+from hanabi.environment.environment import Environment
+from hanabi.environment.outcome import InitFailed
 from hanabi.errors import TooManyRequests
-from hanabi.fleet.environment import Environment
-from hanabi.fleet.gate import Gate
 from hanabi.fleet.idle import Idle
-from hanabi.fleet.outcome import InitFailed
-from hanabi.health import Health
+from hanabi.fleet.start_limiter import Gate
 
 ATTEMPTS = 6  # at an init, until the allocation has failed: so AWS was recorded doing
 BACKOFF_S = 0.5  # after the first one that fails, then doubled

@@ -11,10 +11,11 @@ import shutil
 from collections.abc import Set
 from pathlib import Path
 
-from hanabi.contracts import Clock, FunctionVersion
+from hanabi.base.clock import Clock
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.environment.outcome import InitFailed
 from hanabi.errors import SnapshotFailed
 from hanabi.fleet.fleet import Fleet
-from hanabi.fleet.outcome import InitFailed
 from hanabi.images.trash import Trash
 
 _NAME = re.compile(r"[0-9a-f]{32}")

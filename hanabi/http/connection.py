@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httptools
 
-from hanabi.contracts import HttpRequest, HttpResponse, Timer
+from hanabi.base.clock import Timer
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.http.connection_slots import group_peers
 from hanabi.http.limits import SPOOL_BYTES
-from hanabi.http.places import group_peers
 from hanabi.http.response import CONTINUE, plain, render
 from hanabi.http.spool import Body
 

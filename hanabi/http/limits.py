@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hanabi.contracts import HttpRequest
+from hanabi.contracts.http import HttpRequest
 
 MiB = 1 << 20
 

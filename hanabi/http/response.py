@@ -3,7 +3,8 @@
 from email.utils import formatdate
 from http import HTTPStatus
 
-from hanabi.contracts import Clock, HttpRequest, HttpResponse
+from hanabi.base.clock import Clock
+from hanabi.contracts.http import HttpRequest, HttpResponse
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 # The server's own business; a handler's are dropped.

@@ -6,11 +6,12 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from hanabi.contracts import Clock, HttpHandler, HttpRequest, HttpResponse
-from hanabi.health import Health
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
 from hanabi.http.connection import Connection
+from hanabi.http.connection_slots import Places
 from hanabi.http.limits import Limits, Timeouts
-from hanabi.http.places import Places
 from hanabi.http.response import DateHeader, plain
 
 RATE_BURST_S = 1.0  # of requests that `Limits.rate` lets through at once

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Store
+from hanabi.contracts.store import Store
 from hanabi.errors import DocumentDamaged
 
 FILE = "identity"

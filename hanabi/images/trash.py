@@ -14,9 +14,8 @@ import os
 import uuid
 from pathlib import Path
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import Clock
-from hanabi.images.places import remove_tree
+from hanabi.base.clock import Clock, SystemClock
+from hanabi.images.paths import remove_tree
 
 UNUSED_S = 86_400.0
 TRASH_S = 7 * 86_400.0

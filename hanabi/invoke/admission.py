@@ -8,7 +8,7 @@ alone: with all that is reserved provisioned for a version, no other one runs.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hanabi.contracts import Concurrency
+from hanabi.contracts.functions import Concurrency
 from hanabi.errors import TooManyRequests
 
 

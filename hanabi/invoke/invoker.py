@@ -4,11 +4,13 @@ import json
 import logging
 from collections.abc import Callable
 
-from hanabi.contracts import Clock, Invocation, Journal, Record, Result
+from hanabi.base.clock import Clock
+from hanabi.contracts.invocation import Invocation, Result
+from hanabi.contracts.journal import Journal, Record
+from hanabi.environment.environment import Environment
+from hanabi.environment.outcome import InitFailed, Outcome, error_payload, timeout_message
 from hanabi.errors import ApiError, HanabiError, ServiceError, ShuttingDown
-from hanabi.fleet.environment import Environment
 from hanabi.fleet.fleet import Fleet
-from hanabi.fleet.outcome import InitFailed, Outcome, error_payload, timeout_message
 from hanabi.invoke.admission import Admission
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 

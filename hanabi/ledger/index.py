@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hanabi.contracts import Record
-from hanabi.ledger.codec import DELETE, EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, VERSION, decode, record_of
+from hanabi.contracts.journal import Record
+from hanabi.ledger.frames import DELETE, EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, VERSION, decode, record_of
 from hanabi.store.schema import Schema
 
 SCHEMA = Schema(

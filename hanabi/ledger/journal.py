@@ -14,16 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from hanabi.contracts import Clock, LogEvent, Record
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.journal import LogEvent, Record
 from hanabi.errors import DatabaseDamaged
-from hanabi.health import Health
-from hanabi.ledger.catchup import Step, check_versions, retire, take_step
-from hanabi.ledger.codec import DELETE, EXACT, FINISH, LINES, FrameTooLarge, encode
+from hanabi.ledger.disk_space import free_bytes
+from hanabi.ledger.frames import DELETE, EXACT, FINISH, LINES, FrameTooLarge, encode
 from hanabi.ledger.index import Position, prune, read_progress, select_records, set_sums
-from hanabi.ledger.room import free_bytes
+from hanabi.ledger.indexer import Step, check_versions, retire, take_step
+from hanabi.ledger.losses import Tally
 from hanabi.ledger.segments import SegmentWriter, list_segments
-from hanabi.ledger.sums import SumsCopy
-from hanabi.ledger.tally import Tally
+from hanabi.ledger.usage_copy import SumsCopy
 from hanabi.store.database import Database
 
 T = TypeVar("T")

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hanabi.contracts import Clock, LogEvent
-from hanabi.ledger.faults import AlreadyExists, NoSuchGroup, NoSuchStream, Unavailable
+from hanabi.base.clock import Clock
+from hanabi.contracts.journal import LogEvent
 from hanabi.ledger.index import ensure_group
 from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.log_errors import AlreadyExists, NoSuchGroup, NoSuchStream, Unavailable
 from hanabi.ledger.patterns import Matcher
 from hanabi.ledger.search import Page, Place, Query, read_page
 from hanabi.store.database import Database

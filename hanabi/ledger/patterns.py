@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.
 import re
 from collections.abc import Callable
 
-from hanabi.ledger.faults import InvalidParameter
+from hanabi.ledger.log_errors import InvalidParameter
 
 Matcher = Callable[[str], bool]
 

@@ -2,7 +2,7 @@
 
 import math
 
-from hanabi.contracts import Record
+from hanabi.contracts.journal import Record
 
 REQUEST_PRICE = 0.20 / 1_000_000  # us-east-1
 GB_SECOND_PRICE = 0.0000166667  # us-east-1, x86_64

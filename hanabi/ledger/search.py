@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hanabi.ledger.codec import SPAN_LIMIT_MS, decode_events
-from hanabi.ledger.faults import InvalidParameter
+from hanabi.ledger.frames import SPAN_LIMIT_MS, decode_events
+from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.patterns import Matcher
 
 PAGE_BYTES = 1024 * 1024  # of messages in one page, as in CloudWatch Logs

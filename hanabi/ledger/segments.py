@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.ledger.codec import HEAD_SIZE, encode_head
-from hanabi.ledger.room import free_bytes, reserve
+from hanabi.ledger.disk_space import free_bytes, reserve
+from hanabi.ledger.frames import HEAD_SIZE, encode_head
 
 _NAME = re.compile(r"(\d{12})\.journal")
 

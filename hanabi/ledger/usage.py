@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from hanabi.ledger import index
 from hanabi.ledger.index import read_counted, read_progress, set_sums, write_progress
 from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.losses import Lost
 from hanabi.ledger.report import GB_SECOND_PRICE, REQUEST_PRICE
-from hanabi.ledger.tally import Lost
 
 UNINDEXED_LIMIT = 64 * 1024 * 1024  # bytes of the journal that are summed up beside an index that is behind
 PERIODS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}  # UTC

@@ -11,7 +11,9 @@ import re
 import socket
 from collections.abc import Callable
 
-from hanabi.contracts import Clock, HttpRequest, HttpResponse, Invocation
+from hanabi.base.clock import Clock
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.invocation import Invocation
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.server import HttpServer, serve
 from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, RuntimeSession, too_large

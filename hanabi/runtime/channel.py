@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Self, cast
 
-from hanabi.contracts import Exit, Invocation
+from hanabi.contracts.invocation import Invocation
+from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.frames import (
     DORMANT,
     ERROR,

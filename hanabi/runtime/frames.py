@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 
-from hanabi.contracts import Invocation
+from hanabi.contracts.invocation import Invocation
 
 FRAME_LIMIT = 6 * 1024 * 1024 + 64 * 1024  # bytes after the length
 SKIP_LIMIT = 64 * 1024 * 1024  # a frame over the limit is skipped up to here; who sends more is not one of our bootstraps

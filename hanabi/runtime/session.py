@@ -4,7 +4,8 @@ import json
 import re
 from collections.abc import Callable
 
-from hanabi.contracts import Exit, Invocation
+from hanabi.contracts.invocation import Invocation
+from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.states import TRANSITIONS, Event, State
 
 PAYLOAD_LIMIT = 6 * 1024 * 1024 + 100  # bytes of an answer; AWS's Runtime Interface Emulator, `interop.MaxPayloadSize`

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from hanabi.contracts import Clock, Exit
+from hanabi.base.clock import Clock
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 
 PROTOCOL = 4  # of the agent and of the runtime channel: snapshots of another one are done without
@@ -56,23 +57,23 @@ def find_agent() -> Path:
 
 def encode_start(role: int, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> bytes:
     """An `S` message. Raises `EntrypointError` for what no exec could take."""
-    parts = [struct.pack("<B", role), _string(cwd)]
+    parts = [struct.pack("<B", role), encode_string(cwd)]
     for strings in (argv, [f"{key}={value}" for key, value in environment.items()]):
         if len(strings) > 0xFFFF:
             raise EntrypointError(os.strerror(errnos.E2BIG), errnos.E2BIG)
         parts.append(struct.pack("<H", len(strings)))
-        parts += map(_string, strings)
-    return _message(b"S", b"".join(parts))
+        parts += map(encode_string, strings)
+    return encode_message(b"S", b"".join(parts))
 
 
-def _string(text: str) -> bytes:
+def encode_string(text: str) -> bytes:
     raw = os.fsencode(text)
     if b"\0" in raw:
         raise EntrypointError("a null byte in an argument, a variable or the working directory", errnos.EINVAL)
     return struct.pack("<I", len(raw)) + raw
 
 
-def _message(type: bytes, body: bytes = b"") -> bytes:
+def encode_message(type: bytes, body: bytes = b"") -> bytes:
     if len(body) >= MESSAGE_MAX:
         raise EntrypointError(os.strerror(errnos.E2BIG), errnos.E2BIG)
     return _HEAD.pack(len(body) + 1, type[0]) + body
@@ -159,7 +160,7 @@ class AgentLink:
         """SIGKILL everything but the agent; returns when all have been reaped."""
         killed: asyncio.Future[None] = self._loop.create_future()
         self._killing.append(killed)
-        self._send(_message(b"K"))
+        self._send(encode_message(b"K"))
         await self._answer(killed, timeout_s)
 
     async def renew_runtime(self, end: socket.socket | None = None, *, timeout_s: float = 10.0) -> None:
@@ -169,10 +170,10 @@ class AgentLink:
         renewed: asyncio.Future[None] = self._loop.create_future()
         self._renewing.append(renewed)
         if end is None or self.closed:
-            self._send(_message(b"C"))
+            self._send(encode_message(b"C"))
         else:
             try:
-                socket.send_fds(self._control, [_message(b"C")], [end.fileno()])
+                socket.send_fds(self._control, [encode_message(b"C")], [end.fileno()])
             except OSError as error:
                 self._broken(f"the control channel broke: {error}")
         await self._answer(renewed, timeout_s)
@@ -181,7 +182,7 @@ class AgentLink:
         """Signal a started process; one that has gone is no error."""
         for id, name in self._roles.items():
             if name == role and not self.closed:
-                self._send(_message(b"G", bytes((id, signum))))
+                self._send(encode_message(b"G", bytes((id, signum))))
 
     def adopt(self, role: str) -> None:
         """A process runs already, as in a clone of a machine in which it was started."""
@@ -306,14 +307,14 @@ class AgentLink:
         match type:
             case "P":
                 id, pid = struct.unpack("<BI", body)
-                _settle(self._expect(id), pid)
+                settle(self._expect(id), pid)
             case "F":
                 id, errno, length = struct.unpack_from("<BII", body)
                 if not 0 < errno < 4096 or len(body) != 9 + length:
                     raise ValueError
                 started = self._expect(id)
                 del self._roles[id]
-                _settle(started, EntrypointError(body[9:].decode("ascii", "replace"), errno))
+                settle(started, EntrypointError(body[9:].decode("ascii", "replace"), errno))
             case "X":
                 id, killed, how = body[:3]
                 read = struct.unpack("<Q", body[3:])[0] if len(body) > 3 else None
@@ -322,9 +323,9 @@ class AgentLink:
                 exit = Exit(self._roles.pop(id), None if killed else how, how if killed else None, read)
                 self._loop.call_soon(self.on_exit, exit)
             case "k" if not body and self._killing:
-                _settle(self._killing.popleft(), None)
+                settle(self._killing.popleft(), None)
             case "c" if not body and self._renewing:
-                _settle(self._renewing.popleft(), None)
+                settle(self._renewing.popleft(), None)
             case _:
                 self._take_other(type, body)
         return True
@@ -357,14 +358,14 @@ class AgentLink:
         if self._hello is not None:
             waiting.append(self._hello)
         for future in waiting:
-            _settle(future, SandboxError(reason))
+            settle(future, SandboxError(reason))
         self._starting.clear()
         self._killing.clear()
         self._renewing.clear()
         self._roles.clear()
 
 
-def _settle(future: "asyncio.Future[Any]", outcome: Any) -> None:
+def settle(future: "asyncio.Future[Any]", outcome: Any) -> None:
     if future.done():  # its caller was cancelled
         return
     if isinstance(outcome, Exception):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hanabi.base.health import Health
 from hanabi.errors import DocumentDamaged, RevisionMismatch, ServiceError
-from hanabi.health import Health
 from hanabi.store.database import Database
 from hanabi.store.formats import Document, Formats, format_of, read_document
 from hanabi.store.schema import Schema

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.sandbox.agent import AgentLink
 from tests.agent.rig import PATIENCE_S, Agent, root_only
 

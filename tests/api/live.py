@@ -12,20 +12,20 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from hanabi.api.authorize import Authorizer
-from hanabi.api.code import CodeEndpoint
-from hanabi.api.edge import Edge
-from hanabi.api.iam import IamService
-from hanabi.api.keys import KeyRing
-from hanabi.api.payload import check_payload
-from hanabi.api.service import Call, Operation, Params, Service, Touch
-from hanabi.api.sts import StsService
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpRequest, HttpResponse
-from hanabi.control.names import Place
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.control.arns import Place
+from hanabi.edge.auth.authorize import Authorizer
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.edge.edge import Edge
+from hanabi.edge.service import Call, Operation, Params, Service, Touch
 from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, RevisionMismatch, TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
+from hanabi.services.iam.service import IamService
+from hanabi.services.lambda_.code_download import CodeEndpoint
+from hanabi.services.lambda_.payload import check_payload
+from hanabi.services.sts import StsService
 from tests.http.live import listen
 
 REGION = "us-east-1"

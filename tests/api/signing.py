@@ -8,7 +8,7 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from hanabi.contracts import HttpRequest
+from hanabi.contracts.http import HttpRequest
 
 
 def sign(

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from hanabi.api.code import CodeEndpoint
-from hanabi.api.keys import KeyRing
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpRequest
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.http import HttpRequest
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.services.lambda_.code_download import CodeEndpoint
 from tests.http.live import Client, live
 
 MB = 1 << 20

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from hanabi.api.codec import read_json
-from hanabi.api.payload import check_payload
-from hanabi.api.uploads import JsonWorkers
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
+from hanabi.edge.large_json import JsonWorkers
+from hanabi.edge.protocols.codec import read_json
 from hanabi.errors import InvalidRequestContent, SerializationError
-from hanabi.gateway.response import Malformed, make_response
+from hanabi.frontends.function_urls.response import Malformed, make_response
+from hanabi.services.lambda_.payload import check_payload
 
 MB = 1 << 20
 

@@ -11,13 +11,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from hanabi.api.edge import make_request_id
-from hanabi.api.model import load
-from hanabi.api.payload import check_json
-from hanabi.api.routes import Routes
-from hanabi.api.uploads import blob_pointers
-from hanabi.contracts import HttpRequest
+from hanabi.contracts.http import HttpRequest
+from hanabi.edge.edge import make_request_id
+from hanabi.edge.large_json import blob_pointers
+from hanabi.edge.protocols.model import load
+from hanabi.edge.protocols.uri_routes import Routes
 from hanabi.errors import InvalidRequestContent
+from hanabi.services.lambda_.payload import check_json
 from tests.api.live import Live
 from tests.api.signing import sign
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from hanabi.api.managed import MANAGED
-from hanabi.api.policies import check_document
+from hanabi.edge.auth.managed_policies import MANAGED
+from hanabi.edge.auth.policy_documents import check_document
 from tests.api.signing import sign
 from tests.api.world import (
     ENDPOINT,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from hanabi.api.evaluate import Request, Verdict, judge_identity, judge_resource
-from hanabi.api.keys import session_principal
-from hanabi.api.policies import MalformedPolicyDocument, check_document
-from hanabi.contracts import Principal
+from hanabi.contracts.credentials import Principal
+from hanabi.edge.auth.evaluate import Request, Verdict, judge_identity, judge_resource
+from hanabi.edge.auth.keys import session_principal
+from hanabi.edge.auth.policy_documents import MalformedPolicyDocument, check_document
 from tests.api.world import FUNCTION, ROLE, allow, deny
 from tests.control.support import ACCOUNT
 

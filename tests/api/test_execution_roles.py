@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from hanabi.api.execution_roles import REFUSAL, ExecutionRoles
-from hanabi.api.health import HealthEndpoints
-from hanabi.api.iam import IamService
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpRequest
-from hanabi.health import Health
+from hanabi.base.clock import SystemClock
+from hanabi.base.health import Health
+from hanabi.contracts.http import HttpRequest
+from hanabi.services.iam.execution_roles import REFUSAL, ExecutionRoles
+from hanabi.services.iam.service import IamService
+from hanabi.services.own.health import HealthEndpoints
 from tests.api.live import PLACE
 from tests.api.world import ROLE, TRUST_ACCOUNT, TRUST_LAMBDA, World, open_world
 from tests.control.support import ACCOUNT, create_params

@@ -15,32 +15,32 @@ from unittest.mock import Mock
 
 import pytest
 
-from hanabi.api.codec import Match
-from hanabi.api.constraints import compile_pattern
-from hanabi.api.edge import Edge
-from hanabi.api.evaluate import Request, Verdict, judge_identity
-from hanabi.api.keys import KeyRing
-from hanabi.api.model import load
-from hanabi.api.payload import check_json
-from hanabi.api.policies import check_document
-from hanabi.api.query import Query
-from hanabi.api.restjson import RestJson
-from hanabi.api.sigv4 import Claim, canonical_headers, canonical_path, canonical_query
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpRequest, HttpResponse
-from hanabi.control.names import Place
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.control.arns import Place
+from hanabi.edge.auth.evaluate import Request, Verdict, judge_identity
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.edge.auth.policy_documents import check_document
+from hanabi.edge.auth.sigv4 import Claim, canonical_headers, canonical_path, canonical_query
+from hanabi.edge.edge import Edge
+from hanabi.edge.protocols.codec import Match
+from hanabi.edge.protocols.constraints import compile_pattern
+from hanabi.edge.protocols.model import load
+from hanabi.edge.protocols.query import Query
+from hanabi.edge.protocols.rest_json import RestJson
 from hanabi.errors import ApiError, SerializationError, ValidationError
-from hanabi.gateway.cors import answer_preflight
-from hanabi.gateway.event import make_event
-from hanabi.gateway.response import Malformed, make_response
+from hanabi.frontends.function_urls.cors import answer_preflight
+from hanabi.frontends.function_urls.event import make_event
+from hanabi.frontends.function_urls.response import Malformed, make_response
 from hanabi.http.connection import Connection
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
 from hanabi.http.spool import Body
 from hanabi.http.target import is_canonical
-from hanabi.images.unzip import BadZip, make_plan
-from hanabi.ledger.faults import InvalidParameter
+from hanabi.images.code.unzip import BadZip, make_plan
+from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.patterns import compile_pattern as compile_pattern_of_logs
+from hanabi.services.lambda_.payload import check_json
 from tests.api.live import FakeLogs
 from tests.growth import assert_linear
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.api.keys import KeyRing, session_principal
-from hanabi.api.sessions import CLEAN_S, MOST, SHARE, Throttling
-from hanabi.contracts import Principal
+from hanabi.contracts.credentials import Principal
+from hanabi.edge.auth.keys import KeyRing, session_principal
+from hanabi.edge.auth.sessions import CLEAN_S, MOST, SHARE, Throttling
 from hanabi.testing import ManualClock
 
 ADMIN = "arn:aws:iam::000000000000:role/admin"

@@ -9,9 +9,9 @@ from typing import Any
 import botocore.auth
 import pytest
 
-from hanabi.api.keys import KeyRing
-from hanabi.api.sigv4 import Verifier, canonical_path, canonical_query
-from hanabi.contracts import HttpRequest
+from hanabi.contracts.http import HttpRequest
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.edge.auth.sigv4 import Verifier, canonical_path, canonical_query
 from hanabi.errors import (
     AuthenticationError,
     ExpiredToken,

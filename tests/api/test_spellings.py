@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import hanabi
-from hanabi.api.edge import Edge
-from hanabi.api.model import load
-from hanabi.api.service import NOTHING, Operation
+from hanabi.edge.edge import Edge
+from hanabi.edge.protocols.model import load
+from hanabi.edge.service import NOTHING, Operation
 from tests.api.live import ACCOUNT, REGION, FakeService
 from tests.api.signing import sign
 from tests.api.world import ENDPOINT, FUNCTION, GROUP, ROLE, Answer, World, allow, deny, open_world
@@ -358,13 +358,13 @@ def test_handlers_look_at_no_name_themselves() -> None:
     """A handler has what `resolve` found. If it read a name again, another one could be touched than was authorised."""
     names = set().union(*NAMING.values()) - {"Role"}  # that is data of a function; what passing it takes is a touch of its own
     handlers = 0
-    for path in sorted((SOURCES / "api").rglob("*.py")) + sorted((SOURCES / "control").rglob("*.py")):
+    for path in sorted((SOURCES / "services").rglob("*.py")) + sorted((SOURCES / "control").rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or "params" not in {arg.arg for arg in function.args.args}:
                 continue
             is_handler = "call" in {arg.arg for arg in function.args.args}
             handlers += is_handler
-            if not is_handler and "api" in path.parts:
+            if not is_handler and "services" in path.parts:
                 continue  # `resolve` and `touches`
             read = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
             subscripts = {

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from hanabi.api import staging
-from hanabi.api.edge import DOCUMENT_BYTES
-from hanabi.api.keys import session_principal
-from hanabi.api.staging import BUCKET, KEPT, LIFETIME_S, LIMIT_BYTES, Staging
-from hanabi.contracts import HttpRequest, Principal
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
+from hanabi.edge.auth.keys import session_principal
+from hanabi.edge.edge import DOCUMENT_BYTES
 from hanabi.errors import InvalidParameterValue, ServiceError, UnknownOperation
+from hanabi.services.lambda_ import code_upload
+from hanabi.services.lambda_.code_upload import BUCKET, KEPT, LIFETIME_S, LIMIT_BYTES, Staging
 from hanabi.testing import ManualClock
 from tests.api.live import Live
 
@@ -131,7 +132,7 @@ def test_what_cannot_be_taken_leaves_nothing(tmp_path: Path, monkeypatch: pytest
                 await scene.put(b"x", method)
         with pytest.raises(InvalidParameterValue):
             await scene.put(b"")
-        monkeypatch.setattr(staging, "free_bytes", lambda directory: 1000)
+        monkeypatch.setattr(code_upload, "free_bytes", lambda directory: 1000)
         with pytest.raises(ServiceError, match="no room left on the disk"):
             await scene.put(b"x")
         assert await scene.names() == set()

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from hanabi.api.presign import Grants
-from hanabi.contracts import HttpRequest
+from hanabi.contracts.http import HttpRequest
+from hanabi.edge.auth.presign import Grants
 from hanabi.http.target import is_canonical
 from tests.api.live import Live
 from tests.api.signing import sign

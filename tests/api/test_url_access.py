@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from hanabi.api.url_access import UrlAccess
 from hanabi.cli.functions import OPEN_TO_ALL
-from hanabi.contracts import HttpRequest, Principal
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
 from hanabi.errors import ApiError
+from hanabi.frontends.function_urls.access import UrlAccess
 from tests.api.signing import sign
 from tests.api.world import ENDPOINT, FUNCTION, World, allow, open_world
 from tests.control.support import ACCOUNT

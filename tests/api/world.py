@@ -11,20 +11,20 @@ from urllib.parse import urlencode
 import botocore.serialize
 from botocore.awsrequest import prepare_request_dict
 
-from hanabi.api.authorize import Authorizer
-from hanabi.api.edge import Edge
-from hanabi.api.execution_roles import ExecutionRoles
-from hanabi.api.iam import IamService
-from hanabi.api.keys import KeyRing
-from hanabi.api.lambda_ import LambdaService
-from hanabi.api.logs import LogsService
-from hanabi.api.model import load
-from hanabi.api.service import Service
-from hanabi.api.sts import StsService
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpRequest
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.http import HttpRequest
 from hanabi.control.functions import Functions
-from hanabi.control.policies import policy_text
+from hanabi.control.resource_policies import policy_text
+from hanabi.edge.auth.authorize import Authorizer
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.edge.edge import Edge
+from hanabi.edge.protocols.model import load
+from hanabi.edge.service import Service
+from hanabi.services.iam.execution_roles import ExecutionRoles
+from hanabi.services.iam.service import IamService
+from hanabi.services.lambda_ import LambdaService
+from hanabi.services.logs.service import LogsService
+from hanabi.services.sts import StsService
 from tests.api.live import ACCOUNT, PLACE, REGION, MemoryStore
 from tests.api.signing import sign
 from tests.control.support import ARN, create_params, open_plane

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from hanabi.cli import COMMANDS, main, make_parser
-from hanabi.cli.directory import make_directory
+from hanabi.cli.commands.invoke import shown
+from hanabi.cli.commands.up import give_to_sudo_user
+from hanabi.cli.data_directory import make_directory
 from hanabi.cli.failure import Failure
-from hanabi.cli.invoke import shown
 from hanabi.cli.table import duration, printable, render
 from hanabi.cli.times import parse_time
-from hanabi.cli.up import give_to_sudo_user
 from tests.server import free_port
 
 SECRET = "it's a $(secret)"
@@ -113,7 +113,9 @@ def test_one_data_directory_serves_one(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_it_starts_fast() -> None:
     """No more than the standard library: botocore takes longer to import than all of `hanabi env` may."""
-    script = "import sys, hanabi.cli; print([each for each in ('botocore', 'uvloop', 'asyncio', 'hanabi.node') if each in sys.modules])"
+    script = (
+        "import sys, hanabi.cli; print([each for each in ('botocore', 'uvloop', 'asyncio', 'hanabi.node.serve') if each in sys.modules])"
+    )
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
 
 

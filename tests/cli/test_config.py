@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.config import Settings, SettingsError, default_data_dir, guest_dir, is_loopback, load_settings
-from hanabi.drivers import choose_driver
 from hanabi.errors import IsolationUnavailable
+from hanabi.node.config import Settings, SettingsError, default_data_dir, guest_dir, is_loopback, load_settings
+from hanabi.node.drivers import choose_driver
 
 
 def test_the_defaults() -> None:

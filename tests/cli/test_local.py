@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.cli import dependencies, local
+from hanabi.cli import dependencies, local_packages
 from hanabi.cli.failure import Failure
 from hanabi.cli.table import printable
 
@@ -66,7 +66,7 @@ def test_packages_that_lead_to_each_other_end(folder: Path) -> None:
     assert sorted(path.name for path in (install(folder) / "node_modules").iterdir()) == ["lib", "ms"]
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "self").symlink_to("..")
-    assert local._unusable(str(folder / "node_modules"), ["self"]) == ["self"]
+    assert local_packages._unusable(str(folder / "node_modules"), ["self"]) == ["self"]
 
 
 def test_scripts_of_the_folder_run_on_its_files(folder: Path) -> None:
@@ -88,7 +88,7 @@ def test_scripts_for_developers_do_not_run(folder: Path, tmp_path: Path) -> None
 
 
 def test_what_npm_says_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "drop_development_scripts", lambda _: None)
+    monkeypatch.setattr(local_packages, "drop_development_scripts", lambda _: None)
     (folder / "package.json").write_text('{"scripts": {"prepare": "husky"}, "dependencies": {"ms": "1"}}')
     with pytest.raises(Failure, match="npm could not install the dependencies: .*husky: not found$"):
         install(folder)
@@ -119,14 +119,14 @@ def test_local_requirements_count_for_the_cache(tmp_path: Path) -> None:
         "requests==2",
     ]
     text = "\n".join(lines)
-    found = local.python_paths(tmp_path, [text])
+    found = local_packages.python_paths(tmp_path, [text])
     assert sorted({path.name for path in found}) == ["absolute", "b.whl", "lib", "wheels"]
-    before = local.digest(found)
+    before = local_packages.digest(found)
     (tmp_path / "lib/__pycache__").mkdir()
     (tmp_path / "lib/__pycache__/x.pyc").write_text("made")
-    assert local.digest(found) == before
+    assert local_packages.digest(found) == before
     (tmp_path / "lib/setup.py").write_text("2")
-    assert local.digest(found) != before
+    assert local_packages.digest(found) != before
 
 
 def test_a_changed_local_requirement_is_installed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

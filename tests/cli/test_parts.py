@@ -10,8 +10,8 @@ import pytest
 
 from hanabi.cli import main
 from hanabi.cli.progress import Progress, picture
+from hanabi.images.builders.progress import Count, Steps, decode_count
 from hanabi.images.firecracker import binaries
-from hanabi.images.steps import Count, Steps, decode_count
 from tests.images.test_firecracker import install, publish, release
 from tests.images.web import serve
 

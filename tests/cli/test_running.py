@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from hanabi.base.key_file import fingerprint
 from hanabi.cli import main
-from hanabi.cli.running import NAME, announced, running_port
 from hanabi.cli.server import port_of
-from hanabi.config import DEFAULT_PORT
-from hanabi.keyfile import fingerprint
+from hanabi.cli.server_file import NAME, announced, running_port
+from hanabi.node.config import DEFAULT_PORT
 from tests.server import free_port
 
 

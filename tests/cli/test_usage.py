@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hanabi.cli import usage
+from hanabi.cli.commands import usage
 from hanabi.cli.failure import Failure
 from hanabi.cli.server import Server
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import FunctionVersion, RuntimeImage
+from hanabi.base.health import Health
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
 from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
 from hanabi.errors import CodeError, ImageError, InvalidParameterValue
-from hanabi.health import Health
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanabi.control.names import Place, is_alias, is_version
+from hanabi.control.arns import Place, is_alias, is_version
 from hanabi.errors import ApiError, InvalidParameterValue, ResourceNotFound, ValidationError
 from tests.control.support import ACCOUNT, ARN, REGION
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hanabi.control.policies import add_statement, find_policy, remove_statement
+from hanabi.control.resource_policies import add_statement, find_policy, remove_statement
 from hanabi.errors import InvalidParameterValue, PolicyLengthExceeded, PreconditionFailed, ResourceConflict, ResourceNotFound
 from tests.control.support import ARN, open_plane
 

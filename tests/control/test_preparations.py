@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from hanabi.control.preparations import LONGEST, Preparations, in_words
-from hanabi.images.steps import Count
+from hanabi.control.preparation_progress import LONGEST, Preparations, in_words
+from hanabi.images.builders.progress import Count
 from hanabi.testing import ManualClock
 from tests.control.support import FakeImages, create_params, open_plane
 from tests.runtime.host import until

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hanabi.control.code_presence import LOST_S
 from hanabi.control.model import Function
-from hanabi.control.presence import LOST_S
 from hanabi.control.versions import publish_settled
 from hanabi.errors import CodeError, ImageError, ResourceConflict, SnapshotFailed
 from tests.control.support import Codes, FakeSnapshots, Plane, image_params, open_plane

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import FunctionVersion
+from hanabi.contracts.functions import FunctionVersion
 from hanabi.control.aliases import add_alias, change_alias, remove_alias
 from hanabi.control.concurrency import reserve
 from hanabi.control.model import Function, Version

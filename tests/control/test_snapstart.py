@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from hanabi.api.lambda_.describe import describe_version
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.versions import publish_settled
 from hanabi.errors import InvalidParameterValue, SnapshotFailed, SnapStartNotReady
+from hanabi.services.lambda_.describe import describe_version
 from tests.control.support import ARN, FakeSnapshots, create_params, open_plane
 
 ON: dict[str, Any] = {"Runtime": "python3.13", "SnapStart": {"ApplyOn": "PublishedVersions"}}

@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Clock, Concurrency, FunctionVersion, Invocation, Record, Result, Route
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
+from hanabi.contracts.invocation import Invocation, Result
+from hanabi.contracts.journal import Record
 from hanabi.errors import ResourceNotFound
-from hanabi.events.queue import DurableQueue
-from hanabi.events.rows import SCHEMA
-from hanabi.health import Health
 from hanabi.store.database import Database
 from hanabi.testing import ManualClock
+from hanabi.triggers.event_queue import DurableQueue
+from hanabi.triggers.event_table import SCHEMA
 
 
 def make_route(name: str = "hello") -> Route:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hanabi.events.lifecycle import ENDS, ON_DISK, TRANSITIONS, Happening, IllegalTransition, State, advance
-from hanabi.events.retry import RetryPolicy
+from hanabi.triggers.event_states import ENDS, ON_DISK, TRANSITIONS, Happening, IllegalTransition, State, advance
+from hanabi.triggers.retry_policy import RetryPolicy
 
 
 def test_every_state_is_reached_and_only_ends_are_not_left() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.contracts import Invocation
+from hanabi.contracts.invocation import Invocation
 from hanabi.errors import InvalidRequestContent, ResourceConflict, SandboxError, ServiceError, TooManyRequests
-from hanabi.events.lifecycle import State
-from hanabi.events.retry import RetryPolicy
 from hanabi.testing import ManualClock
+from hanabi.triggers.event_states import State
+from hanabi.triggers.retry_policy import RetryPolicy
 from tests.events.support import FixedCatalog, make_route, open_queue
 
 THROTTLE = TooManyRequests("ConcurrentInvocationLimitExceeded")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.errors import ServiceError, ShuttingDown, TooManyRequests
-from hanabi.events.queue import DurableQueue
-from hanabi.events.rows import SCHEMA
 from hanabi.store.database import Database
+from hanabi.triggers.event_queue import DurableQueue
+from hanabi.triggers.event_table import SCHEMA
 from tests.events.support import FixedCatalog, ScriptedInvoker, Setting, make_route, open_queue
 
 THROTTLE = TooManyRequests("ConcurrentInvocationLimitExceeded")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.sandbox.firecracker.testing.nursery import Nursery
+from hanabi.testing.firecracker.nursery import Nursery
 from tests.firecracker.rig import Rig, unavailable
 from tests.sandbox.rig import enter_private_mounts
 

@@ -9,11 +9,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import SandboxSpec
-from hanabi.sandbox import mounts
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
-from hanabi.sandbox.firecracker.testing import Fault, make_stand_ins
+from hanabi.sandbox.host import mounts
+from hanabi.testing.firecracker import Fault, make_stand_ins
 from tests.firecracker.rig import PRELOAD, PlainDrives, image_of, parts_in, until
 
 

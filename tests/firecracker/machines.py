@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.sandbox.firecracker.api import FirecrackerApi
-from hanabi.sandbox.firecracker.testing import FakeFirecracker
 from hanabi.testing import ManualClock
+from hanabi.testing.firecracker import FakeFirecracker
 
 
 async def connected(fake: FakeFirecracker, clock: ManualClock | SystemClock | None = None) -> FirecrackerApi:

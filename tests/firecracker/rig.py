@@ -11,15 +11,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hanabi.contracts import Exit, Preload, RuntimeImage, SandboxSpec
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Exit, Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.firecracker import driver as driver_module
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
 from hanabi.sandbox.firecracker.machine import Kernel, Parts
 from hanabi.sandbox.firecracker.microvm import MicroVm
-from hanabi.sandbox.firecracker.testing import Fault
-from hanabi.sandbox.firecracker.testing.nursery import Nursery
 from hanabi.testing import ManualClock
+from hanabi.testing.firecracker import Fault
+from hanabi.testing.firecracker.nursery import Nursery
 from tests import leftovers
 
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import hanabi
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.errors import VmmDeaf, VmmError
 from hanabi.sandbox.firecracker.api import FirecrackerApi, InstanceInfo, RateLimiter, TokenBucket
 from tests.firecracker.scripted import FIRECRACKER, LOOPS, on_both, run
@@ -22,7 +22,7 @@ from tests.firecracker.scripted import FIRECRACKER, LOOPS, on_both, run
 
 def spawn(which: str, directory: Path) -> "subprocess.Popen[bytes]":
     quiet = subprocess.DEVNULL
-    program = [str(FIRECRACKER)] if which == "real" else [sys.executable, "-m", "hanabi.sandbox.firecracker.testing"]
+    program = [str(FIRECRACKER)] if which == "real" else [sys.executable, "-m", "hanabi.testing.firecracker"]
     command = [*program, "--id", "one", "--api-sock", "api.socket"]
     environment = {**os.environ, "PYTHONPATH": str(Path(hanabi.__file__).parents[1])}
     return subprocess.Popen(command, cwd=directory, stdin=quiet, stdout=quiet, stderr=quiet, env=environment)

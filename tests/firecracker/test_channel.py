@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.errors import SandboxError, VmmDeaf, VmmError
 from hanabi.sandbox.firecracker import sockets
 from hanabi.sandbox.firecracker.channel import Channel

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import Exit
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, SandboxError, VmmDeaf, VmmError
 from hanabi.sandbox.firecracker import machine, vsock
 from hanabi.sandbox.firecracker.api import FirecrackerApi
-from hanabi.sandbox.firecracker.guest import GuestLink
-from hanabi.sandbox.firecracker.testing import FakeAgent, FakeFirecracker, Fault, Faults, Idle
+from hanabi.sandbox.firecracker.machine_agent import GuestLink
 from hanabi.testing import ManualClock
+from hanabi.testing.firecracker import FakeAgent, FakeFirecracker, Fault, Faults, Idle
 from tests.firecracker.machines import boot, connected, lay_out
 from tests.firecracker.scripted import LOOPS, run
 

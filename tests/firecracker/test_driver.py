@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox.firecracker import microvm
-from hanabi.sandbox.firecracker.testing import Fault
-from hanabi.sandbox.firecracker.testing.guest import PEAK
-from hanabi.sandbox.firecracker.testing.nursery import Nursery
+from hanabi.testing.firecracker import Fault
+from hanabi.testing.firecracker.guest import PEAK
+from hanabi.testing.firecracker.nursery import Nursery
 from tests import leftovers
 from tests.firecracker.rig import PRELOAD, Owner, Rig, frame, send, until
 

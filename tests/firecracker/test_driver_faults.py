@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.base.health import Health
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError
-from hanabi.health import Health
 from hanabi.sandbox.firecracker import templates, vmm
 from hanabi.sandbox.firecracker.microvm import MicroVm
-from hanabi.sandbox.firecracker.testing import Fault
 from hanabi.testing import ManualClock
+from hanabi.testing.firecracker import Fault
 from tests.firecracker.rig import Owner, Rig, frame, outcomes, send, until
 from tests.firecracker.test_driver import BOOT
 

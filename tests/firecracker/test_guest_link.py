@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.sandbox.agent import ANSWER_MAX, QUEUED_MAX
-from hanabi.sandbox.firecracker.guest import GuestLink, Network
+from hanabi.sandbox.firecracker.machine_agent import GuestLink, Network
 from hanabi.testing import ManualClock
 from tests.firecracker.scripted import run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.sandbox.firecracker import inside
+from hanabi.sandbox.firecracker import jail_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives files away")
 
@@ -34,11 +34,11 @@ TRICKS: list[Callable[[Path], None]] = [link, into_nothing, os.mkfifo, Path.mkdi
 @pytest.mark.parametrize("trick", TRICKS)
 def test_tricks(jail: Path, trick: Callable[[Path], None]) -> None:
     trick(jail / "state")
-    assert inside.read_end(jail / "state", 100) == b""
+    assert jail_files.read_end(jail / "state", 100) == b""
     with pytest.raises(OSError):
-        inside.take(jail / "state", jail.parent / "taken")
+        jail_files.take(jail / "state", jail.parent / "taken")
     with pytest.raises(OSError):
-        inside.create(jail / "state", (0, 0))
+        jail_files.create(jail / "state", (0, 0))
     assert not (jail.parent / "taken").exists()
     outside = jail.parent / "outside"
     assert outside.read_text() == "secret"
@@ -47,23 +47,23 @@ def test_tricks(jail: Path, trick: Callable[[Path], None]) -> None:
 
 def test_a_directory_that_is_a_link(jail: Path) -> None:
     (jail / "run").symlink_to(jail.parent)
-    assert inside.read_end(jail / "run" / "outside", 100) == b""
+    assert jail_files.read_end(jail / "run" / "outside", 100) == b""
 
 
 def test_the_end_of_a_file(jail: Path) -> None:
     (jail / "log").write_bytes(b"0123456789")
-    assert inside.read_end(jail / "log", 4) == b"6789"
-    assert inside.read_end(jail / "log", 100) == b"0123456789"
-    assert inside.read_end(jail / "none", 100) == b""
+    assert jail_files.read_end(jail / "log", 4) == b"6789"
+    assert jail_files.read_end(jail / "log", 100) == b"0123456789"
+    assert jail_files.read_end(jail / "none", 100) == b""
 
 
 @needs_root
 def test_a_file_is_made_and_taken(jail: Path) -> None:
-    inside.create(jail / "state", (31001, 31002))
+    jail_files.create(jail / "state", (31001, 31002))
     facts = (jail / "state").stat()
     assert (facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)) == (31001, 31002, 0o600)
     (jail / "state").write_text("content")
-    inside.take(jail / "state", jail.parent / "taken")
+    jail_files.take(jail / "state", jail.parent / "taken")
     facts = (jail.parent / "taken").stat()
     assert (facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)) == (0, 0, 0o444)
     assert (jail.parent / "taken").read_text() == "content"

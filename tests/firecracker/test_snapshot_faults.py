@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hanabi.base import linux
 from hanabi.errors import SandboxError
-from hanabi.sandbox import kernel
-from hanabi.sandbox.firecracker.testing import Fault
-from hanabi.sandbox.firecracker.testing.nursery import Nursery
+from hanabi.testing.firecracker import Fault
+from hanabi.testing.firecracker.nursery import Nursery
 from tests import leftovers
 from tests.firecracker.rig import Rig, frame, send
 from tests.firecracker.test_driver_faults import whole, works
@@ -121,7 +121,7 @@ def test_a_function_whose_snapshot_fails(rig: Rig, do: str, tmp_path: Path) -> N
 
 def test_a_disk_that_is_full(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> None:
     place = tmp_path_factory.mktemp("small")
-    kernel.mount("tmpfs", str(place), "tmpfs", 0, "size=256k,mode=0755")
+    linux.mount("tmpfs", str(place), "tmpfs", 0, "size=256k,mode=0755")
     try:
         rig = Rig(nursery, snapshots=place / "snapshots")
 
@@ -144,7 +144,7 @@ def test_a_disk_that_is_full(nursery: Nursery, tmp_path_factory: pytest.TempPath
         rig.run(work())
         rig.close()
     finally:
-        kernel.unmount(str(place))
+        linux.unmount(str(place))
 
 
 def test_whatever_lies_in_a_jails_place_is_not_in_the_way_for_ever(rig: Rig) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.errors import VmmDeaf
 from hanabi.sandbox.firecracker.api import FirecrackerApi
-from hanabi.sandbox.firecracker.testing import make_stand_ins
+from hanabi.testing.firecracker import make_stand_ins
 from tests.firecracker.machines import boot, lay_out
 from tests.firecracker.scripted import find_binary, on_both, run
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from hanabi import trial
 from hanabi.cli import main
-from hanabi.config import Settings
 from hanabi.errors import SandboxError
-from hanabi.sandbox import kvm
-from hanabi.sandbox.doctor import Check
-from hanabi.sandbox.firecracker.testing import Fault
-from hanabi.sandbox.firecracker.trial import bare_image, boot_once
-from hanabi.sandbox.spec import MOUNT_POINTS
+from hanabi.node import microvm_check
+from hanabi.node.config import Settings
+from hanabi.sandbox.firecracker.boot_check import bare_image, boot_once
+from hanabi.sandbox.host import kvm
+from hanabi.sandbox.host.doctor import Check
+from hanabi.sandbox.oci.config import MOUNT_POINTS
+from hanabi.testing.firecracker import Fault
 from tests.firecracker.rig import Rig
 
 ALWAYS = 1 << 20
@@ -87,26 +87,26 @@ def test_what_booted_is_not_tried_again_until_something_changes(rig: Rig, tmp_pa
     parts, tried = rig.parts, list[Any]()
     boot_id = tmp_path / "boot_id"
     boot_id.write_text("one")
-    monkeypatch.setattr(trial, "BOOT_ID", boot_id)
-    monkeypatch.setattr(trial, "find_parts", lambda settings: parts)
+    monkeypatch.setattr(microvm_check, "BOOT_ID", boot_id)
+    monkeypatch.setattr(microvm_check, "find_parts", lambda settings: parts)
 
     def tries(parts: Any) -> float:
         tried.append(parts)
         return 1.25
 
-    monkeypatch.setattr(trial, "_try", tries)
-    first = trial.try_microvm(settings(tmp_path))
-    again = trial.try_microvm(settings(tmp_path))
+    monkeypatch.setattr(microvm_check, "_try", tries)
+    first = microvm_check.try_microvm(settings(tmp_path))
+    again = microvm_check.try_microvm(settings(tmp_path))
     assert first.startswith("Firecracker 1.16.1 with the kernel ") and first.endswith("booted to the agent in 1.2 s")
     assert again == f"{first}, tried before since this host was started" and len(tried) == 1
     boot_id.write_text("two")
-    trial.try_microvm(settings(tmp_path))
+    microvm_check.try_microvm(settings(tmp_path))
     parts = replace(parts, kernel=replace(parts.kernel, digest="another"))
-    trial.try_microvm(settings(tmp_path))
+    microvm_check.try_microvm(settings(tmp_path))
     assert len(tried) == 3
     for note in (tmp_path / "images" / "trials").iterdir():
         note.write_text("[]")  # damaged
-    trial.try_microvm(settings(tmp_path))
+    microvm_check.try_microvm(settings(tmp_path))
     assert len(tried) == 4
 
 
@@ -114,12 +114,12 @@ def test_what_did_not_boot_is_tried_again_and_says_why(rig: Rig, tmp_path: Path,
     def fails(parts: Any) -> float:
         raise SandboxError("no guest booted within 30 s (the kernel said this)")
 
-    monkeypatch.setattr(trial, "find_parts", lambda settings: rig.parts)
-    monkeypatch.setattr(trial, "_try", fails)
+    monkeypatch.setattr(microvm_check, "find_parts", lambda settings: rig.parts)
+    monkeypatch.setattr(microvm_check, "_try", fails)
     monkeypatch.setattr(kvm, "is_hardware", lambda: False)
     for _ in range(2):
         with pytest.raises(SandboxError, match=r"a microVM was tried: no guest booted within 30 s \(.*\): KVM here is nested in software"):
-            trial.try_microvm(settings(tmp_path))
+            microvm_check.try_microvm(settings(tmp_path))
     assert not (tmp_path / "images" / "trials").exists()
 
 
@@ -134,9 +134,9 @@ def test_doctor_is_as_good_as_the_guest(
             raise SandboxError("a microVM was tried: no guest booted within 30 s")
         return "booted to the agent in 0.3 s"
 
-    monkeypatch.setattr("hanabi.sandbox.doctor.probe_microvm", lambda: [Check("kvm", True, "hardware-backed")])
-    monkeypatch.setattr("hanabi.cli.doctor._parts", lambda options, *, required: iter([Check("guest kernel", True, "there")]))
-    monkeypatch.setattr(trial, "try_microvm", tries)
+    monkeypatch.setattr("hanabi.sandbox.host.doctor.probe_microvm", lambda: [Check("kvm", True, "hardware-backed")])
+    monkeypatch.setattr("hanabi.cli.commands.doctor._parts", lambda options, *, required: iter([Check("guest kernel", True, "there")]))
+    monkeypatch.setattr(microvm_check, "try_microvm", tries)
     status = main(["doctor", "--require", "firecracker", "--json", "--data-dir", str(tmp_path / "data")])
     last = json.loads(capsys.readouterr().out)[-1]
     assert status == (0 if boots else 1)

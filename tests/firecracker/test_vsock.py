@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.errors import SandboxError, VmmDeaf
 from hanabi.sandbox.firecracker import sockets, vsock
 from hanabi.testing import ManualClock

@@ -12,13 +12,17 @@ from typing import Any
 
 import uvloop
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import Clock, Concurrency, Credentials, FunctionVersion, Invocation, LogEvent, Record, Result, Route, RuntimeImage
+from hanabi.base.clock import Clock, SystemClock
+from hanabi.contracts.credentials import Credentials
+from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.invocation import Invocation, Result
+from hanabi.contracts.journal import LogEvent, Record
+from hanabi.environment.shared import Host
 from hanabi.fleet.fleet import Fleet
-from hanabi.fleet.host import Host
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
-from hanabi.sandbox.testing import READY, FakeDriver, FakeProcess, FakeSandbox, Killed
+from hanabi.testing.sandbox import READY, FakeDriver, FakeProcess, FakeSandbox, Killed
 
 IMAGE = RuntimeImage(
     runtime="python3.11",

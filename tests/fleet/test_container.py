@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import ContainerCode, FunctionVersion
+from hanabi.contracts.functions import ContainerCode, FunctionVersion
+from hanabi.environment.container import start_container
 from hanabi.errors import EntrypointError
-from hanabi.fleet.container import start_container
-from hanabi.sandbox.testing import FakeProcess
+from hanabi.testing.sandbox import FakeProcess
 from tests.fleet.rig import CONTAINER, Rig, obedient, run
 
 IMAGE = replace(CONTAINER, entry_point=("runtime", "-x"), arguments=("app.handler",), working_directory="/app")

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, ServiceError, ShuttingDown
 from hanabi.fleet import fleet as module
-from hanabi.sandbox.testing import FakeProcess, Killed
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import FakeProcess, Killed
 from tests.fleet.rig import Rig, obedient, run, until
 
 HOUR_S = 3600.0
@@ -25,9 +25,9 @@ def test_each_start_is_in_the_log_with_its_time_and_whether_the_pool_had_one(cap
             for each in (version, version, other):
                 await rig.invoke(each)
 
-    with caplog.at_level(logging.INFO, "hanabi.fleet.starts"):
+    with caplog.at_level(logging.INFO, "hanabi.fleet.start_log"):
         run(story)
-    said = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records if record.name == "hanabi.fleet.starts"]
+    said = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records if record.name == "hanabi.fleet.start_log"]
     assert said == ["cold start of a:$LATEST: N ms, pool hit", "cold start of b:$LATEST: N ms, pool miss"]
 
 
@@ -122,7 +122,7 @@ def test_frozen_at_once_when_so_asked() -> None:
 def test_what_cannot_be_frozen_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         async with Rig(freeze_after_s=0.0) as rig:
-            from hanabi.sandbox.testing import FakeSandbox
+            from hanabi.testing.sandbox import FakeSandbox
 
             def fails(sandbox: FakeSandbox) -> None:
                 raise OSError(19, "No such device")
@@ -302,7 +302,7 @@ def test_every_fault_of_a_start_is_told_and_leaves_nothing(error: Exception) -> 
 
 @pytest.mark.parametrize("step", ["mount", "limit", "reset_peak"])
 def test_a_fault_in_the_middle_of_an_init_leaves_nothing(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hanabi.sandbox.testing import FakeSandbox
+    from hanabi.testing.sandbox import FakeSandbox
 
     def fails(*_: object, **__: object) -> None:
         raise SandboxError(f"{step} failed")
@@ -320,7 +320,7 @@ def test_a_fault_in_the_middle_of_an_init_leaves_nothing(step: str, monkeypatch:
 
 
 def test_a_death_in_the_middle_of_an_init_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hanabi.sandbox.testing import FakeSandbox
+    from hanabi.testing.sandbox import FakeSandbox
 
     async def dies(sandbox: FakeSandbox, *_: object) -> None:
         sandbox.vanish()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hanabi.fleet.gate import STALL_S, Gate
+from hanabi.fleet.start_limiter import STALL_S, Gate
 from hanabi.testing import ManualClock
 from tests.fleet.rig import run
 

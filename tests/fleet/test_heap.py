@@ -3,9 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from hanabi.contracts import FunctionVersion, RuntimeImage
-from hanabi.fleet import stock
-from hanabi.fleet.heap import for_memory, for_version
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.environment.node_heap import for_memory, for_version
+from hanabi.fleet import pool
 from tests.fleet.rig import IMAGE, Rig, run, until
 
 NODE = replace(IMAGE, runtime="nodejs22.x", digest="n", command=("node", "bootstrap.mjs"), sized=True)
@@ -50,8 +51,8 @@ def test_not_every_size_has_a_pool() -> None:
         async with Rig(stock_size=1) as rig:
             for memory_mb in range(128, 178):
                 rig.fleet.expect(for_memory(NODE, memory_mb))
-            await until(lambda: len(rig.fleet._stock) == stock.SIZES_MOST)
+            await until(lambda: len(rig.fleet._stock) == pool.SIZES_MOST)
             await asyncio.sleep(0)
-            assert len(rig.driver.sandboxes) == stock.SIZES_MOST
+            assert len(rig.driver.sandboxes) == pool.SIZES_MOST
 
     run(story)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from hanabi.fleet.lifecycle import TRANSITIONS, IllegalTransition, State, advance
+from hanabi.environment.states import TRANSITIONS, IllegalTransition, State, advance
 
 ALLOWED = {
     "starting": "initializing stopping",

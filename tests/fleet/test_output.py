@@ -6,9 +6,9 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import LogEvent
-from hanabi.fleet.output import BURST, LINE_LIMIT, READ_SIZE, Output, Pace
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.journal import LogEvent
+from hanabi.environment.log_lines import BURST, LINE_LIMIT, READ_SIZE, Output, Pace
 from tests.fleet.rig import run, until
 
 Story = Callable[[int, Output, list[LogEvent]], Awaitable[None]]

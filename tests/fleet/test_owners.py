@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.contracts import FunctionVersion, RuntimeImage
+from hanabi.base.health import Health
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.environment.environment import Environment
 from hanabi.errors import ImageError
-from hanabi.fleet.environment import Environment
-from hanabi.fleet.upkeep import Upkeep
-from hanabi.health import Health
-from hanabi.sandbox.testing import echo
+from hanabi.fleet.reaper import Upkeep
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import echo
 from tests.fleet.rig import IMAGE, Rig, run, until
 
 

@@ -153,7 +153,7 @@ def test_the_idle_give_memory_back_once_and_at_once_when_it_is_scarce() -> None:
 
 
 def test_one_that_cannot_give_memory_back_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hanabi.sandbox.testing import FakeSandbox
+    from hanabi.testing.sandbox import FakeSandbox
 
     async def fails(sandbox: FakeSandbox) -> None:
         raise SandboxError("no balloon")
@@ -170,7 +170,7 @@ def test_one_that_cannot_give_memory_back_lives_on(monkeypatch: pytest.MonkeyPat
 
 
 def test_work_may_arrive_while_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hanabi.sandbox.testing import FakeSandbox
+    from hanabi.testing.sandbox import FakeSandbox
 
     async def slow(sandbox: FakeSandbox) -> None:
         await asyncio.Event().wait()

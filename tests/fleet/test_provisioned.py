@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import Allocation, Exit, FunctionVersion
+from hanabi.contracts.functions import Allocation, FunctionVersion
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, TooManyRequests
 from hanabi.fleet.provisioned import ATTEMPTS, BACKOFF_LIMIT_S, HOST_FULL, INIT_FAILURE, LEAST_LIMIT_S
-from hanabi.fleet.upkeep import MAX_AGE_S
-from hanabi.sandbox.testing import FakeProcess, silent
+from hanabi.fleet.reaper import MAX_AGE_S
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import FakeProcess, silent
 from tests.fleet.rig import Rig, obedient, run, until
 
 INIT_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from hanabi.api.model import endpoint_variable
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
+from hanabi.edge.protocols.model import endpoint_variable
 from hanabi.errors import SandboxError
-from hanabi.sandbox.testing import FakeProcess
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import FakeProcess
 from tests.fleet.rig import Rig, run, until
 
 # --- ready ------------------------------------------------------------------------------------------------------------

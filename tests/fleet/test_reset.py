@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from hanabi.contracts import Result
+from hanabi.contracts.invocation import Result
+from hanabi.environment import environment as environment_module
 from hanabi.errors import EntrypointError, SandboxError
-from hanabi.fleet import environment as environment_module
-from hanabi.sandbox.testing import FakeProcess, FakeSandbox, silent
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import FakeProcess, FakeSandbox, silent
 from tests.fleet.rig import Rig, obedient, run, until
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import SandboxSpec
+from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.errors import SandboxError, SnapshotFailed, SnapshotUnfit, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.trash import UNUSED_S
-from hanabi.sandbox.testing import FakeProcess, echo
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import FakeProcess, echo
 from tests.fleet.rig import Rig, on_runtime_api, until
 from tests.images.aging import pass_time
 
@@ -151,7 +151,7 @@ def test_one_that_cannot_be_written_ends(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hanabi.fleet.resting.LEFT_ON_DISK", 1 << 60)
+    monkeypatch.setattr("hanabi.fleet.hibernation.LEFT_ON_DISK", 1 << 60)
 
     async def scenario() -> None:
         rig, clock = resting(tmp_path)
@@ -275,7 +275,7 @@ def test_a_cold_start_is_a_clone_of_the_versions_snapshot(tmp_path: Path) -> Non
 def test_a_hook_after_the_restore_that_does_not_end_well(
     tmp_path: Path, clone: Any, error: type[Exception], word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hanabi.fleet.clones.RESTORE_LIMIT_S", 0.3)
+    monkeypatch.setattr("hanabi.fleet.restores.RESTORE_LIMIT_S", 0.3)
 
     async def scenario() -> None:
         rig, snapshots = snapstart(tmp_path)

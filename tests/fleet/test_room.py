@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import ServiceError, TooManyRequests
 from hanabi.fleet.budget import OVERDUE_S, WAIT_LIMIT_S
-from hanabi.fleet.stock import RETRY_S
-from hanabi.sandbox.testing import FakeProcess, silent
+from hanabi.fleet.pool import RETRY_S
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import FakeProcess, silent
 from tests.fleet.rig import Rig, obedient, run, until
 
 # --- stock ------------------------------------------------------------------------------------------------------------

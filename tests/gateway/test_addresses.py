@@ -4,10 +4,10 @@ import asyncio
 import ipaddress
 import socket
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpHandler, HttpRequest, HttpResponse
-from hanabi.gateway.addresses import UrlAddresses, address_of
-from hanabi.health import Health
+from hanabi.base.clock import SystemClock
+from hanabi.base.health import Health
+from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of
 from tests.server import free_port
 
 FIRST, SECOND = "a" * 32, "b" * 32

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import HttpRequest, Principal
-from hanabi.gateway.event import make_event
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
+from hanabi.frontends.function_urls.event import make_event
 
 HOST = "abc123.lambda-url.localhost"
 OWNER = Principal("000000000000", "arn:aws:iam::000000000000:root", "AIDAEXAMPLE", True)

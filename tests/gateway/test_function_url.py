@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import HttpRequest, HttpResponse, Invocation, Principal, Result
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.invocation import Invocation, Result
 from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
-from hanabi.gateway.function_url import FORBIDDEN, PAYLOAD_LIMIT, FunctionUrls, UrlConfig, is_function_url
+from hanabi.frontends.function_urls.handler import FORBIDDEN, PAYLOAD_LIMIT, FunctionUrls, UrlConfig, is_function_url
 from hanabi.testing import ManualClock
 from tests.events.support import FixedCatalog, make_result
 from tests.gateway.test_event import HOST, OWNER, make_request

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hanabi.gateway.response import Malformed, make_response
+from hanabi.frontends.function_urls.response import Malformed, make_response
 
 
 @pytest.mark.parametrize(

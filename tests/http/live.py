@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpHandler, HttpRequest, HttpResponse
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
 from hanabi.http.server import HttpServer, serve
 
 

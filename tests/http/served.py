@@ -12,8 +12,8 @@ import sys
 
 import uvloop
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpRequest, HttpResponse
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
 

@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from hanabi.contracts import HttpRequest, HttpResponse
-from hanabi.health import Health
-from hanabi.http.access import EVERY_S, LARGEST, LONGEST, AccessLog
+from hanabi.base.health import Health
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.http.access_log import EVERY_S, LARGEST, LONGEST, AccessLog
 from hanabi.testing import ManualClock
 
 

@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from unittest.mock import Mock
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import HttpRequest, HttpResponse
-from hanabi.health import Health
+from hanabi.base.clock import SystemClock
+from hanabi.base.health import Health
+from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.connection import READS, Connection
+from hanabi.http.connection_slots import CALM_S, PROBLEM, Places, group_peers
 from hanabi.http.limits import BodyRule, Limits
-from hanabi.http.places import CALM_S, PROBLEM, Places, group_peers
 from hanabi.http.server import HttpServer
 from hanabi.testing import ManualClock
 from tests.http.live import Client, live

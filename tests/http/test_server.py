@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from hanabi.contracts import HttpRequest, HttpResponse
+from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.response import render
 from hanabi.testing import ManualClock

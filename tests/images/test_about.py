@@ -7,13 +7,13 @@ import pytest
 
 from hanabi.errors import ImageError
 from hanabi.images import identity
-from hanabi.images.catalog import RUNTIMES
+from hanabi.images.containers import paths
 from hanabi.images.firecracker import binaries
-from hanabi.images.kernel import places as kernels
-from hanabi.images.oci import places
-from hanabi.images.parts import Parts
-from hanabi.images.places import ABOUT, root_place
-from hanabi.images.roots import Images
+from hanabi.images.kernels import paths as kernels
+from hanabi.images.microvm_parts import Parts
+from hanabi.images.paths import ABOUT, root_place
+from hanabi.images.runtimes.catalog import RUNTIMES
+from hanabi.images.runtimes.roots import Images
 from hanabi.images.trash import Trash
 from hanabi.testing import ManualClock
 
@@ -37,9 +37,9 @@ def damaged(place: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize("content", DAMAGES)
 def test_what_cannot_be_read_is_named_or_shown(tmp_path: Path, content: bytes) -> None:
-    places.prepare(tmp_path)
+    paths.prepare(tmp_path)
     digest = "ab" * 32
-    image = damaged(places.container_place(tmp_path, digest), content)
+    image = damaged(paths.container_place(tmp_path, digest), content)
     root = damaged(root_place(tmp_path, RUNTIMES["python3.13"].recipe), content)
     kernel = damaged(tmp_path / "kernels" / "own-0123456789abcdef", content)
     fetched = damaged(tmp_path / "firecracker" / "1.15.0-0123456789abcdef", content)
@@ -48,10 +48,10 @@ def test_what_cannot_be_read_is_named_or_shown(tmp_path: Path, content: bytes) -
     (snapshot / "memory").write_bytes(b"")
     kernels.choose(tmp_path, kernel)
 
-    (kept,) = places.list_kept(tmp_path)
+    (kept,) = paths.list_kept(tmp_path)
     assert kept.digest == digest and str(image) in kept.image
     with pytest.raises(ImageError, match=f"{image}.*made again"):
-        places.about_of(image)
+        paths.about_of(image)
     listing = next(each for each in Images(tmp_path, tmp_path).list() if each.runtime == "python3.13")
     assert listing.built and listing.size is None and str(root) in listing.how
     for look in (kernels.verify_chosen, kernels.list_kernels):
@@ -61,23 +61,23 @@ def test_what_cannot_be_read_is_named_or_shown(tmp_path: Path, content: bytes) -
         binaries.find_firecracker(tmp_path)
     assert binaries.list_fetched(tmp_path) == [fetched]
     assert [finding.ok for finding in Parts(tmp_path).inspect(None, None, None)] == [False] * 3
-    places.sweep(tmp_path, Trash(tmp_path / "containers", ManualClock()), 0.0)
+    paths.sweep(tmp_path, Trash(tmp_path / "containers", ManualClock()), 0.0)
     assert image.is_dir()
 
 
 def test_a_name_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
-    places.prepare(tmp_path)
+    paths.prepare(tmp_path)
     path = tmp_path / "names" / "mine.json"
     for content in ("", "[]", "{}", "null"):
         path.write_text(content)
         with pytest.raises(ImageError, match=r"mine\.json is damaged.*add the name again"):
-            places.read_name(tmp_path, "mine")
+            paths.read_name(tmp_path, "mine")
 
 
 def test_notes_of_owners_that_cannot_be_read_count_as_notes(tmp_path: Path) -> None:
-    places.prepare(tmp_path)
+    paths.prepare(tmp_path)
     owner, digest = identity.Owner("me", tmp_path / "data"), "cd" * 32
-    places.refer(tmp_path, digest, owner, 1.0)
+    paths.refer(tmp_path, digest, owner, 1.0)
     for content in (b"", b"{", b"\xff", json.dumps({"at": 1}).encode()):
         (tmp_path / "containers" / "refs" / digest / "me").write_bytes(content)
-        places.refer(tmp_path, digest, owner, 1.0)
+        paths.refer(tmp_path, digest, owner, 1.0)

@@ -13,10 +13,9 @@ import pytest
 
 from hanabi.control.containers import failure
 from hanabi.errors import ImageError
-from hanabi.images import containers
-from hanabi.images.containers import ENVIRONMENT, ContainerImages, add, extensions_of
+from hanabi.images.containers import images, paths
+from hanabi.images.containers.images import ENVIRONMENT, ContainerImages, add, extensions_of
 from hanabi.images.identity import FILE, Owner
-from hanabi.images.oci import places
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
 from tests.images.aging import pass_time
@@ -128,18 +127,18 @@ def test_a_data_directory_that_is_away_needs_its_images_for_a_month(tmp_path: Pa
         await one.ensure(pinned.image)
         refs = list((scene.images / "containers/refs" / pinned.digest).iterdir())
         assert [ref.name for ref in refs] == ["one"] and str(scene.directory) not in refs[0].read_text()
-        await scene.clock.advance(10 * places.ABSENT_S)
+        await scene.clock.advance(10 * paths.ABSENT_S)
         await scene.age((two, set()))
         assert len(scene.kept()) == 1
         (scene.directory / "one").rename(scene.directory / "elsewhere")
         moved = ContainerImages(scene.images, Owner("one", scene.directory / "elsewhere"), clock=scene.clock)
         await moved.collect({pinned.digest})
-        await scene.clock.advance(10 * places.ABSENT_S)
+        await scene.clock.advance(10 * paths.ABSENT_S)
         await scene.age((two, set()))
         assert len(scene.kept()) == 1
         await moved.collect({pinned.digest})
         (scene.directory / "elsewhere" / FILE).unlink()
-        await scene.clock.advance(places.ABSENT_S - 2 * UNUSED_S)
+        await scene.clock.advance(paths.ABSENT_S - 2 * UNUSED_S)
         await scene.age((two, set()))
         assert len(scene.kept()) == 1
         await scene.clock.advance(2 * UNUSED_S)
@@ -198,13 +197,13 @@ def test_names(tmp_path: Path) -> None:
         assert (await server.resolve("mine")).digest == moved.digest != named.digest
         await scene.age((server, set()))
         assert scene.kept() == {f"{moved.digest}-r1"}
-        assert places.remove_name(scene.images, "mine") and not places.remove_name(scene.images, "mine")
+        assert paths.remove_name(scene.images, "mine") and not paths.remove_name(scene.images, "mine")
         with pytest.raises(ImageError, match="names no image"):
             await server.resolve("mine")
         for name in ("", "../x", "a/b", ".x", "x" * 200, "oci:x"):
             with pytest.raises(ImageError, match="cannot be a name"):
                 await add(scene.images, name, f"{layout}:x", (), print)
-            assert places.read_name(scene.images, name) is None and not places.remove_name(scene.images, name)
+            assert paths.read_name(scene.images, name) is None and not paths.remove_name(scene.images, name)
 
     run(tmp_path, work)
 
@@ -218,7 +217,7 @@ def test_collection_is_no_step_ahead(tmp_path: Path) -> None:
         await server.ensure(pinned.image)
         for _ in range(20):
             await scene.age((server, {pinned.digest}), seconds=0)
-            places.release(scene.images, Owner("one", scene.directory / "one"), set())
+            paths.release(scene.images, Owner("one", scene.directory / "one"), set())
             await scene.age((server, set()), seconds=UNUSED_S - 60)
             await scene.clock.advance(60)
             collecting = asyncio.create_task(server.collect(set()))
@@ -274,7 +273,7 @@ def test_what_a_killed_pull_left_is_cleared_by_the_next(tmp_path: Path) -> None:
         pinned = await server.resolve(scene.layout("x") + ":x")
         made = scene.images / "building" / f"{pinned.digest}-r1"
         (made / "root/app").mkdir(parents=True)
-        half = places.container_place(scene.images, pinned.digest)
+        half = paths.container_place(scene.images, pinned.digest)
         (half / "root").mkdir(parents=True)
         image = await server.ensure(pinned.image)
         assert (image.root / "app").read_text() == "x" and not made.exists()
@@ -313,7 +312,7 @@ def test_a_worker_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monkey
         with liar() as registry:
             server = await scene.server()
             pinned = await server.resolve(_stall(registry))
-            monkeypatch.setattr(containers, "PULL_S", 2.0)
+            monkeypatch.setattr(images, "PULL_S", 2.0)
             with pytest.raises(ImageError, match="was not had within 2 s"):
                 await server.ensure(pinned.image)
 

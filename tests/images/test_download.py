@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.download import fetch, fetch_text, parse_sha256
+from hanabi.images.builders.download import fetch, fetch_text, parse_sha256
 from tests.images.web import Web, serve
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB

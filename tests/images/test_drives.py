@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import RuntimeImage
+from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
-from hanabi.images import drives
-from hanabi.images.code import CodeStore
-from hanabi.images.drives import Drives, beside
-from hanabi.images.programs import SEARCHED
-from hanabi.images.roots import Images
+from hanabi.images.builders.programs import SEARCHED
+from hanabi.images.code.store import CodeStore
+from hanabi.images.drives import drives
+from hanabi.images.drives.drives import Drives, beside
+from hanabi.images.runtimes.roots import Images
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
 from tests.images.aging import pass_time
@@ -337,7 +337,7 @@ def test_a_name_that_the_tool_cannot_take(tmp_path: Path) -> None:
 
 
 def test_without_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hanabi.images.programs.SEARCHED", str(tmp_path))
+    monkeypatch.setattr("hanabi.images.builders.programs.SEARCHED", str(tmp_path))
     with pytest.raises(ImageError, match="mkfs.erofs is not installed: sudo apt-get install erofs-utils"):
         use(tmp_path, lambda made: made.empty())
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.kernel import cloud, source
-from hanabi.images.kernel.builder import KernelBuilder
-from hanabi.images.kernel.bzimage import check_elf, extract_kernel
-from hanabi.images.kernel.initramfs import Entry, write_archive
-from hanabi.images.kernel.places import describe_kernel, find_kernel, install_initrd, list_kernels, remove_kernels
+from hanabi.images.kernels import cloud, source
+from hanabi.images.kernels.builder import KernelBuilder
+from hanabi.images.kernels.bzimage import check_elf, extract_kernel
+from hanabi.images.kernels.initramfs import Entry, write_archive
+from hanabi.images.kernels.paths import describe_kernel, find_kernel, install_initrd, list_kernels, remove_kernels
 
 KERNEL = b"\x7fELF\x02\x01".ljust(16, b"\0") + struct.pack("<HH", 2, 62) + b"a kernel" * 100
 
@@ -252,7 +252,7 @@ def test_what_killed_builders_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_the_builder_says_in_a_line_why_it_failed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hanabi.images.kernel.builder", str(tmp_path / "images")]
+    command = [sys.executable, "-m", "hanabi.images.kernels.builder", str(tmp_path / "images")]
     for arguments, message in ((["file", "/nonexistent"], "is no file of at most"), (["other"], "there is no kernel other")):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr

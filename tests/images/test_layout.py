@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.oci import layout, places, pull
+from hanabi.images.containers import layout, paths, pull
 from tests.images.layouts import DOCKER, Image, archive_layout, digest, file, index_of, layer, write_layout
 
 MACHINE = os.uname().machine
@@ -22,7 +22,7 @@ def image(text: str = "hello", **fields: Any) -> Image:
 def pull_image(directory: Path, reference: str) -> Path:
     resolved = pull.resolve(reference, [], MACHINE)
     pull.Puller(directory, resolved["image"], [], MACHINE, lambda line: None).pull()
-    return places.container_place(directory, resolved["digest"]) / "root"
+    return paths.container_place(directory, resolved["digest"]) / "root"
 
 
 def refused(kind: str, reference: str) -> str:

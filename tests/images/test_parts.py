@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hanabi.images.parts import Parts
+from hanabi.images.microvm_parts import Parts
 
 
 def test_snapshots_are_listed_with_what_they_take_on_disk_and_removed(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from hanabi.config import guest_dir
 from hanabi.errors import ImageError
-from hanabi.images import builder, programs
-from hanabi.images.places import describe, root_place
-from hanabi.images.prebuild import COMMON, prebuild
-from hanabi.images.process import LOW
-from hanabi.images.roots import Images
+from hanabi.images.builders import programs
+from hanabi.images.builders.worker import LOW
+from hanabi.images.paths import describe, root_place
+from hanabi.images.runtimes import builder
+from hanabi.images.runtimes.prebuild import COMMON, prebuild
+from hanabi.images.runtimes.roots import Images
+from hanabi.node.config import guest_dir
 from tests.conftest import needs_root
 from tests.images.test_roots import fake_mmdebstrap
 from tests.server import wait_for

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hanabi.drivers import _profile
 from hanabi.errors import ImageError
+from hanabi.node.drivers import _profile
 
 
 def profile_of(directory: Path, content: Any) -> dict[str, Any]:

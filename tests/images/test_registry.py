@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.oci import blobs, places, pull
-from hanabi.images.oci.credentials import find_login
-from hanabi.images.oci.reference import parse
+from hanabi.images.containers import blobs, paths, pull
+from hanabi.images.containers.credentials import find_login
+from hanabi.images.containers.reference import parse
 from tests.images.layouts import ARCHITECTURE, DOCKER, OCI, Image, Layer, file, index_of, layer, push, put_manifest
 from tests.images.registries import PASSWORD, USER, Answer, Liar, docker_registry, liar
 
@@ -52,7 +52,7 @@ def pull_image(directory: Path, reference: str, plain: tuple[str, ...] = ()) -> 
     resolved = pull.resolve(reference, list(plain), MACHINE)
     puller = pull.Puller(directory, resolved["image"], list(plain), MACHINE, lambda line: None)
     puller.pull()
-    return places.container_place(directory, resolved["digest"]) / "root"
+    return paths.container_place(directory, resolved["digest"]) / "root"
 
 
 def refused(kind: str, call: Callable[..., Any], *arguments: Any) -> str:
@@ -73,7 +73,7 @@ def test_by_tag_and_by_digest(registry: str, tmp_path: Path, types: dict[str, st
     assert resolved == {"image": f"{registry}/team/app@{made.digest}", "digest": made.hex}
     root = pull_image(tmp_path / "images", f"docker://{registry}/team/app:1.0")
     assert (root / "app").read_text() == f"of {types['config']}" and (root / "base").read_text() == "base"
-    about = places.about_of(root.parent)
+    about = paths.about_of(root.parent)
     assert about["entry_point"] == ["/app"] and about["environment"] == {"A": "b=c"} and about["working_directory"] == "/"
     assert pull_image(tmp_path / "images", resolved["image"]) == root
     assert "does not exist" not in refused("missing", pull.resolve, f"{registry}/team/app:2.0", [], MACHINE)
@@ -239,7 +239,7 @@ def test_no_plain_http_but_where_it_was_named() -> None:
 
 
 def _transport(*plain: str) -> Any:
-    from hanabi.images.oci.transport import Transport
+    from hanabi.images.containers.registry_http import Transport
 
     return Transport(plain)
 

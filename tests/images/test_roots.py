@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.config import guest_dir
-from hanabi.contracts import RuntimeImage
+from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
-from hanabi.images import programs
-from hanabi.images.bootstraps import install_agent, install_bootstrap
-from hanabi.images.builder import Builder
-from hanabi.images.catalog import RECIPES, RUNTIMES, digest_recipe
-from hanabi.images.places import root_place
-from hanabi.images.roots import CERTIFICATES, Images, place_certificates
-from hanabi.sandbox.spec import MOUNT_FILES, MOUNT_POINTS
+from hanabi.images.builders import programs
+from hanabi.images.paths import root_place
+from hanabi.images.runtimes.bootstraps import install_agent, install_bootstrap
+from hanabi.images.runtimes.builder import Builder
+from hanabi.images.runtimes.catalog import RECIPES, RUNTIMES, digest_recipe
+from hanabi.images.runtimes.roots import CERTIFICATES, Images, place_certificates
+from hanabi.node.config import guest_dir
+from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
 from tests.server import IMAGES, wait_for
 
 needs_tools = pytest.mark.skipif(
@@ -307,7 +307,7 @@ def test_a_lock_outlives_a_killed_builder_while_its_program_runs(tmp_path: Path,
     """Else the next builder would clear the directory that the program still writes to."""
     fake_mmdebstrap(tmp_path, f"echo $$ >{tmp_path}/pid; exec sleep 300", monkeypatch)
     images = tmp_path / "images"
-    builder = subprocess.Popen([sys.executable, "-m", "hanabi.images.builder", images, "python3.11"], stdout=subprocess.DEVNULL)
+    builder = subprocess.Popen([sys.executable, "-m", "hanabi.images.runtimes.builder", images, "python3.11"], stdout=subprocess.DEVNULL)
     pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
     builder.kill()
     builder.wait(10)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.health import Health
-from hanabi.images.collection import PERIOD_S, Collection
+from hanabi.base.health import Health
+from hanabi.images.collector import PERIOD_S, Collection
 from hanabi.images.identity import DOCUMENT, FILE, Identity, identify
 from hanabi.images.trash import STEP_S, TRASH_S, UNUSED_S, Trash
 from hanabi.store.sqlite import SqliteStore

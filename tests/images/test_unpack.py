@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.oci import tree, unpack
-from hanabi.images.oci.documents import IMAGE_LIMIT
-from hanabi.sandbox import spec
+from hanabi.images.containers import root_tree, unpack
+from hanabi.images.containers.manifests import IMAGE_LIMIT
+from hanabi.sandbox.oci import config
 from tests.images.layouts import Entry, digest, file, folder, hard_link, layer, special, symlink, tar_of
 
 MOUNTS = {"proc", "dev", "tmp", "opt", "var", "etc", ".hanabi"}
@@ -79,11 +79,11 @@ def content(root: Path) -> dict[str, str]:
 
 
 def test_the_places_that_are_mounted_on_are_those_of_the_sandbox(unpacking: Unpacking) -> None:
-    assert (unpack.MOUNT_POINTS, unpack.MOUNT_FILES) == (spec.MOUNT_POINTS, spec.MOUNT_FILES)
+    assert (unpack.MOUNT_POINTS, unpack.MOUNT_FILES) == (config.MOUNT_POINTS, config.MOUNT_FILES)
     root = unpacking.layers([file("app", "x")])
-    for name in spec.MOUNT_POINTS:
+    for name in config.MOUNT_POINTS:
         assert stat.S_ISDIR((root / name).lstat().st_mode), name
-    for name in spec.MOUNT_FILES:
+    for name in config.MOUNT_FILES:
         assert stat.S_ISREG((root / name).lstat().st_mode), name
     assert stat.S_IMODE((root / "tmp").stat().st_mode) == 0o1777
 
@@ -291,7 +291,7 @@ def test_bombs(unpacking: Unpacking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpack, "OVERHEAD", 1_000_000)
     with pytest.raises(ImageError, match="is larger than"):  # of headers alone
         unpacking.layers([folder("same") for _ in range(4000)], limit=1_000_000)
-    monkeypatch.setattr(tree, "NODE_LIMIT", 1000)
+    monkeypatch.setattr(root_tree, "NODE_LIMIT", 1000)
     with pytest.raises(ImageError, match="more than 1000 files"):
         unpacking.layers([file(f"f{number}") for number in range(600)], [file(f"g{number}") for number in range(600)])
     with pytest.raises(ImageError, match="more than 1000 files"):  # those replaced count
@@ -364,5 +364,7 @@ def test_as_a_command(unpacking: Unpacking) -> None:
     (unpacking.directory / "layer-0").write_bytes(made.blob)
     unpacking.root.mkdir()
     given = json.dumps([{"path": str(unpacking.directory / "layer-0"), "compression": "gzip", "diff_id": made.diff_id}])
-    done = subprocess.run([sys.executable, "-m", "hanabi.images.oci.unpack", unpacking.root], input=given, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "hanabi.images.containers.unpack", unpacking.root], input=given, capture_output=True, text=True
+    )
     assert done.returncode == unpack.EXIT and done.stderr == "'../x' is no path that an image may have\n"

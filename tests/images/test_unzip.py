@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.images import unzip
-from hanabi.images.unzip import CANNOT, EMPTY, TOO_LARGE, TOO_MANY, BadZip, unpack
+from hanabi.images.code import unzip
+from hanabi.images.code.unzip import CANNOT, EMPTY, TOO_LARGE, TOO_MANY, BadZip, unpack
 from tests.images.archives import Entry, link, make, simple
 
 DEFLATED = zipfile.ZIP_DEFLATED

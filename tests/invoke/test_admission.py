@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanabi.contracts import Concurrency
+from hanabi.contracts.functions import Concurrency
 from hanabi.errors import TooManyRequests
 from hanabi.invoke.admission import Admission, Provision
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from hanabi.ledger.report import billed_ms
-from hanabi.sandbox.testing import FakeProcess, silent
 from hanabi.testing import ManualClock, ManualTimer
+from hanabi.testing.sandbox import FakeProcess, silent
 from tests.fleet.rig import Rig, run, until
 
 

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from hanabi.contracts import Exit, Result
+from hanabi.contracts.invocation import Result
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import HanabiError, SandboxError
 from tests.fleet.rig import Rig, run, until
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from hanabi.contracts import Result
+from hanabi.contracts.invocation import Result
+from hanabi.environment.log import BUFFER
+from hanabi.environment.log_lines import TAIL_SIZE
 from hanabi.errors import AccessDenied, EntrypointError, ServiceError, TooManyRequests
-from hanabi.fleet.diary import BUFFER
-from hanabi.fleet.output import TAIL_SIZE
-from hanabi.sandbox.testing import MIB, FakeProcess, silent
 from hanabi.testing import ManualClock
+from hanabi.testing.sandbox import MIB, FakeProcess, silent
 from tests.fleet.rig import Rig, obedient, on_runtime_api, request, run, until
 
 

@@ -13,17 +13,19 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from hanabi.api.edge import Edge
-from hanabi.api.keys import KeyRing
-from hanabi.api.lambda_ import LambdaService
-from hanabi.clock import SystemClock
-from hanabi.contracts import Allocation, Invocation, Record, Result, Route
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.functions import Allocation, Route
+from hanabi.contracts.invocation import Invocation, Result
+from hanabi.contracts.journal import Record
 from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.edge.edge import Edge
 from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
-from hanabi.images.code import CodeStore
+from hanabi.images.code.store import CodeStore
+from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore
 from tests.control.support import ACCOUNT, REGION, ROLE, FakeContainers, FakeImages
 from tests.http.live import listen

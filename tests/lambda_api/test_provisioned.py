@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from hanabi.contracts import Allocation
+from hanabi.contracts.functions import Allocation
 from tests.control.support import ARN
 from tests.lambda_api.support import Live, fails
 

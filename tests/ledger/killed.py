@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hanabi.ledger import catchup, segments
+from hanabi.ledger import indexer, segments
 from tests.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
 
 LIMITS = {"segment_size": 3000, "kept_limit": 4000}
@@ -72,7 +72,7 @@ def arm(step: int) -> None:
     os.pwrite = armed(os.pwrite, lambda fd, data, offset: offset == 0)
     os.open = armed(os.open, lambda path, *_: str(path).endswith((".journal", "journal")))
     Path.unlink = armed(Path.unlink, lambda path, *_: path.suffix == ".journal")  # type: ignore[method-assign]
-    for module, name in ((segments, "reserve"), (catchup, "write_progress")):
+    for module, name in ((segments, "reserve"), (indexer, "write_progress")):
         setattr(module, name, armed(getattr(module, name)))
 
 

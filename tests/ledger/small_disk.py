@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from tests.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
 
 SEGMENT = 4 << 20

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Clock, LogEvent, Record
-from hanabi.health import Health
-from hanabi.ledger import sums
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.journal import LogEvent, Record
+from hanabi.ledger import usage_copy
 from hanabi.ledger.index import SCHEMA
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
-from hanabi.ledger.sums import SumsCopy
 from hanabi.ledger.usage import Usage
+from hanabi.ledger.usage_copy import SumsCopy
 from hanabi.store.database import Database
 from hanabi.testing import ManualClock
 
@@ -28,7 +29,7 @@ class RecordStore:
     def __init__(self, directory: Path, clock: Clock, **limits: int) -> None:
         self.health = Health(clock)
         self.database = Database(directory / "record.db", SCHEMA, synchronous="FULL")
-        self.copy = SumsCopy(Database(directory / "usage.db", sums.SCHEMA), self.health)
+        self.copy = SumsCopy(Database(directory / "usage.db", usage_copy.SCHEMA), self.health)
         self.journal = FileJournal(directory / "journal", self.database, self.copy, clock, health=self.health, **limits)
         self.logs = LogStore(self.database, self.journal, clock)
         self.usage = Usage(self.journal)

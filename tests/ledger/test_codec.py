@@ -11,8 +11,8 @@ from dataclasses import asdict, fields
 
 import pytest
 
-from hanabi.contracts import Record
-from hanabi.ledger.codec import (
+from hanabi.contracts.journal import Record
+from hanabi.ledger.frames import (
     EVENT_LIMIT,
     EXACT,
     FINISH,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.clock import SystemClock
-from hanabi.ledger.codec import FINISH, LINES, encode
+from hanabi.base.clock import SystemClock
+from hanabi.ledger.frames import FINISH, LINES, encode
 from hanabi.ledger.report import report_line
 from hanabi.ledger.segments import SegmentWriter, list_segments, segment_path
 from hanabi.testing import ManualClock
@@ -80,7 +80,7 @@ def test_journal_left_by_a_crash_is_indexed_at_the_next_start(tmp_path: Path) ->
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from tests.ledger.support import GROUP, STREAM, make_record, open_record, record_events
 
 async def main():

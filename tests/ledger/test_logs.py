@@ -10,11 +10,12 @@ import pytest
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-from hanabi.api.logs import LogsService
-from hanabi.api.service import Call
-from hanabi.contracts import HttpRequest, Principal
-from hanabi.control.names import Place
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
+from hanabi.control.arns import Place
+from hanabi.edge.service import Call
 from hanabi.errors import ApiError
+from hanabi.services.logs.service import LogsService
 from hanabi.testing import ManualClock
 from tests.ledger.support import GROUP, STREAM, RecordStore, open_record
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanabi.ledger.faults import InvalidParameter
+from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.patterns import compile_pattern
 
 

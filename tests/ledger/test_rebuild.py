@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import StateNewer
-from hanabi.ledger.codec import FINISH, HEAD_SIZE, encode, encode_head
+from hanabi.ledger.frames import FINISH, HEAD_SIZE, encode, encode_head
 from hanabi.ledger.report import report_line
 from hanabi.ledger.segments import list_segments, segment_path
 from tests.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events

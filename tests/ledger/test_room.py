@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from hanabi.api.usage import UsageEndpoint
-from hanabi.contracts import HttpRequest
-from hanabi.health import Health
+from hanabi.base.health import Health
+from hanabi.contracts.http import HttpRequest
 from hanabi.ledger import segments
-from hanabi.ledger.room import reserve
-from hanabi.ledger.tally import Lost, Tally
+from hanabi.ledger.disk_space import reserve
+from hanabi.ledger.losses import Lost, Tally
+from hanabi.services.own.usage import UsageEndpoint
 from hanabi.testing import ManualClock
 from tests.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
 
@@ -234,7 +234,7 @@ def test_usage_says_up_to_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.M
     async def main() -> None:
         async with open_record(tmp_path) as store:
             monkeypatch.setattr("hanabi.ledger.usage.UNINDEXED_LIMIT", 3000)
-            monkeypatch.setattr("hanabi.ledger.catchup.READ_SIZE", 2000)
+            monkeypatch.setattr("hanabi.ledger.indexer.READ_SIZE", 2000)
             with monkeypatch.context() as patch:
                 patch.setattr(store.database, "write", _fail("database or disk is full"))
                 for _ in range(30):

@@ -7,9 +7,9 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hanabi.api.usage import UsageEndpoint
-from hanabi.contracts import HttpRequest
+from hanabi.contracts.http import HttpRequest
 from hanabi.ledger.report import GB_SECOND_PRICE, REQUEST_PRICE
+from hanabi.services.own.usage import UsageEndpoint
 from tests.ledger.support import make_record, open_record, record_events
 
 REPORT = re.compile(r"REPORT .*\tBilled Duration: (\d+) ms\tMemory Size: (\d+) MB")

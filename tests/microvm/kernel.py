@@ -1,7 +1,7 @@
 """The kernel for microVM tests on a host whose KVM is nested in software: `python -m tests.microvm.kernel` makes it and prints its path.
 
 There an unmodified kernel does not boot, so this one has three small changes, made here to the unpacked source. It is the product's
-kernel otherwise (`hanabi/images/kernel/microvm.config` with `nested.config` over it), and never shipped.
+kernel otherwise (`hanabi/images/kernels/microvm.config` with `nested.config` over it), and never shipped.
 """
 
 import json
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from hanabi.cli.progress import Progress
 from hanabi.errors import ImageError
-from hanabi.images.growth import growing
-from hanabi.images.kernel import source
-from hanabi.images.packages import Package
-from hanabi.images.places import describe, is_whole
-from hanabi.images.steps import Steps
+from hanabi.images.builders.progress import Steps
+from hanabi.images.builders.staging import growing
+from hanabi.images.kernels import source
+from hanabi.images.paths import describe, is_whole
+from hanabi.images.runtimes.packages import Package
 from tests.microvm.cache import CACHE, place
 
 FRAGMENTS = (source.FRAGMENT, Path(__file__).parent / "nested.config")

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.places import is_whole
-from hanabi.sandbox import kvm
+from hanabi.images.paths import is_whole
 from hanabi.sandbox.firecracker.driver import check_host
+from hanabi.sandbox.host import kvm
 from tests.microvm.binaries import ensure_firecracker
 from tests.microvm.kernel import ensure_kernel, kernel_place, write_profile
 from tests.server import Server

@@ -20,8 +20,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from hanabi.sandbox import kvm
-from hanabi.sandbox.numbers import NETWORK, UID_BASE
+from hanabi.sandbox.host import kvm
+from hanabi.sandbox.host.host_ids import NETWORK, UID_BASE
 from tests.microvm import rig
 from tests.microvm.hostile import MACHINE
 from tests.microvm.test_life import PYTHON, _patient, create_function_slowly, rows

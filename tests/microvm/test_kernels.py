@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.kernel import cloud, source
-from hanabi.images.kernel.builder import KernelBuilder
-from hanabi.images.kernel.places import find_kernel, install_initrd, kernel_place
-from hanabi.images.places import is_whole
+from hanabi.images.kernels import cloud, source
+from hanabi.images.kernels.builder import KernelBuilder
+from hanabi.images.kernels.paths import find_kernel, install_initrd, kernel_place
+from hanabi.images.paths import is_whole
 from tests.microvm import kernel as test_kernel
 from tests.microvm.cache import CACHE
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from hanabi.sandbox import kvm
+from hanabi.sandbox.host import kvm
 from tests import leftovers
 from tests.images.layouts import Image, file, folder, layer, write_layout
 from tests.microvm import rig

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from hanabi.config import guest_dir, load_settings
-from hanabi.contracts import Exit, SandboxSpec
-from hanabi.drivers import make_firecracker
+from hanabi.contracts.sandbox import Exit, SandboxSpec
+from hanabi.environment.variables import preload_of
 from hanabi.errors import SandboxError
-from hanabi.fleet.variables import preload_of
-from hanabi.images.roots import Images
+from hanabi.images.runtimes.roots import Images
+from hanabi.node.config import guest_dir, load_settings
+from hanabi.node.drivers import make_firecracker
 from hanabi.runtime.frames import init_frame
 from hanabi.sandbox.firecracker.microvm import MicroVm
 from tests import leftovers

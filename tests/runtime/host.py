@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from hanabi.contracts import Concurrency, FunctionVersion, Invocation, Route
+from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
+from hanabi.contracts.invocation import Invocation
 from hanabi.runtime.session import RuntimeSession
 
 PATIENCE_S = 20.0

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from hanabi.clock import SystemClock
+from hanabi.base.clock import SystemClock
 from hanabi.runtime.api import RuntimeApi
 from tests.runtime.host import PATIENCE_S, Story
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.channel import RuntimeChannel
 from hanabi.runtime.frames import FRAME_LIMIT
 from hanabi.runtime.session import TOO_LARGE

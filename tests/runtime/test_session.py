@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, error_type_of
 from hanabi.runtime.states import TRANSITIONS, Event, State
 from tests.runtime.host import Story, invocation

@@ -4,11 +4,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import SandboxSpec
-from hanabi.sandbox import mounts
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.sandbox.agent import find_agent
-from hanabi.sandbox.oci import OciDriver
+from hanabi.sandbox.host import mounts
+from hanabi.sandbox.oci.driver import OciDriver
 from tests.sandbox.rig import image_in
 
 

@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import Exit, SandboxSpec
-from hanabi.sandbox import cgroup, kernel, mounts
-from hanabi.sandbox.container import Container
-from hanabi.sandbox.oci import OciDriver
+from hanabi.base import linux
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.sandbox import Exit, SandboxSpec
+from hanabi.sandbox.host import cgroup, mounts
+from hanabi.sandbox.oci.container import Container
+from hanabi.sandbox.oci.driver import OciDriver
 from tests import leftovers
 from tests.sandbox.rig import Guest, image_in
 
@@ -28,8 +29,8 @@ _PR_SET_DUMPABLE = 4
 
 def become_user(directory: Path) -> None:
     """Change what this process sees of /etc and /dev, then who it is."""
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("none", "/", "none", linux.MS_REC | linux.MS_PRIVATE)
     replace(directory, "/etc/passwd", Path("/etc/passwd").read_text() + f"{NAME}:x:{UID}:{UID}::/:/bin/sh\n")
     for name in ("/etc/subuid", "/etc/subgid"):
         replace(directory, name, f"{NAME}:200000:65536\n")
@@ -37,7 +38,7 @@ def become_user(directory: Path) -> None:
         node = directory / name.replace("/", "-")
         os.mknod(node, 0o20666, device)
         node.chmod(0o666)
-        kernel.mount(str(node), name, "none", kernel.MS_BIND)
+        linux.mount(str(node), name, "none", linux.MS_BIND)
     os.environ["XDG_RUNTIME_DIR"] = str(directory / "home")
     os.setgroups([])
     os.setresgid(UID, UID, UID)
@@ -49,7 +50,7 @@ def replace(directory: Path, name: str, text: str) -> None:
     file = directory / name.replace("/", "-")
     file.write_text(text)
     Path(name).touch()
-    kernel.mount(str(file), name, "none", kernel.MS_BIND)
+    linux.mount(str(file), name, "none", linux.MS_BIND)
 
 
 async def use(directory: Path) -> dict[str, Any]:

@@ -15,14 +15,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import Exit, RuntimeImage, SandboxSpec
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Exit, SandboxSpec
 from hanabi.errors import IsolationUnavailable
-from hanabi.sandbox import mounts
 from hanabi.sandbox.agent import find_agent
-from hanabi.sandbox.container import Container
-from hanabi.sandbox.oci import OciDriver
-from hanabi.sandbox.spec import MOUNT_FILES, MOUNT_POINTS
+from hanabi.sandbox.host import mounts
+from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
+from hanabi.sandbox.oci.container import Container
+from hanabi.sandbox.oci.driver import OciDriver
 
 Result = TypeVar("Result")
 enter_private_mounts = functools.cache(mounts.enter_private_mounts)

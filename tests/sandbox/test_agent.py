@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import Exit
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.sandbox.agent import AgentLink, encode_start, find_agent
 from hanabi.testing import ManualClock

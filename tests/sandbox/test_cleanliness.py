@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import SandboxSpec
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
-from hanabi.sandbox import earlier
 from hanabi.sandbox.agent import find_agent
-from hanabi.sandbox.oci import OciDriver
+from hanabi.sandbox.host import earlier_runs
+from hanabi.sandbox.oci.driver import OciDriver
 from tests import leftovers
 from tests.sandbox.rig import Rig, unavailable
 
@@ -157,7 +157,7 @@ def test_it_is_cleaned_though_the_directory_has_another_place_since(rig: Rig, ho
     else:
         run_dir.rename(new)
     if how == "moved twice":  # and the start between could not clean
-        earlier.note(new, earlier.places(new))
+        earlier_runs.note(new, earlier_runs.places(new))
         new = new.rename(scene / "further")
 
     async def work() -> None:
@@ -167,7 +167,7 @@ def test_it_is_cleaned_though_the_directory_has_another_place_since(rig: Rig, ho
         await driver.close()
         left = leftovers.of_run(run_dir)
         assert left == leftovers.of_run(new) == leftovers.of_run(scene / "elsewhere") == []
-        assert earlier.places(new) == []
+        assert earlier_runs.places(new) == []
 
     rig.run(work())
 
@@ -190,7 +190,7 @@ def test_a_copy_of_a_directory_in_use_ends_nothing_of_the_other(rig: Rig) -> Non
             return set(before) <= set(processes(run_dir))
 
         assert len(before) >= 2
-        assert earlier.places(copy) == [run_dir]
+        assert earlier_runs.places(copy) == [run_dir]
         rig.run(open_and_close(copy))
         assert alive()
         run_dir.rename(renamed)

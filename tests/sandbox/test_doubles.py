@@ -6,8 +6,9 @@ import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from hanabi.contracts import Driver, Exit, RuntimeImage, SandboxSpec
-from hanabi.sandbox.testing import Bootstrap, FakeDriver, FakeProcess, FakeSandbox, Killed, echo, exit_when_invoked, silent
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Driver, Exit, SandboxSpec
+from hanabi.testing.sandbox import Bootstrap, FakeDriver, FakeProcess, FakeSandbox, Killed, echo, exit_when_invoked, silent
 
 NOWHERE = Path("/nowhere")
 IMAGE = RuntimeImage(runtime="x", digest="0", root=NOWHERE, runtime_dir=NOWHERE, command=("/x",), environment={}, version_arn="")

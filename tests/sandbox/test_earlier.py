@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.sandbox import earlier
-from hanabi.sandbox.earlier import Claim
+from hanabi.sandbox.host import earlier_runs
+from hanabi.sandbox.host.earlier_runs import Claim
 
 
 @pytest.mark.parametrize(
@@ -24,25 +24,25 @@ from hanabi.sandbox.earlier import Claim
     ],
 )
 def test_damage_names_no_place(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / earlier.FILE).write_bytes(content)
-    assert earlier.places(tmp_path) == []
+    (tmp_path / earlier_runs.FILE).write_bytes(content)
+    assert earlier_runs.places(tmp_path) == []
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"/sys\0/fs", b"/sys/fs/cgroup\xed\xa0\x80"])
 def test_damage_names_no_groups(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / earlier.GROUPS).write_bytes(content)
-    assert earlier.groups_in(tmp_path) == ""
+    (tmp_path / earlier_runs.GROUPS).write_bytes(content)
+    assert earlier_runs.groups_in(tmp_path) == ""
 
 
 def test_places_are_kept_until_they_are_clean(tmp_path: Path) -> None:
     strange = Path("/data/with\nline and \udcff")
-    earlier.note(tmp_path, [strange])
-    assert earlier.places(tmp_path) == [strange]
+    earlier_runs.note(tmp_path, [strange])
+    assert earlier_runs.places(tmp_path) == [strange]
     for number in range(100):
-        earlier.note(tmp_path, [*earlier.places(tmp_path), Path(f"/data/{number}")])
-    assert len(earlier.places(tmp_path)) == earlier.PLACES - 1 and earlier.places(tmp_path)[-1] == Path("/data/99")
-    earlier.note(tmp_path, [])
-    assert earlier.places(tmp_path) == []
+        earlier_runs.note(tmp_path, [*earlier_runs.places(tmp_path), Path(f"/data/{number}")])
+    assert len(earlier_runs.places(tmp_path)) == earlier_runs.PLACES - 1 and earlier_runs.places(tmp_path)[-1] == Path("/data/99")
+    earlier_runs.note(tmp_path, [])
+    assert earlier_runs.places(tmp_path) == []
 
 
 def test_a_place_has_one_claim(tmp_path: Path) -> None:

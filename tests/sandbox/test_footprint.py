@@ -2,9 +2,9 @@
 
 import pytest
 
-from hanabi.sandbox import procfs
-from hanabi.sandbox.controllers import MB, Cache
-from hanabi.sandbox.footprint import PROCESSES_MAX, STEP, Footprint
+from hanabi.base import procfs
+from hanabi.sandbox.host.controllers import MB, Cache
+from hanabi.sandbox.host.memory_use import PROCESSES_MAX, STEP, Footprint
 
 
 class Group:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError
-from hanabi.sandbox.controllers import Cache, MemoryV2
+from hanabi.sandbox.host.controllers import Cache, MemoryV2
 from tests.sandbox.rig import Rig, until
 
 MB = 1024 * 1024

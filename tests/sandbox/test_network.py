@@ -8,9 +8,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from hanabi.sandbox import firewall, kernel, numbers
-from hanabi.sandbox.netlink import Netlink
-from hanabi.sandbox.uplink import in_new_thread
+from hanabi.base import linux
+from hanabi.base.netlink import Netlink
+from hanabi.sandbox.host import firewall, host_ids
+from hanabi.sandbox.host.uplink import in_new_thread
 from tests.sandbox.rig import Rig, unavailable
 
 NAMED = IPv4Address("198.51.100.2")  # on the internet
@@ -34,7 +35,7 @@ class Internet:
 
     def _inside(self) -> int:
         host = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        kernel.unshare(kernel.CLONE_NEWNET)
+        linux.unshare(linux.CLONE_NEWNET)
         with Netlink() as link:
             link.make_veth("far", self.interface, host)
             for far in (NAMED, PRIVATE, OPENED):
@@ -183,6 +184,6 @@ def test_without_network_there_is_loopback_only(internet: Internet) -> None:
 
 
 def test_numbers_map_to_distinct_addresses() -> None:
-    last = numbers.BLOCKS * numbers.BLOCK - 1
-    assert numbers.inside_address(last) in numbers.NETWORK and numbers.uid_base(last) + 65535 < 1 << 31
-    assert numbers.host_address(1) == numbers.host_address(0) + 4
+    last = host_ids.BLOCKS * host_ids.BLOCK - 1
+    assert host_ids.inside_address(last) in host_ids.NETWORK and host_ids.uid_base(last) + 65535 < 1 << 31
+    assert host_ids.host_address(1) == host_ids.host_address(0) + 4

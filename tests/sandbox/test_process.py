@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from hanabi.clock import SystemClock
-from hanabi.contracts import Driver, Exit, RuntimeImage, Sandbox, SandboxSpec
+from hanabi.base.clock import SystemClock
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Driver, Exit, Sandbox, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
-from hanabi.sandbox import interpreters
-from hanabi.sandbox.interpreters import find_program, lacking
-from hanabi.sandbox.process import ProcessDriver
+from hanabi.sandbox.process import interpreters
+from hanabi.sandbox.process.driver import ProcessDriver
+from hanabi.sandbox.process.interpreters import find_program, lacking
 from tests.agent.rig import PATIENCE_S, build, gone
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"

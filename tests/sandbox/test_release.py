@@ -5,10 +5,10 @@ import errno
 
 import pytest
 
-from hanabi.health import Health
-from hanabi.sandbox import network
-from hanabi.sandbox.cgroup import Group
-from hanabi.sandbox.volume import Volume
+from hanabi.base.health import Health
+from hanabi.sandbox.host import network
+from hanabi.sandbox.host.cgroup import Group
+from hanabi.sandbox.host.volume import Volume
 from hanabi.testing import ManualClock
 from tests import leftovers
 from tests.sandbox.rig import Rig, unavailable

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hanabi.sandbox.agent import find_agent
-from hanabi.sandbox.cgroup import Tree
-from hanabi.sandbox.earlier import tag_of
+from hanabi.sandbox.host.cgroup import Tree
+from hanabi.sandbox.host.earlier_runs import tag_of
 from tests.sandbox.ordinary_user import UID
 from tests.sandbox.rig import make_image, unavailable
 

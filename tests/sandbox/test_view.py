@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.sandbox import view
-from hanabi.sandbox.view import Processors, View
+from hanabi.sandbox.oci import machine_view
+from hanabi.sandbox.oci.machine_view import Processors, View
 from tests.sandbox.rig import Guest, Rig, until
 
 
@@ -17,7 +17,7 @@ from tests.sandbox.rig import Guest, Rig, until
     [(128, 2), (1769, 2), (3008, 2), (3009, 3), (5307, 3), (5308, 4), (7076, 4), (7077, 5), (8845, 5), (8846, 6), (10_240, 6)],
 )
 def test_as_many_cpus_as_lambda_shows(memory_mb: int, vcpus: int) -> None:
-    assert view.vcpus_for(memory_mb) == vcpus
+    assert machine_view.vcpus_for(memory_mb) == vcpus
     assert len(Processors(lambda: range(64)).take(memory_mb)) == vcpus
 
 
@@ -37,7 +37,7 @@ def test_never_more_cpus_than_the_host_has() -> None:
 def test_processors_are_numbered_from_nought() -> None:
     one = "processor\t: 7\nmodel name\t: A: b\nphysical id\t: 1\nsiblings\t: 96\ncore id\t\t: 31\ncpu cores\t: 48\napicid\t\t: 63\n"
     one += "flags\t\t: fpu"
-    first, second, rest = view.cpuinfo(one, 2).split("\n\n")
+    first, second, rest = machine_view.cpuinfo(one, 2).split("\n\n")
     assert rest == ""
     assert first.replace("\t", "").splitlines() == [
         *("processor: 0", "model name: A: b", "physical id: 0", "siblings: 2", "core id: 0", "cpu cores: 2", "apicid: 0", "flags: fpu")
@@ -95,7 +95,9 @@ def test_memory_is_its_own(rig: Rig) -> None:
             assert _memory_kb(await guest.probe("cat", "/proc/meminfo"))["MemTotal"] == 1024 * 1024
             assert await guest.probe("put", "/proc/meminfo") in ("EROFS", "EACCES")
             mounts = [line.split()[4:6] for line in (await guest.probe("cat", "/proc/self/mountinfo")).splitlines()]
-            over = {place: options for place, options in mounts if place.removeprefix("/proc/") in {*view.NAMES, *view.SHARED}}
+            over = {
+                place: options for place, options in mounts if place.removeprefix("/proc/") in {*machine_view.NAMES, *machine_view.SHARED}
+            }
             assert len(over) == 5 and all({"ro", "nosuid", "nodev", "noexec"} <= set(each.split(",")) for each in over.values())
 
     rig.run(work())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import IsolationUnavailable
-from hanabi.sandbox.volume import MB, Volumes, copy_sparse
+from hanabi.sandbox.host.volume import MB, Volumes, copy_sparse
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.contracts import Exit
+from hanabi.base import linux
+from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError
-from hanabi.sandbox import kernel
-from hanabi.sandbox.numbers import UID_BASE
+from hanabi.sandbox.host.host_ids import UID_BASE
 from tests.sandbox.rig import Rig, has_landlock
 
 REFUSED = """
@@ -69,10 +69,10 @@ def test_no_descriptor_can_be_sent_to_the_host_and_linger_there(rig: Rig, monkey
         async with rig.sandbox() as guest:
             return (await guest.probe("try", "send-rights", "linger", "linger-wide", "keepalive")).splitlines()
 
-    if kernel.can_refuse_rights():
+    if linux.can_refuse_rights():
         assert rig.run(work()) == ["send-rights EPERM", "linger ok 0", "linger-wide ok 0", "keepalive ok 0"]
-    monkeypatch.setattr(kernel, "can_refuse_rights", lambda: False)
-    monkeypatch.setattr(kernel, "refuse_rights", lambda receiver: False)
+    monkeypatch.setattr(linux, "can_refuse_rights", lambda: False)
+    monkeypatch.setattr(linux, "refuse_rights", lambda receiver: False)
     assert rig.run(work()) == ["send-rights ok 0", "linger EPERM", "linger-wide EPERM", "keepalive ok 0"]
 
 

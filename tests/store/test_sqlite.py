@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hanabi.base.health import Health
 from hanabi.errors import RevisionMismatch, ServiceError
-from hanabi.health import Health
 from hanabi.store.sqlite import SqliteStore
 
 

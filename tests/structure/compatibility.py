@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
-from hanabi.api.iam import IamService
-from hanabi.api.lambda_ import LambdaService
-from hanabi.api.logs import LogsService
-from hanabi.api.model import load
-from hanabi.api.sts import StsService
+from hanabi.edge.protocols.model import load
+from hanabi.services.iam.service import IamService
+from hanabi.services.lambda_ import LambdaService
+from hanabi.services.logs.service import LogsService
+from hanabi.services.sts import StsService
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 NOTES = """## Worth knowing

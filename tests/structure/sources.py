@@ -1,8 +1,6 @@
 """The repository's own files, as the structure tests read them."""
 
-import ast
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,28 +19,9 @@ def modules(*rooms: str) -> list[Path]:
 
 
 def room_of(module: str) -> str:
-    """`hanabi.api.edge` -> `api`; `hanabi.node` -> `node`"""
+    """`hanabi.edge.edge` -> `api`; `hanabi.node.serve` -> `node`"""
     return module.split(".")[1]
 
 
 def dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, module) of every import of a module of Hanabi, in functions too; those for type checking only aside."""
-    tree = ast.parse(path.read_text())
-    typing_only = {id(inner) for node in ast.walk(tree) if _is_type_checking(node) for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.startswith("hanabi."))
-        elif isinstance(node, ast.ImportFrom) and node.module == "hanabi":
-            yield from ((node.lineno, f"hanabi.{alias.name}") for alias in node.names if not alias.name.startswith("__"))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hanabi."):
-            yield node.lineno, str(node.module)
-
-
-def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"

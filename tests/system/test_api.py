@@ -22,7 +22,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from hanabi.control.settings import ARCHITECTURES
-from hanabi.gateway.function_url import FORBIDDEN
+from hanabi.frontends.function_urls.handler import FORBIDDEN
 from tests.server import ROLE, Server, create_function, wait_for, zip_of
 
 WEB = """

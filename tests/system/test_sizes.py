@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hanabi.sandbox.view import vcpus_for
+from hanabi.sandbox.oci.machine_view import vcpus_for
 from tests.server import create_function
 
 pytestmark = pytest.mark.usefixtures("hanabi_server")

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanabi.api.iam import IamService
-from hanabi.api.keys import KeyRing
+from hanabi.base.health import Health
 from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
-from hanabi.events import rows
-from hanabi.events.queue import DurableQueue
-from hanabi.health import Health
-from hanabi.images.code import CodeStore
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.images.code.store import CodeStore
 from hanabi.images.identity import Identity, identify
 from hanabi.ledger import index
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
-from hanabi.ledger.sums import SCHEMA as SUMS_SCHEMA
-from hanabi.ledger.sums import SumsCopy
+from hanabi.ledger.usage_copy import SCHEMA as SUMS_SCHEMA
+from hanabi.ledger.usage_copy import SumsCopy
+from hanabi.services.iam.service import IamService
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
+from hanabi.triggers import event_table
+from hanabi.triggers.event_queue import DurableQueue
 from tests.control.support import FakeImages
 from tests.events.support import ScriptedInvoker
 
@@ -63,7 +63,7 @@ class Node:
 
 @asynccontextmanager
 async def open_node(data: Path) -> AsyncIterator[Node]:
-    """As `hanabi.node.serve` opens it."""
+    """As `hanabi.node.serve.serve` opens it."""
     clock = ManualClock(ACCEPTED_MS / 1000 + 5)
     health, invoker = Health(clock), ScriptedInvoker(clock)
     async with AsyncExitStack() as stack:
@@ -85,7 +85,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         )
         await functions.open()
         stack.push_async_callback(functions.close)
-        accepted = Database(data / "events.db", rows.SCHEMA)
+        accepted = Database(data / "events.db", event_table.SCHEMA)
         stack.push_async_callback(accepted.close)
         await accepted.open()
         events = DurableQueue(accepted, functions, invoker, clock)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hanabi.api.lambda_.describe import describe_alias, describe_url, describe_version
 from hanabi.errors import ApiError, StateError
+from hanabi.services.lambda_.describe import describe_alias, describe_url, describe_version
 from tests.upgrades.node import VERSION_0, open_node, unpack
 
 SEED = int(os.environ.get("HANABI_TEST_SEED", "0")) or random.randrange(1 << 32)

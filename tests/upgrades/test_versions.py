@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hanabi.base.key_file import read_key
 from hanabi.errors import DatabaseDamaged, DocumentDamaged, HanabiError, ResourceConflict, ResourceNotFound, StateDamaged, StateNewer
-from hanabi.keyfile import read_key
 from tests.upgrades.node import ACCOUNT, VERSION_0, Node, open_node, unpack
 
 LIVE_URL = "4xoo1hknvekfhp72n4e0g1ejjck5t2hz"

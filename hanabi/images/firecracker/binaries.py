@@ -6,11 +6,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.contracts import Firecracker
+from hanabi.contracts.images import Firecracker
 from hanabi.errors import ImageError
-from hanabi.images.download import digest_file
-from hanabi.images.places import is_whole, read_about
-from hanabi.images.programs import SEARCHED
+from hanabi.images.builders.download import digest_file
+from hanabi.images.builders.programs import SEARCHED
+from hanabi.images.paths import is_whole, read_about
 
 Version = tuple[int, int, int]
 OLDEST: Version = (1, 10, 0)

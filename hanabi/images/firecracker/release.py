@@ -16,11 +16,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hanabi.errors import ImageError
-from hanabi.images.download import digest_file, fetch, fetch_text, parse_sha256
+from hanabi.images.builders.download import digest_file, fetch, fetch_text, parse_sha256
+from hanabi.images.builders.progress import Steps
+from hanabi.images.builders.staging import growing
 from hanabi.images.firecracker.binaries import NAMES, ask_version, text
-from hanabi.images.growth import growing
-from hanabi.images.places import describe, is_whole, make_open_directory
-from hanabi.images.steps import Steps
+from hanabi.images.paths import describe, is_whole, make_open_directory
 
 RELEASES = "https://github.com/firecracker-microvm/firecracker/releases/download"
 PINNED = "1.16.1"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hanabi.contracts import Clock
+from hanabi.base.clock import Clock
 from hanabi.errors import VmmDeaf, VmmError
 from hanabi.sandbox.firecracker.channel import TIMEOUT_S, Channel
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hanabi.contracts import Clock, Timer
+from hanabi.base.clock import Clock, Timer
 from hanabi.errors import VmmDeaf, VmmError
 from hanabi.sandbox.firecracker.http import BODY_MAX, HEAD_MAX, Answer, Nonsense, encode, take_answer
 from hanabi.sandbox.firecracker.sockets import dial

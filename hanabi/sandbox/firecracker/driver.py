@@ -7,21 +7,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.base.retry import Retrying
+from hanabi.base.threads import Threads
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError, VmmError
-from hanabi.health import Health
-from hanabi.retry import Retrying
-from hanabi.sandbox import dns, numbers, rootless
-from hanabi.sandbox.cgroup import Tree
 from hanabi.sandbox.firecracker import snapshots
 from hanabi.sandbox.firecracker.machine import Parts, Size, size_for
 from hanabi.sandbox.firecracker.microvm import Drives, Host, MicroVm, Pace
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.templates import Templates
-from hanabi.sandbox.ground import Ground
-from hanabi.sandbox.network import SlotPool
-from hanabi.sandbox.threads import Threads
-from hanabi.sandbox.volume import Volumes
+from hanabi.sandbox.host import dns, host_ids, rootless
+from hanabi.sandbox.host.cgroup import Tree
+from hanabi.sandbox.host.host import Ground
+from hanabi.sandbox.host.network import SlotPool
+from hanabi.sandbox.host.volume import Volumes
 
 STARTS_AT_ONCE = 4
 SLOTS_AHEAD = 4
@@ -101,7 +103,7 @@ class FirecrackerDriver:
             ground.prefix,
             ground.uplink,
             ahead=min(SLOTS_AHEAD, self._slots),
-            tap_owner=numbers.machine_uid,
+            tap_owner=host_ids.machine_uid,
         )
         return Host(
             run_dir=ground.run_dir,

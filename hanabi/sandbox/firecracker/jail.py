@@ -10,9 +10,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from hanabi.base import linux
 from hanabi.errors import SandboxError
-from hanabi.sandbox import kernel, volume
-from hanabi.sandbox.firecracker import inside
+from hanabi.sandbox.firecracker import jail_files
+from hanabi.sandbox.host import volume
 
 API_SOCKET = "run/firecracker.socket"  # as the jailer has it
 LOG, METRICS = "log", "metrics"
@@ -38,15 +39,15 @@ class Jail:
 
     def create(self, name: str) -> None:
         """An empty file that the VMM may write."""
-        inside.create(self.root / name, (self.owner, self.owner))
+        jail_files.create(self.root / name, (self.owner, self.owner))
 
     def show(self, source: Path, name: str) -> None:
         """Let the VMM that is to be started read a file that everybody may read."""
         target = self.root / name
         _open_up(source)
         if not _link(source, target):
-            with inside.opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
-                kernel.mount(str(source), f"/proc/self/fd/{fd}", "none", kernel.MS_BIND)
+            with jail_files.opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
+                linux.mount(str(source), f"/proc/self/fd/{fd}", "none", linux.MS_BIND)
             self._mounted.append(target)
 
     def add(self, source: Path, name: str) -> None:
@@ -65,16 +66,16 @@ class Jail:
 
     def tail(self, name: str, size: int) -> bytes:
         """The end of what the VMM wrote."""
-        return inside.read_end(self.root / name, size)
+        return jail_files.read_end(self.root / name, size)
 
     def take(self, name: str, target: Path) -> None:
         """Move a file of a VMM that has ended to where it stays."""
         try:
-            inside.take(self.root / name, target)
+            jail_files.take(self.root / name, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            with inside.opened(self.root / name) as (fd, _):
+            with jail_files.opened(self.root / name) as (fd, _):
                 volume.copy_sparse(Path(f"/proc/self/fd/{fd}"), target)
             os.chmod(target, 0o444)
             with open(target, "rb") as copied:
@@ -84,7 +85,7 @@ class Jail:
         """Idempotent. The VMM must have ended. Raises `SandboxError` when it cannot go: whoever destroys the machine tries again."""
         for target in self._mounted:
             with suppress(OSError):
-                kernel.unmount(str(target))
+                linux.unmount(str(target))
         self._mounted.clear()
         give_up = time.monotonic() + PATIENCE_S
         while True:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hanabi.sandbox.spec import FUNCTION_UID, GID
+from hanabi.sandbox.oci.config import FUNCTION_UID, GID
 
 MIB = 1024 * 1024
 PORT = 5000  # of the agent's control channel; the others follow

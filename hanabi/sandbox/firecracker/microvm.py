@@ -11,21 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from hanabi.contracts import Clock, Exit, RuntimeImage, SandboxSpec
+from hanabi.base.clock import Clock
+from hanabi.base.retry import Retrying
+from hanabi.base.threads import Threads
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Exit, SandboxSpec
 from hanabi.errors import SandboxError, VmmError
-from hanabi.retry import Retrying
-from hanabi.sandbox import dns, numbers
-from hanabi.sandbox.cgroup import Group, Tree
 from hanabi.sandbox.firecracker import machine, snapshots, vsock
 from hanabi.sandbox.firecracker.api import RateLimiter, TokenBucket
-from hanabi.sandbox.firecracker.guest import GuestLink, Network, Ports
 from hanabi.sandbox.firecracker.jail import Jail
 from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.firecracker.machine_agent import GuestLink, Network, Ports
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.vmm import Confines, Vmm
-from hanabi.sandbox.network import TAP, Slot, SlotPool
-from hanabi.sandbox.threads import Threads
-from hanabi.sandbox.volume import Volumes
+from hanabi.sandbox.host import dns, host_ids
+from hanabi.sandbox.host.cgroup import Group, Tree
+from hanabi.sandbox.host.network import TAP, Slot, SlotPool
+from hanabi.sandbox.host.volume import Volumes
 
 MIB = 1024 * 1024
 BOOT_S = 120.0  # of a host without hardware virtualisation; elsewhere a fraction of a second
@@ -121,7 +123,7 @@ class MicroVm:
         self.patience = host.parts.kernel.patience
         self._wanted = wanted
         self._loop = asyncio.get_running_loop()
-        jail = Jail(host.jails, host.parts.firecracker, wanted.id, numbers.machine_uid(slot.number))
+        jail = Jail(host.jails, host.parts.firecracker, wanted.id, host_ids.machine_uid(slot.number))
         confines = Confines(tree=host.tree, network=slot.path, memory_mb=size.machine_mb, file_mb=wanted.tmp_mb + size.machine_mb + 64)
         self.vmm = Vmm(host.parts, jail, confines, host.threads, host.clock)
         self.vmm.on_exit = self._gone
@@ -226,7 +228,7 @@ class MicroVm:
         clock = self._host.clock
         give_up, network = clock.monotonic() + deadline_s, None
         if self.slot.interface:
-            network = Network(numbers.inside_address(self.slot.number), numbers.host_address(self.slot.number))
+            network = Network(host_ids.inside_address(self.slot.number), host_ids.host_address(self.slot.number))
         while True:
             link, ports = await self._reach_agent(give_up - clock.monotonic())
             try:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hanabi.errors import SnapshotUnfit
-from hanabi.sandbox import volume
 from hanabi.sandbox.agent import PROTOCOL
 from hanabi.sandbox.firecracker import machine
 from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.host import volume
 
 ABOUT = "about.json"
 _CHUNK = 1024 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hanabi.sandbox import kernel
+from hanabi.base import linux
 
 BACKLOG = 128
 
@@ -18,7 +18,7 @@ def dial(path: Path) -> socket.socket:
     Raises `FileNotFoundError`, `ConnectionRefusedError` or `BlockingIOError` (its backlog is full) for what may yet come, and other
     `OSError` for what will not. No component of `path` may be a symbolic link.
     """
-    directory = kernel.open_directory(str(path.parent))
+    directory = linux.open_directory(str(path.parent))
     try:
         target = os.open(path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     finally:
@@ -61,7 +61,7 @@ def listen(path: Path, owner: tuple[int, int] | None = None) -> socket.socket:
 
 @contextmanager
 def _directory(path: Path) -> Iterator[int]:
-    directory = kernel.open_directory(str(path.parent))
+    directory = linux.open_directory(str(path.parent))
     try:
         yield directory
     finally:

@@ -15,13 +15,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from hanabi.contracts import Clock, Preload, RuntimeImage, SandboxSpec
+from hanabi.base.clock import Clock
+from hanabi.base.threads import Threads
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import SandboxError
 from hanabi.sandbox.firecracker import snapshots
 from hanabi.sandbox.firecracker.machine import Parts, Size
 from hanabi.sandbox.firecracker.microvm import Drives, MicroVm
 from hanabi.sandbox.firecracker.snapshots import Snapshot
-from hanabi.sandbox.threads import Threads
 
 REVISION = 1  # raise it when a snapshot of the same parts would be another one
 LOADED = b"\x01\0\0\0l"  # a frame of the runtime channel: the bootstrap has loaded, and waits for its function

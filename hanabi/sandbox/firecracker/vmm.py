@@ -10,16 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.contracts import Clock
+from hanabi.base import linux
+from hanabi.base.clock import Clock
+from hanabi.base.threads import Threads
 from hanabi.errors import SandboxError
-from hanabi.sandbox import kernel, launch
-from hanabi.sandbox.cgroup import Group, Tree
-from hanabi.sandbox.firecracker import inside
+from hanabi.sandbox.firecracker import jail_files
 from hanabi.sandbox.firecracker.api import FirecrackerApi
 from hanabi.sandbox.firecracker.channel import TIMEOUT_S
 from hanabi.sandbox.firecracker.jail import API_SOCKET, LOG, METRICS, Jail
 from hanabi.sandbox.firecracker.machine import VMM_MB, Parts
-from hanabi.sandbox.threads import Threads
+from hanabi.sandbox.host import runtime_command
+from hanabi.sandbox.host.cgroup import Group, Tree
 
 JAILER_S = 10.0  # for the jailer to make its jail and be gone
 START_S = 10.0  # from the jailer to an API that answers
@@ -102,7 +103,7 @@ class Vmm:
             raise SandboxError("the VMM was destroyed before it started")
         console = os.open(self.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            status = launch.run(command, output=console, timeout_s=JAILER_S * parts.kernel.patience)
+            status = runtime_command.run(command, output=console, timeout_s=JAILER_S * parts.kernel.patience)
         finally:
             os.close(console)
         if status:
@@ -121,7 +122,7 @@ class Vmm:
         return self.jail.directory / "console"
 
     def _said(self) -> str:
-        texts = [inside.read_end(self.console, _SAID), self.jail.tail(LOG, _SAID)]
+        texts = [jail_files.read_end(self.console, _SAID), self.jail.tail(LOG, _SAID)]
         said = [[line for line in text.decode("utf-8", "replace").splitlines() if line.strip()][-3:] for text in texts]
         return " | ".join(line for lines in said for line in lines)
 
@@ -132,7 +133,7 @@ class Vmm:
         return SandboxError(f"{error} ({said})") if said else error
 
     def alive(self) -> bool:
-        return self._pidfd >= 0 and not kernel.has_exited(self._pidfd)
+        return self._pidfd >= 0 and not linux.has_exited(self._pidfd)
 
     def kill(self) -> None:
         """SIGKILL; what remains is for `release`."""
@@ -143,13 +144,13 @@ class Vmm:
     def end(self) -> None:
         """SIGKILL, and wait until it has gone; blocks."""
         self.kill()
-        if not kernel.has_exited(self._pidfd, _PATIENCE_S):
+        if not linux.has_exited(self._pidfd, _PATIENCE_S):
             raise SandboxError("the VMM does not end")
 
     def _ended(self) -> None:
         self._unwatch()
         self.api.close()
-        self.on_exit(kernel.reap(self._pidfd) or 0)
+        self.on_exit(linux.reap(self._pidfd) or 0)
 
     def _unwatch(self) -> None:
         if self._watched:
@@ -195,14 +196,14 @@ class Vmm:
         killed, self._killed = self._killed, []
         try:
             for pidfd in killed:
-                kernel.has_exited(pidfd, max(0.0, give_up - time.monotonic()))
+                linux.has_exited(pidfd, max(0.0, give_up - time.monotonic()))
             while self._kill_group() and time.monotonic() < give_up:
                 killed += self._killed
                 self._killed = []
                 for pidfd in killed:
-                    kernel.has_exited(pidfd, max(0.0, give_up - time.monotonic()))
+                    linux.has_exited(pidfd, max(0.0, give_up - time.monotonic()))
             for pidfd in killed:
-                kernel.reap(pidfd)
+                linux.reap(pidfd)
         finally:
             for pidfd in killed + self._killed:
                 os.close(pidfd)

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from hanabi.contracts import Clock
+from hanabi.base.clock import Clock
 from hanabi.errors import SandboxError, VmmDeaf
 from hanabi.sandbox.firecracker import sockets
 

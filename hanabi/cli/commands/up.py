@@ -1,0 +1,78 @@
+"""hanabi up: serve the AWS endpoint on this machine until interrupted"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from hanabi.cli.data_directory import hold
+from hanabi.cli.failure import Failure
+from hanabi.cli.server_file import announced
+from hanabi.cli.terminal import paint
+from hanabi.node.config import ISOLATION, ROLES, Settings, SettingsError, load_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--insecure", action="store_true", default=None, help="allow plain HTTP on an address that is not loopback")
+    parser.add_argument("--roles", choices=ROLES, help="what roles, and URLs of type NONE, may: as on AWS, or more (default: strict)")
+    parser.add_argument("--isolation", choices=ISOLATION, help="how functions are kept apart (default: auto)")
+    parser.add_argument("--region", help="region this Hanabi says it is (default: us-east-1)")
+    parser.add_argument("--account", help="account id (default: 000000000000)")
+    parser.add_argument("--no-network", action="store_true", default=None, help="give functions no way out of this host at all")
+    parser.add_argument("--allow-net", action="append", metavar="CIDR", help="let functions reach a private range; may be repeated")
+    parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull images from it without TLS; may be repeated")
+    parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")
+    parser.add_argument(
+        "--access-log", nargs="?", const="-", metavar="FILE", help="one line for each request; `-`, or no FILE: to standard output"
+    )
+    parser.add_argument("--no-prebuild", action="store_true", default=None, help="build no runtime root before a function wants it")
+    parser.add_argument("--max-environments", metavar="N", help="execution environments alive at a time (default: 256)")
+    parser.add_argument("--max-memory", metavar="MB", help="memory that all environments may have together (default: 80 %% of the host's)")
+    parser.add_argument("--pool-size", metavar="N", help="environments kept ready for each runtime in use (default: 2)")
+    parser.add_argument("--freeze-after-ms", metavar="MS", help="freeze an environment after so long without work (default: 10)")
+    parser.add_argument("--trim-after", metavar="S", help="let an environment give memory back after so long without work (default: 30)")
+    parser.add_argument("--rest-after", metavar="S", help="write a microVM without work for so long to disk (default: 300)")
+    parser.add_argument("--idle-timeout-s", metavar="S", help="shut an environment down after so long without work (default: 600)")
+    parser.add_argument("--drain-s", metavar="S", help="when stopped, let what runs go on for so long (default: 60)")
+    parser.add_argument("--firecracker", metavar="PATH", help="the Firecracker to use (default: what `hanabi images` has, else on PATH)")
+    parser.add_argument("--jailer", metavar="PATH", help="its jailer (default: beside it)")
+    parser.add_argument("--kernel", metavar="PATH", help="guest kernel, a vmlinux (default: what `hanabi images build kernel` made)")
+
+
+def run(options: argparse.Namespace) -> int:
+    if not sys.platform.startswith("linux"):
+        raise Failure(f"Hanabi runs on Linux: its isolation is made of the Linux kernel's parts, and this is {sys.platform}")
+    try:
+        settings = load_settings(vars(options))
+    except SettingsError as error:
+        raise Failure(str(error), 2) from None
+    with hold(settings.data_dir):
+        _serve(settings)
+    return 0
+
+
+def _serve(settings: Settings) -> None:
+    import logging
+
+    import uvloop
+
+    from hanabi.node.serve import serve
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")  # to standard error
+
+    with announced(settings.data_dir) as announcement:
+
+        def ready(what: str) -> None:
+            give_to_sudo_user(settings.keys_file)
+            announcement.write(settings.port)
+            print(f"{paint('hanabi ready', 'green', sys.stdout)}: {what}", flush=True)
+
+        uvloop.run(serve(settings, ready))
+
+
+def give_to_sudo_user(keys: Path) -> None:
+    """Whoever started Hanabi by sudo may use it: `hanabi env` reads the key as them."""
+    uid = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and uid.isdecimal() and keys.exists():
+        os.chown(keys, int(uid), -1, follow_symlinks=False)

@@ -1,0 +1,67 @@
+"""`server.json` in a data directory: where its server listens, as long as that runs; written by `hanabi up`, read by every command."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hanabi.node.config import SYSTEM_DATA_DIR, default_data_dir
+
+NAME = "server.json"
+_START_FIELD = 19  # of /proc/<pid>/stat after the name: when it started, in ticks since the boot
+
+
+@contextmanager
+def announced(data_dir: Path) -> Iterator["Announcement"]:
+    """What an earlier server left is gone at once; what is written is gone at the end."""
+    path = data_dir / NAME
+    path.unlink(missing_ok=True)
+    try:
+        yield Announcement(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class Announcement:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, port: int) -> None:
+        """All may read it: it is no secret who listens where."""
+        pid = os.getpid()
+        fresh = self._path.with_name(f".{NAME}.{pid}")
+        fresh.write_text(json.dumps({"port": port, "pid": pid, "started": _started(pid)}))
+        fresh.chmod(0o644)
+        fresh.replace(self._path)
+
+
+def running_port(data_dir: Path) -> int | None:
+    """The port of the server of this data directory; None when none runs, or it cannot be told."""
+    try:
+        said = json.loads((data_dir / NAME).read_bytes()[:4096])
+        port, pid, started = (said[key] for key in ("port", "pid", "started"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not all(type(each) is int for each in (port, pid, started)) or not 0 < port < 65_536 or pid <= 0 or started <= 0:
+        return None
+    return port if _started(pid) == started else None
+
+
+def data_dir_of(options: argparse.Namespace) -> Path:
+    """The data directory given; else one's own; else, for a user who ran `sudo hanabi up`, the system's."""
+    given = getattr(options, "data_dir", None) or os.environ.get("HANABI_DATA_DIR")
+    if given:
+        return Path(given).expanduser()
+    own = default_data_dir()
+    return SYSTEM_DATA_DIR if not (own / "keys.json").exists() and os.access(SYSTEM_DATA_DIR / "keys.json", os.R_OK) else own
+
+
+def _started(pid: int) -> int:
+    """Tells a process from a later one with the same number; 0 when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return int(fields[_START_FIELD])
+    except (OSError, ValueError, IndexError):
+        return 0

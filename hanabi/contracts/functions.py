@@ -1,0 +1,86 @@
+"""What exists, as the rooms below the control plane see it: versions of functions, and where an invocation of one goes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerCode:
+    """The image that a function is made of, and what the function starts in it. None: what the image itself says."""
+
+    image: str  # where it is, pinned: "registry.example/app@sha256:<hex>"
+    digest: str  # of its manifest, hexadecimal
+    entry_point: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    working_directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionVersion:
+    """Everything an invocation needs of one version of a function, resolved once and never changed.
+
+    A change to `$LATEST` makes a new object with a new `key`; environments belong to one key for life.
+    """
+
+    key: str  # unique for (function incarnation, version, revision)
+    name: str
+    version: str  # "$LATEST" or "1", "2", ...
+    arn: str  # unqualified function ARN
+    account: str
+    region: str
+    runtime: str  # "python3.11", "provided.al2023", ...
+    handler: str
+    memory_mb: int
+    timeout_s: int
+    tmp_mb: int
+    environment: Mapping[str, str]
+    role: str  # role ARN
+    code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
+    log_group: str
+    layers: tuple[Path, ...] = ()  # unpacked layers, become /opt
+    snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
+    container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
+
+
+@dataclass(slots=True)
+class Concurrency:
+    """The concurrency setting of one function, shared by all its versions; `reserved` None means unreserved."""
+
+    function: str
+    reserved: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a version has of the provisioned concurrency it is to have."""
+
+    allocated: int = 0  # initialised environments, those at work included
+    whole: bool = False  # it had all since they were last asked for; one that goes is replaced
+    failure: str | None = None  # why there are not more: a `StatusReason`
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one invocation of (function, qualifier) goes."""
+
+    version: FunctionVersion
+    invoked_arn: str  # as the caller named it, qualifier included: what the context object shows
+    concurrency: Concurrency
+
+
+class Catalog(Protocol):
+    """What exists, as the invoke path sees it. All in memory; a resolve is two dictionary reads."""
+
+    def resolve(self, function: str, qualifier: str | None) -> Route:
+        """The route for a function (bare name) and a version, alias or None; draws by weight for a weighted alias.
+
+        Raises `ResourceNotFound`, or `ResourceConflict` when the state does not allow an invoke.
+        """
+
+    def on_retired(self, callback: Callable[[str], None]) -> None:
+        """Call back with each `FunctionVersion.key` that will never be resolved again (updated or deleted)."""
+
+    def account_concurrency(self) -> tuple[int, int]:
+        """(account limit, unreserved limit): 1000 and 1000 minus all reserved."""

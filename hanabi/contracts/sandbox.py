@@ -1,0 +1,130 @@
+"""The isolation seam: what a driver is asked for, and the sandbox that it makes."""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hanabi.contracts.images import RuntimeImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """A process that a sandbox may come with, started before it was asked for: a bootstrap that waits for its function."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: str = "/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """What a driver needs to make a sandbox. It says nothing of functions."""
+
+    id: str  # [a-z0-9-]{1,40}
+    image: RuntimeImage
+    memory_mb: int  # cap on memory, processes' and page cache alike
+    tmp_mb: int  # size of /tmp, on disk
+    mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
+    snapshot: Path | None = None  # a function's own: what `Sandbox.snapshot` wrote
+    preload: Preload | None = None  # what it may come with, as role "runtime"; `Sandbox.preloaded` says whether it did
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: `status` when it exited, `signal` when it was killed."""
+
+    role: str
+    status: int | None
+    signal: int | None
+    read: int | None = None  # of the runtime in a microVM: bytes of the runtime channel, since it was opened, that it has read
+
+
+class Sandbox(Protocol):
+    """One isolated place with the agent running as its first process and nothing else yet."""
+
+    id: str
+    runtime: socket.socket  # host end of the runtime channel (stream), taken over by whoever speaks on it; the child has the other as fd 4
+    logs: int  # read end, non-blocking, of the pipe that is the processes' stdout and stderr
+    runtime_api: socket.socket  # listening socket: what is accepted here comes from inside, and only from there
+    edge: socket.socket  # the same for the AWS endpoint
+    runtime_api_address: str  # as seen inside: "127.0.0.1:9001"
+    edge_address: str  # as seen inside: "127.0.0.1:9002"
+    preloaded: bool  # whether the spec's `preload` runs already
+    memory_limit_mb: int | None  # a function that needs more does not fit this sandbox; None: `limit` may set any
+    task_root: str  # as seen inside: "/var/task", but in the `process` driver, which cannot mount
+    on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
+    # role "sandbox" when the sandbox itself is gone
+
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+        """Start a process as the function's user. Raises `EntrypointError` when it cannot be executed."""
+
+    async def kill_processes(self) -> None:
+        """SIGKILL every process but the agent; returns when all are gone."""
+
+    async def reset(self) -> None:
+        """Kill as `kill_processes`, and make `runtime` anew: no later process meets what an earlier one left in the channel.
+        What is mounted, and /tmp, stay. Raises `SandboxError`."""
+
+    def signal(self, role: str, signum: int) -> None:
+        """Send a signal to a started process; one that has gone is no error."""
+
+    def freeze(self) -> None:
+        """Stop all CPU use. One write, no wait."""
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+
+    def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
+        """Set the memory cap and the CPU share (None: unthrottled)."""
+
+    async def trim(self) -> None:
+        """Give memory back to the host, as far as the driver can; called while idle, frozen or not. Work may arrive before it ends."""
+
+    def peak_memory(self) -> int:
+        """Peak memory of its processes since the last `reset_peak`, bytes: files that they map included, whoever read them first;
+        what is only cached is not. One pread, and more when it has grown."""
+
+    def reset_peak(self) -> None: ...
+
+    def cpu_usage(self) -> int:
+        """CPU time used so far, microseconds."""
+
+    def oom_kills(self) -> int:
+        """How many processes the memory cap has killed so far."""
+
+    async def mount(self, source: Path, target: str) -> None:
+        """Mount a host directory read-only, nosuid, nodev into the running sandbox."""
+
+    async def snapshot(self, directory: Path) -> None:
+        """Write it, with all that runs in it, into a new directory; it is of no other use then. Raises `SandboxError`."""
+
+    async def destroy(self) -> None:
+        """Kill all and release all: processes, mounts, cgroups, slots. Idempotent; never raises for what is gone."""
+
+
+class Driver(Protocol):
+    """An isolation driver: `firecracker`, `oci`, `process`."""
+
+    name: str
+    overhead_mb: int  # of host memory that a sandbox takes besides its own
+    takes_snapshots: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
+
+    def describe(self) -> str:
+        """What it is and why it was chosen, for the ready line."""
+
+    async def open(self) -> None:
+        """Clean what an earlier run left behind, then make ready. Raises `IsolationUnavailable` with the fix."""
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox, unthrottled, with its agent running. Raises `SandboxError`."""
+
+    async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
+        """Make ahead of time what sandboxes of an image are made of, as far as that takes long. Raises `SandboxError`."""
+
+    async def prepare_directory(self, directory: Path) -> None:
+        """Likewise for a directory that will be mounted: a function's code, a layer."""
+
+    async def close(self) -> None:
+        """Release what `open` made. All sandboxes have been destroyed before."""

@@ -1,0 +1,191 @@
+"""Documents of functions and versions, read: what is returned is whole and means something, else `ValueError` says what is wrong.
+
+A field that is missing has its default, where it has one. One that is not known is refused: who wrote it meant something by it, and the
+next change would lose it.
+"""
+
+import base64
+import math
+import re
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from hanabi.control.arns import LATEST, NAME_LIMIT, is_alias, is_version
+from hanabi.control.model import Alias, Code, Function, ProvisionedConfig, Settings, Url, Version
+from hanabi.control.routes import ACCOUNT_LIMIT
+
+T = TypeVar("T")
+_NAME = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
+_SNAPSHOT = re.compile(r"[a-zA-Z0-9-]{0,64}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_STATES = ("Pending", "Active", "Inactive", "Failed")
+_UPDATES = (None, "Successful", "Failed", "InProgress")
+_END_MS = 253_402_300_800_000  # the year 10,000
+_CORS = {"AllowCredentials": bool, "MaxAge": int}  # the other ones are lists of strings
+_CORS_LISTS = ("AllowHeaders", "AllowMethods", "AllowOrigins", "ExposeHeaders")
+
+
+def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Mapping[str, Mapping[str, Any]]) -> Function:
+    """`versions` holds the documents of those that the function's document names, by number."""
+    _need(bool(_NAME.fullmatch(name)) and len(name) <= NAME_LIMIT, "is of no function that can be")
+    numbers = _list(document["versions"], str, "versions")
+    _need(len(set(numbers)) == len(numbers) and all(map(is_version, numbers)), "names versions that cannot be")
+    for number in numbers:
+        _need(number in versions, f"names version {number}, and the document versions/{name}/{number} is gone, or damaged")
+    function = _build(
+        Function,
+        {
+            **document,
+            "name": name,
+            "arn": arn,
+            "latest": _read_latest(document["latest"]),
+            "serving": _read_latest(document["serving"]) if document.get("serving") is not None else None,
+            "versions": {number: _read_published(versions[number], number, document["id"]) for number in numbers},
+            "aliases": {alias.name: alias for alias in _each(Alias, document.get("aliases", []), "aliases")},
+            "urls": {url.qualifier or LATEST: url for url in _each(Url, document.get("urls", []), "urls")},
+            "policies": _policies(document.get("policies", {})),
+            "provisioned": {each.qualifier: each for each in _each(ProvisionedConfig, document.get("provisioned", []), "provisioned")},
+        },
+        "it",
+    )
+    _check_function(function)
+    return function
+
+
+def _check_function(function: Function) -> None:
+    _need(function.last_version >= max(map(int, function.versions), default=0), "has a last_version that is not the last")
+    _need(function.reserved is None or 0 <= function.reserved <= ACCOUNT_LIMIT, "reserves what no account has")
+    known = {LATEST, *function.versions}
+    for alias in function.aliases.values():
+        _need(is_alias(alias.name), f"has an alias that cannot be: {alias.name!r}")
+        _need({alias.version, alias.other or alias.version} <= known, f"has an alias of a version that is not there: {alias.name}")
+        _need(0 <= alias.weight <= 1, f"has an alias of an impossible weight: {alias.name}")
+    for url in function.urls.values():
+        _need(url.function == function.name, "has a URL of another function")
+        _need(url.qualifier is None or url.qualifier in function.aliases, "has a URL of an alias that is not there")
+        _need(url.auth_type in ("NONE", "AWS_IAM"), f"has a URL with the AuthType {url.auth_type!r}")
+        _check_cors(url.cors or {})
+    for qualifier in function.policies:
+        _need(qualifier in known or qualifier in function.aliases, f"has a policy of {qualifier!r}, which is not there")
+    for config in function.provisioned.values():
+        _need(0 < config.requested <= ACCOUNT_LIMIT, "provisions what no account has")
+        alias_of = function.aliases.get(config.qualifier)
+        number = alias_of.version if alias_of else config.qualifier
+        _need(number in function.versions, f"provisions {config.qualifier!r}, which is not there")
+
+
+def _check_cors(cors: Mapping[str, Any]) -> None:
+    for key, value in cors.items():
+        if key in _CORS_LISTS:
+            _list(value, str, key)
+        else:
+            _need(key in _CORS and type(value) is _CORS[key], f"has CORS settings that cannot be: {key}")
+
+
+def _read_latest(document: Any) -> Version:
+    version = _read_version(document)
+    _need(version.number == LATEST, f"has {version.number!r} in the place of {LATEST}")
+    return version
+
+
+def _read_published(document: Mapping[str, Any], number: str, function_id: Any) -> Version:
+    try:
+        _need(document["function"] == function_id, "belongs to another function")
+        version = _read_version({key: value for key, value in document.items() if key != "function"})
+        _need(version.number == number, f"has the number {version.number!r}")
+        return version
+    except ValueError as error:
+        raise ValueError(f"names version {number}, whose document {error}") from None
+
+
+def _read_version(document: Any) -> Version:
+    _need(isinstance(document, dict), "has no object where a version is expected")
+    settings = _build(Settings, document["settings"], "settings")
+    code = _build(Code, document["code"], "code")
+    _need(
+        128 <= settings.memory_mb <= 10_240 and 1 <= settings.timeout_s <= 900 and 512 <= settings.tmp_mb <= 10_240,
+        "has a size beyond limits",
+    )
+    _need(settings.package in ("Zip", "Image") and (settings.package == "Image") == bool(code.image), "has code of another package type")
+    if code.image:
+        _need(bool(_DIGEST.fullmatch(code.sha256)), "has an image without a digest")
+    else:
+        _need(len(base64.b64decode(code.sha256, validate=True)) == 32, "has code without a SHA-256")
+    for key, value in (settings.image_config or {}).items():
+        if key in ("EntryPoint", "Command"):
+            _list(value, str, key)
+        else:
+            _need(key == "WorkingDirectory" and isinstance(value, str), f"has an ImageConfig that cannot be: {key}")
+    version = _build(Version, {**document, "settings": settings, "code": code}, "a version")
+    _need(version.state in _STATES and version.update in _UPDATES, f"has a state that cannot be: {version.state!r}, {version.update!r}")
+    _need(bool(_SNAPSHOT.fullmatch(version.snapshot)), "has a snapshot whose name is none")
+    return version
+
+
+def _policies(given: Any) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    _need(isinstance(given, dict), "has policies that are no object")
+    policies = {}
+    for qualifier, statements in given.items():
+        for statement in _list(statements, dict, "policies"):
+            _need(isinstance(statement.get("Sid"), str), "has a policy statement without a Sid")
+        policies[qualifier] = tuple(statements)
+    return policies
+
+
+def _each(kind: type[T], given: Any, where: str) -> Iterable[T]:
+    return [_build(kind, values, where) for values in _list(given, dict, where)]
+
+
+def _list(given: Any, kind: type, where: str) -> list[Any]:
+    _need(
+        isinstance(given, list) and all(type(each) is kind for each in given), f"has something else than a list of {kind.__name__}: {where}"
+    )
+    found: list[Any] = given
+    return found
+
+
+def _build(kind: type[T], values: Any, where: str) -> T:
+    """A dataclass of JSON values, each of the type that is declared."""
+    _need(isinstance(values, dict), f"has no object where {where} is expected")
+    any_kind: Any = kind
+    hints, required = _fields(any_kind)
+    for name in values.keys() - hints.keys():
+        raise ValueError(f"has a field that this Hanabi does not know: {name!r} in {where}")
+    for name in required - values.keys():
+        raise ValueError(f"lacks {name!r} in {where}")
+    for name, value in values.items():
+        _need(_fits(value, hints[name]), f"has a value of the wrong type: {name!r} in {where}")
+        _need(not name.endswith("_ms") or 0 <= value < _END_MS, f"has a time that cannot be: {name!r} in {where}")
+    return kind(**values)
+
+
+@lru_cache
+def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    hints = get_type_hints(kind)
+    known = {each.name: hints[each.name] for each in fields(kind)}
+    return known, frozenset(each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, each) for each in arguments)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if hint is int:
+        return type(value) is int and abs(value) < 1 << 62
+    if origin is tuple:
+        return isinstance(value, tuple)
+    if origin is not None:  # Mapping[str, X]
+        return isinstance(value, Mapping) and all(_fits(key, arguments[0]) and _fits(each, arguments[1]) for key, each in value.items())
+    return isinstance(value, hint)
+
+
+def _need(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)

@@ -1,0 +1,126 @@
+"""Resource policies of functions: kept and shown; `hanabi.edge.auth` evaluates them. Pure: each takes a function and returns another."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hanabi.control.arns import LATEST
+from hanabi.control.model import Function, new_id
+from hanabi.control.versions import check_revision
+from hanabi.errors import InvalidParameterValue, PolicyLengthExceeded, ResourceConflict, ResourceNotFound
+
+SIZE_LIMIT = 20_480
+
+# (parameter, operator, condition key)
+_CONDITIONS = (
+    ("FunctionUrlAuthType", "StringEquals", "lambda:FunctionUrlAuthType"),
+    ("PrincipalOrgID", "StringEquals", "aws:PrincipalOrgID"),
+    ("SourceAccount", "StringEquals", "AWS:SourceAccount"),
+    ("EventSourceToken", "StringEquals", "lambda:EventSourceToken"),
+    ("SourceArn", "ArnLike", "AWS:SourceArn"),
+    ("InvokedViaFunctionUrl", "Bool", "lambda:InvokedViaFunctionUrl"),
+)
+
+
+def policy_text(statements: tuple[Mapping[str, Any], ...]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Id": "default", "Statement": list(statements)}, separators=(",", ":"))
+
+
+def find_policy(function: Function | None, qualifier: str | None) -> tuple[str, str]:
+    """(the policy as JSON, the revision of what it belongs to)."""
+    statements = function.policies.get(qualifier or LATEST) if function else None
+    if function is None or not statements:
+        raise ResourceNotFound("The resource you requested does not exist.")
+    return policy_text(statements), _revision(function, qualifier)
+
+
+def find_statement(function: Function, qualifier: str | None, sid: str) -> Mapping[str, Any]:
+    return next(statement for statement in function.policies[qualifier or LATEST] if statement["Sid"] == sid)
+
+
+def add_statement(function: Function, qualifier: str | None, params: Mapping[str, Any]) -> Function:
+    """`params` are AddPermission's."""
+    if qualifier == LATEST:
+        raise InvalidParameterValue("We currently do not support adding policies for $LATEST.")
+    check_revision(params.get("RevisionId"), _revision(function, qualifier), "GetPolicy")
+    statements = function.policies.get(qualifier or LATEST, ())
+    sid = params["StatementId"]
+    if any(statement["Sid"] == sid for statement in statements):
+        raise ResourceConflict(
+            f"The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing statement."
+        )
+    arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
+    statements = (*statements, _make_statement(function, arn, params))
+    size = len(policy_text(statements))
+    if size > SIZE_LIMIT:
+        raise PolicyLengthExceeded(f"The final policy size ({size}) is bigger than the limit ({SIZE_LIMIT}).")
+    return _with_statements(function, qualifier, statements)
+
+
+def remove_statement(function: Function, qualifier: str | None, sid: str, revision_id: str | None) -> Function:
+    current = _revision(function, qualifier)
+    statements = function.policies.get(qualifier or LATEST)
+    if not statements:
+        raise ResourceNotFound("No policy is associated with the given resource.")
+    kept = tuple(statement for statement in statements if statement["Sid"] != sid)
+    if len(kept) == len(statements):
+        raise ResourceNotFound(f"Statement {sid} is not found in resource policy.")
+    check_revision(revision_id, current)
+    return _with_statements(function, qualifier, kept)
+
+
+def _make_statement(function: Function, arn: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    statement = {
+        "Sid": params["StatementId"],
+        "Effect": "Allow",
+        "Principal": _read_principal(params["Principal"], function.arn.split(":")[1]),
+        "Action": params["Action"],
+        "Resource": arn,
+    }
+    condition: dict[str, dict[str, str]] = {}
+    for parameter, operator, key in _CONDITIONS:
+        value = params.get(parameter)
+        if value is not None and value != "":
+            condition.setdefault(operator, {})[key] = "true" if value is True else "false" if value is False else value
+    return statement | ({"Condition": condition} if condition else {})
+
+
+def _read_principal(text: str, partition: str) -> str | dict[str, str]:
+    if text == "*":
+        return text
+    if re.fullmatch(r"\d{12}", text, re.ASCII):
+        return {"AWS": f"arn:{partition}:iam::{text}:root"}
+    if re.fullmatch(r"arn:aws[a-z-]*:(?:iam|sts)::.+", text):
+        return {"AWS": text}
+    if re.fullmatch(r"[a-z0-9.-]+\.amazonaws\.com(?:\.cn)?", text):
+        return {"Service": text}
+    raise InvalidParameterValue("The provided principal was invalid. Please check the principal and try again.")
+
+
+def _revision(function: Function, qualifier: str | None) -> str:
+    """Of what the policy belongs to, which must exist."""
+    alias = function.aliases.get(qualifier) if qualifier else None
+    if alias is not None:
+        return alias.revision_id
+    version = function.version(qualifier or LATEST)
+    if version is None:
+        alias_like = qualifier is not None and not qualifier.isdigit() and "$" not in qualifier
+        raise ResourceNotFound(f"{'Cannot find alias arn' if alias_like else 'Function not found'}: {function.arn}:{qualifier}")
+    return version.revision_id
+
+
+def _with_statements(function: Function, qualifier: str | None, statements: tuple[Mapping[str, Any], ...]) -> Function:
+    """With a new policy, and so a new revision, of `$LATEST`, a version or an alias."""
+    policies = {key: kept for key, kept in function.policies.items() if key != (qualifier or LATEST)}
+    if statements:
+        policies[qualifier or LATEST] = statements
+    function = replace(function, policies=policies)
+    if qualifier is None:
+        return replace(function, latest=replace(function.latest, revision_id=new_id()))
+    if qualifier in function.aliases:
+        alias = replace(function.aliases[qualifier], revision_id=new_id())
+        return replace(function, aliases={**function.aliases, qualifier: alias})
+    version = replace(function.versions[qualifier], revision_id=new_id())
+    return replace(function, versions={**function.versions, qualifier: version})

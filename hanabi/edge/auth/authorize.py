@@ -1,0 +1,118 @@
+"""What a caller may do: its role's policies, the resource's own policy, and what a role without policies is given.
+
+`--roles` says how much that is. `strict`: as in AWS, but a function whose role has no policies may still write its own log group.
+`lenient`: such a role may also read and invoke. `any`: as lenient, and roles need not even exist.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
+from hanabi.control.arns import Place
+from hanabi.edge.auth.conditions import Facts
+from hanabi.edge.auth.evaluate import Request, Verdict, judge_identity, judge_resource
+from hanabi.edge.service import Touch
+from hanabi.errors import AccessDenied
+
+Documents = list[dict[str, Any]]
+LENIENT: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": [
+                *("lambda:Invoke*", "lambda:Get*", "lambda:List*", "iam:Get*", "iam:List*"),
+                *("logs:Describe*", "logs:Filter*", "logs:Get*", "logs:List*"),
+            ],
+            "Resource": "*",
+        },
+    ],
+}
+"""What a role without any policy may do by `--roles lenient`, besides writing its function's own logs."""
+
+_LAXER = "roles without policies may read and invoke whatever there is, and function URLs of type NONE are open to everybody"
+LAXER = {
+    "lenient": f"--roles lenient: {_LAXER}",
+    "any": f"--roles any: roles need not exist; {_LAXER}",
+}
+
+
+class Authorizer:
+    """`find_policies` gives the identity policies of a role by its ARN; None for a role that is not there."""
+
+    def __init__(
+        self, find_policies: Callable[[str], Awaitable[Documents | None]], clock: Clock, place: Place, *, lenient: bool = False
+    ) -> None:
+        self._find_policies = find_policies
+        self._clock = clock
+        self._place = place
+        self._lenient = lenient
+
+    async def __call__(self, principal: Principal | None, http: HttpRequest, touch: Touch) -> None:
+        """Raise `AccessDenied` unless the caller may. None is somebody who did not sign: only the resource's policy can let them in."""
+        if principal is None:
+            request = Request(touch.action, (touch.resource, *touch.also), self._facts(None, http, touch))
+            if judge_resource(touch.policy, None, request) is not Verdict.ALLOW:
+                raise AccessDenied("Forbidden")
+            return
+        if principal.is_root and not touch.trust:
+            return
+        request = Request(touch.action, (touch.resource, *touch.also), self._facts(principal, http, touch))
+        identity = Verdict.ALLOW if principal.is_root else judge_identity(await self._documents(principal), request)
+        resource = judge_resource(touch.policy, principal, request)
+        if Verdict.DENY in (identity, resource):
+            kind = "identity" if identity is Verdict.DENY else "resource"
+            raise _denied(principal, touch, f" with an explicit deny in {'an' if kind == 'identity' else 'a'} {kind}-based policy")
+        if touch.trust:
+            if resource is Verdict.ALLOW or (resource is Verdict.DELEGATED and identity is Verdict.ALLOW):
+                return
+            raise _denied(principal, touch, "")
+        if Verdict.ALLOW not in (identity, resource):
+            raise _denied(principal, touch, f" because no identity-based policy allows the {touch.action} action")
+
+    async def _documents(self, principal: Principal) -> Documents:
+        found = await self._find_policies(principal.role)
+        if found:
+            return found
+        given = [LENIENT] if self._lenient else []
+        return [*given, self._own_logs(principal.function)] if principal.function else given
+
+    def _own_logs(self, function: str) -> dict[str, Any]:
+        place, _, name = function.rpartition(":function:")
+        group = f"{place.replace(':lambda:', ':logs:', 1)}:log-group:/aws/lambda/{name}"
+        actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+        return {"Statement": [{"Effect": "Allow", "Action": actions, "Resource": f"{group}:log-stream:*"}]}
+
+    def _facts(self, principal: Principal | None, http: HttpRequest, touch: Touch) -> Facts:
+        """The condition keys that the request has, as AWS documents them; those that Hanabi cannot know are absent."""
+        now = self._clock.time()
+        facts: dict[str, str | tuple[str, ...]] = {
+            "aws:PrincipalIsAWSService": "false",
+            "aws:ViaAWSService": "false",
+            "aws:PrincipalType": "Anonymous",
+            "aws:CurrentTime": f"{datetime.fromtimestamp(int(now), UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "aws:EpochTime": str(int(now)),
+            "aws:SecureTransport": "false",
+            "aws:RequestedRegion": self._place.region,
+            "aws:ResourceAccount": self._place.account,
+        }
+        optional: Mapping[str, str] = {
+            "aws:SourceIp": http.peer,
+            "aws:UserAgent": http.header("user-agent"),
+            "aws:Referer": http.header("referer"),
+            "lambda:SourceFunctionArn": principal.function if principal else "",
+        }
+        if principal is not None:
+            facts["aws:PrincipalArn"] = principal.role or principal.arn
+            facts["aws:PrincipalAccount"] = principal.account
+            facts["aws:PrincipalType"] = "Account" if principal.is_root else "AssumedRole"
+            facts["aws:userid"] = principal.user_id
+        facts |= {key: value for key, value in optional.items() if value} | dict(touch.context)
+        return {key.lower(): value if isinstance(value, tuple) else (value,) for key, value in facts.items()}
+
+
+def _denied(principal: Principal, touch: Touch, why: str) -> AccessDenied:
+    return AccessDenied(f"User: {principal.arn} is not authorized to perform: {touch.action} on resource: {touch.resource}{why}")

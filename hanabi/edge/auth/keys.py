@@ -1,0 +1,125 @@
+"""Who may sign: the owner's key, kept on disk, and session credentials of roles, kept in memory.
+
+Session credentials do not survive a restart: those of environments die with their environments, and a caller
+of AssumeRole asks again, as it must when they expire.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hanabi.base.clock import Clock
+from hanabi.base.key_file import VERSION, read_key
+from hanabi.contracts.credentials import Credentials, Principal
+from hanabi.control.arns import Place
+from hanabi.edge.auth.sessions import Sessions
+
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+@dataclass(slots=True)
+class Key:
+    """One access key and all that verifying needs of it."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str = field(repr=False)  # "" for the owner's key
+    principal: Principal
+    expires: float = 0.0  # Unix s; 0: until revoked
+    signing: dict[str, bytes] = field(default_factory=dict, repr=False)  # derived keys by "day/region/service"
+
+
+def make_id(prefix: str, length: int = 16) -> str:
+    return prefix + "".join(secrets.choice(_BASE32) for _ in range(length))
+
+
+def role_id(role_arn: str) -> str:
+    """The unique id of a role, derived from its ARN, so that a session of a role that IAM does not know has one too."""
+    return "AROA" + base64.b32encode(hashlib.sha256(role_arn.encode()).digest()).decode()[:17]
+
+
+def session_principal(role_arn: str, session_name: str, function_arn: str = "") -> Principal:
+    _, partition, _, _, account, _ = role_arn.split(":", 5)
+    name = role_arn.rpartition("/")[2]
+    return Principal(
+        account=account,
+        arn=f"arn:{partition}:sts::{account}:assumed-role/{name}/{session_name}",
+        user_id=f"{role_id(role_arn)}:{session_name}",
+        is_root=False,
+        role=role_arn,
+        function=function_arn,
+    )
+
+
+class KeyRing:
+    """All keys the edge accepts. Implements `contracts.CredentialIssuer`."""
+
+    def __init__(self, root: Key, clock: Clock) -> None:
+        self.root = root
+        self._clock = clock
+        self._keys = {root.access_key: root}
+        self._sessions = Sessions(self.revoke)
+
+    @classmethod
+    def open(cls, path: Path, *, region: str, account: str, clock: Clock) -> "KeyRing":
+        """Load the owner's key from `path`, or make one there at first start. Raises `StateError` for a file that cannot be read."""
+        try:
+            saved = read_key(path).document
+        except FileNotFoundError:
+            saved = {"access_key": make_id("AKIA"), "secret_key": base64.b64encode(secrets.token_bytes(30)).decode()}
+        document = {**saved, "version": VERSION, "region": region, "account": account}
+        if document != saved:
+            _write_private(path, document)
+        principal = Principal(
+            account=account, arn=f"arn:{Place(account, region).partition}:iam::{account}:root", user_id=account, is_root=True
+        )
+        return cls(Key(saved["access_key"], saved["secret_key"], "", principal), clock)
+
+    def lookup(self, access_key: str) -> Key | None:
+        return self._keys.get(access_key)
+
+    def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
+        """Credentials that hold until revoked: an environment's. A session's name has two characters at least."""
+        if len(session_name) < 2:
+            session_name += "@lambda_function"
+        return self._issue(session_principal(role_arn, session_name, function_arn), 0.0)
+
+    def assume(self, role_arn: str, session_name: str, seconds: float, caller: Principal) -> Credentials:
+        """Credentials that expire: AssumeRole's, for `caller`."""
+        now = self._clock.time()
+        share = self._sessions.make_room(caller, now)
+        credentials = self._issue(session_principal(role_arn, session_name), now + seconds)
+        self._sessions.add(share, credentials.access_key, credentials.expires)
+        return credentials
+
+    def revoke(self, access_key: str) -> None:
+        if access_key != self.root.access_key:
+            self._keys.pop(access_key, None)
+
+    def _issue(self, principal: Principal, expires: float) -> Credentials:
+        secret = base64.b64encode(secrets.token_bytes(30)).decode()
+        token = base64.b64encode(secrets.token_bytes(96)).decode()
+        key = Key(make_id("ASIA"), secret, token, principal, expires)
+        self._keys[key.access_key] = key
+        return Credentials(access_key=key.access_key, secret_key=secret, session_token=token, expires=expires)
+
+
+def _write_private(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".keys-")  # 0600 from the start
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(document, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,73 @@
+"""Which sessions AssumeRole has given to whom: bounded, so that who asks for too many loses their own.
+
+A caller is the owner, or a role with all its sessions. Each has a share; beyond it the caller's oldest sessions end. All callers but the
+owner have a bound between them, too: at it a caller that has sessions loses its oldest, one that has none is told to try again.
+"""
+
+from collections.abc import Callable
+
+from hanabi.contracts.credentials import Principal
+from hanabi.errors import ApiError
+
+SHARE = 1000
+MOST = 10_000  # of all callers but the owner
+CLEAN_S = 10.0  # between looks for what has expired
+
+
+class Throttling(ApiError):
+    code = "Throttling"
+    status = 400
+
+
+class Sessions:
+    """`end` is called with the access key of each session that ends to make room, or has expired."""
+
+    def __init__(self, end: Callable[[str], None]) -> None:
+        self._end = end
+        self._callers: dict[str, dict[str, float]] = {}  # caller -> access key -> expiry, oldest first
+        self._owner = ""
+        self._cleaned = 0.0
+
+    def make_room(self, caller: Principal, now: float) -> str:
+        """Before a session is given: whose it will be, for `add`. Raises `Throttling`."""
+        name = _name(caller)
+        if caller.is_root:
+            self._owner = name
+        mine = self._callers.setdefault(name, {})
+        while mine and (len(mine) >= SHARE or next(iter(mine.values())) <= now):
+            self._drop(mine)
+        if not caller.is_root and self._others() >= MOST:
+            self._clean(now)
+            if self._others() >= MOST:
+                if not mine:
+                    raise Throttling("Rate exceeded")
+                self._drop(mine)
+        return name
+
+    def add(self, name: str, access_key: str, expires: float) -> None:
+        self._callers.setdefault(name, {})[access_key] = expires
+
+    def _others(self) -> int:
+        return sum(len(sessions) for name, sessions in self._callers.items() if name != self._owner)
+
+    def _drop(self, sessions: dict[str, float]) -> None:
+        access_key = next(iter(sessions))
+        del sessions[access_key]
+        self._end(access_key)
+
+    def _clean(self, now: float) -> None:
+        """End what has expired, of all callers."""
+        if self._cleaned <= now < self._cleaned + CLEAN_S:
+            return
+        self._cleaned = now
+        for name, sessions in list(self._callers.items()):
+            for access_key in [each for each, expires in sessions.items() if expires <= now]:
+                del sessions[access_key]
+                self._end(access_key)
+            if not sessions:
+                del self._callers[name]
+
+
+def _name(caller: Principal) -> str:
+    """A role's sessions count as one caller: it can have as many of them as it likes."""
+    return caller.role or caller.arn

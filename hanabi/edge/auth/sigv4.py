@@ -1,0 +1,391 @@
+"""AWS Signature Version 4, verified: in the Authorization header or in the query (presigned)."""
+
+import asyncio
+import calendar
+import hashlib
+import hmac
+import re
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
+from hanabi.edge.auth.keys import Key, KeyRing
+from hanabi.errors import ExpiredToken, IncompleteSignature, InvalidSignature, MissingAuthenticationToken, UnrecognizedClient
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+SKEW_S = 300
+WEEK_S = 604_800
+HASH_INLINE_BYTES = 256 * 1024  # a larger body is hashed off the loop (0.5 ms a MiB, and hashlib lets go of the GIL)
+
+_GLOBAL = frozenset({"iam", "sts"})  # signed for us-east-1 wherever the client is
+_PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+|/")
+_CREDENTIAL_END = re.compile(r"[,\s]")
+_BETWEEN_FIELDS = re.compile(r"[,\s]+")
+_PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~-]*")
+_SPACES = re.compile("  +")
+_QUERY_PARTS = 1000
+_TOKEN_INVALID = "The security token included in the request is invalid."
+_MISMATCH = (
+    "The request signature we calculated does not match the signature you provided. "
+    "Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+)
+
+
+class Claim(NamedTuple):
+    """What a signature says of itself."""
+
+    access_key: str
+    day: str
+    region: str
+    service: str
+    terminator: str
+    signed_headers: str  # "host;x-amz-date"
+    names: frozenset[str]  # the same
+
+    @property
+    def scope(self) -> str:
+        return f"{self.day}/{self.region}/{self.service}/{self.terminator}"
+
+
+class Signature(NamedTuple):
+    """One request's signature, from either place."""
+
+    claim: Claim
+    value: str
+    timestamp: str  # YYYYMMDDTHHMMSSZ
+    token: str
+    expires_s: int | None  # of a presigned request
+    query: str  # the raw query that was signed
+
+
+def find_claim(request: HttpRequest) -> tuple[str, str]:
+    """(access key, service) that a request says it is signed with and for, unverified; empty if it does not say."""
+    authorization = request.header("authorization")
+    if authorization.startswith("AWS4-"):
+        credential = _CREDENTIAL_END.split(authorization.partition("Credential=")[2], maxsplit=1)[0]
+    elif "X-Amz-Credential=" in request.query:
+        credential = unquote(request.query.partition("X-Amz-Credential=")[2].partition("&")[0][:1024])
+    else:
+        return "", ""
+    parts = credential.rsplit("/", 4)
+    return (parts[0], parts[3]) if len(parts) == 5 else ("", "")
+
+
+class Verifier:
+    """Checks requests against a key ring."""
+
+    def __init__(self, keys: KeyRing, clock: Clock, region: str) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._region = region
+        self._claims: dict[str, Claim] = {}  # by the Authorization text before the signature; of verified requests only
+        self._times: dict[str, int] = {}
+        self._paths: dict[str, str] = {}
+
+    async def verify(self, request: HttpRequest, service: str, *, only: str | None = None) -> Principal:
+        """Who signed the request for `service`; `only` that access key is accepted when given. Raises `AuthenticationError`s."""
+        headers = _read_headers(request)
+        signature = self._signature(request, headers)
+        key = self._key(signature, only)
+        self._check_scope(signature, service)
+        self._check_time(signature)
+        claim = signature.claim
+        canonical_lines = canonical_headers(headers, claim)
+        digest = await hash_body(request.body)
+        if headers.get("x-amz-content-sha256", digest) != digest:  # of another body, or UNSIGNED-PAYLOAD, which is for S3
+            raise InvalidSignature(_MISMATCH)
+        canonical = "\n".join(
+            (
+                request.method,
+                self._canonical_path(request.path),
+                canonical_query(signature.query) if signature.query else "",
+                canonical_lines,
+                claim.signed_headers,
+                digest,
+            )
+        )
+        hashed = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
+        to_sign = f"{ALGORITHM}\n{signature.timestamp}\n{claim.scope}\n{hashed}"
+        expected = hmac.digest(derive_key(key, claim), to_sign.encode(), "sha256").hex()
+        if not hmac.compare_digest(expected.encode(), signature.value.encode("latin-1")):
+            raise InvalidSignature(_MISMATCH)
+        if signature.expires_s is None:
+            self._remember(headers["authorization"], signature)
+        request.verified = True
+        return key.principal
+
+    # --- what the request says ----------------------------------------------------------------------------------------
+
+    def _signature(self, request: HttpRequest, headers: dict[str, str]) -> Signature:
+        authorization = headers.get("authorization")
+        presigned = "X-Amz-" in request.query and _is_presigned(request.query)
+        if not authorization:
+            if not presigned:
+                raise MissingAuthenticationToken("Missing Authentication Token")
+            return _read_presigned(request, headers)
+        if presigned:  # which of the two would count?
+            raise InvalidSignature(_MISMATCH)
+        text, _, value = authorization.rpartition("Signature=")
+        stamp = headers.get("x-amz-date", "")
+        claim = self._claims.get(text)
+        if claim is None or not stamp:
+            claim, value, stamp = _read_authorization(headers, authorization)
+        return Signature(claim, value, stamp, headers.get("x-amz-security-token", ""), None, request.query)
+
+    def _remember(self, authorization: str, signature: Signature) -> None:
+        text, _, value = authorization.rpartition("Signature=")
+        if value == signature.value and text not in self._claims:
+            if len(self._claims) >= 1024:
+                self._claims.clear()
+            self._claims[text] = signature.claim
+
+    # --- whether it holds ---------------------------------------------------------------------------------------------
+
+    def _key(self, signature: Signature, only: str | None) -> Key:
+        key = self._keys.lookup(signature.claim.access_key)
+        if key is None or (only is not None and key.access_key != only):
+            raise UnrecognizedClient(_TOKEN_INVALID)
+        if not hmac.compare_digest(key.session_token.encode(), signature.token.encode("latin-1")):
+            raise UnrecognizedClient(_TOKEN_INVALID)
+        if key.expires and key.expires <= self._clock.time():
+            raise ExpiredToken("The security token included in the request is expired")
+        return key
+
+    def _check_scope(self, signature: Signature, service: str) -> None:
+        claim = signature.claim
+        wrong = []
+        if claim.region != self._region and not (service in _GLOBAL and claim.region == "us-east-1"):
+            wrong.append(f"Credential should be scoped to a valid region, not '{claim.region}'. ")
+        if claim.service != service:
+            wrong.append(f"Credential should be scoped to correct service: '{service}'. ")
+        if claim.terminator != "aws4_request":
+            wrong.append(f"Credential should be scoped with a valid terminator: 'aws4_request', not '{claim.terminator}'. ")
+        if claim.day != signature.timestamp[:8]:
+            wrong.append(
+                f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+                f"'{claim.day}' != '{signature.timestamp[:8]}', from '{signature.timestamp}'."
+            )
+        if wrong:
+            raise InvalidSignature("".join(wrong))
+
+    def _check_time(self, signature: Signature) -> None:
+        stamp = signature.timestamp
+        signed_at = self._times.get(stamp)
+        if signed_at is None:
+            signed_at = _parse_stamp(stamp)
+            if len(self._times) >= 1024:
+                self._times.clear()
+            self._times[stamp] = signed_at
+        now = self._clock.time()
+        lifetime = SKEW_S if signature.expires_s is None else signature.expires_s
+        if now - signed_at > lifetime:
+            minutes = f"{lifetime // 60} min." if lifetime % 60 == 0 else f"{lifetime} sec."
+            raise InvalidSignature(f"Signature expired: {stamp} is now earlier than {_stamp(now - lifetime)} ({_stamp(now)} - {minutes})")
+        if signed_at - now > SKEW_S:
+            raise InvalidSignature(
+                f"Signature not yet current: {stamp} is still later than {_stamp(now + SKEW_S)} ({_stamp(now)} + {SKEW_S // 60} min.)"
+            )
+
+    def _canonical_path(self, path: str) -> str:
+        canonical = self._paths.get(path)
+        if canonical is None:
+            canonical = canonical_path(path)
+            if len(self._paths) >= 4096:
+                self._paths.clear()
+            if len(path) <= 1024:
+                self._paths[path] = canonical
+        return canonical
+
+
+def _read_headers(request: HttpRequest) -> dict[str, str]:
+    """The headers, those that came more than once joined by commas, as they are signed. What Hanabi reads itself must come once."""
+    headers = dict(request.headers)
+    if len(headers) < len(request.headers):
+        headers = _join_repeated(request.headers)
+    return headers
+
+
+def _join_repeated(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value.strip(" \t"))
+    for name, several in values.items():
+        if len(several) > 1 and name == "authorization":
+            raise _missing_equals(ALGORITHM, ",".join(several))
+        if len(several) > 1 and (name == "host" or name.startswith("x-amz-")):
+            raise InvalidSignature(_MISMATCH)
+    return {name: ",".join(several) for name, several in values.items()}
+
+
+def _missing_equals(part: str, authorization: str) -> IncompleteSignature:
+    return IncompleteSignature(
+        f"'{part[:200]}' not a valid key=value pair (missing equal-sign) in Authorization header: '{authorization[:1000]}'."
+    )
+
+
+def _read_authorization(headers: dict[str, str], authorization: str) -> tuple[Claim, str, str]:
+    algorithm, _, rest = authorization.partition(" ")
+    if algorithm != ALGORITHM and algorithm.startswith("AWS4-"):
+        raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm[:100]}'.")
+    fields: dict[str, str] = {}
+    for part in _BETWEEN_FIELDS.split(rest) if algorithm == ALGORITHM else ():
+        name, equals, value = part.partition("=")
+        if part and (not equals or name in fields):
+            raise _missing_equals(part, authorization)
+        fields[name] = value
+    stamp = headers.get("x-amz-date", "")
+    if not stamp and (date := headers.get("date")):
+        try:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", parsedate_to_datetime(date).utctimetuple())
+        except (TypeError, ValueError):
+            stamp = date
+    missing = [
+        f"Authorization header requires '{name}' parameter. "
+        for name in ("Credential", "Signature", "SignedHeaders")
+        if not fields.get(name)
+    ]
+    if not stamp:
+        missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ")
+    if missing or algorithm != ALGORITHM:
+        raise IncompleteSignature(f"{''.join(missing)}Authorization={algorithm[:100]}")
+    return _read_claim(fields["Credential"], fields["SignedHeaders"]), fields["Signature"], stamp
+
+
+def _read_presigned(request: HttpRequest, headers: dict[str, str]) -> Signature:
+    fields = _signature_fields(request.query)
+    algorithm = fields.get("X-Amz-Algorithm", "")
+    if algorithm and algorithm != ALGORITHM:
+        raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm[:100]}'.")
+    required = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date")
+    missing = [f"AWS query-string parameters must include '{name}'. " for name in required if not fields.get(name)]
+    if missing:
+        raise IncompleteSignature("".join(missing) + "Re-examine the query-string parameters.")
+    expires = fields.get("X-Amz-Expires", str(SKEW_S))
+    if not (expires.isascii() and expires.isdigit() and 1 <= len(expires) <= 6 and 1 <= int(expires) <= WEEK_S):
+        raise IncompleteSignature(f"X-Amz-Expires must be a number between 1 and {WEEK_S} seconds. Got '{expires[:20]}'.")
+    claim = _read_claim(fields["X-Amz-Credential"], fields["X-Amz-SignedHeaders"])
+    query = "&".join(part for part in request.query.split("&") if not part.startswith("X-Amz-Signature="))
+    token = fields.get("X-Amz-Security-Token") or headers.get("x-amz-security-token", "")
+    return Signature(claim, fields["X-Amz-Signature"], fields["X-Amz-Date"], token, int(expires), query)
+
+
+def _read_claim(credential: str, signed_headers: str) -> Claim:
+    try:
+        access_key, day, region, service, terminator = credential.split("/")
+    except ValueError:
+        raise IncompleteSignature(
+            f"Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{credential[:200]}'"
+        ) from None
+    names = signed_headers.split(";")
+    if "host" not in names:
+        raise InvalidSignature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
+    if names != sorted(set(names)):  # each once, in order, as every client writes them
+        raise InvalidSignature(_MISMATCH)
+    return Claim(access_key, day, region, service, terminator, signed_headers, frozenset(names))
+
+
+def _is_presigned(query: str) -> bool:
+    return any(part.startswith(("X-Amz-Algorithm=", "X-Amz-Signature=")) for part in query.split("&"))
+
+
+def _signature_fields(query: str) -> dict[str, str]:
+    """The `X-Amz-` fields of a presigned query. One that is there twice has no reading."""
+    fields: dict[str, str] = {}
+    for part in query.split("&"):
+        if part.startswith("X-Amz-"):
+            name, _, value = part.partition("=")
+            if name in fields:
+                raise InvalidSignature(_MISMATCH)
+            fields[name] = unquote(value)
+    return fields
+
+
+# --- canonical forms --------------------------------------------------------------------------------------------------
+
+
+def canonical_path(path: str) -> str:
+    """The path as signed: dot segments and double slashes resolved, then encoded once more."""
+    if _PLAIN_PATH.fullmatch(path):
+        return path
+    segments: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    normal = "/" + "/".join(segments) + ("/" if segments and path.endswith(("/", "/.", "/..")) else "")
+    return quote(normal.encode("latin-1"), safe="/~")
+
+
+def canonical_query(query: str) -> str:
+    parts = query.split("&")
+    if len(parts) > _QUERY_PARTS:
+        raise IncompleteSignature(f"A signed query string has at most {_QUERY_PARTS} parameters")
+    pairs = [(_encode(name), _encode(value)) for name, _, value in (part.partition("=") for part in parts if part)]
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+
+
+def _encode(text: str) -> str:
+    """One part of a query, decoded and encoded as it is signed, byte for byte."""
+    return text if _PLAIN_QUERY.fullmatch(text) else quote(unquote_to_bytes(text.encode("latin-1")), safe="~")
+
+
+def canonical_headers(headers: dict[str, str], claim: Claim) -> str:
+    """`name:value` lines in order, with the empty line that ends them. Raises `InvalidSignature` for an `x-amz-` header left out."""
+    names = claim.names
+    for name in headers:
+        if name not in names and name[:6] == "x-amz-":
+            raise InvalidSignature(f"'{name[:100]}' must be a 'SignedHeader' in the AWS Authorization.")
+    lines = []
+    for name in claim.signed_headers.split(";"):
+        value = headers.get(name, "").strip(" \t")
+        if "  " in value:
+            value = _SPACES.sub(" ", value)
+        lines.append(f"{name}:{value}\n")
+    return "".join(lines)
+
+
+async def hash_body(body: bytes | Path) -> str:
+    if isinstance(body, Path):
+        return await asyncio.to_thread(_hash_file, body)
+    if len(body) > HASH_INLINE_BYTES:
+        return await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
+    return hashlib.sha256(body).hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def derive_key(key: Key, claim: Claim) -> bytes:
+    scope = f"{claim.day}/{claim.region}/{claim.service}"
+    derived = key.signing.get(scope)
+    if derived is None:
+        derived = ("AWS4" + key.secret_key).encode()
+        for part in (claim.day, claim.region, claim.service, "aws4_request"):
+            derived = hmac.digest(derived, part.encode("latin-1"), "sha256")
+        if len(key.signing) >= 16:
+            key.signing.clear()
+        key.signing[scope] = derived
+    return derived
+
+
+def _parse_stamp(stamp: str) -> int:
+    try:
+        if len(stamp) != 16 or not stamp.isascii():
+            raise ValueError(stamp)
+        return calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        raise IncompleteSignature(
+            f"Date must be in ISO-8601 'basic format'. Got '{stamp[:40]}'. See http://en.wikipedia.org/wiki/ISO_8601"
+        ) from None
+
+
+def _stamp(seconds: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))

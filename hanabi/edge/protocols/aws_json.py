@@ -1,0 +1,53 @@
+"""The json 1.0/1.1 protocol, where a header names the operation: CloudWatch Logs'."""
+
+from pathlib import Path
+from typing import Any
+
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.edge.protocols.codec import Match, error_body, read_json, write_json
+from hanabi.edge.protocols.model import Model
+from hanabi.errors import ApiError, NotImplementedOperation, RequestEntityTooLarge, UnknownOperation, ValidationError
+
+
+class Json11:
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        metadata = model.botocore.metadata
+        self._prefix = f"{metadata['targetPrefix']}."
+        self._type = ("content-type", f"application/x-amz-json-{metadata['jsonVersion']}")
+        self._operations = frozenset(model.operation_names)
+
+    def match(self, request: HttpRequest) -> Match:
+        target = request.header("x-amz-target")
+        operation = target.removeprefix(self._prefix)
+        if request.method != "POST" or operation == target or operation not in self._operations:
+            raise UnknownOperation("")
+        return Match(operation)
+
+    def parse(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
+        shape = self.model.operation(match.operation).input_shape
+        if shape is None:
+            return {}
+        if document is None:
+            assert not isinstance(request.body, Path)
+            document = read_json(request.body)
+        params: dict[str, Any] = self.model.shapes.parser(shape)(document)
+        return params
+
+    def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse:
+        headers = [self._type, ("x-amzn-requestid", request_id)]
+        shape = self.model.operation(operation).output_shape
+        if shape is None:
+            return HttpResponse(200, headers)
+        return HttpResponse(200, headers, write_json(self.model.shapes.renderer(shape)(result)))
+
+    def fail(self, error: ApiError, request_id: str) -> HttpResponse:
+        members, _ = error_body(self.model, error, typed=False)
+        code = (
+            "InvalidParameterException"
+            if isinstance(error, ValidationError) and "InvalidParameterException" in self.model.errors
+            else error.code
+        )
+        own_status = isinstance(error, NotImplementedOperation | RequestEntityTooLarge) or error.status >= 500
+        headers = [self._type, ("x-amzn-requestid", request_id), ("x-amzn-errortype", code)]
+        return HttpResponse(error.status if own_status else 400, headers, write_json({"__type": code} | members))

@@ -1,0 +1,96 @@
+"""The services as AWS's own models describe them, loaded once and compiled per operation on first use."""
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.loaders
+from botocore.model import OperationModel, Shape
+from botocore.model import ServiceModel as BotocoreModel
+
+from hanabi.edge.protocols.constraints import Check, Constraints, summarise
+from hanabi.edge.protocols.shapes import JsonShapes
+from hanabi.errors import ValidationError
+
+_VERSIONS = {"lambda": "2015-03-31", "sts": "2011-06-15", "iam": "2010-05-08", "logs": "2014-03-28"}
+
+
+def endpoint_variable(service: str) -> str:
+    """What the SDKs put behind `AWS_ENDPOINT_URL_` for a service: its id in AWS's model."""
+    return str(load(service).botocore.service_id).upper().replace(" ", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """How a modelled error looks on the wire."""
+
+    code: str
+    status: int | None
+    message: str  # the message member's name
+    members: frozenset[str]
+    headers: dict[str, str]  # member -> header
+
+
+@dataclass(slots=True)
+class Model:
+    """One service."""
+
+    name: str
+    botocore: BotocoreModel
+    errors: dict[str, ErrorShape]  # by code
+    shapes: JsonShapes = field(default_factory=JsonShapes)
+    constraints: Constraints = field(default_factory=Constraints)
+    _checks: dict[str, Check | None] = field(default_factory=dict)
+
+    @property
+    def protocol(self) -> str:
+        return str(self.botocore.resolved_protocol)
+
+    @property
+    def operation_names(self) -> list[str]:
+        return list(self.botocore.operation_names)
+
+    def operation(self, name: str) -> OperationModel:
+        return self.botocore.operation_model(name)
+
+    def validate(self, operation: str, params: dict[str, Any]) -> None:
+        """Raise `ValidationError` with all that is wrong with an operation's parameters."""
+        if operation not in self._checks:
+            shape = self.operation(operation).input_shape
+            self._checks[operation] = None if shape is None else self.constraints.check(shape)
+        check = self._checks[operation]
+        if check is not None:
+            errors: list[str] = []
+            check(params, "", errors)
+            if errors:
+                raise ValidationError(summarise(errors))
+
+
+@functools.cache
+def load(name: str) -> Model:
+    """The model of a service."""
+    loader = botocore.loaders.create_loader()
+    model = BotocoreModel(loader.load_service_model(name, "service-2", _VERSIONS.get(name)), name)
+    return Model(name, model, {error.code: error for error in map(_error_shape, model.error_shapes)})
+
+
+def _error_shape(shape: Shape) -> ErrorShape:
+    message = next((member for member in shape.members if member.lower() == "message"), "message")
+    headers = {
+        member: str(inner.serialization.get("name", member))
+        for member, inner in shape.members.items()
+        if inner.serialization.get("location") == "header"
+    }
+    return ErrorShape(
+        str(shape.error_code), shape.metadata.get("error", {}).get("httpStatusCode"), message, frozenset(shape.members), headers
+    )
+
+
+@functools.cache
+def known_services() -> frozenset[str]:
+    """Every service name that AWS's clients sign for, as far as botocore tells: slow at first (call it off the loop)."""
+    loader = botocore.loaders.create_loader()
+    names = set(loader.list_available_services("service-2"))
+    for partition in loader.load_data("endpoints")["partitions"]:
+        names.update(partition["services"])
+    return frozenset(names)

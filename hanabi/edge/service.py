@@ -1,0 +1,69 @@
+"""What a service is to the edge: a name, and for each operation how to find what it is about, what that takes, and its handler."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
+
+T = TypeVar("T")
+
+# Parameters and results are plain dictionaries by the model's member names. Blobs are bytes (of a large upload a Path,
+# deleted when the handler returns, unless moved away), timestamps Unix seconds or datetimes, a status code is an int.
+Params = dict[str, Any]
+Context = Mapping[str, str | tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class Call:
+    """One verified request for one operation."""
+
+    request_id: str
+    principal: Principal
+    region: str
+    headers: Mapping[str, str]  # names in lower case
+    request: HttpRequest
+    operation: str
+    response_headers: list[tuple[str, str]] = field(default_factory=list)  # that the service sends beyond its model's
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One action on one resource, which the caller must be allowed."""
+
+    action: str
+    resource: str  # its ARN in canonical form, made of what was found, never a string of the request; or "*"
+    context: Context = field(default_factory=dict)  # condition keys of this resource, besides those of every request
+    also: tuple[str, ...] = ()  # other ARNs of the same resource, where policies may name it by any of them
+    policy: tuple[Mapping[str, Any], ...] = ()  # the statements of its resource policy
+    trust: bool = False  # `policy` is a role's trust policy: it must let the caller in, the owner too
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One operation. What `resolve` found is what is authorised and what the handler is handed: it looks nothing up by itself.
+
+    `resolve` finds what the parameters mean (or returns an awaitable of it); `touches` says what the caller must be allowed on that.
+    `NOTHING`, for an operation that anybody who can sign may call. Without a touch and without `NOTHING`, a call is refused.
+    """
+
+    handler: Callable[[Call, Params, T], Awaitable[Params]]
+    resolve: Callable[[Params], T | Awaitable[T]]
+    touches: Callable[[T, Params], Iterable[Touch]]
+    owner_too: bool = False  # what it touches may be closed to the owner's key: a role by its trust policy
+
+
+def NOTHING(target: Any, params: Params) -> tuple[()]:
+    """The `touches` of an operation that needs no permission."""
+    return ()
+
+
+class Service(Protocol):
+    """A service's operations, by their names in its botocore model. Handlers, and `resolve`, raise `ApiError`s."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def operations(self) -> Mapping[str, Operation[Any]]: ...

@@ -1,0 +1,60 @@
+"""What is started as a function's runtime, and Lambda's words when it cannot be: a bundled bootstrap, the function's own, an image's."""
+
+import os
+from collections.abc import Mapping
+from errno import ENOENT
+
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Sandbox
+from hanabi.environment.container import start_container
+from hanabi.environment.outcome import Outcome, fault
+from hanabi.errors import EntrypointError
+
+BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
+
+
+def wrapper_of(version: FunctionVersion | None) -> str | None:
+    """A script of the function's that starts the runtime, and may start another one than the bundled. An image does that itself."""
+    if version is None or version.container is not None:
+        return None
+    return version.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
+
+
+async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion, variables: Mapping[str, str]) -> None:
+    """Start the first that there is. Raises `EntrypointError`."""
+    if version.container is not None:
+        await start_container(sandbox, image, version.container, variables)
+        return
+    first, *others = _commands(sandbox, image, version)
+    try:
+        await sandbox.start("runtime", first, variables, sandbox.task_root)
+    except EntrypointError as error:
+        if error.errno != ENOENT or not others or _has_bootstrap(version):
+            raise
+        await sandbox.start("runtime", others[0], variables, sandbox.task_root)
+
+
+def _commands(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion) -> list[tuple[str, ...]]:
+    wrapper = wrapper_of(version)
+    commands = [image.command] if image.command else [(f"{sandbox.task_root}/bootstrap",), (BOOTSTRAPS[1],)]
+    return [(wrapper, *command) if wrapper else command for command in commands]
+
+
+def refusal(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> Outcome:
+    """The end of an init whose runtime could not be started, in the words of Lambda, which are those of Go's os/exec."""
+    error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
+    return fault(error_type, _message(error, image, version), None)
+
+
+def _message(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> str:
+    if image.command or wrapper_of(version) or version.container is not None:
+        return str(error)
+    if error.errno == ENOENT and not _has_bootstrap(version):
+        return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"
+    return f"fork/exec {BOOTSTRAPS[0]}: {os.strerror(error.errno).lower()}"
+
+
+def _has_bootstrap(version: FunctionVersion) -> bool:
+    """A link counts, wherever it leads: it is followed in the sandbox only, never on the host."""
+    return version.code is not None and os.path.lexists(version.code / "bootstrap")

@@ -1,0 +1,23 @@
+"""What an environment is while it is not one: it has been put to rest, on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hanabi.contracts.credentials import Credentials
+from hanabi.contracts.functions import FunctionVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """All that an environment is while it is not one. Its credentials stay valid: its processes have them."""
+
+    id: str
+    version: FunctionVersion
+    directory: Path
+    stream: str
+    credentials: Credentials
+    token: str
+    snap_start: bool
+    invocations: int
+    created: float
+    since: float  # when it was last used

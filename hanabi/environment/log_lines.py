@@ -1,0 +1,161 @@
+"""What an environment's processes print: bytes from a pipe become bounded, timestamped log events."""
+
+import array
+import asyncio
+import fcntl
+import os
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.journal import LogEvent
+
+TAIL_SIZE = 4096  # bytes of log in an answer with LogType=Tail
+LINE_LIMIT = 256 * 1024  # bytes in one log event, as CloudWatch Logs
+READ_SIZE = 16 * 1024  # as many empty lines cost the loop some milliseconds
+BURST = 4  # reads in one turn of the loop
+PAUSE_S = 0.01  # at least, after a full burst: the pipe fills and the printer waits
+SHARE = 0.2  # of the loop's time, for all together who print more than a burst at once
+RATE = 32 * 1024 * 1024  # bytes in a second, likewise: the index has to keep up
+
+
+class Pace:
+    """Shared by all environments of a node: whoever floods waits until the loop has had its time for others."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    def pause(self, now: float, spent_s: float, size: int) -> float:
+        """How long to wait after a burst that took so much."""
+        self._free_at = max(self._free_at, now) + max(spent_s / SHARE, size / RATE)
+        return max(PAUSE_S, self._free_at - now)
+
+
+class Output:
+    """Reads the log pipe of one sandbox; hands complete lines to `sink` as they come."""
+
+    def __init__(self, fd: int, clock: Clock, pace: Pace, sink: Callable[[list[LogEvent]], None]) -> None:
+        self._fd = fd
+        self._clock = clock
+        self._pace = pace
+        self._sink = sink
+        self._partial = b""
+        self._reading = False
+        self._closed = False
+        self._resume()
+
+    def drain(self) -> int:
+        """Take what has been printed so far, at most one burst; returns how much of it is left. Called when an invocation ends."""
+        for _ in range(BURST):
+            if not self._read():
+                return 0
+        left = array.array("i", (0,))
+        with suppress(OSError):
+            fcntl.ioctl(self._fd, termios.FIONREAD, left)
+        return left[0]
+
+    async def catch_up(self, size: int) -> None:
+        """Take so many bytes more, in bursts: a microVM's connection, or a pipe that a function has enlarged, holds more than one."""
+        while size > 0 and not self._closed:
+            began = self._clock.monotonic()
+            for _ in range(BURST):
+                self._read()
+            size -= BURST * READ_SIZE
+            now = self._clock.monotonic()
+            if size > 0:
+                await self._clock.sleep(self._pace.pause(now, now - began, BURST * READ_SIZE))
+
+    def close(self) -> None:
+        """Take the rest, and an unfinished last line with it. The descriptor stays the sandbox's."""
+        if self._closed:
+            return
+        self.drain()
+        self._closed = True
+        self._pause()
+        if self._partial:
+            self._sink([self._event(self._partial)])
+            self._partial = b""
+
+    def flush_partial(self) -> None:
+        """An unfinished line becomes an event of its own: what is printed in one invocation is logged with it."""
+        if self._partial:
+            partial, self._partial = self._partial, b""
+            self._sink([self._event(partial)])
+
+    def _read(self) -> bool:
+        if self._closed:
+            return False
+        try:
+            data = os.read(self._fd, READ_SIZE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._pause()
+            return False
+        full = len(data) == READ_SIZE
+        data = self._partial + data
+        if len(data) > LINE_LIMIT and data.find(b"\n", 0, LINE_LIMIT + 1) < 0:  # the rest of the line is another event
+            self._sink([self._event(data[:LINE_LIMIT])])
+            data = data[LINE_LIMIT:]
+        end = data.rfind(b"\n") + 1
+        self._partial = data[end:]
+        if end:
+            self._sink(self._split(data[: end - 1]))
+        return full
+
+    def _event(self, line: bytes) -> LogEvent:
+        return self._split(line)[0]
+
+    def _split(self, data: bytes) -> list[LogEvent]:
+        """Lines as events; all at once, because there may be as many as bytes."""
+        if len(data) > LINE_LIMIT:
+            data = b"\n".join(part for line in data.split(b"\n") for part in _parts(line))
+        text = data.decode("utf-8", "replace")
+        now_ms = int(self._clock.time() * 1000)
+        if "\r" not in text:
+            return [(now_ms, line) for line in text.split("\n")]
+        # A carriage return inside a line is how a runtime keeps the lines of one event together.
+        return [(now_ms, line.rstrip("\r").replace("\r", "\n")) for line in text.split("\n")]
+
+    def _on_readable(self) -> None:
+        began = self._clock.monotonic()
+        for _ in range(BURST):
+            if not self._read():
+                return
+        now = self._clock.monotonic()
+        self._pause()
+        self._clock.call_later(self._pace.pause(now, now - began, BURST * READ_SIZE), self._resume)
+
+    def _resume(self) -> None:
+        if not self._closed and not self._reading:
+            asyncio.get_running_loop().add_reader(self._fd, self._on_readable)
+            self._reading = True
+
+    def _pause(self) -> None:
+        if self._reading:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            self._reading = False
+
+
+def _parts(line: bytes) -> list[bytes]:
+    """A line too long for one event goes on in the next."""
+    if len(line) <= LINE_LIMIT:
+        return [line]
+    return [line[at : at + LINE_LIMIT] for at in range(0, len(line), LINE_LIMIT)]
+
+
+def end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
+    """The last bytes of a log and what follows it, though its lines may be long."""
+    lines: list[bytes] = []
+    size = 0
+    for _, text in reversed(events):
+        lines.append(text[-TAIL_SIZE:].encode() + b"\n")
+        size += len(lines[-1])
+        if size >= TAIL_SIZE:
+            break
+    else:
+        lines.append(tail)
+    return b"".join(reversed(lines))[-TAIL_SIZE:]

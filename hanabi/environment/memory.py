@@ -1,0 +1,39 @@
+"""What an environment has used of its memory, as it is reported, and whether that was too much."""
+
+from contextlib import suppress
+
+from hanabi.contracts.sandbox import Sandbox
+
+MIB = 1024 * 1024
+
+
+class MemoryUse:
+    """Readable after the sandbox has gone: as last read then."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._peak = 0  # bytes
+        self._kills = 0  # by the memory cap, that have been told
+        self._exceeded = False
+
+    def begin(self) -> None:
+        """An init is next: count from here."""
+        self._sandbox.reset_peak()
+        self._peak, self._exceeded = 0, False
+
+    def read(self) -> None:
+        with suppress(OSError):
+            self._peak = self._sandbox.peak_memory()
+
+    def was_exceeded(self) -> bool:
+        """Whether the cap has killed since this was last found true."""
+        try:
+            kills = self._sandbox.oom_kills()
+        except OSError:  # its cgroup has gone with it
+            return False
+        if kills > self._kills:
+            self._kills, self._exceeded = kills, True
+        return self._exceeded
+
+    def reported_mb(self, size_mb: int) -> int:
+        return size_mb if self._exceeded else min(size_mb, max(1, -(-self._peak // MIB)))

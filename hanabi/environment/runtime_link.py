@@ -1,0 +1,53 @@
+"""The two ends on which a runtime may speak, its channel and the Runtime API, and the one session behind both."""
+
+import os
+import socket
+from collections.abc import Callable
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.sandbox import Sandbox
+from hanabi.environment.shared import Closable
+from hanabi.errors import SandboxError
+from hanabi.runtime.api import RuntimeApi
+from hanabi.runtime.channel import RuntimeChannel
+from hanabi.runtime.session import RuntimeSession
+
+
+class Talk:
+    """With one runtime, from its start to its end; the next one has another."""
+
+    def __init__(self, sandbox: Sandbox, session: RuntimeSession) -> None:
+        self.session = session
+        self.channel: RuntimeChannel | None = None
+        self._sandbox = sandbox
+        self._api: Closable | None = None
+        self._ended = False
+
+    async def open(self, clock: Clock, credentials: Callable[[str], dict[str, str] | None], *, channel: bool, bundled: bool) -> None:
+        """`channel`: a bootstrap is on the runtime channel; `bundled`: it has that to itself. Raises `SandboxError`, `OSError`."""
+        api = RuntimeApi(self.session, bundled=bundled, credentials=credentials)
+        listener = socket.socket(fileno=os.dup(self._sandbox.runtime_api.fileno()))  # the sandbox's own is there for the next one, too
+        serving = await api.serve(listener, clock=clock)
+        if self._ended:
+            await serving.close()
+            raise SandboxError(f"environment {self._sandbox.id} has gone")
+        self._api = serving
+        if channel:
+            opened = await RuntimeChannel.open(self._sandbox.runtime, self.session)
+            if self._ended:
+                opened.close()
+                raise SandboxError(f"environment {self._sandbox.id} has gone")
+            self.channel = opened
+
+    def hang_up(self) -> None:
+        """Nothing is heard any more. Idempotent, as `close`."""
+        if not self._ended:
+            self._ended = True
+            if self.channel:
+                self.channel.close()
+            self.session.close()
+
+    async def close(self) -> None:
+        api, self._api = self._api, None
+        if api:
+            await api.close()

@@ -1,0 +1,32 @@
+"""What every environment of this node shares: clock, journal, credentials, and the way to the AWS endpoint."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.credentials import CredentialIssuer
+from hanabi.contracts.journal import Journal
+from hanabi.environment.log_lines import Pace
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+AttachEdge = Callable[[socket.socket, str], Awaitable[Closable]]
+"""(listening socket inside a sandbox, access key) -> a server that accepts there only requests signed by that key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Given to each environment by the wiring."""
+
+    clock: Clock
+    journal: Journal
+    credentials: CredentialIssuer
+    attach_edge: AttachEdge
+    freeze_after_s: float = 0.010  # idle time before the freeze; 0: at once
+    served: list[str] = field(default_factory=list)  # services of the AWS endpoint, as SDKs name them in variables: "LAMBDA"
+    pace: Pace = field(default_factory=Pace)

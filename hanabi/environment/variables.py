@@ -1,0 +1,99 @@
+"""The environment variables of a function's process, as Lambda defines them.
+
+AWS Lambda developer guide, "Using Lambda environment variables": reserved ones always win, the function's own win over the runtime's.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from hanabi.contracts.credentials import Credentials
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Preload
+from hanabi.environment.container import handler_of
+from hanabi.runtime.api import CREDENTIALS_PATH
+
+RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
+START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
+START_TIME_NAMES = frozenset({"AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LC_ALL", "LC_CTYPE", "UV_THREADPOOL_SIZE"})
+
+
+def needs_own_start(environment: Mapping[str, str]) -> bool:
+    """Whether a variable must be there when the process starts, so that a pooled environment will not do."""
+    return any(name.startswith(START_TIME_PREFIXES) or name in START_TIME_NAMES for name in environment)
+
+
+def generic_variables(image: RuntimeImage, *, runtime_api: str, task_root: str) -> dict[str, str]:
+    """For a process that waits in a pool and knows no function yet."""
+    return {
+        **image.environment,
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "LAMBDA_TASK_ROOT": task_root,
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }
+
+
+def preload_of(image: RuntimeImage) -> Preload | None:
+    """What may run in a sandbox of an image before it was asked for."""
+    if not (image.command and image.clonable):
+        return None
+    return Preload(argv=image.command, environment=generic_variables(image, runtime_api=RUNTIME_API, task_root="/var/task"))
+
+
+def credentials_document(credentials: Credentials, expires: float) -> dict[str, str]:
+    """As the SDKs' container credentials provider takes it. `expires`: Unix s."""
+    return {
+        "AccessKeyId": credentials.access_key,
+        "SecretAccessKey": credentials.secret_key,
+        "Token": credentials.session_token,
+        "Expiration": f"{datetime.fromtimestamp(expires, UTC):%Y-%m-%dT%H:%M:%SZ}",
+    }
+
+
+def function_variables(
+    image: RuntimeImage,
+    version: FunctionVersion,
+    credentials: Credentials,
+    *,
+    runtime_api: str,
+    edge: str,
+    served: Sequence[str] = (),
+    task_root: str,
+    log_stream: str,
+    provisioned: bool = False,
+    token: str | None = None,
+) -> dict[str, str]:
+    """All that a function sees. `token`: of a function with SnapStart, which fetches its credentials with it.
+
+    AWS Lambda developer guide, "Activating and managing Lambda SnapStart": no credentials, and no names of a log, are in a snapshot.
+    """
+    kind = "provisioned-concurrency" if provisioned else "on-demand" if token is None else "snap-start"
+    if token is None:
+        own = {
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+            "AWS_SESSION_TOKEN": credentials.session_token,
+            "AWS_LAMBDA_LOG_GROUP_NAME": version.log_group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        }
+    else:
+        own = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{runtime_api}{CREDENTIALS_PATH}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+        }
+    return {
+        **image.environment,
+        **{f"AWS_ENDPOINT_URL_{service}": f"http://{edge}" for service in served},  # calls of other services go where they would go
+        **version.environment,
+        "_HANDLER": handler_of(image, version.container) if version.container is not None else version.handler,
+        "AWS_REGION": version.region,
+        "AWS_DEFAULT_REGION": version.region,
+        "AWS_LAMBDA_FUNCTION_NAME": version.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
+        "AWS_LAMBDA_FUNCTION_VERSION": version.version,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": kind,
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        **own,
+        "LAMBDA_TASK_ROOT": task_root,
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }

@@ -1,0 +1,70 @@
+"""Environments that have answered and whose runtime has not asked for the next invocation yet: most often it does at once."""
+
+import asyncio
+from collections.abc import Callable
+
+from hanabi.base.clock import Clock
+from hanabi.environment.environment import Environment
+
+GRACE_S = 0.02  # so long a start waits for them: it takes longer itself
+
+
+class Settling:
+    """They are nobody's until they are ready; one that dies is told as any other (`Environment.on_gone`)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._environments: dict[str, set[Environment]] = {}  # by FunctionVersion.key
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    def put(self, environment: Environment, on_settled: Callable[[], None]) -> None:
+        """Call back when its runtime is ready."""
+
+        def settled() -> None:
+            self.remove(environment)
+            on_settled()
+
+        assert environment.version is not None
+        self._environments.setdefault(environment.version.key, set()).add(environment)
+        environment.settle(settled)
+
+    def remove(self, environment: Environment) -> None:
+        """One that is not there is no error."""
+        if environment.version is None:
+            return
+        key = environment.version.key
+        present = self._environments.get(key)
+        if present is None or environment not in present:
+            return
+        present.remove(environment)
+        if not present:
+            del self._environments[key]
+        for waiter in self._waiting.pop(key, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def reset(self, environment: Environment, release: Callable[..., None]) -> None:
+        """One that has died after its answer: it goes on without its processes, or ends."""
+        reusable = False
+        try:
+            reusable = await environment.reset()
+        finally:
+            self.remove(environment)
+            release(environment, reusable=reusable)
+
+    async def grace(self, key: str) -> None:
+        """Give one of a version the time to get ready, if there is any, before another one is started."""
+        if key not in self._environments:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(waiter)
+        timer = self._clock.call_later(GRACE_S, lambda: None if waiter.done() else waiter.set_result(None))
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            waiters = self._waiting.get(key, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                self._waiting.pop(key, None)

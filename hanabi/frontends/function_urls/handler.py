@@ -1,0 +1,214 @@
+"""Function URLs: plain HTTP reaches a function under a host name of its own."""
+
+import asyncio
+import inspect
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.functions import Catalog
+from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.invocation import Invocation, Invoker
+from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, ShuttingDown, TooManyRequests
+from hanabi.frontends.function_urls.cors import add_headers, answer_preflight
+from hanabi.frontends.function_urls.event import make_event
+from hanabi.frontends.function_urls.response import JSON, Malformed, make_response
+
+log = logging.getLogger(__name__)
+
+SAID_EVERY_S = 10.0
+RETRY_AFTER_S = 5  # when the server is stopping
+PAYLOAD_LIMIT = 6 * 1024 * 1024
+BODY_BYTES = PAYLOAD_LIMIT + 256 * 1024  # beyond the limit whose error is worded here
+
+_HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,200})(?::\d{1,5})?", re.ASCII)
+
+
+class UrlConfig(Protocol):
+    """What the gateway needs to know of a URL. `cors` has the members of Lambda's `Cors` shape."""
+
+    @property
+    def function(self) -> str: ...
+    @property
+    def qualifier(self) -> str | None: ...
+    @property
+    def auth_type(self) -> str: ...  # "NONE" | "AWS_IAM"
+    @property
+    def cors(self) -> Mapping[str, Any] | None: ...
+
+
+class UrlDirectory(Protocol):
+    def lookup(self, url_id: str) -> UrlConfig | None: ...
+
+
+Authenticate = Callable[[HttpRequest, UrlConfig], Awaitable[Principal | None] | Principal | None]
+FORBIDDEN = (
+    "Forbidden. For troubleshooting Function URL authorization issues, see: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+)
+
+
+def is_function_url(host: str) -> bool:
+    """Whether a Host header names a function URL: `<id>.lambda-url.<anything>`, with or without a port."""
+    return _HOST.fullmatch(host.lower()) is not None
+
+
+class FunctionUrls:
+    """Request -> event -> invocation -> response. `authenticate` says who signed a request (None for a URL that wants no signature),
+    if they may use the URL; it raises `ApiError` otherwise."""
+
+    def __init__(
+        self, urls: UrlDirectory, catalog: Catalog, invoker: Invoker, authenticate: Authenticate, clock: Clock, *, scheme: str = "http"
+    ) -> None:
+        self._urls = urls
+        self._catalog = catalog
+        self._invoker = invoker
+        self._authenticate = authenticate
+        self._clock = clock
+        self._scheme = scheme
+        self.draining = False  # nothing new is taken
+        self._log_from_s = 0.0  # the next failure is told then
+        self._untold = 0
+        self._said: dict[str, float] = {}  # function -> when its last malformed result was logged
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """An `HttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""
+        host = _HOST.fullmatch(request.header("host").lower())
+        return await self._handle(request, host["id"] if host else "", host["host"] if host else "")
+
+    def handler_for(self, url_id: str) -> HttpHandler:
+        """For a socket that is one URL's own: the host name is whatever the caller says."""
+
+        async def handle(request: HttpRequest) -> HttpResponse:
+            name = request.header("host").partition(":")[0][:253].lower()
+            return await self._handle(request, url_id, name)
+
+        return handle
+
+    async def _handle(self, request: HttpRequest, url_id: str, host: str) -> HttpResponse:
+        request_id = str(uuid.uuid4())
+        request.operation, request.caller = "lambda:InvokeFunctionUrl", url_id
+        if self.draining:
+            return _unavailable(request_id)
+        config = self._urls.lookup(url_id)
+        if config is None:
+            return _answer(403, {"Message": None}, "AccessDeniedException", request_id)
+        response = answer_preflight(config.cors, request) if config.cors else None
+        if response is None:
+            try:
+                response = await self._invoke(request, config, url_id, host, request_id)
+            except HanabiError as error:
+                response = _refusal(error, request_id)
+                if response.status == 500:
+                    self._tell(error, request_id)
+            if config.cors:
+                add_headers(config.cors, request, response)
+        return response
+
+    def _tell(self, error: HanabiError, request_id: str) -> None:
+        """What ails the server is not for strangers. Nor may they fill the log with it: one line a second."""
+        now_s = self._clock.monotonic()
+        if now_s < self._log_from_s:
+            self._untold += 1
+            return
+        others = f" (and {self._untold} others since the last line)" if self._untold else ""
+        self._log_from_s, self._untold = now_s + 1, 0
+        log.error("a function URL's request %s failed: %s%s", request_id, error, others)
+
+    async def _invoke(self, request: HttpRequest, config: UrlConfig, url_id: str, host: str, request_id: str) -> HttpResponse:
+        try:
+            answer = self._authenticate(request, config)
+            principal = await answer if inspect.isawaitable(answer) else answer
+        except ApiError:
+            return _answer(403, {"Message": FORBIDDEN}, "AccessDeniedException", request_id)
+        route = self._catalog.resolve(config.function, config.qualifier)
+        trace = _trace(request.header("x-amzn-trace-id"), self._clock.time())
+        body = await _read_body(request.body)
+        event = make_event(
+            request,
+            body,
+            url_id=url_id,
+            host=host,
+            request_id=request_id,
+            trace=trace,
+            now=self._clock.time(),
+            scheme=self._scheme,
+            principal=principal,
+        )
+        if len(event) > PAYLOAD_LIMIT:
+            raise _too_large()
+        result = await self._invoker.invoke(Invocation(request_id=request_id, route=route, payload=event, trace=trace, source="url"))
+        try:
+            response = _broken() if result.function_error is not None else make_response(result.payload)
+        except Malformed as error:
+            self._say(config.function, request_id, str(error))
+            response = _broken()
+        response.headers += [("x-amzn-requestid", request_id), ("x-amzn-trace-id", trace)]
+        return response
+
+    def _say(self, function: str, request_id: str, reason: str) -> None:
+        """Why a function that ran well answers 502 is nowhere else to be seen; a word now and then is enough, and cannot fill a disk."""
+        now = self._clock.monotonic()
+        if now - self._said.get(function, -SAID_EVERY_S) >= SAID_EVERY_S:
+            self._said = {name: at for name, at in self._said.items() if now - at < SAID_EVERY_S} | {function: now}
+            log.info("the URL of %s answers request %s with 502: what it returned makes no response: %.200s", function, request_id, reason)
+
+
+def _broken() -> HttpResponse:
+    return HttpResponse(502, [("content-type", JSON)], b"Internal Server Error")
+
+
+def refuse_large(request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
+    """The answer to a body beyond `BODY_BYTES`."""
+    return _refusal(_too_large(), str(uuid.uuid4()))
+
+
+async def _read_body(body: bytes | Path) -> bytes:
+    if isinstance(body, bytes):
+        if len(body) > PAYLOAD_LIMIT:
+            raise _too_large()
+        return body
+    if (await asyncio.to_thread(body.stat)).st_size > PAYLOAD_LIMIT:
+        raise _too_large()
+    return await asyncio.to_thread(body.read_bytes)
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"Request must be smaller than {PAYLOAD_LIMIT} bytes for the InvokeFunction operation")
+
+
+def _trace(given: str, now: float) -> str:
+    """The caller's trace, if it is one, else a new one."""
+    if given and len(given) <= 256 and given.isascii() and given.isprintable():
+        return given
+    return f"Root=1-{int(now):08x}-{os.urandom(12).hex()}"
+
+
+def _refusal(error: HanabiError, request_id: str) -> HttpResponse:
+    if isinstance(error, TooManyRequests):
+        body = {"Reason": error.reason, "Type": error.type, "message": error.message}
+        return _answer(error.status, body, error.code, request_id)
+    if isinstance(error, ResourceNotFound):  # the function of a URL that is being deleted: the same as no URL
+        return _answer(403, {"Message": None}, "AccessDeniedException", request_id)
+    if isinstance(error, ShuttingDown):
+        return _unavailable(request_id)
+    if isinstance(error, ApiError) and error.status < 500:
+        return _answer(error.status, {"Message": error.message}, error.code, request_id)
+    return _answer(500, {"Message": None}, "ServiceException", request_id)
+
+
+def _unavailable(request_id: str) -> HttpResponse:
+    response = _answer(503, {"Message": "Service Unavailable"}, "ServiceUnavailable", request_id)
+    response.headers.append(("retry-after", str(RETRY_AFTER_S)))
+    return response
+
+
+def _answer(status: int, body: Mapping[str, Any], error_type: str, request_id: str) -> HttpResponse:
+    headers = [("content-type", JSON), ("x-amzn-errortype", error_type), ("x-amzn-requestid", request_id)]
+    return HttpResponse(status, headers, json.dumps(body, separators=(",", ":")).encode())

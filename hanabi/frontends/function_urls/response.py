@@ -1,0 +1,105 @@
+"""A function's result becomes an HTTP response: its own status, headers, cookies and body, or 200 with what it returned.
+
+https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-response-payload
+"""
+
+import binascii
+import json
+import re
+from typing import Any
+
+from hanabi.contracts.http import HttpResponse
+from hanabi.frontends.function_urls.event import HOP_BY_HOP
+from hanabi.http.json_size import is_crowded
+
+JSON = "application/json"
+BODYLESS = frozenset({204, 304})
+
+_NOT_THE_FUNCTIONS = HOP_BY_HOP | {"content-length", "x-amzn-requestid", "x-amzn-trace-id", "x-amzn-errortype"}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Malformed(Exception):
+    """The function returned what cannot be made a response of."""
+
+
+def make_response(payload: bytes) -> HttpResponse:
+    """Raises `Malformed`. What has very many values is not looked into: it goes out as it is, unless it may say a status code."""
+    if is_crowded(payload):
+        if payload.lstrip().startswith(b"{") and (b"statusCode" in payload or b"\\u" in payload):
+            raise Malformed("the result is an object of too many values")
+        return HttpResponse(200, [("content-type", JSON)], payload)
+    try:
+        return _make(json.loads(payload))
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the result is not JSON, or too deep: {error}") from None
+
+
+def _make(value: Any) -> HttpResponse:
+    if not isinstance(value, dict) or "statusCode" not in value:
+        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return HttpResponse(200, [("content-type", JSON)], text.encode("utf-8", "replace"))
+    status = _status(value["statusCode"])
+    headers = _headers(value.get("headers"))
+    if all(name.lower() != "content-type" for name, _ in headers):
+        headers.append(("content-type", JSON))
+    headers += [("set-cookie", _header_value(cookie)) for cookie in _list(value.get("cookies"))]
+    body = _body(value.get("body"), value.get("isBase64Encoded") is True)
+    return HttpResponse(status, headers, b"" if status in BODYLESS else body)
+
+
+def _status(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 599:
+        raise Malformed(f"statusCode {value!r}")
+    return value
+
+
+def _headers(value: Any) -> list[tuple[str, str]]:
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        raise Malformed("headers are not an object")
+    headers = []
+    for name, content in value.items():
+        if not _TOKEN.fullmatch(name):
+            raise Malformed(f"header name {name!r}")
+        if name.lower() not in _NOT_THE_FUNCTIONS and content is not None:
+            headers.append((name, _header_value(content)))
+    return headers
+
+
+def _header_value(value: Any) -> str:
+    """One line: whatever would end it, and begin another header or a body, is refused."""
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    if not isinstance(value, str) or _CONTROL.search(value):
+        raise Malformed(f"header value {value!r}")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise Malformed(f"header value {value!r}") from None
+    return value.strip()
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Malformed("cookies are not a list")
+    return value
+
+
+def _body(value: Any, is_base64: bool) -> bytes:
+    if value is None:
+        return b""
+    if not isinstance(value, str):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    if not is_base64:
+        return value.encode("utf-8", "replace")
+    try:
+        return binascii.a2b_base64(value.encode("ascii", "replace"), strict_mode=False)
+    except binascii.Error:
+        raise Malformed("the body is not base64") from None

@@ -1,0 +1,116 @@
+"""The access log: one line for each request, gathered in memory and written by a thread, never by the loop.
+
+    <time> <peer> <method> <path> <status> <ms> <bytes of the answer> <request id> <operation> <caller>
+
+What is not known is `-`. Never in it: query strings (signatures travel there), headers, bodies.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+
+STDOUT = "-"
+EVERY_S = 1.0  # so old is a line at most before it is written
+LARGEST = 8 << 20  # bytes that wait; beyond that lines are lost, and counted
+LONGEST = 1024  # characters of a path or a name
+PROBLEM = "access log"
+Refuse = Callable[[HttpRequest, int | None, int], HttpResponse]
+
+
+class AccessLog:
+    """`wrap` a handler; `run` writes until cancelled, `close` writes what is left. Made only where it is asked for.
+
+    The file is opened anew for each write, so that whoever rotates it need only move it away. Raises `OSError` when it cannot be opened.
+    """
+
+    def __init__(self, target: str, clock: Clock, health: Health | None = None) -> None:
+        self._target = target
+        self._clock = clock
+        self._health = health or Health(clock)
+        self._lost = self._health.counter("hanabi_access_log_lost_total", "Lines of the access log that could not be written.")
+        self._lines: list[str] = []
+        self._size = 0
+        self._write(b"")
+
+    def wrap(self, handler: HttpHandler) -> HttpHandler:
+        async def handle(request: HttpRequest) -> HttpResponse:
+            began = self._clock.monotonic()
+            response: HttpResponse | None = None
+            try:
+                response = await handler(request)
+                return response
+            finally:
+                self._add(request, response, (self._clock.monotonic() - began) * 1000)
+
+        return handle
+
+    def wrap_refusal(self, refuse: Refuse) -> Refuse:
+        """Of a request that is too large for a handler to get it."""
+
+        def refuse_and_tell(request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
+            response = refuse(request, size, limit)
+            self._add(request, response, 0.0)
+            return response
+
+        return refuse_and_tell
+
+    def _add(self, request: HttpRequest, response: HttpResponse | None, took_ms: float) -> None:
+        if self._size > LARGEST:
+            self._lost.add()
+            return
+        status, size, request_id = "-", "-", ""
+        if response is not None:
+            status, size = str(response.status), str(len(response.body))
+            request_id = next((value for name, value in response.headers if name == "x-amzn-requestid"), "")
+        when = datetime.fromtimestamp(self._clock.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        words = (request.peer or "inside", request.method, request.path, status, f"{took_ms:.1f}", size)
+        line = " ".join([when, *map(_word, words), _word(request_id), _word(request.operation), _word(request.caller)]) + "\n"
+        self._lines.append(line)
+        self._size += len(line)
+
+    async def run(self) -> None:
+        while True:
+            await self._clock.sleep(EVERY_S)
+            await self._flush()
+
+    async def close(self) -> None:
+        await self._flush()
+
+    async def _flush(self) -> None:
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        self._size = 0
+        try:
+            await asyncio.to_thread(self._write, "".join(lines).encode("ascii", "backslashreplace"))
+        except OSError as error:
+            self._lost.add(len(lines))
+            self._health.report(
+                PROBLEM, f"The access log cannot be written to {self._target}: {error.strerror or error}; its lines are lost"
+            )
+        else:
+            self._health.clear(PROBLEM)
+
+    def _write(self, data: bytes) -> None:
+        if self._target == STDOUT:
+            fd = os.dup(1)
+        else:
+            fd = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+
+
+def _word(text: str) -> str:
+    """One word of a line, whatever a client sent: nothing in it ends the word, the line, or speaks to a terminal."""
+    text = text[:LONGEST]
+    if not text.isascii() or not text.isprintable() or " " in text:
+        text = "".join(each if "!" <= each <= "~" else f"\\x{ord(each):02x}" for each in text)
+    return text or "-"

@@ -1,0 +1,60 @@
+"""How a thing comes into the images directory: it grows in `building/` under a lock, and appears whole by a rename."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hanabi.images.builders.programs import run
+from hanabi.images.paths import is_whole, make_open_directory, remove_tree
+
+
+@contextmanager
+def growing(directory: Path, place: Path, progress: Callable[[str], None]) -> Iterator[tuple[Path | None, int]]:
+    """A fresh directory that becomes `place` when the block ends well, and the lock held meanwhile; None when `place` is there.
+
+    `directory` is the images directory. One process at a time makes a given thing, whoever started it: the others wait, then find it.
+    """
+    for parent in (directory / "building", directory / "locks", place.parent):
+        make_open_directory(parent)
+    lock = os.open(directory / "locks" / place.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another process that builds it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_whole(place):
+            yield None, lock
+            return
+        made = directory / "building" / place.name
+        for leftover in (made, place):  # of a builder that was killed
+            remove_tree(leftover)
+        _sweep(directory)
+        make_open_directory(made)
+        try:
+            yield made, lock
+            run(["sync", "--file-system", made], lock=lock)  # a power cut must not leave a thing with empty files
+            made.rename(place)
+        except BaseException:
+            remove_tree(made)
+            raise
+    finally:
+        os.close(lock)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed builders left of other things: their locks are free. A kernel's source takes more than a gigabyte."""
+    for leftover in (directory / "building").iterdir():
+        try:
+            lock = os.open(directory / "locks" / leftover.name, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(leftover)
+        except BlockingIOError:
+            pass  # somebody is at it
+        finally:
+            os.close(lock)

@@ -1,0 +1,44 @@
+"""The collector of a node: from time to time it tells every store what is in use, unless there is doubt about that."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+
+PERIOD_S = 300.0
+DOUBT_S = 15.0  # while there is doubt: that it is over is seen soon
+_KEY = "collection"
+log = logging.getLogger(__name__)
+
+
+class Collection:
+    """`doubt` says why what is in use is not surely known; then nothing is collected."""
+
+    def __init__(self, clock: Clock, health: Health, doubt: Callable[[], str]) -> None:
+        self._clock = clock
+        self._health = health
+        self._doubt = doubt
+        self._stores: list[tuple[Callable[[Any], Awaitable[None]], Callable[[], Any]]] = []
+
+    def add(self, collect: Callable[[set[Any]], Awaitable[None]], in_use: Callable[[], set[Any]]) -> None:
+        self._stores.append((collect, in_use))
+
+    async def run(self) -> None:
+        while True:
+            await self.collect()
+            await self._clock.sleep(DOUBT_S if self._doubt() else PERIOD_S)
+
+    async def collect(self) -> None:
+        if doubt := self._doubt():
+            self._health.report(_KEY, doubt)
+            return
+        self._health.clear(_KEY)
+        for collect, in_use in self._stores:
+            try:
+                await collect(in_use())
+            except PermissionError as error:
+                log.info("what is unused there is for the user to collect whose it is: %s", error)  # who shares the images directory
+            except Exception:
+                log.exception("what is unused could not be collected; it is tried again in %.0f s", PERIOD_S)

@@ -1,0 +1,244 @@
+"""Container images as the server has them: resolved to a digest once, pulled by a worker, given to the fleet, and removed when unused."""
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hanabi.base.clock import Clock, SystemClock
+from hanabi.contracts.images import RuntimeImage
+from hanabi.errors import ImageError
+from hanabi.images.builders.worker import WorkerFailed, run_worker
+from hanabi.images.containers import paths
+from hanabi.images.containers.reference import parse
+from hanabi.images.identity import Owner
+from hanabi.images.paths import is_whole, make_readable, remove_tree
+from hanabi.images.trash import Trash
+
+RESOLVE_S = 90.0
+PULL_S = 3600.0  # another process's pull that is waited for included
+AT_ONCE = 4  # workers
+Progress = Callable[[str], None]
+
+# As seen in a function from an image in AWS: what the image sets comes on top. Nothing else of a runtime's environment is there.
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "AWS_EXECUTION_ENV": "AWS_Lambda_Image"}
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedImage:
+    """What an ImageUri means: `image` is where it is, by digest."""
+
+    image: str
+    digest: str  # of the manifest, hexadecimal
+
+
+class ContainerImages:
+    """`resolve` and `ensure` run workers, which `close` ends. `owner` is the data directory that the functions are in."""
+
+    def __init__(self, directory: Path, owner: Owner, plain: Sequence[str] = (), clock: Clock | None = None) -> None:
+        self._directory = directory
+        self._owner = owner
+        self._plain = list(plain)
+        self._clock = clock or SystemClock()
+        self._trash = Trash(directory, self._clock)
+        self._ready: dict[str, RuntimeImage] = {}
+        self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
+        self._workers: set[asyncio.Task[Any]] = set()
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._collecting = False
+        self._claimed: set[str] = set()  # by what is under way: collection must not be a step ahead of it
+        self._claiming = threading.Lock()
+
+    async def open(self) -> None:
+        await asyncio.to_thread(paths.prepare, self._directory)
+
+    async def close(self) -> None:
+        tasks = [*self._making.values(), *self._workers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- getting
+
+    async def resolve(self, uri: str) -> PinnedImage:
+        """What an ImageUri, or the name of an image that was added, means now. Raises `ImageError`."""
+        named = await asyncio.to_thread(paths.read_name, self._directory, uri)
+        if named is not None:
+            return PinnedImage(named.image, named.digest)
+        parse(uri)
+        lines: list[str] = []
+        await self._work({"action": "resolve", "image": uri}, RESOLVE_S, lines.append)
+        try:
+            found = json.loads(lines[-1])
+            return PinnedImage(found["image"], found["digest"])
+        except (LookupError, ValueError):
+            raise ImageError(f"{uri} could not be resolved") from None
+
+    async def ensure(self, image: str, progress: Progress = lambda line: None) -> RuntimeImage:
+        """The root of a pinned image, pulled now if need be; callers at the same time share one pull. Raises `ImageError`."""
+        if ready := self._ready.get(image):
+            return ready
+        if not (task := self._making.get(image)):
+            with self._claiming:
+                self._claimed.add(_digest_of(image))
+            task = self._making[image] = asyncio.create_task(self._make(image, progress), name=f"image {image}")
+            task.add_done_callback(lambda done: self._forget(image, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, image: str, task: "asyncio.Task[RuntimeImage]") -> None:
+        self._making.pop(image, None)
+        self._release()
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody may be waiting any more
+
+    def _release(self) -> None:
+        if not self._making and not self._collecting:
+            self._claimed.clear()
+
+    async def _make(self, image: str, progress: Progress) -> RuntimeImage:
+        digest = _digest_of(image)
+        if not await asyncio.to_thread(self._take, digest):
+            owner = {"owner": self._owner.id, "owner_directory": str(self._owner.directory)}
+            await self._work({"action": "pull", "image": image, **owner}, PULL_S, progress)
+        ready = await asyncio.to_thread(assemble, self._directory, digest)
+        if names := await asyncio.to_thread(extensions_of, ready.root):
+            programs = f"/opt/extensions has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''}"
+            raise ImageError(f"{programs}: Hanabi starts no extensions yet, and what needs them would wait for them in vain", "invalid")
+        self._ready[image] = ready
+        return ready
+
+    def _take(self, digest: str) -> bool:
+        """Note that we need an image that is there; False when it is not, or is being made or removed."""
+        with paths.lock_of(self._directory, digest, wait=False) as held:
+            place = paths.container_place(self._directory, digest)
+            if not held:
+                return False
+            if not place.exists():
+                self._trash.recover(place)
+            if not _is_usable(place):
+                remove_tree(place)
+                return False
+            paths.refer(self._directory, digest, self._owner, self._clock.time())
+            return True
+
+    async def lacking(self, images: Set[str]) -> set[str]:
+        """Those of the pinned images that are not unpacked here; `ensure` pulls them."""
+        return await asyncio.to_thread(lambda: {image for image in images if not self._is_there(image)})
+
+    def _is_there(self, image: str) -> bool:
+        usable = _is_usable(paths.container_place(self._directory, _digest_of(image)))
+        if not usable:
+            self._ready.pop(image, None)
+        return usable
+
+    async def _work(self, request: dict[str, Any], limit_s: float, progress: Progress) -> None:
+        task = asyncio.create_task(run_pull(self._directory, {**request, "plain": self._plain}, limit_s, progress, self._gate))
+        self._workers.add(task)
+        task.add_done_callback(self._workers.discard)
+        try:
+            await task
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    # --- keeping
+
+    async def collect(self, used: Set[str]) -> None:
+        """Let go of all images but `used` (digests), and throw away those that nobody else needed either for long."""
+        self._collecting = True
+        try:
+            for image in [each for each, ready in self._ready.items() if ready.digest not in used]:
+                del self._ready[image]
+            await asyncio.to_thread(self._collect, used)
+        finally:
+            self._collecting = False
+            self._release()
+
+    def _collect(self, used: Set[str]) -> None:
+        now = self._clock.time()
+        with self._claiming:
+            paths.release(self._directory, self._owner, used | self._claimed)
+        for digest in used:
+            if is_whole(paths.container_place(self._directory, digest)):
+                paths.refer(self._directory, digest, self._owner, now)
+        paths.sweep(self._directory, self._trash, now)
+
+
+async def run_pull(
+    directory: Path, request: dict[str, Any], limit_s: float, progress: Progress, gate: asyncio.Semaphore | None = None
+) -> None:
+    """Run a worker of `hanabi.images.containers.pull`. Raises `ImageError`."""
+    async with gate or asyncio.Semaphore():
+        try:
+            await run_worker("hanabi.images.containers.pull", (directory, json.dumps(request)), limit_s, progress)
+        except TimeoutError:
+            raise ImageError(f"{request['image']} was not had within {limit_s:.0f} s") from None
+        except WorkerFailed as error:
+            raise _read_failure(str(error)) from None
+
+
+async def add(directory: Path, name: str, image: str, plain: Sequence[str], progress: Callable[[str], None]) -> paths.Named:
+    """Pull an image and give it a name. Raises `ImageError`."""
+    if not paths.NAME.fullmatch(name):
+        raise ImageError(f"{name!r} cannot be a name: letters, digits, `.`, `_` and `-`, at most 128", "malformed")
+    parse(image)
+    lines: list[str] = []
+    await run_pull(directory, {"action": "resolve", "image": image, "plain": list(plain)}, RESOLVE_S, lines.append)
+    pinned = json.loads(lines[-1])["image"]
+    await run_pull(directory, {"action": "pull", "image": pinned, "name": name, "plain": list(plain)}, PULL_S, progress)
+    named = paths.read_name(directory, name)
+    assert named is not None
+    return named
+
+
+def extensions_of(root: Path) -> list[str]:
+    """The programs that Lambda would start as external extensions. Links that lead there are not followed: they may lead to the host's."""
+    place = root / "opt" / "extensions"
+    if place.parent.is_symlink() or place.is_symlink() or not place.is_dir():
+        return []
+    with os.scandir(place) as entries:
+        return sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False) and _may_run(entry))
+
+
+def _may_run(entry: "os.DirEntry[str]") -> bool:
+    return entry.is_symlink() or bool(entry.stat(follow_symlinks=False).st_mode & 0o111)
+
+
+def assemble(directory: Path, digest: str) -> RuntimeImage:
+    """The image that is unpacked there. Raises `ImageError`."""
+    place = paths.container_place(directory, digest)
+    about = paths.about_of(place)
+    make_readable(place / "root", directory)
+    return RuntimeImage(
+        runtime="image",
+        digest=digest,
+        root=place / "root",
+        runtime_dir=None,
+        command=(),
+        environment={**ENVIRONMENT, **about["environment"]},
+        version_arn="",
+        entry_point=tuple(about["entry_point"]),
+        arguments=tuple(about["command"]),
+        working_directory=about["working_directory"],
+    )
+
+
+def _is_usable(place: Path) -> bool:
+    """Whole, and not damaged since as far as one look tells."""
+    return is_whole(place) and (place / "root").is_dir()
+
+
+def _digest_of(image: str) -> str:
+    return parse(image).digest.removeprefix("sha256:")
+
+
+def _read_failure(said: str) -> ImageError:
+    try:
+        failure = json.loads(said.splitlines()[-1])
+        return ImageError(failure["message"], failure["kind"])
+    except (ValueError, LookupError, TypeError):
+        return ImageError(f"the worker that gets images failed: {said[-500:]}")

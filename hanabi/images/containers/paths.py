@@ -1,0 +1,252 @@
+"""Where container images lie in the images directory, and who needs them.
+
+    containers/<hex>-r<revision>/               root/ and about.json; <hex> is the digest of the image's manifest
+    containers/refs/<hex>/<owner>               a data directory whose functions use it: by its id, and where it was last seen, from here
+    names/<NAME>.json                           what `hanabi images add` was told
+    blobs/                                      layers and documents as they were downloaded
+
+Several servers may share the directory: an image is thrown into the trash when no name and no data directory needed it for long. A data
+directory that is not where it was may have been moved: what it needs is kept for `ABSENT_S`.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hanabi.errors import ImageError
+from hanabi.images.containers.blobs import Blobs
+from hanabi.images.identity import Owner, is_alive
+from hanabi.images.paths import is_whole, make_open_directory, read_about
+from hanabi.images.trash import Trash
+
+REVISION = 1  # raise it when `unpack` makes something else from the same image
+ABSENT_S = 30 * 86_400.0
+REFRESH_S = 3600.0  # how often an owner that needs an image says so again
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+log = logging.getLogger(__name__)
+_DIRECTORIES = {"": 0o755, "building": 0o711, "containers": 0o711, "containers/refs": 0o700, "locks": 0o711, "names": 0o700}
+_PLACE = re.compile(r"([0-9a-f]{64})-r\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An image that was added under a name."""
+
+    name: str
+    image: str  # pinned
+    digest: str  # of the manifest, hexadecimal
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An image that is unpacked."""
+
+    digest: str
+    image: str  # pinned, as it was first asked for
+    size: int  # bytes on disk
+    path: str
+
+
+def prepare(directory: Path) -> None:
+    """Make the directories. Sandboxes have users of their own, which must get to a root; whoever knows no digest must not.
+
+    So nobody but the owner may list what tells one. Runtime roots are no secret, and stay as they are.
+    """
+    for name, mode in _DIRECTORIES.items():
+        make_open_directory(directory / name)
+        with contextlib.suppress(PermissionError):  # another user's, who shares it
+            (directory / name).chmod(mode)
+
+
+def container_place(directory: Path, digest: str) -> Path:
+    return directory / "containers" / f"{digest}-r{REVISION}"
+
+
+@contextmanager
+def lock_of(directory: Path, digest: str, *, wait: bool) -> Iterator[bool]:
+    """Hold an image's lock; False when another process holds it and there is to be no waiting."""
+    with _flock(directory / "locks" / container_place(directory, digest).name, fcntl.LOCK_EX, wait) as held:
+        yield held
+
+
+@contextmanager
+def using_blobs(directory: Path) -> Iterator[None]:
+    """No blob is removed meanwhile."""
+    with _flock(directory / "locks" / "blobs", fcntl.LOCK_SH, True):
+        yield
+
+
+@contextmanager
+def _flock(path: Path, how: int, wait: bool) -> Iterator[bool]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(file, how if wait else how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(file)
+
+
+# --- who needs an image -------------------------------------------------------------------------------------------------
+
+
+def refer(directory: Path, digest: str, owner: Owner, now: float) -> None:
+    """Note that an owner needs an image, at a Unix time. Under the image's lock when it was not needed before."""
+    refs = directory / "containers" / "refs" / digest
+    ref, at = refs / owner.id, os.path.relpath(owner.directory, directory)
+    known = _read_ref(ref)
+    if known is None or known["at"] != at or abs(now - known["seen"]) > REFRESH_S:
+        make_open_directory(refs)
+        _write(ref, json.dumps({"at": at, "seen": now}))
+
+
+def release(directory: Path, owner: Owner, used: Set[str]) -> None:
+    """An owner needs nothing but `used` any more."""
+    once = hashlib.sha256(os.fsencode(owner.directory / "state.db")).hexdigest()[:16]  # what refs of this owner were called
+    for refs in (directory / "containers" / "refs").iterdir():
+        (refs / once).unlink(missing_ok=True)
+        if refs.name not in used:
+            (refs / owner.id).unlink(missing_ok=True)
+
+
+def sweep(directory: Path, trash: Trash, now: float, at_once: Set[str] = frozenset()) -> None:
+    """Throw away the images that nobody needs, and the blobs that belong to none, when that is so for long; `at_once`: their time is up.
+
+    What is being made now is left alone.
+    """
+    for place in list((directory / "containers").iterdir()):
+        if match := _PLACE.fullmatch(place.name):
+            _sweep_one(directory, place, match[1], trash, now, match[1] in at_once)
+    with _flock(directory / "locks" / "blobs", fcntl.LOCK_EX, False) as alone:
+        if alone:
+            try:
+                used = {hex for place in _whole(directory) for hex in read_about(place, blobs=list)["blobs"]}
+            except ImageError as error:
+                log.warning("no blobs are collected: %s", error)
+            else:
+                Blobs(directory).collect(used, trash)
+    trash.empty()
+
+
+def _sweep_one(directory: Path, place: Path, digest: str, trash: Trash, now: float, at_once: bool) -> None:
+    with lock_of(directory, digest, wait=False) as held:
+        if not held or not place.exists():
+            return
+        if _is_needed(directory, digest, now):
+            trash.spare(place.name)
+        elif trash.is_due(place.name) or at_once:
+            trash.throw(place)
+            with contextlib.suppress(OSError):
+                (directory / "containers" / "refs" / digest).rmdir()
+
+
+def _is_needed(directory: Path, digest: str, now: float) -> bool:
+    if any(each.digest == digest for each in read_names(directory)):
+        return True
+    refs = directory / "containers" / "refs" / digest
+    for ref in list(refs.iterdir()) if refs.is_dir() else ():
+        try:
+            known = _read_ref(ref)
+        except OSError:
+            return True  # another user's, who shares the directory
+        if known is not None and (now - known["seen"] < ABSENT_S or is_alive(ref.name, directory / known["at"])):
+            return True
+        ref.unlink(missing_ok=True)
+    return False
+
+
+def _read_ref(ref: Path) -> dict[str, Any] | None:
+    """Where its owner was seen last, and when; None when there is none. Once it was the path of a file that was the owner's alone."""
+    try:
+        text, changed = ref.read_text(errors="replace"), ref.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    try:
+        known = json.loads(text)
+        return {"at": str(known["at"]), "seen": float(known["seen"])}
+    except (ValueError, LookupError, TypeError):
+        return {"at": text, "seen": time.time() if text.startswith("/") and Path(text).exists() else changed}
+
+
+# --- names --------------------------------------------------------------------------------------------------------------
+
+
+def read_names(directory: Path) -> list[Named]:
+    """In their order."""
+    found = [read_name(directory, path.stem) for path in sorted((directory / "names").glob("*.json"))]
+    return [each for each in found if each is not None]
+
+
+def read_name(directory: Path, name: str) -> Named | None:
+    if not NAME.fullmatch(name):
+        return None
+    path = directory / "names" / f"{name}.json"
+    try:
+        about = json.loads(path.read_text())
+        return Named(name, about["image"], about["digest"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ImageError(f"{path} is damaged ({error}): remove it, and add the name again (hanabi images add)") from None
+
+
+def write_name(directory: Path, named: Named) -> None:
+    _write(directory / "names" / f"{named.name}.json", json.dumps({"image": named.image, "digest": named.digest}))
+
+
+def remove_name(directory: Path, name: str) -> bool:
+    """False when there was none."""
+    if not NAME.fullmatch(name):
+        return False
+    try:
+        (directory / "names" / f"{name}.json").unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+# --- looking ------------------------------------------------------------------------------------------------------------
+
+
+def list_kept(directory: Path) -> list[Kept]:
+    kept = []
+    for place in _whole(directory):
+        try:
+            about = read_about(place, image=str, size=int)
+        except ImageError as error:
+            about = {"image": str(error), "size": 0}
+        kept.append(Kept(place.name.partition("-")[0], about["image"], about["size"], str(place)))
+    return kept
+
+
+def _whole(directory: Path) -> list[Path]:
+    places = directory / "containers"
+    return sorted(place for place in (places.iterdir() if places.is_dir() else ()) if _PLACE.fullmatch(place.name) and is_whole(place))
+
+
+def about_of(place: Path) -> dict[str, Any]:
+    return read_about(place, environment=dict, entry_point=list, command=list, working_directory=str)
+
+
+def _write(path: Path, text: str) -> None:
+    incoming = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    with incoming.open("x") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    incoming.rename(path)

@@ -1,0 +1,195 @@
+"""Getting container images, in a process of its own: `python -m hanabi.images.containers.pull DIRECTORY REQUEST`, REQUEST being JSON.
+
+    {"action": "resolve", "image": ...}   prints {"image": pinned, "digest": hex}: what the tag means now, for this machine
+    {"action": "pull", "image": pinned}   unpacks it; `owner` and `name` say who needs it. Prints progress
+
+`plain` lists registries without TLS. A failure is one line of JSON on standard error: {"kind", "message"}, as `ImageError` has them.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from hanabi.errors import ImageError
+from hanabi.images.builders.progress import Steps
+from hanabi.images.builders.staging import growing
+from hanabi.images.containers import paths, unpack
+from hanabi.images.containers.blobs import Blobs
+from hanabi.images.containers.layout import Layout
+from hanabi.images.containers.manifests import (
+    LAYERS,
+    Configuration,
+    Descriptor,
+    Manifest,
+    choose,
+    is_index,
+    load,
+    read_configuration,
+    read_manifest,
+)
+from hanabi.images.containers.reference import Local, Remote, parse
+from hanabi.images.containers.registry import Registry, Source
+from hanabi.images.containers.registry_http import Transport
+from hanabi.images.identity import Owner
+from hanabi.images.paths import describe, measure
+
+UNPACK_S = 1800.0
+NESTED = 3  # indexes that name indexes
+
+Progress = Callable[[str], None]
+
+
+@contextmanager
+def open_source(reference: Remote | Local, plain: list[str]) -> Iterator[Source]:
+    if isinstance(reference, Remote):
+        yield Registry(reference, Transport(plain))
+        return
+    with closing(Layout(reference)) as layout:
+        yield layout
+
+
+def find_manifest(source: Source, digest: str, machine: str) -> tuple[str, bytes]:
+    """(digest, content) of the manifest for this machine. `digest` is what the top document must have, if anything."""
+    raw = source.top()
+    actual = _digest(raw)
+    if digest and actual != digest:
+        raise ImageError(f"what was to be {digest} is {actual}", "invalid")
+    for _ in range(NESTED):
+        document = load(raw, "the manifest")
+        if not is_index(document):
+            read_manifest(document)
+            return actual, raw
+        descriptor = choose(document, machine)
+        raw = source.document(descriptor)
+        actual = _digest(raw)
+        if actual != descriptor.digest or len(raw) != descriptor.size:
+            raise ImageError(f"what was to be {descriptor.digest} of {descriptor.size} bytes is {actual} of {len(raw)}", "invalid")
+    raise ImageError(f"more than {NESTED} indexes name each other", "invalid")
+
+
+def resolve(image: str, plain: list[str], machine: str) -> dict[str, str]:
+    """What an image is now. Raises `ImageError`."""
+    reference = parse(image)
+    with open_source(reference, plain) as source:
+        digest, _ = find_manifest(source, reference.digest, machine)
+    return {"image": str(reference.pin(digest)), "digest": digest.removeprefix("sha256:")}
+
+
+class Puller:
+    """Unpacks one pinned image, unless it is there already."""
+
+    def __init__(self, directory: Path, image: str, plain: list[str], machine: str, progress: Progress) -> None:
+        self._directory = directory
+        self._image = image
+        self._plain = plain
+        self._machine = machine
+        self._progress = progress
+        self._reference = parse(image)
+        if not self._reference.digest:
+            raise ImageError(f"{image} is not pinned to a digest", "malformed")
+        self.digest = self._reference.digest.removeprefix("sha256:")
+        paths.prepare(directory)
+        self._blobs = Blobs(directory)
+
+    def pull(self, owner: Owner | None = None, name: str = "") -> None:
+        """Raises `ImageError`."""
+        place = paths.container_place(self._directory, self.digest)
+        with growing(self._directory, place, self._progress) as (made, lock):
+            if made is not None:
+                with paths.using_blobs(self._directory), open_source(self._reference, self._plain) as source:
+                    self._fill(made, source, lock)
+            if owner:
+                paths.refer(self._directory, self.digest, owner, time.time())
+            if name:
+                paths.write_name(self._directory, paths.Named(name, self._image, self.digest))
+
+    def _fill(self, made: Path, source: Source, lock: int) -> None:
+        started = time.monotonic()
+        _, raw = find_manifest(source, self._reference.digest, self._machine)
+        manifest = read_manifest(load(raw, "the manifest"))
+        config = load(self._fetch(source, manifest.config, "the configuration").read_bytes(), "the configuration")
+        configuration = read_configuration(config, len(manifest.layers), self._machine)
+        for number, layer in enumerate(manifest.layers, 1):
+            self._fetch(source, layer, f"layer {number} of {len(manifest.layers)}")
+        root = made / "root"
+        root.mkdir()
+        root.chmod(0o755)
+        try:
+            self._unpack(root, manifest, configuration, lock)
+        except ImageError as error:
+            for layer in manifest.layers if error.kind == "invalid" else ():
+                self._blobs.remove(layer)  # one may have been damaged here
+            raise
+        size = measure(root)
+        describe(
+            made,
+            digest=self.digest,
+            image=self._image,
+            size=size,
+            pulled_ms=int(time.time() * 1000),
+            blobs=[each.hex for each in (manifest.config, *manifest.layers)],
+            entry_point=configuration.entry_point,
+            command=configuration.command,
+            working_directory=configuration.working_directory,
+            environment=dict(configuration.environment),
+        )
+        self._progress(f"{self._image}: {size / 2**20:.0f} MB, pulled in {time.monotonic() - started:.0f} s")
+
+    def _fetch(self, source: Source, descriptor: Descriptor, what: str) -> Path:
+        counted = Steps(self._progress).counter(f"fetching {what}")
+        return self._blobs.fetch(descriptor, lambda offset: source.blob(descriptor, offset), lambda done: counted(done, descriptor.size))
+
+    def _unpack(self, root: Path, manifest: Manifest, configuration: Configuration, lock: int) -> None:
+        layers = [
+            {"path": str(self._blobs.path(layer)), "compression": LAYERS[layer.media_type], "diff_id": diff_id}
+            for layer, diff_id in zip(manifest.layers, configuration.diff_ids, strict=True)
+        ]
+        command = [sys.executable, "-m", unpack.__name__, str(root)]
+        try:
+            done = subprocess.run(command, input=json.dumps(layers).encode(), stderr=subprocess.PIPE, timeout=UNPACK_S, pass_fds=(lock,))
+        except subprocess.TimeoutExpired:
+            raise ImageError(f"the image was not unpacked within {UNPACK_S:.0f} s", "invalid") from None
+        said = done.stderr.decode(errors="replace").strip()[-1000:]
+        if done.returncode:
+            is_fault = done.returncode == unpack.EXIT or done.returncode < 0  # it ran into a limit of its process
+            raise ImageError(said or f"unpacking ended with {done.returncode}", "invalid" if is_fault else "unavailable")
+
+
+def _digest(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+
+def _say(line: str) -> None:
+    print("".join(each if each.isprintable() or each == "\t" else "?" for each in line), flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    os.umask(0o022)
+    request: dict[str, Any] = json.loads(arguments[1])
+    plain, machine = request.get("plain", []), platform.machine()
+    try:
+        if request["action"] == "resolve":
+            print(json.dumps(resolve(request["image"], plain, machine)), flush=True)
+        else:
+            puller = Puller(Path(arguments[0]), request["image"], plain, machine, _say)
+            owner = Owner(request["owner"], Path(request["owner_directory"])) if "owner" in request else None
+            puller.pull(owner, request.get("name", ""))
+    except ImageError as error:
+        print(json.dumps({"kind": error.kind, "message": str(error)}), file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(json.dumps({"kind": "unavailable", "message": str(error)}), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

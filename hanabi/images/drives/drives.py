@@ -1,0 +1,168 @@
+"""Read-only drives for microVMs, each packed once from a directory tree and shared by all clones.
+
+    <images>/drives/<runtime>-<digest>.erofs   a runtime root with its bootstrap, the agent and its few own files
+    <images>/drives/empty.erofs                stands in for a drive that is not known yet
+    <images>/containers/<hex>-r1/root-<digest>.erofs   beside an unpacked container image, with which it is removed
+    <data>/code/<sha256>/task.erofs            beside the unpacked code, with which it is collected
+
+A drive is complete under its name, mode 0444, and never changes.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
+from pathlib import Path
+
+from hanabi.contracts.images import RuntimeImage
+from hanabi.errors import ImageError
+from hanabi.images.builders.programs import SEARCHED, need
+from hanabi.images.drives import packing
+from hanabi.images.paths import make_open_directory
+
+REVISION = 1  # raise it when `packing` makes something else of the same tree
+FILE_SYSTEM = "erofs"
+SUFFIX = ".erofs"
+PACK_S = 600.0  # another process's packing that is waited for included
+END_S = 5.0  # for a packer that is told to stop
+AT_ONCE = 2  # packers
+
+Extras = Mapping[str, "Path | str"]  # place on the drive -> a file or a directory of the host, or a text
+
+
+class Drives:
+    """`of_image`, `of_directory` and `empty` give the path of a drive, packed now if need be. Its packers are processes; `close` ends them.
+
+    `agent` is the first process of a machine; `resolv_conf` and `hosts` are the contents of those files in /etc of every root.
+    """
+
+    file_system = FILE_SYSTEM
+
+    def __init__(self, images: Path, agent: Path, *, resolv_conf: str = "", hosts: str = "127.0.0.1 localhost\n") -> None:
+        self._directory = images / "drives"
+        self._agent = agent
+        self._agent_digest = ""
+        self._resolv_conf = resolv_conf
+        self._hosts = hosts
+        self._packing: dict[Path, asyncio.Task[None]] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def of_image(self, image: RuntimeImage) -> Path:
+        """A runtime root with its bootstrap at /var/runtime, the agent at /.hanabi/init and the two files of the resolver.
+
+        Its name says what of all these is on it. Raises `ImageError`.
+        """
+        make_open_directory(self._directory)
+        if not self._agent_digest:
+            self._agent_digest = await asyncio.to_thread(_digest, self._agent)
+        known = (REVISION, image.digest, self._agent_digest, self._resolv_conf, self._hosts)
+        identity = hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+        extras: dict[str, Path | str] = {} if image.runtime_dir is None else {"/var/runtime": image.runtime_dir}
+        extras |= {
+            "/.hanabi/init": self._agent,
+            "/etc/resolv.conf": self._resolv_conf,
+            "/etc/hosts": self._hosts,
+        }
+        if image.runtime_dir is None:  # a container image's drive is for nobody else's eyes, and goes with it
+            return await self.ensure(image.root.with_name(f"{image.root.name}-{identity}{SUFFIX}"), image.root, extras)
+        return await self.ensure(self._directory / f"{image.runtime}-{identity}{SUFFIX}", image.root, extras)
+
+    async def of_directory(self, directory: Path) -> Path:
+        """The drive of a tree that nothing is added to, a function's code or a layer, beside it. Raises `ImageError`."""
+        return await self.ensure(beside(directory), directory)
+
+    async def empty(self) -> Path:
+        """A drive with nothing on it, of one block. Raises `ImageError`."""
+        make_open_directory(self._directory)
+        nothing = self._directory / "nothing"
+        make_open_directory(nothing)
+        return await self.ensure(self._directory / f"empty{SUFFIX}", nothing)
+
+    async def ensure(self, drive: Path, tree: Path, extras: Extras | None = None) -> Path:
+        """`drive`, packed from a tree and what is put into it, if it is not there. Callers at the same time share one packer.
+
+        Each of `extras` takes its place whole, instead of what the tree has there; on the way to it there may be no symbolic link.
+        """
+        if os.access(drive, os.F_OK):
+            return drive
+        if not (task := self._packing.get(drive)):
+            task = self._packing[drive] = asyncio.create_task(self._pack(drive, tree, extras or {}), name=f"drive {drive.name}")
+            task.add_done_callback(lambda done: self._forget(drive, done))
+        await asyncio.shield(task)
+        return drive
+
+    def _forget(self, drive: Path, task: "asyncio.Task[None]") -> None:
+        self._packing.pop(drive, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody may be waiting any more
+
+    async def close(self) -> None:
+        """End what is being packed."""
+        tasks = list(self._packing.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pack(self, drive: Path, tree: Path, extras: Extras) -> None:
+        need("mkfs.erofs", "erofs-utils")
+        order = {"tree": str(tree), "drive": str(drive), "extras": [_extra(at, what) for at, what in sorted(extras.items())]}
+        async with self._room:
+            status, said = await _run_packer(json.dumps(order).encode(), drive.name)
+        if status:
+            raise ImageError(f"The drive {drive.name} could not be made: {said or f'its packer ended with {status}'}")
+
+
+def beside(tree: Path) -> Path:
+    """Where the drive of a tree is, or will be."""
+    return tree.with_name(tree.name + SUFFIX)
+
+
+def remove_drives(images: Path, runtime: str) -> None:
+    """Remove the drives of a runtime's roots. No running node may use them."""
+    for drive in (images / "drives").glob(f"{runtime}-*{SUFFIX}*"):
+        if drive.is_file():
+            drive.unlink()
+
+
+def _extra(at: str, what: Path | str) -> dict[str, str]:
+    if isinstance(what, str):
+        return {"at": at, "text": what}
+    return {"at": at, "directory" if what.is_dir() else "file": str(what)}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+async def _run_packer(order: bytes, name: str) -> tuple[int, str]:
+    """(status, why it failed). The packer's program belongs to its process group."""
+    command = (sys.executable, "-I", "-S", packing.__file__)
+    environment = {"PATH": SEARCHED, "LC_ALL": "C.UTF-8"}
+    packer = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=environment, start_new_session=True
+    )
+    try:
+        async with asyncio.timeout(PACK_S):
+            _, said = await packer.communicate(order)
+    except TimeoutError:
+        raise ImageError(f"the drive {name} was not packed within {PACK_S:.0f} s") from None
+    finally:
+        await _end(packer)
+    return packer.returncode or 0, said.decode(errors="replace").strip()
+
+
+async def _end(packer: Process) -> None:
+    """Its program too: first asked, so that it clears what it has begun, then killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if packer.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(packer.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(packer.wait(), END_S)

@@ -1,0 +1,113 @@
+"""Making a guest kernel, in a process of its own: `python -m hanabi.images.kernels.builder DIRECTORY own|cloud|file [FILE]`.
+
+Standard output is progress; standard error is why it failed. What was downloaded before a cut is gone on from; the rest starts clean.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hanabi.errors import ImageError
+from hanabi.images.builders.download import digest_file
+from hanabi.images.builders.progress import Steps
+from hanabi.images.builders.staging import growing
+from hanabi.images.kernels import cloud, source
+from hanabi.images.kernels.bzimage import LARGEST, check_elf
+from hanabi.images.kernels.paths import FILES, VMLINUX, choose, kernel_place
+from hanabi.images.paths import describe, is_whole
+
+Fill = Callable[[Path, Path, int], None]  # (directory that is made, work directory, lock)
+
+
+class KernelBuilder:
+    """Makes a kernel unless it is there, and chooses it: what `find_kernel` gives is the one that was last asked for."""
+
+    def __init__(self, directory: Path, progress: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._downloads = directory / "downloads"
+        self._steps = Steps(progress)
+
+    def build_own(self) -> Path:
+        """From the distribution's kernel source. Returns its place; raises `ImageError`."""
+        package, fragments = source.find_source(), [source.FRAGMENT.read_text()]  # read once: the digest is of what is built
+
+        def fill(made: Path, work: Path, lock: int) -> None:
+            source.need_tools()
+            tree = source.unpack_source(package, self._downloads, work, lock, self._steps)
+            source.configure(tree, fragments, lock)
+            source.compile_kernel(tree, made / VMLINUX, lock, self._steps)
+
+        return self._make("own", package.version, source.digest_inputs(package, fragments), fill)
+
+    def build_cloud(self) -> Path:
+        """The distribution's own for virtual machines. Returns its place; raises `ImageError`."""
+        package = cloud.find_package()
+
+        def fill(made: Path, work: Path, lock: int) -> None:
+            cloud.make(package, self._downloads, made, work, lock, self._steps)
+
+        return self._make("cloud", package.version, cloud.digest_inputs(package), fill, cloud.BOOT_ARGS)
+
+    def build_file(self, given: Path) -> Path:
+        """A kernel that the user has: a copy of it. Returns its place; raises `ImageError`."""
+        if not given.is_file() or given.stat().st_size > LARGEST:
+            raise ImageError(f"{given} is no file of at most {LARGEST >> 20} MB")
+        check_elf(given)
+
+        def fill(made: Path, work: Path, lock: int) -> None:
+            shutil.copyfile(given, made / VMLINUX)
+            check_elf(made / VMLINUX)
+
+        return self._make("file", given.name, digest_file(given), fill)
+
+    def _make(self, name: str, version: str, digest: str, fill: Fill, boot_args: str = "") -> Path:
+        place, started = kernel_place(self._directory, name, digest), time.monotonic()
+        if not is_whole(place):
+            with growing(self._directory, place, self._steps.say) as (made, lock):
+                if made is not None:
+                    work = made / "work"
+                    work.mkdir()
+                    fill(made, work, lock)
+                    shutil.rmtree(work)
+                    files = [file for file in FILES if (made / file).is_file()]
+                    for file in files:
+                        (made / file).chmod(0o644)
+                    describe(
+                        made,
+                        name=name,
+                        version=version,
+                        boot_args_extra=boot_args,
+                        sha256={file: digest_file(made / file) for file in files},
+                        size=sum((made / file).stat().st_size for file in files),
+                        built_ms=int(time.time() * 1000),
+                    )
+                    self._steps.say(f"{version} built in {time.monotonic() - started:.0f} s")
+        choose(self._directory, place)
+        return place
+
+
+def main(arguments: list[str]) -> int:
+    directory, way, *rest = arguments
+    os.umask(0o022)
+    try:
+        builder = KernelBuilder(Path(directory), lambda line: print(line, flush=True))
+        match way, rest:
+            case "own", []:
+                builder.build_own()
+            case "cloud", []:
+                builder.build_cloud()
+            case "file", [given]:
+                builder.build_file(Path(given))
+            case _:
+                raise ImageError(f"there is no kernel {' '.join([way, *rest])}")
+    except (ImageError, OSError, shutil.Error) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

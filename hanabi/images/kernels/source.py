@@ -1,0 +1,110 @@
+"""The guest kernel that is built here: the distribution's kernel source, a tiny configuration, and what `microvm.config` adds to it."""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hanabi.errors import ImageError
+from hanabi.images.builders.programs import SEARCHED, ask, follow, pour, run
+from hanabi.images.builders.progress import Steps
+from hanabi.images.kernels.bzimage import check_elf
+from hanabi.images.runtimes.packages import Package, installed_version, offered, unpack_package
+
+RELEASE = "6.12"  # long-term; supported Debian releases carry it
+PACKAGE = f"linux-source-{RELEASE}"
+REVISION = 1  # raise it when another kernel comes from the same source and fragments
+FRAGMENT = Path(__file__).parent / "microvm.config"
+TOOLS = {"make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc", "xz": "xz-utils", "perl": "perl"}
+HEADERS = {"/usr/include/libelf.h": "libelf-dev"}
+_SETTING = re.compile(r"(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)")
+# A kernel that says who built it, and when, would be another one each time.
+_ANONYMOUS = ("KBUILD_BUILD_TIMESTAMP=1970-01-01", "KBUILD_BUILD_USER=hanabi", "KBUILD_BUILD_HOST=hanabi", "KBUILD_BUILD_VERSION=1")
+
+
+def find_source() -> Package:
+    """The source package: the one that is installed, else the one that apt offers. Raises `ImageError`."""
+    if (version := installed_version(PACKAGE)) and _installed_archive().is_file():
+        return Package(PACKAGE, version)
+    return offered(PACKAGE)
+
+
+def _installed_archive() -> Path:
+    return Path("/usr/src") / f"{PACKAGE}.tar.xz"
+
+
+def digest_inputs(package: Package, fragments: Sequence[str], extra: str = "") -> str:
+    """SHA-256 of all that goes into the kernel, the compiler's version included."""
+    parts = [str(REVISION), platform.machine(), package.name, package.version, ask(["gcc", "-dumpfullversion"]) or "", extra]
+    return hashlib.sha256("\0".join([*parts, *fragments]).encode()).hexdigest()
+
+
+def need_tools() -> None:
+    """Raises `ImageError` with the fix when something that kernels are built with is not there."""
+    if missing := missing_packages():
+        raise ImageError(f"what kernels are built with is not all there: sudo apt-get install {' '.join(missing)}")
+
+
+def missing_packages() -> list[str]:
+    """The packages with what is not there of it."""
+    missing = {package for program, package in TOOLS.items() if not shutil.which(program, path=SEARCHED)}
+    return sorted(missing | {package for header, package in HEADERS.items() if not Path(header).is_file()})
+
+
+def unpack_source(package: Package, downloads: Path, work: Path, lock: int, steps: Steps) -> Path:
+    """The unpacked source tree, in `work`. Raises `ImageError`."""
+    archive = _installed_archive()
+    if installed_version(PACKAGE) != package.version or not archive.is_file():
+        laid = work / "package"
+        unpack_package(package, downloads, laid, lock, steps)
+        archive = laid / "usr" / "src" / archive.name
+    tree = work / "source"
+    tree.mkdir()
+    pour(archive, ["tar", "-x", "-J", "--strip-components=1", "-C", tree], lock=lock, counted=steps.counter("unpacking the kernel source"))
+    return tree
+
+
+def configure(tree: Path, fragments: Sequence[str], lock: int) -> None:
+    """`make tinyconfig` and the fragments, a later one over an earlier one.
+
+    Raises `ImageError` when a setting does not come out as wanted.
+    """
+    run(["make", "tinyconfig"], cwd=tree, lock=lock)
+    wanted = merge(fragments)
+    lines = [f"{name}={value}" if value != "n" else f"# {name} is not set" for name, value in wanted.items()]
+    with (tree / ".config").open("a") as config:  # the last word on a setting counts
+        config.write("\n".join(["", *lines, ""]))
+    run(["make", "olddefconfig"], cwd=tree, lock=lock)
+    got = merge([(tree / ".config").read_text()])
+    wrong = [f"{name} is {got.get(name, 'n')}, not {value}" for name, value in wanted.items() if got.get(name, "n") != value]
+    if wrong:
+        raise ImageError(f"the kernel's configuration does not come out as wanted: {'; '.join(wrong)}")
+
+
+def merge(texts: Iterable[str]) -> dict[str, str]:
+    """Name -> value ("n": not set) of configuration files, a later one over an earlier one."""
+    settings = {}
+    for text in texts:
+        for line in text.splitlines():
+            if match := _SETTING.fullmatch(line):
+                settings[match[1]] = match[2] or "n"
+    return settings
+
+
+def compile_kernel(tree: Path, made: Path, lock: int, steps: Steps) -> None:
+    """Compile, and write the kernel without its symbols to `made`. Raises `ImageError`."""
+    count, counted = 0, steps.counter("compiling the kernel", unit="files")
+
+    def line(text: str) -> None:
+        nonlocal count
+        if text.startswith(("  CC ", "  AS ")):
+            count += 1
+            counted(count, None)
+
+    jobs = len(os.sched_getaffinity(0))
+    follow(["nice", "make", f"-j{jobs}", *_ANONYMOUS, "vmlinux"], cwd=tree, lock=lock, line=line)
+    run(["strip", "--strip-debug", "-o", made, tree / "vmlinux"], lock=lock)
+    check_elf(made)

@@ -1,0 +1,91 @@
+"""What is mounted into every sandbox beside its root: the bundled bootstrap and the agent, copied to where other uids may read them."""
+
+import base64
+import contextlib
+import hashlib
+import json
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from hanabi.errors import ImageError
+from hanabi.images.builders.programs import inside
+from hanabi.images.paths import make_open_directory, make_readable
+
+LINKS = {"node": {"ca-cert.pem": "/etc/pki/tls/certs/ca-bundle.crt"}}  # by language: what Lambda has in /var/runtime, too
+COMPILE = """
+import base64, importlib.util, json, sys
+from importlib import _bootstrap_external as external
+made = []
+for path, source in json.load(sys.stdin):
+    code = compile(source, path, "exec", dont_inherit=True)
+    content = external._code_to_hash_pyc(code, importlib.util.source_hash(source.encode()), False)
+    made.append((importlib.util.cache_from_source(path), base64.b64encode(content).decode()))
+json.dump(made, sys.stdout)
+"""
+
+
+def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -> Path:
+    """The directory that becomes /var/runtime: `guest/<language>` as it is now, compiled by the root's own Python. Blocks."""
+    source = guest / language if language else None
+    files = {path.relative_to(source): path.read_bytes() for path in _sources(source)} if source else {}
+    links = LINKS.get(language, {})
+    made_for = root.parent.name if language == "python" else language or "none"  # byte code belongs to one Python
+    digest = hashlib.sha256(repr((made_for, sorted(files.items()), links)).encode()).hexdigest()[:16]
+    final = directory / f"{made_for.partition('-')[0]}-{digest}"
+    if final.is_dir():
+        return final
+    make_open_directory(directory)
+    incoming = directory / f"incoming-{uuid.uuid4().hex}"
+    make_open_directory(incoming)
+    try:
+        for name, content in files.items():
+            _write(incoming / name, content)
+        for link, target in links.items():
+            (incoming / link).symlink_to(target)
+        if language == "python":
+            _compile(incoming, [name for name in files if name.suffix == ".py"], root)
+        with contextlib.suppress(OSError):  # another process may have been quicker
+            incoming.rename(final)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    if not final.is_dir():
+        raise ImageError(f"{final} could not be made")
+    return final
+
+
+def _sources(source: Path) -> list[Path]:
+    return sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _write(path: Path, content: bytes) -> None:
+    make_open_directory(path.parent)
+    path.write_bytes(content)
+    path.chmod(0o644)
+
+
+def _compile(directory: Path, names: list[Path], root: Path) -> None:
+    """Write the .pyc files that the runtime's Python will look for; it trusts them without looking at the sources again."""
+    sources = [(f"/var/runtime/{name}", (directory / name).read_text()) for name in names]
+    done = subprocess.run(
+        inside(root, ["/var/lang/bin/python3", "-I", "-c", COMPILE]), input=json.dumps(sources), capture_output=True, text=True, timeout=60
+    )
+    if done.returncode:
+        raise ImageError(f"the bootstrap does not compile: {done.stderr[-800:]}")
+    for cached, code in json.loads(done.stdout):
+        _write(directory / Path(cached).relative_to("/var/runtime"), base64.b64decode(code))
+
+
+def install_agent(source: Path, directory: Path) -> Path:
+    """The agent's binary where sandboxes can be given it. Blocks."""
+    content = source.read_bytes()
+    final = directory / f"hanabi-init-{hashlib.sha256(content).hexdigest()[:16]}"
+    if not final.exists():
+        make_open_directory(directory)
+        incoming = directory / f"incoming-{uuid.uuid4().hex}"
+        incoming.write_bytes(content)
+        incoming.chmod(0o755)
+        incoming.rename(final)
+    make_readable(final, directory.parent)
+    return final

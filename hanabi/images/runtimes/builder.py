@@ -1,0 +1,96 @@
+"""Building a runtime root, in a process of its own: `python -m hanabi.images.runtimes.builder DIRECTORY RECIPE`.
+
+Standard output is progress, one line each; standard error is why it failed. One builder at a time makes a given root, whoever
+started it: the others wait for its lock, then find the root there. It grows in `building/` and appears by a rename.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hanabi.errors import ImageError
+from hanabi.images.builders.programs import all_or_none, forget, run
+from hanabi.images.builders.staging import growing
+from hanabi.images.paths import describe, is_whole, make_open_directory, measure, root_place
+from hanabi.images.runtimes.catalog import RECIPES, Recipe
+from hanabi.images.runtimes.debian import lay_down, open_to_all
+from hanabi.images.runtimes.languages import add_python, fetch_node, fetch_python, fetch_sdk
+
+
+class Builder:
+    """Makes the roots that are not there yet."""
+
+    def __init__(self, directory: Path, progress: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._progress = progress
+        for name in ("", "building", "locks", "roots"):
+            make_open_directory(directory / name)
+
+    def build(self, name: str) -> None:
+        """Make the root of a recipe, and the one that it is based on. Raises `ImageError`."""
+        place = root_place(self._directory, name)
+        if is_whole(place):
+            return
+        with growing(self._directory, place, self._progress) as (made, lock):
+            if made is not None:
+                self._fill(name, made, lock)
+
+    def _fill(self, name: str, made: Path, lock: int) -> None:
+        recipe, root, work = RECIPES[name], made / "root", made / "work"
+        started = time.monotonic()
+        work.mkdir()
+        try:
+            with ThreadPoolExecutor(3) as beside, all_or_none(lock):
+                self._make(recipe, root, work, lock, beside)
+        finally:
+            forget(lock)
+        open_to_all(root)
+        shutil.rmtree(work)
+        size = measure(root)
+        describe(made, size=size, built_ms=int(time.time() * 1000))
+        self._progress(f"{name}: {size / 2**20:.0f} MB, built in {time.monotonic() - started:.0f} s")
+
+    def _make(self, recipe: Recipe, root: Path, work: Path, lock: int, beside: ThreadPoolExecutor) -> None:
+        """What is fetched needs no root: it comes beside, while the packages, or the base, are made."""
+        python = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
+        sdk = beside.submit(fetch_sdk, work / "sdk", lock) if recipe.sdk else None
+        node = beside.submit(fetch_node, recipe.node, work / "node", ("bin/node",), lock) if recipe.node else None
+        self._begin(recipe, root, work, lock)
+        if python:
+            self._progress("installing boto3, compiling")
+            python.result()
+            add_python(root, recipe.python, work / "python", lock)
+        if sdk:
+            self._progress("installing the AWS SDK for JavaScript")
+            shutil.move(sdk.result(), root / "var/lang/lib/node_modules")
+        if node:
+            self._progress(f"installing Node.js {recipe.node}")
+            node.result()
+            shutil.move(work / "node/bin/node", root / "var/lang/bin/node")
+
+    def _begin(self, recipe: Recipe, root: Path, work: Path, lock: int) -> None:
+        if recipe.base:
+            self.build(recipe.base)
+            run(["cp", "--archive", "--link", root_place(self._directory, recipe.base) / "root", root], lock=lock)
+        else:
+            self._progress(f"installing packages of Debian {recipe.suite}")
+            lay_down(root, recipe.suite, recipe.packages, work, lock)
+
+
+def main(arguments: list[str]) -> int:
+    directory, recipe = arguments
+    os.umask(0o022)
+    try:
+        Builder(Path(directory), lambda line: print(line, flush=True)).build(recipe)
+    except (ImageError, OSError, shutil.Error) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,22 @@
+"""Roots that the first functions will most likely want, built while nobody waits for them."""
+
+import logging
+from collections.abc import Iterable
+
+from hanabi.errors import ImageError
+from hanabi.images.runtimes.roots import Images
+
+COMMON = ("python3.13", "nodejs22.x")  # what `hanabi deploy` and `hanabi init` take for a folder of Python or JavaScript
+log = logging.getLogger(__name__)
+
+
+async def prebuild(images: Images, used: Iterable[str]) -> None:
+    """Build what is missing of the runtimes in use, then of the common ones: one at a time, with low priority."""
+    for runtime in dict.fromkeys([*used, *COMMON]):
+        if not images.known(runtime) or images.is_built(runtime):
+            continue
+        log.info("building the runtime root of %s ahead of its first use (--no-prebuild: only when a function wants it)", runtime)
+        try:
+            await images.ensure(runtime, urgent=False)
+        except ImageError as error:
+            log.warning("the runtime root of %s could not be built ahead: %s", runtime, " ".join(str(error).split()))

@@ -1,0 +1,180 @@
+"""Runtime images by name: the root and the bootstrap of each, built when they are first wanted."""
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hanabi.contracts.images import RuntimeImage
+from hanabi.errors import ImageError
+from hanabi.images.builders.progress import decode_count
+from hanabi.images.builders.worker import Priority, run_builder
+from hanabi.images.drives.drives import remove_drives
+from hanabi.images.paths import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_place
+from hanabi.images.runtimes.bootstraps import install_bootstrap
+from hanabi.images.runtimes.catalog import RUNTIMES, digest_recipe
+from hanabi.images.runtimes.unavailable import elsewhere, explain_unknown
+
+CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...
+_CERTIFICATES_TOO = ("etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt")  # ... and where Amazon Linux, so Lambda, has them
+Progress = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One row of `hanabi images`."""
+
+    runtime: str
+    digest: str
+    built: bool
+    size: int | None  # bytes on disk; files that it shares with other roots included
+    path: str | None
+    how: str  # to get it, or what to do instead; empty when it is there
+    available: bool = True  # whether a root of it can be built
+
+
+class Images:
+    """`ensure` gives the image of a runtime. Its builds run as processes, which `close` ends."""
+
+    def __init__(self, directory: Path, guest: Path) -> None:
+        self._directory = directory
+        self._guest = guest
+        self._ready: dict[str, RuntimeImage] = {}
+        self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
+        self._listeners: dict[str, list[Progress]] = {}
+        self._said: dict[str, str] = {}  # the last line of what is being made
+        self._priorities: dict[str, Priority] = {}
+
+    def known(self, runtime: str) -> bool:
+        """Whether there is such a runtime."""
+        return runtime in RUNTIMES
+
+    def is_built(self, runtime: str) -> bool:
+        """Whether the root of a runtime is there."""
+        return is_whole(root_place(self._directory, RUNTIMES[runtime].recipe))
+
+    async def ensure(self, runtime: str, progress: Progress | None = None, *, urgent: bool = True) -> RuntimeImage:
+        """The image of a runtime, built now if need be; callers at the same time share one build. Raises `ImageError`.
+
+        `progress` gets what is being done, and what has been going on already. A build is of low priority until one caller is urgent.
+        """
+        if image := self._ready.get(runtime):
+            return image
+        if runtime not in RUNTIMES:
+            raise ImageError(explain_unknown(runtime))
+        if progress:
+            self._listeners.setdefault(runtime, []).append(progress)
+            if said := self._said.get(runtime):
+                progress(said)
+        if not (task := self._making.get(runtime)):
+            self._priorities[runtime] = Priority(low=not urgent)
+            task = self._making[runtime] = asyncio.create_task(self._make(runtime), name=f"image {runtime}")
+            task.add_done_callback(lambda done: self._forget(runtime, done))
+        elif urgent:
+            self._priorities[runtime].lift()
+        return await asyncio.shield(task)
+
+    def _forget(self, runtime: str, task: "asyncio.Task[RuntimeImage]") -> None:
+        self._making.pop(runtime, None)
+        self._listeners.pop(runtime, None)
+        self._said.pop(runtime, None)
+        self._priorities.pop(runtime, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody may be waiting any more
+
+    async def close(self) -> None:
+        """End what is being built."""
+        tasks = list(self._making.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _make(self, runtime: str) -> RuntimeImage:
+        recipe = RUNTIMES[runtime].recipe
+        place = root_place(self._directory, recipe)
+        if not is_whole(place):
+            arguments, priority = (self._directory, recipe), self._priorities[runtime]
+            await run_builder(
+                "hanabi.images.runtimes.builder", arguments, f"the root of {recipe}", lambda line: self._tell(runtime, line), priority
+            )
+        image = self._ready[runtime] = await asyncio.to_thread(self._assemble, runtime, place / "root")
+        return image
+
+    def _tell(self, runtime: str, line: str) -> None:
+        self._said[runtime] = line
+        if decode_count(line) is None:
+            log.info("runtime root of %s: %s", runtime, line)
+        for progress in self._listeners.get(runtime, ()):
+            progress(line)
+
+    def _assemble(self, runtime: str, root: Path) -> RuntimeImage:
+        known = RUNTIMES[runtime]
+        bootstrap = install_bootstrap(self._guest, self._directory / "bootstrap", known.language, root)
+        place_certificates(root)
+        for tree in (root, bootstrap):
+            make_readable(tree, self._directory)
+        identity = hashlib.sha256(f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}/{CERTIFICATES}".encode()).hexdigest()
+        return RuntimeImage(
+            runtime=runtime,
+            digest=identity,
+            root=root,
+            runtime_dir=bootstrap,
+            command=known.command,
+            environment=known.environment,
+            version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
+            clonable=known.clonable,
+            sized=known.sized,
+        )
+
+    def list_elsewhere(self) -> list[Listing]:
+        """Lambda's other runtimes: which cannot be had here, and what to do instead."""
+        return [Listing(runtime, "", False, None, None, how, False) for runtime, how in elsewhere().items()]
+
+    def list(self) -> list[Listing]:
+        """Every known runtime, built or not."""
+        return [self._list_one(runtime) for runtime in RUNTIMES]
+
+    def _list_one(self, runtime: str) -> Listing:
+        recipe = RUNTIMES[runtime].recipe
+        place, digest = root_place(self._directory, recipe), digest_recipe(recipe)[:16]
+        if is_whole(place):
+            try:
+                size = int(read_about(place, size=int)["size"])
+            except ImageError as error:  # the root itself may be as good as ever
+                return Listing(runtime, digest, True, None, str(place), str(error))
+            return Listing(runtime, digest, True, size, str(place), "")
+        return Listing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
+
+    def remove(self, runtime: str) -> bool:
+        """Remove every root that a runtime has or had, and its drives; False when there was none. No running node may use them.
+
+        Runtimes that run on the same root lose it together.
+        """
+        self._ready.clear()
+        if runtime not in RUNTIMES:
+            return False
+        found = list((self._directory / "roots").glob(f"{RUNTIMES[runtime].recipe}-*"))
+        for place in found:
+            doomed = self._directory / "building" / f"removed-{os.getpid()}-{place.name}"
+            make_open_directory(doomed.parent)
+            place.rename(doomed)  # gone at once: half a root is never found
+            remove_tree(doomed)
+        for name, known in RUNTIMES.items():
+            if known.recipe == RUNTIMES[runtime].recipe:
+                remove_drives(self._directory, name)
+        return bool(found)
+
+
+def place_certificates(root: Path) -> None:
+    """Links in a root at the paths that functions know; roots that were built before have none."""
+    for name in _CERTIFICATES_TOO:
+        link = root / name
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # another process may have been quicker
+                link.symlink_to(f"/{CERTIFICATES}")

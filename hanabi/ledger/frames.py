@@ -1,0 +1,213 @@
+"""The journal's bytes: framed text, cheap to write on the warm path and to move into the index without being parsed again.
+
+segment  head, frames
+head     "HNBJRNL\\n", u32 version, u32 crc32 (of both)
+frame    mark, u32 length, u32 crc32 (both of the payload, little-endian), payload
+payload  header line, then one line per log event; UTF-8
+header   kind, group, stream, first ms, last ms, record; set apart by tabs. The record of an invocation is a JSON array of RECORD_FIELDS
+event    Unix ms, a space, the text. A newline inside the text is followed by a space, which no event begins with
+
+The mark is made of bytes that UTF-8 never has, so no payload holds one, whatever a function prints; a length's high byte is no such byte
+either, and behind a checksum that looks like a mark comes a payload, whose first bytes are no length. So every mark begins a frame,
+and whoever comes out of damaged bytes goes on at the next one. Version 0 had neither head nor mark: damage ends its reading.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from json.encoder import encode_basestring_ascii as _quote
+from typing import Any
+
+from hanabi.contracts.journal import LogEvent, Record
+
+VERSION = 1
+
+LINES = "L"  # what an environment printed: lines, whose newline was taken off
+EXACT = "P"  # what PutLogEvents brought: the text as it is
+FINISH = "F"  # as LINES, with an invocation's record in the header
+DELETE = "D"  # what was before it in that stream, or in all of that group where no stream is named, is deleted
+
+RECORD_FIELDS = (
+    "request_id",
+    "function",
+    "version",
+    "memory_mb",
+    "started_ms",
+    "duration_ms",
+    "billed_ms",
+    "init_ms",
+    "max_memory_mb",
+    "status",
+    "error_type",
+    "environment",
+    "source",
+    "trace",
+    "restore_ms",  # from here on: since version 1
+    "restore_hooks_ms",
+    "attempt",
+)
+
+EVENT_LIMIT = 1024 * 1024  # bytes of one log event, as in CloudWatch Logs
+FRAME_LIMIT = 8 * 1024 * 1024  # bytes of a frame of more than one event
+SPAN_LIMIT_MS = 3_600_000  # from a frame's first event to its last: a search by time need look no further back
+
+MARK = b"\xff\xfe\xfd\xfc"
+_MAGIC = b"HNBJRNL\n"
+_HEAD = struct.Struct("<8sII")
+_PREFIX = struct.Struct("<4sII")
+_PREFIX_0 = struct.Struct("<II")
+_LENGTH_LIMIT = 2 * FRAME_LIMIT  # what a reader takes for a frame at all
+HEAD_SIZE = _HEAD.size
+
+
+class FrameTooLarge(ValueError):
+    """The events do not fit one frame, in bytes or in time: write them as two."""
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def encode_head(version: int = VERSION) -> bytes:
+    return _HEAD.pack(_MAGIC, version, zlib.crc32(_MAGIC + version.to_bytes(4, "little")))
+
+
+def encode(kind: str, group: str, stream: str, events: Sequence[LogEvent], record: Record | None = None) -> bytes:
+    """One frame. Raises `FrameTooLarge` when there are two events or more and they do not fit."""
+    times = [event[0] for event in events] or [0]
+    first, last = min(times), max(times)
+    lines = [f"{kind}\t{group}\t{stream}\t{first}\t{last}\t{'' if record is None else _encode_record(record)}\n"]
+    for when, text in events:
+        if len(text) > EVENT_LIMIT // 4:  # only then can it be too long in UTF-8
+            text = text.encode("utf-8", "replace")[:EVENT_LIMIT].decode("utf-8", "ignore")
+        lines.append(f"{when} {text}\n" if "\n" not in text else f"{when} {text.replace(chr(10), chr(10) + ' ')}\n")
+    payload = "".join(lines).encode("utf-8", "replace")
+    if len(events) > 1 and (len(payload) > FRAME_LIMIT or last - first > SPAN_LIMIT_MS):
+        raise FrameTooLarge(len(payload))
+    return _PREFIX.pack(MARK, len(payload), zlib.crc32(payload)) + payload
+
+
+def _encode_record(record: Record) -> str:
+    """A JSON array in the order of RECORD_FIELDS. Written out, because this is the warm path."""
+    return (
+        f"[{_quote(record.request_id)},{_quote(record.function)},{_quote(record.version)},{record.memory_mb},{record.started_ms},"
+        f"{record.duration_ms!r},{record.billed_ms},{'null' if record.init_ms is None else repr(record.init_ms)},"
+        f"{record.max_memory_mb},{_quote(record.status)},{'null' if record.error_type is None else _quote(record.error_type)},"
+        f"{_quote(record.environment)},{_quote(record.source)},{_quote(record.trace)}"
+        f"{',null,null' if record.restore is None else f',{record.restore[0]!r},{record.restore[1]!r}'},{record.attempt}]"
+    )
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def version_of(head: bytes) -> int:
+    """The format of a segment that begins with `head`. A head that is damaged is taken for the present one: marks tell the rest."""
+    if len(head) >= HEAD_SIZE:
+        magic, version, crc = _HEAD.unpack_from(head)
+        if magic == _MAGIC and crc == zlib.crc32(head[: HEAD_SIZE - 4]):
+            return int(version)
+    if _size_0(head) and head[8:10] in (b"L\t", b"P\t", b"F\t"):
+        return 0
+    return VERSION
+
+
+def frame_size(data: bytes, version: int = VERSION) -> int:
+    """Bytes of the frame that `data` begins with, 0 when it begins with none."""
+    if version == 0:
+        return _size_0(data)
+    if not data.startswith(MARK) or len(data) < _PREFIX.size:
+        return 0
+    length = int(_PREFIX.unpack_from(data)[1])
+    return length + _PREFIX.size if 0 < length <= _LENGTH_LIMIT else 0
+
+
+def split(data: bytes, version: int = VERSION) -> Iterator[tuple[bytes | None, int]]:
+    """(payload, where the frame ends) of each whole frame; None for a payload: damaged bytes.
+
+    A frame that is not whole at the end of `data` is left: it was torn, or there is more to read. In linear time.
+    """
+    if version == 0:
+        yield from _split_0(data)
+        return
+    offset = 0
+    following = data.find(MARK)
+    while True:
+        start = following
+        if start < 0:
+            # What cannot be the beginning of a mark is damaged; zeros are a hole that a power cut left at the end.
+            if data.count(0, offset) < len(data) - offset and len(data) - offset >= len(MARK):
+                yield None, len(data) - len(MARK) + 1
+            return
+        if start > offset:
+            yield None, start
+        following = data.find(MARK, start + len(MARK))
+        size = frame_size(data[start : start + _PREFIX.size])
+        offset = start + size
+        if size and offset <= (len(data) if following < 0 else following):
+            payload = data[start + _PREFIX.size : offset]
+            if zlib.crc32(payload) == _PREFIX.unpack_from(data, start)[2]:
+                yield payload, offset
+                continue
+        elif following < 0 and (size or len(data) - start < _PREFIX.size):
+            return
+        offset = following if following >= 0 else max(start + len(MARK), len(data) - len(MARK) + 1)  # a mark may be cut there
+        yield None, offset
+
+
+def decode(data: bytes, version: int = VERSION) -> Iterator[tuple[list[str] | None, bytes, int]]:
+    """(header fields, event lines, where the frame ends) of each whole frame; None for a header: damaged bytes."""
+    for payload, end in split(data, version):
+        if payload is None:
+            yield None, b"", end
+            continue
+        header, _, events = payload.partition(b"\n")
+        yield header.decode().split("\t"), events, end
+
+
+def decode_record(text: str) -> Record:
+    """The record of a frame's header, of any version."""
+    return record_of(json.loads(text))
+
+
+def record_of(values: Sequence[Any]) -> Record:
+    """A record of the values of RECORD_FIELDS."""
+    fields: dict[str, Any] = dict.fromkeys(RECORD_FIELDS) | dict(zip(RECORD_FIELDS, values, strict=False))
+    restore = (fields.pop("restore_ms"), fields.pop("restore_hooks_ms"))
+    fields["attempt"] = fields["attempt"] or 1  # records that were written before there were attempts have none
+    return Record(**fields, restore=None if restore[0] is None else restore)
+
+
+def decode_events(lines: bytes) -> Iterator[LogEvent]:
+    """The events of event lines, in order."""
+    when, parts = "", [""]
+    for line in lines.decode().split("\n")[:-1]:
+        if line.startswith(" "):
+            parts.append(line[1:])
+            continue
+        if when:
+            yield int(when), "\n".join(parts)
+        when, _, text = line.partition(" ")
+        parts = [text]
+    if when:
+        yield int(when), "\n".join(parts)
+
+
+def _size_0(data: bytes) -> int:
+    length = int(_PREFIX_0.unpack_from(data)[0]) if len(data) >= _PREFIX_0.size else 0
+    return length + _PREFIX_0.size if 0 < length <= _LENGTH_LIMIT else 0
+
+
+def _split_0(data: bytes) -> Iterator[tuple[bytes | None, int]]:
+    offset = 0
+    while size := _size_0(data[offset : offset + _PREFIX_0.size]):
+        start, offset = offset + _PREFIX_0.size, offset + size
+        if offset > len(data):
+            return
+        payload = data[start:offset]
+        if zlib.crc32(payload) != _PREFIX_0.unpack_from(data, start - _PREFIX_0.size)[1]:
+            yield None, len(data)
+            return
+        yield payload, offset
+    if data.count(0, offset) < len(data) - offset and len(data) - offset >= _PREFIX_0.size:
+        yield None, len(data)

@@ -1,0 +1,222 @@
+"""What a node is told at its start: from flags, else from `HANABI_*` variables, else the defaults here."""
+
+import os
+import re
+import sysconfig
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from hanabi.errors import HanabiError
+
+ROLES = ("strict", "lenient", "any")
+ISOLATION = ("auto", "firecracker", "oci", "process")
+SYSTEM_DATA_DIR = Path("/var/lib/hanabi")
+DEFAULT_PORT = 9555
+
+
+class SettingsError(HanabiError):
+    """A setting has a value that cannot be; the message names the setting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that `hanabi.node.serve.serve` is told. Each field is also a flag of `hanabi up` and a variable `HANABI_<FIELD>`.
+
+    Directories are resolved: one that is reached by another spelling, or through a symbolic link, is the same one.
+    """
+
+    data_dir: Path
+    images_dir: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    isolation: str = "auto"  # one of ISOLATION
+    insecure: bool = False  # serve plain HTTP on an address that is not loopback
+    region: str = "us-east-1"
+    account: str = "000000000000"
+    roles: str = "strict"  # one of ROLES: how far what roles may do is AWS's, see `hanabi.edge.auth.authorize`
+    no_network: bool = False  # functions have no way out at all
+    allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
+    insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
+    max_environments: int = 256  # of this host, all functions together
+    max_memory: int | None = None  # MB that all environments may have together; None: 80 % of the host's
+    pool_size: int = 2  # environments kept ready for each runtime in use
+    freeze_after_ms: int = 10
+    trim_after: float = 30.0  # s; an environment without work for so long gives memory back
+    rest_after: float = 300.0  # s; on microVMs, an environment without work for so long is written to disk
+    idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
+    access_log: str = ""  # a file, "-" for standard output; empty: none
+    no_prebuild: bool = False  # build no runtime root before a function wants it
+    drain_s: float = 60.0  # what has begun may take so long to end when the server is stopped
+    firecracker: Path | None = None  # these three instead of what `hanabi images` has
+    jailer: Path | None = None
+    kernel: Path | None = None  # a vmlinux
+
+    @property
+    def keys_file(self) -> Path:
+        return self.data_dir / "keys.json"
+
+    def place(self, name: str) -> Path:
+        """A directory of the data directory; it may be a symbolic link to another disk."""
+        return Path(os.path.realpath(self.data_dir / name))
+
+
+def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from flags (None: not given) and variables. Raises `SettingsError`."""
+    values: dict[str, Any] = {}
+    for name, parse in _PARSERS.items():
+        given, source = flags.get(name), "--" + name.replace("_", "-")
+        if given is None and f"HANABI_{name.upper()}" in variables:
+            given, source = variables[f"HANABI_{name.upper()}"], f"HANABI_{name.upper()}"
+        if given is None:
+            continue
+        try:
+            values[name] = parse(given)
+        except ValueError as error:
+            raise SettingsError(f"{source}: {error}") from None
+    values.setdefault("data_dir", _directory(default_data_dir(variables)))
+    values.setdefault("images_dir", _directory(values["data_dir"] / "images"))
+    settings = Settings(**values)
+    if settings.no_network and settings.allow_net:
+        raise SettingsError("--no-network and --allow-net contradict each other")
+    if not settings.insecure and not is_loopback(settings.host):
+        raise SettingsError(
+            f"--host {settings.host} is not loopback and there is no TLS: whoever can listen in sees code and payloads. "
+            "Give --insecure if that is meant"
+        )
+    return settings
+
+
+def default_data_dir(variables: Mapping[str, str] = os.environ) -> Path:
+    """Where state lives unless told otherwise: root's is the system's, anyone else's their own."""
+    if os.geteuid() == 0:
+        return SYSTEM_DATA_DIR
+    home = variables.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "hanabi"
+
+
+def guest_dir() -> Path:
+    """The directory with what runs inside sandboxes: in a checkout beside the package, else among the installed data files."""
+    checkout = Path(__file__).resolve().parents[2] / "guest"
+    if (checkout / "agent").is_dir():
+        return checkout
+    return Path(sysconfig.get_path("data")) / "share" / "hanabi" / "guest"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _directory(value: str | Path) -> Path:
+    if not str(value):
+        raise ValueError("a path is needed")
+    return Path(os.path.realpath(Path(value).expanduser()))
+
+
+def _file(value: str | Path) -> Path:
+    """Its directory resolved; what is looked for beside it is not what lies beside the file that it links to."""
+    if not Path(value).name:
+        raise ValueError("the path of a file is needed")
+    path = Path(value).expanduser()
+    return _directory(path.parent) / path.name
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"{value!r} is not a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _seconds(value: Any) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 86_400:
+        raise ValueError(f"{value!r} is not a number of seconds from 0 to 86400")
+    return number
+
+
+def _seconds_or_none(value: Any) -> float:
+    return 0.0 if str(value) in ("0", "0.0") else _seconds(value)
+
+
+def _switch(value: str | bool) -> bool:
+    text = str(value).lower()
+    if text not in ("1", "true", "yes", "0", "false", "no", ""):
+        raise ValueError(f"{value!r} is neither 1 nor 0")
+    return text in ("1", "true", "yes")
+
+
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} is none of {', '.join(names)}")
+        return value
+
+    return parse
+
+
+def _matching(pattern: str, what: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {what}")
+        return value
+
+    return parse
+
+
+def _networks(value: str | list[str]) -> tuple[str, ...]:
+    """A list of flags, or one variable with commas."""
+    given = value.split(",") if isinstance(value, str) else value
+    return tuple(str(ip_network(each.strip())) for each in given if each.strip())
+
+
+def _registries(value: str | list[str]) -> tuple[str, ...]:
+    """A list of flags, or one variable with commas."""
+    parse = _matching(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?", "a registry's host, or host:port")
+    given = value.split(",") if isinstance(value, str) else value
+    return tuple(parse(each.strip()) for each in given if each.strip())
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "data_dir": _directory,
+    "images_dir": _directory,
+    "host": _matching(r"[A-Za-z0-9.:-]{1,255}", "a host name or address"),
+    "port": _whole(1, 65_535),
+    "isolation": _one_of(ISOLATION),
+    "roles": _one_of(ROLES),
+    "insecure": _switch,
+    "no_network": _switch,
+    "no_prebuild": _switch,
+    "access_log": lambda value: value if value in ("", "-") else str(_file(value)),
+    "region": _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region"),
+    "account": _matching(r"\d{12}", "an account id of 12 digits"),
+    "allow_net": _networks,
+    "insecure_registry": _registries,
+    "max_environments": _whole(1, 100_000),
+    "max_memory": _whole(128, 1 << 30),
+    "pool_size": _whole(0, 1_000),
+    "freeze_after_ms": _whole(0, 3_600_000),
+    "trim_after": _seconds,
+    "rest_after": _seconds,
+    "idle_timeout_s": _seconds,
+    "drain_s": _seconds_or_none,
+    "firecracker": _file,
+    "jailer": _file,
+    "kernel": _file,
+}

@@ -1,0 +1,400 @@
+"""The one function that wires a node: every room is made here and handed what it needs."""
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from hanabi.base.clock import Clock, SystemClock
+from hanabi.base.health import Health
+from hanabi.base.retry import Retrying
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Driver
+from hanabi.control.functions import Functions
+from hanabi.control.migrations import FORMATS
+from hanabi.edge.auth.authorize import LAXER, Authorizer
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.edge.edge import Edge
+from hanabi.edge.protocols.model import endpoint_variable
+from hanabi.edge.service import Service
+from hanabi.environment.node_heap import DEFAULT_MB, for_memory, for_version
+from hanabi.environment.shared import Closable, Host
+from hanabi.environment.variables import preload_of
+from hanabi.errors import ImageError
+from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
+from hanabi.fleet.pressure import HostMemory
+from hanabi.fleet.snapshots import Snapshots
+from hanabi.frontends.function_urls.access import UrlAccess
+from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of
+from hanabi.frontends.function_urls.handler import FunctionUrls
+from hanabi.http.access_log import AccessLog
+from hanabi.http.limits import Limits
+from hanabi.http.server import serve as serve_http
+from hanabi.images.code.store import CodeStore
+from hanabi.images.collector import Collection
+from hanabi.images.containers.images import ContainerImages
+from hanabi.images.identity import identify
+from hanabi.images.runtimes.prebuild import prebuild
+from hanabi.images.runtimes.roots import Images
+from hanabi.invoke.admission import Admission
+from hanabi.invoke.invoker import LocalInvoker
+from hanabi.ledger import index
+from hanabi.ledger import usage_copy as sums_copy
+from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.logs import LogStore
+from hanabi.ledger.usage import Usage
+from hanabi.ledger.usage_copy import SumsCopy
+from hanabi.node.config import Settings, guest_dir, is_loopback
+from hanabi.node.drain import Drain, Stop
+from hanabi.node.drivers import choose_driver
+from hanabi.sandbox.firecracker.driver import STOCK_MB
+from hanabi.sandbox.host.host import raise_descriptor_limit
+from hanabi.sandbox.process.interpreters import lacking
+from hanabi.services.iam.execution_roles import ExecutionRoles
+from hanabi.services.iam.service import IamService
+from hanabi.services.lambda_ import LambdaService
+from hanabi.services.lambda_.code_download import CodeEndpoint
+from hanabi.services.lambda_.code_upload import Staging
+from hanabi.services.logs.service import LogsService
+from hanabi.services.own.health import HealthEndpoints
+from hanabi.services.own.usage import UsageEndpoint
+from hanabi.services.sts import StsService
+from hanabi.store.database import Database
+from hanabi.store.sqlite import SqliteStore
+from hanabi.triggers import event_table
+from hanabi.triggers.event_queue import DurableQueue
+
+MIB = 1 << 20
+CONNECTIONS = 4096  # of clients; fewer where the process may not have twice as many descriptors
+# What anybody may ask who reaches the port. A head: as AWS's load balancers take; less from those who have not signed anything yet.
+OUTSIDE = Limits(head_bytes=MIB // 16, stranger_head_bytes=MIB // 64)
+# What one environment may ask of the API: it shares the loop and the memory of the server with all others.
+INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
+ANNOUNCE_EVERY_S = 600.0  # at most: a root that cannot be built is not tried all the time
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Run a node until SIGTERM or SIGINT. `ready` is called once, with the endpoint, the driver and why, when it serves.
+
+    Raises `IsolationUnavailable` when the isolation asked for cannot be given, and `OSError` when the port is taken.
+    """
+    os.umask(0o022)
+    stop = Stop()
+    stop.listen()
+    listener = _listen(settings.host, settings.port)
+    clock = SystemClock()
+    health = Health(clock)
+    driver = choose_driver(settings, health)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        data = settings.data_dir
+        store = SqliteStore(data / "state.db", FORMATS, health)
+        await store.open()
+        stack.push_async_callback(store.close)
+        accepted = Database(data / "events.db", event_table.SCHEMA)
+        stack.push_async_callback(accepted.close)
+        await accepted.open()
+        if accepted.lost:
+            health.report("lost writes of events.db", accepted.lost)
+        keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
+        record = Database(data / "record.db", index.SCHEMA)
+        stack.push_async_callback(record.close)
+        sums = SumsCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
+        journal = FileJournal(settings.place("journal"), record, sums, clock, health=health)
+        await journal.open()
+        stack.push_async_callback(journal.close)
+
+        images = Images(settings.images_dir, guest_dir())
+        stack.push_async_callback(images.close)
+        code = CodeStore(settings.place("code"), clock)
+        await code.open()
+        identity = await identify(store, data, keeps=not code.is_empty)
+        containers = ContainerImages(settings.images_dir, identity.owner, settings.insecure_registry, clock)
+        await containers.open()
+        stack.push_async_callback(containers.close)
+        spool = _empty_directory(data / "spool")
+        access = AccessLog(settings.access_log, clock, health) if settings.access_log else None
+        if access is not None:
+            stack.push_async_callback(access.close)
+            stack.push_async_callback(_cancel, asyncio.create_task(access.run(), name="access log"))
+        attach = Attach(clock, spool, access)
+        host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
+        memory = HostMemory()
+
+        async def image_of(version: FunctionVersion) -> RuntimeImage:
+            """What an environment is started on. Raises `ResourceConflict` when the version's own code is not there."""
+            if version.container is None:
+                await functions.presence.assure(version)
+                return for_version(await images.ensure(version.runtime), version)
+            try:
+                image = await containers.ensure(version.container.image)
+                if os.access(image.root, os.F_OK):
+                    return image
+            except ImageError as error:
+                log.warning("the image of %s:%s is not there: %s", version.name, version.version, error)
+            await functions.presence.refuse(version)
+            return await containers.ensure(version.container.image)
+
+        fleet = Fleet(
+            driver,
+            image_of,
+            host,
+            max_environments=settings.max_environments,
+            max_memory_mb=settings.max_memory or memory.budget_mb,
+            stock_size=settings.pool_size,
+            stock_memory_mb=STOCK_MB if driver.name == "firecracker" else STOCK_MEMORY_MB,
+            idle_timeout_s=settings.idle_timeout_s,
+            trim_after_s=settings.trim_after,
+            rest_after_s=settings.rest_after,
+            rest_directory=settings.place("run") / "rests",
+            read_memory=memory.read,
+            health=health,
+        )
+        await fleet.open()
+        stack.push_async_callback(fleet.close)
+
+        url_for = partial(_function_url, settings)
+        stocked = StockedImages(images, fleet, driver)
+        missing = "" if driver.takes_snapshots else f"its isolation is {driver.name}, and only microVMs have snapshots"
+        snapshots = Snapshots(settings.place("snapshots"), fleet, missing, clock)
+        functions = Functions(
+            store,
+            code,
+            stocked,
+            clock,
+            account=settings.account,
+            region=settings.region,
+            url_for=url_for,
+            containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
+            snapshots=snapshots,
+            health=health,
+        )
+        functions.on_retired(fleet.retire)
+        await functions.open()
+        stack.push_async_callback(functions.close)
+        await functions.presence.check()  # what is said of a function is true from the start
+        stack.push_async_callback(_cancel, asyncio.create_task(functions.presence.run(), name="presence"))
+        collection = Collection(clock, health, lambda: identity.doubt or store.doubt or functions.doubt)
+        collection.add(snapshots.collect, functions.referenced_snapshots)
+        collection.add(code.collect, lambda: functions.referenced_code() | fleet.code_in_use())
+        collection.add(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use())
+        stack.push_async_callback(_cancel, asyncio.create_task(collection.run(), name="collection"))
+
+        admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
+        fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
+        roles = ExecutionRoles(functions.place, any_role=settings.roles == "any")
+        invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
+        events = DurableQueue(accepted, functions, invoker, clock, is_full=lambda: journal.full, health=health)
+
+        iam = IamService(store, clock, functions.place, roles.changed)
+        await iam.open()
+        authorize = Authorizer(iam.find_policies, clock, functions.place, lenient=settings.roles != "strict")
+        zips = CodeEndpoint(code, keys, clock)
+        staging = Staging(_empty_directory(data / "staging"), clock)
+        stack.callback(staging.close)
+        services: list[Service] = [
+            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation, roles, staging.given),
+            iam,
+            StsService(keys, iam.find_role),
+            LogsService(LogStore(record, journal, clock), clock, functions.place),
+        ]
+        host.served.extend(endpoint_variable(service.name) for service in services)
+        laxer = [LAXER[settings.roles]] if settings.roles in LAXER else []
+        shown = HealthEndpoints(health, laxer, partial(roles.report, functions, health))
+        own: dict[str, HttpHandler] = {
+            "environments": partial(_environments, fleet, admission, events),
+            "metrics": shown.metrics,
+            "problems": shown.problems,
+            "urls": partial(_urls, functions, settings.port),
+            "uploads": staging.handle,
+            "usage": UsageEndpoint(Usage(journal)).handle,
+        }
+
+        async def verify(request: HttpRequest) -> Principal:
+            return await edge.verifier.verify(request, "lambda")
+
+        authenticate = UrlAccess(functions, verify, authorize, everybody=settings.roles != "strict")
+        gateway = FunctionUrls(functions, functions, invoker, authenticate, clock)
+        edge = Edge(
+            services,
+            keys,
+            clock,
+            settings.region,
+            gateway=gateway.handle,
+            own=own,
+            granted={"code": zips.handle},
+            hosts=[settings.host],
+            authorize=authorize,
+            spool=spool,
+        )
+        attach.edge = edge
+        functions.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
+
+        connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
+        limits = replace(OUTSIDE, body=edge.body_rule, connections=connections)
+        handler, refuse = (access.wrap(edge.handle), access.wrap_refusal(edge.refuse)) if access else (edge.handle, edge.refuse)
+        server = await serve_http(listener, handler, clock=clock, limits=limits, spool=spool, refuse=refuse, health=health)
+        addresses = UrlAddresses(settings.port, gateway.handler_for, clock, health)
+        if is_loopback(settings.host):
+            functions.on_url(addresses.add, addresses.remove)
+        await events.open()
+        stack.push_async_callback(
+            Drain([server, addresses], edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.hurried
+        )
+        runtimes = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
+        announcements = Retrying(clock, health, longest_delay_s=ANNOUNCE_EVERY_S)
+        announcing = asyncio.create_task(stocked.announce(runtimes, announcements), name="stock announcement")
+        stack.push_async_callback(announcements.cancel)
+        stack.push_async_callback(_cancel, announcing)
+        if not settings.no_prebuild and driver.name != "process":
+            stack.push_async_callback(_cancel, asyncio.create_task(prebuild(images, runtimes), name="prebuild"))
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection need ever look at it again
+        gc.set_threshold(50_000, 20, 50)  # an invocation leaves no cycles behind: looking for them every 700 objects is wasted
+        ready(f"http://{settings.host}:{settings.port} {driver.describe()}")
+        await stop.asked.wait()
+
+
+class Attach:
+    """Serves the API to sockets inside environments; the edge is made after the fleet, so it is filled in later."""
+
+    def __init__(self, clock: Clock, spool: Path, access: AccessLog | None = None) -> None:
+        self.edge: Edge | None = None
+        self._access = access
+        self._clock = clock
+        self._spool = spool
+
+    async def __call__(self, sock: socket.socket, access_key: str) -> Closable:
+        assert self.edge is not None
+        handler = self.edge.handler_for(access_key)
+        return await serve_http(
+            sock,
+            self._access.wrap(handler) if self._access else handler,
+            clock=self._clock,
+            limits=replace(INSIDE, body=self.edge.body_rule),
+            spool=self._spool,
+            refuse=self.edge.refuse,
+            name_peers=False,
+        )
+
+
+class StockedImages:
+    """The images as control sees them: a runtime that functions use is also one to keep environments ready for."""
+
+    def __init__(self, images: Images, fleet: Fleet, driver: Driver) -> None:
+        self.known = images.known
+        self.prepare_code = driver.prepare_directory
+        self._images = images
+        self._fleet = fleet
+        self._driver = driver
+
+    async def lacking(self, runtime: str) -> str:
+        return await asyncio.to_thread(lacking, runtime) if self._driver.name == "process" else ""
+
+    async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
+        image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))
+        if self._driver.takes_snapshots:
+            progress(f"making the snapshot that microVMs of {runtime} start from")
+        await self._driver.prepare(image, preload_of(image))
+        self._fleet.expect(for_memory(image, DEFAULT_MB))
+        return image
+
+    async def announce(self, runtimes: Iterable[str], retrying: Retrying) -> None:
+        """Functions of an earlier run are prepared already, and nobody will ask for their runtimes before the first cold start."""
+        for runtime in runtimes:
+            await retrying.do(f"announce.{runtime}", f"No environments of {runtime} can be kept ready", partial(self.ensure, runtime))
+
+
+class PreparedContainers:
+    """The container images as control sees them: one that is there is also ready to be started."""
+
+    def __init__(self, containers: ContainerImages, driver: Driver) -> None:
+        self.resolve = containers.resolve
+        self.lacking = containers.lacking
+        self._containers = containers
+        self._driver = driver
+
+    async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
+        ready = await self._containers.ensure(image, progress)
+        await self._driver.prepare(ready, preload_of(ready))
+        return ready
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _empty_directory(path: Path) -> Path:
+    """A private directory with nothing in it: what an earlier run left is of no use."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700, parents=True)
+    return path
+
+
+def _function_url(settings: Settings, url_id: str) -> str:
+    """At an address of its own, or under a name where Hanabi listens to other machines."""
+    return f"http://{address_of(url_id)}:{settings.port}/" if is_loopback(settings.host) else _named_url(url_id, settings.port)
+
+
+def _named_url(url_id: str, port: int) -> str:
+    return f"http://{url_id}.lambda-url.localhost:{port}/"
+
+
+async def _environments(fleet: Fleet, admission: Admission, events: DurableQueue, request: HttpRequest) -> HttpResponse:
+    """`GET /_hanabi/environments`: what `hanabi ps` shows."""
+    provisioned = []
+    for version, requested, allocation in fleet.describe_provisioned():
+        used = admission.provisions(version.name, version.key)
+        provisioned.append(
+            {
+                "function": version.name,
+                "version": version.version,
+                "requested": requested,
+                "allocated": allocation.allocated,
+                "failure": allocation.failure,
+                "invocations": used.served,
+                "spillover": used.spilled,
+            }
+        )
+    shown = {
+        "environments": fleet.describe(),
+        "provisioned": provisioned,
+        "events": events.meter.describe(),
+        "budget": fleet.describe_budget(),
+    }
+    return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())
+
+
+async def _urls(functions: Functions, port: int, request: HttpRequest) -> HttpResponse:
+    """`GET /_hanabi/urls`: each function URL with the name that it has besides its address."""
+    shown = [
+        {"function": url.function, "qualifier": url.qualifier, "url": functions.url_for(url.id), "name": _named_url(url.id, port)}
+        for function in functions
+        for url in function.urls.values()
+    ]
+    return HttpResponse(200, [("content-type", "application/json")], json.dumps({"urls": shown}).encode())

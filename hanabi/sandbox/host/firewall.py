@@ -1,0 +1,98 @@
+"""The one nftables table of a Hanabi: NAT outwards, and everything near (host, metadata, private networks, neighbours) closed.
+
+Rules speak of the interface prefix and of address sets, never of a single slot: their number does not grow with the environments.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from ipaddress import IPv4Network, collapse_addresses
+from pathlib import Path
+
+from hanabi.sandbox.host import runtime_command
+
+# What a function has no business with: this host's surroundings. 100.64/10 has the slots themselves in it.
+CLOSED = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16",
+    "198.18.0.0/15", "224.0.0.0/3",
+)  # fmt: skip
+CONNECTIONS_MAX = 1024  # of one slot: the host's connection table is shared
+
+
+def rules(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> str:
+    """The table, replacing one of that name; one transaction."""
+    opened = ", ".join(str(each) for each in collapse_addresses(IPv4Network(cidr, strict=False) for cidr in allow))
+    return f"""
+table inet {table}
+delete table inet {table}
+table inet {table} {{
+    set closed {{ type ipv4_addr; flags interval; elements = {{ {", ".join(CLOSED)} }} }}
+    set opened {{ type ipv4_addr; flags interval; {f"elements = {{ {opened} }}" if opened else ""} }}
+    set slots {{ type ipv4_addr; flags interval; elements = {{ {", ".join(map(str, slots))} }} }}
+    set busy {{ type ipv4_addr; size 65535; flags dynamic; }}
+    chain input {{
+        type filter hook input priority filter - 10; policy accept;
+        iifname "{prefix}*" ip daddr @opened accept
+        iifname "{prefix}*" drop
+    }}
+    chain forward {{
+        type filter hook forward priority filter - 10; policy accept;
+        iifname "{prefix}*" goto leaving
+        oifname "{prefix}*" ct state established,related accept
+        oifname "{prefix}*" drop
+    }}
+    chain leaving {{
+        oifname "{prefix}*" drop
+        ip saddr != @slots drop
+        meta nfproto ipv6 drop
+        ip daddr @opened goto counted
+        ip daddr @closed drop
+        goto counted
+    }}
+    chain counted {{
+        ct state new add @busy {{ ip saddr ct count over {CONNECTIONS_MAX} }} drop
+        accept
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr @slots oifname != "{prefix}*" masquerade
+    }}
+}}
+"""
+
+
+def find_nft() -> str | None:
+    """Where nft is, if it is: in /usr/sbin, which an ordinary user's PATH lacks."""
+    return shutil.which("nft", path=runtime_command.search_path())
+
+
+def load(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> str:
+    """Load the table. Returns why that is not possible, or an empty string."""
+    if (program := find_nft()) is None:
+        return "no nft command (apt install nftables)"
+    done = subprocess.run([program, "-f", "-"], input=rules(table, prefix, slots, allow), capture_output=True, text=True, timeout=30)
+    return f"nft: {done.stderr.strip().splitlines()[0]}" if done.returncode else ""
+
+
+def unload(table: str) -> None:
+    if program := find_nft():
+        subprocess.run([program, f"table inet {table}; delete table inet {table}"], capture_output=True, timeout=30)
+
+
+def enable_forwarding(interface: str) -> None:
+    """Let packets of one interface be routed: not the whole host a router."""
+    Path(f"/proc/sys/net/ipv4/conf/{interface}/forwarding").write_text("1")
+
+
+def foreign_drop() -> str:
+    """Another's rule set that drops forwarded packets by default, as Docker's does; an empty string if there is none."""
+    if (program := find_nft()) is None:
+        return ""
+    listed = subprocess.run([program, "list", "chain", "ip", "filter", "FORWARD"], capture_output=True, text=True, timeout=30).stdout
+    if "policy drop" not in listed or "hanabi" in listed:
+        return ""
+    return (
+        "this host's FORWARD chain drops by default (Docker's does): "
+        "iptables -I FORWARD -i hn+ -j ACCEPT -m comment --comment hanabi; "
+        "iptables -I FORWARD -o hn+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
+    )

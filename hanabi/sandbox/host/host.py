@@ -1,0 +1,231 @@
+"""What every driver of whole hosts stands on: a run directory that is its own, cgroups, numbers and a way out, clean of earlier runs."""
+
+import fcntl
+import logging
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from hanabi.base import linux, netlink
+from hanabi.errors import HanabiError, IsolationUnavailable
+from hanabi.sandbox.host import abandoned, earlier_runs, firewall, host_ids, rootless, runtime_command, uplink, volume
+from hanabi.sandbox.host.cgroup import Tree
+from hanabi.sandbox.host.earlier_runs import Claim, tag_of
+from hanabi.sandbox.host.host_ids import Numbers
+from hanabi.sandbox.host.uplink import Uplink
+from hanabi.sandbox.oci.bind_mounts import Stage
+
+_SLOTS_BESIDE = 8  # of those being made ahead or taken down
+_MADE = ("state", "bundles", "views", "probe", "jails", "rests", "volumes")  # directories of a run, by whichever driver
+log = logging.getLogger(__name__)
+
+
+class Ground:
+    """`open` and `close` block. `slots`: how many sandboxes there may be."""
+
+    def __init__(self, run_dir: Path, *, slots: int, allow_net: Sequence[str], network: bool) -> None:
+        self.run_dir = Path(os.path.abspath(run_dir))
+        self.tag = tag_of(self.run_dir)
+        self.tree = Tree(self.tag)
+        self.uplink = Uplink("not open")
+        self.stage: Stage | None = None
+        self._numbers: Numbers | None = None
+        self._slots = slots
+        self._allow_net = [str(IPv4Network(cidr, strict=False)) for cidr in allow_net]
+        self._network = network
+        self._lock = -1
+        self._claim: Claim | None = None
+
+    @property
+    def prefix(self) -> str:
+        return _prefix(self.tag)
+
+    @property
+    def _table(self) -> str:
+        return _table(self.tag)
+
+    @property
+    def numbers(self) -> Numbers:
+        assert self._numbers is not None
+        return self._numbers
+
+    def open(self) -> None:
+        """Claim the directory, clean it, and set up what is shared. Raises `IsolationUnavailable` with the fix."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.run_dir.chmod(0o711)
+        lock = os.open(self.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}") from None
+        try:
+            self._claim = Claim(self._locks(), self.run_dir, wait=True)
+        except BlockingIOError:  # its directory has gone to another place since
+            os.close(lock)
+            raise IsolationUnavailable(f"another Hanabi that was started in {self.run_dir} still runs") from None
+        self._lock = lock
+        if rootless.entered():
+            self.stage = Stage(self.run_dir)
+        else:
+            check_traversable(self.run_dir, "--data-dir")
+        raise_descriptor_limit()
+        before = earlier_runs.places(self.run_dir)
+        earlier_runs.note(self.run_dir, before)
+        self.tree.prepare()
+        self._recover(before)
+        self._numbers = Numbers(self._slots + _SLOTS_BESIDE, locks=self._locks())
+        self._end_abandoned(self._numbers.blocks)
+        self.uplink = self._open_uplink(self._numbers)
+
+    def _locks(self) -> Path:
+        """Numbers are shared out among the Hanabis of a host; as an ordinary user, among one's own."""
+        if not rootless.entered():
+            return host_ids.LOCKS
+        return Path(os.environ.get("XDG_RUNTIME_DIR", self.run_dir)) / "hanabi"
+
+    def _open_uplink(self, free: Numbers) -> Uplink:
+        firewall_of = (self._table, self.prefix, free.networks(), self._allow_net)
+        if not self._network:
+            return Uplink("turned off")
+        if rootless.entered():
+            return uplink.open_pasta(self.run_dir / "uplink", *firewall_of)
+        return uplink.open_host(*firewall_of)
+
+    def _recover(self, before: Sequence[Path]) -> None:
+        """Clean what an earlier run left, here or where this directory was `before`, were it killed at the worst moment. Idempotent."""
+        groups_in = earlier_runs.groups_in(self.run_dir)
+        uplink.clear_away(self.run_dir / "uplink")
+        _end_all(self.run_dir, self.tree, groups_in)
+        self.write(earlier_runs.GROUPS, self.tree.place)
+        self._remove_made()
+        earlier_runs.note(self.run_dir, [place for place in before if not self._recover_place(place, groups_in)])
+
+    def _recover_place(self, place: Path, groups_in: str) -> bool:
+        """False: that place is in use, by whomever."""
+        if earlier_runs.is_used(place, self._lock):
+            return False
+        try:
+            claim = Claim(self._locks(), place, wait=False)
+        except BlockingIOError:
+            return False
+        try:
+            tree = Tree(tag_of(place))
+            _end_all(place, tree, groups_in)
+            tree.close()
+        except (OSError, HanabiError) as error:
+            log.warning("what an earlier run left, at %s, cannot be removed: %s", place, error)
+            return False
+        finally:
+            claim.close()
+        return True
+
+    def _end_abandoned(self, blocks: Sequence[int]) -> None:
+        """What has our numbers, and is a killed server's that nobody started again."""
+        if rootless.entered():  # then numbers are one's own, and addresses of a namespace
+            return
+        for tag in abandoned.tags(blocks, self.tag):
+            log.warning("removing what a killed Hanabi (%s) left on this host", tag)
+            try:
+                tree = Tree(tag)
+                _clear(tree)
+                tree.close()
+                _end_network(tag)
+            except (OSError, HanabiError) as error:
+                log.warning("not all of it could be removed: %s", error)
+
+    def close(self) -> None:
+        """All sandboxes have been destroyed before. Idempotent."""
+        if self._lock < 0:  # nothing here is ours
+            return
+        if not rootless.entered():
+            firewall.unload(self._table)
+        self.uplink.close()
+        uplink.clear_away(self.run_dir / "uplink")
+        if self.stage is not None:
+            self.stage.close()
+        self.tree.close()
+        if self._numbers is not None:
+            self._numbers.close()
+        self._remove_made()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+        os.close(self._lock)
+        self._lock = -1
+
+    def _remove_made(self) -> None:
+        for name in _MADE:
+            shutil.rmtree(self.run_dir / name, ignore_errors=True)
+
+    def write(self, name: str, text: str) -> Path:
+        """A file in the run directory that all may read."""
+        path = self.run_dir / name
+        path.write_text(text)
+        path.chmod(0o644)
+        return path
+
+
+def _prefix(tag: str) -> str:
+    """Of interfaces."""
+    return f"hn{tag}"
+
+
+def _table(tag: str) -> str:
+    """Of nftables."""
+    return f"hanabi-{tag}"
+
+
+def _end_all(run_dir: Path, tree: Tree, groups_in: str) -> None:
+    """End what an earlier run left on the host, with what is named after its place. `groups_in`: see `Tree.place`."""
+    runtime_command.kill_strays(run_dir)
+    before = tree.at(groups_in)
+    _clear(before)
+    if before.place != tree.place:
+        before.close()
+    _clear(tree)
+    give_up = time.monotonic() + 5
+    while (devices := volume.leftovers(run_dir / "volumes")) and time.monotonic() < give_up:
+        for device in devices:
+            linux.detach_loop(device)
+        time.sleep(0.005)
+    if not rootless.entered():  # else the network had a namespace that has gone with the process
+        _end_network(tree.tag)
+
+
+def _end_network(tag: str) -> None:
+    with netlink.Netlink() as link:
+        for name in os.listdir("/sys/class/net"):
+            if name.startswith(_prefix(tag)):
+                link.remove_link(name)
+    firewall.unload(_table(tag))
+
+
+def _clear(tree: Tree) -> None:
+    """No group is left in a tree."""
+    for name in tree.groups():
+        tree.kill(name)
+    for name in tree.groups():
+        tree.remove(name)
+
+
+def check_traversable(directory: Path, flag: str) -> None:
+    """Sandboxes run as other users: every directory on the way must let them pass. `flag` is what chose the directory."""
+    barred = [str(each) for each in reversed((directory, *directory.parents)) if not each.stat().st_mode & 0o001]
+    if barred:
+        raise IsolationUnavailable(f"sandboxes cannot enter {barred[0]}; chmod o+x {' '.join(barred)}, or choose another {flag}")
+
+
+def raise_descriptor_limit() -> int:
+    """As far as it goes, and how far that is. A sandbox takes some fifteen descriptors; the usual 1024 would end at sixty sandboxes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

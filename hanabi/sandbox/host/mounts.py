@@ -1,0 +1,64 @@
+"""Mounts: the server's own private mount namespace, and directories mounted into running sandboxes."""
+
+import ctypes
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hanabi.base import linux
+from hanabi.errors import SandboxError
+from hanabi.sandbox.host import cgroup, rootless
+from hanabi.sandbox.oci.config import MOUNT_TARGETS
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def enter_private_mounts() -> None:
+    """Give this process a mount namespace of its own, so that its mounts die with it, and the duty to reap its sandboxes.
+
+    Call it first thing, before there are threads: they would stay behind. An ordinary user becomes root of a user namespace by it, so
+    ask for the user's name or uid before. Raises `IsolationUnavailable` with the fix.
+    """
+    if os.geteuid() == 0:
+        linux.unshare(linux.CLONE_NEWNS)
+    else:
+        cgroup.check_delegation()
+        rootless.enter()
+    linux.mount("none", "/", "none", linux.MS_REC | linux.MS_PRIVATE)
+    # A sandbox's first process loses its parent (the OCI runtime); where process 1 reaps nobody it would stay a zombie.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Injector:
+    """Mounts host directories into other mount namespaces: 0.1 ms each, in one thread that goes there and comes back."""
+
+    def __init__(self) -> None:
+        self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        # setns for mounts wants a thread that shares its root and working directory with nobody.
+        self._thread = ThreadPoolExecutor(1, "mounts", initializer=linux.unshare, initargs=(linux.CLONE_FS,))
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        return self._thread
+
+    def mount(self, namespace: int, source: Path, target: str) -> None:
+        """Mount a read-only, nosuid, nodev copy of `source` on `target` in a namespace. To be run in `executor`."""
+        if target not in MOUNT_TARGETS:
+            raise SandboxError(f"{target}: directories are mounted on {' and '.join(MOUNT_TARGETS)} only")
+        tree = linux.clone_tree(os.path.realpath(source, strict=True))
+        try:
+            linux.setns(namespace, linux.CLONE_NEWNS)
+            try:
+                directory = linux.open_directory(target)
+                try:
+                    linux.move_tree(tree, directory)
+                finally:
+                    os.close(directory)
+            finally:
+                linux.setns(self._home, linux.CLONE_NEWNS)
+        finally:
+            os.close(tree)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        os.close(self._home)

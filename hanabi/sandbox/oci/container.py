@@ -1,0 +1,335 @@
+"""One sandbox of the OCI driver: a container with the agent in it, and all that was made for it."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hanabi.base import linux
+from hanabi.base.clock import Clock
+from hanabi.base.retry import Retrying
+from hanabi.base.threads import Threads
+from hanabi.contracts.sandbox import Exit, SandboxSpec
+from hanabi.errors import SandboxError
+from hanabi.sandbox.agent import AgentLink
+from hanabi.sandbox.host import dns, host_ids
+from hanabi.sandbox.host.cgroup import Group, Tree
+from hanabi.sandbox.host.mounts import Injector
+from hanabi.sandbox.host.network import Slot, SlotPool, make_channel
+from hanabi.sandbox.host.runtime_command import Launcher
+from hanabi.sandbox.host.volume import Volume, Volumes
+from hanabi.sandbox.oci import config
+from hanabi.sandbox.oci.bind_mounts import Stage
+from hanabi.sandbox.oci.machine_view import SHARED, Processors, View
+
+HELLO_TIMEOUT_S = 10.0
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What all containers of a driver share."""
+
+    run_dir: Path
+    agent: Path
+    tree: Tree
+    volumes: Volumes
+    injector: Injector
+    slots: SlotPool
+    resolvers: Sequence[str]
+    stage: Stage | None
+    processors: Processors
+    threads: Threads
+    starts: asyncio.Semaphore
+    clock: Clock
+    releases: Retrying  # of what could not be removed with its container
+    containers: "set[Container]" = field(default_factory=set)
+
+    @property
+    def bundles(self) -> Path:
+        return self.run_dir / "bundles"
+
+
+class Container:
+    """A `contracts.Sandbox`. It owns its sockets and the log pipe: `destroy` closes them."""
+
+    runtime: socket.socket
+    runtime_api: socket.socket
+    edge: socket.socket
+
+    def __init__(self, host: Host, wanted: SandboxSpec, slot: Slot) -> None:
+        self.id = wanted.id
+        self.on_exit: Callable[[Exit], None] = lambda exit: None
+        self.logs = -1
+        self.runtime_api_address = self.edge_address = ""
+        self.task_root = "/var/task"
+        self.preloaded = False
+        self.memory_limit_mb: int | None = None
+        self._host = host
+        self._wanted = wanted
+        self.slot = slot
+        self._bundle = host.bundles / wanted.id
+        self._loop = asyncio.get_running_loop()
+        self._view = View(host.run_dir / "views" / wanted.id, host.processors)
+        self._group: Group | None = None
+        self._link: AgentLink | None = None
+        self._relay: dns.Relay | None = None
+        self._control: socket.socket | None = None
+        self._pid = 0
+        self._pidfd = -1
+        self._volume: Volume | None = None
+        self._launcher: Launcher | None = None
+        self._end: asyncio.Task[None] | None = None
+        host.containers.add(self)
+
+    # --- making
+
+    async def open(self, launcher: Launcher) -> None:
+        """Make it all, up to the agent's hello."""
+        self._launcher = launcher
+        async with self._host.starts:
+            await self._host.threads.run(lambda: self._start(launcher))
+        assert self._control is not None
+        self._link = AgentLink(self._control, self._host.clock)
+        self._link.on_exit = lambda exit: self.on_exit(exit)
+        self._link.on_close = lambda reason: self._kill()
+        self._loop.add_reader(self._pidfd, self._gone)
+        self.runtime_api, self.edge = await self._link.hello(HELLO_TIMEOUT_S)
+        linux.refuse_rights(self._control)  # hello was the one message with descriptors
+        self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
+        if self.slot.udp is not None and self.slot.tcp is not None:
+            self._relay = dns.Relay(self.slot.udp, self.slot.tcp, self._host.resolvers, self._host.clock)
+        for source, target in self._wanted.mounts:
+            await self.mount(source, target)
+
+    def _start(self, launcher: Launcher) -> None:
+        """All that blocks."""
+        ids = host_ids.ids(self.slot.number)
+        tmp = self._bundle / "tmp"
+        tmp.mkdir(parents=True)
+        self._group = Group(self._host.tree, self.id)
+        self._group.limit(self._wanted.memory_mb, None)
+        self._view.open(self._wanted.memory_mb)
+        self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
+        (self._bundle / "config.json").write_text(json.dumps(config.make(self._layout(ids, tmp))))
+        self._control, control = make_channel(self.slot)
+        channel, runtime = make_channel(self.slot)
+        self.runtime = self._prepared(channel)
+        self.logs, log = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.logs, False)
+        os.fchown(log, *ids.function)  # else /dev/stdout could not be opened by name
+        try:
+            self._pid = launcher.start(self.id, self._bundle, (control.fileno(), runtime.fileno(), log))
+        finally:
+            control.close()
+            runtime.close()
+            os.close(log)
+        self._pidfd = os.pidfd_open(self._pid)
+        if self._pid not in self._host.tree.pids(self.id):  # it ended, and the number may be another's
+            raise SandboxError("the agent ended at once")
+        self._group.footprint.agent = self._pid
+        self._view.confine([self._pid])
+        self._forget_start()
+
+    def _layout(self, ids: host_ids.Ids, tmp: Path) -> config.Layout:
+        image, run_dir = self._wanted.image, self._host.run_dir
+        shown = {**self._view.files, **{name: run_dir / name for name in SHARED}}
+        return config.Layout(
+            root=self._show(image.root, "root"),
+            runtime_dir=self._show(image.runtime_dir, "runtime") if image.runtime_dir else None,
+            agent=self._show(self._host.agent, "agent"),
+            tmp=self._show(tmp, "tmp"),
+            resolv_conf=self._show(run_dir / "resolv.conf", "resolv.conf"),
+            hosts=self._show(run_dir / "hosts", "hosts"),
+            proc={name: self._show(path, f"proc-{name}") for name, path in shown.items()},
+            hostname=self.slot.hostname,
+            network=self.slot.path,
+            cgroup=self._group.runtime_path if self._group else "",
+            uids=ids.uids,
+            gids=ids.gids,
+        )
+
+    def _show(self, path: Path, name: str) -> Path:
+        """Where the container's users can reach a path."""
+        return self._host.stage.show(path, f"{self.id}/{name}") if self._host.stage else path
+
+    def _forget_start(self) -> None:
+        """What only the start needed. The container has its own hold of /tmp."""
+        if self._host.stage is not None:
+            self._host.stage.hide(self.id)
+        if os.path.ismount(self._bundle / "tmp"):
+            linux.unmount(str(self._bundle / "tmp"))
+        shutil.rmtree(self._bundle, ignore_errors=True)
+        if self._launcher is not None:
+            self._launcher.forget(self.id)
+
+    # --- processes
+
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+        await self._agent().start(role, argv, environment, cwd)
+
+    async def kill_processes(self) -> None:
+        await self._agent().kill_processes()
+
+    async def reset(self) -> None:
+        agent = self._agent()
+        await agent.kill_processes()
+        ours, theirs = await self._host.threads.run(lambda: make_channel(self.slot))
+        with theirs:
+            try:
+                await self._agent().renew_runtime(theirs)
+                self._agent()
+            except BaseException:
+                ours.close()
+                raise
+        self.runtime.close()
+        self.runtime = self._prepared(ours)
+
+    @staticmethod
+    def _prepared(channel: socket.socket) -> socket.socket:
+        linux.refuse_rights(channel)
+        channel.setblocking(False)
+        return channel
+
+    def signal(self, role: str, signum: int) -> None:
+        if self._link is not None:
+            self._link.signal(role, signum)
+
+    def _agent(self) -> AgentLink:
+        if self._link is None or self._end is not None:
+            raise SandboxError(f"sandbox {self.id} has gone")
+        return self._link
+
+    # --- physics
+
+    @property
+    def group(self) -> Group:
+        if self._group is None or self._end is not None:
+            raise SandboxError(f"sandbox {self.id} has gone")
+        return self._group
+
+    def freeze(self) -> None:
+        self.group.freezer.freeze()
+
+    def thaw(self) -> None:
+        self.group.freezer.thaw()
+
+    def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
+        try:
+            self.group.limit(memory_mb, vcpus)
+            self._view.resize(memory_mb, self.group.memory.pids)
+        except OSError as error:
+            raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
+
+    async def trim(self) -> None:
+        """Drop the page cache that its processes have, where memory is in cgroup v2; in version 1 nothing (`controllers.MemoryV1`).
+
+        Reclaim works on pages, not on processes: a frozen group stays frozen.
+        """
+        await self._host.threads.run(self.group.memory.reclaim)
+
+    def peak_memory(self) -> int:
+        return self.group.footprint.peak()
+
+    def reset_peak(self) -> None:
+        self.group.footprint.reset_peak()
+
+    def cpu_usage(self) -> int:
+        return self.group.usage.microseconds()
+
+    def oom_kills(self) -> int:
+        return self.group.memory.oom_kills()
+
+    async def mount(self, source: Path, target: str) -> None:
+        self._agent()
+        await self._loop.run_in_executor(self._host.injector.executor, self._mount, source, target)
+
+    def _mount(self, source: Path, target: str) -> None:
+        try:
+            namespace = os.open(f"/proc/{self._pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if linux.has_exited(self._pidfd):  # else the pid, and so the namespace, was its own
+                    raise SandboxError(f"sandbox {self.id} has gone")
+                self._host.injector.mount(namespace, source, target)
+            finally:
+                os.close(namespace)
+        except OSError as error:
+            raise SandboxError(f"cannot mount {source} on {target}: {error.strerror}") from None
+
+    # --- the end
+
+    def _gone(self) -> None:
+        """The first process has ended, and with it all others."""
+        self._loop.remove_reader(self._pidfd)
+        status = linux.reap(self._pidfd) or 0
+        if self._link is not None:
+            self._link.close()
+        self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
+
+    def _kill(self) -> None:
+        """SIGKILL the first process and let the frozen go."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._group is not None and self._end is None:
+            self._group.freezer.thaw()
+
+    async def snapshot(self, directory: Path) -> None:
+        raise SandboxError("a container has no snapshot")
+
+    async def destroy(self) -> None:
+        """What cannot be removed now is tried again later, by the driver."""
+        if self._end is None:
+            what = f"What was made for sandbox {self.id} cannot all be removed"
+            self._end = self._loop.create_task(self._host.releases.do(f"sandbox.{self.id}", what, self._destroy))
+        await asyncio.shield(self._end)
+
+    async def _destroy(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+        if self._link is not None:
+            self._link.close()
+        elif self._control is not None:
+            self._control.close()
+        for name in ("runtime", "runtime_api", "edge"):
+            if (owned := getattr(self, name, None)) is not None:
+                owned.close()
+        if self.logs >= 0:
+            os.close(self.logs)
+            self.logs = -1
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            await relay.close()
+        await self._host.threads.run(self._release)
+        await self._host.slots.give_back(self.slot)
+        self._host.containers.discard(self)
+
+    def _release(self) -> None:
+        """All that blocks: processes, cgroup, mounts, loop device, files. A step that fails stops no other; may be run again."""
+        with ExitStack() as last_first:
+            last_first.callback(self._await_volume)
+            last_first.callback(self._view.remove)
+            last_first.callback(self._forget_start)
+            if self._group is not None:
+                last_first.callback(self._group.remove)
+            last_first.callback(self._end_process)
+
+    def _end_process(self) -> None:
+        if self._group is not None:
+            self._group.kill()
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            linux.has_exited(self._pidfd, _PATIENCE_S)
+            linux.reap(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _await_volume(self) -> None:
+        if self._volume is not None and not self._volume.await_end():
+            raise SandboxError(f"the volume {self._volume.device} of sandbox {self.id} is still in use")

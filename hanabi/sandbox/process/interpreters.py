@@ -1,0 +1,63 @@
+"""The host's interpreters, which stand in for those of runtime roots where nothing is isolated: of the same version, and tried once."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from errno import ENOENT
+
+from hanabi.contracts.images import RuntimeImage
+from hanabi.errors import EntrypointError
+
+TRIAL_S = 10.0
+_PYTHON, _NODE = re.compile(r"python(\d[\d.]*)"), re.compile(r"nodejs(\d+)\.x")
+_found: dict[str, str] = {}  # by runtime; what is not there yet is looked for again
+
+
+def lacking(runtime: str) -> str:
+    """Why no function of a runtime can run on this host without isolation; empty: it can. Blocks."""
+    if not (_PYTHON.fullmatch(runtime) or _NODE.fullmatch(runtime)) or _find_interpreter(runtime):
+        return ""
+    name = "node of that version" if runtime.startswith("nodejs") else runtime
+    return f"this host has no {name} on PATH, which --isolation process needs: install it, or choose another runtime or --isolation oci"
+
+
+def find_program(program: str, image: RuntimeImage) -> str:
+    """The host's program that stands in for one of the runtime root's, of the same version. Raises `EntrypointError`. Blocks."""
+    name = os.path.basename(program)
+    if re.fullmatch(r"python[\d.]*", name) and _PYTHON.fullmatch(image.runtime):
+        name, found = image.runtime, _find_interpreter(image.runtime)
+    elif re.fullmatch(r"node(js)?", name) and _NODE.fullmatch(image.runtime):
+        name, found = image.runtime, _find_interpreter(image.runtime)
+    else:
+        found = shutil.which(name) or ""
+    if not found:
+        raise EntrypointError(f"{program}: this host has no {name}, which --isolation process needs", ENOENT)
+    return found
+
+
+def _find_interpreter(runtime: str) -> str:
+    """Empty when there is none that runs."""
+    if runtime not in _found and (path := _look_for(runtime)):
+        _found[runtime] = path
+    return _found.get(runtime, "")
+
+
+def _look_for(runtime: str) -> str:
+    if runtime == f"python{sys.version_info.major}.{sys.version_info.minor}":
+        return os.path.realpath(sys.executable)
+    if node := _NODE.fullmatch(runtime):
+        path = shutil.which("node") or ""
+        return path if path and _says(path, "--version").removeprefix("v").partition(".")[0] == node[1] else ""
+    path = shutil.which(runtime) or ""
+    version = runtime.removeprefix("python")
+    return path if path and _says(path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])") == version else ""
+
+
+def _says(*command: str) -> str:
+    """A name on PATH is not enough: version managers put programs there that only say what is not installed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_S, stdin=subprocess.DEVNULL).stdout.strip()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""

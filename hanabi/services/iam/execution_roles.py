@@ -1,0 +1,64 @@
+"""Which roles Lambda can assume, so that functions may run as them: kept in memory, since every invocation asks."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hanabi.base.health import Health
+from hanabi.control.arns import Place
+from hanabi.control.model import Function
+from hanabi.edge.auth.evaluate import Request, Verdict, judge_resource
+from hanabi.edge.auth.policy_documents import read_document, statements
+from hanabi.errors import AccessDenied, InvalidParameterValue
+
+LAMBDA = "lambda.amazonaws.com"
+REFUSAL = "The role defined for the function cannot be assumed by Lambda."
+
+
+class ExecutionRoles:
+    """`iam` tells of each role that is made, changed or gone. `any_role`: every name will do (`--roles any`)."""
+
+    def __init__(self, place: Place, *, any_role: bool = False) -> None:
+        self._place = place
+        self._any = any_role
+        self._assumable: set[str] = set()
+
+    def changed(self, arn: str, role: Mapping[str, Any] | None) -> None:
+        if role is not None and self._trusts_lambda(role):
+            self._assumable.add(arn)
+        else:
+            self._assumable.discard(arn)
+
+    def __contains__(self, arn: object) -> bool:
+        return self._any or arn in self._assumable
+
+    def check(self, arn: str) -> None:
+        """Raise what CreateFunction and UpdateFunctionConfiguration answer for a role that Lambda cannot assume."""
+        if arn in self:
+            return
+        if arn.split(":")[4] != self._place.account:
+            raise AccessDenied("Cross-account pass role is not allowed.")
+        raise InvalidParameterValue(REFUSAL)
+
+    def check_invocable(self, arn: str) -> None:
+        """The same for Invoke, where the role was there when the function was made."""
+        if not self._any and arn not in self._assumable:
+            raise AccessDenied(REFUSAL)
+
+    def report(self, functions: Iterable[Function], health: Health) -> None:
+        """Say of which functions no invocation can succeed."""
+        names = [function.name for function in functions if function.latest.settings.role not in self]
+        if not names:
+            health.clear("roles")
+            return
+        shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        what = f"roles that do not exist, or that Lambda may not assume, so they cannot be invoked: {shown}"
+        health.report("roles", f"{len(names)} functions have {what}. Create the roles, or start with --roles any")
+
+    def _trusts_lambda(self, role: Mapping[str, Any]) -> bool:
+        facts = {
+            "aws:sourceaccount": (self._place.account,),
+            "aws:principalisawsservice": ("true",),
+            "aws:principalservicename": (LAMBDA,),
+        }
+        trust = statements(read_document(role["AssumeRolePolicyDocument"]))
+        return judge_resource(trust, LAMBDA, Request("sts:AssumeRole", (role["Arn"],), facts)) is Verdict.ALLOW

@@ -1,0 +1,326 @@
+"""The parts of AWS IAM that tools need around a function: roles and their policies."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.store import Store
+from hanabi.control.arns import Place
+from hanabi.edge.auth.keys import role_id
+from hanabi.edge.auth.managed_policies import MANAGED, PREFIX
+from hanabi.edge.auth.policy_documents import check_document, read_document
+from hanabi.edge.service import Call, Operation
+from hanabi.errors import ApiError, RevisionMismatch, ValidationError
+from hanabi.services.iam.targets import ROLES, Role, RoleTargets, Target
+
+_ATTEMPTS = 10
+
+Changed = Callable[[str, Role | None], None]  # a role's ARN, and what it is now
+
+
+class NoSuchEntity(ApiError):
+    code = "NoSuchEntity"
+    status = 404
+
+
+class EntityAlreadyExists(ApiError):
+    code = "EntityAlreadyExists"
+    status = 409
+
+
+class DeleteConflict(ApiError):
+    code = "DeleteConflict"
+    status = 409
+
+
+class LimitExceeded(ApiError):
+    code = "LimitExceeded"
+    status = 409
+
+
+class ConcurrentModification(ApiError):
+    code = "ConcurrentModification"
+    status = 409
+
+
+class IamService:
+    """Roles, kept in the store as one document each, policies and tags included. `changed` is told of each that is new, changed or gone."""
+
+    name = "iam"
+
+    def __init__(self, store: Store, clock: Clock, place: Place, changed: Changed | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._changed = changed or (lambda arn, role: None)
+        self._prefix = f"arn:{place.partition}:iam::{place.account}:role"
+        targets = RoleTargets(store, self._prefix)
+        self.operations: Mapping[str, Operation[Any]] = {
+            "CreateRole": targets.new("CreateRole", self.create_role),
+            "GetRole": targets.role("GetRole", self.get_role),
+            "ListRoles": targets.path("ListRoles", self.list_roles),
+            "UpdateRole": targets.role("UpdateRole", self.update_role),
+            "DeleteRole": targets.role("DeleteRole", self.delete_role),
+            "UpdateAssumeRolePolicy": targets.role("UpdateAssumeRolePolicy", self.update_assume_role_policy),
+            "AttachRolePolicy": targets.role("AttachRolePolicy", self.attach_role_policy),
+            "DetachRolePolicy": targets.role("DetachRolePolicy", self.detach_role_policy),
+            "ListAttachedRolePolicies": targets.role("ListAttachedRolePolicies", self.list_attached_role_policies),
+            "PutRolePolicy": targets.role("PutRolePolicy", self.put_role_policy),
+            "GetRolePolicy": targets.role("GetRolePolicy", self.get_role_policy),
+            "DeleteRolePolicy": targets.role("DeleteRolePolicy", self.delete_role_policy),
+            "ListRolePolicies": targets.role("ListRolePolicies", self.list_role_policies),
+            "TagRole": targets.role("TagRole", self.tag_role),
+            "UntagRole": targets.role("UntagRole", self.untag_role),
+            "ListRoleTags": targets.role("ListRoleTags", self.list_role_tags),
+            "ListInstanceProfilesForRole": targets.role("ListInstanceProfilesForRole", self.list_instance_profiles_for_role),
+            "GetPolicy": targets.policy("GetPolicy", self.get_policy),
+        }
+
+    async def open(self) -> None:
+        """Tell of the roles that there are."""
+        for _, role, _ in await self._store.list(ROLES):
+            self._changed(role["Arn"], role)
+
+    async def find_role(self, arn: str) -> Role | None:
+        """The role that has just this ARN."""
+        if not arn.startswith(f"{self._prefix}/"):
+            return None
+        found = await self._store.get(ROLES + arn.rpartition("/")[2])
+        return found[0] if found is not None and found[0]["Arn"] == arn else None
+
+    async def find_policies(self, arn: str) -> list[dict[str, Any]] | None:
+        """The policies of a role; None if it is not there."""
+        role = await self.find_role(arn)
+        if role is None:
+            return None
+        attached = [MANAGED[policy] for policy in role["Attached"] if policy in MANAGED]
+        return attached + [read_document(text) for text in role["Policies"].values()]
+
+    # --- roles --------------------------------------------------------------------------------------------------------
+
+    async def create_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        name, path, arn = target.name, params.get("Path", "/"), target.arn
+        check_document(params["AssumeRolePolicyDocument"], trust=True)
+        if "PermissionsBoundary" in params:
+            raise ValidationError("Hanabi does not support PermissionsBoundary")
+        _check_tags(params.get("Tags", []))
+        role: Role = {
+            "Path": path,
+            "RoleName": name,
+            "RoleId": role_id(arn),
+            "Arn": arn,
+            "CreateDate": int(self._clock.time()),
+            "AssumeRolePolicyDocument": params["AssumeRolePolicyDocument"],
+            "Description": params.get("Description"),
+            "MaxSessionDuration": params.get("MaxSessionDuration", 3600),
+            "Tags": params.get("Tags", []),
+            "Attached": [],
+            "Policies": {},
+        }
+        taken = {key.lower() for key, _, _ in await self._store.list(ROLES)}  # names differ by more than case
+        try:
+            if (ROLES + name).lower() in taken:
+                raise RevisionMismatch(name)
+            await self._store.put(ROLES + name, role, revision=0)
+        except RevisionMismatch:
+            raise EntityAlreadyExists(f"Role with name {name} already exists.") from None
+        self._changed(arn, role)
+        return {"Role": _shown(role, whole=True)}
+
+    async def get_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
+        return {"Role": _shown(role, whole=True) | {"RoleLastUsed": {}}}
+
+    async def list_roles(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
+        prefix = params.get("PathPrefix", "/")
+        roles = [role for _, role, _ in await self._store.list(ROLES) if role["Path"].startswith(prefix)]
+        page, more = _page(roles, params, lambda role: str(role["RoleName"]))
+        return {"Roles": [_shown(role, whole=False) for role in page], **more}
+
+    async def update_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            role.update({name: params[name] for name in ("Description", "MaxSessionDuration") if name in params})
+
+        await self._change(target, change)
+        return {}
+
+    async def delete_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        if ROLES + target.name in self._store.damaged and call.principal.is_root:  # its path and its tags are not known
+            await self._store.put_aside(ROLES + target.name)
+            return {}
+        role, revision = await self._find(target)
+        if role["Attached"]:
+            raise DeleteConflict("Cannot delete entity, must detach all policies first.")
+        if role["Policies"]:
+            raise DeleteConflict("Cannot delete entity, must delete policies first.")
+        try:
+            await self._store.delete(ROLES + role["RoleName"], revision=revision)
+        except RevisionMismatch:
+            raise ConcurrentModification("The role was changed at the same time. Please try again.") from None
+        self._changed(role["Arn"], None)
+        return {}
+
+    async def update_assume_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        check_document(params["PolicyDocument"], trust=True)
+
+        def change(role: Role) -> None:
+            role["AssumeRolePolicyDocument"] = params["PolicyDocument"]
+
+        await self._change(target, change)
+        return {}
+
+    # --- policies -----------------------------------------------------------------------------------------------------
+
+    async def attach_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        arn = params["PolicyArn"]
+        _check_policy_arn(arn)
+        if not arn.startswith(PREFIX):  # there are no customer-managed policies here
+            raise NoSuchEntity(f"Policy {arn} does not exist or is not attachable.")
+
+        def change(role: Role) -> None:
+            if arn not in role["Attached"]:
+                if len(role["Attached"]) >= 10:
+                    raise LimitExceeded("Cannot exceed quota for PoliciesPerRole: 10")
+                role["Attached"].append(arn)
+
+        await self._change(target, change)
+        return {}
+
+    async def detach_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        arn = params["PolicyArn"]
+        _check_policy_arn(arn)
+
+        def change(role: Role) -> None:
+            if arn not in role["Attached"]:
+                raise NoSuchEntity(f"Policy {arn} was not found.")
+            role["Attached"].remove(arn)
+
+        await self._change(target, change)
+        return {}
+
+    async def list_attached_role_policies(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
+        page, more = _page(sorted(role["Attached"]), params, str)
+        return {"AttachedPolicies": [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in page], **more}
+
+    async def put_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        check_document(params["PolicyDocument"], trust=False)
+
+        def change(role: Role) -> None:
+            role["Policies"][params["PolicyName"]] = params["PolicyDocument"]
+            if sum(map(len, role["Policies"].values())) > 10_240:
+                raise LimitExceeded(f"Maximum policy size of 10240 bytes exceeded for role {role['RoleName']}")
+
+        await self._change(target, change)
+        return {}
+
+    async def get_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
+        document = role["Policies"].get(params["PolicyName"])
+        if document is None:
+            raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
+        return {"RoleName": role["RoleName"], "PolicyName": params["PolicyName"], "PolicyDocument": quote(document, safe="")}
+
+    async def delete_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            if role["Policies"].pop(params["PolicyName"], None) is None:
+                raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
+
+        await self._change(target, change)
+        return {}
+
+    async def list_role_policies(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
+        page, more = _page(sorted(role["Policies"]), params, str)
+        return {"PolicyNames": page, **more}
+
+    async def get_policy(self, call: Call, params: dict[str, Any], arn: str) -> dict[str, Any]:
+        _check_policy_arn(arn)
+        if arn not in MANAGED:
+            raise NoSuchEntity(f"Policy {arn} was not found.")
+        path, _, name = arn.removeprefix("arn:aws:iam::aws:policy").rpartition("/")
+        policy = {"PolicyName": name, "Arn": arn, "Path": f"{path}/", "DefaultVersionId": "v1", "IsAttachable": True}
+        return {"Policy": policy | {"PolicyId": role_id(arn).replace("AROA", "ANPA", 1)}}
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    async def tag_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            tags = {tag["Key"]: tag for tag in role["Tags"]} | {tag["Key"]: tag for tag in params["Tags"]}
+            role["Tags"] = list(tags.values())
+            _check_tags(role["Tags"])
+
+        await self._change(target, change)
+        return {}
+
+    async def untag_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        def change(role: Role) -> None:
+            role["Tags"] = [tag for tag in role["Tags"] if tag["Key"] not in params["TagKeys"]]
+
+        await self._change(target, change)
+        return {}
+
+    async def list_role_tags(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        role, _ = await self._find(target)
+        page, more = _page(sorted(role["Tags"], key=lambda tag: str(tag["Key"])), params, lambda tag: str(tag["Key"]))
+        return {"Tags": page, **more}
+
+    async def list_instance_profiles_for_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+        await self._find(target)
+        return {"InstanceProfiles": [], "IsTruncated": False}
+
+    async def _find(self, target: Target) -> tuple[Role, int]:
+        """The role that was found and authorised, if it is still there: not another one of that name by now."""
+        found = await self._store.get(ROLES + target.name)
+        if found is None or found[0]["Arn"] != target.arn:
+            raise NoSuchEntity(f"The role with name {target.name} cannot be found.")
+        return found
+
+    async def _change(self, target: Target, change: Callable[[Role], None]) -> None:
+        for _ in range(_ATTEMPTS):
+            role, revision = await self._find(target)
+            role = json.loads(json.dumps(role))  # the store's copy stays as it is if the change is refused
+            change(role)
+            try:
+                await self._store.put(ROLES + target.name, role, revision=revision)
+            except RevisionMismatch:
+                continue
+            self._changed(role["Arn"], role)
+            return
+        raise ConcurrentModification("The role is being changed by too many at once. Please try again.")
+
+
+def _shown(role: Role, *, whole: bool) -> dict[str, Any]:
+    """A role as IAM answers it; lists leave out some members."""
+    shown = {name: value for name, value in role.items() if name not in ("Attached", "Policies", "Tags")}
+    shown["AssumeRolePolicyDocument"] = quote(role["AssumeRolePolicyDocument"], safe="")
+    return shown | {"Tags": role["Tags"]} if whole and role["Tags"] else shown
+
+
+def _page(items: list[Any], params: dict[str, Any], name: Callable[[Any], str]) -> tuple[list[Any], dict[str, Any]]:
+    """The page that Marker and MaxItems ask for, and what to say of the next one."""
+    if params.get("Marker"):
+        try:
+            after = base64.urlsafe_b64decode(params["Marker"].encode()).decode()
+        except ValueError:
+            raise ValidationError("Invalid Marker.") from None
+        items = [item for item in items if name(item) > after]
+    size = params.get("MaxItems", 100)
+    if len(items) <= size:
+        return items, {"IsTruncated": False}
+    page = items[:size]
+    return page, {"IsTruncated": True, "Marker": base64.urlsafe_b64encode(name(page[-1]).encode()).decode()}
+
+
+def _check_policy_arn(arn: str) -> None:
+    if not arn.startswith("arn:") or arn.count(":") < 5:
+        raise ValidationError(f"ARN {arn} is not valid.")
+
+
+def _check_tags(tags: list[dict[str, str]]) -> None:
+    if len(tags) > 50:
+        raise LimitExceeded("Cannot exceed quota for TagsPerRole: 50")
+    if len({tag["Key"].lower() for tag in tags}) < len(tags):
+        raise ValidationError("Duplicate tag keys found. Please note that Tag keys are case insensitive.")

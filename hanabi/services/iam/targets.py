@@ -1,0 +1,84 @@
+"""What the operations of IAM are about: how the role is found, and what its caller must be allowed on it."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hanabi.contracts.store import Store
+from hanabi.edge.service import Call, Context, Operation, Params, Touch
+from hanabi.errors import DocumentDamaged
+
+Role = dict[str, Any]
+ROLES = "iam/role/"  # in the store, followed by the name
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A role by its name, with the ARN that it has, or would have, and its tags."""
+
+    name: str
+    arn: str
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class RoleTargets:
+    """Makes the `Operation`s of the handlers. `action` is without its service; `prefix` is what the ARNs of roles begin with."""
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    def role(self, action: str, handler: Callable[[Call, Params, Target], Awaitable[Params]]) -> Operation[Target]:
+        """An operation on a role by `RoleName`."""
+        return Operation(handler, self._find, lambda target, params: [self._touch(action, target, params)])
+
+    def new(self, action: str, handler: Callable[[Call, Params, Target], Awaitable[Params]]) -> Operation[Target]:
+        """An operation that makes a role, and perhaps tags it."""
+
+        def resolve(params: Params) -> Target:
+            name = params["RoleName"]
+            return Target(name, f"{self._prefix}{params.get('Path', '/')}{name}")
+
+        def touches(target: Target, params: Params) -> Iterator[Touch]:
+            yield self._touch(action, target, params)
+            if params.get("Tags"):
+                yield self._touch("TagRole", target, params)
+
+        return Operation(handler, resolve, touches)
+
+    def path(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
+        """An operation on all roles below a path."""
+        return Operation(
+            handler, lambda params: None, lambda target, params: [Touch(f"iam:{action}", f"{self._prefix}{params.get('PathPrefix', '/')}")]
+        )
+
+    def policy(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+        """An operation on a managed policy."""
+        return Operation(handler, lambda params: str(params["PolicyArn"]), lambda arn, params: [Touch(f"iam:{action}", arn)])
+
+    async def _find(self, params: Params) -> Target:
+        name = params["RoleName"]
+        try:
+            found = await self._store.get(ROLES + name)
+        except DocumentDamaged:  # whoever works on it raises that again
+            found = None
+        if found is None:
+            return Target(name, f"{self._prefix}/{name}")
+        return Target(name, found[0]["Arn"], tuple((tag["Key"], tag["Value"]) for tag in found[0]["Tags"]))
+
+    def _touch(self, action: str, target: Target, params: Params) -> Touch:
+        context = dict(_context(params))
+        for key, value in target.tags:
+            context |= {f"aws:ResourceTag/{key}": value, f"iam:ResourceTag/{key}": value}
+        return Touch(f"iam:{action}", target.arn, context)
+
+
+def _context(params: Params) -> Context:
+    """The condition keys that come with an operation's parameters."""
+    context: dict[str, str | tuple[str, ...]] = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in params.get("Tags", [])}
+    keys = params.get("TagKeys") or [tag["Key"] for tag in params.get("Tags", [])]
+    if keys:
+        context["aws:TagKeys"] = tuple(keys)
+    if params.get("PolicyArn"):
+        context["iam:PolicyARN"] = params["PolicyArn"]
+    return context

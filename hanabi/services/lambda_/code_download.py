@@ -1,0 +1,77 @@
+"""`/_hanabi/code/<sha256>`: a function's zip, to be fetched from the signed URL that GetFunction answers with."""
+
+import asyncio
+import base64
+import mmap
+import os
+import re
+from pathlib import Path
+from typing import Protocol, cast
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.edge.auth.presign import Grants
+from hanabi.http.response import JOIN_BYTES
+
+PREFIX = "/_hanabi/code/"
+LIFETIME_S = 600  # as Lambda's
+
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_REFUSALS = {
+    "missing": "This needs the signed URL that GetFunction answers with",
+    "wrong": "The signature does not match",
+    "expired": "Request has expired",
+}
+
+
+class Zips(Protocol):
+    def zip_path(self, sha256: str) -> Path:
+        """Where the zip with this base64 SHA-256 is, if it is anywhere."""
+
+
+class CodeEndpoint:
+    """`handle` is an `HttpHandler` for whoever holds a URL of `locate`: it checks that itself."""
+
+    def __init__(self, zips: Zips, keys: KeyRing, clock: Clock) -> None:
+        self._zips = zips
+        self._grants = Grants(keys.root.secret_key, PREFIX)
+        self._clock = clock
+
+    def locate(self, request: HttpRequest, sha256: str) -> str | None:
+        """The URL of a zip for the client of `request`; None for one inside an environment, which cannot get there."""
+        host = request.header("host")
+        if not request.peer or not _HOST.fullmatch(host):
+            return None
+        return self._grants.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + LIFETIME_S)
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        if request.method != "GET":
+            return _answer(405, "GET only")
+        problem = self._grants.check(request.header("host"), request.path, request.query, self._clock.time())
+        if problem:
+            return _answer(403, _REFUSALS[problem])
+        digest = request.path.removeprefix(PREFIX)
+        try:
+            if not _DIGEST.fullmatch(digest):
+                raise FileNotFoundError(digest)
+            path = self._zips.zip_path(base64.b64encode(bytes.fromhex(digest)).decode())
+            body = await asyncio.to_thread(_map, path)
+        except FileNotFoundError:
+            return _answer(404, "There is no such code")
+        return HttpResponse(200, [("content-type", "application/zip")], body)
+
+
+def _map(path: Path) -> bytes:
+    """A file as memory of the kernel's, not ours, however many ask for how much and read how slowly. Zips are never changed in place."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= JOIN_BYTES:
+            return file.read()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.madvise(mmap.MADV_WILLNEED)
+    return cast("bytes", memoryview(mapped))
+
+
+def _answer(status: int, text: str) -> HttpResponse:
+    return HttpResponse(status, [("content-type", "text/plain")], f"{text}\n".encode())

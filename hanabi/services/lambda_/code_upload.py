@@ -1,0 +1,114 @@
+"""`PUT /_hanabi/uploads`: zip files too large for a request of the Lambda API wait here, for an hour at most, until a function takes them.
+
+The answer names a bucket and a key, which CreateFunction and UpdateFunctionCode take as `S3Bucket` and `S3Key`, of the owner alone.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hanabi.base.clock import Clock, Timer
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.errors import InvalidParameterValue, ServiceError, UnknownOperation
+from hanabi.ledger.disk_space import free_bytes
+
+BUCKET = "hanabi-staging"
+LIMIT_BYTES = 300 << 20  # more than what unpacks to Lambda's 250 MB ever has
+LIFETIME_S = 3_600.0
+KEPT = 8  # the oldest goes first
+SPARE_BYTES = 64 << 20  # of the disk, besides what a zip takes when it becomes a function's
+GONE = "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist."
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Staged:
+    path: Path
+    timer: Timer
+    users: int = 0  # requests that read it: it stays until they have ended
+
+
+class Staging:
+    """`directory` is empty, of this run, and on the file system of the server's spool: bodies are moved there, not copied."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._staged: dict[str, Staged] = {}  # oldest first
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """An `HttpHandler` for requests whose signature holds, which is one of their body, too."""
+        if request.method != "PUT":
+            raise UnknownOperation("PUT only")
+        if not request.body:
+            raise InvalidParameterValue("There is nothing in the body of the request")
+        key = secrets.token_urlsafe(24)
+        path = self._directory / key
+        await asyncio.to_thread(self._take, request.body, path)
+        self._staged[key] = Staged(path, self._clock.call_later(LIFETIME_S, self._drop, key))
+        while len(self._staged) > KEPT:
+            self._drop(next(iter(self._staged)))
+        answer = {"S3Bucket": BUCKET, "S3Key": key, "ExpiresIn": int(LIFETIME_S)}
+        return HttpResponse(200, [("content-type", "application/json")], json.dumps(answer).encode())
+
+    def _take(self, body: bytes | Path, path: Path) -> None:
+        size = len(body) if isinstance(body, bytes) else body.stat().st_size
+        if free_bytes(self._directory) < size + SPARE_BYTES:  # the function's own copy of it
+            raise ServiceError("There is no room left on the disk of this Hanabi.")
+        if isinstance(body, Path):
+            body.rename(path)
+        else:
+            path.write_bytes(body)
+
+    @asynccontextmanager
+    async def given(self, principal: Principal, code: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        """A function's code as it was given, with what is staged in place of its name; that is gone when a function has taken it.
+
+        Raises `InvalidParameterValue` for what is not staged any more.
+        """
+        if code.get("S3Bucket") != BUCKET or not principal.is_root or code.get("ZipFile") or code.get("ImageUri"):
+            yield code
+            return
+        key = code.get("S3Key") or ""
+        staged = self._staged.get(key)
+        if staged is None:
+            raise InvalidParameterValue(GONE)
+        rest = {name: value for name, value in code.items() if name not in ("S3Bucket", "S3Key")}
+        staged.users += 1
+        try:
+            yield {**rest, "ZipFile": staged.path}
+            if not code.get("DryRun"):
+                self._drop(key)
+        finally:
+            staged.users -= 1
+            if self._staged.get(key) is not staged:
+                self._remove(staged)
+
+    def _drop(self, key: str) -> None:
+        if staged := self._staged.pop(key, None):
+            staged.timer.cancel()
+            self._remove(staged)
+
+    def _remove(self, staged: Staged) -> None:
+        if not staged.users:
+            asyncio.get_running_loop().run_in_executor(None, _unlink, staged.path)
+
+    def close(self) -> None:
+        """What is still there goes at the next start, with the directory."""
+        for staged in self._staged.values():
+            staged.timer.cancel()
+        self._staged.clear()
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # it goes at the next start
+        log.warning("%s is not removed: %s", path, error)

@@ -1,0 +1,54 @@
+"""Reserved concurrency, and the account's limits."""
+
+from typing import Any
+
+from hanabi.control.concurrency import reserve
+from hanabi.control.functions import Functions
+from hanabi.edge.service import Call, Operation
+from hanabi.errors import ResourceNotFound
+from hanabi.services.lambda_.targets import Qualified, Targets
+
+CODE_LIMIT = 300 * 1024**3
+ZIPPED_LIMIT = 52_428_800
+UNZIPPED_LIMIT = 262_144_000
+
+
+class ConcurrencyOperations:
+    def __init__(self, functions: Functions, targets: Targets) -> None:
+        self._functions = functions
+        self.operations: dict[str, Operation[Any]] = {
+            "DeleteFunctionConcurrency": targets.whole("DeleteFunctionConcurrency", self.delete_function_concurrency),
+            "GetAccountSettings": targets.all("GetAccountSettings", self.get_account_settings),
+            "GetFunctionConcurrency": targets.either("GetFunctionConcurrency", self.get_function_concurrency),
+            "PutFunctionConcurrency": targets.whole("PutFunctionConcurrency", self.put_function_concurrency),
+        }
+
+    async def put_function_concurrency(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        if self._functions.get(name) is None:
+            raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, '$LATEST')}")
+        reserved = params["ReservedConcurrentExecutions"]
+        await self._functions.change(name, lambda function: reserve(function, reserved, self._functions.unreserved_beside(name)))
+        return {"ReservedConcurrentExecutions": reserved}
+
+    async def get_function_concurrency(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        reserved = self._functions.find(target[0]).reserved
+        return {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
+
+    async def delete_function_concurrency(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        await self._functions.change(name, lambda function: reserve(function, None, 0))
+        return {}
+
+    async def get_account_settings(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
+        limit, unreserved = self._functions.account_concurrency()
+        functions = list(self._functions)
+        used = sum(version.code.size for function in functions for version in (function.latest, *function.versions.values()))
+        return {
+            "AccountLimit": {
+                "TotalCodeSize": CODE_LIMIT,
+                "CodeSizeUnzipped": UNZIPPED_LIMIT,
+                "CodeSizeZipped": ZIPPED_LIMIT,
+                "ConcurrentExecutions": limit,
+                "UnreservedConcurrentExecutions": unreserved,
+            },
+            "AccountUsage": {"TotalCodeSize": used, "FunctionCount": len(functions)},
+        }

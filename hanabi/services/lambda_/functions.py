@@ -1,0 +1,146 @@
+"""CreateFunction and what else is done to a function as a whole."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest
+from hanabi.control.functions import Functions
+from hanabi.control.model import Code, Function, Version
+from hanabi.control.versions import check_deletable, find_version, remove_version
+from hanabi.edge.service import Call, Operation
+from hanabi.errors import ResourceNotFound
+from hanabi.services.iam.execution_roles import ExecutionRoles
+from hanabi.services.lambda_.describe import describe_listed, describe_version
+from hanabi.services.lambda_.pages import take_page
+from hanabi.services.lambda_.targets import Qualified, Targets
+from hanabi.services.lambda_.versions import sort_key
+
+Locate = Callable[[HttpRequest, str], str | None]
+Staging = Callable[[Principal, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Any]]]  # `code_upload`'s
+
+
+class FunctionOperations:
+    def __init__(self, functions: Functions, targets: Targets, locate: Locate | None, roles: ExecutionRoles, staging: Staging) -> None:
+        self._functions = functions
+        self._locate = locate
+        self._roles = roles
+        self._staging = staging
+        self.operations: dict[str, Operation[Any]] = {
+            "CreateFunction": targets.configured("CreateFunction", self.create_function, functions.place.parse_new),
+            "DeleteFunction": targets.either("DeleteFunction", self.delete_function),
+            "GetFunction": targets.either("GetFunction", self.get_function),
+            "GetFunctionCodeSigningConfig": targets.whole("GetFunctionCodeSigningConfig", self.get_function_code_signing_config),
+            "GetFunctionConfiguration": targets.either("GetFunctionConfiguration", self.get_function_configuration),
+            "GetFunctionRecursionConfig": targets.whole("GetFunctionRecursionConfig", self.get_function_recursion_config),
+            "GetRuntimeManagementConfig": targets.either("GetRuntimeManagementConfig", self.get_runtime_management_config),
+            "ListFunctions": targets.all("ListFunctions", self.list_functions),
+            "UpdateFunctionCode": targets.whole("UpdateFunctionCode", self.update_function_code),
+            "UpdateFunctionConfiguration": targets.configured(
+                "UpdateFunctionConfiguration", self.update_function_configuration, functions.place.parse_whole
+            ),
+        }
+
+    async def create_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        self._roles.check(params["Role"])
+        async with self._staging(call.principal, params["Code"]) as code:
+            function = await self._functions.create(name, {**params, "Code": code})
+        await self._functions.wait_briefly(function)
+        version = _published(function) if params.get("Publish") else function.latest
+        return self._describe(function, version, function.arn)
+
+    async def update_function_code(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        async with self._staging(call.principal, params) as given:
+            function = await self._functions.update_code(name, given)
+        await self._functions.wait_briefly(function)
+        if params.get("Publish") and not params.get("DryRun"):
+            version = _published(function)
+            return self._describe(function, version, f"{function.arn}:{version.number}")
+        return self._describe(function, function.latest, function.arn)
+
+    async def update_function_configuration(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        self._functions.find(name)
+        if params.get("Role"):
+            self._roles.check(params["Role"])
+        function = await self._functions.update_settings(name, params)
+        await self._functions.wait_briefly(function)
+        return self._describe(function, function.latest, function.arn)
+
+    async def delete_function(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        name, qualifier = target
+        if qualifier is None:
+            await self._functions.delete(name)
+        else:
+            check_deletable(qualifier)
+            await self._functions.change(name, lambda function: remove_version(function, qualifier))
+        return {"StatusCode": 204}
+
+    async def get_function(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        function, version, arn = self._find(target)
+        answer: dict[str, Any] = {
+            "Configuration": self._describe(function, version, arn),
+            "Code": self._describe_code(call, version.code),
+        }
+        if function.tags:
+            answer["Tags"] = dict(function.tags)
+        if function.reserved is not None:
+            answer["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
+        return answer
+
+    def _describe(self, function: Function, version: Version, arn: str) -> dict[str, Any]:
+        return describe_version(function, self._functions.shown(function, version), arn)
+
+    def _describe_code(self, call: Call, code: Code) -> dict[str, str]:
+        if code.image:
+            return {"RepositoryType": "ECR", "ImageUri": code.image_uri, "ResolvedImageUri": code.image}
+        location = self._locate(call.request, code.sha256) if self._locate else None
+        return {"RepositoryType": "S3"} | ({"Location": location} if location is not None else {})
+
+    async def get_function_configuration(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        return self._describe(*self._find(target))
+
+    async def list_functions(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
+        """With `FunctionVersion` ALL, all versions of each."""
+        listed = self._all_versions() if params.get("FunctionVersion") == "ALL" else ((f, f.latest, f.arn) for f in self._functions)
+        page, more = take_page(listed, _sort_key, params)
+        return {"Functions": [describe_listed(*each) for each in page], **more}
+
+    # --- what a function has by default, and cannot have otherwise yet ----------------------------------------------------
+
+    async def get_function_code_signing_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        self._functions.find(name)
+        return {}
+
+    async def get_function_recursion_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        self._functions.find(name)
+        return {"RecursiveLoop": "Terminate"}
+
+    async def get_runtime_management_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        _, _, arn = self._find(target)
+        return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn}
+
+    # ----------------------------------------------------------------------------------------------------------------------
+
+    def _find(self, target: Qualified) -> tuple[Function, Version, str]:
+        """(function, version, ARN) of a name and a qualifier."""
+        name, qualifier = target
+        function = self._functions.get(name)
+        if function is None:
+            raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, qualifier)}")
+        return (function, *find_version(function, qualifier))
+
+    def _all_versions(self) -> Iterator[tuple[Function, Version, str]]:
+        for function in self._functions:
+            for version in (function.latest, *function.versions.values()):
+                yield function, version, f"{function.arn}:{version.number}"
+
+
+def _published(function: Function) -> Version:
+    return function.versions[str(function.last_version)]
+
+
+def _sort_key(listed: tuple[Function, Version, str]) -> str:
+    """By name; a space is less than anything in a name."""
+    function, version, _ = listed
+    return f"{function.name} {sort_key(version)}"

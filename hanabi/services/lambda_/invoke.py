@@ -1,0 +1,124 @@
+"""Invoke: the warm path. No task, no copy of the payload, no look at the disk."""
+
+import asyncio
+import base64
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.functions import Catalog, Route
+from hanabi.contracts.invocation import EventQueue, Invocation, Invoker
+from hanabi.edge.large_json import JsonWorkers
+from hanabi.edge.service import Call, Operation
+from hanabi.errors import InvalidParameterValue, InvalidRequestContent
+from hanabi.services.iam.execution_roles import ExecutionRoles
+from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payload, check_size
+from hanabi.services.lambda_.targets import Qualified, Targets
+
+CONTEXT_LIMIT = 3583  # bytes of base64
+EMPTY = b"{}"  # what a function is handed when it is invoked with nothing
+
+_TRACE = re.compile(r"[!-~ ]{1,256}")
+
+
+class InvokeOperations:
+    def __init__(
+        self, catalog: Catalog, targets: Targets, roles: ExecutionRoles, invoker: Invoker, events: EventQueue, clock: Clock
+    ) -> None:
+        self._catalog = catalog
+        self._roles = roles
+        self._invoker = invoker
+        self._events = events
+        self._clock = clock
+        self._workers = JsonWorkers(clock)
+        self.operations: dict[str, Operation[Any]] = {
+            "Invoke": targets.one("InvokeFunction", self.invoke),
+            "InvokeAsync": targets.one("InvokeFunction", self.invoke_async),
+        }
+
+    async def invoke(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        name, qualifier = target
+        route = self._catalog.resolve(name, qualifier)
+        if "TenantId" in params or "DurableExecutionName" in params:
+            _refuse_modes(params)
+        kind = params.get("InvocationType") or "RequestResponse"
+        payload = params.get("Payload") or EMPTY
+        if isinstance(payload, bytes) and len(payload) <= INLINE_BYTES:
+            check_json(payload)
+        else:
+            payload = await self._read_large(payload, kind)
+        if kind == "DryRun":
+            return {"StatusCode": 204}
+        trace = self._trace(call)
+        call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]  # as Lambda's own edge does
+        if kind == "Event":
+            await self._put(call, route, payload, qualifier, trace)
+            return {"StatusCode": 202}
+        context = params.get("ClientContext")
+        result = await self._invoker.invoke(
+            Invocation(
+                request_id=call.request_id,
+                route=route,
+                payload=payload,
+                client_context=_read_context(context) if context else "",
+                trace=trace,
+                tail=params.get("LogType") == "Tail",
+            )
+        )
+        answer: dict[str, Any] = {"StatusCode": 200, "ExecutedVersion": result.version, "Payload": result.payload}
+        if result.function_error is not None:
+            answer["FunctionError"] = result.function_error
+        if result.log_tail:
+            answer["LogResult"] = base64.b64encode(result.log_tail).decode()
+        return answer
+
+    async def invoke_async(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        """The operation of 2014: Event by another name."""
+        name, qualifier = target
+        route = self._catalog.resolve(name, qualifier)
+        payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
+        await self._put(call, route, payload, qualifier, self._trace(call))
+        return {"Status": 202}
+
+    async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None, trace: str) -> None:
+        """A client context is for synchronous invocations only. What could never run is not accepted."""
+        self._roles.check_invocable(route.version.role)
+        await self._events.put(route, payload, request_id=call.request_id, client_context="", trace=trace, qualifier=qualifier)
+
+    async def _read_large(self, payload: bytes | Path, kind: str) -> bytes:
+        if not isinstance(payload, bytes):
+            check_size((await asyncio.to_thread(payload.stat)).st_size, kind)
+            payload = await asyncio.to_thread(payload.read_bytes)
+        await check_payload(payload, kind, self._workers)
+        return payload
+
+    def _trace(self, call: Call) -> str:
+        """The caller's trace, or a new one that is not sampled."""
+        given = call.headers.get("x-amzn-trace-id")
+        if given and _TRACE.fullmatch(given):
+            return given
+        digits = f"{random.getrandbits(160):040x}"  # not a secret
+        return f"Root=1-{int(self._clock.time()):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"
+
+
+def _read_context(text: str) -> str:
+    """The client context as one line of JSON."""
+    if len(text) > CONTEXT_LIMIT:
+        raise InvalidRequestContent(f"Client context must be no more than {CONTEXT_LIMIT} bytes")
+    try:
+        context = json.loads(base64.b64decode(text, validate=True))
+        if isinstance(context, dict):
+            return json.dumps(context, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidRequestContent("Client context must be a valid Base64-encoded JSON object.")
+
+
+def _refuse_modes(params: dict[str, Any]) -> None:
+    if params.get("TenantId"):
+        raise InvalidParameterValue("TenantId is given, but the function has no tenant isolation: that is not supported by Hanabi yet")
+    if params.get("DurableExecutionName"):
+        raise InvalidParameterValue("DurableExecutionName is given, but the function is not durable: that is not supported by Hanabi yet")

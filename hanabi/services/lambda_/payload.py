@@ -1,0 +1,88 @@
+"""What Lambda says of an Invoke payload before any function sees it."""
+
+import json
+import re
+
+from hanabi.edge.large_json import JsonWorkers
+from hanabi.errors import InvalidRequestContent, RequestTooLarge
+from hanabi.http.json_size import is_crowded
+
+SYNC_BYTES = 6 * 1024 * 1024
+EVENT_BYTES = 1024 * 1024
+INLINE_BYTES = 256 * 1024  # more is parsed in a worker, as is what has very many values
+
+_SOURCE = "\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: {line}, column: {column}]"
+_VALUES = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
+
+
+def payload_limit(invocation_type: str) -> int:
+    return EVENT_BYTES if invocation_type == "Event" else SYNC_BYTES
+
+
+def check_size(size: int, invocation_type: str) -> None:
+    """Raise `RequestTooLarge` for a payload beyond its invocation type's limit."""
+    limit = payload_limit(invocation_type)
+    if size > limit:
+        kind = invocation_type or "RequestResponse"
+        raise RequestTooLarge(f"{size} byte payload is too large for the {kind} invocation type (limit {limit} bytes)")
+
+
+async def check_payload(payload: bytes, invocation_type: str, workers: JsonWorkers) -> None:
+    """Raise what Lambda answers to a payload that is too large or is not JSON. An empty one is fine."""
+    check_size(len(payload), invocation_type)
+    if len(payload) <= INLINE_BYTES and not is_crowded(payload):
+        check_json(payload)
+    elif (problem := await workers.check(payload)) is not None:
+        raise _not_json(problem)
+
+
+def check_json(payload: bytes) -> None:
+    """Raise `InvalidRequestContent` if a small payload is neither empty nor JSON."""
+    if not payload:
+        return
+    try:
+        text = payload.decode()
+        json.loads(text, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise _not_json(_describe_bytes(payload, error)) from None
+    except json.JSONDecodeError as error:
+        raise _not_json(_describe_text(text, error)) from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(str(error)) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"Non-standard token '{name}': enable `JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS` to allow")
+
+
+def _not_json(problem: str) -> InvalidRequestContent:
+    return InvalidRequestContent(f"Could not parse request body into json: Could not parse payload into json: {problem}")
+
+
+def _describe_bytes(payload: bytes, error: UnicodeDecodeError) -> str:
+    """As the JSON reader of AWS does: bytes are only text within a string."""
+    before, byte = payload[: error.start], payload[error.start]
+    line = before.count(b"\n") + 1
+    column = error.start - (before.rfind(b"\n") + 1) + 1
+    if before.count(b'"') % 2:
+        return f"Invalid UTF-8 start byte 0x{byte:02x}" + _SOURCE.format(line=line, column=column + 1)
+    where = _SOURCE.format(line=line, column=column)
+    return f"Unexpected character ((CTRL-CHAR, code {byte})): expected a valid value ({_VALUES}){where}"
+
+
+def _describe_text(text: str, error: json.JSONDecodeError) -> str:
+    rest = text[error.pos :]
+    if not rest:
+        return "Unexpected end-of-input" + _SOURCE.format(line=error.lineno, column=error.colno)
+    token = re.match(r"[A-Za-z_$][\w$]*", rest)
+    if error.msg == "Expecting value" and token:
+        where = _SOURCE.format(line=error.lineno, column=error.colno + len(token[0]))
+        return f"Unrecognized token '{token[0][:256]}': was expecting ({_VALUES}){where}"
+    where = _SOURCE.format(line=error.lineno, column=error.colno)
+    wanted = {
+        "Expecting property name enclosed in double quotes": "was expecting double-quote to start field name",
+        "Expecting ':' delimiter": "was expecting a colon to separate field name and value",
+        "Expecting ',' delimiter": "was expecting comma to separate entries",
+        "Expecting value": f"expected a valid value ({_VALUES})",
+    }.get(error.msg, error.msg)
+    return f"Unexpected character ('{rest[0]}' (code {ord(rest[0])})): {wanted}{where}"

@@ -1,0 +1,82 @@
+"""Provisioned concurrency of published versions and aliases."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from hanabi.contracts.functions import Allocation
+from hanabi.control.functions import Functions
+from hanabi.control.model import Function, ProvisionedConfig
+from hanabi.control.provisioned import UNPUBLISHED, find_config, find_resource, put_config, remove_config, shares
+from hanabi.edge.service import Call, Operation
+from hanabi.services.lambda_.pages import take_page
+from hanabi.services.lambda_.targets import Qualified, Targets
+
+Allocations = Callable[[str], Allocation]  # by `FunctionVersion.key`
+
+
+class ProvisionedOperations:
+    def __init__(self, functions: Functions, targets: Targets, allocation: Allocations) -> None:
+        self._functions = functions
+        self._allocation = allocation
+        self.operations: dict[str, Operation[Any]] = {
+            "DeleteProvisionedConcurrencyConfig": targets.one(
+                "DeleteProvisionedConcurrencyConfig", self.delete_provisioned_concurrency_config
+            ),
+            "GetProvisionedConcurrencyConfig": targets.one("GetProvisionedConcurrencyConfig", self.get_provisioned_concurrency_config),
+            "ListProvisionedConcurrencyConfigs": targets.either(
+                "ListProvisionedConcurrencyConfigs", self.list_provisioned_concurrency_configs
+            ),
+            "PutProvisionedConcurrencyConfig": targets.one("PutProvisionedConcurrencyConfig", self.put_provisioned_concurrency_config),
+        }
+
+    async def put_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        functions, requested = self._functions, params["ProvisionedConcurrentExecutions"]
+        name, qualifier, _ = self._find(target, UNPUBLISHED)
+
+        def put(function: Function) -> Function:
+            find_resource(function, functions.place, name, qualifier, UNPUBLISHED)
+            return put_config(function, qualifier, requested, functions.unreserved_beside(name), functions.now_ms())
+
+        function = await functions.change(name, put)
+        return self._describe(function, function.provisioned[qualifier])
+
+    async def get_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        _, qualifier, function = self._find(target)
+        return self._describe(function, find_config(function, qualifier))
+
+    async def delete_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        name, qualifier, _ = self._find(target)
+        await self._functions.change(name, lambda function: remove_config(function, qualifier))
+        return {}
+
+    async def list_provisioned_concurrency_configs(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        function = self._functions.find(target[0])
+        configs = sorted(function.provisioned.values(), key=_sort_key)
+        page, more = take_page(configs, _sort_key, params)
+        listed = [{"FunctionArn": f"{function.arn}:{each.qualifier}", **self._describe(function, each)} for each in page]
+        return {"ProvisionedConcurrencyConfigs": listed, **more}
+
+    def _find(self, target: Qualified, *unpublished: str) -> tuple[str, str, Function]:
+        """(name, qualifier, the function that has it)."""
+        name, qualifier = target
+        function = find_resource(self._functions.get(name), self._functions.place, name, qualifier, *unpublished)
+        return name, qualifier or "", function
+
+    def _describe(self, function: Function, config: ProvisionedConfig) -> dict[str, Any]:
+        parts = [self._allocation(function.key(function.versions[number])) for number, count in shares(function, config).items() if count]
+        failure = next((part.failure for part in parts if part.failure), None)
+        allocated = min(config.requested, sum(part.allocated for part in parts))  # more while it is being lowered
+        description: dict[str, Any] = {
+            "RequestedProvisionedConcurrentExecutions": config.requested,
+            "AvailableProvisionedConcurrentExecutions": allocated,
+            "AllocatedProvisionedConcurrentExecutions": allocated,
+            "Status": "FAILED" if failure else "READY" if all(part.whole for part in parts) else "IN_PROGRESS",
+            "LastModified": f"{datetime.fromtimestamp(config.modified_ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}+0000",
+        }
+        return description | ({"StatusReason": failure} if failure else {})
+
+
+def _sort_key(config: ProvisionedConfig) -> str:
+    """Versions by number, then aliases."""
+    return config.qualifier.zfill(12) if config.qualifier.isdecimal() else f"a{config.qualifier}"

@@ -1,0 +1,77 @@
+"""What the operations of CloudWatch Logs are about: how the group or the stream is found, and what its caller must be allowed on it."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+
+from hanabi.control.arns import Place
+from hanabi.edge.service import Call, Operation, Params, Touch
+from hanabi.ledger.log_errors import InvalidParameter, NoSuchGroup
+
+Stream = tuple[str, str]  # the names of a group and of a stream in it
+_NAME = re.compile(r"[.\-_/#A-Za-z0-9]{1,512}", re.ASCII)
+_ARN = re.compile(r"(?P<place>arn:[^:]*:logs:[^:]*:[^:]*):log-group:(?P<name>[^:*]+)(?::\*)?", re.ASCII)
+
+
+class LogTargets:
+    """Makes the `Operation`s of the handlers. `action` is without its service."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = f"arn:{place.partition}:logs:{place.region}:{place.account}"
+
+    def group(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+        """An operation on a group by `logGroupName`."""
+
+        def touches(group: str, params: Params) -> Iterator[Touch]:
+            yield self._touch(action, group, "")
+            if params.get("tags"):
+                yield self._touch("TagResource", group, "")
+
+        return Operation(handler, lambda params: _check_name(params["logGroupName"]), touches)
+
+    def identified(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+        """An operation on a group by `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
+        return Operation(handler, self._identify, lambda group, params: [self._touch(action, group, "")])
+
+    def tagged(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+        """An operation on a group by its ARN as `resourceArn`."""
+        return Operation(
+            handler, lambda params: self._read_arn(params["resourceArn"]), lambda group, params: [self._touch(action, group, "")]
+        )
+
+    def stream(self, action: str, handler: Callable[[Call, Params, Stream], Awaitable[Params]]) -> Operation[Stream]:
+        """An operation on one stream."""
+        return Operation(
+            handler,
+            lambda params: (self._identify(params), params["logStreamName"]),
+            lambda target, params: [self._touch(action, *target)],
+        )
+
+    def all(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
+        """An operation on no group in particular."""
+        return Operation(handler, lambda params: None, lambda target, params: [self._touch(action, "", "")])
+
+    def _touch(self, action: str, group: str, stream: str) -> Touch:
+        """Policies name a group as such, or with `:*` after it, which is also all of its streams."""
+        arn = f"{self._place}:log-group:{group}"
+        return Touch(f"logs:{action}", f"{arn}:log-stream:{stream}", also=() if stream else (arn,))
+
+    def _identify(self, params: Params) -> str:
+        name, identifier = params.get("logGroupName"), params.get("logGroupIdentifier")
+        if bool(name) == bool(identifier):
+            raise InvalidParameter("Exactly one of logGroupName and logGroupIdentifier must be given.")
+        if identifier and identifier.startswith("arn:"):
+            return self._read_arn(identifier)
+        return _check_name(str(name or identifier))
+
+    def _read_arn(self, arn: str) -> str:
+        """The name in a group's ARN; a group of another partition, region or account is none of those here."""
+        match = _ARN.fullmatch(arn)
+        if match is None or match["place"] != self._place:
+            raise NoSuchGroup
+        return _check_name(match["name"])
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InvalidParameter(f"The specified log group name is invalid: {name}")
+    return name

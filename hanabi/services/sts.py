@@ -1,0 +1,79 @@
+"""The parts of AWS STS that tools and functions need."""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hanabi.edge.auth.keys import KeyRing, role_id, session_principal
+from hanabi.edge.auth.policy_documents import read_document, statements
+from hanabi.edge.service import NOTHING, Call, Operation, Params, Touch
+from hanabi.errors import ServiceError, ValidationError
+
+CHAINED_LIMIT_S = 3600
+_UNSUPPORTED = ("Policy", "PolicyArns", "SerialNumber", "TokenCode", "Tags", "TransitiveTagKeys", "ProvidedContexts")
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """The role that is to be assumed, if there is one."""
+
+    arn: str
+    role: Mapping[str, Any] | None
+
+
+class StsService:
+    """GetCallerIdentity and AssumeRole, for roles that IAM has. `find_role` finds one by its ARN."""
+
+    name = "sts"
+
+    def __init__(self, keys: KeyRing, find_role: Callable[[str], Awaitable[Mapping[str, Any] | None]]) -> None:
+        self._keys = keys
+        self._find_role = find_role
+        self.operations: Mapping[str, Operation[Any]] = {
+            "GetCallerIdentity": Operation(self.get_caller_identity, lambda params: None, NOTHING),
+            "AssumeRole": Operation(self.assume_role, self._find, self._touch, owner_too=True),
+        }
+
+    async def get_caller_identity(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
+        principal = call.principal
+        return {"UserId": principal.user_id, "Account": principal.account, "Arn": principal.arn}
+
+    async def _find(self, params: Params) -> Assumed:
+        arn = params["RoleArn"]
+        parts = arn.split(":", 5)
+        if len(parts) != 6 or parts[0] != "arn" or not parts[1] or not parts[2] or not parts[5]:
+            raise ValidationError(f"{arn} is invalid")
+        return Assumed(arn, await self._find_role(arn))
+
+    def _touch(self, target: Assumed, params: Params) -> list[Touch]:
+        """A role that is not there lets nobody in."""
+        trust = statements(read_document(target.role["AssumeRolePolicyDocument"])) if target.role else []
+        context = {"sts:RoleSessionName": params["RoleSessionName"]}
+        if params.get("ExternalId"):
+            context["sts:ExternalId"] = params["ExternalId"]
+        return [Touch("sts:AssumeRole", target.arn, context, policy=tuple(trust), trust=True)]
+
+    async def assume_role(self, call: Call, params: dict[str, Any], target: Assumed) -> dict[str, Any]:
+        if target.role is None:  # nothing let anybody in
+            raise ServiceError("An internal error occurred.")
+        for unsupported in _UNSUPPORTED:
+            if params.get(unsupported):
+                raise ValidationError(f"Hanabi does not support {unsupported} in AssumeRole")
+        arn, session = target.arn, params["RoleSessionName"]
+        seconds, longest = params.get("DurationSeconds", 3600), target.role.get("MaxSessionDuration", 3600)
+        if seconds > CHAINED_LIMIT_S and call.principal.role:
+            raise ValidationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
+        if seconds > longest:
+            raise ValidationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+        credentials = self._keys.assume(arn, session, seconds, call.principal)
+        assumed = session_principal(arn, session)
+        return {
+            "Credentials": {
+                "AccessKeyId": credentials.access_key,
+                "SecretAccessKey": credentials.secret_key,
+                "SessionToken": credentials.session_token,
+                "Expiration": math.floor(credentials.expires),
+            },
+            "AssumedRoleUser": {"AssumedRoleId": f"{role_id(arn)}:{session}", "Arn": assumed.arn},
+        }

@@ -1,0 +1,41 @@
+"""A fake Firecracker for tests of what goes wrong, in this process or as the jailer and Firecracker of a driver.
+
+    async with FakeFirecracker(tmp_path, faults=[Fault(on="PUT /snapshot/load", do="crash-after")]) as fake:
+        api = FirecrackerApi(fake.api_path, clock=clock)
+
+    firecracker, jailer = make_stand_ins(directory, script)  # two programs, which read the JSON file `script` at each start
+
+`python -m hanabi.testing.firecracker` is what those run: see `__main__`.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+import hanabi
+from hanabi.testing.firecracker.faults import DEEDS as DEEDS
+from hanabi.testing.firecracker.faults import Fault as Fault
+from hanabi.testing.firecracker.faults import Faults as Faults
+from hanabi.testing.firecracker.guest import FakeAgent as FakeAgent
+from hanabi.testing.firecracker.guest import FakeGuestProcess as FakeGuestProcess
+from hanabi.testing.firecracker.guest import Guest as Guest
+from hanabi.testing.firecracker.guest import Idle as Idle
+from hanabi.testing.firecracker.server import FakeFirecracker as FakeFirecracker
+from hanabi.testing.firecracker.server import Request as Request
+
+
+def make_stand_ins(directory: Path, script: Path) -> tuple[Path, Path]:
+    """(firecracker, jailer): executables in a directory, whose doings `script` decides; it may be changed, but not be absent."""
+    made = []
+    for name in ("firecracker", "jailer"):
+        program = directory / name
+        source = shlex.quote(str(Path(hanabi.__file__).parents[1]))
+        program.write_text(
+            "#!/bin/sh\n"
+            f"export HANABI_FAKE_FIRECRACKER={shlex.quote(str(script))} HANABI_FAKE_AS={name}\n"
+            f"export PYTHONPATH={source} PYTHONDONTWRITEBYTECODE=1\n"
+            f'exec {shlex.quote(sys.executable)} -m hanabi.testing.firecracker "$@"\n'
+        )
+        program.chmod(0o755)
+        made.append(program)
+    return made[0], made[1]

@@ -1,0 +1,362 @@
+"""The durable queue of asynchronous invocations and the dispatcher that runs them.
+
+An event is on disk before `put` returns, and stays there until it has ended: after `kill -9` it is run again (at least once).
+Only a window of events is held in memory; the rest waits on disk. What cannot be written or read is tried again until it can be.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from hanabi.base.clock import Clock, Timer
+from hanabi.base.health import Health
+from hanabi.base.retry import Retrying
+from hanabi.contracts.functions import Catalog, Route
+from hanabi.contracts.invocation import Invocation, Invoker
+from hanabi.errors import (
+    AccessDenied,
+    ApiError,
+    HanabiError,
+    ResourceConflict,
+    ResourceNotFound,
+    ServiceError,
+    ShuttingDown,
+    TooManyRequests,
+)
+from hanabi.store.database import Database
+from hanabi.triggers import event_table
+from hanabi.triggers.event_states import ENDS, Happening, State, advance
+from hanabi.triggers.event_table import Change, Event
+from hanabi.triggers.queue_metrics import Meter
+from hanabi.triggers.retry_policy import RetryPolicy
+from hanabi.triggers.unsaved_events import KEY as MARK
+from hanabi.triggers.unsaved_events import Unwritten
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 1000  # events running at once: the account's limit, beyond which they would be throttled
+WINDOW = 256  # events in memory beside the running ones
+WINDOW_BYTES = 64 * 1024 * 1024  # of payloads in memory, running ones included
+UNWRITTEN = 10_000  # events that the disk could not be told of; with more, none is started
+PUT_LIMIT_S = 10.0
+FULL_INTERVAL_S = 1.0  # between looks whether a full disk has room again
+DRAIN_S = 10.0
+READ, STORE, LATE, OPEN = "events.read", "events.store", "events.late", "events.open"  # works that are tried again, besides MARK
+
+
+class DurableQueue:
+    """A `contracts.EventQueue` in `database` (opened with `rows.SCHEMA`, synchronous=FULL)."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        invoker: Invoker,
+        clock: Clock,
+        *,
+        policy: RetryPolicy | None = None,
+        concurrency: int = CONCURRENCY,
+        window: int = WINDOW,
+        window_bytes: int = WINDOW_BYTES,
+        drain_s: float = DRAIN_S,
+        is_full: Callable[[], bool] = lambda: False,
+        health: Health | None = None,
+    ) -> None:
+        """`is_full`: invocations would be refused for want of room on the disk, so that none is begun until there is some."""
+        self._is_full = is_full
+        self._health = health = health or Health(clock)
+        self._database = database
+        self._catalog = catalog
+        self._invoker = invoker
+        self._clock = clock
+        self._policy = policy or RetryPolicy()
+        self._concurrency = concurrency
+        self._window = window
+        self._window_bytes = window_bytes
+        self._drain_s = drain_s
+        self._ready: deque[Event] = deque()
+        self._held: dict[int, int] = {}  # id -> payload size, of the events in memory: ready or running
+        self._held_bytes = 0
+        self._running: set[asyncio.Task[None]] = set()
+        self._look_ms: int | None = None  # when the disk may hold events that are due and not in memory; None: it holds none
+        self._filling = False
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._timer: Timer | None = None
+        self._retrying = Retrying(clock, health)
+        self._unwritten = Unwritten(database, self._retrying, self._on_written)
+        self.meter = Meter(clock, health, lambda: len(self._running), lambda: len(self._unwritten))
+        self._dispatcher: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to run what is queued, oldest first."""
+        try:
+            await self._look_over()
+        except sqlite3.Error as error:  # a full disk is no reason not to run what is there
+            self._retrying.add(OPEN, "The waiting events in events.db cannot be looked over", self._look_over, error)
+        self._look_ms = 0
+        self._rouse()
+        self._dispatcher = asyncio.create_task(self._dispatch(), name="event dispatcher")
+
+    async def pause(self) -> None:
+        """Start no more events; those that run go on, and new ones are accepted: they wait for the next start."""
+        if self._dispatcher is not None:
+            dispatcher, self._dispatcher = self._dispatcher, None
+            dispatcher.cancel()
+            await asyncio.wait([dispatcher])
+            self._stop_timer()
+
+    async def close(self) -> None:
+        """Start no more events; those that run may end within `drain_s`. What has not ended stays on disk."""
+        await self.pause()
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._drain_s)
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        await self._retrying.close()
+        self.meter.close()
+        self._ready.clear()
+        self._held.clear()
+        self._held_bytes = 0
+
+    async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
+        """Raises `ServiceError` when the event was not stored, or not in time: then it may have been stored, and run, nevertheless."""
+        event = Event(0, self._now_ms(), 0, 0, request_id, route.version.name, qualifier, client_context, trace, payload)
+        try:
+            async with asyncio.timeout(None) as limit:
+                timer = self._clock.call_later(PUT_LIMIT_S, limit.reschedule, 0.0)
+                try:
+                    event.id = await self._database.write(partial(event_table.add, event=event))
+                finally:
+                    timer.cancel()
+        except sqlite3.Error as error:
+            self.meter.failed_writes.add()
+            self._retrying.add(
+                STORE, "Accepted events cannot be stored in events.db", partial(self._database.write, event_table.touch), error
+            )
+            raise ServiceError(f"The event could not be stored: {error}. Please try again.") from error
+        except TimeoutError:
+            self.meter.failed_writes.add()
+            self._retrying.add(LATE, "Events are stored too slowly in events.db", self._find_late, f"no answer in {PUT_LIMIT_S:.0f} s")
+            raise ServiceError("The event was not stored in time. It may run nevertheless; please try again.") from None
+        self.meter.put(event)
+        if len(self._retrying):
+            self._retrying.drop(STORE)
+            self._retrying.nudge(MARK)
+        if event.id not in self._held:  # it is there if it was read from disk before the news of its commit came here
+            if self._look_ms is None and not self._filling and self._has_room(len(payload)):
+                self._hold(event)
+            else:
+                self._look_at(event.accepted_ms)
+        self._rouse()
+
+    async def _look_over(self) -> None:
+        """Mend the times, and count. As a write: what is written before it is counted, what comes after it is not."""
+        longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
+        now_ms = self._now_ms()
+
+        def look(connection: sqlite3.Connection) -> tuple[int, int | None]:
+            event_table.mend_times(connection, now_ms, longest_ms)
+            return event_table.count(connection), event_table.oldest(connection)
+
+        count, self.meter.oldest_ms = await self._database.write(look)
+        self.meter.backlog = count - self._unwritten.ended
+
+    async def _find_late(self) -> None:
+        """What was stored after its caller had given up is on disk when this is."""
+        await self._look_over()
+        self._look_at(self._now_ms())
+        self._rouse()
+
+    async def settle(self) -> None:
+        """Return when nothing more happens before the clock moves: no event runs and none is due."""
+        await self._settled.wait()
+
+    @property
+    def running(self) -> int:
+        """How many events run, or are being noted as done."""
+        return len(self._running)
+
+    async def backlog(self) -> int:
+        """How many events were accepted and have not ended."""
+        return await self._database.read(event_table.count)
+
+    # --- the dispatcher -----------------------------------------------------------------------------------------------
+
+    async def _dispatch(self) -> None:
+        while True:
+            if not (self._wake.is_set() or self._ready or self._running):
+                self._settled.set()
+            await self._wake.wait()
+            self._wake.clear()
+            if self._is_due() and self._can_fill():
+                try:
+                    await self._fill()
+                except Exception as error:
+                    self._retrying.add(READ, "Events that are due cannot be read from events.db", self._fill, error)
+            while self._ready and len(self._running) < self._concurrency and len(self._unwritten) < UNWRITTEN and not self._is_full():
+                event = self._ready.popleft()
+                task = asyncio.create_task(self._run(event), name=f"event {event.request_id}")
+                self._running.add(task)
+                task.add_done_callback(self._on_ended)
+            self._set_timer()
+
+    async def _fill(self) -> None:
+        """Bring what is due from disk into the window."""
+        now_ms, held = self._now_ms(), self._held.keys() | self._unwritten.ids
+        postponed = self._unwritten.postponed(self._held)
+        first = [event_id for due_ms, event_id in postponed if due_ms <= now_ms]
+        count, size = self._window - len(self._ready), self._window_bytes - self._held_bytes
+        self._look_ms, self._filling = None, True  # what is put from here on notes itself
+        try:
+            events, again = await self._database.read(lambda connection: event_table.load_due(connection, now_ms, held, count, size, first))
+        except BaseException:
+            self._look_at(now_ms)
+            raise
+        finally:
+            self._filling = False
+        for event in events:
+            self._unwritten.correct(event)
+            self._hold(event)
+        if again is not None:
+            self._look_at(again)
+        if len(postponed) > len(first):
+            self._look_at(postponed[len(first)][0])
+        self._rouse()
+
+    async def _run(self, event: Event) -> None:
+        state = advance(State.QUEUED, Happening.TAKEN)
+        happening, reason, delay_s = await self._attempt(event)
+        due_ms = self._now_ms() + round(delay_s * 1000)
+        if advance(state, happening) is State.WAITING and due_ms - event.accepted_ms > self._policy.maximum_age_s * 1000:
+            happening = Happening.EXPIRED
+        state = advance(state, happening)
+        if state in ENDS:
+            if state is State.DROPPED:
+                reason = f"{happening.value}. {reason}"
+                log.warning("event %s of %s dropped after %d failed attempts: %s", event.request_id, event.function, event.attempts, reason)
+            self.meter.end(event, state, reason)
+            await self._store(Change(event.id, None, event.attempts, event.refusals))
+        elif state is State.WAITING:
+            self.meter.retried.add()
+            log.info("event %s of %s is tried again in %.0f s: %s %s", event.request_id, event.function, delay_s, happening.value, reason)
+            await self._store(Change(event.id, due_ms, event.attempts, event.refusals))
+            self._look_at(due_ms)
+        self._release(event)
+
+    async def _store(self, change: Change) -> None:
+        """On disk, or in memory until it can be: while others wait for that, this one does not hold up the window with a try of its own."""
+        if len(self._unwritten):
+            self._unwritten.note(change, "")
+            return
+        try:
+            self._on_written(await self._database.write(lambda connection: event_table.apply(connection, [change])))
+        except sqlite3.Error as error:
+            self.meter.failed_writes.add()
+            self._unwritten.note(change, error)
+
+    def _on_written(self, oldest_ms: int | None) -> None:
+        self.meter.oldest_ms = oldest_ms
+        self._rouse()
+
+    async def _attempt(self, event: Event) -> tuple[Happening, str, float]:
+        """Run it once: what happened, the reason in words, and the delay before the next attempt if there is to be one."""
+        policy = self._policy
+        if self._now_ms() - event.accepted_ms > policy.maximum_age_s * 1000:
+            return Happening.EXPIRED, "", 0.0
+        try:
+            route = self._catalog.resolve(event.function, event.qualifier)  # what it is now: it may have been updated or deleted since
+            invocation = Invocation(
+                request_id=event.request_id,
+                route=route,
+                payload=event.payload,
+                client_context=event.client_context,
+                trace=event.trace,
+                source="event",
+                attempt=event.attempts + 1,
+            )
+            result = await self._invoker.invoke(invocation)
+        except ResourceNotFound as error:
+            return Happening.GONE, error.message, 0.0
+        except TooManyRequests as error:
+            event.refusals += 1
+            return Happening.THROTTLED, error.reason, policy.after_refusal(event.refusals)
+        except ShuttingDown as error:
+            return Happening.STOPPED, error.message, 0.0
+        except Exception as error:
+            passing = isinstance(error, ResourceConflict | AccessDenied)  # an update ends; a role may come back
+            if isinstance(error, ApiError) and error.status < 500 and not passing:
+                return Happening.REFUSED, error.message, 0.0
+            if isinstance(error, HanabiError):
+                log.info("event %s of %s: %s", event.request_id, event.function, error)
+            else:
+                log.exception("event %s of %s", event.request_id, event.function)
+            event.refusals += 1
+            return Happening.BROKE, str(error), policy.after_refusal(event.refusals)
+        if result.function_error is None:
+            return Happening.SUCCEEDED, "", 0.0
+        event.attempts += 1
+        event.refusals = 0
+        delay_s = policy.after_error(event.attempts)
+        reason = result.record.error_type or result.function_error
+        return (Happening.EXHAUSTED, reason, 0.0) if delay_s is None else (Happening.FAILED, reason, delay_s)
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._rouse()
+        if not task.cancelled() and (error := task.exception()) is not None:  # it stays held, so that it does not run again in this life
+            log.error("a defect of Hanabi: %s failed", task.get_name(), exc_info=error)
+            self._health.report(
+                "events.defect", f"A defect of Hanabi: {task.get_name()} failed, and runs again after the next start: {error}"
+            )
+
+    # --- the window ---------------------------------------------------------------------------------------------------
+
+    def _has_room(self, size: int) -> bool:
+        return self._dispatcher is not None and len(self._ready) < self._window and self._held_bytes + size <= self._window_bytes
+
+    def _can_fill(self) -> bool:
+        return len(self._ready) <= self._window // 2 and (self._held_bytes < self._window_bytes or not self._held)
+
+    def _is_due(self) -> bool:
+        return self._look_ms is not None and self._look_ms <= self._now_ms() and READ not in self._retrying
+
+    def _hold(self, event: Event) -> None:
+        self._ready.append(event)
+        self._held[event.id] = len(event.payload)
+        self._held_bytes += len(event.payload)
+
+    def _release(self, event: Event) -> None:
+        self._held_bytes -= self._held.pop(event.id, 0)
+
+    def _look_at(self, when_ms: int) -> None:
+        """The disk is to be looked at at that time, or before."""
+        self._look_ms = when_ms if self._look_ms is None else min(self._look_ms, when_ms)
+
+    def _rouse(self) -> None:
+        self._settled.clear()
+        self._wake.set()
+
+    def _set_timer(self) -> None:
+        """Wake when the next event is due. Those that are due and find no room are woken for by the events that end."""
+        self._stop_timer()
+        if self._ready and self._is_full():
+            self._timer = self._clock.call_later(FULL_INTERVAL_S, self._rouse)
+        elif self._is_due():
+            if self._can_fill():
+                self._rouse()
+        elif self._look_ms is not None and READ not in self._retrying:
+            self._timer = self._clock.call_later((self._look_ms - self._now_ms()) / 1000, self._rouse)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _now_ms(self) -> int:
+        return round(self._clock.time() * 1000)
