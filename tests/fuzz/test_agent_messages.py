@@ -6,18 +6,11 @@ import struct
 import subprocess
 from pathlib import Path
 
+from tests.agent.rig import string, strings
 from tests.sanitizers import build_sanitized, sanitizer_options
 
 SECONDS = float(os.environ.get("HANABI_FUZZ_S", "2"))
 SEED = 9
-
-
-def string(text: bytes) -> bytes:
-    return struct.pack("<I", len(text)) + text
-
-
-def strings(*texts: bytes) -> bytes:
-    return struct.pack("<H", len(texts)) + b"".join(map(string, texts))
 
 
 def frame(type: bytes, body: bytes = b"") -> bytes:
@@ -25,10 +18,10 @@ def frame(type: bytes, body: bytes = b"") -> bytes:
 
 
 MESSAGES = {
-    "start": frame(b"S", b"\1" + string(b"/") + strings(b"/bin/true", b"") + strings(b"A=b", b"C=")),
+    "start": frame(b"S", b"\1" + string("/") + strings(["/bin/true", ""]) + strings(["A=b", "C="])),
     "signal": frame(b"G", b"\0\x0f"),
-    "identify": frame(b"V", struct.pack("<QH32sIII", 1, 32, bytes(range(32)), 1, 2, 3) + string(b"host")),
-    "drive": frame(b"D", b"c\1" + struct.pack("<Q", 1 << 20) + string(b"ext4") + string(b"/tmp")),
+    "identify": frame(b"V", struct.pack("<QH32sIII", 1, 32, bytes(range(32)), 1, 2, 3) + string("host")),
+    "drive": frame(b"D", b"c\1" + struct.pack("<Q", 1 << 20) + string("ext4") + string("/tmp")),
     "limit": frame(b"L", struct.pack("<Q", 1 << 28)),
     **{
         name: frame(type)
