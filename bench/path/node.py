@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-import hanabi.node
+import hanabi.node.serve
 from bench.path.standins import FarDriver, NoImages, StepClock
 from hanabi.node.config import load_settings
 
