@@ -5,7 +5,7 @@ PORT ?= 9555
 help:
 	@echo "make install   .venv, system packages (as root), the agent"
 	@echo "make up        start Hanabi on 127.0.0.1:$(PORT)"
-	@echo "make test      run the tests        make test TESTS=tests/http"
+	@echo "make test      run the tests        make test TESTS=tests/unit/http"
 	@echo "make test-microvm   the tests on real microVMs, with what they need built first"
 	@echo "make test-apps public frameworks, installed from their registries, deployed and called"
 	@echo "make check     lint, types, structure, the agent without warnings"
@@ -41,11 +41,11 @@ check: dev
 
 # Real microVMs: the test kernel is built unless it is in the cache (five minutes), and the runtime is booted once (some minutes more).
 test-microvm: roots
-	HANABI_TEST_MICROVM=1 $(BIN)/python -m pytest $(or $(TESTS),tests/microvm tests/firecracker)
+	HANABI_TEST_MICROVM=1 $(BIN)/python -m pytest $(or $(TESTS),tests/microvm tests/system/firecracker tests/unit/sandbox/firecracker)
 
 # Public frameworks: FastAPI, Express, pandas, Go, Rust ... Their packages are fetched, so this takes minutes and a network.
 test-apps: roots
-	HANABI_TEST_APPS=1 $(BIN)/python -m pytest $(or $(TESTS),tests/apps)
+	HANABI_TEST_APPS=1 $(BIN)/python -m pytest $(or $(TESTS),tests/system/apps)
 
 bench: roots
 	$(BIN)/python -m bench $(BENCH)

@@ -19,7 +19,7 @@
         StateDamaged           it is not what Hanabi wrote
           DatabaseDamaged      a database's file (an `sqlite3.DatabaseError` too)
 
-HTTP statuses are those of botocore's service models; `tests/test_errors.py` compares them.
+HTTP statuses are those of botocore's service models; `tests/unit/test_errors.py` compares them.
 """
 
 import sqlite3

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parent / "system" / "clients"
 CACHE = Path(os.environ.get("HANABI_TEST_CACHE") or Path.home() / ".cache" / "hanabi-tests")
 PATIENCE_S = 400
 ROOT_GLIBC = (2, 36)  # of the Debian release that the roots come from: what is linked against a newer one does not run there
@@ -28,7 +28,7 @@ AWSLAMBDARIC = "awslambdaric==4.2.2"
 
 
 def go_bootstrap() -> Path:
-    """`bootstrap`, static, from tests/clients/go."""
+    """`bootstrap`, static, from tests/system/clients/go."""
     go = _tool("go")
 
     def make(work: Path) -> None:
@@ -40,7 +40,7 @@ def go_bootstrap() -> Path:
 
 
 def rust_bootstrap() -> Path:
-    """`bootstrap`, linked to the C library, from tests/clients/rust."""
+    """`bootstrap`, linked to the C library, from tests/system/clients/rust."""
     cargo = _tool("cargo")
     _tool("rustc")
     _needs_old_glibc()

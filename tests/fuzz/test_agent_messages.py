@@ -6,8 +6,8 @@ import struct
 import subprocess
 from pathlib import Path
 
-from tests.agent.rig import string, strings
 from tests.sanitizers import build_sanitized, sanitizer_options
+from tests.unit.guest.agent.rig import string, strings
 
 SECONDS = float(os.environ.get("HANABI_FUZZ_S", "2"))
 SEED = 9

@@ -25,9 +25,9 @@ from hanabi.sandbox.host.host_ids import NETWORK, UID_BASE
 from tests.microvm import rig
 from tests.microvm.hostile import MACHINE
 from tests.microvm.test_life import PYTHON, _patient, create_function_slowly, rows
+from tests.security.hostile import CHANNEL, NEAR, PRELUDE, PROTECTED, RAW_SOCKETS, SYSTEM_CALLS, evaluate
+from tests.security.test_escape import host_addresses, host_listener  # noqa: F401  (a fixture)
 from tests.server import IMAGES, Server, wait_for
-from tests.system.hostile import CHANNEL, NEAR, PRELUDE, PROTECTED, RAW_SOCKETS, SYSTEM_CALLS, evaluate
-from tests.system.test_escape import host_addresses, host_listener  # noqa: F401  (a fixture)
 
 reason = rig.why_not(build=rig.building())
 pytestmark = [
@@ -294,7 +294,7 @@ def test_a_flood_of_log_lines_leaves_others_their_time(client: Any, attacker: st
 
 
 def test_connections_held_open_leave_others_theirs(client: Any, attacker: str, neighbour: str, pulse: Pulse) -> None:
-    """More than the host takes (64 and 16), past the agent's own bound, which tests/agent/test_relay.py tries."""
+    """More than the host takes (64 and 16), past the agent's own bound, which tests/unit/guest/agent/test_relay.py tries."""
     doors = [(socket.AF_VSOCK, (HOST, 5004), 70), (socket.AF_VSOCK, (HOST, 5003), 20)]
     with ThreadPoolExecutor(1) as pool:
         holding = pool.submit(evaluate, client, attacker, "[hold(*door) for door in doors][-1]", doors=doors)

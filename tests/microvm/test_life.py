@@ -18,9 +18,9 @@ from botocore.exceptions import ClientError, WaiterError
 
 from hanabi.sandbox.host import kvm
 from tests import leftovers
-from tests.images.layouts import Image, file, folder, layer, write_layout
 from tests.microvm import rig
 from tests.server import ROLE, Server, create_function, wait_for, zip_of
+from tests.unit.images.layouts import Image, file, folder, layer, write_layout
 
 reason = rig.why_not(build=rig.building())
 pytestmark = pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason}")

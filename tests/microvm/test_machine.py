@@ -6,7 +6,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -103,62 +103,54 @@ class Function:
         return json.loads(body)
 
 
-def run(scenario: "Coroutine[Any, Any, None]") -> None:
-    asyncio.run(asyncio.wait_for(scenario, 2 * rig.SLOW_S))
-
-
 @pytest.fixture(scope="module")
 def bench() -> Bench:
     return Bench()
 
 
 @thorough
-def test_memory_that_runs_out_kills_the_function_not_the_agent(bench: Bench) -> None:
-    async def scenario() -> None:
-        await bench.driver.open()
-        try:
-            async with bench.function() as function:
-                assert await function.eval("1 + 1") == 2
-                peak = function.box.peak_memory()
-                assert 10 << 20 < peak < 200 << 20
-                assert await function.eval("len(bytearray(1 << 20))") == 1 << 20
-                assert function.box.peak_memory() >= peak
-                function.box.limit(memory_mb=(peak >> 20) + 4, vcpus=None)
-                await function.ask("len(b'x' * (64 << 20))")
-                assert replace(await function.exits.get(), read=None) == Exit("runtime", None, 9)
-                assert function.box.oom_kills() == 1
-                await function.box.ping()
-                with pytest.raises(SandboxError, match="functions of up to 512 MB"):
-                    function.box.limit(memory_mb=513, vcpus=None)
-        finally:
-            await bench.driver.close()
-        assert leftovers.of_run(bench.run_dir) == []
-
-    run(scenario())
+async def test_memory_that_runs_out_kills_the_function_not_the_agent(bench: Bench) -> None:
+    await bench.driver.open()
+    try:
+        async with bench.function() as function:
+            assert await function.eval("1 + 1") == 2
+            peak = function.box.peak_memory()
+            assert 10 << 20 < peak < 200 << 20
+            assert await function.eval("len(bytearray(1 << 20))") == 1 << 20
+            assert function.box.peak_memory() >= peak
+            function.box.limit(memory_mb=(peak >> 20) + 4, vcpus=None)
+            await function.ask("len(b'x' * (64 << 20))")
+            assert replace(await function.exits.get(), read=None) == Exit("runtime", None, 9)
+            assert function.box.oom_kills() == 1
+            await function.box.ping()
+            with pytest.raises(SandboxError, match="functions of up to 512 MB"):
+                function.box.limit(memory_mb=513, vcpus=None)
+    finally:
+        await bench.driver.close()
+    assert leftovers.of_run(bench.run_dir) == []
 
 
 @thorough
-def test_a_machine_gives_memory_back_and_goes_on(bench: Bench) -> None:
-    async def scenario() -> None:
-        await bench.driver.open()
-        try:
-            async with bench.function() as function:
-                assert await function.eval("len(b'x' * (24 << 20))") == 24 << 20
-                function.box.freeze()
-                before = pss(function.box)
-                await function.box.trim()
-                assert pss(function.box) < before
-                used = function.box.cpu_usage()
-                await asyncio.sleep(0.3)  # a length of time to measure over
-                assert function.box.cpu_usage() - used < 50_000  # it is paused again
-                function.box.thaw()
-                assert await function.eval("2 + 2") == 4
-        finally:
-            await bench.driver.close()
-
+async def test_a_machine_gives_memory_back_and_goes_on(bench: Bench) -> None:
     if "--trim-after" in rig.options():
-        pytest.skip("a balloon takes minutes on a host without hardware virtualisation; tests/firecracker tries the calls on the double")
-    run(scenario())
+        pytest.skip(
+            "a balloon takes minutes on a host without hardware virtualisation; tests/system/firecracker tries the calls on the double"
+        )
+    await bench.driver.open()
+    try:
+        async with bench.function() as function:
+            assert await function.eval("len(b'x' * (24 << 20))") == 24 << 20
+            function.box.freeze()
+            before = pss(function.box)
+            await function.box.trim()
+            assert pss(function.box) < before
+            used = function.box.cpu_usage()
+            await asyncio.sleep(0.3)  # a length of time to measure over
+            assert function.box.cpu_usage() - used < 50_000  # it is paused again
+            function.box.thaw()
+            assert await function.eval("2 + 2") == 4
+    finally:
+        await bench.driver.close()
 
 
 def pss(box: MicroVm) -> int:
@@ -168,22 +160,19 @@ def pss(box: MicroVm) -> int:
 
 
 @thorough
-def test_many_starts_leave_nothing(bench: Bench) -> None:
+async def test_many_starts_leave_nothing(bench: Bench) -> None:
     """As many as such a host makes in a minute; the container driver's test makes three hundred."""
 
-    async def scenario() -> None:
-        await bench.driver.open()
-        try:
-            image = await Images(IMAGES, guest_dir()).ensure("python3.13")
-            descriptors: list[int] = []
-            for number in range(10):
-                spec = SandboxSpec(id=f"s-{number}", image=image, memory_mb=MEMORY_MB, tmp_mb=512, preload=preload_of(image))
-                await (await bench.driver.create(spec)).destroy()
-                descriptors.append(len(os.listdir("/proc/self/fd")))
-            assert max(descriptors[2:]) - min(descriptors[2:]) <= 8  # slots made ahead come and go
-            assert list((bench.run_dir / "jails" / "firecracker").iterdir()) == []
-        finally:
-            await bench.driver.close()
-        assert leftovers.of_run(bench.run_dir) == []
-
-    run(scenario())
+    await bench.driver.open()
+    try:
+        image = await Images(IMAGES, guest_dir()).ensure("python3.13")
+        descriptors: list[int] = []
+        for number in range(10):
+            spec = SandboxSpec(id=f"s-{number}", image=image, memory_mb=MEMORY_MB, tmp_mb=512, preload=preload_of(image))
+            await (await bench.driver.create(spec)).destroy()
+            descriptors.append(len(os.listdir("/proc/self/fd")))
+        assert max(descriptors[2:]) - min(descriptors[2:]) <= 8  # slots made ahead come and go
+        assert list((bench.run_dir / "jails" / "firecracker").iterdir()) == []
+    finally:
+        await bench.driver.close()
+    assert leftovers.of_run(bench.run_dir) == []

@@ -13,10 +13,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests import toolchains
-from tests.images.layouts import Image, Layer, archive_layout, file, folder, layer, push, symlink, write_layout
-from tests.images.registries import docker_registry
 from tests.server import IMAGES, ROLE, Server, create_function, wait_for
 from tests.system.test_runtimes import call
+from tests.unit.images.layouts import Image, Layer, archive_layout, file, folder, layer, push, symlink, write_layout
+from tests.unit.images.registries import docker_registry
 
 WAITER = {"Delay": 0.05, "MaxAttempts": 1200}
 
@@ -244,7 +244,7 @@ def test_awss_own_python_client_in_an_image(lambda_client: Any, registry: str) -
     function = [folder("function"), file("function/app.py", PYTHON)]
     function += [file(f"function/{name}", content) for name, content in toolchains.python_client().items()]
     settings = {"Entrypoint": ["python3.11", "-m", "awslambdaric"], "Cmd": ["app.handler"], "WorkingDir": "/function", "Env": []}
-    from tests.images.layouts import layer_of
+    from tests.unit.images.layouts import layer_of
 
     push(f"http://{registry}", "python", "3.11", Image([layer_of(packed), layer(function)], settings))
     create(lambda_client, "image-python", f"{registry}/python:3.11", MemorySize=256)

@@ -25,8 +25,8 @@ from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
 from hanabi.triggers import event_table
 from hanabi.triggers.event_queue import DurableQueue
-from tests.control.support import FakeImages
-from tests.events.support import ScriptedInvoker
+from tests.unit.control.support import FakeImages
+from tests.unit.triggers.support import ScriptedInvoker
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -80,23 +80,20 @@ def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path) -> N
     assert json.loads((data / "keys.json").read_text())["version"] == 1
 
 
-def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
-    async def scenario() -> None:
-        async with open_node(data) as node:
-            await node.functions.delete("greet")
-        for file in files_of(data, "state.db-"):
-            file.unlink()
-        shutil.copy(data / "state.db.before-v1", data / "state.db")
-        async with open_node(data) as node:
-            assert [each.name for each in node.functions] == ["greet", "plain"]
-            assert "has lost changes" in node.store.doubt and "state.db.lost" in node.store.doubt and node.identity.doubt
-        for name in ("state.db.revision", "state.db.lost", "identity"):  # as docs/upgrades.md says
-            (data / name).unlink()
-        async with open_node(data) as node:
-            assert not node.doubt and node.health.problems == []
-        assert (data / "state.db.before-v1-2").is_file()
-
-    asyncio.run(scenario())
+async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
+    async with open_node(data) as node:
+        await node.functions.delete("greet")
+    for file in files_of(data, "state.db-"):
+        file.unlink()
+    shutil.copy(data / "state.db.before-v1", data / "state.db")
+    async with open_node(data) as node:
+        assert [each.name for each in node.functions] == ["greet", "plain"]
+        assert "has lost changes" in node.store.doubt and "state.db.lost" in node.store.doubt and node.identity.doubt
+    for name in ("state.db.revision", "state.db.lost", "identity"):  # as docs/upgrades.md says
+        (data / name).unlink()
+    async with open_node(data) as node:
+        assert not node.doubt and node.health.problems == []
+    assert (data / "state.db.before-v1-2").is_file()
 
 
 def test_what_is_written_today_has_todays_version(data: Path) -> None:
@@ -197,40 +194,34 @@ async def scenario_of_nothing(data: Path) -> None:
 # --- acknowledged and gone --------------------------------------------------------------------------------------------
 
 
-def test_a_wal_that_was_cut_is_found(data: Path) -> None:
+async def test_a_wal_that_was_cut_is_found(data: Path) -> None:
     """A kill, and then only state.db is copied, or its WAL is cut: what was acknowledged is not there."""
 
-    async def scenario() -> None:
+    async with open_node(data) as node:
+        known = {path.name: path.read_bytes() for path in files_of(data, "state.db")}
+        await node.functions.delete("plain")
+        cut = {path.name: path.read_bytes() for path in files_of(data, "state.db")}
+    for path in files_of(data, "state.db"):
+        path.unlink()
+    for name, content in {**cut, "state.db-wal": known["state.db-wal"], "state.db": known["state.db"]}.items():
+        if not name.endswith("-shm"):
+            (data / name).write_bytes(content)
+    for _ in range(2):  # it stands until somebody has taken note
         async with open_node(data) as node:
-            known = {path.name: path.read_bytes() for path in files_of(data, "state.db")}
-            await node.functions.delete("plain")
-            cut = {path.name: path.read_bytes() for path in files_of(data, "state.db")}
-        for path in files_of(data, "state.db"):
-            path.unlink()
-        for name, content in {**cut, "state.db-wal": known["state.db-wal"], "state.db": known["state.db"]}.items():
-            if not name.endswith("-shm"):
-                (data / name).write_bytes(content)
-        for _ in range(2):  # it stands until somebody has taken note
-            async with open_node(data) as node:
-                assert [each.name for each in node.functions] == ["greet", "plain"]
-                assert "has lost changes" in node.doubt
-                (problem,) = node.health.problems
-                assert problem.key == "lost writes of state.db" and "revision 20" in problem.text and "at 19" in problem.text
-
-    asyncio.run(scenario())
+            assert [each.name for each in node.functions] == ["greet", "plain"]
+            assert "has lost changes" in node.doubt
+            (problem,) = node.health.problems
+            assert problem.key == "lost writes of state.db" and "revision 20" in problem.text and "at 19" in problem.text
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 64, b"00000000000000000099 00000000\n"])
-def test_a_damaged_watermark_is_made_anew(data: Path, content: bytes) -> None:
-    async def scenario() -> None:
-        async with open_node(data):
-            pass
-        (data / "state.db.revision").write_bytes(content)
-        async with open_node(data) as node:
-            assert not node.doubt
-        assert (data / "state.db.revision").read_bytes().startswith(b"0" * 18)
-
-    asyncio.run(scenario())
+async def test_a_damaged_watermark_is_made_anew(data: Path, content: bytes) -> None:
+    async with open_node(data):
+        pass
+    (data / "state.db.revision").write_bytes(content)
+    async with open_node(data) as node:
+        assert not node.doubt
+    assert (data / "state.db.revision").read_bytes().startswith(b"0" * 18)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

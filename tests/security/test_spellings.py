@@ -1,0 +1,374 @@
+"""A resource that is denied is not reached by any spelling of its name: every operation, every member that names something.
+
+The operations are those that are registered, their members those of botocore's models: what is new fails here until it is said what it is.
+"""
+
+import ast
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hanabi
+from hanabi.edge.edge import Edge
+from hanabi.edge.protocols.model import load
+from hanabi.edge.service import NOTHING, Operation
+from tests.unit.edge.live import ACCOUNT, REGION, FakeService
+from tests.unit.edge.signing import sign
+from tests.unit.edge.world import ENDPOINT, FUNCTION, GROUP, ROLE, Answer, World, allow, deny, open_world
+
+SOURCES = Path(hanabi.__file__).parent
+OTHER = "111111111111"
+MINE, THEIRS = "mine", "theirs"  # what may be touched, what may not
+MINE_GROUP, THEIRS_GROUP = f"/aws/lambda/{MINE}", f"/aws/lambda/{THEIRS}"
+
+# Members that name a function, a group or a role, and how. Whatever else a call needs is in PLAIN.
+NAMING = {
+    "lambda": {"FunctionName", "Resource", "Role"},
+    "logs": {"logGroupName", "logGroupIdentifier", "resourceArn"},
+    "iam": {"RoleName"},
+    "sts": {"RoleArn"},
+}
+PLAIN: dict[str, Any] = {
+    "Action": "lambda:InvokeFunction",
+    "AuthType": "NONE",
+    "Code": {"ZipFile": b"code"},
+    "FunctionVersion": "1",
+    "Handler": "app.handler",
+    "InvokeArgs": b"{}",
+    "Name": "fresh",
+    "Payload": b"{}",
+    "Principal": "*",
+    "ProvisionedConcurrentExecutions": 1,
+    "ReservedConcurrentExecutions": 1,
+    "Runtime": "python3.11",
+    "StatementId": "sid",
+    "TagKeys": ["k"],
+    "ZipFile": b"code",
+    "AssumeRolePolicyDocument": json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}),
+    "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess",
+    "PolicyDocument": json.dumps({"Statement": allow("*")}),
+    "PolicyName": "p",
+    "RoleSessionName": "session",
+    "logStreamName": "s",
+    "retentionInDays": 1,
+}
+IAM_PLAIN = {"PolicyDocument": {"UpdateAssumeRolePolicy": PLAIN["AssumeRolePolicyDocument"]}}
+# Members that are needed and name nothing that anybody could be denied.
+HARMLESS = set(PLAIN) | {"Tags", "logEvents", "Qualifier"}
+ABOUT_NOTHING = {"lambda:GetAccountSettings", "lambda:ListFunctions", "logs:DescribeLogGroups", "iam:ListRoles", "sts:GetCallerIdentity"}
+
+
+def operations(world: World) -> Iterator[tuple[str, str]]:
+    for service, found in world.edge._operations.items():
+        for name in found:
+            yield service, name
+
+
+def functions_named(name: str) -> Iterator[str]:
+    yield name
+    for qualifier in ("", ":live", ":1", ":$LATEST", ": live", ":live ", ":LIVE"):
+        for prefix in (
+            *("", "function:", f"{ACCOUNT}:", f"{ACCOUNT}:function:", f"{REGION}:{ACCOUNT}:function:", f"{REGION}:function:"),
+            *(f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:", f"arn:aws:lambda:{REGION}:{ACCOUNT}:", "arn:aws:lambda:"),
+            *(f"arn:{p}:lambda:{REGION}:{ACCOUNT}:function:" for p in ("aws-cn", "aws-us-gov", "AWS", "aws*", "")),
+            *(f"arn:aws:lambda:{r}:{ACCOUNT}:function:" for r in ("eu-west-1", "US-EAST-1", "*", "")),
+            *(f"arn:aws:lambda:{REGION}:{a}:function:" for a in (OTHER, "*", "")),
+            *(f"arn:aws:LAMBDA:{REGION}:{ACCOUNT}:function:", f"arn:aws:lambda:{REGION}:{ACCOUNT}:Function:", f"{OTHER}:function:"),
+        ):
+            yield f"{prefix}{name}{qualifier}"
+    yield from (f"{name} ", f" {name}", f"{name}\n", f"{name}%00", f"{name}/", f"./{name}", f"{MINE}/../{name}", f"%74{name[1:]}")
+    yield from (name.upper(), name.title(), f"{name}?Qualifier=live", f"{name}#", f"{MINE}:{name}", f"{name}\u200b", f"{MINE},{name}")
+
+
+def groups_named(name: str) -> Iterator[str]:
+    yield name
+    for end in ("", ":*", ":", ":log-stream:s", ":*:*"):
+        yield f"{GROUP}:{name}{end}"
+        for prefix in (
+            *(f"arn:{p}:logs:{REGION}:{ACCOUNT}" for p in ("aws-cn", "AWS", "*", "")),
+            *(f"arn:aws:logs:{r}:{ACCOUNT}" for r in ("eu-west-1", "*", "")),
+            *(f"arn:aws:logs:{REGION}:{a}" for a in (OTHER, "*", "")),
+        ):
+            yield f"{prefix}:log-group:{name}{end}"
+        yield f"{name}{end}"
+    yield from (f"{name} ", f" {name}", f"{name}/", f"/{name}", name.upper(), f"{name}\n", f"log-group:{name}", f"{name}*", f"{name}\0")
+
+
+def roles_named(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"/{name}", f"x/{name}", f"role/{name}", f"{ROLE}/{name}", f"{ROLE}/x/{name}", f"{ROLE}//{name}", f"{name} ", f"{name}/")
+    yield from (name.upper(), f"{name}\n", f"arn:aws:iam::{OTHER}:role/{name}", f"arn:aws-cn:iam::{ACCOUNT}:role/{name}", f"*{name[1:]}")
+    yield from (f"arn:aws:iam::{ACCOUNT}:{name}", f"arn:aws:iam::{ACCOUNT}:role{name}", f"arn:aws:iam::{ACCOUNT}:role/{MINE}/../{name}")
+
+
+def spellings(service: str, member: str, name: str) -> Iterator[str]:
+    if service == "lambda":
+        return roles_named(name) if member == "Role" else functions_named(name)
+    return groups_named(f"/aws/lambda/{name}") if service == "logs" else roles_named(name)
+
+
+def canonical(service: str, member: str, name: str) -> str:
+    if service == "logs":
+        return f"{GROUP}:/aws/lambda/{name}" if member == "resourceArn" else f"/aws/lambda/{name}"
+    if member in ("Role", "RoleArn"):
+        return f"{ROLE}/{name}"
+    return f"{FUNCTION}:{name}" if member == "Resource" else name
+
+
+def parameters(service: str, operation: str, naming: str, target: str) -> dict[str, Any]:
+    """A call of an operation, about `target` by the member `naming`."""
+    shape = load(service).operation(operation).input_shape
+    params: dict[str, Any] = {}
+    for member in shape.required_members if shape else ():
+        if member in NAMING[service]:
+            params[member] = canonical(service, member, MINE)
+        elif member == "Tags":
+            params[member] = [{"Key": "k", "Value": "v"}] if service == "iam" else {"k": "v"}
+        elif member == "logEvents":
+            params[member] = [{"timestamp": int(time.time() * 1000), "message": "forged"}]
+        else:
+            params[member] = PLAIN.get(member, "1")
+    if operation == "UpdateAssumeRolePolicy":
+        params["PolicyDocument"] = PLAIN["AssumeRolePolicyDocument"]
+    if operation == "CreateFunction":
+        params |= {"Runtime": "python3.11", "Handler": "app.handler"}
+    if operation == "GetFunctionUrlConfig" or operation.endswith("FunctionUrlConfig"):
+        params.pop("Qualifier", None)
+    if operation.endswith("ProvisionedConcurrencyConfig"):
+        params["Qualifier"] = "1"
+    if operation.endswith("Alias") and operation != "CreateAlias":
+        params["Name"] = "live"
+    if naming == "logGroupIdentifier":
+        params.pop("logGroupName", None)
+    return params | {naming: target}
+
+
+def naming_members(service: str, operation: str) -> list[str]:
+    shape = load(service).operation(operation).input_shape
+    return [member for member in shape.members if member in NAMING[service]] if shape else []
+
+
+async def prepare(world: World) -> None:
+    """A function, its log and a role, mine and theirs; roles are the last part of `ROLE`."""
+    owner = world.keys.root
+    for name in (MINE, THEIRS):
+        if world.functions.get(name) is None:
+            await world.function(name, Tags={"k": "v"})
+            await world.ask(owner, "lambda", "CreateFunctionUrlConfig", FunctionName=name, AuthType="AWS_IAM")
+            await world.ask(
+                owner, "lambda", "AddPermission", FunctionName=name, StatementId="s", Action="lambda:GetFunction", Principal="*",
+                SourceAccount=OTHER,
+            )  # fmt: skip
+            await world.ask(
+                owner, "lambda", "PutProvisionedConcurrencyConfig", FunctionName=name, Qualifier="1", ProvisionedConcurrentExecutions=1
+            )
+        group = f"/aws/lambda/{name}"
+        await world.ask(owner, "logs", "CreateLogGroup", logGroupName=group)
+        await world.ask(owner, "logs", "CreateLogStream", logGroupName=group, logStreamName="s")
+        trust = {"Statement": {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}}
+        await world.ask(owner, "iam", "CreateRole", RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+
+
+async def state(world: World) -> str:
+    """All of theirs, as text."""
+    groups = [group for group in await world.record.logs.groups(prefix=THEIRS_GROUP, pattern="", after="", limit=5)]
+    streams = await world.record.logs.streams(THEIRS_GROUP, prefix="") if groups else []
+    messages = await world.record.messages(THEIRS_GROUP) if groups else []
+    return world.describe(THEIRS) + repr((groups, streams, messages, world.store.rows.get(f"iam/role/{THEIRS}")))
+
+
+DENIED = [f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:*", f"{GROUP}:{THEIRS_GROUP}", f"{GROUP}:{THEIRS_GROUP}:*", f"{ROLE}/{THEIRS}"]
+ALLOWED = [f"{FUNCTION}:{MINE}", f"{FUNCTION}:{MINE}:*", f"{GROUP}:{MINE_GROUP}", f"{GROUP}:{MINE_GROUP}:*", f"{ROLE}/{MINE}"]
+
+
+@pytest.mark.parametrize("service", ["lambda", "logs", "iam", "sts"])
+async def test_what_is_denied_is_reached_by_no_spelling(service: str, tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await prepare(world)
+        denied = await world.session("all-but-theirs", allow("*"), deny("*", DENIED))
+        only = await world.session("only-mine", allow("*", ALLOWED))
+        before = await state(world)
+        reached: list[Any] = []
+        tried = 0
+        for operation in [name for owner, name in operations(world) if owner == service]:
+            for member in naming_members(service, operation):
+                for spelling in spellings(service, member, THEIRS):
+                    for key in (denied, only):
+                        answer = await world.ask(key, service, operation, **parameters(service, operation, member, spelling))
+                        tried += 1
+                        if answer.status < 400:
+                            if not is_another(member, spelling):
+                                reached.append((operation, member, spelling, answer))
+                            await prepare(world)
+        assert reached == [] and await state(world) == before
+        assert tried > {"lambda": 5000, "logs": 500, "iam": 500, "sts": 30}[service]
+
+
+def is_another(member: str, spelling: str) -> bool:
+    """Whether it is in itself the name of something: of another one, that may be there as well as theirs."""
+    if member == "Role":
+        return spelling != f"{ROLE}/{THEIRS}"
+    if spelling == f"{MINE}:{THEIRS}":
+        return True
+    return spelling not in (THEIRS, THEIRS_GROUP) and re.fullmatch(r"[\w./+=,@#-]+", spelling, re.ASCII) is not None
+
+
+async def test_the_same_calls_are_let_through_for_what_is_allowed(tmp_path: Path) -> None:
+    """Else the test above would show nothing."""
+
+    async with open_world(tmp_path) as world:
+        await prepare(world)
+        only = await world.session("only-mine", allow("*", ALLOWED))
+        for service, operation in operations(world):
+            for member in naming_members(service, operation):
+                params = parameters(service, operation, member, canonical(service, member, MINE))
+                answer = await world.ask(only, service, operation, **params)
+                await world.functions.settle()
+                assert not answer.denied and answer.code not in ("ValidationException", "ValidationError", "SerializationException"), (
+                    operation,
+                    member,
+                    answer,
+                )
+                await prepare(world)
+
+
+RAW_PATHS = (
+    """
+theirs %74heirs %2574heirs th%65irs theirs%3Alive theirs%3alive theirs:live theirs%00 theirs%20 theirs%2F mine/../theirs mine%2F..%2Ftheirs
+mine/%2e%2e/theirs ./theirs //theirs theirs/ theirs/. theirs;x theirs%23 %54heirs function%3Atheirs theirs%0A theirs%EF%BC%8F
+""".split()
+    + [f"{ACCOUNT}%3Atheirs", f"arn%3Aaws%3Alambda%3A{REGION}%3A{ACCOUNT}%3Afunction%3Atheirs"]
+)
+
+
+async def test_paths_as_no_client_writes_them(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await prepare(world)
+        denied = await world.session("all-but-theirs", allow("*"), deny("*", DENIED))
+        only = await world.session("only-mine", allow("*", ALLOWED))
+        before, codes = await state(world), Counter[str]()
+        for name in RAW_PATHS:
+            one, tags = f"/2015-03-31/functions/{name}", f"arn%3Aaws%3Alambda%3A{REGION}%3A{ACCOUNT}%3Afunction%3A{name}"
+            requests = [("GET", f"{one}{end}") for end in ("", "/configuration", "/policy", "/versions/")]
+            requests += [("POST", f"{one}/invocations{query}") for query in ("", "?Qualifier=live", "?Qualifier=%24LATEST")]
+            requests += [("DELETE", f"{one}{query}") for query in ("", "?Qualifier=1", "?FunctionName=mine")]
+            requests += [("PUT", f"/2017-10-31/functions/{name}/concurrency"), ("GET", f"/2017-03-31/tags/{tags}")]
+            for method, target in requests:
+                for key in (denied, only):
+                    request = sign(key, method, f"{ENDPOINT}{target}", b"{}" if method in ("POST", "PUT") else b"")
+                    answer = await world.send(request, "lambda")
+                    assert answer.status >= 400, (method, target, answer)
+                    codes[answer.code] += 1
+        assert codes["AccessDeniedException"] > 150, codes  # most are signed right, and understood
+        assert await state(world) == before
+
+
+async def test_a_qualifier_in_either_place_or_in_both(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await prepare(world)
+        owner, live = world.keys.root, f"{FUNCTION}:{MINE}:live"
+        only_live = await world.session("only-live", allow("lambda:*", live))
+        no_live = await world.session("no-live", allow("lambda:*"), deny("lambda:*", live))
+        for name in (MINE, f"{FUNCTION}:{MINE}", f"{ACCOUNT}:{MINE}", f"function:{MINE}"):
+            for params, is_live in (
+                ({"FunctionName": name}, False),
+                ({"FunctionName": name, "Qualifier": "1"}, False),
+                ({"FunctionName": name, "Qualifier": "$LATEST"}, False),
+                ({"FunctionName": f"{name}:1"}, False),
+                ({"FunctionName": f"{name}:live"}, True),
+                ({"FunctionName": name, "Qualifier": "live"}, True),
+                ({"FunctionName": f"{name}:live", "Qualifier": "live"}, True),
+            ):
+                for operation in ("Invoke", "GetPolicy"):
+                    assert (await world.ask(only_live, "lambda", operation, **params)).denied is not is_live, params
+                    assert (await world.ask(no_live, "lambda", operation, **params)).denied is is_live, params
+            mixed = {"FunctionName": f"{name}:1", "Qualifier": "live"}
+            for key in (only_live, no_live, owner):
+                assert (await world.ask(key, "lambda", "Invoke", **mixed)).code == "InvalidParameterValueException"
+
+
+def foreign(member: str, name: str) -> Iterator[str]:
+    """ARNs of what has the same name elsewhere, as far as a member takes ARNs."""
+    if member in ("RoleName", "logGroupName", "Role"):
+        return
+    whole = {"RoleArn": f"{ROLE}/{name}", "logGroupIdentifier": f"{GROUP}:/aws/lambda/{name}", "resourceArn": f"{GROUP}:/aws/lambda/{name}"}
+    arn = whole.get(member, f"{FUNCTION}:{name}")
+    for part, others in ((1, ("aws-cn", "aws-us-gov", "")), (3, ("eu-west-1", "us-east-2", "")), (4, (OTHER, ""))):
+        for other in others:
+            pieces = arn.split(":")
+            if pieces[part] != other:
+                pieces[part] = other
+                yield ":".join(pieces)
+    if member == "FunctionName":
+        yield from (f"arn:aws:lambda:{name}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:{name}", f"eu-west-1:{ACCOUNT}:function:{name}")
+        yield f"{OTHER}:function:{name}"
+
+
+async def test_what_is_in_another_partition_region_or_account_is_not_here(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await prepare(world)
+        before, tried = await state(world), 0
+        for service, operation in operations(world):
+            for member in naming_members(service, operation):
+                for spelling in foreign(member, THEIRS):
+                    params = parameters(service, operation, member, spelling)
+                    answer = await world.ask(world.keys.root, service, operation, **params)
+                    assert answer.status in (400, 403, 404), (operation, member, spelling, answer)
+                    tried += 1
+        assert tried > 300 and await state(world) == before
+
+
+async def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        for service, operation in operations(world):
+            shape = load(service).operation(operation).input_shape
+            unknown = set(shape.required_members if shape else ()) - NAMING[service] - HARMLESS
+            assert not unknown, f"{service}:{operation}: {unknown} may name something: say so in NAMING, or in PLAIN"
+            found: Operation[Any] = world.edge._operations[service][operation]
+            assert found.touches is not NOTHING or f"{service}:{operation}" == "sts:GetCallerIdentity"
+            assert naming_members(service, operation) or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
+
+
+def test_handlers_look_at_no_name_themselves() -> None:
+    """A handler has what `resolve` found. If it read a name again, another one could be touched than was authorised."""
+    names = set().union(*NAMING.values()) - {"Role"}  # that is data of a function; what passing it takes is a touch of its own
+    handlers = 0
+    for path in sorted((SOURCES / "services").rglob("*.py")) + sorted((SOURCES / "control").rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or "params" not in {arg.arg for arg in function.args.args}:
+                continue
+            is_handler = "call" in {arg.arg for arg in function.args.args}
+            handlers += is_handler
+            if not is_handler and "services" in path.parts:
+                continue  # `resolve` and `touches`
+            read = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            subscripts = {
+                node.slice.value
+                for node in ast.walk(function)
+                if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and ast.unparse(node.value) == "params"
+            }
+            asked = {name for name in names & read if f'params.get("{name}"' in ast.unparse(function).replace("'", '"')}
+            assert not (names & subscripts) | asked, f"{path.name}: {function.name} reads {(names & subscripts) | asked}"
+    assert handlers > 60
+
+
+async def test_an_operation_that_does_not_say_what_it_touches_cannot_be_registered(tmp_path: Path) -> None:
+    async def handler(*_: Any) -> dict[str, Any]:
+        return {}
+
+    async with open_world(tmp_path) as world:
+        for wrong in (handler, Operation(handler, lambda params: None, None)):  # type: ignore[arg-type]
+            service = FakeService("lambda", {"ListFunctions": wrong})  # type: ignore[dict-item]
+            with pytest.raises(TypeError, match="lambda:ListFunctions does not say what it touches"):
+                Edge([service], world.keys, world.edge.verifier._clock, REGION)
+        forgetful = FakeService("lambda", {"ListFunctions": Operation(handler, lambda params: None, lambda target, params: [])})
+        world.edge._operations["lambda"] = dict(forgetful.operations)
+        answer: Answer = await world.ask(await world.session("admin", allow("*")), "lambda", "ListFunctions")
+        assert answer.denied
+        assert (await world.ask(world.keys.root, "lambda", "ListFunctions")).status == 200

@@ -1,0 +1,256 @@
+"""A function URL from request to response: who may, what is refused, CORS."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hanabi.contracts.credentials import Principal
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.invocation import Invocation, Result
+from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
+from hanabi.frontends.function_urls.handler import FORBIDDEN, PAYLOAD_LIMIT, FunctionUrls, UrlConfig, is_function_url
+from hanabi.testing import ManualClock
+from tests.unit.frontends.function_urls.test_event import HOST, OWNER, make_request
+from tests.unit.triggers.support import FixedCatalog, make_result
+
+CORS: dict[str, Any] = {
+    "AllowOrigins": ["https://app.example.com", "https://*.dev.example.com"],
+    "AllowMethods": ["GET", "POST"],
+    "AllowHeaders": ["x-token"],
+    "ExposeHeaders": ["x-request", "x-cost"],
+    "MaxAge": 300,
+    "AllowCredentials": True,
+}
+ORIGIN = ("origin", "https://app.example.com")
+
+
+@dataclass
+class Config:
+    function: str = "hello"
+    qualifier: str | None = None
+    auth_type: str = "NONE"
+    cors: Mapping[str, Any] | None = None
+
+
+class Gate:
+    """A gateway with one URL, `abc123`."""
+
+    def __init__(self, config: Config | None = None, answer: bytes | Exception = b'{"statusCode": 200, "body": "ok"}') -> None:
+        self.seen: list[Invocation] = []
+        self.answer = answer
+        self.function_error: str | None = None
+        self._config = config or Config()
+        self.clock = ManualClock()
+        self._urls = FunctionUrls(self, FixedCatalog(), self, self._authenticate, self.clock)
+
+    def lookup(self, url_id: str) -> Config | None:
+        return self._config if url_id == "abc123" else None
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        self.seen.append(invocation)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return make_result(invocation, self.function_error, self.answer)
+
+    async def _authenticate(self, request: HttpRequest, config: UrlConfig) -> Principal | None:
+        if config.auth_type == "NONE":
+            return None
+        if request.header("authorization") != "good":
+            raise AccessDenied("no")
+        return OWNER
+
+    def ask(self, request: HttpRequest) -> HttpResponse:
+        return asyncio.run(self._urls.handle(request))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        ("abc.lambda-url.localhost", True),
+        ("ABC.lambda-url.localhost:9555", True),
+        ("abc.lambda-url.us-east-1.on.aws", True),
+        ("localhost:9555", False),
+        ("lambda-url.localhost", False),
+        (".lambda-url.localhost", False),
+        ("a.b.lambda-url.localhost", False),
+        ("abc.lambda-url.localhost:x", False),
+        ("abc.lambda-url.localhost/", False),
+        ("", False),
+    ],
+)
+def test_hosts(host: str, is_one: bool) -> None:
+    assert is_function_url(host) is is_one
+
+
+def test_a_request_reaches_the_function_and_its_answer_comes_back() -> None:
+    gate = Gate(answer=b'{"statusCode": 201, "headers": {"x-own": "1"}, "body": "made"}')
+    response = gate.ask(make_request("PUT", "/things?id=1", [("x-amzn-trace-id", "Root=1-5-6")]))
+    (invocation,) = gate.seen
+    event = json.loads(invocation.payload)
+    assert (invocation.source, invocation.trace) == ("url", "Root=1-5-6")
+    assert event["requestContext"]["requestId"] == invocation.request_id
+    assert event["requestContext"]["domainName"] == HOST
+    assert (response.status, response.body) == (201, b"made")
+    headers = dict(response.headers)
+    assert headers["x-own"] == "1" and headers["x-amzn-requestid"] == invocation.request_id
+    assert headers["x-amzn-trace-id"] == "Root=1-5-6"
+
+
+def test_a_trace_is_made_where_there_is_none() -> None:
+    gate = Gate()
+    gate.ask(make_request())
+    event = json.loads(gate.seen[0].payload)
+    assert event["headers"]["x-amzn-trace-id"] == gate.seen[0].trace
+    assert gate.seen[0].trace.startswith("Root=1-6afd86c0-") and len(gate.seen[0].trace) == 40
+
+
+def test_a_url_that_is_not_there() -> None:
+    request = make_request()
+    request.headers[0] = ("host", "0123456789.lambda-url.localhost")
+    response = Gate().ask(request)
+    assert (response.status, response.body) == (403, b'{"Message":null}')
+    assert ("x-amzn-errortype", "AccessDeniedException") in response.headers
+
+
+def test_iam() -> None:
+    gate = Gate(Config(auth_type="AWS_IAM"))
+    response = gate.ask(make_request())
+    assert (response.status, response.body, gate.seen) == (403, json.dumps({"Message": FORBIDDEN}, separators=(",", ":")).encode(), [])
+    assert gate.ask(make_request(headers=[("authorization", "good")])).status == 200
+    assert json.loads(gate.seen[0].payload)["requestContext"]["authorizer"]["iam"]["userArn"] == OWNER.arn
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (b'{"statusCode": 1}', 502, b"Internal Server Error"),
+        (b"no json", 502, b"Internal Server Error"),
+        (
+            TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded"),
+            429,
+            b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}',
+        ),
+        (ServiceError("secret path"), 500, b'{"Message":null}'),
+        (ResourceConflict("pending"), 409, b'{"Message":"pending"}'),
+        (ResourceNotFound("Function not found"), 403, b'{"Message":null}'),
+        (SandboxError("secret path"), 500, b'{"Message":null}'),
+    ],
+)
+def test_failures(answer: bytes | Exception, status: int, body: bytes) -> None:
+    response = Gate(answer=answer).ask(make_request())
+    assert (response.status, response.body) == (status, body)
+
+
+def test_strangers_do_not_fill_the_log_with_what_ails_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate(answer=ServiceError("the disk is full"))
+    for _ in range(100):
+        assert gate.ask(make_request()).status == 500
+    assert len(caplog.records) == 1
+    asyncio.run(gate.clock.advance(1))
+    gate.ask(make_request())
+    assert caplog.messages[1].endswith("the disk is full (and 99 others since the last line)")
+
+
+def test_why_a_result_makes_no_response_is_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    gate = Gate(answer=json.dumps({"statusCode": 200, "headers": {"x": "\n" * 100_000}}).encode())
+    assert [gate.ask(make_request()).status for _ in range(3)] == [502] * 3
+    (said,) = caplog.messages
+    assert "the URL of hello answers request" in said and "header value '\\n\\n" in said and len(said) < 400
+    asyncio.run(gate.clock.advance(10))
+    assert gate.ask(make_request()).status == 502 and len(caplog.messages) == 2
+    gate.function_error = "Unhandled"  # its own log says that
+    asyncio.run(gate.clock.advance(10))
+    assert gate.ask(make_request()).status == 502 and len(caplog.messages) == 2
+
+
+def test_a_function_error_says_nothing_to_the_caller() -> None:
+    gate = Gate(answer=b'{"errorMessage": "secret"}')
+    gate.function_error = "Unhandled"
+    response = gate.ask(make_request())
+    assert (response.status, response.body) == (502, b"Internal Server Error")
+
+
+def test_six_megabytes(tmp_path: Path) -> None:
+    gate = Gate()
+    text = [("content-type", "text/plain")]
+    assert gate.ask(make_request("POST", headers=text, body=b"x" * (PAYLOAD_LIMIT - 2000))).status == 200
+    assert gate.ask(make_request("POST", headers=text, body=b"x" * PAYLOAD_LIMIT)).status == 413
+    assert gate.ask(make_request("POST", body=b"x" * (PAYLOAD_LIMIT * 4 // 5))).status == 413  # as base64 it is too long
+    spool = tmp_path / "body"
+    request = make_request("POST", headers=text)
+    request.body = spool
+    for size, status in ((2_000_000, 200), (PAYLOAD_LIMIT + 1, 413)):
+        spool.write_bytes(b"x" * size)
+        assert gate.ask(request).status == status
+    assert len(json.loads(gate.seen[-1].payload)["body"]) == 2_000_000
+
+
+# --- CORS -----------------------------------------------------------------------------------------------------------------
+
+
+def preflight(origin: str, method: str = "GET", headers: str = "x-token") -> HttpRequest:
+    asked = [("origin", origin), ("access-control-request-method", method), ("access-control-request-headers", headers)]
+    return make_request("OPTIONS", headers=asked)
+
+
+@pytest.mark.parametrize("origin", ["https://app.example.com", "https://a.dev.example.com"])
+def test_preflight_is_answered_without_the_function(origin: str) -> None:
+    gate = Gate(Config(cors=CORS, auth_type="AWS_IAM"))
+    response = gate.ask(preflight(origin))
+    assert (response.status, response.body, gate.seen) == (200, b"", [])
+    assert dict(response.headers) == {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "vary": "Origin",
+        "access-control-allow-methods": "GET,POST",
+        "access-control-allow-headers": "x-token",
+        "access-control-max-age": "300",
+    }
+
+
+@pytest.mark.parametrize("origin", ["https://evil.com", "https://app.example.com.evil.com", "https://appXexample.com", "null"])
+def test_preflight_of_a_stranger_gets_nothing(origin: str) -> None:
+    response = Gate(Config(cors=CORS)).ask(preflight(origin))
+    assert (response.status, response.headers) == (200, [])
+
+
+def test_wildcards() -> None:
+    cors = {"AllowOrigins": ["*"], "AllowMethods": ["*"], "AllowHeaders": ["*"]}
+    response = Gate(Config(cors=cors)).ask(preflight("https://any.where", "PATCH", "a, b"))
+    assert dict(response.headers) == {
+        "access-control-allow-origin": "*",
+        "access-control-allow-methods": "PATCH",
+        "access-control-allow-headers": "a, b",
+    }
+
+
+def test_configured_headers_take_the_place_of_the_functions() -> None:
+    answer = b'{"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*", "x-own": "1"}}'
+    response = Gate(Config(cors=CORS), answer).ask(make_request(headers=[ORIGIN]))
+    headers = [pair for pair in response.headers if not pair[0].startswith("x-amzn")]
+    assert headers == [
+        ("x-own", "1"),
+        ("content-type", "application/json"),
+        ("access-control-allow-origin", "https://app.example.com"),
+        ("access-control-allow-credentials", "true"),
+        ("vary", "Origin"),
+        ("access-control-expose-headers", "x-request,x-cost"),
+    ]
+
+
+def test_errors_have_the_headers_too() -> None:
+    response = Gate(Config(cors=CORS), ServiceError("x")).ask(make_request(headers=[ORIGIN]))
+    assert response.status == 500 and dict(response.headers)["access-control-allow-origin"] == "https://app.example.com"
+
+
+def test_options_is_the_functions_where_no_cors_is_configured() -> None:
+    gate = Gate()
+    assert gate.ask(preflight("https://app.example.com")).body == b"ok"
+    assert len(gate.seen) == 1
+    assert len(Gate(Config(cors=CORS)).ask(make_request("OPTIONS")).body) == 2  # no preflight: the function's as well

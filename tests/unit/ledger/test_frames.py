@@ -1,0 +1,171 @@
+"""Frames: what goes in comes out, and what is torn or spoilt does not."""
+
+import itertools
+import json
+import random
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+
+import pytest
+
+from hanabi.contracts.journal import Record
+from hanabi.ledger.frames import (
+    EVENT_LIMIT,
+    EXACT,
+    FINISH,
+    LINES,
+    RECORD_FIELDS,
+    VERSION,
+    FrameTooLarge,
+    decode,
+    decode_events,
+    decode_record,
+    encode,
+    encode_head,
+    frame_size,
+    version_of,
+)
+from hanabi.ledger.report import report_line
+from tests.unit.ledger.support import make_record
+
+TEXTS = [
+    "",
+    " ",
+    "plain",
+    "two\nlines",
+    "\nfirst empty",
+    "last empty\n",
+    "\n\n \n",
+    "123 looks like an event",
+    "tab\there",
+    "ünï\u2028çødé ☃",
+    "\r\n",
+]
+
+
+def test_round_trip() -> None:
+    events = [(1000 + i, text) for i, text in enumerate(TEXTS)]
+    frame = encode(EXACT, "g", "s", events)
+    ((header, body, end),) = decode(frame)
+    assert header == ["P", "g", "s", "1000", str(1000 + len(TEXTS) - 1), ""]
+    assert list(decode_events(body)) == events
+    assert end == len(frame) == frame_size(frame)
+
+
+def test_lone_surrogates_and_long_texts_are_cut_down() -> None:
+    ((_, body, _),) = decode(encode(LINES, "g", "s", [(1, "a\ud800b"), (2, "é" * EVENT_LIMIT)]))
+    (_, first), (_, second) = decode_events(body)
+    assert first == "a?b"
+    assert second == "é" * (EVENT_LIMIT // 2)
+
+
+def test_too_much_for_one_frame() -> None:
+    with pytest.raises(FrameTooLarge):
+        encode(LINES, "g", "s", [(1, "x" * EVENT_LIMIT)] * 9)
+    with pytest.raises(FrameTooLarge):
+        encode(LINES, "g", "s", [(1, "x"), (3_600_002, "y")])
+
+
+def _lines(data: bytes, version: int = VERSION) -> list[str]:
+    return [body.decode().partition(" ")[2].strip() for header, body, _ in decode(data, version) if header is not None]
+
+
+def test_a_record_survives_the_journal_with_every_field() -> None:
+    full = make_record(
+        init_ms=80.5, status="error", error_type="Bad\tType", trace="Root=1", restore=(312.25, 12.007), source="url", attempt=3
+    )
+    for record in (full, make_record(), make_record(restore=(0.0, 0.0), duration_ms=0.1 + 0.2)):
+        ((header, _, _),) = decode(encode(FINISH, "g", "s", [], record))
+        assert header is not None
+        found = decode_record(header[5])
+        assert {field.name: getattr(found, field.name) for field in fields(Record)} == asdict(record)
+        assert report_line(found) == report_line(record)
+    assert {f.name for f in fields(Record)} - {"restore"} == set(RECORD_FIELDS) - {"restore_ms", "restore_hooks_ms"}
+
+
+def test_a_torn_end_loses_the_torn_frame_only() -> None:
+    frames = [encode(LINES, "g", "s", [(i, f"event {i}")]) for i in range(4)]
+    data = b"".join(frames)
+    for cut in range(len(data)):
+        assert len(_lines(data[:cut])) == cut // len(frames[0])
+    assert list(decode(b"\0" * 100)) == []
+    assert _lines(data + b"\0" * 100) == [f"event {i}" for i in range(4)]
+
+
+def _damage(data: bytearray, rng: random.Random) -> tuple[int, int]:
+    """Spoil some bytes; returns from where to where."""
+    start = rng.randrange(len(data))
+    kind = rng.choice(["flip", "byte", "hole", "garbage"])
+    if kind == "flip":
+        data[start] ^= 1 << rng.randrange(8)
+        return start, start + 1
+    if kind == "byte":
+        data[start] = rng.randrange(256)
+        return start, start + 1
+    end = min(len(data), start + rng.randrange(1, 300))
+    data[start:end] = bytes(end - start) if kind == "hole" else rng.randbytes(end - start)
+    return start, end
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_loses_the_frames_it_touched_and_no_other(seed: int) -> None:
+    rng = random.Random(seed)
+    hostile = b"\xff\xfe\xfd\xfc".decode("latin-1") + "\x7f\x7e\x7d\x7c" + encode(LINES, "g", "s", [(1, "forged")]).decode("latin-1")
+    for _ in range(40):
+        texts = [f"{i}:" + rng.choice(["x" * rng.randrange(50), hostile, hostile * 20, ""]) for i in range(rng.randrange(1, 30))]
+        frames = [encode(LINES, "g", "s", [(i, text)]) for i, text in enumerate(texts)]
+        data = bytearray(b"".join(frames))
+        ends = list(itertools.accumulate(map(len, frames)))
+        touched = set()
+        for _ in range(rng.randrange(1, 4)):
+            start, end = _damage(data, rng)
+            touched |= {i for i, stop in enumerate(ends) if start < stop and end > stop - len(frames[i])}
+        found = [int(line.partition(":")[0]) for line in _lines(bytes(data)) if not line.startswith("forged")]
+        assert sorted(found) == found and len(set(found)) == len(found)
+        assert set(range(len(texts))) - set(found) <= touched
+        assert not any("forged" in line for line in _lines(bytes(data)) if line.startswith("forged"))
+        taken = [0, *(end for _, _, end in decode(bytes(data)))]
+        assert taken == sorted(taken)
+
+
+def test_reading_damaged_lengths_takes_linear_time() -> None:
+    """Every length says 16 MB: no checksum is made of more than lies before the next mark."""
+    sizes = (2_000, 16_000)
+    times = []
+    for count in sizes:
+        frame = encode(LINES, "g", "s", [(1, "x" * 400)])
+        data = (frame[:4] + (16 * 1024 * 1024).to_bytes(4, "little") + frame[8:]) * count
+        began = time.process_time()
+        assert _lines(data) == []
+        times.append(time.process_time() - began)
+    assert times[1] < max(times[0], 0.01) * 8 * 8  # 8 times as much; it was squared before
+
+
+def test_segments_of_version_0_are_read() -> None:
+    values = list(_encode_record_0(make_record(trace="Root=1")))
+    payload = f"F\tg\ts\t5\t5\t{json.dumps(values)}\n5 line\n".encode()
+    frame = struct.pack("<II", len(payload), zlib.crc32(payload)) + payload
+    assert version_of(frame) == 0
+    (first, second) = decode(frame * 2, 0)
+    assert first[0] == second[0] and first[0] is not None
+    assert decode_record(first[0][5]) == make_record(trace="Root=1", request_id=values[0])
+    assert frame_size(frame, 0) == len(frame)
+
+
+def test_heads_tell_versions() -> None:
+    assert version_of(encode_head()) == VERSION == 1
+    assert version_of(encode_head(7)) == 7
+    rng = random.Random(5)
+    for _ in range(300):  # one that is damaged is taken for the present one: it is never refused, nor read as version 0
+        head = bytearray(encode_head())
+        head[rng.randrange(len(head))] ^= 1 << rng.randrange(8)
+        assert version_of(bytes(head) + encode(LINES, "g", "s", [(1, "x")])) == VERSION
+    assert version_of(b"") == VERSION
+
+
+def _encode_record_0(record: Record) -> Iterator[object]:
+    for name in RECORD_FIELDS[:14]:
+        yield getattr(record, name)
