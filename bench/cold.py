@@ -1,4 +1,4 @@
-"""Cold starts: with a stocked environment (pool hit) and without one (miss), beside the start of a bare Python."""
+"""Cold starts: with a pooled environment (pool hit) and without one (miss), beside the start of a bare Python."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def cold_starts(server: Server, name: str, variables: dict[str, str], coun
         change = {"Variables": {**variables, "NUMBER": str(number)}}
         await asyncio.to_thread(client.update_function_configuration, FunctionName=name, Environment=change)
         await asyncio.to_thread(wait_for, lambda: client.get_function_configuration(FunctionName=name)["LastUpdateStatus"] == "Successful")
-        await asyncio.to_thread(wait_for, lambda: stocked(server) >= 1)
+        await asyncio.to_thread(wait_for, lambda: pooled(server) >= 1)
         began = time.perf_counter()
         answer = await run(server.port, signed_invoke(server, name), clients=1, count=1)
         assert not answer.failures and time.perf_counter() > began
@@ -40,8 +40,8 @@ async def cold_starts(server: Server, name: str, variables: dict[str, str], coun
     return sorted(times)
 
 
-def stocked(server: Server) -> int:
-    return sum(row["state"] == "stocked" and row["runtime"] == "python3.11" for row in json.loads(server.hanabi("ps", "--json")))
+def pooled(server: Server) -> int:
+    return sum(row["state"] == "pooled" and row["runtime"] == "python3.11" for row in json.loads(server.hanabi("ps", "--json")))
 
 
 def bare_python_ms(count: int) -> list[float]:

@@ -36,7 +36,7 @@ async def measure(server: Server, scale: float) -> dict[str, Any]:
 
 
 async def settle(pid: int) -> None:
-    """Wait until what the last invocations left to do is done: the record indexed, the stock refilled."""
+    """Wait until what the last invocations left to do is done: the record indexed, the pool refilled."""
     for _ in range(30):
         before = processor_seconds(pid)
         await asyncio.sleep(1.0)

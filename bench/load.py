@@ -24,7 +24,7 @@ class Latencies:
         return len(self.times) / self.elapsed
 
 
-class Client(asyncio.Protocol):
+class LoadClient(asyncio.Protocol):
     """One connection: the next request goes out when the answer to the last one is whole."""
 
     def __init__(self, requests: Sequence[bytes], count: int, pause_s: float, done: "asyncio.Future[None]") -> None:
@@ -85,7 +85,7 @@ async def run(port: int, request: bytes | Sequence[bytes], *, clients: int, coun
     began = time.perf_counter()
     protocols = []
     for _ in range(clients):
-        _, protocol = await loop.create_connection(lambda: Client(requests, count, pause_s, loop.create_future()), "127.0.0.1", port)
+        _, protocol = await loop.create_connection(lambda: LoadClient(requests, count, pause_s, loop.create_future()), "127.0.0.1", port)
         protocols.append(protocol)
     await asyncio.gather(*(each.done for each in protocols))
     elapsed = time.perf_counter() - began

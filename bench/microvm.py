@@ -24,15 +24,15 @@ from typing import Any
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.environment.variables import preload_of
-from hanabi.images.runtimes.roots import Images
+from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import guest_dir, load_settings
 from hanabi.node.drivers import make_firecracker
 from hanabi.sandbox.firecracker import machine
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
-from hanabi.sandbox.firecracker.microvm import Host, MicroVm
+from hanabi.sandbox.firecracker.microvm import MicroVm, MicroVmHost
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.host import host_ids, kvm
-from hanabi.sandbox.host.network import Slot
+from hanabi.sandbox.host.network import NetworkSlot
 from hanabi.sandbox.host.volume import copy_sparse
 from tests.microvm import rig
 from tests.server import IMAGES
@@ -76,13 +76,13 @@ async def measure(driver: FirecrackerDriver, options: argparse.Namespace) -> Fig
     figures: Figures = {}
     await driver.open()
     try:
-        image = await Images(IMAGES, guest_dir()).ensure(options.runtime)
+        image = await RuntimeImages(IMAGES, guest_dir()).ensure(options.runtime)
         snapshot = await driver.template(image, MEMORY_MB, preload_of(image))
         if options.boot:
             await _boot(driver, image, snapshot, figures)
         await _restores(driver, image, snapshot, options.restores, figures)
         await _pauses(driver, image, options.restores, figures)
-        await _clones(driver, image, options.clones, figures)
+        await _memory_of_restores(driver, image, options.clones, figures)
     finally:
         await driver.close()
     return figures
@@ -155,7 +155,7 @@ async def _pauses(driver: FirecrackerDriver, image: RuntimeImage, count: int, fi
         await microvm.destroy()
 
 
-async def _clones(driver: FirecrackerDriver, image: RuntimeImage, count: int, figures: Figures) -> None:
+async def _memory_of_restores(driver: FirecrackerDriver, image: RuntimeImage, count: int, figures: Figures) -> None:
     began = time.monotonic()
     microvms: Sequence[MicroVm] = await asyncio.gather(*(driver.create(spec(f"clone-{number}", image)) for number in range(count)))
     try:
@@ -179,7 +179,7 @@ def _pss_mb(pid: int) -> float:
 # --- by hand
 
 
-def restore_by_hand(host: Host, snapshot: Snapshot, slot: Slot, id: str) -> tuple[float, float]:
+def restore_by_hand(host: MicroVmHost, snapshot: Snapshot, slot: NetworkSlot, id: str) -> tuple[float, float]:
     """(seconds to an API that answers, seconds to the agent's answer) of the same clone, with nothing around it. Blocks."""
     uid = host_ids.machine_uid(slot.number)
     base = host.run_dir / "by-hand"
@@ -209,15 +209,15 @@ def restore_by_hand(host: Host, snapshot: Snapshot, slot: Slot, id: str) -> tupl
         api.ask("PUT", "/snapshot/load", {"snapshot_path": "/state", "mem_backend": backend, "resume_vm": False})
         api.ask("PATCH", f"/drives/{machine.TMP}", {"drive_id": machine.TMP, "path_on_host": f"/{machine.TMP}"})
         api.ask("PATCH", "/vm", {"state": "Resumed"})
-        patience = host.pace.first_patience_s
+        timeout_factor = host.first_try.timeout_s
         while True:
             try:
-                control = _connect(root / machine.VSOCK, machine.PORT, patience)
+                control = _connect(root / machine.VSOCK, machine.PORT, timeout_factor)
                 if control.recv(9)[4:5] == b"H":
                     break
                 control.close()
             except TimeoutError:
-                patience *= 2
+                timeout_factor *= 2
             except OSError:
                 time.sleep(0.001)
         _identify(control)

@@ -8,14 +8,14 @@
       IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
       SandboxError             a sandbox could not be made, or broke
         EntrypointError        a process could not be executed inside
-        SnapshotUnfit          a function's snapshot is not whole, or of another host
+        SnapshotUnusable          a function's snapshot is not whole, or of another host
         VmmError               a call that a VMM refused, with its fault message
-          VmmDeaf              a VMM that does not answer, or has hung up
+          VmmUnresponsive              a VMM that does not answer, or has hung up
       ImageError               a runtime root could not be had (says how to get it)
       CodeError                a function's code is not there, or damaged (says how to mend it)
       RevisionMismatch         compare-and-set lost in the store
       StateError               what is kept on disk cannot be used as it is: names the file, and what to do
-        StateNewer             a newer Hanabi wrote it
+        StateTooNew             a newer Hanabi wrote it
         StateDamaged           it is not what Hanabi wrote
           DatabaseDamaged      a database's file (an `sqlite3.DatabaseError` too)
 
@@ -249,7 +249,7 @@ class EntrypointError(SandboxError):
         self.step = step
 
 
-class SnapshotUnfit(SandboxError):
+class SnapshotUnusable(SandboxError):
     """A function's snapshot is not whole, or was made on another host: it is of no use here, and is to be made again."""
 
 
@@ -272,7 +272,7 @@ class VmmError(SandboxError):
         self.fault_message = fault_message
 
 
-class VmmDeaf(VmmError):
+class VmmUnresponsive(VmmError):
     """A VMM that does not answer, hangs up, or talks nonsense: of no use any more."""
 
     def __init__(self, method: str, path: str, reason: str) -> None:
@@ -313,7 +313,7 @@ class StateError(HanabiError):
         self.fix = fix
 
 
-class StateNewer(StateError):
+class StateTooNew(StateError):
     """A newer Hanabi wrote it: it is left as it is."""
 
     def __init__(self, path: Path, version: int, known: int) -> None:

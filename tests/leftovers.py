@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from hanabi.sandbox.host import volume
-from hanabi.sandbox.host.cgroup import Tree
+from hanabi.sandbox.host.cgroup import CgroupTree
 from hanabi.sandbox.host.earlier_runs import tag_of
 from hanabi.sandbox.host.host_ids import UID_BASE
 
 
 def of_sandbox(run_dir: Path, id: str) -> list[str]:
     """Everything left of one sandbox of a driver that may still be open."""
-    tree = Tree(tag_of(run_dir))
+    tree = CgroupTree(tag_of(run_dir))
     found = [f"process {pid}" for pid in tree.pids(id)]
     found += [f"cgroup {each / id}" for each in tree.directories() if (each / id).exists()]
     found += [f"path {path}" for name in ("bundles", "views", "state", "volumes") if (path := run_dir / name / id).exists()]
@@ -27,7 +27,7 @@ def of_sandbox(run_dir: Path, id: str) -> list[str]:
 def of_run(run_dir: Path) -> list[str]:
     """Everything left of a driver that is closed, or was killed."""
     tag = tag_of(run_dir)
-    tree = Tree(tag)
+    tree = CgroupTree(tag)
     found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
     found += [f"cgroup {each}" for each in tree.directories() if each.exists()]
     made = ("bundles", "views", "state", "volumes", "probe", "jails", "rests")
@@ -43,7 +43,7 @@ def of_run(run_dir: Path) -> list[str]:
 
 def of_machines(run_dir: Path) -> list[str]:
     """Everything left of microVMs, of a driver that may still be open and has none."""
-    tree = Tree(tag_of(run_dir))
+    tree = CgroupTree(tag_of(run_dir))
     found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
     found += [f"cgroup {each / name}" for name in tree.groups() for each in tree.directories() if (each / name).exists()]
     found += [f"path {path}" for path in run_dir.glob("jails/*/*")]
@@ -87,7 +87,7 @@ def reap(*names: str) -> None:
 
 def kill_machines(run_dir: Path) -> None:
     """Of a server that was killed and has no successor."""
-    tree = Tree(tag_of(run_dir))
+    tree = CgroupTree(tag_of(run_dir))
     for line in _running(run_dir):
         with suppress(ProcessLookupError):
             os.kill(int(line.split()[1]), signal.SIGKILL)

@@ -11,7 +11,7 @@ from hanabi.base.clock import SystemClock, Timer
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.sandbox.host.controllers import Cache
-from hanabi.sandbox.host.memory_use import Footprint
+from hanabi.sandbox.host.memory_use import PeakMemory
 from hanabi.testing.sandbox import FakeDriver, FakeSandbox
 
 READING_S = 0.0001  # that passes with each look at a clock that steps
@@ -89,7 +89,7 @@ class FarSandbox(FakeSandbox):
         self.runtime.connect(driver.runtimes)
         self.runtime.setblocking(False)
         self._memory = PeakFile()
-        self._footprint = Footprint(self._memory)
+        self._footprint = PeakMemory(self._memory)
 
     async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
         """It waits already."""

@@ -12,35 +12,35 @@ everywhere = [here, *(path for path in sys.path if path != here)]
 sys.path[:] = [here, *(path for path in everywhere if path.startswith((sys.base_prefix, sys.prefix)))]  # a PYTHONPATH hides nothing of ours
 
 from hanabi_runtime import clone, logs, preload, snapstart
-from hanabi_runtime.channel import Channel
+from hanabi_runtime.channel import BundledChannel
 from hanabi_runtime.encoding import encode_text
-from hanabi_runtime.errors import Fault, describe_exception
-from hanabi_runtime.function import adopt, load_handler
+from hanabi_runtime.errors import RuntimeFailure, describe_exception
+from hanabi_runtime.function import load_handler, set_up_function
 from hanabi_runtime.invocations import serve
 
 sys.path[:] = everywhere
 
 
 def main() -> None:
-    channel = Channel(int(os.environ.pop("HANABI_RUNTIME_FD", "4")))
+    channel = BundledChannel(int(os.environ.pop("HANABI_RUNTIME_FD", "4")))
     logs.unbuffer()
     preloaded = preload.load() if "_HANDLER" not in os.environ else frozenset()
     if os.environ.pop("HANABI_ANNOUNCE", None):  # whoever takes a snapshot of this process waits for it
         channel.send(b"l")
     init = channel.receive_init()
     if preloaded:
-        clone.renew()
-    name, paths = adopt(init)
-    preload.forget(preloaded, paths)
+        clone.reseed()
+    name, paths = set_up_function(init)
+    preload.unload_shadowed(preloaded, paths)
     logs.set_up()
     try:
         handler = load_handler(name)
-    except Fault as fault:
+    except RuntimeFailure as fault:
         error = fault.describe("")
     except Exception as exception:
         error = describe_exception(exception, "")
     else:
-        error = snapstart.pass_through(channel) if snapstart.wanted() else None
+        error = snapstart.run_hooks(channel) if snapstart.is_enabled() else None
         if error is None:
             channel.send(b"r")
             serve(channel, handler)

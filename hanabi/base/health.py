@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hanabi.base.clock import Clock, SystemClock
 
-PROBLEMS = 256  # kept at a time: what is reported for each of many functions must not fill the memory
+PROBLEMS_MAX = 256  # kept at a time: what is reported for each of many functions must not fill the memory
 _NAME = re.compile(r"hanabi_[a-z][a-z0-9_]*")
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Health:
         """A problem begins, or goes on with another text. It is logged when it begins."""
         with self._changing:
             known = self._problems.get(key)
-            if known is None and len(self._problems) >= PROBLEMS:
+            if known is None and len(self._problems) >= PROBLEMS_MAX:
                 log.error("%s", text)
                 return
             self._problems[key] = Problem(key, text, known.since if known else self._clock.time())

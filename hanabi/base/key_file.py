@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hanabi.errors import StateDamaged, StateNewer
+from hanabi.errors import StateDamaged, StateTooNew
 
 VERSION = 1  # 0: from before it had one
 _FIX = "put back a copy of it; or move it away, and the next `hanabi up` makes a new key (`hanabi env` prints it then)"
@@ -24,7 +24,7 @@ class OwnerKey:
 
 
 def read_key(path: Path) -> OwnerKey:
-    """Raises `StateDamaged`, `StateNewer`, `FileNotFoundError` and `PermissionError`."""
+    """Raises `StateDamaged`, `StateTooNew`, `FileNotFoundError` and `PermissionError`."""
     try:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, PermissionError):
@@ -39,7 +39,7 @@ def read_key(path: Path) -> OwnerKey:
     if type(version) is not int or version < 0:
         raise StateDamaged(path, "is damaged: its version is no number", _FIX)
     if version > VERSION:
-        raise StateNewer(path, version, VERSION)
+        raise StateTooNew(path, version, VERSION)
     for name in ("access_key", "secret_key", "region", "account"):
         value = document.get(name)
         if not (isinstance(value, str) and _WORD.fullmatch(value)):

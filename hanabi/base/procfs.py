@@ -12,7 +12,7 @@ _PEAK = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 _MAPPED = re.compile(rb"^Rss(?:File|Shmem):\s*(\d+) kB", re.MULTILINE)
 
 
-class Memory(NamedTuple):
+class ProcessMemory(NamedTuple):
     """Of one process, in bytes."""
 
     name: bytes  # of its program, as far as it has not named itself otherwise
@@ -34,11 +34,11 @@ def peak_memory(pid: int) -> int:
     return memory_of(pid).peak
 
 
-def memory_of(pid: int) -> Memory:
+def memory_of(pid: int) -> ProcessMemory:
     status = _read(f"{pid}/status")
     peak = _PEAK.search(status)
     mapped = sum(map(int, _MAPPED.findall(status)))
-    return Memory(status.partition(b"\n")[0], int(peak[1]) * 1024 if peak else 0, mapped * 1024)
+    return ProcessMemory(status.partition(b"\n")[0], int(peak[1]) * 1024 if peak else 0, mapped * 1024)
 
 
 def reset_peak(pid: int) -> None:

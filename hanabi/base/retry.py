@@ -25,7 +25,7 @@ class _Work:
     task: "asyncio.Task[None] | None" = None
 
 
-class Retrying:
+class RetryQueue:
     """Each work is tried again after 1 s, then after twice as long each time, up to 60 s; meanwhile it is a problem that `health` shows.
 
     A room makes one for what is its own, and closes it while what the works need still stands. A work must bear being run twice.

@@ -9,7 +9,7 @@ from typing import TypeVar
 Made = TypeVar("Made")
 
 
-class Threads:
+class ThreadPool:
     def __init__(self, count: int = 8) -> None:
         self._pool = ThreadPoolExecutor(count, "sandbox")
 

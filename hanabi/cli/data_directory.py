@@ -19,7 +19,7 @@ def make_directory(directory: Path) -> None:
 
 
 @contextmanager
-def hold(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path) -> Iterator[None]:
     """Be the only Hanabi here. The lock goes with the process, however that ends."""
     make_directory(directory)
     with (directory / "lock").open("a+") as file:

@@ -20,7 +20,7 @@ OPEN_TO_ALL: dict[str, dict[str, Any]] = {  # the statements that AWS's console 
 }
 WAIT_S = 1_200.0  # a runtime root is built at its first use
 POLL_S = 0.1
-PATIENCE_S = 1.0  # before it is said what is waited for
+QUIET_S = 1.0  # before it is said what is waited for
 _ELAPSED = re.compile(r"( \d+ %| \d+ \w+)?, \d+ s$")  # what of a reason changes while a step goes on
 
 
@@ -40,7 +40,7 @@ def require(client: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def settle(client: Any, name: str, terminal: Terminal) -> dict[str, Any]:
+def wait_until_settled(client: Any, name: str, terminal: Terminal) -> dict[str, Any]:
     """The function once nothing is under way. What it waits for (a runtime root being built, say) is shown."""
     begun = time.monotonic()
     while True:
@@ -51,7 +51,7 @@ def settle(client: Any, name: str, terminal: Terminal) -> dict[str, Any]:
         waited_s = time.monotonic() - begun
         if waited_s > WAIT_S:
             raise Failure(f"{name} is not ready after {WAIT_S:.0f} s: {reason}")
-        if waited_s > PATIENCE_S:
+        if waited_s > QUIET_S:
             step, elapsed = _ELAPSED.sub("", reason), _ELAPSED.search(reason)
             terminal.doing(f"waiting for {name}: {step}", elapsed[0] if elapsed else "")
         time.sleep(POLL_S)
@@ -65,7 +65,7 @@ def require_ready(function: dict[str, Any]) -> None:
 
 def update_code(client: Any, name: str, source: dict[str, Any], terminal: Terminal) -> dict[str, Any]:
     client.update_function_code(FunctionName=name, **source)
-    return settle(client, name, terminal)
+    return wait_until_settled(client, name, terminal)
 
 
 def default_role(server: Server, name: str) -> str:

@@ -15,27 +15,27 @@ _SCRIPTS = tuple(f"{module}.{suffix}" for module in ("index", "app", "handler", 
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EntryPoint:
     """How a function is entered."""
 
     runtime: str
     handler: str
 
 
-def detect(folder: Path) -> Entry:
+def detect(folder: Path) -> EntryPoint:
     """The runtime and handler that the folder's files mean."""
     bootstrap = folder / "bootstrap"
     if bootstrap.is_file():
-        return Entry(CUSTOM, "bootstrap")
+        return EntryPoint(CUSTOM, "bootstrap")
     for module in _MODULES:
         path = folder / f"{module}.py"
         if path.is_file():
             names, _ = _top_level_names(path)
             if function := next((name for name in _FUNCTIONS if name in names), None):
-                return Entry(PYTHON, f"{module}.{function}")
+                return EntryPoint(PYTHON, f"{module}.{function}")
     for script in _SCRIPTS:
         if (folder / script).is_file():
-            return Entry(NODE, f"{script.partition('.')[0]}.handler")
+            return EntryPoint(NODE, f"{script.partition('.')[0]}.handler")
     raise Failure(
         f"{folder} holds no handler that is known by its name (lambda_function.py, app.py, index.mjs, index.js, bootstrap ...): "
         "give --runtime and --handler",
@@ -50,7 +50,7 @@ def candidates(handlers: Iterable[str]) -> set[str]:
     return {"bootstrap", *_SCRIPTS, *(f"{stem}{end}" for stem in plain for end in (".py", "/__init__.py"))}
 
 
-def missing(entry: Entry, folder: Path, names: Collection[str]) -> str | None:
+def missing(entry: EntryPoint, folder: Path, names: Collection[str]) -> str | None:
     """Why the entry cannot work, in words; None if it may. `names` are the files of the package, `folder` is where its own are."""
     if entry.runtime.startswith("provided"):
         return _missing_bootstrap(folder, names)

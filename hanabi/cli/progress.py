@@ -3,7 +3,7 @@
 import shutil
 from typing import TextIO
 
-from hanabi.images.builders.progress import Count, decode_count
+from hanabi.images.builders.progress import ProgressCount, decode_count
 
 BAR = 24  # characters
 STEP = 10  # per cent between two plain lines
@@ -27,7 +27,7 @@ class Progress:
             self.end()
             print(f"{name}: {line}", file=self._stream, flush=True)
         elif self._live:
-            self._draw(f"{name}: {picture(count)}")
+            self._draw(f"{name}: {format_progress(count)}")
         else:
             self._tell(name, count)
 
@@ -43,27 +43,27 @@ class Progress:
         self._stream.flush()
         self._drawn = True
 
-    def _tell(self, name: str, count: Count) -> None:
+    def _tell(self, name: str, count: ProgressCount) -> None:
         reached = count.done * 100 // count.total // STEP if count.total else count.done // PLAIN_COUNT
         if self._last.get(count.what, 0) < reached:
             self._last[count.what] = reached
-            print(f"{name}: {count.what}, {how_far(count)}", file=self._stream, flush=True)
+            print(f"{name}: {count.what}, {format_share(count)}", file=self._stream, flush=True)
 
 
-def picture(count: Count) -> str:
+def format_progress(count: ProgressCount) -> str:
     """`fetching x [#####.......] 42 %  63 MB`, or `compiling x: 421 files`"""
     if not count.total:
         return f"{count.what}: {_amount(count)}"
     filled = min(BAR, count.done * BAR // count.total)
-    return f"{count.what} [{'#' * filled}{'.' * (BAR - filled)}] {how_far(count)}"
+    return f"{count.what} [{'#' * filled}{'.' * (BAR - filled)}] {format_share(count)}"
 
 
-def how_far(count: Count) -> str:
+def format_share(count: ProgressCount) -> str:
     per_cent = f"{min(100, count.done * 100 // count.total)} %  " if count.total else ""
     return per_cent + _amount(count)
 
 
-def _amount(count: Count) -> str:
+def _amount(count: ProgressCount) -> str:
     if count.unit != "bytes":
         return f"{count.done} {count.unit}"
     for unit, size in _UNITS:

@@ -15,22 +15,22 @@ from hanabi.cli.failure import Failure
 SKIPPED_DIRECTORIES = {".git", ".hg", ".svn", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".aws-sam"}
 SKIPPED_FILES = {".DS_Store", ".git", ".gitignore", ".hanabiignore"}  # .git: of a submodule, or of a work tree
 IGNORE_FILES = (".hanabiignore", ".gitignore")  # the first that is there counts, with its like in the folders below
-MAX_UNZIPPED = 262_144_000  # bytes; Lambda quotas
+UNZIPPED_MAX_BYTES = 262_144_000  # bytes; Lambda quotas
 _CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same folder gives the same CodeSha256
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PackageFile:
     """One file of a package. `link`: it leads to nowhere here, and goes along as a link."""
 
     path: Path
     link: bool = False
 
 
-def collect(folder: Path, built: Path | None = None) -> dict[str, Found]:
+def collect(folder: Path, built: Path | None = None) -> dict[str, PackageFile]:
     """The files of a package by their names in it. `built` has dependencies, which the folder's own files go before."""
-    files: dict[str, Found] = {}
+    files: dict[str, PackageFile] = {}
     if built is not None:
         files.update(_files(built, None))
     with _reading(folder):
@@ -48,7 +48,7 @@ def collect(folder: Path, built: Path | None = None) -> dict[str, Found]:
     return files
 
 
-def pack(files: dict[str, Found], target: Path) -> None:
+def pack(files: dict[str, PackageFile], target: Path) -> None:
     """A zip file of these: the same bytes for the same files."""
     size = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -56,15 +56,17 @@ def pack(files: dict[str, Found], target: Path) -> None:
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             with _reading(files[name].path):
-                mode, content = _read(files[name], MAX_UNZIPPED - size)
+                mode, content = _read(files[name], UNZIPPED_MAX_BYTES - size)
             info.external_attr = mode << 16
             size += len(content)
-            if size >= MAX_UNZIPPED:
-                raise Failure(f"Unzipped size must be smaller than {MAX_UNZIPPED} bytes, which is Lambda's limit: use a container image")
+            if size >= UNZIPPED_MAX_BYTES:
+                raise Failure(
+                    f"Unzipped size must be smaller than {UNZIPPED_MAX_BYTES} bytes, which is Lambda's limit: use a container image"
+                )
             archive.writestr(info, content)
 
 
-def _read(found: Found, most: int) -> tuple[int, bytes]:
+def _read(found: PackageFile, most: int) -> tuple[int, bytes]:
     """(mode, content); of a larger file than `most` only so much."""
     if found.link:
         return stat.S_IFLNK | 0o777, os.fsencode(os.readlink(found.path))
@@ -95,10 +97,10 @@ def refuse_template(given: Path) -> None:
             raise Failure(f"{path} is a SAM template, and deploying those is not yet possible; deploy the folder of one function", 2)
 
 
-def _files(folder: Path, ignore: str | None) -> Iterator[tuple[str, Found]]:
+def _files(folder: Path, ignore: str | None) -> Iterator[tuple[str, PackageFile]]:
     """(name in the zip, file). Links are followed, as `zip -r` does; `above` ends loops of them."""
 
-    def walk(directory: Path, prefix: str, above: frozenset[Path], specs: list[tuple[str, Any]]) -> Iterator[tuple[str, Found]]:
+    def walk(directory: Path, prefix: str, above: frozenset[Path], specs: list[tuple[str, Any]]) -> Iterator[tuple[str, PackageFile]]:
         above = above | {directory.resolve()}
         if ignore is not None and (directory / ignore).is_file():
             specs = [*specs, (prefix, _read_ignore(directory / ignore))]
@@ -109,7 +111,7 @@ def _files(folder: Path, ignore: str | None) -> Iterator[tuple[str, Found]]:
                     continue
                 yield from walk(path, f"{name}/", above, specs)
             elif path.name not in SKIPPED_FILES and not _is_ignored(name, specs):
-                yield name, Found(path, link=path.is_symlink() and not path.exists())
+                yield name, PackageFile(path, link=path.is_symlink() and not path.exists())
 
     return walk(folder, "", frozenset(), [])
 

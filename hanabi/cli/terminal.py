@@ -3,8 +3,8 @@
 import os
 from typing import Any, Self, TextIO
 
-from hanabi.cli.progress import STEP, how_far, picture
-from hanabi.images.builders.progress import Count
+from hanabi.cli.progress import STEP, format_progress, format_share
+from hanabi.images.builders.progress import ProgressCount
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -46,14 +46,14 @@ class Terminal:
 
     def count(self, what: str, done: int, total: int) -> None:
         """Bytes of a whole: a bar on a terminal, in a pipe a line for every 10 %."""
-        count = Count(what, done, total, "bytes")
+        count = ProgressCount(what, done, total, "bytes")
         if self._stream.isatty():
-            self.doing(picture(count))
+            self.doing(format_progress(count))
             return
         reached = done * 100 // total // STEP if total else 0
         if reached != self._reached.get(what):
             self._reached[what] = reached
-            self.doing(f"{what}, {how_far(count)}")
+            self.doing(f"{what}, {format_share(count)}")
 
     def __enter__(self) -> Self:
         return self

@@ -9,9 +9,9 @@ from hanabi.cli.failure import Failure
 from hanabi.cli.server import Server, answered
 from hanabi.cli.terminal import Terminal
 
-AHEAD_BYTES = 10 * 1024 * 1024  # from here on: Lambda itself takes 50 MB at most in a call
-MOST_BYTES = 300 * 1024 * 1024  # more than what unpacks to Lambda's 250 MB ever has
-BLOCK = 256 * 1024
+INLINE_MAX_BYTES = 10 * 1024 * 1024  # from here on: Lambda itself takes 50 MB at most in a call
+UPLOAD_MAX_BYTES = 300 * 1024 * 1024  # more than what unpacks to Lambda's 250 MB ever has
+BLOCK_BYTES = 256 * 1024
 TIMEOUT_S = 300.0
 PATH = "/_hanabi/uploads"
 
@@ -19,9 +19,9 @@ PATH = "/_hanabi/uploads"
 def source_of(server: Server, archive: Path, terminal: Terminal) -> dict[str, Any]:
     """What CreateFunction has as its `Code`, and UpdateFunctionCode among its parameters."""
     size = archive.stat().st_size
-    if size > MOST_BYTES:
+    if size > UPLOAD_MAX_BYTES:
         raise Failure(f"the zip file has {size / 2**20:.0f} MB; what unpacks to Lambda's 250 MB has less: use a container image")
-    if size <= AHEAD_BYTES:
+    if size <= INLINE_MAX_BYTES:
         terminal.doing(f"uploading {size / 1e6:.1f} MB")
         return {"ZipFile": archive.read_bytes()}
     answer = answered(*_put(server, archive, size, terminal))
@@ -36,7 +36,7 @@ def _put(server: Server, archive: Path, size: int, terminal: Terminal) -> tuple[
         def blocks() -> Iterator[bytes]:
             sent = 0
             terminal.count("uploading", sent, size)
-            while block := file.read(BLOCK):
+            while block := file.read(BLOCK_BYTES):
                 yield block
                 sent += len(block)
                 terminal.count("uploading", sent, size)

@@ -57,7 +57,7 @@ class Allocation:
     """What a version has of the provisioned concurrency it is to have."""
 
     allocated: int = 0  # initialised environments, those at work included
-    whole: bool = False  # it had all since they were last asked for; one that goes is replaced
+    complete: bool = False  # it had all since they were last asked for; one that goes is replaced
     failure: str | None = None  # why there are not more: a `StatusReason`
 
 

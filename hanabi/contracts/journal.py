@@ -41,5 +41,5 @@ class Journal(Protocol):
     def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         """Append an invocation's record together with its last log events, in one write."""
 
-    async def settle(self) -> None:
+    async def wait_indexed(self) -> None:
         """Return when all that was written before the call can be queried."""

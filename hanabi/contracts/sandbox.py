@@ -38,7 +38,7 @@ class Exit:
     role: str
     status: int | None
     signal: int | None
-    read: int | None = None  # of the runtime in a microVM: bytes of the runtime channel, since it was opened, that it has read
+    bytes_read: int | None = None  # of the runtime in a microVM: bytes of the runtime channel, since it was opened, that it has read
 
 
 class Sandbox(Protocol):
@@ -109,7 +109,7 @@ class Driver(Protocol):
 
     name: str
     overhead_mb: int  # of host memory that a sandbox takes besides its own
-    takes_snapshots: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
+    can_snapshot: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
 
     def describe(self) -> str:
         """What it is and why it was chosen, for the ready line."""

@@ -24,5 +24,5 @@ class Store(Protocol):
     async def list(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
         """All (key, value, revision) below a prefix, in key order."""
 
-    async def put_aside(self, key: str) -> None:
+    async def quarantine(self, key: str) -> None:
         """Move a document, whatever it is, to `quarantine/<new revision>/<key>`."""

@@ -23,7 +23,7 @@ _ALIAS = re.compile(r"(?![0-9]+\Z)[a-zA-Z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AccountRegion:
     """Where a node's functions are: one account in one region."""
 
     account: str
@@ -59,7 +59,7 @@ class Place:
             raise InvalidParameterValue("The derived qualifier from the function name does not match the specified qualifier.")
         qualifier = qualifier or own
         if match["account"] and match["account"] != self.account:
-            raise ResourceNotFound(f"Function not found: {Place(match['account'], self.region).arn(name, qualifier)}")
+            raise ResourceNotFound(f"Function not found: {AccountRegion(match['account'], self.region).arn(name, qualifier)}")
         return name, qualifier
 
     def parse_whole(self, text: str) -> str:

@@ -30,7 +30,7 @@ class Finder(Protocol):
         """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
 
 
-class Presence:
+class CodePresence:
     """`settle` stores what becomes of a function, `target` makes of a version what is run."""
 
     def __init__(
@@ -108,13 +108,13 @@ class Presence:
         containers = self._containers
         if containers is None or not (users := await self._users(name, everything, images=True)):
             return
-        lacking = await containers.lacking(users.keys())
-        await self._judge({image: names for image, names in users.items() if image not in lacking}, {})
+        missing = await containers.find_missing(users.keys())
+        await self._judge({image: names for image, names in users.items() if image not in missing}, {})
 
         async def pull(image: str) -> None:
             await self._judge({image: users[image]}, await _pull(containers, image))
 
-        await asyncio.gather(*map(pull, lacking))
+        await asyncio.gather(*map(pull, missing))
 
     async def _users(self, name: str | None, everything: bool, *, images: bool) -> dict[str, set[str]]:
         """The names of the functions that are made of each zip, or image; the loop is not held for long."""
@@ -131,13 +131,13 @@ class Presence:
 
     async def _judge(self, users: Mapping[str, set[str]], faults: dict[str, tuple[str, str]]) -> None:
         names = {name for key in faults for name in users[key]} | self._lost
-        judge = versions.judge(users.keys(), faults)
+        judge = versions.apply_faults(users.keys(), faults)
         for name in sorted(names):
             function = self._registry.get(name)
             if function is not None and judge(function) is not function:
                 await self._settle(name, judge)
 
-    async def assure(self, version: FunctionVersion) -> None:
+    async def require(self, version: FunctionVersion) -> None:
         """Before an environment is started: raises `ResourceConflict` when its zip is not there. Cheap when it is."""
         if version.code is not None and not os.access(version.code, os.R_OK | os.X_OK):
             await self.refuse(version)
@@ -155,7 +155,7 @@ class Presence:
         if snapshots is None or snapshots.missing:
             return
         wanted = {v.snapshot: (each, v) for each in self._registry for v in each.versions.values() if v.snapshot and v.state == "Active"}
-        for name in await snapshots.lacking(wanted.keys()) if wanted else ():
+        for name in await snapshots.find_missing(wanted.keys()) if wanted else ():
             function, version = wanted[name]
             key = f"snapshot of {function.name}:{version.number}"
             self._health.report(key, f"The {key} is not there: it starts without it until it is made again")

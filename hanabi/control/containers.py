@@ -12,7 +12,7 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import AccessDenied, ApiError, ImageError, InvalidParameterValue
 
 IMAGE, ZIP = "Image", "Zip"
-SETTINGS_LIMIT = 16 << 10  # bytes of an ImageConfig; AWS Lambda developer guide, "Lambda quotas"
+SETTINGS_LIMIT_BYTES = 16 << 10  # bytes of an ImageConfig; AWS Lambda developer guide, "Lambda quotas"
 
 
 class PinnedImage(Protocol):
@@ -29,7 +29,7 @@ class Containers(Protocol):
     async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         """Its root, pulled if it is not there. Raises `ImageError`."""
 
-    async def lacking(self, images: Set[str]) -> set[str]:
+    async def find_missing(self, images: Set[str]) -> set[str]:
         """Those of the pinned images that are not there."""
 
 
@@ -58,8 +58,8 @@ def check_image_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
     for word in words:
         if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
             raise InvalidParameterValue("Value at 'imageConfig' has characters that the command of a process cannot hold")
-    if len(json.dumps(kept, ensure_ascii=False).encode()) > SETTINGS_LIMIT:
-        raise InvalidParameterValue(f"ImageConfig must be smaller than {SETTINGS_LIMIT} bytes")
+    if len(json.dumps(kept, ensure_ascii=False).encode()) > SETTINGS_LIMIT_BYTES:
+        raise InvalidParameterValue(f"ImageConfig must be smaller than {SETTINGS_LIMIT_BYTES} bytes")
     return kept or None
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hanabi.control.arns import LATEST, NAME_LIMIT, is_alias, is_version
-from hanabi.control.model import Alias, Code, Function, ProvisionedConfig, Settings, Url, Version
+from hanabi.control.model import Alias, Code, Function, FunctionSettings, ProvisionedConfig, Url, Version
 from hanabi.control.routes import ACCOUNT_LIMIT
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def _read_published(document: Mapping[str, Any], number: str, function_id: Any) 
 
 def _read_version(document: Any) -> Version:
     _need(isinstance(document, dict), "has no object where a version is expected")
-    settings = _build(Settings, document["settings"], "settings")
+    settings = _build(FunctionSettings, document["settings"], "settings")
     code = _build(Code, document["code"], "code")
     _need(
         128 <= settings.memory_mb <= 10_240 and 1 <= settings.timeout_s <= 900 and 512 <= settings.tmp_mb <= 10_240,

@@ -10,26 +10,26 @@ from typing import Any, Protocol
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.functions import FunctionVersion, Route
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.store import Store
 from hanabi.control import versions
-from hanabi.control.arns import Place
-from hanabi.control.code_presence import Presence
+from hanabi.control.arns import AccountRegion
+from hanabi.control.code_presence import CodePresence
 from hanabi.control.containers import IMAGE, Containers, check_source, failure, refusal
 from hanabi.control.model import Code, Function, Url, Version, new_id
-from hanabi.control.preparation_progress import Preparations
+from hanabi.control.preparation_progress import PreparationProgress
 from hanabi.control.provisioned import shares
 from hanabi.control.registry import Change, Registry
-from hanabi.control.routes import Routes
+from hanabi.control.routes import RouteTable
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.tags import check_tags
 from hanabi.errors import CodeError, ImageError, InvalidParameterValue, ResourceConflict, SandboxError
 
 PREPARATION_LIMIT_S = 3600.0  # of a runtime image that is built at first use
-PATIENCE_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
+BRIEF_WAIT_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
 log = logging.getLogger(__name__)
 
 
@@ -51,11 +51,11 @@ class CodeStore(Protocol):
         """Unpack a zip. Raises `ApiError` when it is not a good one."""
 
 
-class Images(Protocol):
+class RuntimeImages(Protocol):
     def known(self, runtime: str) -> bool:
         """Whether there is such a runtime at all."""
 
-    async def lacking(self, runtime: str) -> str:
+    async def why_unavailable(self, runtime: str) -> str:
         """Why its functions cannot run on this host; empty: they can."""
 
     async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
@@ -72,7 +72,7 @@ class Functions:
         self,
         store: Store,
         code: CodeStore,
-        images: Images,
+        images: RuntimeImages,
         clock: Clock,
         *,
         account: str,
@@ -82,23 +82,25 @@ class Functions:
         snapshots: Snapshots | None = None,
         health: Health | None = None,
     ) -> None:
-        self.place = Place(account, region)
+        self.account_region = AccountRegion(account, region)
         self.url_for = url_for
         self._code = code
         self._images = images
         self._containers = containers
         self._clock = clock
-        self._retrying = Retrying(clock, health)
-        self._registry = Registry(store, self.place, self._on_changed, self._retrying, health)
-        self._routes = Routes(self.place, self._registry.get, code.place, snapshots.directory if snapshots else None)
+        self._retries = RetryQueue(clock, health)
+        self._registry = Registry(store, self.account_region, self._on_changed, self._retries, health)
+        self._routes = RouteTable(self.account_region, self._registry.get, code.place, snapshots.directory if snapshots else None)
         self._snap_start = SnapStart(snapshots, self._routes.target, self._settle_snapshot)
-        self.presence = Presence(self._registry, code, containers, snapshots, self._routes.target, self._settle, clock, health or Health())
+        self.presence = CodePresence(
+            self._registry, code, containers, snapshots, self._routes.target, self._settle, clock, health or Health()
+        )
         self._urls: dict[str, Url] = {}
         self._url_listeners: list[tuple[Callable[[str], None], Callable[[str], None]]] = []
         self._provisioned: list[Callable[[FunctionVersion, int], None]] = []
         self._uploads: list[Path] = []  # stored, and about to be referenced
         self._preparations: dict[str, asyncio.Task[None]] = {}  # by generation
-        self._doing = Preparations(clock)
+        self._doing = PreparationProgress(clock)
         self._commits: set[asyncio.Task[Function | None]] = set()
         self._closing = False
 
@@ -112,10 +114,10 @@ class Functions:
         self._snap_start.close()
         for task in self._preparations.values():
             task.cancel()
-        await self.settle()
-        await self._retrying.close()
+        await self.wait_idle()
+        await self._retries.close()
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         """Return when no change is under way and nothing is being prepared."""
         while tasks := [*self._preparations.values(), *self._commits, *self._snap_start.tasks]:
             await asyncio.wait(tasks)
@@ -128,7 +130,7 @@ class Functions:
         """
         task = self._preparations.get(function.latest.generation)
         if task is not None:
-            await asyncio.wait([task], timeout=PATIENCE_S)
+            await asyncio.wait([task], timeout=BRIEF_WAIT_S)
 
     # --- the invoke path ----------------------------------------------------------------------------------------------
 
@@ -169,7 +171,7 @@ class Functions:
         return self._urls.get(url_id)
 
     @property
-    def doubt(self) -> str:
+    def why_incomplete(self) -> str:
         """Why what functions need is not surely known; empty: it is."""
         damaged = sorted(self._registry.damaged)
         return f"functions whose documents are damaged: {', '.join(damaged[:5])}; what they need is not known" if damaged else ""
@@ -221,7 +223,7 @@ class Functions:
         """`params` are CreateFunction's; the function is pending, and so is its version 1 if it is published."""
         settings = make_settings(name, params, self._images.known)
         refuse_unsupported(params["Code"])
-        await self._refuse_lacking(params)
+        await self._check_available(params)
         tags = check_tags(params.get("Tags") or {})
         self._refuse_damaged(name)
         self._refuse_existing(self.get(name))
@@ -230,7 +232,7 @@ class Functions:
         def make(old: Function | None) -> Function:
             self._refuse_existing(old)
             latest = versions.make_latest(settings, code, self.now_ms())
-            function = Function(id=new_id(), name=name, arn=self.place.arn(name), latest=latest, tags=tags)
+            function = Function(id=new_id(), name=name, arn=self.account_region.arn(name), latest=latest, tags=tags)
             return versions.publish(function) if params.get("Publish") else function
 
         return await self._replace(name, make, code)
@@ -242,7 +244,7 @@ class Functions:
         refuse_unsupported(params)
         code = await self._take_code(params, function.latest.settings.package)
         if params.get("DryRun"):
-            self._let_go(code)
+            self._release_code(code)
             return replace(function, latest=replace(function.latest, code=code))
 
         def update(old: Function) -> Function:
@@ -260,19 +262,19 @@ class Functions:
             versions.check_updatable(old, params.get("RevisionId"))
             return versions.update(old, self.now_ms(), settings=change_settings(old.latest.settings, params, self._images.known))
 
-        await self._refuse_lacking(params)
+        await self._check_available(params)
         return await self.change(name, update)
 
-    async def _refuse_lacking(self, params: Mapping[str, Any]) -> None:
+    async def _check_available(self, params: Mapping[str, Any]) -> None:
         """A runtime that is known, and that nothing here can run."""
         runtime = params.get("Runtime") or ""
-        if self._images.known(runtime) and (reason := await self._images.lacking(runtime)):
+        if self._images.known(runtime) and (reason := await self._images.why_unavailable(runtime)):
             raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
 
     async def delete(self, name: str) -> None:
         """The function with all its versions. The documents of a damaged one are put aside, not removed."""
         if name in self._registry.damaged:
-            await self._registry.put_aside(name)
+            await self._registry.quarantine(name)
             return
         self.find(name)
         await self._commit(name, lambda old: None, None)
@@ -305,7 +307,7 @@ class Functions:
             raise refusal(uri, error) from None
         return Code(sha256=pinned.digest, size=0, image_uri=uri, image=pinned.image)
 
-    def _let_go(self, code: Code | None) -> None:
+    def _release_code(self, code: Code | None) -> None:
         if code is not None and not code.image:
             self._uploads.remove(self._code.place(code.sha256))
 
@@ -323,7 +325,7 @@ class Functions:
             self._commits.discard(task)
             if not task.cancelled():
                 task.exception()  # whoever waits has it; nobody may be waiting any more
-            self._let_go(code)
+            self._release_code(code)
 
         task.add_done_callback(end)
         return await asyncio.shield(task)
@@ -405,11 +407,11 @@ class Functions:
             return finish(now) if now is not None and same else now
 
         key, what = f"prepared.{function.latest.generation}", f"Function {function.name} is prepared, but that cannot be stored"
-        await self._retrying.do(key, what, lambda: self._commit(function.name, apply, None))
+        await self._retries.do(key, what, lambda: self._commit(function.name, apply, None))
 
     async def _settle_snapshot(self, name: str, number: str, generation: str, apply: Callable[[Function], Function]) -> None:
         key, what = f"snapshot.{generation}", f"The snapshot of {name}:{number} is made, but that cannot be stored"
-        await self._retrying.do(key, what, lambda: self._commit(name, lambda now: apply(now) if now is not None else None, None))
+        await self._retries.do(key, what, lambda: self._commit(name, lambda now: apply(now) if now is not None else None, None))
 
     async def _settle(self, name: str, apply: Callable[[Function], Function]) -> None:
         await self._commit(name, lambda now: apply(now) if now is not None else None, None)

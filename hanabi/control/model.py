@@ -16,7 +16,7 @@ CREATING = "The function is being created."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class FunctionSettings:
     """What a user sets of a function, defaults filled in."""
 
     runtime: str
@@ -53,7 +53,7 @@ class Version:
     """`$LATEST` or a published version."""
 
     number: str
-    settings: Settings
+    settings: FunctionSettings
     code: Code
     modified_ms: int
     generation: str  # new with every change that environments must see
@@ -201,7 +201,7 @@ def new_id() -> str:
 _UNSAID = (("package", "Zip"), ("image_config", None), ("snap_start", False))
 
 
-def fingerprint(settings: Settings, code: Code) -> str:
+def fingerprint(settings: FunctionSettings, code: Code) -> str:
     said = {name: value for name, value in asdict(settings).items() if (name, value) not in _UNSAID}
     text = json.dumps([said, code.sha256], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -10,7 +10,7 @@ from hanabi.images.builders.progress import decode_count
 LONGEST = 200  # characters of a line that a builder said
 
 
-class Preparations:
+class PreparationProgress:
     """By generation of a function. `listen` gives what builders call with each of their lines."""
 
     def __init__(self, clock: Clock) -> None:

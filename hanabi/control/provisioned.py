@@ -7,7 +7,7 @@ its own, or that of one alias that points to it.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hanabi.control.arns import LATEST, Place, is_alias
+from hanabi.control.arns import LATEST, AccountRegion, is_alias
 from hanabi.control.concurrency import UNRESERVED_MINIMUM
 from hanabi.control.model import Alias, Function, ProvisionedConfig
 from hanabi.control.versions import check_active
@@ -17,15 +17,17 @@ UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished 
 _NO_RESOURCE = "The function resource provided must be an alias or a published version."
 
 
-def find_resource(function: Function | None, place: Place, name: str, qualifier: str | None, unpublished: str = _NO_RESOURCE) -> Function:
+def find_resource(
+    function: Function | None, account_region: AccountRegion, name: str, qualifier: str | None, unpublished: str = _NO_RESOURCE
+) -> Function:
     """The function, if it has the alias or the published version that the qualifier names."""
     if not qualifier or qualifier == LATEST:
         raise InvalidParameterValue(unpublished)
     if is_alias(qualifier):
         if function is None or qualifier not in function.aliases:
-            raise ResourceNotFound(f"Cannot find alias arn: {place.arn(name, qualifier)}")
+            raise ResourceNotFound(f"Cannot find alias arn: {account_region.arn(name, qualifier)}")
     elif function is None or qualifier not in function.versions:
-        raise ResourceNotFound(f"Function not found: {place.arn(name, qualifier)}")
+        raise ResourceNotFound(f"Function not found: {account_region.arn(name, qualifier)}")
     return function
 
 

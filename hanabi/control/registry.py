@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.store import Store
-from hanabi.control.arns import Place
+from hanabi.control.arns import AccountRegion
 from hanabi.control.documents import read_function
 from hanabi.control.model import Function, function_document, version_document
 from hanabi.errors import DocumentDamaged, ResourceNotFound
@@ -28,17 +28,17 @@ class Registry:
     def __init__(
         self,
         store: Store,
-        place: Place,
+        account_region: AccountRegion,
         changed: Callable[[Function | None, Function | None], None],
-        retrying: Retrying,
+        retries: RetryQueue,
         health: Health | None = None,
     ) -> None:
-        self.place = place
+        self.account_region = account_region
         self.damaged: dict[str, DocumentDamaged] = {}  # by name
         self._store = store
         self._changed = changed
         self._health = health or Health()
-        self._retrying = retrying
+        self._retries = retries
         self._functions: dict[str, Function] = {}
         self._lock = asyncio.Lock()
 
@@ -55,7 +55,7 @@ class Registry:
         for key, document, _ in functions:
             name = key.removeprefix("functions/")
             try:
-                function = read_function(document, name, self.place.arn(name), versions.get(name, {}))
+                function = read_function(document, name, self.account_region.arn(name), versions.get(name, {}))
                 mine = {url.id for url in function.urls.values()}
                 if len(mine) < len(function.urls) or mine & urls:
                     raise ValueError("has a URL that another one has too")
@@ -67,7 +67,7 @@ class Registry:
         for name, numbers in versions.items():
             known = self._functions.get(name)
             for number in numbers.keys() - (known.versions.keys() if known else ()) if name not in self.damaged else ():
-                await self._store.put_aside(_version_key(name, number))
+                await self._store.quarantine(_version_key(name, number))
 
     def _leave(self, name: str, reason: str) -> None:
         error = self.damaged[name] = DocumentDamaged(f"functions/{name}", reason)
@@ -82,20 +82,20 @@ class Registry:
     def find(self, name: str) -> Function:
         function = self.get(name)
         if function is None:
-            raise ResourceNotFound(f"Function not found: {self.place.arn(name)}")
+            raise ResourceNotFound(f"Function not found: {self.account_region.arn(name)}")
         return function
 
     def _error(self, name: str) -> DocumentDamaged:
         known = self.damaged[name]
         return DocumentDamaged(known.key, known.reason)  # a new one: whoever raises it adds to its traceback
 
-    async def put_aside(self, name: str) -> None:
+    async def quarantine(self, name: str) -> None:
         """The documents of a damaged function, so that its name is free."""
         async with self._lock:
             keys = [key for key, _, _ in await self._store.list(f"versions/{name}/")]
             keys += [key for key in self._store.damaged if key.startswith(f"versions/{name}/")]
             for key in (*keys, f"functions/{name}"):  # the function itself last: until then this may be done again
-                await self._store.put_aside(key)
+                await self._store.quarantine(key)
             self.damaged.pop(name, None)
             self._health.clear(f"function {name}")
 
@@ -129,7 +129,7 @@ class Registry:
                 await self._store.delete(key)
             except Exception as error:
                 what = f"Version {number} of {name} is gone, but its document cannot be removed"
-                self._retrying.add(key, what, partial(self._remove_document, name, number), error)
+                self._retries.add(key, what, partial(self._remove_document, name, number), error)
 
     async def _remove_document(self, name: str, number: str) -> None:
         """Unless a function of that name has such a version again."""

@@ -11,7 +11,7 @@ from hanabi.control.model import Function, new_id
 from hanabi.control.versions import check_revision
 from hanabi.errors import InvalidParameterValue, PolicyLengthExceeded, ResourceConflict, ResourceNotFound
 
-SIZE_LIMIT = 20_480
+POLICY_LIMIT_BYTES = 20_480
 
 # (parameter, operator, condition key)
 _CONDITIONS = (
@@ -54,8 +54,8 @@ def add_statement(function: Function, qualifier: str | None, params: Mapping[str
     arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
     statements = (*statements, _make_statement(function, arn, params))
     size = len(policy_text(statements))
-    if size > SIZE_LIMIT:
-        raise PolicyLengthExceeded(f"The final policy size ({size}) is bigger than the limit ({SIZE_LIMIT}).")
+    if size > POLICY_LIMIT_BYTES:
+        raise PolicyLengthExceeded(f"The final policy size ({size}) is bigger than the limit ({POLICY_LIMIT_BYTES}).")
     return _with_statements(function, qualifier, statements)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
-from hanabi.control.arns import LATEST, Place
+from hanabi.control.arns import LATEST, AccountRegion
 from hanabi.control.containers import container_code
 from hanabi.control.model import Function, Version
 from hanabi.errors import ResourceConflict, ResourceNotFound, SnapStartNotReady
@@ -15,7 +15,7 @@ ACCOUNT_LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Fork:
+class WeightedRoute:
     """A weighted alias."""
 
     main: Route
@@ -23,21 +23,21 @@ class Fork:
     weight: float  # of the other
 
 
-class Routes:
+class RouteTable:
     """The routes of all functions, told of every change by `changed`."""
 
     def __init__(
         self,
-        place: Place,
+        account_region: AccountRegion,
         find: Callable[[str], Function | None],
         code_at: Callable[[str], Path],
         snapshots: Path | None = None,
     ) -> None:
-        self._place = place
+        self._account_region = account_region
         self._find = find
         self._code_at = code_at  # where code is, unpacked, by its hash
         self._snapshots = snapshots  # where those of versions are
-        self._routes: dict[str, dict[str | None, Route | Fork]] = {}
+        self._routes: dict[str, dict[str | None, Route | WeightedRoute]] = {}
         self._concurrency: dict[str, Concurrency] = {}
         self._unreserved = ACCOUNT_LIMIT
         self._retired: list[Callable[[str], None]] = []
@@ -47,7 +47,7 @@ class Routes:
             route = self._routes[function][qualifier]
         except KeyError:
             route = self._make(function, qualifier)
-        if type(route) is Fork:
+        if type(route) is WeightedRoute:
             return route.other if random.random() < route.weight else route.main
         return route  # type: ignore[return-value]  # `type() is` is the fast test, and narrows only one way
 
@@ -76,19 +76,19 @@ class Routes:
 
     # --- the first time -----------------------------------------------------------------------------------------------
 
-    def _make(self, name: str, qualifier: str | None) -> Route | Fork:
-        arn = self._place.arn(name, qualifier)
+    def _make(self, name: str, qualifier: str | None) -> Route | WeightedRoute:
+        arn = self._account_region.arn(name, qualifier)
         function = self._find(name)
         if function is None:
             raise ResourceNotFound(f"Function not found: {arn}")
         alias = function.aliases.get(qualifier) if qualifier else None
-        route: Route | Fork
+        route: Route | WeightedRoute
         if alias is None:
             route = self._route(function, qualifier or LATEST, arn)
         elif alias.other is None:
             route = self._route(function, alias.version, arn)
         else:
-            route = Fork(self._route(function, alias.version, arn), self._route(function, alias.other, arn), alias.weight)
+            route = WeightedRoute(self._route(function, alias.version, arn), self._route(function, alias.other, arn), alias.weight)
         self._routes.setdefault(name, {})[qualifier] = route
         return route
 
@@ -114,8 +114,8 @@ class Routes:
             name=function.name,
             version=version.number,
             arn=function.arn,
-            account=self._place.account,
-            region=self._place.region,
+            account=self._account_region.account,
+            region=self._account_region.region,
             runtime=settings.runtime,
             handler=settings.handler,
             memory_mb=settings.memory_mb,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hanabi.control.containers import IMAGE, ZIP, check_image_config, check_package
-from hanabi.control.model import Settings
+from hanabi.control.model import FunctionSettings
 from hanabi.errors import InvalidParameterValue, ValidationError
 
 MEMORY_LIMIT_MB = 10_240  # the model's bounds are wider: they are those of Managed Instances
@@ -18,7 +18,7 @@ TIMEOUT_LIMIT_S = 900
 TMP_LIMIT_MB = 10_240
 SNAP_START_TMP_MB = 512
 SNAP_START_RUNTIMES = frozenset({"python3.12", "python3.13", "python3.14", "python3.15"})
-ENVIRONMENT_LIMIT = 4096  # bytes, as JSON
+ENVIRONMENT_LIMIT_BYTES = 4096  # bytes, as JSON
 ARCHITECTURES = ["arm64" if platform.machine() == "aarch64" else "x86_64"]  # the host's: nothing is emulated
 
 # Lambda developer guide, "Reserved environment variables"
@@ -82,14 +82,14 @@ def refuse_unsupported(params: Mapping[str, Any]) -> None:
             raise InvalidParameterValue(f"{member} is not supported by Hanabi yet: {_say(value)}")
 
 
-def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
+def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> FunctionSettings:
     """Of a function that is to be made. `params` are CreateFunction's; `known` says whether there is such a runtime."""
     package = params.get("PackageType") or ZIP
     check_package(params, package)
     refuse_unsupported(params)
     if package == ZIP and (not params.get("Runtime") or not params.get("Handler")):
         raise InvalidParameterValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
-    settings = Settings(
+    settings = FunctionSettings(
         runtime=params.get("Runtime") or "",
         handler=params.get("Handler") or "",
         role=params["Role"],
@@ -99,7 +99,7 @@ def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], b
     return change_settings(settings, params, known)
 
 
-def change_settings(settings: Settings, params: Mapping[str, Any], known: Callable[[str], bool]) -> Settings:
+def change_settings(settings: FunctionSettings, params: Mapping[str, Any], known: Callable[[str], bool]) -> FunctionSettings:
     """What is given replaces what there is; what is not given stays. `params` are UpdateFunctionConfiguration's."""
     check_package(params, settings.package)
     refuse_unsupported(params)
@@ -129,7 +129,7 @@ def change_settings(settings: Settings, params: Mapping[str, Any], known: Callab
     return check_snap_start(replace(settings, **changes))
 
 
-def check_snap_start(settings: Settings) -> Settings:
+def check_snap_start(settings: FunctionSettings) -> FunctionSettings:
     """AWS Lambda developer guide, "Improving startup performance with Lambda SnapStart": supported features and limitations."""
     if settings.snap_start:
         if settings.package == IMAGE:
@@ -169,7 +169,7 @@ def _check_environment(variables: Mapping[str, str]) -> dict[str, str]:
     for name, value in variables.items():
         _check_text(value, f"environment.variables.{name}")
     measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
-    if len(measured.encode()) > ENVIRONMENT_LIMIT:
+    if len(measured.encode()) > ENVIRONMENT_LIMIT_BYTES:
         raise InvalidParameterValue(
             "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded "
             f"the 4KB limit. String measured: {measured}"

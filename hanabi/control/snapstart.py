@@ -22,7 +22,7 @@ class Snapshots(Protocol):
     async def take(self, version: FunctionVersion) -> str:
         """Initialise a version and write that down; returns the snapshot's name. Raises `SnapshotFailed` for a fault of the function's."""
 
-    async def lacking(self, names: Set[str]) -> set[str]:
+    async def find_missing(self, names: Set[str]) -> set[str]:
         """Those of the snapshots that are not there, or of no use here."""
 
 

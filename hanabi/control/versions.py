@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from hanabi.control.arns import LATEST, is_alias
-from hanabi.control.model import CREATING, Code, Function, Settings, Version, fingerprint, new_id
+from hanabi.control.model import CREATING, Code, Function, FunctionSettings, Version, fingerprint, new_id
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
 
 
-def make_latest(settings: Settings, code: Code, now_ms: int) -> Version:
+def make_latest(settings: FunctionSettings, code: Code, now_ms: int) -> Version:
     """The `$LATEST` of a new function: pending."""
     return Version(
         number=LATEST,
@@ -40,7 +40,7 @@ def check_updatable(function: Function, revision_id: str | None) -> Function:
     return function
 
 
-def update(function: Function, now_ms: int, *, settings: Settings | None = None, code: Code | None = None) -> Function:
+def update(function: Function, now_ms: int, *, settings: FunctionSettings | None = None, code: Code | None = None) -> Function:
     """A new `$LATEST`, in progress. Invocations go on with the old one, if that ever worked, until this one is ready."""
     old = function.latest
     settings, code = settings or old.settings, code or old.code
@@ -102,7 +102,7 @@ def lose(code: str, reason: str) -> Callable[[Function], Function]:
     return lambda function: _settle(function, settle, serving=function.serving)
 
 
-def judge(looked_for: Set[str], faults: Mapping[str, tuple[str, str]]) -> Callable[[Function], Function]:
+def apply_faults(looked_for: Set[str], faults: Mapping[str, tuple[str, str]]) -> Callable[[Function], Function]:
     """Versions whose code is not there fail with (StateReasonCode, StateReason), and are active again when it is. By `Code.key`."""
 
     def settle(version: Version) -> Version:

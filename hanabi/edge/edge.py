@@ -16,14 +16,14 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
 from hanabi.edge import welcome_page
 from hanabi.edge.auth.keys import KeyRing
-from hanabi.edge.auth.sigv4 import Verifier, find_claim
+from hanabi.edge.auth.sigv4 import Verifier, find_signature_claim
 from hanabi.edge.large_json import JsonWorkers, blob_pointers
 from hanabi.edge.protocols.aws_json import Json11
 from hanabi.edge.protocols.codec import Codec, Match, write_json
 from hanabi.edge.protocols.model import Model, known_services, load
 from hanabi.edge.protocols.query import Query
 from hanabi.edge.protocols.rest_json import RestJson
-from hanabi.edge.service import NOTHING, Call, Operation, Service, Touch
+from hanabi.edge.service import NOTHING, Call, Operation, RequiredPermission, Service
 from hanabi.errors import (
     AccessDenied,
     ApiError,
@@ -60,7 +60,7 @@ _XML_SERVICES = frozenset({"cloudfront", "route53", "s3"})  # their clients read
 _PAYLOADS = frozenset({"Invoke", "InvokeAsync", "InvokeWithResponseStream"})
 
 
-Authorize = Callable[[Principal, HttpRequest, Touch], Awaitable[None]]
+Authorize = Callable[[Principal, HttpRequest, RequiredPermission], Awaitable[None]]
 
 
 def make_request_id() -> str:
@@ -132,7 +132,7 @@ class Edge:
 
     def _unavailable(self, request: HttpRequest) -> HttpResponse:
         error = ServiceUnavailable("Hanabi is shutting down. Please try again.")
-        response = self._codec(find_claim(request)[1] or _guess_service(request), request).fail(error, make_request_id())
+        response = self._codec(find_signature_claim(request)[1] or _guess_service(request), request).fail(error, make_request_id())
         response.headers.append(("retry-after", str(RETRY_AFTER_S)))
         return response
 
@@ -149,7 +149,7 @@ class Edge:
         if _URL_LABEL in request.header("host").lower():
             return BodyRule(BODY_BYTES)
         service, operation = self._guess(request)
-        key = self._keys.lookup(find_claim(request)[0])
+        key = self._keys.lookup(find_signature_claim(request)[0])
         if key is None:
             return BodyRule(DOCUMENT_BYTES)
         if request.path == UPLOADS_PATH and key is self._keys.root:
@@ -163,7 +163,7 @@ class Edge:
         if _URL_LABEL in request.header("host").lower():
             return refuse_large(request, size, limit)
         service, operation = self._guess(request)
-        access_key, _ = find_claim(request)
+        access_key, _ = find_signature_claim(request)
         try:
             if self._keys.lookup(access_key) is None:
                 raise UnrecognizedClient() if access_key else MissingAuthenticationToken("Missing Authentication Token")
@@ -178,7 +178,7 @@ class Edge:
 
     async def _handle_api(self, request: HttpRequest, only: str | None) -> HttpResponse:
         request_id = make_request_id()
-        service = find_claim(request)[1] or _guess_service(request)
+        service = find_signature_claim(request)[1] or _guess_service(request)
         codec = self._codec(service, request)
         try:
             _check_target(request)
@@ -216,16 +216,16 @@ class Edge:
         if type(target) is CoroutineType:
             target = await target
         if not call.principal.is_root or operation.owner_too:
-            await self._check(call, operation, operation.touches(target, params))
+            await self._check(call, operation, operation.permissions(target, params))
         return await operation.handler(call, params, target)
 
-    async def _check(self, call: Call, operation: Operation[Any], touches: Iterable[Touch]) -> None:
+    async def _check(self, call: Call, operation: Operation[Any], permissions: Iterable[RequiredPermission]) -> None:
         """Raise `AccessDenied` unless the caller may do all that an operation touches."""
-        allowed = operation.touches is NOTHING
-        for touch in touches:
+        allowed = operation.permissions is NOTHING
+        for permission in permissions:
             if self._authorize is None:
                 break
-            await self._authorize(call.principal, call.request, touch)
+            await self._authorize(call.principal, call.request, permission)
             allowed = True
         if not allowed:
             raise AccessDenied(f"User: {call.principal.arn} is not authorized to perform: {call.operation}")
@@ -258,7 +258,7 @@ class Edge:
 
     def _guess(self, request: HttpRequest) -> tuple[str, str]:
         """(service, operation) as far as the head of a request tells; the operation is "" where it does not."""
-        service = find_claim(request)[1] or _guess_service(request)
+        service = find_signature_claim(request)[1] or _guess_service(request)
         codec = self._codecs.get(service)
         if codec is None or isinstance(codec, Query):
             return service, ""
@@ -321,7 +321,7 @@ def _check_target(request: HttpRequest) -> None:
 def _checked(service: Service) -> dict[str, Operation[Any]]:
     """A service's operations. Raises `TypeError` for one that does not say what it touches."""
     for name, operation in service.operations.items():
-        if not isinstance(operation, Operation) or not callable(operation.resolve) or not callable(operation.touches):
+        if not isinstance(operation, Operation) or not callable(operation.resolve) or not callable(operation.permissions):
             raise TypeError(f"{service.name}:{name} does not say what it touches")
     return dict(service.operations)
 

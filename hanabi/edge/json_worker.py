@@ -16,12 +16,12 @@ import sys
 import tempfile
 from typing import Any
 
-MEMORY = 1 << 30
+MEMORY_BYTES = 1 << 30
 CPU_S = 30
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     try:
         document = json.loads(sys.stdin.buffer.read())

@@ -36,7 +36,7 @@ class JsonWorkers:
     def __init__(self, clock: Clock, directory: Path | None = None) -> None:
         self._clock = clock
         self._directory = directory or Path(tempfile.gettempdir())
-        self._room = asyncio.Semaphore(2)
+        self._semaphore = asyncio.Semaphore(2)
 
     async def read(self, body: Path, pointers: list[str]) -> tuple[Any, list[Path]]:
         """The document in a file, with the Paths of decoded blobs in their places; and those Paths, which the caller must delete."""
@@ -64,7 +64,7 @@ class JsonWorkers:
         return error
 
     async def _run(self, stdin: Any, *arguments: str) -> dict[str, Any]:
-        async with self._room:
+        async with self._semaphore:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(_WORKER), *arguments, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )

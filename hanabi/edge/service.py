@@ -29,7 +29,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Touch:
+class RequiredPermission:
     """One action on one resource, which the caller must be allowed."""
 
     action: str
@@ -44,18 +44,18 @@ class Touch:
 class Operation(Generic[T]):
     """One operation. What `resolve` found is what is authorised and what the handler is handed: it looks nothing up by itself.
 
-    `resolve` finds what the parameters mean (or returns an awaitable of it); `touches` says what the caller must be allowed on that.
+    `resolve` finds what the parameters mean (or returns an awaitable of it); `permissions` says what the caller must be allowed on that.
     `NOTHING`, for an operation that anybody who can sign may call. Without a touch and without `NOTHING`, a call is refused.
     """
 
     handler: Callable[[Call, Params, T], Awaitable[Params]]
     resolve: Callable[[Params], T | Awaitable[T]]
-    touches: Callable[[T, Params], Iterable[Touch]]
+    permissions: Callable[[T, Params], Iterable[RequiredPermission]]
     owner_too: bool = False  # what it touches may be closed to the owner's key: a role by its trust policy
 
 
 def NOTHING(target: Any, params: Params) -> tuple[()]:
-    """The `touches` of an operation that needs no permission."""
+    """The `permissions` of an operation that needs no permission."""
     return ()
 
 

@@ -13,19 +13,19 @@ from hanabi.contracts.sandbox import Sandbox
 from hanabi.errors import EntrypointError
 
 
-def arguments_of(image: RuntimeImage, container: ContainerCode) -> tuple[str, ...]:
+def command_line(image: RuntimeImage, container: ContainerCode) -> tuple[str, ...]:
     return image.arguments if container.command is None else container.command
 
 
-def handler_of(image: RuntimeImage, container: ContainerCode) -> str:
+def handler_name(image: RuntimeImage, container: ContainerCode) -> str:
     """`_HANDLER`: the first word of the command, as seen in AWS; empty when there is none."""
-    return next(iter(arguments_of(image, container)), "")
+    return next(iter(command_line(image, container)), "")
 
 
 async def start_container(sandbox: Sandbox, image: RuntimeImage, container: ContainerCode, variables: Mapping[str, str]) -> None:
     """Start the image's entry point as the runtime. Raises `EntrypointError` in Lambda's words."""
     entry_point = image.entry_point if container.entry_point is None else container.entry_point
-    words = (*entry_point, *arguments_of(image, container))
+    words = (*entry_point, *command_line(image, container))
     directory = image.working_directory if container.working_directory is None else container.working_directory
     if not directory.startswith("/"):
         raise EntrypointError(f"the working directory '{directory}' is invalid, it needs to be an absolute path", ENOENT, "chdir")

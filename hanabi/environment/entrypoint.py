@@ -8,13 +8,13 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Sandbox
 from hanabi.environment.container import start_container
-from hanabi.environment.outcome import Outcome, fault
+from hanabi.environment.outcome import Outcome, error_outcome
 from hanabi.errors import EntrypointError
 
 BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
 
 
-def wrapper_of(version: FunctionVersion | None) -> str | None:
+def exec_wrapper(version: FunctionVersion | None) -> str | None:
     """A script of the function's that starts the runtime, and may start another one than the bundled. An image does that itself."""
     if version is None or version.container is not None:
         return None
@@ -36,7 +36,7 @@ async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: Function
 
 
 def _commands(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion) -> list[tuple[str, ...]]:
-    wrapper = wrapper_of(version)
+    wrapper = exec_wrapper(version)
     commands = [image.command] if image.command else [(f"{sandbox.task_root}/bootstrap",), (BOOTSTRAPS[1],)]
     return [(wrapper, *command) if wrapper else command for command in commands]
 
@@ -44,11 +44,11 @@ def _commands(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion) -
 def refusal(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> Outcome:
     """The end of an init whose runtime could not be started, in the words of Lambda, which are those of Go's os/exec."""
     error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
-    return fault(error_type, _message(error, image, version), None)
+    return error_outcome(error_type, _message(error, image, version), None)
 
 
 def _message(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> str:
-    if image.command or wrapper_of(version) or version.container is not None:
+    if image.command or exec_wrapper(version) or version.container is not None:
         return str(error)
     if error.errno == ENOENT and not _has_bootstrap(version):
         return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"

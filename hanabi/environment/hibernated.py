@@ -1,4 +1,4 @@
-"""What an environment is while it is not one: it has been put to rest, on disk."""
+"""A hibernated environment: what is kept of it while it is on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from hanabi.contracts.functions import FunctionVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
+class HibernatedEnvironment:
     """All that an environment is while it is not one. Its credentials stay valid: its processes have them."""
 
     id: str

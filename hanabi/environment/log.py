@@ -5,26 +5,26 @@ import uuid
 
 from hanabi.base.clock import Timer
 from hanabi.contracts.journal import LogEvent
-from hanabi.environment.log_lines import Output, end_of_log
-from hanabi.environment.shared import Host
+from hanabi.environment.log_lines import OutputReader, end_of_log
+from hanabi.environment.shared import SharedServices
 
-BUFFER = 64  # events held back for the write that ends the invocation
+BUFFERED_EVENTS = 64  # events held back for the write that ends the invocation
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
 
 
-def new_stream(version: str, unix_s: float) -> str:
+def stream_name(version: str, unix_s: float) -> str:
     """The name of an environment's log stream."""
     return f"{time.strftime('%Y/%m/%d', time.gmtime(unix_s))}/[{version}]{uuid.uuid4().hex}"
 
 
-class Diary:
+class EnvironmentLog:
     """`open` gives it the stream to write to; what is printed before is held back. `logs` is the sandbox's pipe."""
 
-    def __init__(self, logs: int, host: Host) -> None:
+    def __init__(self, logs: int, shared: SharedServices) -> None:
         self.stream = ""
         self._group = ""
-        self._host = host
-        self._output = Output(logs, host.clock, host.pace, self.add)
+        self._shared = shared
+        self._output = OutputReader(logs, shared.clock, shared.output_throttle, self.add)
         self._events: list[LogEvent] = []
         self._tail: bytes | None = None  # of what has been written of an invocation that wants its log back
         self._timer: Timer | None = None
@@ -36,31 +36,31 @@ class Diary:
         """From here on, whether the end of the log will be asked for."""
         self._tail = b"" if wanted else None
 
-    def say(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """A line of Lambda's own."""
-        self.add([(int(self._host.clock.time() * 1000), line)])
+        self.add([(int(self._shared.clock.time() * 1000), line)])
 
-    def say_now(self, line: str) -> None:
+    def write_now(self, line: str) -> None:
         """One that is written at once, and that no caller is shown."""
-        self._host.journal.log(self._group, self.stream, [(int(self._host.clock.time() * 1000), line)])
+        self._shared.journal.log(self._group, self.stream, [(int(self._shared.clock.time() * 1000), line)])
 
     def add(self, events: list[LogEvent]) -> None:
         self._events += events
-        if len(self._events) > BUFFER:
+        if len(self._events) > BUFFERED_EVENTS:
             self.flush()
         elif self._timer is None:
-            self._timer = self._host.clock.call_later(FLUSH_S, self._flush_later)
+            self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
 
-    def take_back(self, line: str) -> None:
+    def retract(self, line: str) -> None:
         """One that was not to be said after all, unless it has been written."""
         self._events = [event for event in self._events if event[1] != line]
 
-    async def catch_up(self) -> None:
+    async def read_printed(self) -> None:
         """Have all that has been printed until now: it belongs to the invocation that ends."""
         if left := self._output.drain():
-            await self._output.catch_up(left)
+            await self._output.read_more(left)
 
-    def take(self) -> list[LogEvent]:
+    def take_events(self) -> list[LogEvent]:
         """The log events not yet written."""
         self._output.flush_partial()
         events, self._events = self._events, []
@@ -76,7 +76,7 @@ class Diary:
             events, self._events = self._events, []
             if self._tail is not None:
                 self._tail = end_of_log(self._tail, events)
-            self._host.journal.log(self._group, self.stream, events)
+            self._shared.journal.log(self._group, self.stream, events)
 
     def _flush_later(self) -> None:
         self._timer = None

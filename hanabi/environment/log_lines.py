@@ -11,16 +11,16 @@ from contextlib import suppress
 from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
 
-TAIL_SIZE = 4096  # bytes of log in an answer with LogType=Tail
-LINE_LIMIT = 256 * 1024  # bytes in one log event, as CloudWatch Logs
-READ_SIZE = 16 * 1024  # as many empty lines cost the loop some milliseconds
-BURST = 4  # reads in one turn of the loop
+TAIL_BYTES = 4096  # bytes of log in an answer with LogType=Tail
+LINE_LIMIT_BYTES = 256 * 1024  # bytes in one log event, as CloudWatch Logs
+READ_BYTES = 16 * 1024  # as many empty lines cost the loop some milliseconds
+BURST_READS = 4  # reads in one turn of the loop
 PAUSE_S = 0.01  # at least, after a full burst: the pipe fills and the printer waits
-SHARE = 0.2  # of the loop's time, for all together who print more than a burst at once
-RATE = 32 * 1024 * 1024  # bytes in a second, likewise: the index has to keep up
+LOOP_SHARE = 0.2  # of the loop's time, for all together who print more than a burst at once
+RATE_BYTES_PER_S = 32 * 1024 * 1024  # bytes in a second, likewise: the index has to keep up
 
 
-class Pace:
+class OutputThrottle:
     """Shared by all environments of a node: whoever floods waits until the loop has had its time for others."""
 
     def __init__(self) -> None:
@@ -28,17 +28,17 @@ class Pace:
 
     def pause(self, now: float, spent_s: float, size: int) -> float:
         """How long to wait after a burst that took so much."""
-        self._free_at = max(self._free_at, now) + max(spent_s / SHARE, size / RATE)
+        self._free_at = max(self._free_at, now) + max(spent_s / LOOP_SHARE, size / RATE_BYTES_PER_S)
         return max(PAUSE_S, self._free_at - now)
 
 
-class Output:
+class OutputReader:
     """Reads the log pipe of one sandbox; hands complete lines to `sink` as they come."""
 
-    def __init__(self, fd: int, clock: Clock, pace: Pace, sink: Callable[[list[LogEvent]], None]) -> None:
+    def __init__(self, fd: int, clock: Clock, output_throttle: OutputThrottle, sink: Callable[[list[LogEvent]], None]) -> None:
         self._fd = fd
         self._clock = clock
-        self._pace = pace
+        self._throttle = output_throttle
         self._sink = sink
         self._partial = b""
         self._reading = False
@@ -47,7 +47,7 @@ class Output:
 
     def drain(self) -> int:
         """Take what has been printed so far, at most one burst; returns how much of it is left. Called when an invocation ends."""
-        for _ in range(BURST):
+        for _ in range(BURST_READS):
             if not self._read():
                 return 0
         left = array.array("i", (0,))
@@ -55,16 +55,16 @@ class Output:
             fcntl.ioctl(self._fd, termios.FIONREAD, left)
         return left[0]
 
-    async def catch_up(self, size: int) -> None:
+    async def read_more(self, size: int) -> None:
         """Take so many bytes more, in bursts: a microVM's connection, or a pipe that a function has enlarged, holds more than one."""
         while size > 0 and not self._closed:
             began = self._clock.monotonic()
-            for _ in range(BURST):
+            for _ in range(BURST_READS):
                 self._read()
-            size -= BURST * READ_SIZE
+            size -= BURST_READS * READ_BYTES
             now = self._clock.monotonic()
             if size > 0:
-                await self._clock.sleep(self._pace.pause(now, now - began, BURST * READ_SIZE))
+                await self._clock.sleep(self._throttle.pause(now, now - began, BURST_READS * READ_BYTES))
 
     def close(self) -> None:
         """Take the rest, and an unfinished last line with it. The descriptor stays the sandbox's."""
@@ -87,7 +87,7 @@ class Output:
         if self._closed:
             return False
         try:
-            data = os.read(self._fd, READ_SIZE)
+            data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
             return False
         except OSError:
@@ -95,11 +95,11 @@ class Output:
         if not data:
             self._pause()
             return False
-        full = len(data) == READ_SIZE
+        full = len(data) == READ_BYTES
         data = self._partial + data
-        if len(data) > LINE_LIMIT and data.find(b"\n", 0, LINE_LIMIT + 1) < 0:  # the rest of the line is another event
-            self._sink([self._event(data[:LINE_LIMIT])])
-            data = data[LINE_LIMIT:]
+        if len(data) > LINE_LIMIT_BYTES and data.find(b"\n", 0, LINE_LIMIT_BYTES + 1) < 0:  # the rest of the line is another event
+            self._sink([self._event(data[:LINE_LIMIT_BYTES])])
+            data = data[LINE_LIMIT_BYTES:]
         end = data.rfind(b"\n") + 1
         self._partial = data[end:]
         if end:
@@ -111,7 +111,7 @@ class Output:
 
     def _split(self, data: bytes) -> list[LogEvent]:
         """Lines as events; all at once, because there may be as many as bytes."""
-        if len(data) > LINE_LIMIT:
+        if len(data) > LINE_LIMIT_BYTES:
             data = b"\n".join(part for line in data.split(b"\n") for part in _parts(line))
         text = data.decode("utf-8", "replace")
         now_ms = int(self._clock.time() * 1000)
@@ -122,12 +122,12 @@ class Output:
 
     def _on_readable(self) -> None:
         began = self._clock.monotonic()
-        for _ in range(BURST):
+        for _ in range(BURST_READS):
             if not self._read():
                 return
         now = self._clock.monotonic()
         self._pause()
-        self._clock.call_later(self._pace.pause(now, now - began, BURST * READ_SIZE), self._resume)
+        self._clock.call_later(self._throttle.pause(now, now - began, BURST_READS * READ_BYTES), self._resume)
 
     def _resume(self) -> None:
         if not self._closed and not self._reading:
@@ -142,9 +142,9 @@ class Output:
 
 def _parts(line: bytes) -> list[bytes]:
     """A line too long for one event goes on in the next."""
-    if len(line) <= LINE_LIMIT:
+    if len(line) <= LINE_LIMIT_BYTES:
         return [line]
-    return [line[at : at + LINE_LIMIT] for at in range(0, len(line), LINE_LIMIT)]
+    return [line[at : at + LINE_LIMIT_BYTES] for at in range(0, len(line), LINE_LIMIT_BYTES)]
 
 
 def end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
@@ -152,10 +152,10 @@ def end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
     lines: list[bytes] = []
     size = 0
     for _, text in reversed(events):
-        lines.append(text[-TAIL_SIZE:].encode() + b"\n")
+        lines.append(text[-TAIL_BYTES:].encode() + b"\n")
         size += len(lines[-1])
-        if size >= TAIL_SIZE:
+        if size >= TAIL_BYTES:
             break
     else:
         lines.append(tail)
-    return b"".join(reversed(lines))[-TAIL_SIZE:]
+    return b"".join(reversed(lines))[-TAIL_BYTES:]

@@ -20,7 +20,7 @@ def for_version(image: RuntimeImage, version: FunctionVersion) -> RuntimeImage:
 
 def for_memory(image: RuntimeImage, memory_mb: int, environment: Mapping[str, str] | None = None) -> RuntimeImage:
     """What the function's own NODE_OPTIONS say wins: on the command line it would not."""
-    if not image.sized:
+    if not image.heap_sized:
         return image
     new_mb = memory_mb // 10
     sizes = {"--max-semi-space-size": new_mb // 2, "--max-old-space-size": memory_mb - new_mb}
@@ -29,4 +29,4 @@ def for_memory(image: RuntimeImage, memory_mb: int, environment: Mapping[str, st
     if "--max-http-header-size" not in own:
         flags.append("--max-http-header-size=81920")
     program, *rest = image.command
-    return replace(image, command=(program, "--expose-gc", *flags, *rest), sized=False)
+    return replace(image, command=(program, "--expose-gc", *flags, *rest), heap_sized=False)

@@ -48,7 +48,7 @@ class Outcome:
     reusable: bool = False  # whether the environment may serve the next invocation
     undelivered: bool = False  # the runtime never had the invocation: another environment may run it
     duration_ms: float = 0.0
-    cut: bool = False  # ended because the server stops
+    aborted: bool = False  # ended because the server stops
 
 
 class InitFailed(Exception):
@@ -60,7 +60,7 @@ class InitFailed(Exception):
         self.outcome = outcome
 
 
-def fault(error_type: str, message: str, request_id: str | None, *, status: str = "error", reported: str | None = None) -> Outcome:
+def error_outcome(error_type: str, message: str, request_id: str | None, *, status: str = "error", reported: str | None = None) -> Outcome:
     """An end that the runtime could not word itself. `reported` is the type in REPORT where it differs from the answer's."""
     return Outcome(error_payload(error_type, message, request_id), status, reported or error_type, message)
 
@@ -71,13 +71,13 @@ def error_payload(error_type: str, message: str, request_id: str | None) -> byte
     return json.dumps({"errorType": error_type, "errorMessage": prefix + message}, separators=(",", ":")).encode()
 
 
-def demise(exit: Exit | None, violation: str, request_id: str | None, *, out_of_memory: bool) -> Outcome:
+def exit_outcome(exit: Exit | None, violation: str, request_id: str | None, *, out_of_memory: bool) -> Outcome:
     """What a runtime died of."""
     if exit is not None:
-        return fault("Runtime.ExitError", exit_message(exit), request_id, reported="Runtime.OutOfMemory" if out_of_memory else None)
+        return error_outcome("Runtime.ExitError", exit_message(exit), request_id, reported="Runtime.OutOfMemory" if out_of_memory else None)
     if violation:
-        return fault("Runtime.ProtocolViolation", violation, request_id)
-    return fault("Runtime.ExitError", NO_REASON, request_id)
+        return error_outcome("Runtime.ProtocolViolation", violation, request_id)
+    return error_outcome("Runtime.ExitError", NO_REASON, request_id)
 
 
 def timeout_message(timeout_s: float) -> str:

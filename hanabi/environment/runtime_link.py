@@ -13,7 +13,7 @@ from hanabi.runtime.channel import RuntimeChannel
 from hanabi.runtime.session import RuntimeSession
 
 
-class Talk:
+class RuntimeLink:
     """With one runtime, from its start to its end; the next one has another."""
 
     def __init__(self, sandbox: Sandbox, session: RuntimeSession) -> None:

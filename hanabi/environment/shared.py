@@ -8,7 +8,7 @@ from typing import Protocol
 from hanabi.base.clock import Clock
 from hanabi.contracts.credentials import CredentialIssuer
 from hanabi.contracts.journal import Journal
-from hanabi.environment.log_lines import Pace
+from hanabi.environment.log_lines import OutputThrottle
 
 
 class Closable(Protocol):
@@ -20,7 +20,7 @@ AttachEdge = Callable[[socket.socket, str], Awaitable[Closable]]
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class SharedServices:
     """Given to each environment by the wiring."""
 
     clock: Clock
@@ -28,5 +28,5 @@ class Host:
     credentials: CredentialIssuer
     attach_edge: AttachEdge
     freeze_after_s: float = 0.010  # idle time before the freeze; 0: at once
-    served: list[str] = field(default_factory=list)  # services of the AWS endpoint, as SDKs name them in variables: "LAMBDA"
-    pace: Pace = field(default_factory=Pace)
+    served_services: list[str] = field(default_factory=list)  # services of the AWS endpoint, as SDKs name them in variables: "LAMBDA"
+    output_throttle: OutputThrottle = field(default_factory=OutputThrottle)

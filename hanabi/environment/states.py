@@ -10,7 +10,7 @@
 from enum import Enum
 
 
-class State(Enum):
+class EnvironmentState(Enum):
     STARTING = "starting"  # the sandbox is being made, or waits in a pool
     INITIALIZING = "initializing"  # the function's init runs, at one full vCPU
     IDLE = "idle"  # waiting for work, running
@@ -21,15 +21,23 @@ class State(Enum):
     GONE = "gone"
 
 
-TRANSITIONS: dict[State, frozenset[State]] = {
-    State.STARTING: frozenset({State.INITIALIZING, State.STOPPING}),
-    State.INITIALIZING: frozenset({State.IDLE, State.STOPPING}),
-    State.IDLE: frozenset({State.BUSY, State.FROZEN, State.INITIALIZING, State.RESETTING, State.STOPPING}),
-    State.FROZEN: frozenset({State.BUSY, State.INITIALIZING, State.STOPPING}),
-    State.BUSY: frozenset({State.IDLE, State.RESETTING, State.STOPPING}),
-    State.RESETTING: frozenset({State.IDLE, State.STOPPING}),
-    State.STOPPING: frozenset({State.GONE}),
-    State.GONE: frozenset(),
+TRANSITIONS: dict[EnvironmentState, frozenset[EnvironmentState]] = {
+    EnvironmentState.STARTING: frozenset({EnvironmentState.INITIALIZING, EnvironmentState.STOPPING}),
+    EnvironmentState.INITIALIZING: frozenset({EnvironmentState.IDLE, EnvironmentState.STOPPING}),
+    EnvironmentState.IDLE: frozenset(
+        {
+            EnvironmentState.BUSY,
+            EnvironmentState.FROZEN,
+            EnvironmentState.INITIALIZING,
+            EnvironmentState.RESETTING,
+            EnvironmentState.STOPPING,
+        }
+    ),
+    EnvironmentState.FROZEN: frozenset({EnvironmentState.BUSY, EnvironmentState.INITIALIZING, EnvironmentState.STOPPING}),
+    EnvironmentState.BUSY: frozenset({EnvironmentState.IDLE, EnvironmentState.RESETTING, EnvironmentState.STOPPING}),
+    EnvironmentState.RESETTING: frozenset({EnvironmentState.IDLE, EnvironmentState.STOPPING}),
+    EnvironmentState.STOPPING: frozenset({EnvironmentState.GONE}),
+    EnvironmentState.GONE: frozenset(),
 }
 
 
@@ -37,7 +45,7 @@ class IllegalTransition(AssertionError):
     """A defect of ours: no input can cause it."""
 
 
-def advance(now: State, to: State) -> State:
+def advance(now: EnvironmentState, to: EnvironmentState) -> EnvironmentState:
     """The new state, if the table allows it."""
     if to not in TRANSITIONS[now]:
         raise IllegalTransition(f"{now.value} -> {to.value}")

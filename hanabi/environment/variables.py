@@ -10,7 +10,7 @@ from hanabi.contracts.credentials import Credentials
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload
-from hanabi.environment.container import handler_of
+from hanabi.environment.container import handler_name
 from hanabi.runtime.api import CREDENTIALS_PATH
 
 RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
@@ -57,7 +57,7 @@ def function_variables(
     *,
     runtime_api: str,
     edge: str,
-    served: Sequence[str] = (),
+    served_services: Sequence[str] = (),
     task_root: str,
     log_stream: str,
     provisioned: bool = False,
@@ -83,9 +83,11 @@ def function_variables(
         }
     return {
         **image.environment,
-        **{f"AWS_ENDPOINT_URL_{service}": f"http://{edge}" for service in served},  # calls of other services go where they would go
+        **{
+            f"AWS_ENDPOINT_URL_{service}": f"http://{edge}" for service in served_services
+        },  # calls of other services go where they would go
         **version.environment,
-        "_HANDLER": handler_of(image, version.container) if version.container is not None else version.handler,
+        "_HANDLER": handler_name(image, version.container) if version.container is not None else version.handler,
         "AWS_REGION": version.region,
         "AWS_DEFAULT_REGION": version.region,
         "AWS_LAMBDA_FUNCTION_NAME": version.name,

@@ -12,23 +12,23 @@ WAIT_LIMIT_S = 60.0  # on a host that is full; then the caller is throttled, as 
 OVERDUE_S = 15.0  # who has waited so long is served before environments that come free are used again
 
 
-class Claim:
-    """What one environment holds: a place and its memory. `kept` ones are not given up for others."""
+class Reservation:
+    """What one environment holds: a place and its memory. `pinned` ones are not given up for others."""
 
-    __slots__ = ("memory_mb", "kept", "leaving")
+    __slots__ = ("memory_mb", "pinned", "releasing")
 
-    def __init__(self, memory_mb: int, kept: bool) -> None:
+    def __init__(self, memory_mb: int, pinned: bool) -> None:
         self.memory_mb = memory_mb
-        self.kept = kept
-        self.leaving = False  # its environment is being ended: it comes back by itself
+        self.pinned = pinned
+        self.releasing = False  # its environment is being ended: it comes back by itself
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    claim: Claim
+    reservation: Reservation
     wanted: Callable[[], bool]
     since: float
-    got: "asyncio.Future[Claim | None]"
+    granted: "asyncio.Future[Reservation | None]"
 
 
 class Budget:
@@ -39,10 +39,10 @@ class Budget:
         self.memory_mb = memory_mb
         self._clock = clock
         self._make_room = make_room
-        self._held: set[Claim] = set()
+        self._held: set[Reservation] = set()
         self._memory_mb = 0  # of those
-        self._kept = 0
-        self._kept_mb = 0
+        self._pinned = 0
+        self._pinned_mb = 0
         self._queue: deque[_Waiter] = deque()
 
     @property
@@ -60,7 +60,7 @@ class Budget:
         """Whether somebody has waited for long, and what is on its way back is not enough."""
         if not self._queue or self._clock.monotonic() - self._queue[0].since < OVERDUE_S:
             return False
-        return any(lacking > 0 for lacking in self._lacking([self._queue[0]]))
+        return any(lacking > 0 for lacking in self._shortage_of([self._queue[0]]))
 
     def fits(self, memory_mb: int) -> bool:
         """Whether another one would be given at once."""
@@ -68,77 +68,77 @@ class Budget:
 
     def shortage(self) -> tuple[int, int]:
         """(environments, MB) that those who wait lack still when all has come back that is on its way; 0 or less: nothing."""
-        return self._lacking([each for each in self._queue if not each.got.done() and each.wanted()])
+        return self._shortage_of([each for each in self._queue if not each.granted.done() and each.wanted()])
 
-    def _lacking(self, waiters: "list[_Waiter]") -> tuple[int, int]:
-        waiting = [each.claim.memory_mb for each in waiters]
-        leaving = [claim.memory_mb for claim in self._held if claim.leaving]
-        places = len(waiting) - len(leaving) - (self.environments - len(self._held))
-        return places, sum(waiting) - sum(leaving) - (self.memory_mb - self._memory_mb)
+    def _shortage_of(self, waiters: "list[_Waiter]") -> tuple[int, int]:
+        waiting = [each.reservation.memory_mb for each in waiters]
+        releasing = [reservation.memory_mb for reservation in self._held if reservation.releasing]
+        places = len(waiting) - len(releasing) - (self.environments - len(self._held))
+        return places, sum(waiting) - sum(releasing) - (self.memory_mb - self._memory_mb)
 
-    async def take(self, memory_mb: int, *, kept: bool = False, wanted: Callable[[], bool] = lambda: True) -> Claim | None:
+    async def take(self, memory_mb: int, *, pinned: bool = False, wanted: Callable[[], bool] = lambda: True) -> Reservation | None:
         """A claim, to be given back; None when it is no longer wanted by the time it could be had.
 
         Raises `TooManyRequests` when there was no room in time or can be none beside what is kept, `SandboxError` for more than
         all may have together.
         """
         if memory_mb > self.memory_mb:
-            raise SandboxError(f"{memory_mb} MB are more than the {self.memory_mb} MB that all environments may have (--max-memory)")
-        claim = Claim(memory_mb, kept)
-        if self._is_hopeless(claim):
+            raise SandboxError(f"{memory_mb} MB are more than the {self.memory_mb} MB that all environments may have (--max-memory-mb)")
+        reservation = Reservation(memory_mb, pinned)
+        if self._can_never_fit(reservation):
             raise _throttle()
         if self.fits(memory_mb):
-            self._hold(claim)
-            return claim
-        waiter = _Waiter(claim, wanted, self._clock.monotonic(), asyncio.get_running_loop().create_future())
+            self._hold(reservation)
+            return reservation
+        waiter = _Waiter(reservation, wanted, self._clock.monotonic(), asyncio.get_running_loop().create_future())
         self._queue.append(waiter)
         self._make_room()
         timer = self._clock.call_later(WAIT_LIMIT_S, _give_up, waiter)
         try:
-            return await waiter.got
+            return await waiter.granted
         except asyncio.CancelledError:
-            if waiter.got.done() and not waiter.got.cancelled():
-                waiter.got.exception()
-            self.give_back(claim)  # it may have been handed over in the very moment
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                waiter.granted.exception()
+            self.give_back(reservation)  # it may have been handed over in the very moment
             raise
         finally:
             timer.cancel()
             self.review()
 
-    def resize(self, claim: Claim, memory_mb: int, *, kept: bool = False) -> bool:
+    def resize(self, reservation: Reservation, memory_mb: int, *, pinned: bool = False) -> bool:
         """Change what a held claim is for. False, and nothing changed, when others wait or it would not fit."""
-        if self._queue or self._memory_mb - claim.memory_mb + memory_mb > self.memory_mb:
+        if self._queue or self._memory_mb - reservation.memory_mb + memory_mb > self.memory_mb:
             return False
-        self._count(claim, -1)
-        claim.memory_mb, claim.kept = memory_mb, kept
-        self._count(claim, 1)
+        self._count(reservation, -1)
+        reservation.memory_mb, reservation.pinned = memory_mb, pinned
+        self._count(reservation, 1)
         return True
 
-    def leave(self, claim: Claim) -> None:
+    def release_soon(self, reservation: Reservation) -> None:
         """It will be given back soon: whoever waits can count on it."""
-        self._count(claim, -1)
-        claim.kept, claim.leaving = False, True
-        self._count(claim, 1)
+        self._count(reservation, -1)
+        reservation.pinned, reservation.releasing = False, True
+        self._count(reservation, 1)
 
-    def give_back(self, claim: Claim) -> None:
+    def give_back(self, reservation: Reservation) -> None:
         """More than once is no error."""
-        if claim in self._held:
-            self._held.remove(claim)
-            self._count(claim, -1)
+        if reservation in self._held:
+            self._held.remove(reservation)
+            self._count(reservation, -1)
             self.review()
 
     def review(self) -> None:
         """Serve who can be served, forget who need not be."""
         while self._queue:
             first = self._queue[0]
-            if not first.got.done():
+            if not first.granted.done():
                 if not first.wanted():
-                    first.got.set_result(None)
-                elif self._is_hopeless(first.claim):
-                    first.got.set_exception(_throttle())
-                elif self._room_for(first.claim.memory_mb):
-                    self._hold(first.claim)
-                    first.got.set_result(first.claim)
+                    first.granted.set_result(None)
+                elif self._can_never_fit(first.reservation):
+                    first.granted.set_exception(_throttle())
+                elif self._room_for(first.reservation.memory_mb):
+                    self._hold(first.reservation)
+                    first.granted.set_result(first.reservation)
                 else:
                     return
             self._queue.popleft()
@@ -146,24 +146,24 @@ class Budget:
     def _room_for(self, memory_mb: int) -> bool:
         return len(self._held) < self.environments and self._memory_mb + memory_mb <= self.memory_mb
 
-    def _is_hopeless(self, claim: Claim) -> bool:
+    def _can_never_fit(self, reservation: Reservation) -> bool:
         """Whether what is kept leaves too little, whatever else is given up."""
-        return self._kept >= self.environments or self._kept_mb + claim.memory_mb > self.memory_mb
+        return self._pinned >= self.environments or self._pinned_mb + reservation.memory_mb > self.memory_mb
 
-    def _hold(self, claim: Claim) -> None:
-        self._held.add(claim)
-        self._count(claim, 1)
+    def _hold(self, reservation: Reservation) -> None:
+        self._held.add(reservation)
+        self._count(reservation, 1)
 
-    def _count(self, claim: Claim, sign: int) -> None:
-        self._memory_mb += sign * claim.memory_mb
-        if claim.kept:
-            self._kept += sign
-            self._kept_mb += sign * claim.memory_mb
+    def _count(self, reservation: Reservation, sign: int) -> None:
+        self._memory_mb += sign * reservation.memory_mb
+        if reservation.pinned:
+            self._pinned += sign
+            self._pinned_mb += sign * reservation.memory_mb
 
 
 def _give_up(waiter: _Waiter) -> None:
-    if not waiter.got.done():
-        waiter.got.set_exception(_throttle())
+    if not waiter.granted.done():
+        waiter.granted.set_exception(_throttle())
 
 
 def _throttle() -> TooManyRequests:

@@ -9,7 +9,7 @@ from hanabi.environment.environment import Environment
 GRACE_S = 0.02  # so long a start waits for them: it takes longer itself
 
 
-class Settling:
+class Finishing:
     """They are nobody's until they are ready; one that dies is told as any other (`Environment.on_gone`)."""
 
     def __init__(self, clock: Clock) -> None:
@@ -17,16 +17,16 @@ class Settling:
         self._environments: dict[str, set[Environment]] = {}  # by FunctionVersion.key
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
-    def put(self, environment: Environment, on_settled: Callable[[], None]) -> None:
+    def put(self, environment: Environment, on_finished: Callable[[], None]) -> None:
         """Call back when its runtime is ready."""
 
-        def settled() -> None:
+        def finished() -> None:
             self.remove(environment)
-            on_settled()
+            on_finished()
 
         assert environment.version is not None
         self._environments.setdefault(environment.version.key, set()).add(environment)
-        environment.settle(settled)
+        environment.finish(finished)
 
     def remove(self, environment: Environment) -> None:
         """One that is not there is no error."""

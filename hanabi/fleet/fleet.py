@@ -15,26 +15,26 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Driver, Preload, SandboxSpec
 from hanabi.environment.environment import Environment
 from hanabi.environment.outcome import InitFailed
-from hanabi.environment.shared import Host
+from hanabi.environment.shared import SharedServices
 from hanabi.environment.variables import needs_own_start, preload_of
 from hanabi.errors import SandboxError, ShuttingDown
 from hanabi.fleet import start_log
-from hanabi.fleet.budget import Budget, Claim
-from hanabi.fleet.finishing import Settling
-from hanabi.fleet.hibernation import Resting
-from hanabi.fleet.idle import Idle
-from hanabi.fleet.listing import describe_budget, describe_environment, describe_rest
-from hanabi.fleet.pool import Stock
-from hanabi.fleet.pressure import Pressure, Reading
-from hanabi.fleet.provisioned import LEAST_LIMIT_S, MOST_LIMIT_S, Provisioned
-from hanabi.fleet.reaper import Upkeep, trim
-from hanabi.fleet.restores import Clones
-from hanabi.fleet.start_limiter import Gate
+from hanabi.fleet.budget import Budget, Reservation
+from hanabi.fleet.finishing import Finishing
+from hanabi.fleet.hibernation import Hibernation
+from hanabi.fleet.idle import IdleEnvironments
+from hanabi.fleet.listing import describe_budget, describe_environment, describe_hibernated
+from hanabi.fleet.pool import Pool
+from hanabi.fleet.pressure import MemoryReading, Pressure
+from hanabi.fleet.provisioned import INIT_LIMIT_MAX_S, INIT_LIMIT_MIN_S, Provisioned
+from hanabi.fleet.reaper import Reaper, trim
+from hanabi.fleet.restores import Restores
+from hanabi.fleet.start_limiter import StartLimiter
 
 INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
-STOCK_MEMORY_MB = 1024  # cap of an environment that has no function yet
-STOCK_TMP_MB = 512  # the default /tmp
-STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
+POOL_MEMORY_MB = 1024  # cap of an environment that has no function yet
+POOL_TMP_MB = 512  # the default /tmp
+CONCURRENT_STARTS = max(2, os.cpu_count() or 1)
 RETIRED_KEPT = 4096  # keys: each matters only as long as an invocation that began before its end
 log = logging.getLogger(__name__)
 
@@ -46,75 +46,75 @@ class Fleet:
         self,
         driver: Driver,
         ensure_image: Callable[[FunctionVersion], Awaitable[RuntimeImage]],
-        host: Host,
+        shared: SharedServices,
         *,
         max_environments: int,
         max_memory_mb: int,
-        stock_size: int = 2,
-        stock_memory_mb: int = STOCK_MEMORY_MB,
+        pool_size: int = 2,
+        pool_memory_mb: int = POOL_MEMORY_MB,
         idle_timeout_s: float = 600.0,
         trim_after_s: float = 30.0,
-        rest_after_s: float = 300.0,
-        rest_directory: Path | None = None,  # None, or a driver without snapshots: none is put to rest
-        read_memory: Callable[[], Reading] | None = None,  # None: whether memory is scarce is not looked at
+        hibernate_after_s: float = 300.0,
+        hibernate_to: Path | None = None,  # None, or a driver without snapshots: none is hibernated
+        read_memory: Callable[[], MemoryReading] | None = None,  # None: whether memory is scarce is not looked at
         health: Health | None = None,
     ) -> None:
-        health = health or Health(host.clock)
+        health = health or Health(shared.clock)
         self._driver = driver
         self._ensure_image = ensure_image
-        self._host = host
-        self._stock_memory_mb = stock_memory_mb
-        self._idle = Idle()
+        self._shared = shared
+        self._pool_memory_mb = pool_memory_mb
+        self._idle = IdleEnvironments()
         self._waiting: dict[str, deque[asyncio.Future[Environment]]] = {}  # by FunctionVersion.key
         self._starting: Counter[str] = Counter()  # starts under way for those who wait, by key
         self._all: dict[str, Environment] = {}
-        self._claims: dict[Environment, Claim] = {}  # of the budget
+        self._reservations: dict[Environment, Reservation] = {}  # of the budget
         self._retired: dict[str, None] = {}  # in order
-        self._budget = Budget(max_environments, max_memory_mb, host.clock, self._make_room)
+        self._budget = Budget(max_environments, max_memory_mb, shared.clock, self._make_room)
         self._pressure = Pressure(read_memory) if read_memory else None
-        self._stock = Stock(self._make_stocked, self._may_refill, self._make_room, stock_size, health)
-        self._gate = Gate(STARTS_AT_ONCE, host.clock, self._stock.nudge)
+        self._pool = Pool(self._make_pooled, self._may_refill, self._make_room, pool_size, health)
+        self._start_limiter = StartLimiter(CONCURRENT_STARTS, shared.clock, self._pool.wake)
         self._provisioned = Provisioned(
             self._idle,
-            host.clock,
+            shared.clock,
             start=lambda version, limit_s, wanted: self._start(version, limit_s, "init", wanted, provisioned=True),
             offer=self._offer,
             discard=self._discard,
             spawn=self._spawn,
             health=health,
         )
-        self._resting = Resting(rest_directory if driver.takes_snapshots else None, self._idle, host.clock, host.credentials, health)
-        self.clones = Clones(self._make, self._discard, self._resting, host.clock)
-        self._upkeep = Upkeep(
+        self._hibernation = Hibernation(hibernate_to if driver.can_snapshot else None, self._idle, shared.clock, shared.credentials, health)
+        self.restores = Restores(self._make, self._discard, self._hibernation, shared.clock)
+        self._reaper = Reaper(
             self._idle,
-            self._stock,
-            host.clock,
+            self._pool,
+            shared.clock,
             pressure=self._pressure,
             discard=self._discard,
             trim=lambda environment: self._spawn(trim(environment)),
-            may_recycle=lambda environment: not environment.provisioned or self._provisioned.may_renew(environment),
+            may_replace=lambda environment: not environment.provisioned or self._provisioned.may_replace(environment),
             idle_timeout_s=idle_timeout_s,
             trim_after_s=trim_after_s,
-            resting=self._resting,
-            put_to_rest=lambda environment: self._spawn(self._resting.put(environment, self._discard)),
-            rest_after_s=rest_after_s,
+            hibernation=self._hibernation,
+            hibernate=lambda environment: self._spawn(self._hibernation.put(environment, self._discard)),
+            hibernate_after_s=hibernate_after_s,
             health=health,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[Any]] = set()  # never cancelled: half a destruction leaves something behind
         self._stopped = False  # no invocation may begin any more
-        self._settling = Settling(host.clock)
+        self._finishing = Finishing(shared.clock)
         self._closing = False
 
     async def open(self) -> None:
         await self._driver.open()
-        self._spawn(self._stock.run(self._host.clock.sleep))
-        self._spawn(self._upkeep.run())
+        self._spawn(self._pool.run(self._shared.clock.sleep))
+        self._spawn(self._reaper.run())
 
     async def close(self) -> None:
         """Destroy every environment. Whoever waits for one is told."""
         self._closing = True
-        self.cut()
+        self.abort()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,10 +123,10 @@ class Fleet:
             self._discard(environment)
         while self._ending:
             await asyncio.gather(*self._ending, return_exceptions=True)
-        await self._resting.close()
+        await self._hibernation.close()
         await self._driver.close()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End every invocation now: whoever waits is told, whoever runs is ended, recorded and told, and no other one begins."""
         self._stopped = True
         for waiters in self._waiting.values():
@@ -134,7 +134,7 @@ class Fleet:
                 if not waiter.done():
                     waiter.set_exception(ShuttingDown())
         for environment in list(self._all.values()):
-            environment.cut()
+            environment.abort()
 
     def _refuse_when_closing(self) -> None:
         """A function that is being ended may have asked for another one."""
@@ -148,31 +148,31 @@ class Fleet:
         if self._stopped:
             raise ShuttingDown()
         while (environment := self._idle.take(key)) is not None:
-            if not environment.doomed:
+            if not environment.to_destroy:
                 return environment
             self._discard(environment)
         return None
 
     def release(self, environment: Environment, *, reusable: bool) -> None:
         """An invocation is over. A waiting one gets the environment at once, else it rests."""
-        if not reusable or environment.doomed:
+        if not reusable or environment.to_destroy:
             self._gone(environment, reset=reusable)
         elif environment.ready:
-            environment.rest()
+            environment.mark_idle()
             self._offer(environment)
         else:
-            self._settling.put(environment, lambda: self.release(environment, reusable=True))
+            self._finishing.put(environment, lambda: self.release(environment, reusable=True))
 
     def _offer(self, environment: Environment) -> None:
         version = environment.version
         assert version is not None
-        if environment.doomed or self._closing:
+        if environment.to_destroy or self._closing:
             self._discard(environment)
         elif self._budget.overdue and environment.invocations and not environment.provisioned:
             self._discard(environment)  # else those who keep it busy would never let a larger one in
         elif waiter := self._next_waiter(version.key):
             waiter.set_result(environment)
-        elif version.key in self._retired or (environment.provisioned and not self._provisioned.keeps(environment)):
+        elif version.key in self._retired or (environment.provisioned and not self._provisioned.is_wanted(environment)):
             self._discard(environment)
         else:
             self._idle.put(environment)
@@ -219,7 +219,7 @@ class Fleet:
     async def _start_for_waiter(self, version: FunctionVersion) -> None:
         try:
             try:
-                await self._settling.grace(version.key)
+                await self._finishing.grace(version.key)
                 environment = await self._start(version, INIT_LIMIT_S, "init", lambda: self._is_awaited(version.key))
             finally:  # at the very moment: who is counted decides who is wanted
                 self._starting[version.key] -= 1
@@ -259,12 +259,12 @@ class Fleet:
         self, version: FunctionVersion, limit_s: float, phase: str, wanted: Callable[[], bool], **ahead: bool
     ) -> Environment | None:
         """As `start`, or None when it is no longer wanted."""
-        began = self._host.clock.monotonic()
-        if (environment := await self._come_up(version, limit_s, phase, wanted, **ahead)) is not None:
-            start_log.tell(environment, self._host.clock.monotonic() - began)
+        began = self._shared.clock.monotonic()
+        if (environment := await self._make_ready(version, limit_s, phase, wanted, **ahead)) is not None:
+            start_log.log_start(environment, self._shared.clock.monotonic() - began)
         return environment
 
-    async def _come_up(
+    async def _make_ready(
         self,
         version: FunctionVersion,
         limit_s: float,
@@ -275,26 +275,26 @@ class Fleet:
         snap_start: bool = False,
     ) -> Environment | None:
         image = await self._ensure_image(version)
-        async with self._gate.passage():
+        async with self._start_limiter.slot():
             if not wanted():
                 return None
             ahead = provisioned or snap_start  # of its invocations: it has an init of its own
-            if not ahead and (rest := self._resting.take(version.key)) is not None:
+            if not ahead and (hibernated := self._hibernation.take(version.key)) is not None:
                 try:
-                    return await self.clones.revive(image, rest, wanted)
+                    return await self.restores.resume(image, hibernated, wanted)
                 except SandboxError as error:
-                    log.warning("environment %s of %s is lost: %s", rest.id, version.name, error)
+                    log.warning("environment %s of %s is lost: %s", hibernated.id, version.name, error)
             if not ahead and version.snapshot is not None:
                 try:
-                    return await self.clones.restore(image, version, wanted)
+                    return await self.restores.restore(image, version, wanted)
                 except SandboxError as error:
                     log.warning("%s:%s starts without its snapshot: %s", version.name, version.version, error)
             own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
-            stockable = version.tmp_mb == STOCK_TMP_MB and not own_start
-            environment = self._stock.take(image, lambda each: self._suits(each, version, provisioned)) if stockable else None
+            poolable = version.tmp_mb == POOL_TMP_MB and not own_start
+            environment = self._pool.take(image, lambda each: self._fits(each, version, provisioned)) if poolable else None
             if environment is None:
                 preload = None if own_start else preload_of(image)
-                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, preload, kept=provisioned)
+                environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, preload, pinned=provisioned)
             if environment is None:
                 return None
             environment.provisioned, environment.snap_start = provisioned, snap_start
@@ -308,7 +308,7 @@ class Fleet:
             raise
         if outcome.status != "success":
             environment.log_init(outcome, phase)
-            environment.diary.flush()
+            environment.log.flush()
             self._discard(environment)
             raise InitFailed(environment, outcome)
         if environment.provisioned or environment.snap_start:
@@ -317,20 +317,20 @@ class Fleet:
 
     async def snapshot(self, version: FunctionVersion, directory: Path) -> None:
         """Initialise a version and write its environment into a directory. Raises `InitFailed`, `SandboxError` and the like."""
-        limit_s = min(max(version.timeout_s, LEAST_LIMIT_S), MOST_LIMIT_S)
+        limit_s = min(max(version.timeout_s, INIT_LIMIT_MIN_S), INIT_LIMIT_MAX_S)
         environment = await self.start(version, limit_s, phase="init", snap_start=True)
         try:
-            environment.diary.flush()
+            environment.log.flush()
             await environment.snapshot(directory)
         finally:
             self._discard(environment)
 
-    def _suits(self, stocked: Environment, version: FunctionVersion, kept: bool) -> bool:
-        """Whether a stocked environment can be this version's; then it has from the budget what the version needs."""
-        limit_mb = stocked.sandbox.memory_limit_mb
+    def _fits(self, pooled: Environment, version: FunctionVersion, pinned: bool) -> bool:
+        """Whether a pooled environment can be this version's; then it has from the budget what the version needs."""
+        limit_mb = pooled.sandbox.memory_limit_mb
         if limit_mb is not None and limit_mb < version.memory_mb:
             return False
-        return self._budget.resize(self._claims[stocked], version.memory_mb + self._driver.overhead_mb, kept=kept)
+        return self._budget.resize(self._reservations[pooled], version.memory_mb + self._driver.overhead_mb, pinned=pinned)
 
     async def _make(
         self,
@@ -340,27 +340,27 @@ class Fleet:
         wanted: Callable[[], bool],
         preload: Preload | None,
         *,
-        kept: bool = False,
+        pinned: bool = False,
         snapshot: Path | None = None,
     ) -> Environment | None:
         """A sandbox with nothing in it; None when it is no longer wanted by the time there is room."""
-        claim = await self._budget.take(memory_mb + self._driver.overhead_mb, kept=kept, wanted=wanted)
-        if claim is None:
+        reservation = await self._budget.take(memory_mb + self._driver.overhead_mb, pinned=pinned, wanted=wanted)
+        if reservation is None:
             return None
         try:
             self._refuse_when_closing()
             if not wanted():
-                self._give_back(claim)
+                self._give_back(reservation)
                 return None
             id = f"e{uuid.uuid4().hex[:20]}"
             spec = SandboxSpec(id=id, image=image, memory_mb=memory_mb, tmp_mb=tmp_mb, preload=preload, snapshot=snapshot)
-            environment = Environment(await self._driver.create(spec), image, self._host)
+            environment = Environment(await self._driver.create(spec), image, self._shared)
         except BaseException:
-            self._give_back(claim)
+            self._give_back(reservation)
             raise
         environment.on_gone = self._gone
         self._all[environment.id] = environment
-        self._claims[environment] = claim
+        self._reservations[environment] = reservation
         if environment.sandbox.preloaded:
             await self._load(environment)
         return environment
@@ -372,17 +372,17 @@ class Fleet:
             self._discard(environment)
             raise
 
-    async def _make_stocked(self, image: RuntimeImage) -> Environment:
-        environment = await self._make(image, self._stock_memory_mb, STOCK_TMP_MB, lambda: True, preload_of(image))
+    async def _make_pooled(self, image: RuntimeImage) -> Environment:
+        environment = await self._make(image, self._pool_memory_mb, POOL_TMP_MB, lambda: True, preload_of(image))
         assert environment is not None
-        environment.origin = start_log.HIT
+        environment.origin = start_log.POOL_HIT
         if image.command:
             await self._load(environment)
         return environment
 
-    def expect(self, image: RuntimeImage) -> None:
+    def keep_pool_for(self, image: RuntimeImage) -> None:
         """Functions of this runtime exist."""
-        self._stock.expect(image)
+        self._pool.keep_for(image)
 
     # --- provisioned concurrency ----------------------------------------------------------------------------------------
 
@@ -401,23 +401,23 @@ class Fleet:
 
     # --- room on the host ---------------------------------------------------------------------------------------------
 
-    def _give_back(self, claim: Claim) -> None:
-        self._budget.give_back(claim)
-        self._stock.nudge()
+    def _give_back(self, reservation: Reservation) -> None:
+        self._budget.give_back(reservation)
+        self._pool.wake()
 
     def _may_refill(self) -> bool:
-        """Whether one more may be stocked: nobody waits for a start or for room, and memory is not scarce."""
+        """Whether the pool may take one more: nobody waits for a start or for room, and memory is not scarce."""
         scarce = self._pressure is not None and self._pressure.high
-        return not self._gate.busy and not scarce and self._budget.fits(self._stock_memory_mb + self._driver.overhead_mb)
+        return not self._start_limiter.busy and not scarce and self._budget.fits(self._pool_memory_mb + self._driver.overhead_mb)
 
     def _make_room(self) -> None:
-        """End what is missed least, for those who wait: stocked environments, else those idle longest; provisioned ones never."""
-        now = self._host.clock.monotonic()
-        while len(self._stock) or len(self._idle):
+        """End what is needed least, for those who wait: pooled environments, else those idle longest; provisioned ones never."""
+        now = self._shared.clock.monotonic()
+        while len(self._pool) or len(self._idle):
             places, memory_mb = self._budget.shortage()
             if places <= 0 and memory_mb <= 0:
                 return
-            victim = self._stock.give_up_one() or self._idle.least_missed(now, weigh_memory=memory_mb > 0)
+            victim = self._pool.evict_one() or self._idle.eviction_candidate(now, weigh_memory=memory_mb > 0)
             if victim is None:
                 return
             self._discard(victim)
@@ -430,29 +430,29 @@ class Fleet:
         if len(self._retired) > RETIRED_KEPT:
             del self._retired[next(iter(self._retired))]
         self._provisioned.forget(key)
-        self._resting.retire(key)
+        self._hibernation.retire(key)
         for environment in self._idle.of(key):
             self._discard(environment)
 
     def _gone(self, environment: Environment, reset: bool = False) -> None:
         """It ended by itself. `reset`: a function's may go on with its sandbox, if that can be."""
         if environment.version is None:
-            self._stock.mourn()
+            self._pool.on_member_died()
         if reset and environment.version is not None and not environment.provisioned and environment.id in self._all:
             self._idle.remove(environment)
-            self._spawn(self._settling.reset(environment, self.release))
+            self._spawn(self._finishing.reset(environment, self.release))
         else:
             self._discard(environment)
 
     def _discard(self, environment: Environment) -> None:
         """End an environment, whatever it is doing. More than once is no error."""
-        environment.doomed = True
+        environment.to_destroy = True
         if self._all.pop(environment.id, None) is None:
             return
-        self._stock.remove(environment)
+        self._pool.remove(environment)
         self._idle.remove(environment)
-        self._settling.remove(environment)
-        self._budget.leave(self._claims[environment])
+        self._finishing.remove(environment)
+        self._budget.release_soon(self._reservations[environment])
         if environment.provisioned:
             self._provisioned.lost(environment)
         self._spawn(self._destroy(environment), self._ending)
@@ -461,7 +461,7 @@ class Fleet:
         try:
             await environment.destroy()
         finally:
-            self._give_back(self._claims.pop(environment))
+            self._give_back(self._reservations.pop(environment))
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[Any]] | None" = None) -> "asyncio.Task[None]":
         tasks = self._tasks if tasks is None else tasks
@@ -483,9 +483,9 @@ class Fleet:
 
     def describe(self) -> list[dict[str, Any]]:
         """One row for each environment: what `hanabi ps` shows."""
-        now = self._host.clock.monotonic()
-        living = (describe_environment(each, self._claims[each].memory_mb, now) for each in self._all.values())
-        return [*living, *(describe_rest(each, now) for each in self._resting)]
+        now = self._shared.clock.monotonic()
+        living = (describe_environment(each, self._reservations[each].memory_mb, now) for each in self._all.values())
+        return [*living, *(describe_hibernated(each, now) for each in self._hibernation)]
 
     def describe_provisioned(self) -> list[tuple[FunctionVersion, int, Allocation]]:
         """(version, how many are wanted, what there is) of each with provisioned concurrency."""

@@ -13,30 +13,30 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.credentials import CredentialIssuer
 from hanabi.environment.environment import Environment
-from hanabi.environment.hibernated import Rest
+from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.errors import SandboxError
-from hanabi.fleet.idle import Idle
+from hanabi.fleet.idle import IdleEnvironments
 
-LEFT_ON_DISK = 2 << 30  # bytes, for everybody else: what is only faster must not fill a disk
-REST_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
+FREE_DISK_BYTES = 2 << 30  # bytes, for everybody else: what is only faster must not fill a disk
+HIBERNATE_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
 log = logging.getLogger(__name__)
 
 
-class Resting:
-    """`directory` None: nothing is ever put to rest here."""
+class Hibernation:
+    """`directory` None: nothing is ever hibernated here."""
 
-    def __init__(self, directory: Path | None, idle: Idle, clock: Clock, credentials: CredentialIssuer, health: Health) -> None:
+    def __init__(self, directory: Path | None, idle: IdleEnvironments, clock: Clock, credentials: CredentialIssuer, health: Health) -> None:
         self.enabled = directory is not None
         self._directory = directory or Path()
         self._idle = idle
         self._clock = clock
         self._credentials = credentials
-        self._removals = Retrying(clock, health)
+        self._removals = RetryQueue(clock, health)
         self._removing: set[asyncio.Task[None]] = set()
-        self._rests: dict[str, list[Rest]] = {}  # by FunctionVersion.key; the most recently used last
+        self._by_version: dict[str, list[HibernatedEnvironment]] = {}  # by FunctionVersion.key; the most recently used last
 
     def has_room(self, memory_mb: int) -> bool:
         """Whether the disk has room for one with so much memory, and for others after it."""
@@ -45,7 +45,7 @@ class Resting:
             disk = os.statvfs(place)
         except OSError:
             return False
-        return disk.f_bavail * disk.f_frsize >= LEFT_ON_DISK + (memory_mb << 20)
+        return disk.f_bavail * disk.f_frsize >= FREE_DISK_BYTES + (memory_mb << 20)
 
     async def put(self, environment: Environment, discard: Callable[[Environment], None]) -> None:
         """Write an idle environment to disk. It is nobody's meanwhile, and is discarded afterwards, whatever came of it."""
@@ -53,50 +53,50 @@ class Resting:
         directory = self._directory / environment.id
         try:
             await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True)
-            async with asyncio.timeout(REST_LIMIT_S):
-                rest = await environment.put_to_rest(directory)
+            async with asyncio.timeout(HIBERNATE_LIMIT_S):
+                hibernated = await environment.hibernate(directory)
         except (OSError, SandboxError, TimeoutError) as error:
-            log.warning("environment %s cannot be put to rest, and ends: %s", environment.id, error or "no answer")
+            log.warning("environment %s cannot be hibernated, and ends: %s", environment.id, error or "no answer")
             if directory.exists():
                 self.remove_files(environment.id, directory)
         else:
-            self._rests.setdefault(rest.version.key, []).append(rest)
+            self._by_version.setdefault(hibernated.version.key, []).append(hibernated)
         finally:
             discard(environment)
 
-    def take(self, key: str) -> Rest | None:
+    def take(self, key: str) -> HibernatedEnvironment | None:
         """The one last used. Its files are the taker's to remove."""
-        rests = self._rests.get(key)
-        if not rests:
+        of_version = self._by_version.get(key)
+        if not of_version:
             return None
-        rest = rests.pop()
-        if not rests:
-            del self._rests[key]
-        return rest
+        hibernated = of_version.pop()
+        if not of_version:
+            del self._by_version[key]
+        return hibernated
 
     def retire(self, key: str) -> None:
-        for rest in self._rests.pop(key, ()):
-            self.forget(rest)
+        for hibernated in self._by_version.pop(key, ()):
+            self.forget(hibernated)
 
     def reap(self, now: float, idle_timeout_s: float, max_age_s: float) -> None:
         """Scale to zero: what nobody asks for goes."""
-        for key, rests in list(self._rests.items()):
-            for rest in [each for each in rests if now - each.since >= idle_timeout_s or now - each.created >= max_age_s]:
-                rests.remove(rest)
-                self.forget(rest)
-            if not rests:
-                del self._rests[key]
+        for key, of_version in list(self._by_version.items()):
+            for hibernated in [each for each in of_version if now - each.since >= idle_timeout_s or now - each.created >= max_age_s]:
+                of_version.remove(hibernated)
+                self.forget(hibernated)
+            if not of_version:
+                del self._by_version[key]
 
-    def forget(self, rest: Rest) -> None:
+    def forget(self, hibernated: HibernatedEnvironment) -> None:
         """It will not come back."""
-        self._credentials.revoke(rest.credentials.access_key)
-        self.remove_files(rest.id, rest.directory)
+        self._credentials.revoke(hibernated.credentials.access_key)
+        self.remove_files(hibernated.id, hibernated.directory)
 
-    def __iter__(self) -> Iterator[Rest]:
-        return iter([rest for rests in self._rests.values() for rest in rests])
+    def __iter__(self) -> Iterator[HibernatedEnvironment]:
+        return iter([hibernated for of_version in self._by_version.values() for hibernated in of_version])
 
     async def close(self) -> None:
-        for key in list(self._rests):
+        for key in list(self._by_version):
             self.retire(key)
         while self._removing:
             await asyncio.wait(self._removing)
@@ -104,7 +104,7 @@ class Resting:
 
     def remove_files(self, id: str, directory: Path) -> None:
         """Off the loop, and not waited for: nobody looks there again. Files that cannot be removed are tried again: they are large."""
-        what, remove = f"The files of environment {id}, which was at rest, cannot be removed", partial(shutil.rmtree, directory)
+        what, remove = f"The files of the hibernated environment {id} cannot be removed", partial(shutil.rmtree, directory)
         removing = self._removals.do(f"rest.{id}", what, partial(asyncio.to_thread, remove))
         task = asyncio.get_running_loop().create_task(removing)
         self._removing.add(task)

@@ -3,24 +3,24 @@
 from typing import Any
 
 from hanabi.environment.environment import Environment
-from hanabi.environment.hibernated import Rest
-from hanabi.environment.states import State
+from hanabi.environment.hibernated import HibernatedEnvironment
+from hanabi.environment.states import EnvironmentState
 from hanabi.fleet.budget import Budget
 
 
-def describe_rest(rest: Rest, now: float) -> dict[str, Any]:
-    """One that was put to rest: on disk, in no memory."""
+def describe_hibernated(hibernated: HibernatedEnvironment, now: float) -> dict[str, Any]:
+    """A hibernated environment: on disk, not in memory."""
     return {
-        "id": rest.id,
-        "function": rest.version.name,
-        "version": rest.version.version,
-        "runtime": rest.version.runtime,
+        "id": hibernated.id,
+        "function": hibernated.version.name,
+        "version": hibernated.version.version,
+        "runtime": hibernated.version.runtime,
         "type": "on-demand",
-        "state": "resting",
+        "state": "hibernated",
         "memory_mb": 0,
-        "age_s": round(now - rest.created, 1),
-        "idle_s": round(now - rest.since, 1),
-        "invocations": rest.invocations,
+        "age_s": round(now - hibernated.created, 1),
+        "idle_s": round(now - hibernated.since, 1),
+        "invocations": hibernated.invocations,
     }
 
 
@@ -38,17 +38,17 @@ def describe_budget(budget: Budget, scarce: bool) -> dict[str, Any]:
 
 def describe_environment(environment: Environment, memory_mb: int, now: float) -> dict[str, Any]:
     version = environment.version
-    stocked = version is None and environment.state is State.STARTING
-    resting = environment.state in (State.IDLE, State.FROZEN)
+    pooled = version is None and environment.state is EnvironmentState.STARTING
+    is_idle = environment.state in (EnvironmentState.IDLE, EnvironmentState.FROZEN)
     return {
         "id": environment.id,
         "function": version.name if version else None,
         "version": version.version if version else None,
         "runtime": environment.image.runtime,
         "type": "provisioned" if environment.provisioned else "on-demand" if version else None,
-        "state": "stocked" if stocked else environment.state.value,
+        "state": "pooled" if pooled else environment.state.value,
         "memory_mb": memory_mb,
         "age_s": round(now - environment.created, 1),
-        "idle_s": round(now - environment.idle_since, 1) if resting else None,
+        "idle_s": round(now - environment.idle_since, 1) if is_idle else None,
         "invocations": environment.invocations,
     }

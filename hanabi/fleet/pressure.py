@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUDGET_SHARE = 0.8  # of the host's memory, for environments: the rest is for this process, the kernel and the page cache
-SCARCE = 0.10  # of the memory is available: pressure begins
-ENOUGH = 0.15  # and ends
-STALLED = 10.0  # percent of the last ten seconds that some task waited for memory (PSI): pressure begins
-FLOWING = 5.0  # and ends
-PLENTY = 0.25  # of the memory is available: tasks that wait for memory wait at limits of their own, and nobody else's end helps them
+SCARCE_SHARE = 0.10  # of the memory is available: pressure begins
+ENOUGH_SHARE = 0.15  # and ends
+STALLED_PERCENT = 10.0  # percent of the last ten seconds that some task waited for memory (PSI): pressure begins
+FLOWING_PERCENT = 5.0  # and ends
+PLENTY_SHARE = 0.25  # of the memory is available: tasks that wait for memory wait at limits of their own, and nobody else's end helps them
 MIB = 1024 * 1024
-NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number about as large as an address space
+UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" by a number about as large as an address space
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MemoryReading:
     """The memory of a moment."""
 
     total_mb: int
@@ -48,7 +48,7 @@ class HostMemory:
         """What environments may have unless told otherwise."""
         return int(self.total_mb * BUDGET_SHARE)
 
-    def read(self) -> Reading:
+    def read(self) -> MemoryReading:
         """Two small files. Raises `OSError`."""
         values = dict(line.split(":", 1) for line in (self._proc / "meminfo").read_text().splitlines())
         total_mb, available_mb = (int(values[name].split()[0]) // 1024 for name in ("MemTotal", "MemAvailable"))
@@ -56,7 +56,7 @@ class HostMemory:
         if limit is not None and limit.memory_mb < total_mb:
             used = int(limit.usage.read_text()) - _number(limit.stat.read_text(), limit.cache)
             total_mb, available_mb = limit.memory_mb, max(0, min(available_mb, limit.memory_mb - used // MIB))
-        return Reading(total_mb, available_mb, self._stalled())
+        return MemoryReading(total_mb, available_mb, self._stalled())
 
     def _stalled(self) -> float:
         try:
@@ -69,7 +69,7 @@ class HostMemory:
 class Pressure:
     """Sampled now and then; between the two thresholds it stays what it was. Each episode is logged once, with its reason."""
 
-    def __init__(self, read: Callable[[], Reading]) -> None:
+    def __init__(self, read: Callable[[], MemoryReading]) -> None:
         self._read = read
         self.high = False
 
@@ -78,14 +78,14 @@ class Pressure:
         try:
             now = self._read()
         except (OSError, ValueError, KeyError):
-            now = Reading(1, 1)  # who cannot tell does not alarm
-        plenty = now.available_mb >= PLENTY * now.total_mb
-        scarce = now.available_mb < SCARCE * now.total_mb
-        if not self.high and (scarce or (now.stalled >= STALLED and not plenty)):
+            now = MemoryReading(1, 1)  # who cannot tell does not alarm
+        plenty = now.available_mb >= PLENTY_SHARE * now.total_mb
+        scarce = now.available_mb < SCARCE_SHARE * now.total_mb
+        if not self.high and (scarce or (now.stalled >= STALLED_PERCENT and not plenty)):
             self.high = True
             what = "memory is scarce" if scarce else f"tasks waited for memory {now.stalled:.0f} % of the last ten seconds"
             log.warning("%s: %d of %d MB are available; idle environments are given up early", what, now.available_mb, now.total_mb)
-        elif self.high and (plenty or (now.available_mb >= ENOUGH * now.total_mb and now.stalled < FLOWING)):
+        elif self.high and (plenty or (now.available_mb >= ENOUGH_SHARE * now.total_mb and now.stalled < FLOWING_PERCENT)):
             self.high = False
             log.info("memory is no longer scarce: %d of %d MB are available", now.available_mb, now.total_mb)
         return self.high
@@ -115,7 +115,7 @@ def _limits(proc: Path, cgroups: Path) -> Iterator[_Limit]:
                 size = (group / files[0]).read_text().strip()
             except OSError:
                 continue
-            if size.isdecimal() and int(size) < NO_LIMIT:
+            if size.isdecimal() and int(size) < UNLIMITED_BYTES:
                 yield _Limit(int(size) // MIB, group / files[1], group / "memory.stat", files[2])
 
 

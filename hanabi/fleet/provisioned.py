@@ -11,16 +11,16 @@ from hanabi.contracts.functions import Allocation, FunctionVersion
 from hanabi.environment.environment import Environment
 from hanabi.environment.outcome import InitFailed
 from hanabi.errors import TooManyRequests
-from hanabi.fleet.idle import Idle
-from hanabi.fleet.start_limiter import Gate
+from hanabi.fleet.idle import IdleEnvironments
+from hanabi.fleet.start_limiter import StartLimiter
 
 ATTEMPTS = 6  # at an init, until the allocation has failed: so AWS was recorded doing
 BACKOFF_S = 0.5  # after the first one that fails, then doubled
 BACKOFF_LIMIT_S = 300.0
-LEAST_LIMIT_S, MOST_LIMIT_S = 130.0, 900.0  # of an init: the function's own timeout, within these (developer guide, "Init phase")
-STARTS_AT_ONCE = 2  # so that those who wait for a cold start do not stand behind hundreds of these
+INIT_LIMIT_MIN_S, INIT_LIMIT_MAX_S = 130.0, 900.0  # of an init: the function's own timeout, within these (developer guide, "Init phase")
+CONCURRENT_STARTS = 2  # so that those who wait for a cold start do not stand behind hundreds of these
 INIT_FAILURE = "FUNCTION_ERROR_INIT_FAILURE"
-HOST_FULL = "The environments or the memory of this host are used up (--max-environments, --max-memory)."
+HOST_FULL = "The environments or the memory of this host are used up (--max-environments, --max-memory-mb)."
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +32,7 @@ class _Target:
     members: set[Environment] = field(default_factory=set)
     failures: int = 0  # in a row
     failure: str | None = None  # once it has failed
-    whole: bool = False  # it had all since it was asked for
+    complete: bool = False  # it had all since it was asked for
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
 
@@ -42,7 +42,7 @@ class Provisioned:
 
     def __init__(
         self,
-        idle: Idle,
+        idle: IdleEnvironments,
         clock: Clock,
         *,
         start: Callable[[FunctionVersion, float, Callable[[], bool]], Awaitable[Environment | None]],
@@ -59,7 +59,7 @@ class Provisioned:
         self._offer = offer
         self._discard = discard
         self._spawn = spawn
-        self._gate = Gate(STARTS_AT_ONCE, clock, lambda: None)
+        self._start_limiter = StartLimiter(CONCURRENT_STARTS, clock, lambda: None)
         self._targets: dict[str, _Target] = {}
 
     def want(self, version: FunctionVersion, count: int) -> None:
@@ -73,7 +73,7 @@ class Provisioned:
             target.task = self._spawn(self._keep(target))
             self._tell(target)
         target.count = count
-        target.failures, target.failure, target.whole = 0, None, len(target.members) >= count
+        target.failures, target.failure, target.complete = 0, None, len(target.members) >= count
         self._health.clear(_problem(version.key))
         for environment in self._idle.of(version.key):
             if environment.provisioned and len(target.members) > count:
@@ -97,19 +97,19 @@ class Provisioned:
         target = self._targets.get(key)
         if target is None:
             return Allocation()
-        return Allocation(len(target.members), target.whole, target.failure)
+        return Allocation(len(target.members), target.complete, target.failure)
 
     def describe(self) -> list[tuple[FunctionVersion, int, Allocation]]:
         """(version, how many are wanted, what there is) of each."""
         return [(target.version, target.count, self.allocation(key)) for key, target in self._targets.items()]
 
-    def keeps(self, environment: Environment) -> bool:
+    def is_wanted(self, environment: Environment) -> bool:
         """Whether one that comes free is still to be kept."""
         assert environment.version is not None
         target = self._targets.get(environment.version.key)
         return target is not None and environment in target.members and len(target.members) <= target.count
 
-    def may_renew(self, environment: Environment) -> bool:
+    def may_replace(self, environment: Environment) -> bool:
         """Whether an old one may go now: one at a time."""
         assert environment.version is not None
         target = self._targets.get(environment.version.key)
@@ -135,7 +135,7 @@ class Provisioned:
             target.woken.clear()
             missing = target.count - len(target.members)
             if missing <= 0:
-                target.failures, target.failure, target.whole = 0, None, True
+                target.failures, target.failure, target.complete = 0, None, True
                 self._health.clear(_problem(target.version.key))
                 await target.woken.wait()
                 continue
@@ -151,16 +151,16 @@ class Provisioned:
 
     async def _add(self, target: _Target) -> None:
         version = target.version
-        limit_s = min(MOST_LIMIT_S, max(LEAST_LIMIT_S, version.timeout_s))
+        limit_s = min(INIT_LIMIT_MAX_S, max(INIT_LIMIT_MIN_S, version.timeout_s))
 
         def is_wanted() -> bool:
             return self._targets.get(version.key) is target and len(target.members) < target.count
 
-        async with self._gate.passage():
+        async with self._start_limiter.slot():
             environment = await self._start(version, limit_s, is_wanted)
         if environment is None:
             return
-        if not is_wanted() or environment.doomed:
+        if not is_wanted() or environment.to_destroy:
             self._discard(environment)
             return
         target.members.add(environment)

@@ -1,4 +1,4 @@
-"""Environments that begin as clones: of a function's snapshot (SnapStart), or of one that was put to rest."""
+"""Environments that begin as clones: of a function's snapshot (SnapStart), or of a hibernated environment."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,10 +9,10 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload
 from hanabi.environment.environment import Environment
-from hanabi.environment.hibernated import Rest
-from hanabi.errors import SnapshotUnfit, SnapStartFailure, SnapStartTimeout
+from hanabi.environment.hibernated import HibernatedEnvironment
+from hanabi.errors import SnapshotUnusable, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet import start_log
-from hanabi.fleet.hibernation import Resting
+from hanabi.fleet.hibernation import Hibernation
 
 RESTORE_LIMIT_S = 10.0  # of hooks after a restore; AWS Lambda developer guide, "Runtime hooks for Lambda SnapStart"
 
@@ -28,27 +28,27 @@ class Make(Protocol):
         wanted: Callable[[], bool],
         preload: Preload | None,
         *,
-        kept: bool = False,
+        pinned: bool = False,
         snapshot: Path | None = None,
     ) -> Awaitable[Environment | None]: ...
 
 
-class Clones:
-    def __init__(self, make: Make, discard: Callable[[Environment], None], resting: Resting, clock: Clock) -> None:
+class Restores:
+    def __init__(self, make: Make, discard: Callable[[Environment], None], hibernation: Hibernation, clock: Clock) -> None:
         self._make = make
         self._discard = discard
-        self._resting = resting
+        self._hibernation = hibernation
         self._clock = clock
-        self.unfit: set[str] = set()  # names of snapshots of versions that are of no use here, until they are made again
+        self.unusable: set[str] = set()  # names of snapshots of versions that are of no use here, until they are made again
 
     async def restore(self, image: RuntimeImage, version: FunctionVersion, wanted: Callable[[], bool]) -> Environment | None:
         """A clone of a version's snapshot, its hooks run. Raises `SandboxError` when there can be none."""
         began = self._clock.monotonic()
         try:
             environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=version.snapshot)
-        except SnapshotUnfit:
+        except SnapshotUnusable:
             assert version.snapshot is not None
-            self.unfit.add(version.snapshot.name)
+            self.unusable.add(version.snapshot.name)
             raise
         if environment is None:
             return None
@@ -58,10 +58,10 @@ class Clones:
             self._discard(environment)
             raise
         if outcome.status == "success":
-            environment.origin = start_log.RESTORED
+            environment.origin = start_log.FROM_SNAPSHOT
             return environment
         environment.log_init(outcome)
-        environment.diary.flush()
+        environment.log.flush()
         self._discard(environment)
         if outcome.status == "timeout":
             raise SnapStartTimeout("Lambda couldn't restore the snapshot within the timeout limit.")
@@ -69,22 +69,22 @@ class Clones:
             "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs."
         )
 
-    async def revive(self, image: RuntimeImage, rest: Rest, wanted: Callable[[], bool]) -> Environment | None:
-        """Raises `SandboxError`; then what was at rest is lost."""
-        version = rest.version
+    async def resume(self, image: RuntimeImage, hibernated: HibernatedEnvironment, wanted: Callable[[], bool]) -> Environment | None:
+        """Raises `SandboxError`; then the hibernated environment is lost."""
+        version = hibernated.version
         try:
-            environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=rest.directory)
+            environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=hibernated.directory)
             if environment is None:
-                self._resting.forget(rest)
+                self._hibernation.forget(hibernated)
                 return None
             try:
-                await environment.revive(rest, RESTORE_LIMIT_S)
+                await environment.resume(hibernated, RESTORE_LIMIT_S)
             except BaseException:
                 self._discard(environment)
                 raise
         except BaseException:
-            self._resting.forget(rest)
+            self._hibernation.forget(hibernated)
             raise
-        self._resting.remove_files(rest.id, rest.directory)
-        environment.origin = start_log.REVIVED
+        self._hibernation.remove_files(hibernated.id, hibernated.directory)
+        environment.origin = start_log.RESUMED
         return environment

@@ -67,17 +67,17 @@ class Snapshots:
 
     def _finish(self, name: str) -> None:
         self._draft(name).rename(self.directory / name)
-        self._fleet.clones.unfit.discard(name)
+        self._fleet.restores.unusable.discard(name)
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
 
-    async def lacking(self, names: Set[str]) -> set[str]:
+    async def find_missing(self, names: Set[str]) -> set[str]:
         """Those that are not here, and not in the trash either, or are of no use here."""
-        unfit = self._fleet.clones.unfit & names
-        return unfit | await asyncio.to_thread(lambda: {name for name in names if not self._is_there(self.directory / name)})
+        unusable = self._fleet.restores.unusable & names
+        return unusable | await asyncio.to_thread(lambda: {name for name in names if not self._is_there(self.directory / name)})
 
     def _is_there(self, place: Path) -> bool:
         return place.is_dir() or self._trash.recover(place)
@@ -95,11 +95,11 @@ class Snapshots:
             if not _NAME.fullmatch(name):
                 continue
             if name in kept:
-                self._trash.spare(name)
+                self._trash.mark_used(name)
             elif entry.name != name:  # it was begun, and never was one
                 shutil.rmtree(entry, ignore_errors=True)
             elif self._trash.is_due(name):
-                self._trash.throw(entry)
+                self._trash.discard(entry)
         self._trash.empty()
 
 

@@ -9,7 +9,7 @@ from hanabi.base.clock import Clock
 STALL_S = 1.0  # a start that takes longer waits for something else than our CPU: the next one may begin
 
 
-class Gate:
+class StartLimiter:
     """`on_quiet` is called when nobody is at the gate any more."""
 
     def __init__(self, width: int, clock: Clock, on_quiet: Callable[[], None]) -> None:
@@ -23,7 +23,7 @@ class Gate:
         return self._present > 0
 
     @asynccontextmanager
-    async def passage(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Frames one start."""
         self._present += 1
         try:

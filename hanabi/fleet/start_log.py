@@ -4,15 +4,15 @@ import logging
 
 from hanabi.environment.environment import Environment
 
-HIT, RESTORED, REVIVED = "pool hit", "from its snapshot", "from its rest on disk"  # else what an environment says of itself
+POOL_HIT, FROM_SNAPSHOT, RESUMED = "pool hit", "from its snapshot", "from hibernation"  # else what an environment says of itself
 log = logging.getLogger(__name__)
 
 
-def tell(environment: Environment, took_s: float) -> None:
+def log_start(environment: Environment, took_s: float) -> None:
     """Once it is ready. The time is that from when it was wanted: waiting for room and its runtime included."""
     version = environment.version
     if version is not None:
         kind = "provisioned start" if environment.provisioned else "cold start"
-        if environment.snap_start and environment.origin != RESTORED:
+        if environment.snap_start and environment.origin != FROM_SNAPSHOT:
             kind = "start for a snapshot"
         log.info("%s of %s:%s: %.0f ms, %s", kind, version.name, version.version, took_s * 1000, environment.origin)

@@ -15,9 +15,9 @@ from hanabi.base.health import Health
 from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
 
 STDOUT = "-"
-EVERY_S = 1.0  # so old is a line at most before it is written
-LARGEST = 8 << 20  # bytes that wait; beyond that lines are lost, and counted
-LONGEST = 1024  # characters of a path or a name
+INTERVAL_S = 1.0  # so old is a line at most before it is written
+BUFFER_MAX_BYTES = 8 << 20  # bytes that wait; beyond that lines are lost, and counted
+WORD_MAX_CHARS = 1024  # characters of a path or a name
 PROBLEM = "access log"
 Refuse = Callable[[HttpRequest, int | None, int], HttpResponse]
 
@@ -60,7 +60,7 @@ class AccessLog:
         return refuse_and_tell
 
     def _add(self, request: HttpRequest, response: HttpResponse | None, took_ms: float) -> None:
-        if self._size > LARGEST:
+        if self._size > BUFFER_MAX_BYTES:
             self._lost.add()
             return
         status, size, request_id = "-", "-", ""
@@ -75,7 +75,7 @@ class AccessLog:
 
     async def run(self) -> None:
         while True:
-            await self._clock.sleep(EVERY_S)
+            await self._clock.sleep(INTERVAL_S)
             await self._flush()
 
     async def close(self) -> None:
@@ -110,7 +110,7 @@ class AccessLog:
 
 def _word(text: str) -> str:
     """One word of a line, whatever a client sent: nothing in it ends the word, the line, or speaks to a terminal."""
-    text = text[:LONGEST]
+    text = text[:WORD_MAX_CHARS]
     if not text.isascii() or not text.isprintable() or " " in text:
         text = "".join(each if "!" <= each <= "~" else f"\\x{ord(each):02x}" for each in text)
     return text or "-"

@@ -25,7 +25,7 @@ from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.connection_slots import group_peers
 from hanabi.http.limits import SPOOL_BYTES
 from hanabi.http.response import CONTINUE, plain, render
-from hanabi.http.spool import Body
+from hanabi.http.spool import BodyBuffer
 
 if TYPE_CHECKING:
     from hanabi.http.server import HttpServer
@@ -38,7 +38,7 @@ HEADER_BYTES = 160  # what a header takes in memory beyond its own bytes
 _HEAD_TOO_LARGE = plain(431, "the request line and headers are too large")
 
 
-class Wait(enum.Enum):
+class WaitingFor(enum.Enum):
     IDLE = enum.auto()
     HEAD = enum.auto()
     BODY = enum.auto()
@@ -62,25 +62,25 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._peer = ""
         self.peer = ""  # the same, grouped: whose share of the places this one counts to
-        self._stranger = True  # no signature has been verified on it
-        self._head_limit = server.limits.stranger_head_bytes or server.limits.head_bytes
+        self._is_unauthenticated = True  # no signature has been verified on it
+        self._head_limit = server.limits.unauthenticated_head_bytes or server.limits.head_bytes
         # waiting
-        self._wait = Wait.IDLE
+        self._wait = WaitingFor.IDLE
         self._deadline = math.inf
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._mark = 0  # bytes moved when the deadline was last set
         # reading
-        self._reading = Wait.IDLE  # IDLE, HEAD or BODY: where the parser is
+        self._reading = WaitingFor.IDLE  # IDLE, HEAD or BODY: where the parser is
         self._url = b""
         self._headers: list[tuple[str, str]] = []
         self._header_count = 0
         self._unseen = 0  # bytes given to the parser since it last got anywhere
         self._bulk = False  # more was given than a head may have: its size is to be counted
         self._reads = 0  # that have not completed the head
-        self._head_held = False  # `places` knows of an incomplete head
+        self._head_held = False  # `slots` knows of an incomplete head
         self._request: HttpRequest | None = None  # its headers are complete, its body is not
-        self._body: Body | None = None
+        self._body: BodyBuffer | None = None
         self._limit = 0
         self._known = False  # the request names a key that exists
         self._held = (0, 0)  # this connection's parts of server.buffered and server.spooled
@@ -103,15 +103,15 @@ class Connection(asyncio.Protocol):
             peer = transport.get_extra_info("peername")
             self._peer = peer[0] if isinstance(peer, tuple) else ""
             self.peer = group_peers(self._peer)
-        if server.closing or not server.places.take(self):
+        if server.closing or not server.slots.add(self):
             self._lost = True
             self._transport.abort()
             return
         self._last = self._late = server.draining
-        self._await(Wait.IDLE, server.timeouts.idle_s)
+        self._await(WaitingFor.IDLE, server.timeouts.idle_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._wait is Wait.LINGER or self._lost:
+        if self._wait is WaitingFor.LINGER or self._lost:
             return
         if self._task is None and self._writable:
             self._feed(data)
@@ -155,12 +155,12 @@ class Connection(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a request is being handled, or its answer is on its way; one that came after the end had begun does not count."""
-        return not self._late and (self._task is not None or self._wait is Wait.WRITE)
+        return not self._late and (self._task is not None or self._wait is WaitingFor.WRITE)
 
     def wind_down(self) -> None:
         """The server is going: finish what has begun, then close."""
         self._last = True
-        if self._wait is Wait.IDLE:
+        if self._wait is WaitingFor.IDLE:
             self._transport.close()
 
     def abort(self) -> asyncio.Task[None] | None:
@@ -173,10 +173,10 @@ class Connection(asyncio.Protocol):
 
     def _gone(self) -> None:
         self._hold(0, 0)
-        self._server.places.leave(self)
+        self._server.slots.remove(self)
         self._server.settled()
 
-    # --- giving way to others: see `places` ---------------------------------------------------------------------------
+    # --- giving way to others: see `slots` ---------------------------------------------------------------------------
 
     @property
     def handling(self) -> bool:
@@ -212,11 +212,11 @@ class Connection(asyncio.Protocol):
                 self._parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError:
                 self._refuse(plain(400, "malformed request"))
-        if self._reading is Wait.IDLE:
+        if self._reading is WaitingFor.IDLE:
             self._unseen = 0
         elif self._unseen > self._head_limit:  # headers, trailers or chunk extensions without end
             self._refuse(_HEAD_TOO_LARGE)
-        if self._reading is Wait.HEAD or self._head_held:
+        if self._reading is WaitingFor.HEAD or self._head_held:
             self._hold_head()
         self._advance()
 
@@ -225,17 +225,17 @@ class Connection(asyncio.Protocol):
         self._reads += 1
         if self._reads > READS:  # each copies what is there of a header
             self._refuse(_HEAD_TOO_LARGE)
-        if self._reading is Wait.HEAD and self._verdict is None:
+        if self._reading is WaitingFor.HEAD and self._verdict is None:
             size = self._unseen + HEADER_BYTES * len(self._headers) + 1
         self._head_held = size > 0
-        self._server.places.hold_head(self, size)
+        self._server.slots.hold_head(self, size)
 
     def _refuse(self, verdict: HttpResponse) -> None:
         if self._verdict is None:
             self._verdict = verdict
 
     def on_message_begin(self) -> None:
-        self._reading = Wait.HEAD
+        self._reading = WaitingFor.HEAD
         self._reads = 0
         self._known = False
         self._url = b""
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
         self._header_count += 1
         if self._header_count > self._server.limits.headers:
             self._refuse(plain(431, "too many headers"))
-        elif self._reading is Wait.HEAD:
+        elif self._reading is WaitingFor.HEAD:
             self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
         elif self._request is not None:
             self._request.trailers = (*self._request.trailers, (name.decode("latin-1").lower(), value.decode("latin-1")))
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._verdict is not None:
             return
-        self._reading = Wait.BODY
+        self._reading = WaitingFor.BODY
         if self._bulk and sum(len(name) + len(value) + 4 for name, value in self._headers) + len(self._url) > self._head_limit:
             self._refuse(_HEAD_TOO_LARGE)
             return
@@ -284,7 +284,7 @@ class Connection(asyncio.Protocol):
         if size is not None and size > self._limit:
             self._refuse(server.refuse(request, size, self._limit))
             return
-        self._body = Body(server.spool if spool else None, SPOOL_BYTES)
+        self._body = BodyBuffer(server.spool if spool else None, SPOOL_BYTES)
         if not self._ready and request.header("expect").lower() == "100-continue":
             self._transport.write(CONTINUE)
 
@@ -303,9 +303,9 @@ class Connection(asyncio.Protocol):
             self._refuse(plain(507, "no room for the request body"))
         if body.size > COUNTED_BYTES:
             self._hold(*((body.size, 0) if body.in_memory else (0, body.size)))
-            while server.buffered > server.limits.buffered and self._known and server.places.drop_strangers_body():
+            while server.buffered > server.limits.buffered_bytes and self._known and server.slots.drop_unauthenticated_body():
                 pass
-            if server.buffered > server.limits.buffered or server.spooled > server.limits.spooled:
+            if server.buffered > server.limits.buffered_bytes or server.spooled > server.limits.spooled_bytes:
                 self._refuse(plain(503, "too many large requests at once"))
 
     def _hold(self, buffered: int, spooled: int) -> None:
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
         self._held = buffered, spooled
 
     def on_message_complete(self) -> None:
-        self._reading = Wait.IDLE
+        self._reading = WaitingFor.IDLE
         request, self._request = self._request, None
         if self._verdict is not None or request is None:
             return
@@ -329,34 +329,34 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Do what comes next: the oldest complete request, the verdict, the backlog; or wait for more."""
-        if self._task is not None or self._lost or self._wait is Wait.LINGER:
+        if self._task is not None or self._lost or self._wait is WaitingFor.LINGER:
             return
         timeouts = self._server.timeouts
         if not self._writable:
             self._mark = self._transport.get_write_buffer_size()
-            self._await(Wait.WRITE, timeouts.body_s)
+            self._await(WaitingFor.WRITE, timeouts.body_s)
         elif self._ready:
-            self._wait = Wait.HANDLER
+            self._wait = WaitingFor.HANDLER
             self._deadline = math.inf
             self._task = self._loop.create_task(self._handle(self._ready.popleft()))
         elif self._verdict is not None:
             self._send(None, self._verdict, keep_alive=False)
             self._drop_received()
             self._transport.resume_reading()
-            self._await(Wait.LINGER, timeouts.linger_s)
+            self._await(WaitingFor.LINGER, timeouts.linger_s)
             if self._transport.can_write_eof():
                 self._transport.write_eof()
-        elif self._last and self._reading is Wait.IDLE and not self._backlog:
+        elif self._last and self._reading is WaitingFor.IDLE and not self._backlog:
             self._transport.close()
         elif self._backlog:
             data, self._backlog = self._backlog, b""
             self._transport.resume_reading()
             self._feed(data)
-        elif self._reading is Wait.IDLE:
-            self._await(Wait.IDLE, timeouts.idle_s)
+        elif self._reading is WaitingFor.IDLE:
+            self._await(WaitingFor.IDLE, timeouts.idle_s)
         elif self._reading is not self._wait:
             self._mark = 0
-            self._await(self._reading, timeouts.head_s if self._reading is Wait.HEAD else timeouts.body_s)
+            self._await(self._reading, timeouts.head_s if self._reading is WaitingFor.HEAD else timeouts.body_s)
 
     async def _handle(self, received: Received) -> None:
         request, keep_alive, http10 = received
@@ -370,13 +370,13 @@ class Connection(asyncio.Protocol):
             self._task = None
             if self._held != (0, 0):
                 self._hold(0, 0)
-            if self._stranger and not self._lost:
+            if self._is_unauthenticated and not self._lost:
                 if request.verified:
-                    self._stranger = False
+                    self._is_unauthenticated = False
                     self._head_limit = self._server.limits.head_bytes
-                    self._server.places.trust(self)
+                    self._server.slots.mark_authenticated(self)
                 else:
-                    self._server.places.used(self)
+                    self._server.slots.mark_used(self)
             if isinstance(request.body, Path):
                 self._delete_spooled(request)
             if self._lost:
@@ -391,7 +391,7 @@ class Connection(asyncio.Protocol):
             self._advance()
         else:
             self._mark = self._transport.get_write_buffer_size()
-            self._await(Wait.WRITE, self._server.timeouts.body_s)
+            self._await(WaitingFor.WRITE, self._server.timeouts.body_s)
             self._transport.close()
 
     def _send(self, request: HttpRequest | None, response: HttpResponse, *, keep_alive: bool, http10: bool = False) -> None:
@@ -418,7 +418,7 @@ class Connection(asyncio.Protocol):
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
-    def _await(self, wait: Wait, seconds: float) -> None:
+    def _await(self, wait: WaitingFor, seconds: float) -> None:
         """Set what is waited for and until when. The timer is left alone unless it would fire too late: most deadlines never come."""
         self._wait = wait
         self._deadline = self._server.clock.monotonic() + seconds
@@ -444,17 +444,17 @@ class Connection(asyncio.Protocol):
     def _expire(self) -> bool:
         """The deadline has passed: True if that ended the wait, False if enough has moved to go on (with a new deadline)."""
         timeouts = self._server.timeouts
-        if self._wait is Wait.IDLE:
+        if self._wait is WaitingFor.IDLE:
             self._transport.close()
-        elif self._wait is Wait.BODY and self._body is not None and self._body.size - self._mark >= timeouts.progress:
+        elif self._wait is WaitingFor.BODY and self._body is not None and self._body.size - self._mark >= timeouts.progress_bytes:
             self._mark = self._body.size
             self._deadline += timeouts.body_s
             return False
-        elif self._wait in (Wait.HEAD, Wait.BODY):
+        elif self._wait in (WaitingFor.HEAD, WaitingFor.BODY):
             self._refuse(plain(408, "the request took too long to arrive"))
             self._advance()
             return False  # lingering, with its own deadline
-        elif self._wait is Wait.WRITE and self._mark - self._transport.get_write_buffer_size() >= timeouts.progress:
+        elif self._wait is WaitingFor.WRITE and self._mark - self._transport.get_write_buffer_size() >= timeouts.progress_bytes:
             self._mark = self._transport.get_write_buffer_size()
             self._deadline += timeouts.body_s
             return False

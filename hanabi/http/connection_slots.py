@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from hanabi.http.connection import Connection
 
 PROBLEM = "http-connections"
-NEAR = 0.75  # of all places taken: one peer's strangers beyond their share give way to each other
+WARN_SHARE = 0.75  # of all places taken: one peer's strangers beyond their share give way to each other
 CALM_S = 60.0  # without anybody having to give way: a shortage is over
 
 
-class Places:
+class ConnectionSlots:
     """`connections` may be there at a time, with `head_bytes` of incomplete heads between them."""
 
     def __init__(self, connections: int, head_bytes: int, clock: Clock, health: Health | None) -> None:
@@ -28,7 +28,7 @@ class Places:
         self._most = connections
         self._most_head_bytes = head_bytes
         self._share = max(1, connections // 2)  # of one peer's strangers
-        self._strangers: dict[Connection, None] = {}  # the longest unused first
+        self._unauthenticated: dict[Connection, None] = {}  # the longest unused first
         self._peers: dict[str, dict[Connection, None]] = {}  # the same, by where they come from
         self._heads: dict[Connection, int] = {}  # bytes of incomplete heads, the oldest first
         self._leaving: set[Connection] = set()  # told to go, not gone yet: they hold no place
@@ -47,37 +47,37 @@ class Places:
     def taken(self) -> int:
         return len(self.all) - len(self._leaving)
 
-    def take(self, connection: "Connection") -> bool:
+    def add(self, connection: "Connection") -> bool:
         """Give a new connection a place, if need be somebody else's; False when all are at work."""
         taken = self.taken
-        if taken >= self._most * NEAR:
+        if taken >= self._most * WARN_SHARE:
             peers = self._peers.get(connection.peer) if connection.peer else None
             if peers is not None and len(peers) >= self._share and (own := _idle(peers)) is not None:
                 self._evict(own)
-            elif taken >= self._most and not self._make_place():
+            elif taken >= self._most and not self._make_slot():
                 self._refused.add()
                 self._report()
                 return False
         self.all.add(connection)
-        self._strangers[connection] = None
+        self._unauthenticated[connection] = None
         self._peers.setdefault(connection.peer, {})[connection] = None
         return True
 
-    def leave(self, connection: "Connection") -> None:
+    def remove(self, connection: "Connection") -> None:
         """A connection is gone."""
         self.all.discard(connection)
         self._leaving.discard(connection)
         self._forget(connection)
 
-    def trust(self, connection: "Connection") -> None:
+    def mark_authenticated(self, connection: "Connection") -> None:
         """A signature was verified on it: it is no stranger from now on."""
         self._forget(connection)
 
-    def used(self, connection: "Connection") -> None:
+    def mark_used(self, connection: "Connection") -> None:
         """A stranger had an answer: others are now the longest unused."""
-        for strangers in (self._strangers, self._peers.get(connection.peer, {})):
-            if strangers.pop(connection, connection) is None:
-                strangers[connection] = None
+        for unauthenticated in (self._unauthenticated, self._peers.get(connection.peer, {})):
+            if unauthenticated.pop(connection, connection) is None:
+                unauthenticated[connection] = None
 
     def hold_head(self, connection: "Connection", size: int) -> None:
         """So much of a connection's next head is there (0: it is complete). Too much in all: the oldest incomplete ones go."""
@@ -87,15 +87,15 @@ class Places:
         while self.head_bytes > self._most_head_bytes:
             self._evict(next(iter(self._heads)))
 
-    def drop_strangers_body(self) -> bool:
+    def drop_unauthenticated_body(self) -> bool:
         """Close the stranger's connection that has been sending a body for longest; False when there is none."""
-        sending = next((stranger for stranger in self._strangers if stranger.holds_body), None)
+        sending = next((stranger for stranger in self._unauthenticated if stranger.holds_body), None)
         if sending is not None:
             self._evict(sending)
         return sending is not None
 
-    def _make_place(self) -> bool:
-        victim = _idle(self._strangers)
+    def _make_slot(self) -> bool:
+        victim = _idle(self._unauthenticated)
         if victim is None:
             waiting = [connection for connection in self.all - self._leaving if not connection.handling]
             victim = min(waiting, key=lambda connection: connection.idle_since, default=None)
@@ -112,7 +112,7 @@ class Places:
         connection.evict()
 
     def _forget(self, connection: "Connection") -> None:
-        self._strangers.pop(connection, None)
+        self._unauthenticated.pop(connection, None)
         self.head_bytes -= self._heads.pop(connection, 0)
         peers = self._peers.get(connection.peer)
         if peers is not None:
@@ -131,7 +131,7 @@ class Places:
         self._health.report(
             PROBLEM,
             f"Too many connections, or too much sent on them before a signature: {self.taken} of {self._most} places are taken, "
-            f"{len(self._strangers)} by clients that have not signed anything{most}. These are closed first to make room.",
+            f"{len(self._unauthenticated)} by clients that have not signed anything{most}. These are closed first to make room.",
         )
 
     def _look(self) -> None:
@@ -148,13 +148,13 @@ class Places:
             self._calm = None
 
 
-def _idle(strangers: "dict[Connection, None]") -> "Connection | None":
+def _idle(unauthenticated: "dict[Connection, None]") -> "Connection | None":
     """The longest unused one that no request of is being handled. Those before it that are at work go to the end: they are in use."""
-    busy = list(itertools.takewhile(lambda stranger: stranger.handling, strangers))
+    busy = list(itertools.takewhile(lambda stranger: stranger.handling, unauthenticated))
     for stranger in busy:
-        del strangers[stranger]
-        strangers[stranger] = None
-    return None if len(busy) == len(strangers) else next(iter(strangers))
+        del unauthenticated[stranger]
+        unauthenticated[stranger] = None
+    return None if len(busy) == len(unauthenticated) else next(iter(unauthenticated))
 
 
 def group_peers(address: str) -> str:

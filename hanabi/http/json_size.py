@@ -5,7 +5,7 @@ CONTAINERS = 20_000  # objects and arrays; the most that an operation takes is t
 VALUES = 100_000
 
 
-def is_crowded(text: bytes) -> bool:
+def has_too_many_values(text: bytes) -> bool:
     """Of a text of up to 64 KiB it is never said. Cheap: some passes in C."""
     return len(text) > SMALL_BYTES and _exceeds(text) and _exceeds(_without_strings(text))
 

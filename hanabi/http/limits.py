@@ -12,7 +12,7 @@ MiB = 1 << 20
 class BodyRule(NamedTuple):
     """How large a request's body may be, whether one over `SPOOL_BYTES` goes to a file, and whether it goes before those of strangers."""
 
-    limit: int
+    limit_bytes: int
     spool: bool = False
     known: bool = False
 
@@ -27,13 +27,13 @@ def allow_one_mib(request: HttpRequest) -> BodyRule:
 @dataclass(frozen=True, slots=True)
 class Limits:
     head_bytes: int = MiB  # request line and headers
-    stranger_head_bytes: int = 0  # the same until a signature was verified on the connection; 0: no difference
-    heads: int = 32 * MiB  # memory of incomplete heads, all connections together
+    unauthenticated_head_bytes: int = 0  # the same until a signature was verified on the connection; 0: no difference
+    heads_bytes: int = 32 * MiB  # memory of incomplete heads, all connections together
     headers: int = 256  # trailers included
     pipelined: int = 64  # complete requests waiting on one connection
     connections: int = 1024
-    buffered: int = 256 * MiB  # bodies held in memory, all connections together
-    spooled: int = 4096 * MiB  # bodies held in files, likewise
+    buffered_bytes: int = 256 * MiB  # bodies held in memory, all connections together
+    spooled_bytes: int = 4096 * MiB  # bodies held in files, likewise
     body: Callable[[HttpRequest], BodyRule] = allow_one_mib  # asked once the headers are known
     rate: float = 0.0  # requests in a second, all connections together; more are made to wait. 0: no bound
     refusal_s: float = 0.0  # what an answer of 400 and above is kept back, so that asking in vain costs others nothing
@@ -42,7 +42,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     head_s: float = 10.0  # from a request's first byte to the end of its headers
-    body_s: float = 20.0  # for each `progress` bytes of a body, in or out
-    progress: int = 64 * 1024
+    body_s: float = 20.0  # for each `progress_bytes` bytes of a body, in or out
+    progress_bytes: int = 64 * 1024
     idle_s: float = 75.0  # between requests
     linger_s: float = 10.0  # to swallow what a refused client still sends, so that it can read the answer

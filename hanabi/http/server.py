@@ -10,7 +10,7 @@ from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
 from hanabi.http.connection import Connection
-from hanabi.http.connection_slots import Places
+from hanabi.http.connection_slots import ConnectionSlots
 from hanabi.http.limits import Limits, Timeouts
 from hanabi.http.response import DateHeader, plain
 
@@ -53,7 +53,7 @@ class HttpServer:
         self.cancel_abandoned = cancel_abandoned
         self.name_peers = name_peers
         self.date = DateHeader(clock)
-        self.places = Places(self.limits.connections, self.limits.heads, clock, health)
+        self.slots = ConnectionSlots(self.limits.connections, self.limits.heads_bytes, clock, health)
         self.buffered = 0  # bytes of bodies in memory
         self.spooled = 0  # and in files
         self.closing = False
@@ -65,7 +65,7 @@ class HttpServer:
     @property
     def connections(self) -> set[Connection]:
         """Those that are open, and those whose handler still runs."""
-        return self.places.all
+        return self.slots.all
 
     async def listen(self, sock: socket.socket) -> None:
         """Serve on a bound or listening socket, which becomes the server's."""
@@ -109,7 +109,7 @@ class HttpServer:
     async def close(self, grace_s: float = 0.0) -> None:
         """Accept nothing more, let what is in flight finish for `grace_s`, then drop the rest."""
         self.closing = True
-        self.places.close()
+        self.slots.close()
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):

@@ -7,7 +7,7 @@ from pathlib import Path
 SMALL_BYTES = 4096
 
 
-class Body:
+class BodyBuffer:
     """Collects chunks: in memory up to `threshold`, then, if there is a spool directory, in a file there."""
 
     __slots__ = ("size", "_chunks", "_directory", "_threshold", "_file", "_path")

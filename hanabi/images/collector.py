@@ -8,18 +8,18 @@ from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 
 PERIOD_S = 300.0
-DOUBT_S = 15.0  # while there is doubt: that it is over is seen soon
+RECHECK_S = 15.0  # while there is doubt: that it is over is seen soon
 _KEY = "collection"
 log = logging.getLogger(__name__)
 
 
-class Collection:
-    """`doubt` says why what is in use is not surely known; then nothing is collected."""
+class Collector:
+    """`why_incomplete` says why what is in use is not surely known; then nothing is collected."""
 
-    def __init__(self, clock: Clock, health: Health, doubt: Callable[[], str]) -> None:
+    def __init__(self, clock: Clock, health: Health, why_incomplete: Callable[[], str]) -> None:
         self._clock = clock
         self._health = health
-        self._doubt = doubt
+        self._why_incomplete = why_incomplete
         self._stores: list[tuple[Callable[[Any], Awaitable[None]], Callable[[], Any]]] = []
 
     def add(self, collect: Callable[[set[Any]], Awaitable[None]], in_use: Callable[[], set[Any]]) -> None:
@@ -28,11 +28,11 @@ class Collection:
     async def run(self) -> None:
         while True:
             await self.collect()
-            await self._clock.sleep(DOUBT_S if self._doubt() else PERIOD_S)
+            await self._clock.sleep(RECHECK_S if self._why_incomplete() else PERIOD_S)
 
     async def collect(self) -> None:
-        if doubt := self._doubt():
-            self._health.report(_KEY, doubt)
+        if why_incomplete := self._why_incomplete():
+            self._health.report(_KEY, why_incomplete)
             return
         self._health.clear(_KEY)
         for collect, in_use in self._stores:

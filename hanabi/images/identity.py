@@ -33,7 +33,7 @@ class Owner:
 @dataclass(frozen=True, slots=True)
 class Identity:
     owner: Owner
-    doubt: str  # why nothing here may be taken for unused; empty: it may
+    why_incomplete: str  # why nothing here may be taken for unused; empty: it may
 
 
 async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
@@ -48,13 +48,13 @@ async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
         mine = mine or (_ANOTHER if is_new and keeps else store_id)
     mine = mine or store_id
     id = await asyncio.to_thread(_settle, data_dir, known, mine)
-    doubt = ""
+    why_incomplete = ""
     if mine != store_id:
-        doubt = (
+        why_incomplete = (
             f"{data_dir}/state.db is not the one that the code in this directory was kept for: it is new, or another one. Nothing is "
             f"collected. Stop Hanabi and restore state.db; or, if what was there before is no longer wanted, remove {data_dir / FILE}"
         )
-    return Identity(Owner(id, data_dir), doubt)
+    return Identity(Owner(id, data_dir), why_incomplete)
 
 
 async def _read_document(store: Store) -> Any:

@@ -30,7 +30,7 @@ class PartListing:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PartCheck:
     """Whether a part is there. `detail` says what it is, or why it is not; `fix` what to do."""
 
     name: str
@@ -39,7 +39,7 @@ class Finding:
     fix: str = ""
 
 
-class Parts:
+class MicroVmParts:
     """The parts in one images directory."""
 
     def __init__(self, directory: Path) -> None:
@@ -49,7 +49,7 @@ class Parts:
         """Make a kernel (`way` of KERNELS, or a file) unless it is there, and use it from now on. Gives its place; raises `ImageError`."""
         arguments = ("file", file) if file else (way,)
         await run_builder("hanabi.images.kernels.builder", (self._directory, *arguments), "the guest kernel", progress)
-        place = paths.chosen_place(self._directory)
+        place = paths.chosen_path(self._directory)
         if place is None:
             raise ImageError("the guest kernel was removed meanwhile")
         return place
@@ -80,30 +80,30 @@ class Parts:
             return paths.remove_kernels(self._directory)
         found = _snapshots(self._directory) if part == "snapshots" else binaries.list_fetched(self._directory)
         for place in found:
-            doomed = self._directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex}"
-            make_open_directory(doomed.parent)
-            place.rename(doomed)
-            remove_tree(doomed)
+            obsolete = self._directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex}"
+            make_open_directory(obsolete.parent)
+            place.rename(obsolete)
+            remove_tree(obsolete)
         return bool(found)
 
-    def inspect(self, firecracker: Path | None, jailer: Path | None, kernel: Path | None) -> Iterator[Finding]:
+    def inspect(self, firecracker: Path | None, jailer: Path | None, kernel: Path | None) -> Iterator[PartCheck]:
         """What `hanabi doctor` says of the parts; the three are what was given by hand. Blocks."""
         try:
             pair = binaries.find_firecracker(self._directory, firecracker=firecracker, jailer=jailer)
         except (ImageError, OSError) as error:
             problem, _, fix = str(error).partition(": ")
             for name in binaries.NAMES:
-                yield Finding(name, False, problem, fix or binaries.HOW)
+                yield PartCheck(name, False, problem, fix or binaries.HOW)
         else:
             version = binaries.text(pair.version)
             faults = [f"known fault: {bug}" for bug in binaries.known_bugs(pair.version)]
-            yield Finding("firecracker", True, "\n".join([f"{version}, {pair.firecracker}", *faults]))
-            yield Finding("jailer", True, f"{version}, {pair.jailer}")
+            yield PartCheck("firecracker", True, "\n".join([f"{version}, {pair.firecracker}", *faults]))
+            yield PartCheck("jailer", True, f"{version}, {pair.jailer}")
         try:
-            yield Finding("guest kernel", True, paths.describe_kernel(self._directory, kernel))
+            yield PartCheck("guest kernel", True, paths.describe_kernel(self._directory, kernel))
         except (ImageError, OSError) as error:
             problem, _, fix = str(error).partition(": ")
-            yield Finding("guest kernel", False, problem, fix or paths.HOW)
+            yield PartCheck("guest kernel", False, problem, fix or paths.HOW)
 
 
 def _snapshots(directory: Path) -> list[Path]:

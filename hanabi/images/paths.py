@@ -21,7 +21,7 @@ from hanabi.images.runtimes.catalog import digest_recipe
 ABOUT = "about.json"
 
 
-def root_place(directory: Path, recipe: str) -> Path:
+def root_path(directory: Path, recipe: str) -> Path:
     return directory / "roots" / f"{recipe}-{digest_recipe(recipe)[:16]}"
 
 

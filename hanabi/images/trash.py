@@ -20,7 +20,7 @@ from hanabi.images.paths import remove_tree
 UNUSED_S = 86_400.0
 TRASH_S = 7 * 86_400.0
 STEP_S = 6 * 3600.0
-_DOOMED = "doomed-"
+_REMOVING = "doomed-"
 _SINCE = "since"
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Trash:
         self._unused = _Ages(directory / "unused", clock or SystemClock())
         self._since = _Ages(self._trash / _SINCE, clock or SystemClock())
 
-    def spare(self, name: str) -> None:
+    def mark_used(self, name: str) -> None:
         """It is needed."""
         self._unused.forget(name)
 
@@ -41,11 +41,11 @@ class Trash:
         """It is not needed now; whether it was so for long enough."""
         return self._unused.grow(name) >= UNUSED_S
 
-    def throw(self, path: Path) -> None:
+    def discard(self, path: Path) -> None:
         """Gone at once, and whole for as long as it is in the trash."""
         target = self._trash / path.name
         self._trash.mkdir(mode=0o700, exist_ok=True)
-        self._take_away(target)
+        self._rename_away(target)
         path.rename(target)
         self._unused.forget(path.name)
         self._since.forget(path.name)
@@ -69,20 +69,20 @@ class Trash:
             if name == _SINCE:
                 continue
             try:
-                if name.startswith(_DOOMED):
+                if name.startswith(_REMOVING):
                     _remove(self._trash / name)
                 elif self._since.grow(name) >= TRASH_S:
                     self._since.forget(name)
-                    self._take_away(self._trash / name)
+                    self._rename_away(self._trash / name)
             except OSError as error:  # another user's, who shares the directory
                 log.warning("%s cannot be removed: %s", self._trash / name, error)
 
-    def _take_away(self, path: Path) -> None:
+    def _rename_away(self, path: Path) -> None:
         """Half of it must never be found under its name."""
-        doomed = path.with_name(f"{_DOOMED}{uuid.uuid4().hex}")
+        obsolete = path.with_name(f"{_REMOVING}{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
-            path.rename(doomed)
-            _remove(doomed)
+            path.rename(obsolete)
+            _remove(obsolete)
 
 
 class _Ages:

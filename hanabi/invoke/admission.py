@@ -13,7 +13,7 @@ from hanabi.errors import TooManyRequests
 
 
 @dataclass(slots=True, eq=False)
-class Provision:
+class ProvisionedUse:
     """The provisioned concurrency of one version: how much there is, and how it was used."""
 
     count: int = 0
@@ -33,7 +33,7 @@ class Admission:
         self._is_reserved = is_reserved
         self._running: dict[str, int] = {}  # on demand
         self._unreserved = 0
-        self._provisions: dict[str, dict[str, Provision]] = {}  # by function, then by `FunctionVersion.key`
+        self._provisions: dict[str, dict[str, ProvisionedUse]] = {}  # by function, then by `FunctionVersion.key`
 
     def provision(self, function: str, key: str, count: int | None) -> None:
         """So much is initialised for a version now; None: it has no provisioned concurrency any more."""
@@ -43,13 +43,13 @@ class Admission:
             if not provisions:
                 del self._provisions[function]
         else:
-            provisions.setdefault(key, Provision()).count = count
+            provisions.setdefault(key, ProvisionedUse()).count = count
 
-    def provisions(self, function: str, key: str) -> Provision:
+    def provisions(self, function: str, key: str) -> ProvisionedUse:
         """How the provisioned concurrency of a version was used."""
-        return self._provisions.get(function, {}).get(key) or Provision()
+        return self._provisions.get(function, {}).get(key) or ProvisionedUse()
 
-    def enter(self, concurrency: Concurrency, key: str = "") -> Provision | bool:
+    def enter(self, concurrency: Concurrency, key: str = "") -> ProvisionedUse | bool:
         """Count one more of a version, and say as what: to be handed to `leave`. Raises `TooManyRequests`."""
         function = concurrency.function
         provisions = self._provisions.get(function)
@@ -71,9 +71,9 @@ class Admission:
             provision.spilled += 1
         return concurrency.reserved is None
 
-    def leave(self, concurrency: Concurrency, entered: Provision | bool) -> None:
+    def leave(self, concurrency: Concurrency, entered: ProvisionedUse | bool) -> None:
         """Undo one `enter`."""
-        if isinstance(entered, Provision):
+        if isinstance(entered, ProvisionedUse):
             entered.running -= 1
             return
         left = self._running[concurrency.function] - 1
@@ -98,5 +98,5 @@ class Admission:
         return sum(_sum(provisions) for function, provisions in self._provisions.items() if not self._is_reserved(function))
 
 
-def _sum(provisions: dict[str, Provision]) -> int:
+def _sum(provisions: dict[str, ProvisionedUse]) -> int:
     return sum(each.count for each in provisions.values())

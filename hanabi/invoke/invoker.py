@@ -15,9 +15,11 @@ from hanabi.invoke.admission import Admission
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 
 log = logging.getLogger(__name__)
-CUT = "The invocation was ended before its time: Hanabi is shutting down. Please try again."
-FULL = "The disk of the server is full: there is no room for the record of another invocation, so it was not run. Try again later."
-REPLACED_MOST = 3  # environments that end before they have an invocation; whose runtime always does so fails it
+SHUTDOWN_MESSAGE = "The invocation was ended before its time: Hanabi is shutting down. Please try again."
+DISK_FULL_MESSAGE = (
+    "The disk of the server is full: there is no room for the record of another invocation, so it was not run. Try again later."
+)
+REPLACEMENTS_MAX = 3  # environments that end before they have an invocation; whose runtime always does so fails it
 
 
 class Undelivered(Exception):
@@ -45,11 +47,11 @@ class LocalInvoker:
         """Admit, find an environment, run, record."""
         self._check_role(invocation.route.version.role)
         if self._journal.full:
-            raise ServiceError(FULL)
+            raise ServiceError(DISK_FULL_MESSAGE)
         concurrency = invocation.route.concurrency
         entered = self._admission.enter(concurrency, invocation.route.version.key)
         try:
-            for _ in range(REPLACED_MOST):
+            for _ in range(REPLACEMENTS_MAX):
                 environment = self._fleet.idle(invocation.route.version.key)
                 try:
                     if environment is None:
@@ -69,7 +71,7 @@ class LocalInvoker:
         try:
             outcome = await environment.invoke(invocation, spent_s)
             if outcome.undelivered and not last:
-                environment.diary.take_back(start_line(invocation.request_id, invocation.route.version.version))
+                environment.log.retract(start_line(invocation.request_id, invocation.route.version.version))
                 raise Undelivered
             reusable = outcome.reusable
             timeout_s = invocation.route.version.timeout_s
@@ -79,8 +81,8 @@ class LocalInvoker:
                 outcome.duration_ms = timeout_s * 1000
                 outcome.payload = error_payload("Sandbox.Timedout", timeout_message(timeout_s), invocation.request_id)
             result = await self._record(environment, invocation, outcome, environment.take_init_ms())
-            if outcome.cut:
-                raise ShuttingDown(CUT)
+            if outcome.aborted:
+                raise ShuttingDown(SHUTDOWN_MESSAGE)
             if not reusable:
                 reusable = await environment.reset()
             return result
@@ -135,14 +137,14 @@ class LocalInvoker:
             kind = "Sandbox.Timedout" if outcome.status == "timeout" else json.loads(outcome.payload)["errorType"]
             outcome.payload = error_payload(kind, outcome.message, invocation.request_id)
         result = await self._record(environment, invocation, outcome, None, unstarted=True)
-        if outcome.cut:
-            raise ShuttingDown(CUT)
+        if outcome.aborted:
+            raise ShuttingDown(SHUTDOWN_MESSAGE)
         return result
 
     async def _record(
         self, environment: Environment, invocation: Invocation, outcome: Outcome, init_ms: float | None, unstarted: bool = False
     ) -> Result:
-        await environment.diary.catch_up()
+        await environment.log.read_printed()
         version = invocation.route.version
         duration_ms = outcome.duration_ms
         restore = environment.take_restore()
@@ -165,17 +167,17 @@ class LocalInvoker:
             restore=restore,
             attempt=invocation.attempt,
         )
-        events = environment.diary.take()
+        events = environment.log.take_events()
         if unstarted:
             events.append((record.started_ms, start_line(invocation.request_id, version.version)))
         events.append((now_ms, end_line(invocation.request_id)))
         events.append((now_ms, report_line(record)))
-        self._journal.finish(record, version.log_group, environment.diary.stream, events)
+        self._journal.finish(record, version.log_group, environment.log.stream, events)
         return Result(
             payload=outcome.payload,
             function_error=None if outcome.status == "success" else "Unhandled",
             version=version.version,
-            log_tail=environment.diary.tail(events) if invocation.tail else b"",
+            log_tail=environment.log.tail(events) if invocation.tail else b"",
             record=record,
         )
 

@@ -48,8 +48,8 @@ RECORD_FIELDS = (
     "attempt",
 )
 
-EVENT_LIMIT = 1024 * 1024  # bytes of one log event, as in CloudWatch Logs
-FRAME_LIMIT = 8 * 1024 * 1024  # bytes of a frame of more than one event
+EVENT_LIMIT_BYTES = 1024 * 1024  # bytes of one log event, as in CloudWatch Logs
+FRAME_LIMIT_BYTES = 8 * 1024 * 1024  # bytes of a frame of more than one event
 SPAN_LIMIT_MS = 3_600_000  # from a frame's first event to its last: a search by time need look no further back
 
 MARK = b"\xff\xfe\xfd\xfc"
@@ -57,8 +57,8 @@ _MAGIC = b"HNBJRNL\n"
 _HEAD = struct.Struct("<8sII")
 _PREFIX = struct.Struct("<4sII")
 _PREFIX_0 = struct.Struct("<II")
-_LENGTH_LIMIT = 2 * FRAME_LIMIT  # what a reader takes for a frame at all
-HEAD_SIZE = _HEAD.size
+_LENGTH_LIMIT_BYTES = 2 * FRAME_LIMIT_BYTES  # what a reader takes for a frame at all
+HEAD_BYTES = _HEAD.size
 
 
 class FrameTooLarge(ValueError):
@@ -78,11 +78,11 @@ def encode(kind: str, group: str, stream: str, events: Sequence[LogEvent], recor
     first, last = min(times), max(times)
     lines = [f"{kind}\t{group}\t{stream}\t{first}\t{last}\t{'' if record is None else _encode_record(record)}\n"]
     for when, text in events:
-        if len(text) > EVENT_LIMIT // 4:  # only then can it be too long in UTF-8
-            text = text.encode("utf-8", "replace")[:EVENT_LIMIT].decode("utf-8", "ignore")
+        if len(text) > EVENT_LIMIT_BYTES // 4:  # only then can it be too long in UTF-8
+            text = text.encode("utf-8", "replace")[:EVENT_LIMIT_BYTES].decode("utf-8", "ignore")
         lines.append(f"{when} {text}\n" if "\n" not in text else f"{when} {text.replace(chr(10), chr(10) + ' ')}\n")
     payload = "".join(lines).encode("utf-8", "replace")
-    if len(events) > 1 and (len(payload) > FRAME_LIMIT or last - first > SPAN_LIMIT_MS):
+    if len(events) > 1 and (len(payload) > FRAME_LIMIT_BYTES or last - first > SPAN_LIMIT_MS):
         raise FrameTooLarge(len(payload))
     return _PREFIX.pack(MARK, len(payload), zlib.crc32(payload)) + payload
 
@@ -103,9 +103,9 @@ def _encode_record(record: Record) -> str:
 
 def version_of(head: bytes) -> int:
     """The format of a segment that begins with `head`. A head that is damaged is taken for the present one: marks tell the rest."""
-    if len(head) >= HEAD_SIZE:
+    if len(head) >= HEAD_BYTES:
         magic, version, crc = _HEAD.unpack_from(head)
-        if magic == _MAGIC and crc == zlib.crc32(head[: HEAD_SIZE - 4]):
+        if magic == _MAGIC and crc == zlib.crc32(head[: HEAD_BYTES - 4]):
             return int(version)
     if _size_0(head) and head[8:10] in (b"L\t", b"P\t", b"F\t"):
         return 0
@@ -119,7 +119,7 @@ def frame_size(data: bytes, version: int = VERSION) -> int:
     if not data.startswith(MARK) or len(data) < _PREFIX.size:
         return 0
     length = int(_PREFIX.unpack_from(data)[1])
-    return length + _PREFIX.size if 0 < length <= _LENGTH_LIMIT else 0
+    return length + _PREFIX.size if 0 < length <= _LENGTH_LIMIT_BYTES else 0
 
 
 def split(data: bytes, version: int = VERSION) -> Iterator[tuple[bytes | None, int]]:
@@ -195,7 +195,7 @@ def decode_events(lines: bytes) -> Iterator[LogEvent]:
 
 def _size_0(data: bytes) -> int:
     length = int(_PREFIX_0.unpack_from(data)[0]) if len(data) >= _PREFIX_0.size else 0
-    return length + _PREFIX_0.size if 0 < length <= _LENGTH_LIMIT else 0
+    return length + _PREFIX_0.size if 0 < length <= _LENGTH_LIMIT_BYTES else 0
 
 
 def _split_0(data: bytes) -> Iterator[tuple[bytes | None, int]]:

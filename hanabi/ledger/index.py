@@ -50,11 +50,11 @@ ALTER TABLE progress ADD COLUMN counted_offset INTEGER NOT NULL DEFAULT 0;
     fix="Hanabi moves it aside and makes it anew from the journal (docs/durability.md)",
 )
 
-Position = tuple[int, int]  # (segment, offset) of the journal
+JournalPosition = tuple[int, int]  # (segment, offset) of the journal
 Sums = tuple[str, int, int, int, int, int]  # a row of the table usage
 
 HOUR_MS = 3_600_000
-CHUNK_SIZE = 64 * 1024  # event bytes in one chunk, but a frame is never split
+CHUNK_BYTES = 64 * 1024  # event bytes in one chunk, but a frame is never split
 SLICE = 128  # frames after which the event loop's thread may have the interpreter: less than half a millisecond's work
 
 _VALUES = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(RECORD_FIELDS)))
@@ -75,7 +75,7 @@ class Chunk:
 
     def takes(self, first_ms: int, last_ms: int) -> bool:
         span = max(self.last_ms, last_ms) - min(self.first_ms, first_ms)
-        return self.size < CHUNK_SIZE and span <= SPAN_LIMIT_MS
+        return self.size < CHUNK_BYTES and span <= SPAN_LIMIT_MS
 
     def add(self, body: bytes, first_ms: int, last_ms: int) -> None:
         self.bodies.append(body)
@@ -93,13 +93,13 @@ class Added:
     first_ms: int | None = None  # when the earliest of the invocations that were counted began
 
 
-def read_progress(connection: sqlite3.Connection) -> Position:
+def read_progress(connection: sqlite3.Connection) -> JournalPosition:
     """(segment, offset) up to which the journal is indexed."""
     row = connection.execute("SELECT segment, offset FROM progress").fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
 
-def read_counted(connection: sqlite3.Connection) -> Position:
+def read_counted(connection: sqlite3.Connection) -> JournalPosition:
     """Up to where the journal is in the sums though it may not be indexed."""
     row = connection.execute("SELECT counted_segment, counted_offset FROM progress").fetchone()
     return (row[0], row[1]) if row else (0, 0)
@@ -112,7 +112,7 @@ def write_progress(connection: sqlite3.Connection, segment: int, offset: int) ->
     )
 
 
-def set_sums(connection: sqlite3.Connection, rows: Iterable[Sums], counted: Position) -> None:
+def set_sums(connection: sqlite3.Connection, rows: Iterable[Sums], counted: JournalPosition) -> None:
     """The sums of the journal up to `counted`: what is indexed of it from now on does not add to them."""
     write_progress(connection, *read_progress(connection))
     connection.execute("UPDATE progress SET counted_segment = ?, counted_offset = ?", counted)
@@ -213,12 +213,12 @@ def ensure_stream(connection: sqlite3.Connection, group_id: int, name: str, now_
     return int(connection.execute("SELECT id FROM streams WHERE group_id = ? AND name = ?", (group_id, name)).fetchone()[0])
 
 
-def prune(connection: sqlite3.Connection, now_ms: int, log_limit: int, ledger_limit: int) -> None:
+def prune(connection: sqlite3.Connection, now_ms: int, log_limit_bytes: int, ledger_limit_records: int) -> None:
     """Drop what is over the bounds, oldest first, and what is past its group's retention. The hourly sums stay."""
-    connection.execute("DELETE FROM ledger WHERE id <= (SELECT max(id) FROM ledger) - ?", (ledger_limit,))
+    connection.execute("DELETE FROM ledger WHERE id <= (SELECT max(id) FROM ledger) - ?", (ledger_limit_records,))
     for group_id, days in connection.execute("SELECT id, retention_days FROM groups WHERE retention_days IS NOT NULL").fetchall():
         connection.execute("DELETE FROM chunks WHERE group_id = ? AND last_ms < ?", (group_id, now_ms - days * 86_400_000))
-    excess = (connection.execute("SELECT sum(size) FROM chunks").fetchone()[0] or 0) - log_limit
+    excess = (connection.execute("SELECT sum(size) FROM chunks").fetchone()[0] or 0) - log_limit_bytes
     last = 0
     for chunk_id, size in connection.execute("SELECT id, size FROM chunks ORDER BY id"):
         if excess <= 0:

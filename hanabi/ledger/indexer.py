@@ -7,20 +7,20 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.errors import StateNewer
-from hanabi.ledger.frames import HEAD_SIZE, MARK, VERSION, encode_head, frame_size, version_of
-from hanabi.ledger.index import Position, add_frames, read_counted, read_progress, write_progress
+from hanabi.errors import StateTooNew
+from hanabi.ledger.frames import HEAD_BYTES, MARK, VERSION, encode_head, frame_size, version_of
+from hanabi.ledger.index import JournalPosition, add_frames, read_counted, read_progress, write_progress
 from hanabi.ledger.segments import list_segments, segment_path
 
 log = logging.getLogger(__name__)
 
-READ_SIZE = 8 * 1024 * 1024  # journal bytes in one transaction of the index; more when one frame is larger
+READ_BYTES = 8 * 1024 * 1024  # journal bytes in one transaction of the index; more when one frame is larger
 DAMAGED_KEPT = 16  # damaged segments kept aside; the oldest go
 _BLOCK = 4096  # what a disk cannot read is left out in such pieces
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SegmentPart:
     """Bytes of a segment from `start` on; `whole`: up to where it ends."""
 
     data: bytes
@@ -30,27 +30,27 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class IndexStep:
     """How far the index has come, and the damage met on the way."""
 
-    position: Position
+    position: JournalPosition
     size: int  # bytes read
     damaged_bytes: int
     first_ms: int | None  # when the earliest of the invocations that were counted began
 
 
 def check_versions(directory: Path) -> None:
-    """Raises `StateNewer` for a segment of a format that is not known here: then nothing is written beside it."""
+    """Raises `StateTooNew` for a segment of a format that is not known here: then nothing is written beside it."""
     for number in list_segments(directory):
         path = segment_path(directory, number)
         with path.open("rb") as file:
-            version = version_of(file.read(HEAD_SIZE))
+            version = version_of(file.read(HEAD_BYTES))
         if version > VERSION:
-            raise StateNewer(path, version, VERSION)
+            raise StateTooNew(path, version, VERSION)
 
 
-def take_step(connection: sqlite3.Connection, directory: Path, end: Position, now_ms: int, *, logs: bool = True) -> Step:
-    """Index about READ_SIZE more of the journal, in the caller's transaction. `end` is where the writer is."""
+def index_step(connection: sqlite3.Connection, directory: Path, end: JournalPosition, now_ms: int, *, logs: bool = True) -> IndexStep:
+    """Index about READ_BYTES more of the journal, in the caller's transaction. `end` is where the writer is."""
     number, offset = read_progress(connection)
     counted = read_counted(connection)
     counts = (number, offset) >= counted
@@ -62,7 +62,7 @@ def take_step(connection: sqlite3.Connection, directory: Path, end: Position, no
     if part.data and not added.taken and not part.whole:  # a hole larger than a part
         added.taken = added.damaged = len(part.data) - len(MARK) + 1
     if added.damaged:
-        keep_aside(directory, number)
+        keep_damaged(directory, number)
         log.error("%s is damaged: %d bytes between offsets %d and %d", path, added.damaged, part.start, part.start + added.taken)
     if added.taken:
         position = (number, part.start + added.taken)
@@ -75,27 +75,27 @@ def take_step(connection: sqlite3.Connection, directory: Path, end: Position, no
     else:
         position = end
     write_progress(connection, *position)
-    return Step(position, len(part.data), added.damaged, added.first_ms)
+    return IndexStep(position, len(part.data), added.damaged, added.first_ms)
 
 
-def read_part(path: Path, offset: int, limit: int | None) -> Part:
-    """About READ_SIZE bytes from `offset`, and enough to hold at least one whole frame if there is one."""
+def read_part(path: Path, offset: int, limit: int | None) -> SegmentPart:
+    """About READ_BYTES bytes from `offset`, and enough to hold at least one whole frame if there is one."""
     try:
         file = path.open("rb", buffering=0)
     except FileNotFoundError:
-        return Part(b"", offset, VERSION, True)
+        return SegmentPart(b"", offset, VERSION, True)
     with file:
         fd = file.fileno()
-        head = _read(fd, HEAD_SIZE, 0)
+        head = _read(fd, HEAD_BYTES, 0)
         version = version_of(head)
         if offset == 0 and head == encode_head(version):
-            offset = HEAD_SIZE
+            offset = HEAD_BYTES
         end = os.fstat(fd).st_size if limit is None else limit
-        data = _read(fd, min(READ_SIZE, end - offset), offset)
+        data = _read(fd, min(READ_BYTES, end - offset), offset)
         wanted = min(frame_size(data, version), end - offset)
         if len(data) < wanted:
             data += _read(fd, wanted - len(data), offset + len(data))
-        return Part(data, offset, version, offset + len(data) >= end)
+        return SegmentPart(data, offset, version, offset + len(data) >= end)
 
 
 def _read(fd: int, size: int, offset: int) -> bytes:
@@ -120,7 +120,7 @@ def _read(fd: int, size: int, offset: int) -> bytes:
     return b"".join(parts)
 
 
-def keep_aside(directory: Path, number: int) -> None:
+def keep_damaged(directory: Path, number: int) -> None:
     """The segment gets a second name in `damaged/`, so that it stays when it has been indexed."""
     aside = directory / "damaged"
     path = segment_path(directory, number)

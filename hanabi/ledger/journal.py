@@ -20,26 +20,26 @@ from hanabi.contracts.journal import LogEvent, Record
 from hanabi.errors import DatabaseDamaged
 from hanabi.ledger.disk_space import free_bytes
 from hanabi.ledger.frames import DELETE, EXACT, FINISH, LINES, FrameTooLarge, encode
-from hanabi.ledger.index import Position, prune, read_progress, select_records, set_sums
-from hanabi.ledger.indexer import Step, check_versions, retire, take_step
-from hanabi.ledger.losses import Tally
+from hanabi.ledger.index import JournalPosition, prune, read_progress, select_records, set_sums
+from hanabi.ledger.indexer import IndexStep, check_versions, index_step, retire
+from hanabi.ledger.losses import LossCounter
 from hanabi.ledger.segments import SegmentWriter, list_segments
-from hanabi.ledger.usage_copy import SumsCopy
+from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.store.database import Database
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SEGMENT_SIZE = 16 * 1024 * 1024  # two are reserved: the present one and the next
-RECORD_SIZE = 4096  # bytes of a frame of a record and its last two lines, at most
+SEGMENT_BYTES = 16 * 1024 * 1024  # two are reserved: the present one and the next
+RECORD_BYTES = 4096  # bytes of a frame of a record and its last two lines, at most
 LAST_LINES = 2  # END and REPORT
 SYNC_INTERVAL_S = 1.0
 RETRY_INTERVAL_S = 1.0  # between attempts to have room
 PRUNE_INTERVAL_S = 60.0
-LOG_LIMIT = 2 * 1024**3  # bytes of (compressed) log chunks kept
-LEDGER_LIMIT = 5_000_000  # rows of single invocations kept; the hourly sums are kept for good
-KEPT_LIMIT = 512 * 1024 * 1024  # bytes of segments that are indexed, kept so that the index can be made anew ...
-FREE_LIMIT = 1024**3  # ... as long as so much of the disk is free
+LOG_LIMIT_BYTES = 2 * 1024**3  # bytes of (compressed) log chunks kept
+LEDGER_LIMIT_RECORDS = 5_000_000  # rows of single invocations kept; the hourly sums are kept for good
+KEPT_LIMIT_BYTES = 512 * 1024 * 1024  # bytes of segments that are indexed, kept so that the index can be made anew ...
+FREE_LIMIT_BYTES = 1024**3  # ... as long as so much of the disk is free
 
 
 class FileJournal:
@@ -49,32 +49,32 @@ class FileJournal:
         self,
         directory: Path,
         database: Database,
-        copy: SumsCopy,
+        copy: UsageCopy,
         clock: Clock,
         *,
         health: Health | None = None,
-        segment_size: int = SEGMENT_SIZE,
-        log_limit: int = LOG_LIMIT,
-        ledger_limit: int = LEDGER_LIMIT,
-        kept_limit: int = KEPT_LIMIT,
+        segment_bytes: int = SEGMENT_BYTES,
+        log_limit_bytes: int = LOG_LIMIT_BYTES,
+        ledger_limit_records: int = LEDGER_LIMIT_RECORDS,
+        kept_limit_bytes: int = KEPT_LIMIT_BYTES,
     ) -> None:
         self.full = False  # new invocations are to be refused: there may be no room for their records
         self.directory = directory
         self._health = health = health or Health(clock)
-        self.tally = Tally(directory / "lost.json", health, clock)
+        self.tally = LossCounter(directory / "lost.json", health, clock)
         self._database = database
         self._copy = copy
         self._clock = clock
-        self._segment_size = segment_size
-        self._log_room = segment_size // 4  # left for records alone: for 1,000 invocations at once
-        self._limits = (log_limit, ledger_limit)
-        self._kept_limit = kept_limit
+        self._segment_bytes = segment_bytes
+        self._log_room = segment_bytes // 4  # left for records alone: for 1,000 invocations at once
+        self._limits = (log_limit_bytes, ledger_limit_records)
+        self._kept_limit_bytes = kept_limit_bytes
         self._tight = False  # the next segment cannot be had
         self._broken = False  # the present one cannot be written
         self._indexing = asyncio.Lock()
         self._written = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._position: Position = (0, 0)
+        self._position: JournalPosition = (0, 0)
         self._touched_ms: int | None = 0  # the earliest hour whose sums the copy does not have
         self._pruned_at = -PRUNE_INTERVAL_S
         self._rebuilt = 0
@@ -93,10 +93,10 @@ class FileJournal:
             await self._database.open()
             await self._find_position()
         except DatabaseDamaged as error:
-            await self._put_index_aside(error)
+            await self._quarantine_index(error)
             await self._find_position()
         number = max([self._position[0], self._copy.place[0], *list_segments(self.directory)]) + 1
-        self._writer = await asyncio.to_thread(SegmentWriter, self.directory, number, self._segment_size, self._wanted.set)
+        self._writer = await asyncio.to_thread(SegmentWriter, self.directory, number, self._segment_bytes, self._wanted.set)
         await self._reserve()
         self._written.set()
         self._tasks = [
@@ -113,7 +113,7 @@ class FileJournal:
             self._tasks = []
         if self._writer is not None:
             try:
-                await self.settle()
+                await self.wait_indexed()
                 await self._save()
             except (OSError, sqlite3.Error):
                 log.exception("the index of the record is behind; it catches up at the next start")
@@ -187,7 +187,7 @@ class FileJournal:
             return
         last = events[-LAST_LINES:]
         frame = encode(FINISH, group, stream, last, record)
-        if len(frame) > RECORD_SIZE:
+        if len(frame) > RECORD_BYTES:
             last = ()
             error_type = None if record.error_type is None else record.error_type[:256]
             frame = encode(FINISH, group, stream, last, replace(record, error_type=error_type, trace=record.trace[:256]))
@@ -267,13 +267,13 @@ class FileJournal:
 
     # --- the index ----------------------------------------------------------------------------------------------------
 
-    async def settle(self) -> None:
+    async def wait_indexed(self) -> None:
         """Raises sqlite3.Error or OSError when the index cannot be brought up to date."""
         target = self._end()
         async with self._indexing:
             while self._position < target:
                 try:
-                    step = await self._database.write(self._take_step)
+                    step = await self._database.write(self._index_step)
                 except DatabaseDamaged as error:
                     await self._rebuild(error)
                     continue
@@ -283,10 +283,10 @@ class FileJournal:
                 if step.damaged_bytes:
                     self._on_damage(step.damaged_bytes)
 
-    async def try_settle(self) -> str:
-        """As `settle`, for those who can do with what there is: why the index is behind, or nothing."""
+    async def try_wait_indexed(self) -> str:
+        """As `wait_indexed`, for those who can do with what there is: why the index is behind, or nothing."""
         try:
-            await self.settle()
+            await self.wait_indexed()
         except (OSError, sqlite3.Error) as error:
             self._report_behind(error)
             return str(error)
@@ -299,12 +299,12 @@ class FileJournal:
         except DatabaseDamaged as error:
             async with self._indexing:
                 await self._rebuild(error)
-            await self.try_settle()
+            await self.try_wait_indexed()
             return await self._database.read(work)
 
     async def records(self, limit: int = 1000) -> list[Record]:
         """The last records, oldest first."""
-        await self.try_settle()
+        await self.try_wait_indexed()
         return await self.read(lambda connection: select_records(connection, limit))
 
     def index_beside(self, connection: sqlite3.Connection, limit: int) -> int | None:
@@ -312,7 +312,7 @@ class FileJournal:
         began, if it was not all."""
         end, now_ms, size = self._end(), int(self._clock.time() * 1000), 0
         while size < limit:
-            step = take_step(connection, self.directory, end, now_ms, logs=False)
+            step = index_step(connection, self.directory, end, now_ms, logs=False)
             if step.position >= end:
                 return None
             size += step.size
@@ -325,7 +325,7 @@ class FileJournal:
 
     async def retire(self) -> None:
         """Remove indexed segments that are over the bounds."""
-        await asyncio.to_thread(lambda: self._retire(self._kept_limit if free_bytes(self.directory) >= FREE_LIMIT else 0))
+        await asyncio.to_thread(lambda: self._retire(self._kept_limit_bytes if free_bytes(self.directory) >= FREE_LIMIT_BYTES else 0))
 
     async def _keep(self) -> None:
         """Own the journal's background work: once a second, as long as something is written, sync and index."""
@@ -341,7 +341,7 @@ class FileJournal:
                 self._health.report("record-sync", f"the journal could not be brought to the disk: {error}; trying again")
                 self._written.set()
             try:
-                await self.settle()
+                await self.wait_indexed()
                 if self._clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
                     self._pruned_at = self._clock.monotonic()
                     await self.prune()
@@ -385,20 +385,20 @@ class FileJournal:
         if self._rebuilt >= 3:
             raise error
         self._rebuilt += 1
-        await self._put_index_aside(error)
+        await self._quarantine_index(error)
         await self._find_position()
 
-    async def _put_index_aside(self, error: DatabaseDamaged) -> None:
-        aside = await self._database.put_aside()
+    async def _quarantine_index(self, error: DatabaseDamaged) -> None:
+        aside = await self._database.quarantine()
         self._health.report("record-index", f"{error}. It is made anew from the journal; what it was is kept as {aside}")
 
     def _retire(self, limit: int) -> int:
         """Of those that are indexed, and summed up in both places."""
         return retire(self.directory, min(self._position[0], self._copy.place[0]), limit)
 
-    def _end(self) -> Position:
+    def _end(self) -> JournalPosition:
         return self._writer.position if self._writer is not None else self._position
 
-    def _take_step(self, connection: sqlite3.Connection) -> Step:
+    def _index_step(self, connection: sqlite3.Connection) -> IndexStep:
         """In the caller's transaction, on the database's thread."""
-        return take_step(connection, self.directory, self._end(), int(self._clock.time() * 1000))
+        return index_step(connection, self.directory, self._end(), int(self._clock.time() * 1000))

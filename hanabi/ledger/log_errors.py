@@ -32,7 +32,7 @@ class AlreadyExists(ApiError):
         super().__init__(f"The specified log {what} already exists")
 
 
-class Unavailable(ApiError):
+class LogsUnavailable(ApiError):
     """The record cannot be read or written."""
 
     code = "ServiceUnavailableException"

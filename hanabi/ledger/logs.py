@@ -10,9 +10,9 @@ from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
 from hanabi.ledger.index import ensure_group
 from hanabi.ledger.journal import FileJournal
-from hanabi.ledger.log_errors import AlreadyExists, NoSuchGroup, NoSuchStream, Unavailable
+from hanabi.ledger.log_errors import AlreadyExists, LogsUnavailable, NoSuchGroup, NoSuchStream
 from hanabi.ledger.patterns import Matcher
-from hanabi.ledger.search import Page, Place, Query, read_page
+from hanabi.ledger.search import EventPosition, EventQuery, Page, read_page
 from hanabi.store.database import Database
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class LogStore:
         """Append to a stream that exists. Raises `NoSuchGroup`, `NoSuchStream`."""
         await self._read(lambda connection: _stream(connection, _group(connection, group), stream))
         if self._journal.full:
-            raise Unavailable("There is no room on the disk for log events")
+            raise LogsUnavailable("There is no room on the disk for log events")
         if events:
             self._journal.put(group, stream, events)
 
@@ -125,7 +125,7 @@ class LogStore:
         streams: Sequence[str] = (),
         prefix: str = "",
         matches: Matcher | None = None,
-        after: Place | None = None,
+        after: EventPosition | None = None,
         backward: bool = False,
         limit: int = 10_000,
     ) -> Page:
@@ -138,31 +138,31 @@ class LogStore:
             oldest_ms = 0 if found.retention_days is None else now_ms - found.retention_days * DAY_MS
             first_ms, last_ms = min(max(start_ms, oldest_ms), END_OF_TIME), min(end_ms, END_OF_TIME)
             names = {stream.id: stream.name for stream in chosen}
-            return read_page(connection, Query(found.id, first_ms, last_ms, names, after, backward, matches, limit))
+            return read_page(connection, EventQuery(found.id, first_ms, last_ms, names, after, backward, matches, limit))
 
         return await self._read(find)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Raises `Unavailable`. An index that cannot be brought up to date, on a full disk say, is asked all the same."""
-        await self._journal.try_settle()
+        """Raises `LogsUnavailable`. An index that cannot be brought up to date, on a full disk say, is asked all the same."""
+        await self._journal.try_wait_indexed()
         try:
             return await self._journal.read(work)
         except (OSError, sqlite3.Error) as error:
-            raise Unavailable(f"The record cannot be read: {error}") from error
+            raise LogsUnavailable(f"The record cannot be read: {error}") from error
 
     async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Raises `Unavailable`."""
+        """Raises `LogsUnavailable`."""
         try:
-            await self._journal.settle()
+            await self._journal.wait_indexed()
             await self._database.write(work)
         except (OSError, sqlite3.Error) as error:
-            raise Unavailable(f"The record cannot be written: {error}") from error
+            raise LogsUnavailable(f"The record cannot be written: {error}") from error
 
     async def _delete(self, find: Callable[[sqlite3.Connection], object], group: str, stream: str = "") -> None:
         """Through the journal, so that it holds for an index that is made anew from it."""
         await self._read(find)
         if self._journal.full:
-            raise Unavailable("There is no room on the disk for this change")
+            raise LogsUnavailable("There is no room on the disk for this change")
         self._journal.delete(group, stream)
         await self._write(lambda connection: None)
 

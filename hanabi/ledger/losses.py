@@ -18,7 +18,7 @@ SHOWN_MS = 7 * 86_400_000
 
 
 @dataclass(slots=True)
-class Lost:
+class Losses:
     """Counts, and the times (Unix ms) of the first and the last loss; 0: there was none."""
 
     invocations: int = 0
@@ -43,11 +43,11 @@ class Lost:
         return ", ".join(parts)
 
 
-class Tally:
+class LossCounter:
     """Adding is one write into the kernel's memory, so that it may be done where the loss is seen. For any thread."""
 
     def __init__(self, path: Path, health: Health, clock: Clock) -> None:
-        self.lost = Lost()
+        self.lost = Losses()
         self._clock = clock
         self._path = path
         self._fd = -1
@@ -116,8 +116,8 @@ class Tally:
         os.pwrite(self._fd, text.encode().ljust(_SIZE), 0)
 
 
-def _read(text: bytes) -> Lost:
+def _read(text: bytes) -> Losses:
     found = json.loads(text)
     if found["version"] > VERSION:
         raise ValueError(f"version {found['version']} is newer than this Hanabi's")
-    return Lost(**{field.name: int(found[field.name]) for field in fields(Lost)})
+    return Losses(**{field.name: int(found[field.name]) for field in fields(Losses)})

@@ -15,7 +15,7 @@ from hanabi.ledger.patterns import Matcher
 PAGE_BYTES = 1024 * 1024  # of messages in one page, as in CloudWatch Logs
 READ_BYTES = 16 * 1024 * 1024  # of events looked at for one page: then it ends where it is, empty or not
 
-Place = tuple[int, int, int]  # (Unix ms, chunk, index in the chunk): the order of all events of a group
+EventPosition = tuple[int, int, int]  # (Unix ms, chunk, index in the chunk): the order of all events of a group
 
 _WIDTHS = (15, 20, 20)
 
@@ -24,18 +24,18 @@ _WIDTHS = (15, 20, 20)
 class FoundEvent:
     """A log event where it was found."""
 
-    place: Place
+    position: EventPosition
     stream: str
     ingested_ms: int
     message: str
 
     @property
     def time_ms(self) -> int:
-        return self.place[0]
+        return self.position[0]
 
     @property
     def id(self) -> str:
-        return write_place(self.place)
+        return encode_position(self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +43,29 @@ class Page:
     """Events in the order they were walked; `last` is where to go on after, None at the end."""
 
     events: list[FoundEvent]
-    last: Place | None
+    last: EventPosition | None
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class EventQuery:
     """What is looked for: events of a group from `start_ms` to `end_ms` (excluded), of some streams, beyond a place already seen."""
 
     group_id: int
     start_ms: int
     end_ms: int
     streams: dict[int, str]
-    after: Place | None = None
+    after: EventPosition | None = None
     backward: bool = False
     matches: Matcher | None = None
     limit: int = 10_000
 
 
-def write_place(place: Place) -> str:
+def encode_position(position: EventPosition) -> str:
     """56 digits that sort as places do: the event's id, and what tokens are made of."""
-    return "3" + "".join(f"{number:0{width}d}" for number, width in zip(place, _WIDTHS, strict=True))
+    return "3" + "".join(f"{number:0{width}d}" for number, width in zip(position, _WIDTHS, strict=True))
 
 
-def read_place(text: str) -> Place:
+def decode_position(text: str) -> EventPosition:
     if len(text) != 56 or not text.isascii() or not text.isdigit() or text[0] != "3":
         raise InvalidParameter("The specified nextToken is invalid.")
     cuts = [1, 16, 36, 56]
@@ -73,10 +73,10 @@ def read_place(text: str) -> Place:
     return when, chunk, index
 
 
-def read_page(connection: sqlite3.Connection, query: Query) -> Page:
+def read_page(connection: sqlite3.Connection, query: EventQuery) -> Page:
     """One page of a walk."""
     events: list[FoundEvent] = []
-    seen: Place | None = None
+    seen: EventPosition | None = None
     walk = _Walk(connection, query)
     size = 0
     for event in walk:
@@ -85,7 +85,7 @@ def read_page(connection: sqlite3.Connection, query: Query) -> Page:
             if events and (size > PAGE_BYTES or len(events) == query.limit):
                 return Page(events, seen)
             events.append(event)
-        seen = event.place
+        seen = event.position
         if walk.read_bytes > READ_BYTES:
             return Page(events, seen)
     return Page(events, None)
@@ -94,7 +94,7 @@ def read_page(connection: sqlite3.Connection, query: Query) -> Page:
 class _Walk:
     """Merges overlapping chunks: a chunk is opened when the walk comes to where it begins, and never before."""
 
-    def __init__(self, connection: sqlite3.Connection, query: Query) -> None:
+    def __init__(self, connection: sqlite3.Connection, query: EventQuery) -> None:
         self.read_bytes = 0
         self._connection = connection
         self._query = query
@@ -109,7 +109,7 @@ class _Walk:
             time.sleep(0)  # lets the event loop's thread have the interpreter: a search must not make invocations wait
             body = self._connection.execute("SELECT body FROM chunks WHERE id = ?", (chunk_id,)).fetchone()
             for event in self._open(chunk_id, query.streams[stream_id], ingested_ms, exact, body[0]):
-                heapq.heappush(heap, (tuple(sign * part for part in event.place), event))
+                heapq.heappush(heap, (tuple(sign * part for part in event.position), event))
         while heap:
             yield heapq.heappop(heap)[1]
 
@@ -134,9 +134,9 @@ class _Walk:
         lines = zlib.decompress(body)
         self.read_bytes += len(lines)
         for index, (when, text) in enumerate(decode_events(lines)):
-            place = (when, chunk_id, index)
+            position = (when, chunk_id, index)
             if not query.start_ms <= when < query.end_ms:
                 continue
-            if query.after is not None and (place >= query.after if query.backward else place <= query.after):
+            if query.after is not None and (position >= query.after if query.backward else position <= query.after):
                 continue
-            yield FoundEvent(place, stream, ingested_ms, text if exact else text + "\n")
+            yield FoundEvent(position, stream, ingested_ms, text if exact else text + "\n")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.ledger.disk_space import free_bytes, reserve
-from hanabi.ledger.frames import HEAD_SIZE, encode_head
+from hanabi.ledger.frames import HEAD_BYTES, encode_head
 
 _NAME = re.compile(r"(\d{12})\.journal")
 
@@ -26,11 +26,11 @@ def list_segments(directory: Path) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A file to append to. `room`: bytes of the disk that are its own, head included; 0 where they could not be had."""
+    """A file to append to. `reserved_bytes`: bytes of the disk that are its own, head included; 0 where they could not be had."""
 
     number: int
     fd: int
-    room: int
+    reserved_bytes: int
 
 
 class SegmentWriter:
@@ -40,10 +40,10 @@ class SegmentWriter:
     `reserve` and `sync` for any other. `begun` is called when the segment that was ready is used: it is time to reserve another.
     """
 
-    def __init__(self, directory: Path, number: int, segment_size: int, begun: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, directory: Path, number: int, segment_bytes: int, begun: Callable[[], None] = lambda: None) -> None:
         self.reserves = True  # whether the file system gives room ahead; where it does not, what is free is looked at instead
         self._directory = directory
-        self._segment_size = segment_size
+        self._segment_bytes = segment_bytes
         self._begun = begun
         self._next: Segment | None = None
         self._full: deque[tuple[int, int]] = deque()  # (descriptor, length), to be synced and closed
@@ -56,7 +56,7 @@ class SegmentWriter:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self._current = self._make(number, room=False)
-        self.position = (number, HEAD_SIZE)  # (segment, offset) where the next frame goes; one tuple, so that other threads read it whole
+        self.position = (number, HEAD_BYTES)  # (segment, offset) where the next frame goes; one tuple, so that other threads read it whole
 
     @property
     def room(self) -> int:
@@ -64,12 +64,12 @@ class SegmentWriter:
         if not self.reserves:
             return self._free
         following = self._next
-        return max(0, self._current.room - self.position[1]) + (following.room - HEAD_SIZE if following else 0)
+        return max(0, self._current.reserved_bytes - self.position[1]) + (following.reserved_bytes - HEAD_BYTES if following else 0)
 
     def append(self, frame: bytes) -> None:
         """Hand the frame to the kernel, whole or not at all. Raises OSError when there is no room for it."""
         number, size = self.position
-        if size + len(frame) > self._current.room and self._next is not None:
+        if size + len(frame) > self._current.reserved_bytes and self._next is not None:
             self.skip()
             number, size = self.position
         written = os.pwrite(self._current.fd, frame, size)
@@ -83,7 +83,7 @@ class SegmentWriter:
             return False
         self._full.append((self._current.fd, self.position[1]))
         self._current, self._next = self._next, None
-        self.position = (self._current.number, HEAD_SIZE)
+        self.position = (self._current.number, HEAD_BYTES)
         self._begun()
         return True
 
@@ -128,7 +128,7 @@ class SegmentWriter:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             if room:
-                self.reserves = reserve(fd, self._segment_size)
+                self.reserves = reserve(fd, self._segment_bytes)
                 if not self.reserves:
                     self._look()
             os.pwrite(fd, encode_head(), 0)
@@ -137,12 +137,12 @@ class SegmentWriter:
             os.close(fd)
             path.unlink()
             raise
-        return Segment(number, fd, self._segment_size if room else 0)
+        return Segment(number, fd, self._segment_bytes if room else 0)
 
     def _look(self) -> None:
         """Where nothing can be reserved: there must be as much free as would have been."""
         self._free = free_bytes(self._directory)
-        if self._free < 2 * self._segment_size:
+        if self._free < 2 * self._segment_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

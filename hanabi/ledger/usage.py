@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from hanabi.ledger import index
 from hanabi.ledger.index import read_counted, read_progress, set_sums, write_progress
 from hanabi.ledger.journal import FileJournal
-from hanabi.ledger.losses import Lost
+from hanabi.ledger.losses import Losses
 from hanabi.ledger.report import GB_SECOND_PRICE, REQUEST_PRICE
 
-UNINDEXED_LIMIT = 64 * 1024 * 1024  # bytes of the journal that are summed up beside an index that is behind
+UNINDEXED_LIMIT_BYTES = 64 * 1024 * 1024  # bytes of the journal that are summed up beside an index that is behind
 PERIODS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}  # UTC
 
 
@@ -45,7 +45,7 @@ class UsageReport:
     """By period, then function; `lost` is in no sum and never will be; `behind`: why the index does not have all yet, or nothing."""
 
     rows: list[UsageRow]
-    lost: Lost
+    lost: Losses
     behind: str = ""
     until_ms: int | None = None  # up to when the sums are whole; None: they are, all the same
 
@@ -72,7 +72,7 @@ class Usage:
 
     async def report(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> UsageReport:
         """As `rows`, with what they lack. Raises sqlite3.Error or OSError when nothing can be read."""
-        behind = await self._journal.try_settle()
+        behind = await self._journal.try_wait_indexed()
 
         def select(connection: sqlite3.Connection) -> list[UsageRow]:
             rows = connection.execute(
@@ -96,10 +96,10 @@ class Usage:
 
     def _add_up(self, connection: sqlite3.Connection, beside: sqlite3.Connection) -> int | None:
         """Index what is in the journal and not in the index, for now. When the last invocation of it began, if that was not all."""
-        beside.executescript("".join([index.SCHEMA.script, *(step for step in index.SCHEMA.steps if isinstance(step, str))]))
+        beside.executescript("".join([index.SCHEMA.script, *(step for step in index.SCHEMA.migrations if isinstance(step, str))]))
         set_sums(beside, [], read_counted(connection))
         write_progress(beside, *read_progress(connection))
-        return self._journal.index_beside(beside, UNINDEXED_LIMIT)
+        return self._journal.index_beside(beside, UNINDEXED_LIMIT_BYTES)
 
 
 def _merge(rows: list[UsageRow]) -> list[UsageRow]:

@@ -4,7 +4,7 @@ import sqlite3
 
 from hanabi.base.health import Health
 from hanabi.errors import DatabaseDamaged
-from hanabi.ledger.index import HOUR_MS, Position, Sums, read_counted, read_progress
+from hanabi.ledger.index import HOUR_MS, JournalPosition, Sums, read_counted, read_progress
 from hanabi.store.database import Database
 from hanabi.store.schema import Schema
 
@@ -20,11 +20,11 @@ CREATE TABLE IF NOT EXISTS progress (one INTEGER PRIMARY KEY CHECK (one = 1), se
 )
 
 
-class SumsCopy:
+class UsageCopy:
     """`place`: up to where in the journal the copy holds the sums. Segments from there on must stay."""
 
     def __init__(self, database: Database, health: Health) -> None:
-        self.place: Position = (0, 0)
+        self.place: JournalPosition = (0, 0)
         self._database = database
         self._health = health
 
@@ -34,7 +34,7 @@ class SumsCopy:
             await self._database.open()
             self.place = await self._database.read(read_progress)
         except DatabaseDamaged as error:
-            aside = await self._database.put_aside()
+            aside = await self._database.quarantine()
             self._health.report("record-copy", f"{error}. It is kept as {aside}")
             self.place = (0, 0)
 
@@ -49,7 +49,7 @@ class SumsCopy:
         if self.place == (0, 0):
             since_ms = 0
 
-        def select(connection: sqlite3.Connection) -> tuple[list[Sums], Position]:
+        def select(connection: sqlite3.Connection) -> tuple[list[Sums], JournalPosition]:
             rows = connection.execute("SELECT * FROM usage WHERE hour_ms > ?", (since_ms - HOUR_MS,)).fetchall()
             return rows, max(read_progress(connection), read_counted(connection))
 

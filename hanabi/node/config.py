@@ -22,7 +22,7 @@ class SettingsError(HanabiError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class NodeSettings:
     """All that `hanabi.node.serve.serve` is told. Each field is also a flag of `hanabi up` and a variable `HANABI_<FIELD>`.
 
     Directories are resolved: one that is reached by another spelling, or through a symbolic link, is the same one.
@@ -41,11 +41,11 @@ class Settings:
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
     max_environments: int = 256  # of this host, all functions together
-    max_memory: int | None = None  # MB that all environments may have together; None: 80 % of the host's
+    max_memory_mb: int | None = None  # MB that all environments may have together; None: 80 % of the host's
     pool_size: int = 2  # environments kept ready for each runtime in use
     freeze_after_ms: int = 10
-    trim_after: float = 30.0  # s; an environment without work for so long gives memory back
-    rest_after: float = 300.0  # s; on microVMs, an environment without work for so long is written to disk
+    trim_after_s: float = 30.0  # s; an environment without work for so long gives memory back
+    hibernate_after_s: float = 300.0  # s; on microVMs, an environment without work for so long is written to disk
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
     access_log: str = ""  # a file, "-" for standard output; empty: none
     no_prebuild: bool = False  # build no runtime root before a function wants it
@@ -58,12 +58,12 @@ class Settings:
     def keys_file(self) -> Path:
         return self.data_dir / "keys.json"
 
-    def place(self, name: str) -> Path:
+    def directory(self, name: str) -> Path:
         """A directory of the data directory; it may be a symbolic link to another disk."""
         return Path(os.path.realpath(self.data_dir / name))
 
 
-def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> NodeSettings:
     """Settings from flags (None: not given) and variables. Raises `SettingsError`."""
     values: dict[str, Any] = {}
     for name, parse in _PARSERS.items():
@@ -78,7 +78,7 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
             raise SettingsError(f"{source}: {error}") from None
     values.setdefault("data_dir", _directory(default_data_dir(variables)))
     values.setdefault("images_dir", _directory(values["data_dir"] / "images"))
-    settings = Settings(**values)
+    settings = NodeSettings(**values)
     if settings.no_network and settings.allow_net:
         raise SettingsError("--no-network and --allow-net contradict each other")
     if not settings.insecure and not is_loopback(settings.host):
@@ -209,11 +209,11 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "allow_net": _networks,
     "insecure_registry": _registries,
     "max_environments": _whole(1, 100_000),
-    "max_memory": _whole(128, 1 << 30),
+    "max_memory_mb": _whole(128, 1 << 30),
     "pool_size": _whole(0, 1_000),
     "freeze_after_ms": _whole(0, 3_600_000),
-    "trim_after": _seconds,
-    "rest_after": _seconds,
+    "trim_after_s": _seconds,
+    "hibernate_after_s": _seconds,
     "idle_timeout_s": _seconds,
     "drain_s": _seconds_or_none,
     "firecracker": _file,

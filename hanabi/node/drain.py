@@ -15,33 +15,33 @@ from hanabi.http.server import HttpServer
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.triggers.event_queue import DurableQueue
 
-LOOK_EVERY_S = 0.05
+POLL_S = 0.05
 GRACE_S = 5.0  # for records and answers, after what runs has been ended
 log = logging.getLogger(__name__)
 
 
-class Stop:
+class StopSignals:
     """What signals say: the first one asks for the end, another one hurries it."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurried = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.stop_now = asyncio.Event()
 
     def listen(self) -> None:
         """SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as `nohup` wants it."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self.hear, number)
+                loop.add_signal_handler(number, self.on_signal, number)
 
-    def hear(self, number: int) -> None:
+    def on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
-        if self.asked.is_set():
+        if self.requested.is_set():
             log.warning("%s again: what still runs is ended now", name)
-            self.hurried.set()
+            self.stop_now.set()
         else:
             log.info("%s: no more is taken; another signal ends at once what still runs", name)
-            self.asked.set()
+            self.requested.set()
 
 
 class Drain:
@@ -70,24 +70,24 @@ class Drain:
         self._limit_s = limit_s
         health.gauge("hanabi_invocations_in_flight", "Invocations that were admitted and have not ended", lambda: invoker.in_flight)
 
-    async def run(self, hurried: asyncio.Event) -> None:
+    async def run(self, stop_now: asyncio.Event) -> None:
         """Take nothing new; wait for what has begun, which ends by its own timeout, as long as the limit allows; end the rest."""
         self._edge.draining = self._gateway.draining = True
         self._health.report("draining", f"Hanabi is shutting down, within {self._limit_s:.0f} s; {self._invoker.in_flight} invocations run")
         for server in self._servers:
             server.drain()
         await self._events.pause()
-        await self._wait(self._limit_s, hurried)
+        await self._wait(self._limit_s, stop_now)
         if self._invoker.in_flight:
             log.warning("%d invocations are ended before their time", self._invoker.in_flight)
-        self._fleet.cut()
+        self._fleet.abort()
         await self._wait(GRACE_S, None)
         await asyncio.gather(*(server.close(GRACE_S) for server in self._servers), self._events.close())
 
-    async def _wait(self, limit_s: float, hurried: asyncio.Event | None) -> None:
+    async def _wait(self, limit_s: float, stop_now: asyncio.Event | None) -> None:
         """For everything that has begun."""
         deadline = self._clock.monotonic() + limit_s
         while self._invoker.in_flight or self._events.running or any(server.busy for server in self._servers):
-            if self._clock.monotonic() >= deadline or (hurried is not None and hurried.is_set()):
+            if self._clock.monotonic() >= deadline or (stop_now is not None and stop_now.is_set()):
                 return
-            await self._clock.sleep(LOOK_EVERY_S)
+            await self._clock.sleep(POLL_S)

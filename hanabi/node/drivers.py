@@ -14,10 +14,10 @@ from hanabi.images.firecracker.binaries import find_firecracker
 from hanabi.images.kernels.paths import find_kernel
 from hanabi.images.runtimes.bootstraps import install_agent
 from hanabi.images.runtimes.catalog import RUNTIMES
-from hanabi.node.config import Settings
+from hanabi.node.config import NodeSettings
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver, check_host
-from hanabi.sandbox.firecracker.machine import PLAIN_BOOT_ARGS, Kernel, Parts
+from hanabi.sandbox.firecracker.machine import PLAIN_BOOT_ARGS, FirecrackerParts, Kernel
 from hanabi.sandbox.host import kvm, rootless
 from hanabi.sandbox.host.host import check_traversable
 from hanabi.sandbox.host.mounts import enter_private_mounts
@@ -25,13 +25,13 @@ from hanabi.sandbox.host.network import NAME_SERVER
 from hanabi.sandbox.oci.driver import OciDriver
 from hanabi.sandbox.process.driver import ProcessDriver
 
-PATIENCE_MOST = 100  # times the limits of a machine's answers
+TIMEOUT_FACTOR_MAX = 100  # times the limits of a machine's answers
 RESOLV_CONF = f"nameserver {NAME_SERVER}\noptions timeout:5 attempts:2\n"
 
 
-def choose_driver(settings: Settings, health: Health | None = None) -> Driver:
+def choose_driver(settings: NodeSettings, health: Health | None = None) -> Driver:
     """Call it before there are threads. Raises `IsolationUnavailable` with the fix when what was asked for is not to be had. Blocks."""
-    run = settings.place("run")
+    run = settings.directory("run")
     if settings.isolation == "process":
         if settings.no_network:
             raise IsolationUnavailable("--no-network: the process driver has no network of its own to close; use --isolation oci")
@@ -55,7 +55,7 @@ def choose_driver(settings: Settings, health: Health | None = None) -> Driver:
     )
 
 
-def why_not_firecracker(settings: Settings) -> str:
+def why_not_firecracker(settings: NodeSettings) -> str:
     """Why `auto` does not take microVMs here; empty if it does. A host without hardware virtualisation has them on request only."""
     if settings.isolation == "oci":
         return ""
@@ -69,7 +69,7 @@ def why_not_firecracker(settings: Settings) -> str:
     return ""
 
 
-def make_firecracker(settings: Settings, run: Path, health: Health | None = None) -> FirecrackerDriver:
+def make_firecracker(settings: NodeSettings, run: Path, health: Health | None = None) -> FirecrackerDriver:
     check_host()
     try:
         parts = find_parts(settings)
@@ -91,12 +91,12 @@ def make_firecracker(settings: Settings, run: Path, health: Health | None = None
     )
 
 
-def find_parts(settings: Settings) -> Parts:
+def find_parts(settings: NodeSettings) -> FirecrackerParts:
     """What microVMs are made with. Raises `ImageError` with the fix, and `OSError`. Blocks."""
     pair = find_firecracker(settings.images_dir, firecracker=settings.firecracker, jailer=settings.jailer)
     found = find_kernel(settings.images_dir, find_agent(), settings.kernel)
     profile = _profile(found.image)
-    patience = profile.pop("patience", 1.0)  # changes nothing of a machine, and so nothing of its snapshots
+    timeout_factor = profile.pop("patience", 1.0)  # changes nothing of a machine, and so nothing of its snapshots
     boot_args = profile.get("boot_args") or f"{PLAIN_BOOT_ARGS} {found.boot_args_extra}".strip()
     chosen = Kernel(
         image=found.image,
@@ -105,9 +105,9 @@ def find_parts(settings: Settings) -> Parts:
         boot_args=boot_args,
         cpu_template=profile.get("cpu_template"),
         environment=profile.get("environment") or {},
-        patience=patience,
+        timeout_factor=timeout_factor,
     )
-    return Parts(firecracker=pair.firecracker, jailer=pair.jailer, version=pair.version, kernel=chosen)
+    return FirecrackerParts(firecracker=pair.firecracker, jailer=pair.jailer, version=pair.version, kernel=chosen)
 
 
 def _profile(image: Path) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _profile(image: Path) -> dict[str, Any]:
         raise ImageError(f"{path} is no profile of a kernel: {error}") from None
     if not isinstance(profile, dict) or profile.keys() - {"boot_args", "cpu_template", "environment", "patience"}:
         raise ImageError(f"{path} is no profile of a kernel: it may have boot_args, cpu_template, environment and patience")
-    patience = profile.get("patience", 1.0)
-    if isinstance(patience, bool) or not isinstance(patience, int | float) or not 1 <= patience <= PATIENCE_MOST:
-        raise ImageError(f"{path} is no profile of a kernel: patience is a number from 1 to {PATIENCE_MOST}")
+    timeout_factor = profile.get("patience", 1.0)
+    if isinstance(timeout_factor, bool) or not isinstance(timeout_factor, int | float) or not 1 <= timeout_factor <= TIMEOUT_FACTOR_MAX:
+        raise ImageError(f"{path} is no profile of a kernel: patience is a number from 1 to {TIMEOUT_FACTOR_MAX}")
     return profile

@@ -15,12 +15,12 @@ from hanabi.errors import HanabiError, ImageError, SandboxError
 from hanabi.images.builders.download import digest_file
 from hanabi.images.drives.drives import Drives
 from hanabi.images.runtimes.bootstraps import install_agent
-from hanabi.node.config import Settings
+from hanabi.node.config import NodeSettings
 from hanabi.node.drivers import find_parts
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.firecracker.boot_check import bare_image, boot_once
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
-from hanabi.sandbox.firecracker.machine import Parts
+from hanabi.sandbox.firecracker.machine import FirecrackerParts
 from hanabi.sandbox.host import kvm
 from hanabi.sandbox.host.mounts import enter_private_mounts
 
@@ -29,7 +29,7 @@ KEPT = 8  # notes
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def try_microvm(settings: Settings) -> str:
+def try_microvm(settings: NodeSettings) -> str:
     """What was tried and how long it took. Raises `SandboxError` with why no guest boots. Blocks; call it before there are threads."""
     try:
         parts = find_parts(settings)
@@ -45,7 +45,7 @@ def try_microvm(settings: Settings) -> str:
     return f"{_what(parts)} booted to the agent in {took_s:.1f} s"
 
 
-def _try(parts: Parts) -> float:
+def _try(parts: FirecrackerParts) -> float:
     directory = Path(tempfile.mkdtemp(prefix="hanabi-trial-", dir="/var/tmp"))
     try:
         directory.chmod(0o711)
@@ -56,7 +56,7 @@ def _try(parts: Parts) -> float:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _boot(parts: Parts, directory: Path, agent: Path) -> float:
+async def _boot(parts: FirecrackerParts, directory: Path, agent: Path) -> float:
     clock, drives = SystemClock(), Drives(directory, agent)
     snapshots = directory / "snapshots"
     driver = FirecrackerDriver(
@@ -69,11 +69,11 @@ async def _boot(parts: Parts, directory: Path, agent: Path) -> float:
         await driver.close()
 
 
-def _what(parts: Parts) -> str:
+def _what(parts: FirecrackerParts) -> str:
     return f"Firecracker {'.'.join(map(str, parts.version))} with the kernel {parts.kernel.image}"
 
 
-def _key(parts: Parts) -> str:
+def _key(parts: FirecrackerParts) -> str:
     try:
         content = (digest_file(parts.firecracker), digest_file(parts.jailer), parts.kernel.digest, BOOT_ID.read_text().strip())
     except OSError as error:

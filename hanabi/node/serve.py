@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock, SystemClock
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
@@ -23,16 +23,16 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Driver
 from hanabi.control.functions import Functions
 from hanabi.control.migrations import FORMATS
-from hanabi.edge.auth.authorize import LAXER, Authorizer
+from hanabi.edge.auth.authorize import LENIENT_CHOICES, Authorizer
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.edge.protocols.model import endpoint_variable
 from hanabi.edge.service import Service
 from hanabi.environment.node_heap import DEFAULT_MB, for_memory, for_version
-from hanabi.environment.shared import Closable, Host
+from hanabi.environment.shared import Closable, SharedServices
 from hanabi.environment.variables import preload_of
 from hanabi.errors import ImageError
-from hanabi.fleet.fleet import STOCK_MEMORY_MB, Fleet
+from hanabi.fleet.fleet import POOL_MEMORY_MB, Fleet
 from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.frontends.function_urls.access import UrlAccess
@@ -42,11 +42,11 @@ from hanabi.http.access_log import AccessLog
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve as serve_http
 from hanabi.images.code.store import CodeStore
-from hanabi.images.collector import Collection
+from hanabi.images.collector import Collector
 from hanabi.images.containers.images import ContainerImages
 from hanabi.images.identity import identify
 from hanabi.images.runtimes.prebuild import prebuild
-from hanabi.images.runtimes.roots import Images
+from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.ledger import index
@@ -54,13 +54,13 @@ from hanabi.ledger import usage_copy as sums_copy
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.usage import Usage
-from hanabi.ledger.usage_copy import SumsCopy
-from hanabi.node.config import Settings, guest_dir, is_loopback
-from hanabi.node.drain import Drain, Stop
+from hanabi.ledger.usage_copy import UsageCopy
+from hanabi.node.config import NodeSettings, guest_dir, is_loopback
+from hanabi.node.drain import Drain, StopSignals
 from hanabi.node.drivers import choose_driver
-from hanabi.sandbox.firecracker.driver import STOCK_MB
+from hanabi.sandbox.firecracker.driver import POOL_MB
 from hanabi.sandbox.host.host import raise_descriptor_limit
-from hanabi.sandbox.process.interpreters import lacking
+from hanabi.sandbox.process.interpreters import why_unavailable
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.iam.service import IamService
 from hanabi.services.lambda_ import LambdaService
@@ -78,20 +78,22 @@ from hanabi.triggers.event_queue import DurableQueue
 MIB = 1 << 20
 CONNECTIONS = 4096  # of clients; fewer where the process may not have twice as many descriptors
 # What anybody may ask who reaches the port. A head: as AWS's load balancers take; less from those who have not signed anything yet.
-OUTSIDE = Limits(head_bytes=MIB // 16, stranger_head_bytes=MIB // 64)
+EDGE_LIMITS = Limits(head_bytes=MIB // 16, unauthenticated_head_bytes=MIB // 64)
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
-INSIDE = Limits(head_bytes=MIB // 16, connections=64, buffered=16 * MIB, spooled=128 * MIB, rate=500.0, refusal_s=0.05)
-ANNOUNCE_EVERY_S = 600.0  # at most: a root that cannot be built is not tried all the time
+ENVIRONMENT_LIMITS = Limits(
+    head_bytes=MIB // 16, connections=64, buffered_bytes=16 * MIB, spooled_bytes=128 * MIB, rate=500.0, refusal_s=0.05
+)
+ANNOUNCE_INTERVAL_S = 600.0  # at most: a root that cannot be built is not tried all the time
 log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
     """Run a node until SIGTERM or SIGINT. `ready` is called once, with the endpoint, the driver and why, when it serves.
 
     Raises `IsolationUnavailable` when the isolation asked for cannot be given, and `OSError` when the port is taken.
     """
     os.umask(0o022)
-    stop = Stop()
+    stop = StopSignals()
     stop.listen()
     listener = _listen(settings.host, settings.port)
     clock = SystemClock()
@@ -111,14 +113,14 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
         record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
-        sums = SumsCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
-        journal = FileJournal(settings.place("journal"), record, sums, clock, health=health)
+        sums = UsageCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
+        journal = FileJournal(settings.directory("journal"), record, sums, clock, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
 
-        images = Images(settings.images_dir, guest_dir())
+        images = RuntimeImages(settings.images_dir, guest_dir())
         stack.push_async_callback(images.close)
-        code = CodeStore(settings.place("code"), clock)
+        code = CodeStore(settings.directory("code"), clock)
         await code.open()
         identity = await identify(store, data, keeps=not code.is_empty)
         containers = ContainerImages(settings.images_dir, identity.owner, settings.insecure_registry, clock)
@@ -129,14 +131,14 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         if access is not None:
             stack.push_async_callback(access.close)
             stack.push_async_callback(_cancel, asyncio.create_task(access.run(), name="access log"))
-        attach = Attach(clock, spool, access)
-        host = Host(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
+        attach = EdgeAttacher(clock, spool, access)
+        host = SharedServices(clock, journal, keys, attach, settings.freeze_after_ms / 1000)
         memory = HostMemory()
 
         async def image_of(version: FunctionVersion) -> RuntimeImage:
             """What an environment is started on. Raises `ResourceConflict` when the version's own code is not there."""
             if version.container is None:
-                await functions.presence.assure(version)
+                await functions.presence.require(version)
                 return for_version(await images.ensure(version.runtime), version)
             try:
                 image = await containers.ensure(version.container.image)
@@ -152,13 +154,13 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             image_of,
             host,
             max_environments=settings.max_environments,
-            max_memory_mb=settings.max_memory or memory.budget_mb,
-            stock_size=settings.pool_size,
-            stock_memory_mb=STOCK_MB if driver.name == "firecracker" else STOCK_MEMORY_MB,
+            max_memory_mb=settings.max_memory_mb or memory.budget_mb,
+            pool_size=settings.pool_size,
+            pool_memory_mb=POOL_MB if driver.name == "firecracker" else POOL_MEMORY_MB,
             idle_timeout_s=settings.idle_timeout_s,
-            trim_after_s=settings.trim_after,
-            rest_after_s=settings.rest_after,
-            rest_directory=settings.place("run") / "rests",
+            trim_after_s=settings.trim_after_s,
+            hibernate_after_s=settings.hibernate_after_s,
+            hibernate_to=settings.directory("run") / "rests",
             read_memory=memory.read,
             health=health,
         )
@@ -166,13 +168,13 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(fleet.close)
 
         url_for = partial(_function_url, settings)
-        stocked = StockedImages(images, fleet, driver)
-        missing = "" if driver.takes_snapshots else f"its isolation is {driver.name}, and only microVMs have snapshots"
-        snapshots = Snapshots(settings.place("snapshots"), fleet, missing, clock)
+        pooled = PooledImages(images, fleet, driver)
+        missing = "" if driver.can_snapshot else f"its isolation is {driver.name}, and only microVMs have snapshots"
+        snapshots = Snapshots(settings.directory("snapshots"), fleet, missing, clock)
         functions = Functions(
             store,
             code,
-            stocked,
+            pooled,
             clock,
             account=settings.account,
             region=settings.region,
@@ -186,7 +188,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(functions.close)
         await functions.presence.check()  # what is said of a function is true from the start
         stack.push_async_callback(_cancel, asyncio.create_task(functions.presence.run(), name="presence"))
-        collection = Collection(clock, health, lambda: identity.doubt or store.doubt or functions.doubt)
+        collection = Collector(clock, health, lambda: identity.why_incomplete or store.why_incomplete or functions.why_incomplete)
         collection.add(snapshots.collect, functions.referenced_snapshots)
         collection.add(code.collect, lambda: functions.referenced_code() | fleet.code_in_use())
         collection.add(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use())
@@ -194,24 +196,24 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
         admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
-        roles = ExecutionRoles(functions.place, any_role=settings.roles == "any")
+        roles = ExecutionRoles(functions.account_region, any_role=settings.roles == "any")
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
         events = DurableQueue(accepted, functions, invoker, clock, is_full=lambda: journal.full, health=health)
 
-        iam = IamService(store, clock, functions.place, roles.changed)
+        iam = IamService(store, clock, functions.account_region, roles.changed)
         await iam.open()
-        authorize = Authorizer(iam.find_policies, clock, functions.place, lenient=settings.roles != "strict")
+        authorize = Authorizer(iam.find_policies, clock, functions.account_region, lenient=settings.roles != "strict")
         zips = CodeEndpoint(code, keys, clock)
         staging = Staging(_empty_directory(data / "staging"), clock)
         stack.callback(staging.close)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock, zips.locate, fleet.allocation, roles, staging.given),
+            LambdaService(functions, invoker, events, clock, zips.code_url, fleet.allocation, roles, staging.given),
             iam,
             StsService(keys, iam.find_role),
-            LogsService(LogStore(record, journal, clock), clock, functions.place),
+            LogsService(LogStore(record, journal, clock), clock, functions.account_region),
         ]
-        host.served.extend(endpoint_variable(service.name) for service in services)
-        laxer = [LAXER[settings.roles]] if settings.roles in LAXER else []
+        host.served_services.extend(endpoint_variable(service.name) for service in services)
+        laxer = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
         shown = HealthEndpoints(health, laxer, partial(roles.report, functions, health))
         own: dict[str, HttpHandler] = {
             "environments": partial(_environments, fleet, admission, events),
@@ -243,7 +245,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         functions.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
 
         connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
-        limits = replace(OUTSIDE, body=edge.body_rule, connections=connections)
+        limits = replace(EDGE_LIMITS, body=edge.body_rule, connections=connections)
         handler, refuse = (access.wrap(edge.handle), access.wrap_refusal(edge.refuse)) if access else (edge.handle, edge.refuse)
         server = await serve_http(listener, handler, clock=clock, limits=limits, spool=spool, refuse=refuse, health=health)
         addresses = UrlAddresses(settings.port, gateway.handler_for, clock, health)
@@ -251,11 +253,11 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             functions.on_url(addresses.add, addresses.remove)
         await events.open()
         stack.push_async_callback(
-            Drain([server, addresses], edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.hurried
+            Drain([server, addresses], edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.stop_now
         )
         runtimes = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
-        announcements = Retrying(clock, health, longest_delay_s=ANNOUNCE_EVERY_S)
-        announcing = asyncio.create_task(stocked.announce(runtimes, announcements), name="stock announcement")
+        announcements = RetryQueue(clock, health, longest_delay_s=ANNOUNCE_INTERVAL_S)
+        announcing = asyncio.create_task(pooled.announce(runtimes, announcements), name="pool announcement")
         stack.push_async_callback(announcements.cancel)
         stack.push_async_callback(_cancel, announcing)
         if not settings.no_prebuild and driver.name != "process":
@@ -264,10 +266,10 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         gc.freeze()  # what is there now stays: no collection need ever look at it again
         gc.set_threshold(50_000, 20, 50)  # an invocation leaves no cycles behind: looking for them every 700 objects is wasted
         ready(f"http://{settings.host}:{settings.port} {driver.describe()}")
-        await stop.asked.wait()
+        await stop.requested.wait()
 
 
-class Attach:
+class EdgeAttacher:
     """Serves the API to sockets inside environments; the edge is made after the fleet, so it is filled in later."""
 
     def __init__(self, clock: Clock, spool: Path, access: AccessLog | None = None) -> None:
@@ -283,38 +285,38 @@ class Attach:
             sock,
             self._access.wrap(handler) if self._access else handler,
             clock=self._clock,
-            limits=replace(INSIDE, body=self.edge.body_rule),
+            limits=replace(ENVIRONMENT_LIMITS, body=self.edge.body_rule),
             spool=self._spool,
             refuse=self.edge.refuse,
             name_peers=False,
         )
 
 
-class StockedImages:
+class PooledImages:
     """The images as control sees them: a runtime that functions use is also one to keep environments ready for."""
 
-    def __init__(self, images: Images, fleet: Fleet, driver: Driver) -> None:
+    def __init__(self, images: RuntimeImages, fleet: Fleet, driver: Driver) -> None:
         self.known = images.known
         self.prepare_code = driver.prepare_directory
         self._images = images
         self._fleet = fleet
         self._driver = driver
 
-    async def lacking(self, runtime: str) -> str:
-        return await asyncio.to_thread(lacking, runtime) if self._driver.name == "process" else ""
+    async def why_unavailable(self, runtime: str) -> str:
+        return await asyncio.to_thread(why_unavailable, runtime) if self._driver.name == "process" else ""
 
     async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))
-        if self._driver.takes_snapshots:
+        if self._driver.can_snapshot:
             progress(f"making the snapshot that microVMs of {runtime} start from")
         await self._driver.prepare(image, preload_of(image))
-        self._fleet.expect(for_memory(image, DEFAULT_MB))
+        self._fleet.keep_pool_for(for_memory(image, DEFAULT_MB))
         return image
 
-    async def announce(self, runtimes: Iterable[str], retrying: Retrying) -> None:
+    async def announce(self, runtimes: Iterable[str], retries: RetryQueue) -> None:
         """Functions of an earlier run are prepared already, and nobody will ask for their runtimes before the first cold start."""
         for runtime in runtimes:
-            await retrying.do(f"announce.{runtime}", f"No environments of {runtime} can be kept ready", partial(self.ensure, runtime))
+            await retries.do(f"announce.{runtime}", f"No environments of {runtime} can be kept ready", partial(self.ensure, runtime))
 
 
 class PreparedContainers:
@@ -322,7 +324,7 @@ class PreparedContainers:
 
     def __init__(self, containers: ContainerImages, driver: Driver) -> None:
         self.resolve = containers.resolve
-        self.lacking = containers.lacking
+        self.find_missing = containers.find_missing
         self._containers = containers
         self._driver = driver
 
@@ -356,7 +358,7 @@ def _empty_directory(path: Path) -> Path:
     return path
 
 
-def _function_url(settings: Settings, url_id: str) -> str:
+def _function_url(settings: NodeSettings, url_id: str) -> str:
     """At an address of its own, or under a name where Hanabi listens to other machines."""
     return f"http://{address_of(url_id)}:{settings.port}/" if is_loopback(settings.host) else _named_url(url_id, settings.port)
 

@@ -16,13 +16,13 @@ from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.server import HttpServer, serve
-from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, RuntimeSession, too_large
-from hanabi.runtime.states import State
+from hanabi.runtime.session import PAYLOAD_LIMIT_BYTES, TOO_LARGE, InvalidTransition, RuntimeSession, too_large
+from hanabi.runtime.states import RuntimeState
 
 PREFIX = "/2018-06-01/runtime/"
 CREDENTIALS_PATH = "/2021-04-23/credentials"
 # A runtime has one connection and says one thing at a time; what more comes is another process that wants to be a nuisance.
-LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT), connections=16, pipelined=4, buffered=16 << 20, refusal_s=0.05)
+LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT_BYTES), connections=16, pipelined=4, buffered_bytes=16 << 20, refusal_s=0.05)
 REPEATS = 8  # of one invocation, to a runtime that asks again
 TIMEOUTS = Timeouts(idle_s=24 * 3600)  # a handler may run for minutes, or be frozen for hours, between two requests of its runtime
 ERROR_TYPE = "lambda-runtime-function-error-type"
@@ -46,7 +46,7 @@ class RuntimeApi:
         self._session = session
         self._bundled = bundled
         self._credentials = credentials
-        self._dormant: asyncio.Future[None] | None = None
+        self._awaiting_restore: asyncio.Future[None] | None = None
         self._waiting: asyncio.Future[Invocation] | None = None
         self._handed = False  # the invocation under way has been given to somebody
         self._repeated = ("", 0)  # (request id, times) of the invocation given out more than once
@@ -101,7 +101,7 @@ class RuntimeApi:
 
     async def _next(self) -> HttpResponse:
         session = self._session
-        if session.state is State.INVOKING and session.invocation is not None:
+        if session.state is RuntimeState.INVOKING and session.invocation is not None:
             return self._repeat(session.invocation)  # it has one already: the answer to its last question was lost
         waiting: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         if self._waiting is not None:
@@ -118,12 +118,12 @@ class RuntimeApi:
         """Answered in a clone; the snapshot is taken while the runtime waits here."""
         session = self._session
         session.restore_next()
-        if session.state is State.DORMANT:
-            if self._dormant is not None:
-                self._dormant.cancel()
-            self._dormant = dormant = asyncio.get_running_loop().create_future()
-            session.rouse = lambda: None if dormant.done() else dormant.set_result(None)
-            await dormant
+        if session.state is RuntimeState.AWAITING_RESTORE:
+            if self._awaiting_restore is not None:
+                self._awaiting_restore.cancel()
+            self._awaiting_restore = awaiting_restore = asyncio.get_running_loop().create_future()
+            session.send_restore = lambda: None if awaiting_restore.done() else awaiting_restore.set_result(None)
+            await awaiting_restore
         return HttpResponse(200, [("content-type", "application/json")], b"{}")
 
     def _give_credentials(self, token: str) -> HttpResponse:

@@ -12,22 +12,22 @@ from typing import Self, cast
 from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.frames import (
-    DORMANT,
     ERROR,
     FATAL,
     INIT_ERROR,
+    LOADED,
     OVERSIZE,
     READY,
     RESULT,
     BrokenFrame,
     FrameReader,
-    awake_frame,
     init_frame,
     invoke_head,
+    restored_frame,
 )
 from hanabi.runtime.session import TOO_LARGE, InvalidTransition, RuntimeSession, too_large
 
-JOIN_LIMIT = 64 * 1024  # up to here one write of head and payload together is cheaper than two
+JOIN_LIMIT_BYTES = 64 * 1024  # up to here one write of head and payload together is cheaper than two
 
 
 class RuntimeChannel(asyncio.Protocol):
@@ -64,9 +64,9 @@ class RuntimeChannel(asyncio.Protocol):
         """Tell the bootstrap which function it is."""
         self._write(init_frame(environment, handler, task_root, generic=generic))
 
-    def awake(self, environment: Mapping[str, str]) -> None:
+    def send_restored(self, environment: Mapping[str, str]) -> None:
         """Tell a bootstrap that was restored what has changed in its environment."""
-        self._write(awake_frame(environment))
+        self._write(restored_frame(environment))
 
     def close(self) -> None:
         self.on_hangup = lambda: None
@@ -94,18 +94,18 @@ class RuntimeChannel(asyncio.Protocol):
         session = self._session
         if kind == RESULT:
             session.answer(body)
-            session.hand_out()
+            session.release_answer()
         elif kind == READY:
             session.start()
         elif kind == ERROR:
             session.fail(body)
-            session.hand_out()
+            session.release_answer()
         elif kind == FATAL:  # it exits now: never ready again
             session.fail(body)
         elif kind == OVERSIZE:
             session.fail(too_large(), TOO_LARGE)
-            session.hand_out()
-        elif kind == DORMANT:
+            session.release_answer()
+        elif kind == LOADED:
             session.restore_next()
         elif kind == INIT_ERROR:
             session.fail_init(body)
@@ -117,7 +117,7 @@ class RuntimeChannel(asyncio.Protocol):
         if self._transport is None:
             self._cut = True
             self._session.violate("the runtime has closed its channel")
-        elif len(payload) <= JOIN_LIMIT:
+        elif len(payload) <= JOIN_LIMIT_BYTES:
             self._write(head + payload)
         else:
             self._write(head)
@@ -134,8 +134,8 @@ class RuntimeChannel(asyncio.Protocol):
         A bootstrap begins with an invocation when it has read all of it. Who holds bytes back makes nobody but itself be started anew.
         """
         transport = self._transport
-        if exit is not None and exit.read is not None:
-            return exit.read < self._sent
+        if exit is not None and exit.bytes_read is not None:
+            return exit.bytes_read < self._sent
         if transport is None:
             return self._cut
         if transport.get_write_buffer_size():

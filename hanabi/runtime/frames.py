@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 
 from hanabi.contracts.invocation import Invocation
 
-FRAME_LIMIT = 6 * 1024 * 1024 + 64 * 1024  # bytes after the length
-SKIP_LIMIT = 64 * 1024 * 1024  # a frame over the limit is skipped up to here; who sends more is not one of our bootstraps
-TEXT_LIMIT = 8 * 1024  # letters of a trace or client context: the header's length is a u16
+FRAME_LIMIT_BYTES = 6 * 1024 * 1024 + 64 * 1024  # bytes after the length
+SKIP_LIMIT_BYTES = 64 * 1024 * 1024  # a frame over the limit is skipped up to here; who sends more is not one of our bootstraps
+TEXT_LIMIT_BYTES = 8 * 1024  # letters of a trace or client context: the header's length is a u16
 HEAD = struct.Struct("<IB")
 INVOKE_HEAD = struct.Struct("<IBH")
 
-INIT, INVOKE, AWAKE = ord("i"), ord("n"), ord("a")
-DORMANT, READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("l"), ord("r"), ord("e"), ord("o"), ord("f"), ord("x")
+INIT, INVOKE, RESTORED = ord("i"), ord("n"), ord("a")
+LOADED, READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("l"), ord("r"), ord("e"), ord("o"), ord("f"), ord("x")
 OVERSIZE = 0  # in place of the type of a frame that was over the limit and skipped
 
 
@@ -29,14 +29,14 @@ def init_frame(environment: Mapping[str, str], handler: str, task_root: str, *, 
     return HEAD.pack(len(body) + 1, INIT) + body
 
 
-def awake_frame(environment: Mapping[str, str]) -> bytes:
+def restored_frame(environment: Mapping[str, str]) -> bytes:
     body = json.dumps({"environment": dict(environment)}).encode()
-    return HEAD.pack(len(body) + 1, AWAKE) + body
+    return HEAD.pack(len(body) + 1, RESTORED) + body
 
 
 def invoke_head(invocation: Invocation) -> bytes:
     """The frame but for the payload, which follows as it came."""
-    trace, context = invocation.trace[:TEXT_LIMIT], invocation.client_context[:TEXT_LIMIT]
+    trace, context = invocation.trace[:TEXT_LIMIT_BYTES], invocation.client_context[:TEXT_LIMIT_BYTES]
     header = f"{invocation.request_id}\n{invocation.deadline_ms}\n{invocation.route.invoked_arn}\n{trace}\n{context}".encode()
     return INVOKE_HEAD.pack(len(header) + len(invocation.payload) + 3, INVOKE, len(header)) + header
 
@@ -75,18 +75,18 @@ class FrameReader:
             return None, b""
         length, kind = HEAD.unpack_from(data)
         end = 4 + length
-        if end <= len(data) and 0 < length <= FRAME_LIMIT:
+        if end <= len(data) and 0 < length <= FRAME_LIMIT_BYTES:
             return (kind, data[HEAD.size : end]), data[end:]
         return self._begin(length, kind, data)
 
     def _begin(self, length: int, kind: int, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
         if length == 0:
             raise BrokenFrame("a frame without a type")
-        if length <= FRAME_LIMIT:
+        if length <= FRAME_LIMIT_BYTES:
             self._frame = bytearray(4 + length)
             self._have = 0
             return self._fill(data)
-        if kind not in (RESULT, ERROR) or length > SKIP_LIMIT:
+        if kind not in (RESULT, ERROR) or length > SKIP_LIMIT_BYTES:
             raise BrokenFrame(f"a frame of {length} bytes")
         self._skip = 4 + length
         return self._drop(data)

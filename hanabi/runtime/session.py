@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.sandbox import Exit
-from hanabi.runtime.states import TRANSITIONS, Event, State
+from hanabi.runtime.states import TRANSITIONS, RuntimeEvent, RuntimeState
 
-PAYLOAD_LIMIT = 6 * 1024 * 1024 + 100  # bytes of an answer; AWS's Runtime Interface Emulator, `interop.MaxPayloadSize`
-ERROR_TYPE_SCAN = 64 * 1024  # bytes of an error payload that are looked at for its type
+PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024 + 100  # bytes of an answer; AWS's Runtime Interface Emulator, `interop.MaxPayloadSize`
+ERROR_TYPE_SCAN_BYTES = 64 * 1024  # bytes of an error payload that are looked at for its type
 TOO_LARGE = "Function.ResponseSizeTooLarge"
 UNKNOWN = "Runtime.Unknown"
 _ERROR_TYPE = re.compile(rb'"errorType"\s*:\s*"((?:[^"\\]|\\.){0,256})"')
@@ -30,20 +30,20 @@ class RuntimeSession:
         on_result: Callable[[bytes], None],
         on_error: Callable[[bytes, str], None],
         on_violation: Callable[[str], None],
-        on_dormant: Callable[[], None] = lambda: None,
-        begin: State = State.STARTING,  # DORMANT, RESTORING: of a clone
+        on_awaiting_restore: Callable[[], None] = lambda: None,
+        begin: RuntimeState = RuntimeState.STARTING,  # DORMANT, RESTORING: of a clone
     ) -> None:
         self.state = begin
         self.invocation: Invocation | None = None
         self.deliver: Callable[[Invocation], None] | None = None  # set by the end on which the runtime waits
-        self.rouse: Callable[[], None] | None = None  # likewise: tells a runtime that it has been restored
+        self.send_restore: Callable[[], None] | None = None  # likewise: tells a runtime that it has been restored
         self.undelivered: Callable[[Exit | None], bool] = lambda exit: False  # likewise; see `lost`
         self._on_ready = on_ready
         self._on_init_error = on_init_error
         self._on_result = on_result
         self._on_error = on_error
         self._on_violation = on_violation
-        self._on_dormant = on_dormant
+        self._on_awaiting_restore = on_awaiting_restore
         self._asked_early = False
         self._answer: bytes | None = None  # given by the runtime, and not handed out
         self._error_type: str | None = None
@@ -52,18 +52,18 @@ class RuntimeSession:
 
     def invoke(self, invocation: Invocation) -> None:
         """Hand an invocation to a runtime that is ready."""
-        self._advance(Event.INVOKE)
+        self._advance(RuntimeEvent.INVOKE)
         self.invocation = invocation
         assert self.deliver is not None
         self.deliver(invocation)
 
-    def wake(self) -> None:
+    def restore(self) -> None:
         """The runtime is a clone's, and its host is ready for it: let it run its hooks."""
-        self._advance(Event.WAKE)
+        self._advance(RuntimeEvent.RESTORE)
         if self._asked_early:
             self.next()
-        elif self.rouse is not None:
-            self.rouse()
+        elif self.send_restore is not None:
+            self.send_restore()
 
     def held_answer(self) -> tuple[bytes, str | None] | None:
         """(payload, error type or None) given by a runtime that then ended, or will, without asking for the next invocation."""
@@ -71,10 +71,10 @@ class RuntimeSession:
 
     def lost(self, exit: Exit | None) -> bool:
         """Whether a runtime that has ended never had the whole of the invocation that it was sent: another one may be given it."""
-        return self.state in (State.INVOKING, State.FAILED) and self.invocation is not None and self.undelivered(exit)
+        return self.state in (RuntimeState.INVOKING, RuntimeState.FAILED) and self.invocation is not None and self.undelivered(exit)
 
     def close(self) -> None:
-        self._advance(Event.CLOSE)
+        self._advance(RuntimeEvent.CLOSE)
         self.invocation = None
 
     # --- the runtime --------------------------------------------------------------------------------------------------
@@ -82,16 +82,16 @@ class RuntimeSession:
     def next(self) -> None:
         """The runtime asks for work: its init, or the invocation it answered, is over. Raises `InvalidTransition`."""
         before = self.state
-        self._advance(Event.NEXT)
-        if before is State.DORMANT:
+        self._advance(RuntimeEvent.NEXT)
+        if before is RuntimeState.AWAITING_RESTORE:
             self._asked_early = True
-        elif before in (State.STARTING, State.RESTORING):
+        elif before in (RuntimeState.STARTING, RuntimeState.RESTORING):
             self._on_ready()
-        elif before is State.ANSWERED:
-            self.hand_out()
+        elif before is RuntimeState.ANSWERED:
+            self.release_answer()
             self._on_ready()
 
-    def hand_out(self) -> None:
+    def release_answer(self) -> None:
         """The caller gets the answer now, though the runtime is not ready for the next one yet."""
         answer, self._answer = self._answer, None
         if answer is None:
@@ -104,43 +104,43 @@ class RuntimeSession:
     def restore_next(self) -> None:
         """The runtime waits to be restored. Raises `InvalidTransition`."""
         before = self.state
-        self._advance(Event.RESTORE_NEXT)
-        if before is State.STARTING:
-            self._on_dormant()
+        self._advance(RuntimeEvent.RESTORE_NEXT)
+        if before is RuntimeState.STARTING:
+            self._on_awaiting_restore()
 
     def start(self) -> None:
         """The init is over, or what followed an answer. As `next`, but once only: the channel has no other use for it."""
-        if self.state not in (State.STARTING, State.RESTORING, State.ANSWERED):
+        if self.state not in (RuntimeState.STARTING, RuntimeState.RESTORING, RuntimeState.ANSWERED):
             raise InvalidTransition(f"ready while {self.state.name.lower()}")
         self.next()
 
     def answer(self, payload: bytes) -> None:
         """The runtime's result. Raises `InvalidTransition`."""
-        if len(payload) > PAYLOAD_LIMIT:
+        if len(payload) > PAYLOAD_LIMIT_BYTES:
             self.fail(too_large(), TOO_LARGE)
         else:
-            self._advance(Event.ANSWER)
+            self._advance(RuntimeEvent.ANSWER)
             self._answer, self._error_type = payload, None
 
     def fail(self, payload: bytes, error_type: str | None = None) -> None:
         """The runtime's error. Raises `InvalidTransition`."""
-        self._advance(Event.ANSWER)
-        if len(payload) > PAYLOAD_LIMIT:
+        self._advance(RuntimeEvent.ANSWER)
+        if len(payload) > PAYLOAD_LIMIT_BYTES:
             payload, error_type = too_large(), TOO_LARGE
         self._answer, self._error_type = payload, error_type or error_type_of(payload)
 
     def fail_init(self, payload: bytes, error_type: str | None = None) -> None:
         """The runtime could not come up. Raises `InvalidTransition`."""
-        self._advance(Event.INIT_ERROR)
+        self._advance(RuntimeEvent.INIT_ERROR)
         self._on_init_error(payload, error_type or error_type_of(payload))
 
     def violate(self, reason: str) -> None:
         """What came makes no sense: the environment is not to be trusted any more."""
-        if self.state not in (State.FAILED, State.CLOSED):
-            self._advance(Event.VIOLATION)
+        if self.state not in (RuntimeState.FAILED, RuntimeState.CLOSED):
+            self._advance(RuntimeEvent.VIOLATION)
             self._on_violation(reason)
 
-    def _advance(self, event: Event) -> None:
+    def _advance(self, event: RuntimeEvent) -> None:
         try:
             self.state = TRANSITIONS[self.state][event]
         except KeyError:
@@ -149,7 +149,7 @@ class RuntimeSession:
 
 def error_type_of(payload: bytes) -> str:
     """The `errorType` of an error payload, found without trusting that it is JSON."""
-    found = _ERROR_TYPE.search(payload, 0, ERROR_TYPE_SCAN)
+    found = _ERROR_TYPE.search(payload, 0, ERROR_TYPE_SCAN_BYTES)
     if not found:
         return UNKNOWN
     text = found[1].decode("utf-8", "replace")
@@ -158,5 +158,5 @@ def error_type_of(payload: bytes) -> str:
 
 def too_large() -> bytes:
     """The error a caller gets in place of an answer over the limit."""
-    message = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT} bytes)."
+    message = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT_BYTES} bytes)."
     return json.dumps({"errorMessage": message, "errorType": TOO_LARGE}, separators=(",", ":")).encode()

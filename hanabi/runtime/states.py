@@ -9,9 +9,9 @@ starting --next--> ready --invoke--> invoking --answer--> answered --next--> rea
 from enum import Enum, auto
 
 
-class State(Enum):
+class RuntimeState(Enum):
     STARTING = auto()  # its init runs
-    DORMANT = auto()  # its init is over, its hooks before the snapshot too: it waits to be restored
+    AWAITING_RESTORE = auto()  # its init is over, its hooks before the snapshot too: it waits to be restored
     RESTORING = auto()  # its hooks after the restore run
     READY = auto()  # it has asked for the next invocation
     INVOKING = auto()  # it has one
@@ -20,10 +20,10 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Event(Enum):
+class RuntimeEvent(Enum):
     NEXT = auto()
     RESTORE_NEXT = auto()
-    WAKE = auto()
+    RESTORE = auto()
     INVOKE = auto()
     ANSWER = auto()
     INIT_ERROR = auto()
@@ -31,31 +31,44 @@ class Event(Enum):
     CLOSE = auto()
 
 
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.STARTING: {
-        Event.NEXT: State.READY,
-        Event.RESTORE_NEXT: State.DORMANT,
-        Event.INIT_ERROR: State.FAILED,
-        Event.VIOLATION: State.FAILED,
-        Event.CLOSE: State.CLOSED,
+TRANSITIONS: dict[RuntimeState, dict[RuntimeEvent, RuntimeState]] = {
+    RuntimeState.STARTING: {
+        RuntimeEvent.NEXT: RuntimeState.READY,
+        RuntimeEvent.RESTORE_NEXT: RuntimeState.AWAITING_RESTORE,
+        RuntimeEvent.INIT_ERROR: RuntimeState.FAILED,
+        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
     },
-    State.DORMANT: {
-        Event.RESTORE_NEXT: State.DORMANT,  # asked again: the answer to its last question was lost
-        Event.NEXT: State.DORMANT,  # it knows nothing of snapshots, and waits for its first invocation
-        Event.WAKE: State.RESTORING,
-        Event.VIOLATION: State.FAILED,
-        Event.CLOSE: State.CLOSED,
+    RuntimeState.AWAITING_RESTORE: {
+        RuntimeEvent.RESTORE_NEXT: RuntimeState.AWAITING_RESTORE,  # asked again: the answer to its last question was lost
+        RuntimeEvent.NEXT: RuntimeState.AWAITING_RESTORE,  # it knows nothing of snapshots, and waits for its first invocation
+        RuntimeEvent.RESTORE: RuntimeState.RESTORING,
+        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
     },
-    State.RESTORING: {
-        Event.RESTORE_NEXT: State.RESTORING,  # it asks late: it may go on at once
-        Event.NEXT: State.READY,
-        Event.INIT_ERROR: State.FAILED,
-        Event.VIOLATION: State.FAILED,
-        Event.CLOSE: State.CLOSED,
+    RuntimeState.RESTORING: {
+        RuntimeEvent.RESTORE_NEXT: RuntimeState.RESTORING,  # it asks late: it may go on at once
+        RuntimeEvent.NEXT: RuntimeState.READY,
+        RuntimeEvent.INIT_ERROR: RuntimeState.FAILED,
+        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
     },
-    State.READY: {Event.INVOKE: State.INVOKING, Event.NEXT: State.READY, Event.VIOLATION: State.FAILED, Event.CLOSE: State.CLOSED},
-    State.INVOKING: {Event.ANSWER: State.ANSWERED, Event.VIOLATION: State.FAILED, Event.CLOSE: State.CLOSED},
-    State.ANSWERED: {Event.NEXT: State.READY, Event.VIOLATION: State.FAILED, Event.CLOSE: State.CLOSED},
-    State.FAILED: {Event.CLOSE: State.CLOSED},
-    State.CLOSED: {Event.CLOSE: State.CLOSED},
+    RuntimeState.READY: {
+        RuntimeEvent.INVOKE: RuntimeState.INVOKING,
+        RuntimeEvent.NEXT: RuntimeState.READY,
+        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+    },
+    RuntimeState.INVOKING: {
+        RuntimeEvent.ANSWER: RuntimeState.ANSWERED,
+        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+    },
+    RuntimeState.ANSWERED: {
+        RuntimeEvent.NEXT: RuntimeState.READY,
+        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+    },
+    RuntimeState.FAILED: {RuntimeEvent.CLOSE: RuntimeState.CLOSED},
+    RuntimeState.CLOSED: {RuntimeEvent.CLOSE: RuntimeState.CLOSED},
 }

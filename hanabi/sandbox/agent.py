@@ -23,9 +23,9 @@ from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 PROTOCOL = 4  # of the agent and of the runtime channel: snapshots of another one are done without
 RUNTIME = "runtime"  # role id 0; extensions get 1..10 as they start
 ROLE_COUNT = 11
-MESSAGE_MAX = 256 * 1024
-ANSWER_MAX = 1024  # nothing the agent says is longer
-QUEUED_MAX = 4 * MESSAGE_MAX
+MESSAGE_MAX_BYTES = 256 * 1024
+ANSWER_MAX_BYTES = 1024  # nothing the agent says is longer
+QUEUED_MAX_BYTES = 4 * MESSAGE_MAX_BYTES
 
 Answer = TypeVar("Answer")
 
@@ -74,7 +74,7 @@ def encode_string(text: str) -> bytes:
 
 
 def encode_message(type: bytes, body: bytes = b"") -> bytes:
-    if len(body) >= MESSAGE_MAX:
+    if len(body) >= MESSAGE_MAX_BYTES:
         raise EntrypointError(os.strerror(errnos.E2BIG), errnos.E2BIG)
     return _HEAD.pack(len(body) + 1, type[0]) + body
 
@@ -218,7 +218,7 @@ class AgentLink:
                 return
             self._loop.add_writer(self._control.fileno(), self._writable)
         self._out += message
-        if len(self._out) > QUEUED_MAX:
+        if len(self._out) > QUEUED_MAX_BYTES:
             self._broken("the agent does not read")
 
     def _writable(self) -> None:
@@ -298,7 +298,7 @@ class AgentLink:
         if len(self._in) < 4:
             return False
         length = int.from_bytes(self._in[:4], "little")
-        if not 1 <= length <= ANSWER_MAX:
+        if not 1 <= length <= ANSWER_MAX_BYTES:
             raise ValueError
         if len(self._in) < 4 + length:
             return False

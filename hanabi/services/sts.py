@@ -7,7 +7,7 @@ from typing import Any
 
 from hanabi.edge.auth.keys import KeyRing, role_id, session_principal
 from hanabi.edge.auth.policy_documents import read_document, statements
-from hanabi.edge.service import NOTHING, Call, Operation, Params, Touch
+from hanabi.edge.service import NOTHING, Call, Operation, Params, RequiredPermission
 from hanabi.errors import ServiceError, ValidationError
 
 CHAINED_LIMIT_S = 3600
@@ -15,7 +15,7 @@ _UNSUPPORTED = ("Policy", "PolicyArns", "SerialNumber", "TokenCode", "Tags", "Tr
 
 
 @dataclass(frozen=True, slots=True)
-class Assumed:
+class AssumedRole:
     """The role that is to be assumed, if there is one."""
 
     arn: str
@@ -32,29 +32,29 @@ class StsService:
         self._find_role = find_role
         self.operations: Mapping[str, Operation[Any]] = {
             "GetCallerIdentity": Operation(self.get_caller_identity, lambda params: None, NOTHING),
-            "AssumeRole": Operation(self.assume_role, self._find, self._touch, owner_too=True),
+            "AssumeRole": Operation(self.assume_role, self._find, self._permissions, owner_too=True),
         }
 
     async def get_caller_identity(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         principal = call.principal
         return {"UserId": principal.user_id, "Account": principal.account, "Arn": principal.arn}
 
-    async def _find(self, params: Params) -> Assumed:
+    async def _find(self, params: Params) -> AssumedRole:
         arn = params["RoleArn"]
         parts = arn.split(":", 5)
         if len(parts) != 6 or parts[0] != "arn" or not parts[1] or not parts[2] or not parts[5]:
             raise ValidationError(f"{arn} is invalid")
-        return Assumed(arn, await self._find_role(arn))
+        return AssumedRole(arn, await self._find_role(arn))
 
-    def _touch(self, target: Assumed, params: Params) -> list[Touch]:
+    def _permissions(self, target: AssumedRole, params: Params) -> list[RequiredPermission]:
         """A role that is not there lets nobody in."""
         trust = statements(read_document(target.role["AssumeRolePolicyDocument"])) if target.role else []
         context = {"sts:RoleSessionName": params["RoleSessionName"]}
         if params.get("ExternalId"):
             context["sts:ExternalId"] = params["ExternalId"]
-        return [Touch("sts:AssumeRole", target.arn, context, policy=tuple(trust), trust=True)]
+        return [RequiredPermission("sts:AssumeRole", target.arn, context, policy=tuple(trust), trust=True)]
 
-    async def assume_role(self, call: Call, params: dict[str, Any], target: Assumed) -> dict[str, Any]:
+    async def assume_role(self, call: Call, params: dict[str, Any], target: AssumedRole) -> dict[str, Any]:
         if target.role is None:  # nothing let anybody in
             raise ServiceError("An internal error occurred.")
         for unsupported in _UNSUPPORTED:

@@ -38,7 +38,7 @@ class _Job:
 class Database:
     """The file is opened by the thread, with the first job; trouble with it is raised by whoever asks.
 
-    An older file is brought to `schema`'s version before anything else; a newer one is refused (`StateNewer`), and what is no database,
+    An older file is brought to `schema`'s version before anything else; a newer one is refused (`StateTooNew`), and what is no database,
     or a damaged one, raises `DatabaseDamaged`. `synchronous` FULL: a write that has returned survives a power cut; NORMAL: it survives a
     crash of the process.
     """
@@ -60,7 +60,7 @@ class Database:
         """Open the file now, and raise what is wrong with it."""
         await self._submit(lambda connection: None, False)
 
-    async def put_aside(self) -> Path | None:
+    async def quarantine(self) -> Path | None:
         """Rename the file, with what SQLite keeps beside it, to the first free `<name>.damaged-N`, and return that; None: it is not there.
 
         The next job begins an empty one.
@@ -123,7 +123,7 @@ class Database:
             if len(work) < len(jobs):
                 self._close(connection)
                 connection = None
-                self._put_aside([job for job in jobs if job.work is None])
+                self._quarantine([job for job in jobs if job.work is None])
             _tell(jobs)
             self._sync_watermark()
         self._close(connection)
@@ -211,7 +211,7 @@ class Database:
     def _damaged(self, error: Exception) -> Exception:
         return error if isinstance(error, DatabaseDamaged) else DatabaseDamaged(self.path, f"is damaged: {error}", self._schema.fix)
 
-    def _put_aside(self, jobs: list[_Job]) -> None:
+    def _quarantine(self, jobs: list[_Job]) -> None:
         """Rename what is there for the first of them."""
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Document = dict[str, Any]
-Step = Callable[[Document], Document]
+Migration = Callable[[Document], Document]
 
 
 def _accept(document: Document) -> None:
@@ -15,14 +15,14 @@ def _accept(document: Document) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Of one kind of documents. `steps` lead from version 0 (before documents had versions) to the newest; `check` raises `ValueError`."""
+    """Of one kind of documents. `migrations` lead from version 0 (without one) to the newest; `check` raises `ValueError`."""
 
-    steps: tuple[Step, ...] = ()
+    migrations: tuple[Migration, ...] = ()
     check: Callable[[Document], None] = _accept
 
     @property
     def version(self) -> int:
-        return len(self.steps)
+        return len(self.migrations)
 
 
 Formats = Mapping[str, Format]  # by the beginning of their keys
@@ -47,7 +47,7 @@ def read_document(text: Any, version: Any, format: Format) -> Document:
         raise ValueError("is not a JSON object")
     document: Document = loaded
     try:
-        for step in format.steps[version:]:
+        for step in format.migrations[version:]:
             document = step(document)
         format.check(document)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:

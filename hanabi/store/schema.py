@@ -10,39 +10,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.errors import DatabaseDamaged, StateNewer
+from hanabi.errors import DatabaseDamaged, StateTooNew
 
-CHECKED_SIZE = 64 << 20  # bytes of a file that is checked whole at its opening; of a larger one only what is read
+CHECKED_BYTES = 64 << 20  # bytes of a file that is checked whole at its opening; of a larger one only what is read
 RESTORE = "put back a copy of it that is whole (docs/upgrades.md)"
-Step = str | Callable[[sqlite3.Connection], None]  # a script, or what does it
+Migration = str | Callable[[sqlite3.Connection], None]  # a script, or what does it
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """`script` makes version 0 in an empty file; `steps` lead on from there, the first from 0 to 1. A new file takes the same way.
+    """`script` makes version 0 in an empty file; `migrations` lead on from there, the first from 0 to 1. A new file takes the same way.
 
     `counter` selects a number that never falls and grows with every write that must not be lost: `Database.lost` tells when it fell.
     """
 
     script: str
-    steps: tuple[Step, ...] = ()
+    migrations: tuple[Migration, ...] = ()
     fix: str = RESTORE  # what to do with a file that is damaged
     counter: str = ""
 
     @property
     def version(self) -> int:
-        return len(self.steps)
+        return len(self.migrations)
 
 
 def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    """Raise `StateNewer` or `DatabaseDamaged`. Changes nothing."""
+    """Raise `StateTooNew` or `DatabaseDamaged`. Changes nothing."""
     version = _version(connection)
     if version > schema.version:
-        raise StateNewer(path, version, schema.version)
+        raise StateTooNew(path, version, schema.version)
     if version < 0:
         raise DatabaseDamaged(path, f"is damaged: it says that its version is {version}", schema.fix)
-    if path.stat().st_size <= CHECKED_SIZE:
+    if path.stat().st_size <= CHECKED_BYTES:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise DatabaseDamaged(path, f"is damaged: {found}", schema.fix)
@@ -59,7 +59,7 @@ def upgrade(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
         log.warning("%s goes from version %d to %d; as it was it is kept in %s", path, version, schema.version, backup)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for step in (schema.script, *schema.steps) if version == 0 else schema.steps[version:]:
+        for step in (schema.script, *schema.migrations) if version == 0 else schema.migrations[version:]:
             if callable(step):
                 step(connection)
             else:

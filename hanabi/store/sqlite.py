@@ -48,13 +48,13 @@ class SqliteStore:
         """Raises `StateError` or `sqlite3.Error` when the file cannot be used."""
         await self._database.open()
         if self._database.lost:
-            self._health.report("lost writes of state.db", self.doubt)
+            self._health.report("lost writes of state.db", self.why_incomplete)
 
     async def close(self) -> None:
         await self._database.close()
 
     @property
-    def doubt(self) -> str:
+    def why_incomplete(self) -> str:
         """Why what is here may not be all that there was; empty: it is whole."""
         if self._database.lost:
             return f"{self._database.lost}. Until then nothing is collected"
@@ -82,7 +82,7 @@ class SqliteStore:
         def replace(connection: sqlite3.Connection) -> int:
             _check(connection, key, revision)
             if aside:
-                _put_aside(connection, key)
+                _quarantine(connection, key)
             new = _grow(connection)
             connection.execute(
                 "INSERT OR REPLACE INTO documents (key, value, revision, version) VALUES (?, ?, ?, ?)", (key, text, new, version)
@@ -99,7 +99,7 @@ class SqliteStore:
         def remove(connection: sqlite3.Connection) -> None:
             _check(connection, key, revision)
             if aside:
-                _put_aside(connection, key)
+                _quarantine(connection, key)
             if connection.execute("DELETE FROM documents WHERE key = ?", (key,)).rowcount:
                 _grow(connection)
 
@@ -118,8 +118,8 @@ class SqliteStore:
                 found.append((key.decode(), document, revision))
         return found
 
-    async def put_aside(self, key: str) -> None:
-        await self._write(lambda connection: _put_aside(connection, key))
+    async def quarantine(self, key: str) -> None:
+        await self._write(lambda connection: _quarantine(connection, key))
         self._mended(key)
 
     def _read(self, key: bytes, value: Any, revision: Any, version: Any) -> Document | None:
@@ -160,7 +160,7 @@ def _grow(connection: sqlite3.Connection) -> int:
     return int(new)
 
 
-def _put_aside(connection: sqlite3.Connection, key: str) -> None:
+def _quarantine(connection: sqlite3.Connection, key: str) -> None:
     """Only the key changes: the text stays as it is, whatever it is."""
     new = _grow(connection)
     connection.execute("UPDATE documents SET key = ? WHERE key = ?", (f"{QUARANTINE}{new}/{key}", key))

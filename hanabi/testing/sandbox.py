@@ -287,9 +287,9 @@ class FakeSandbox:
 
 
 class FakeDriver:
-    """`create_errors` and `start_errors` are raised by the next calls, one each. `gate`, while cleared, holds up `create`.
+    """`create_errors` and `start_errors` are raised by the next calls, one each. `create_allowed`, while cleared, holds up `create`.
 
-    `memory_limit_mb` is what the sandboxes it makes have. With `takes_snapshots`, `clone` runs in those that are made of a snapshot.
+    `memory_limit_mb` is what the sandboxes it makes have. With `can_snapshot`, `clone` runs in those that are made of a snapshot.
     """
 
     name = "fake"
@@ -306,11 +306,11 @@ class FakeDriver:
         self.start_errors: list[Exception] = []
         self.snapshot_errors: list[Exception] = []
         self.reset_errors: list[Exception] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.create_allowed = asyncio.Event()
+        self.create_allowed.set()
         self.is_open = False
         self.memory_limit_mb: int | None = None
-        self.takes_snapshots = False
+        self.can_snapshot = False
         self.clone: Bootstrap = silent
 
     @property
@@ -321,7 +321,7 @@ class FakeDriver:
         self.is_open = True
 
     async def create(self, spec: SandboxSpec) -> FakeSandbox:
-        await self.gate.wait()
+        await self.create_allowed.wait()
         if self.create_errors:
             raise self.create_errors.pop(0)
         if spec.snapshot is not None and not (spec.snapshot / SNAPSHOT).exists():

@@ -13,7 +13,7 @@ from functools import partial
 
 from hanabi.base.clock import Clock, Timer
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Invocation, Invoker
 from hanabi.errors import (
@@ -28,19 +28,19 @@ from hanabi.errors import (
 )
 from hanabi.store.database import Database
 from hanabi.triggers import event_table
-from hanabi.triggers.event_states import ENDS, Happening, State, advance
+from hanabi.triggers.event_states import ENDS, EventState, EventTrigger, advance
 from hanabi.triggers.event_table import Change, Event
-from hanabi.triggers.queue_metrics import Meter
+from hanabi.triggers.queue_metrics import QueueMetrics
 from hanabi.triggers.retry_policy import RetryPolicy
 from hanabi.triggers.unsaved_events import KEY as MARK
-from hanabi.triggers.unsaved_events import Unwritten
+from hanabi.triggers.unsaved_events import UnsavedEvents
 
 log = logging.getLogger(__name__)
 
 CONCURRENCY = 1000  # events running at once: the account's limit, beyond which they would be throttled
-WINDOW = 256  # events in memory beside the running ones
+WINDOW_EVENTS = 256  # events in memory beside the running ones
 WINDOW_BYTES = 64 * 1024 * 1024  # of payloads in memory, running ones included
-UNWRITTEN = 10_000  # events that the disk could not be told of; with more, none is started
+UNSAVED_MAX = 10_000  # events that the disk could not be told of; with more, none is started
 PUT_LIMIT_S = 10.0
 FULL_INTERVAL_S = 1.0  # between looks whether a full disk has room again
 DRAIN_S = 10.0
@@ -59,7 +59,7 @@ class DurableQueue:
         *,
         policy: RetryPolicy | None = None,
         concurrency: int = CONCURRENCY,
-        window: int = WINDOW,
+        window: int = WINDOW_EVENTS,
         window_bytes: int = WINDOW_BYTES,
         drain_s: float = DRAIN_S,
         is_full: Callable[[], bool] = lambda: False,
@@ -81,24 +81,24 @@ class DurableQueue:
         self._held: dict[int, int] = {}  # id -> payload size, of the events in memory: ready or running
         self._held_bytes = 0
         self._running: set[asyncio.Task[None]] = set()
-        self._look_ms: int | None = None  # when the disk may hold events that are due and not in memory; None: it holds none
+        self._next_fill_ms: int | None = None  # when the disk may hold events that are due and not in memory; None: it holds none
         self._filling = False
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._timer: Timer | None = None
-        self._retrying = Retrying(clock, health)
-        self._unwritten = Unwritten(database, self._retrying, self._on_written)
-        self.meter = Meter(clock, health, lambda: len(self._running), lambda: len(self._unwritten))
+        self._retries = RetryQueue(clock, health)
+        self._unsaved = UnsavedEvents(database, self._retries, self._on_written)
+        self.meter = QueueMetrics(clock, health, lambda: len(self._running), lambda: len(self._unsaved))
         self._dispatcher: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Begin to run what is queued, oldest first."""
         try:
-            await self._look_over()
+            await self._repair_times()
         except sqlite3.Error as error:  # a full disk is no reason not to run what is there
-            self._retrying.add(OPEN, "The waiting events in events.db cannot be looked over", self._look_over, error)
-        self._look_ms = 0
-        self._rouse()
+            self._retries.add(OPEN, "The waiting events in events.db cannot be looked over", self._repair_times, error)
+        self._next_fill_ms = 0
+        self._wake_dispatcher()
         self._dispatcher = asyncio.create_task(self._dispatch(), name="event dispatcher")
 
     async def pause(self) -> None:
@@ -118,7 +118,7 @@ class DurableQueue:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
-        await self._retrying.close()
+        await self._retries.close()
         self.meter.close()
         self._ready.clear()
         self._held.clear()
@@ -136,44 +136,44 @@ class DurableQueue:
                     timer.cancel()
         except sqlite3.Error as error:
             self.meter.failed_writes.add()
-            self._retrying.add(
-                STORE, "Accepted events cannot be stored in events.db", partial(self._database.write, event_table.touch), error
+            self._retries.add(
+                STORE, "Accepted events cannot be stored in events.db", partial(self._database.write, event_table.probe_write), error
             )
             raise ServiceError(f"The event could not be stored: {error}. Please try again.") from error
         except TimeoutError:
             self.meter.failed_writes.add()
-            self._retrying.add(LATE, "Events are stored too slowly in events.db", self._find_late, f"no answer in {PUT_LIMIT_S:.0f} s")
+            self._retries.add(LATE, "Events are stored too slowly in events.db", self._find_late, f"no answer in {PUT_LIMIT_S:.0f} s")
             raise ServiceError("The event was not stored in time. It may run nevertheless; please try again.") from None
         self.meter.put(event)
-        if len(self._retrying):
-            self._retrying.drop(STORE)
-            self._retrying.nudge(MARK)
+        if len(self._retries):
+            self._retries.drop(STORE)
+            self._retries.nudge(MARK)
         if event.id not in self._held:  # it is there if it was read from disk before the news of its commit came here
-            if self._look_ms is None and not self._filling and self._has_room(len(payload)):
+            if self._next_fill_ms is None and not self._filling and self._has_room(len(payload)):
                 self._hold(event)
             else:
-                self._look_at(event.accepted_ms)
-        self._rouse()
+                self._schedule_fill(event.accepted_ms)
+        self._wake_dispatcher()
 
-    async def _look_over(self) -> None:
+    async def _repair_times(self) -> None:
         """Mend the times, and count. As a write: what is written before it is counted, what comes after it is not."""
         longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
         now_ms = self._now_ms()
 
         def look(connection: sqlite3.Connection) -> tuple[int, int | None]:
-            event_table.mend_times(connection, now_ms, longest_ms)
+            event_table.repair_times(connection, now_ms, longest_ms)
             return event_table.count(connection), event_table.oldest(connection)
 
         count, self.meter.oldest_ms = await self._database.write(look)
-        self.meter.backlog = count - self._unwritten.ended
+        self.meter.backlog = count - self._unsaved.ended
 
     async def _find_late(self) -> None:
         """What was stored after its caller had given up is on disk when this is."""
-        await self._look_over()
-        self._look_at(self._now_ms())
-        self._rouse()
+        await self._repair_times()
+        self._schedule_fill(self._now_ms())
+        self._wake_dispatcher()
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         """Return when nothing more happens before the clock moves: no event runs and none is due."""
         await self._settled.wait()
 
@@ -198,8 +198,8 @@ class DurableQueue:
                 try:
                     await self._fill()
                 except Exception as error:
-                    self._retrying.add(READ, "Events that are due cannot be read from events.db", self._fill, error)
-            while self._ready and len(self._running) < self._concurrency and len(self._unwritten) < UNWRITTEN and not self._is_full():
+                    self._retries.add(READ, "Events that are due cannot be read from events.db", self._fill, error)
+            while self._ready and len(self._running) < self._concurrency and len(self._unsaved) < UNSAVED_MAX and not self._is_full():
                 event = self._ready.popleft()
                 task = asyncio.create_task(self._run(event), name=f"event {event.request_id}")
                 self._running.add(task)
@@ -208,67 +208,67 @@ class DurableQueue:
 
     async def _fill(self) -> None:
         """Bring what is due from disk into the window."""
-        now_ms, held = self._now_ms(), self._held.keys() | self._unwritten.ids
-        postponed = self._unwritten.postponed(self._held)
+        now_ms, held = self._now_ms(), self._held.keys() | self._unsaved.ids
+        postponed = self._unsaved.postponed(self._held)
         first = [event_id for due_ms, event_id in postponed if due_ms <= now_ms]
         count, size = self._window - len(self._ready), self._window_bytes - self._held_bytes
-        self._look_ms, self._filling = None, True  # what is put from here on notes itself
+        self._next_fill_ms, self._filling = None, True  # what is put from here on notes itself
         try:
             events, again = await self._database.read(lambda connection: event_table.load_due(connection, now_ms, held, count, size, first))
         except BaseException:
-            self._look_at(now_ms)
+            self._schedule_fill(now_ms)
             raise
         finally:
             self._filling = False
         for event in events:
-            self._unwritten.correct(event)
+            self._unsaved.correct(event)
             self._hold(event)
         if again is not None:
-            self._look_at(again)
+            self._schedule_fill(again)
         if len(postponed) > len(first):
-            self._look_at(postponed[len(first)][0])
-        self._rouse()
+            self._schedule_fill(postponed[len(first)][0])
+        self._wake_dispatcher()
 
     async def _run(self, event: Event) -> None:
-        state = advance(State.QUEUED, Happening.TAKEN)
-        happening, reason, delay_s = await self._attempt(event)
+        state = advance(EventState.QUEUED, EventTrigger.TAKEN)
+        trigger, reason, delay_s = await self._attempt(event)
         due_ms = self._now_ms() + round(delay_s * 1000)
-        if advance(state, happening) is State.WAITING and due_ms - event.accepted_ms > self._policy.maximum_age_s * 1000:
-            happening = Happening.EXPIRED
-        state = advance(state, happening)
+        if advance(state, trigger) is EventState.WAITING and due_ms - event.accepted_ms > self._policy.maximum_age_s * 1000:
+            trigger = EventTrigger.EXPIRED
+        state = advance(state, trigger)
         if state in ENDS:
-            if state is State.DROPPED:
-                reason = f"{happening.value}. {reason}"
+            if state is EventState.DROPPED:
+                reason = f"{trigger.value}. {reason}"
                 log.warning("event %s of %s dropped after %d failed attempts: %s", event.request_id, event.function, event.attempts, reason)
             self.meter.end(event, state, reason)
             await self._store(Change(event.id, None, event.attempts, event.refusals))
-        elif state is State.WAITING:
+        elif state is EventState.WAITING:
             self.meter.retried.add()
-            log.info("event %s of %s is tried again in %.0f s: %s %s", event.request_id, event.function, delay_s, happening.value, reason)
+            log.info("event %s of %s is tried again in %.0f s: %s %s", event.request_id, event.function, delay_s, trigger.value, reason)
             await self._store(Change(event.id, due_ms, event.attempts, event.refusals))
-            self._look_at(due_ms)
+            self._schedule_fill(due_ms)
         self._release(event)
 
     async def _store(self, change: Change) -> None:
         """On disk, or in memory until it can be: while others wait for that, this one does not hold up the window with a try of its own."""
-        if len(self._unwritten):
-            self._unwritten.note(change, "")
+        if len(self._unsaved):
+            self._unsaved.note(change, "")
             return
         try:
             self._on_written(await self._database.write(lambda connection: event_table.apply(connection, [change])))
         except sqlite3.Error as error:
             self.meter.failed_writes.add()
-            self._unwritten.note(change, error)
+            self._unsaved.note(change, error)
 
     def _on_written(self, oldest_ms: int | None) -> None:
         self.meter.oldest_ms = oldest_ms
-        self._rouse()
+        self._wake_dispatcher()
 
-    async def _attempt(self, event: Event) -> tuple[Happening, str, float]:
+    async def _attempt(self, event: Event) -> tuple[EventTrigger, str, float]:
         """Run it once: what happened, the reason in words, and the delay before the next attempt if there is to be one."""
         policy = self._policy
         if self._now_ms() - event.accepted_ms > policy.maximum_age_s * 1000:
-            return Happening.EXPIRED, "", 0.0
+            return EventTrigger.EXPIRED, "", 0.0
         try:
             route = self._catalog.resolve(event.function, event.qualifier)  # what it is now: it may have been updated or deleted since
             invocation = Invocation(
@@ -282,33 +282,33 @@ class DurableQueue:
             )
             result = await self._invoker.invoke(invocation)
         except ResourceNotFound as error:
-            return Happening.GONE, error.message, 0.0
+            return EventTrigger.GONE, error.message, 0.0
         except TooManyRequests as error:
             event.refusals += 1
-            return Happening.THROTTLED, error.reason, policy.after_refusal(event.refusals)
+            return EventTrigger.THROTTLED, error.reason, policy.after_refusal(event.refusals)
         except ShuttingDown as error:
-            return Happening.STOPPED, error.message, 0.0
+            return EventTrigger.STOPPED, error.message, 0.0
         except Exception as error:
             passing = isinstance(error, ResourceConflict | AccessDenied)  # an update ends; a role may come back
             if isinstance(error, ApiError) and error.status < 500 and not passing:
-                return Happening.REFUSED, error.message, 0.0
+                return EventTrigger.REFUSED, error.message, 0.0
             if isinstance(error, HanabiError):
                 log.info("event %s of %s: %s", event.request_id, event.function, error)
             else:
                 log.exception("event %s of %s", event.request_id, event.function)
             event.refusals += 1
-            return Happening.BROKE, str(error), policy.after_refusal(event.refusals)
+            return EventTrigger.BROKE, str(error), policy.after_refusal(event.refusals)
         if result.function_error is None:
-            return Happening.SUCCEEDED, "", 0.0
+            return EventTrigger.SUCCEEDED, "", 0.0
         event.attempts += 1
         event.refusals = 0
         delay_s = policy.after_error(event.attempts)
         reason = result.record.error_type or result.function_error
-        return (Happening.EXHAUSTED, reason, 0.0) if delay_s is None else (Happening.FAILED, reason, delay_s)
+        return (EventTrigger.EXHAUSTED, reason, 0.0) if delay_s is None else (EventTrigger.FAILED, reason, delay_s)
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._rouse()
+        self._wake_dispatcher()
         if not task.cancelled() and (error := task.exception()) is not None:  # it stays held, so that it does not run again in this life
             log.error("a defect of Hanabi: %s failed", task.get_name(), exc_info=error)
             self._health.report(
@@ -324,7 +324,7 @@ class DurableQueue:
         return len(self._ready) <= self._window // 2 and (self._held_bytes < self._window_bytes or not self._held)
 
     def _is_due(self) -> bool:
-        return self._look_ms is not None and self._look_ms <= self._now_ms() and READ not in self._retrying
+        return self._next_fill_ms is not None and self._next_fill_ms <= self._now_ms() and READ not in self._retries
 
     def _hold(self, event: Event) -> None:
         self._ready.append(event)
@@ -334,11 +334,11 @@ class DurableQueue:
     def _release(self, event: Event) -> None:
         self._held_bytes -= self._held.pop(event.id, 0)
 
-    def _look_at(self, when_ms: int) -> None:
+    def _schedule_fill(self, when_ms: int) -> None:
         """The disk is to be looked at at that time, or before."""
-        self._look_ms = when_ms if self._look_ms is None else min(self._look_ms, when_ms)
+        self._next_fill_ms = when_ms if self._next_fill_ms is None else min(self._next_fill_ms, when_ms)
 
-    def _rouse(self) -> None:
+    def _wake_dispatcher(self) -> None:
         self._settled.clear()
         self._wake.set()
 
@@ -346,12 +346,12 @@ class DurableQueue:
         """Wake when the next event is due. Those that are due and find no room are woken for by the events that end."""
         self._stop_timer()
         if self._ready and self._is_full():
-            self._timer = self._clock.call_later(FULL_INTERVAL_S, self._rouse)
+            self._timer = self._clock.call_later(FULL_INTERVAL_S, self._wake_dispatcher)
         elif self._is_due():
             if self._can_fill():
-                self._rouse()
-        elif self._look_ms is not None and READ not in self._retrying:
-            self._timer = self._clock.call_later((self._look_ms - self._now_ms()) / 1000, self._rouse)
+                self._wake_dispatcher()
+        elif self._next_fill_ms is not None and READ not in self._retries:
+            self._timer = self._clock.call_later((self._next_fill_ms - self._now_ms()) / 1000, self._wake_dispatcher)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -12,7 +12,7 @@ After a crash what was running is queued again, by nature: only `queued` and `wa
 from enum import Enum
 
 
-class State(Enum):
+class EventState(Enum):
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
@@ -20,7 +20,7 @@ class State(Enum):
     DROPPED = "dropped"
 
 
-class Happening(Enum):
+class EventTrigger(Enum):
     TAKEN = "taken from the queue"
     SUCCEEDED = "the function returned"
     THROTTLED = "throttled"
@@ -34,30 +34,30 @@ class Happening(Enum):
     DUE = "its time has come"
 
 
-TRANSITIONS: dict[tuple[State, Happening], State] = {
-    (State.QUEUED, Happening.TAKEN): State.RUNNING,
-    (State.WAITING, Happening.DUE): State.QUEUED,
-    (State.RUNNING, Happening.SUCCEEDED): State.DONE,
-    (State.RUNNING, Happening.THROTTLED): State.WAITING,
-    (State.RUNNING, Happening.BROKE): State.WAITING,
-    (State.RUNNING, Happening.FAILED): State.WAITING,
-    (State.RUNNING, Happening.EXHAUSTED): State.DROPPED,
-    (State.RUNNING, Happening.EXPIRED): State.DROPPED,
-    (State.RUNNING, Happening.GONE): State.DROPPED,
-    (State.RUNNING, Happening.REFUSED): State.DROPPED,
-    (State.RUNNING, Happening.STOPPED): State.QUEUED,
+TRANSITIONS: dict[tuple[EventState, EventTrigger], EventState] = {
+    (EventState.QUEUED, EventTrigger.TAKEN): EventState.RUNNING,
+    (EventState.WAITING, EventTrigger.DUE): EventState.QUEUED,
+    (EventState.RUNNING, EventTrigger.SUCCEEDED): EventState.DONE,
+    (EventState.RUNNING, EventTrigger.THROTTLED): EventState.WAITING,
+    (EventState.RUNNING, EventTrigger.BROKE): EventState.WAITING,
+    (EventState.RUNNING, EventTrigger.FAILED): EventState.WAITING,
+    (EventState.RUNNING, EventTrigger.EXHAUSTED): EventState.DROPPED,
+    (EventState.RUNNING, EventTrigger.EXPIRED): EventState.DROPPED,
+    (EventState.RUNNING, EventTrigger.GONE): EventState.DROPPED,
+    (EventState.RUNNING, EventTrigger.REFUSED): EventState.DROPPED,
+    (EventState.RUNNING, EventTrigger.STOPPED): EventState.QUEUED,
 }
 
-ON_DISK = frozenset({State.QUEUED, State.WAITING})
-ENDS = frozenset({State.DONE, State.DROPPED})
+ON_DISK = frozenset({EventState.QUEUED, EventState.WAITING})
+ENDS = frozenset({EventState.DONE, EventState.DROPPED})
 
 
 class IllegalTransition(Exception):
     """A bug of ours: what happened cannot happen in that state."""
 
 
-def advance(state: State, happening: Happening) -> State:
+def advance(state: EventState, trigger: EventTrigger) -> EventState:
     try:
-        return TRANSITIONS[state, happening]
+        return TRANSITIONS[state, trigger]
     except KeyError:
-        raise IllegalTransition(f"{state.value}: {happening.value}") from None
+        raise IllegalTransition(f"{state.value}: {trigger.value}") from None

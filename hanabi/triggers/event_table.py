@@ -88,12 +88,12 @@ def oldest(connection: sqlite3.Connection) -> int | None:
     return row[0] if row else None
 
 
-def touch(connection: sqlite3.Connection) -> None:
+def probe_write(connection: sqlite3.Connection) -> None:
     """Change nothing, in a transaction: whether it can be written at all."""
     connection.execute("UPDATE events SET due_ms = due_ms WHERE id = -1")
 
 
-def mend_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -> None:
+def repair_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -> None:
     """What lies further ahead than any delay was written before the clock was set back: else it would wait until then."""
     connection.execute(
         "UPDATE events SET due_ms = min(due_ms, ?1), accepted_ms = min(accepted_ms, ?1) WHERE accepted_ms > ?1 OR due_ms > ?1 + ?2",

@@ -4,31 +4,31 @@ from collections.abc import Callable
 
 from hanabi.base.clock import Clock, Timer
 from hanabi.base.health import Health
-from hanabi.triggers.event_states import State
+from hanabi.triggers.event_states import EventState
 from hanabi.triggers.event_table import Event
 
 SHOWN_S = 3600.0  # a dropped event is a problem that stands for so long
 DROPPED = "events.dropped"
 
 
-class Meter:
+class QueueMetrics:
     """`backlog` counts events that were accepted and have not ended, `oldest_ms` is when the first of them was accepted."""
 
     def __init__(self, clock: Clock, health: Health, running: Callable[[], int], unwritten: Callable[[], int]) -> None:
         self.backlog = 0
         self.oldest_ms: int | None = None
-        self.ended = {State.DONE: 0, State.DROPPED: 0}
+        self.ended = {EventState.DONE: 0, EventState.DROPPED: 0}
         self._clock = clock
         self._health = health
         self._running = running
-        self._unwritten = unwritten
+        self._unsaved = unwritten
         self._timer: Timer | None = None
         self.accepted = health.counter("hanabi_events_accepted_total", "Asynchronous events that were accepted")
         self.retried = health.counter("hanabi_events_retried_total", "Attempts after which an event is to be tried again")
         self.failed_writes = health.counter("hanabi_events_failed_writes_total", "Writes to events.db that failed")
         self._counted = {
-            State.DONE: health.counter("hanabi_events_done_total", "Asynchronous events that ran and returned"),
-            State.DROPPED: health.counter("hanabi_events_dropped_total", "Asynchronous events that were given up"),
+            EventState.DONE: health.counter("hanabi_events_done_total", "Asynchronous events that ran and returned"),
+            EventState.DROPPED: health.counter("hanabi_events_dropped_total", "Asynchronous events that were given up"),
         }
         health.gauge("hanabi_events_backlog", "Asynchronous events that were accepted and have not ended", lambda: self.backlog)
         health.gauge("hanabi_events_running", "Asynchronous events that run now", running)
@@ -42,11 +42,11 @@ class Meter:
             self.oldest_ms = event.accepted_ms
         self.backlog += 1
 
-    def end(self, event: Event, state: State, reason: str) -> None:
+    def end(self, event: Event, state: EventState, reason: str) -> None:
         self.backlog -= 1
         self.ended[state] += 1
         self._counted[state].add()
-        if state is State.DROPPED:
+        if state is EventState.DROPPED:
             dropped = self.ended[state]
             text = f"{dropped} event{'s were' if dropped > 1 else ' was'} dropped since the start, at last "
             self._health.report(DROPPED, f"{text}{event.request_id} of {event.function}: {reason}")
@@ -62,11 +62,11 @@ class Meter:
             "backlog": self.backlog,
             "running": self._running(),
             "waiting": self._waiting(),
-            "unwritten": self._unwritten(),
+            "unwritten": self._unsaved(),
             "oldest_s": self._age_s(),
-            "done": self.ended[State.DONE],
+            "done": self.ended[EventState.DONE],
             "retried": self.retried.value,
-            "dropped": self.ended[State.DROPPED],
+            "dropped": self.ended[EventState.DROPPED],
         }
 
     def _waiting(self) -> int:

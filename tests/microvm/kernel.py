@@ -17,8 +17,8 @@ from pathlib import Path
 
 from hanabi.cli.progress import Progress
 from hanabi.errors import ImageError
-from hanabi.images.builders.progress import Steps
-from hanabi.images.builders.staging import growing
+from hanabi.images.builders.progress import ProgressReporter
+from hanabi.images.builders.staging import staged_directory
 from hanabi.images.kernels import source
 from hanabi.images.paths import describe, is_whole
 from hanabi.images.runtimes.packages import Package
@@ -113,15 +113,15 @@ def ensure_kernel(progress: Callable[[str], None] = print) -> Path:
     package, fragments = source.find_source(), [path.read_text() for path in FRAGMENTS]
     made_for = _place(package, fragments)
     if not is_whole(made_for):
-        steps, started = Steps(progress), time.monotonic()
-        with growing(CACHE, made_for, progress) as (made, lock):
+        reporter, started = ProgressReporter(progress), time.monotonic()
+        with staged_directory(CACHE, made_for, progress) as (made, lock):
             if made is not None:
                 work = made / "work"
                 work.mkdir()
-                tree = source.unpack_source(package, CACHE / "downloads", work, lock, steps)
+                tree = source.unpack_source(package, CACHE / "downloads", work, lock, reporter)
                 apply_edits(tree)
                 source.configure(tree, fragments, lock)
-                source.compile_kernel(tree, made / "vmlinux", lock, steps)
+                source.compile_kernel(tree, made / "vmlinux", lock, reporter)
                 shutil.rmtree(work)
                 describe(made, version=package.version)
                 progress(f"{package.version} built in {time.monotonic() - started:.0f} s")
@@ -142,7 +142,7 @@ def write_profile(made_for: Path) -> None:
     draft.rename(made_for / "vmlinux.json")
 
 
-def kernel_place() -> Path | None:
+def kernel_path() -> Path | None:
     """Where the kernel is or would be; None when its source cannot be had."""
     try:
         return _place(source.find_source(), [path.read_text() for path in FRAGMENTS])

@@ -12,10 +12,10 @@ from hanabi.images.paths import is_whole
 from hanabi.sandbox.firecracker.driver import check_host
 from hanabi.sandbox.host import kvm
 from tests.microvm.binaries import ensure_firecracker
-from tests.microvm.kernel import ensure_kernel, kernel_place, write_profile
+from tests.microvm.kernel import ensure_kernel, kernel_path, write_profile
 from tests.server import Server
 
-SLOW = ("--trim-after", "3600")  # what takes a guest's kernel a tenth of a second takes minutes there
+SLOW = ("--trim-after-s", "3600")  # what takes a guest's kernel a tenth of a second takes minutes there
 SLOW_S = 900.0  # the first boot of a runtime on such a host: the kernel, Python, the bootstrap
 
 
@@ -25,7 +25,7 @@ def why_not(*, build: bool) -> str:
         check_host()
     except Exception as error:
         return str(error)
-    place = kernel_place()
+    place = kernel_path()
     if place is None:
         return "the source of the guest kernel cannot be had (linux-source)"
     if not is_whole(place) and not build:

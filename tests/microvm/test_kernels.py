@@ -12,7 +12,7 @@ import pytest
 from hanabi.errors import ImageError
 from hanabi.images.kernels import cloud, source
 from hanabi.images.kernels.builder import KernelBuilder
-from hanabi.images.kernels.paths import find_kernel, install_initrd, kernel_place
+from hanabi.images.kernels.paths import find_kernel, install_initrd, kernel_path
 from hanabi.images.paths import is_whole
 from tests.microvm import kernel as test_kernel
 from tests.microvm.cache import CACHE
@@ -99,7 +99,7 @@ def test_our_own_kernel(init: Path, drives: list[Path]) -> None:
         digest = source.digest_inputs(source.find_source(), [source.FRAGMENT.read_text()])
     except ImageError as error:
         pytest.skip(f"its source cannot be had: {error}")
-    place = kernel_place(IMAGES, "own", digest)
+    place = kernel_path(IMAGES, "own", digest)
     if not is_whole(place):
         pytest.skip(f"it takes minutes to build: hanabi images build kernel --images-dir {IMAGES}")
     for acpi in (True, False):
@@ -107,7 +107,7 @@ def test_our_own_kernel(init: Path, drives: list[Path]) -> None:
 
 
 def test_the_kernel_for_tests(init: Path, drives: list[Path]) -> None:
-    place = test_kernel.kernel_place()
+    place = test_kernel.kernel_path()
     if place is None or not is_whole(place):
         pytest.skip("it takes minutes to build: python -m tests.microvm.kernel")
     check(boot(place / "vmlinux", install_initrd(IMAGES, init), drives, acpi=False, arguments=""))

@@ -404,12 +404,12 @@ def lambda_handler(event, context):
     open("/tmp/seen", "a").write(f"{event['number']} ")
     return {"seen": SEEN, "tmp": open("/tmp/seen").read(), "stream": context.log_stream_name, "time": time.time()}
 """
-    with Server(*rig.options(), "--pool-size", "0", "--rest-after", "1") as server:
+    with Server(*rig.options(), "--pool-size", "0", "--hibernate-after-s", "1") as server:
         client = server.client("lambda", config=_patient())
         create_function_slowly(client, "rests", code)
         first = invoke(client, "rests", {"number": 1})
         for number in (2, 3):
-            wait_for(lambda: rows(server, function="rests", state="resting") and not rig.jails(server), rig.SLOW_S)
+            wait_for(lambda: rows(server, function="rests", state="hibernated") and not rig.jails(server), rig.SLOW_S)
             again = invoke(client, "rests", {"number": number})
             assert again["seen"] == list(range(1, number + 1)) and again["stream"] == first["stream"]
             assert again["tmp"].split() == [str(each) for each in again["seen"]]

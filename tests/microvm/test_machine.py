@@ -17,7 +17,7 @@ import pytest
 from hanabi.contracts.sandbox import Exit, SandboxSpec
 from hanabi.environment.variables import preload_of
 from hanabi.errors import SandboxError
-from hanabi.images.runtimes.roots import Images
+from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import guest_dir, load_settings
 from hanabi.node.drivers import make_firecracker
 from hanabi.runtime.frames import init_frame
@@ -55,7 +55,7 @@ class Bench:
 
     @asynccontextmanager
     async def function(self) -> AsyncIterator["Function"]:
-        image = await Images(IMAGES, guest_dir()).ensure("python3.13")
+        image = await RuntimeImages(IMAGES, guest_dir()).ensure("python3.13")
         self._count += 1
         spec = SandboxSpec(id=f"m-{self._count}", image=image, memory_mb=MEMORY_MB, tmp_mb=512, preload=preload_of(image))
         function = Function(await self.driver.create(spec))
@@ -120,7 +120,7 @@ async def test_memory_that_runs_out_kills_the_function_not_the_agent(bench: Benc
             assert function.box.peak_memory() >= peak
             function.box.limit(memory_mb=(peak >> 20) + 4, vcpus=None)
             await function.ask("len(b'x' * (64 << 20))")
-            assert replace(await function.exits.get(), read=None) == Exit("runtime", None, 9)
+            assert replace(await function.exits.get(), bytes_read=None) == Exit("runtime", None, 9)
             assert function.box.oom_kills() == 1
             await function.box.ping()
             with pytest.raises(SandboxError, match="functions of up to 512 MB"):
@@ -132,7 +132,7 @@ async def test_memory_that_runs_out_kills_the_function_not_the_agent(bench: Benc
 
 @thorough
 async def test_a_machine_gives_memory_back_and_goes_on(bench: Bench) -> None:
-    if "--trim-after" in rig.options():
+    if "--trim-after-s" in rig.options():
         pytest.skip(
             "a balloon takes minutes on a host without hardware virtualisation; tests/system/firecracker tries the calls on the double"
         )
@@ -165,7 +165,7 @@ async def test_many_starts_leave_nothing(bench: Bench) -> None:
 
     await bench.driver.open()
     try:
-        image = await Images(IMAGES, guest_dir()).ensure("python3.13")
+        image = await RuntimeImages(IMAGES, guest_dir()).ensure("python3.13")
         descriptors: list[int] = []
         for number in range(10):
             spec = SandboxSpec(id=f"s-{number}", image=image, memory_mb=MEMORY_MB, tmp_mb=512, preload=preload_of(image))

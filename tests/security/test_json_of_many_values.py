@@ -9,7 +9,7 @@ from hanabi.base.clock import SystemClock
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.protocols.codec import read_json
 from hanabi.errors import InvalidRequestContent, SerializationError
-from hanabi.frontends.function_urls.response import Malformed, make_response
+from hanabi.frontends.function_urls.response import MalformedResponse, make_response
 from hanabi.services.lambda_.payload import check_payload
 
 MB = 1 << 20
@@ -63,7 +63,7 @@ def test_a_result_of_very_many_values_is_not_looked_into() -> None:
     rows = b"[" + b",".join([b'{ "a": 1 }'] * 30_000) + b"]"
     assert make_response(rows).body is rows
     assert make_response(b'{"rows": %s}' % rows).status == 200
-    with pytest.raises(Malformed, match="too many values"):
+    with pytest.raises(MalformedResponse, match="too many values"):
         make_response(b'{"statusCode": 200, "body": %s}' % rows)
     text = json.dumps({"statusCode": 201, "body": rows.decode()}).encode()  # a string is one value, whatever is in it
     assert (make_response(text).status, make_response(text).body) == (201, rows)

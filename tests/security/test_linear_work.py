@@ -17,11 +17,11 @@ import pytest
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.http import HttpRequest, HttpResponse
-from hanabi.control.arns import Place
-from hanabi.edge.auth.evaluate import Request, Verdict, judge_identity
+from hanabi.control.arns import AccountRegion
+from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_identity_policies
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.auth.policy_documents import check_document
-from hanabi.edge.auth.sigv4 import Claim, canonical_headers, canonical_path, canonical_query
+from hanabi.edge.auth.sigv4 import SignatureClaim, canonical_headers, canonical_path, canonical_query
 from hanabi.edge.edge import Edge
 from hanabi.edge.protocols.codec import Match
 from hanabi.edge.protocols.constraints import compile_pattern
@@ -31,11 +31,11 @@ from hanabi.edge.protocols.rest_json import RestJson
 from hanabi.errors import ApiError, SerializationError, ValidationError
 from hanabi.frontends.function_urls.cors import answer_preflight
 from hanabi.frontends.function_urls.event import make_event
-from hanabi.frontends.function_urls.response import Malformed, make_response
+from hanabi.frontends.function_urls.response import MalformedResponse, make_response
 from hanabi.http.connection import Connection
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
-from hanabi.http.spool import Body
+from hanabi.http.spool import BodyBuffer
 from hanabi.http.target import is_canonical
 from hanabi.images.code.unzip import BadZip, make_plan
 from hanabi.ledger.log_errors import InvalidParameter
@@ -70,8 +70,8 @@ def test_policies() -> None:
         return json.dumps({"Version": "2012-10-17", "Statement": [statement]}), "arn:" + "a" * n + "c"
 
     def judge(given: tuple[str, str]) -> Verdict:
-        request = Request("lambda:Invoke", (given[1],), {"k": (given[1],), "many": (given[1],) * 5})
-        return judge_identity([json.loads(given[0])], request)
+        request = AccessRequest("lambda:Invoke", (given[1],), {"k": (given[1],), "many": (given[1],) * 5})
+        return evaluate_identity_policies([json.loads(given[0])], request)
 
     assert_linear(make, judge)
 
@@ -118,7 +118,7 @@ HEADS: dict[str, Callable[[int], HttpRequest]] = {
 @pytest.mark.parametrize("kind", HEADS)
 def test_heads(edge: Edge, kind: str) -> None:
     """All that looks at a head before anybody has proved anything: routing, body rules, signatures, canonical forms, URLs."""
-    claim = Claim("a", "b", "c", "d", "e", "host;x-a", frozenset(("host", "x-a")))
+    claim = SignatureClaim("a", "b", "c", "d", "e", "host;x-a", frozenset(("host", "x-a")))
 
     def look(given: HttpRequest) -> None:
         asyncio.run(edge.handle(given))
@@ -149,7 +149,7 @@ def test_bytes_of_a_request(head: bytes, unit: bytes) -> None:
     """As they arrive, in large reads and in small ones."""
 
     async def receive(data: bytes) -> None:
-        limits = Limits(head_bytes=1 << 16, headers=1 << 30, heads=1 << 30, body=lambda request: BodyRule(1 << 30))
+        limits = Limits(head_bytes=1 << 16, headers=1 << 30, heads_bytes=1 << 30, body=lambda request: BodyRule(1 << 30))
         connection = Connection(HttpServer(answer, clock=SystemClock(), limits=limits))
         connection.connection_made(Mock(get_extra_info=lambda name: None))
         for size in (1 << 18, 1 << 9):
@@ -163,7 +163,7 @@ def test_bytes_of_a_request(head: bytes, unit: bytes) -> None:
 
 
 def test_small_chunks_take_no_more_memory_than_they_have_bytes() -> None:
-    body = Body(None, 1 << 20)
+    body = BodyBuffer(None, 1 << 20)
     for _ in range(100_000):
         body.add(b"ab")
     assert sum(map(sys.getsizeof, body._chunks)) < 400_000 and body.finish() == b"ab" * 100_000
@@ -233,7 +233,7 @@ def test_documents(kind: str) -> None:
             check_json(body)
         with suppress(ApiError):
             check_document(body.decode("latin-1"), trust=False)
-        with suppress(Malformed):
+        with suppress(MalformedResponse):
             make_response(body)
 
     assert_linear(DOCUMENTS[kind], read)
@@ -249,7 +249,7 @@ def test_deep_documents_are_refused_in_the_services_words() -> None:
                 assert len(error.message) < 1000
             try:
                 make_response(b'{"statusCode":200,"body":' + body + b"}")
-            except Malformed:
+            except MalformedResponse:
                 continue
 
 
@@ -311,7 +311,7 @@ def test_log_filter_patterns(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", ["a:", "us-east-1:", "0", "a-", "arn:aws:", ":", "function:", "."])
 def test_function_names(unit: str) -> None:
-    place = Place("000000000000", "us-east-1")
+    place = AccountRegion("000000000000", "us-east-1")
 
     def parse(text: str) -> None:
         for read in (place.parse, place.parse_whole, place.parse_new, place.parse_resource):

@@ -229,7 +229,7 @@ async def test_the_same_calls_are_let_through_for_what_is_allowed(tmp_path: Path
             for member in naming_members(service, operation):
                 params = parameters(service, operation, member, canonical(service, member, MINE))
                 answer = await world.ask(only, service, operation, **params)
-                await world.functions.settle()
+                await world.functions.wait_idle()
                 assert not answer.denied and answer.code not in ("ValidationException", "ValidationError", "SerializationException"), (
                     operation,
                     member,
@@ -331,7 +331,7 @@ async def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) 
             unknown = set(shape.required_members if shape else ()) - NAMING[service] - HARMLESS
             assert not unknown, f"{service}:{operation}: {unknown} may name something: say so in NAMING, or in PLAIN"
             found: Operation[Any] = world.edge._operations[service][operation]
-            assert found.touches is not NOTHING or f"{service}:{operation}" == "sts:GetCallerIdentity"
+            assert found.permissions is not NOTHING or f"{service}:{operation}" == "sts:GetCallerIdentity"
             assert naming_members(service, operation) or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
 
 
@@ -346,7 +346,7 @@ def test_handlers_look_at_no_name_themselves() -> None:
             is_handler = "call" in {arg.arg for arg in function.args.args}
             handlers += is_handler
             if not is_handler and "services" in path.parts:
-                continue  # `resolve` and `touches`
+                continue  # `resolve` and `permissions`
             read = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
             subscripts = {
                 node.slice.value

@@ -121,7 +121,7 @@ def test_functions_that_were_active_have_environments_ready_after_a_restart(serv
     create_function(server.client("lambda"), "crash", CODE)
     server.crash()
     server.start()
-    wait_for(lambda: [each["state"] for each in environments(server)].count("stocked") == 2)
+    wait_for(lambda: [each["state"] for each in environments(server)].count("pooled") == 2)
     assert server.stop() == 0
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: container
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server("--pool-size", "1", "--idle-timeout-s", "2", "--max-memory", "4096")
+    server = Server("--pool-size", "1", "--idle-timeout-s", "2", "--max-memory-mb", "4096")
     try:
         with server:
             yield server
@@ -127,7 +127,7 @@ def test_more_than_the_host_has(server: Server) -> None:
         return status if status["Status"] == "FAILED" else None
 
     status = wait_for(failed, 60)
-    assert status["AllocatedProvisionedConcurrentExecutions"] == 2 and "--max-memory" in status["StatusReason"]
+    assert status["AllocatedProvisionedConcurrentExecutions"] == 2 and "--max-memory-mb" in status["StatusReason"]
     create_function(client, "small", CODE)
     assert invoke(client, "small") == ["on-demand", "$LATEST"]  # what is left is there for others
 

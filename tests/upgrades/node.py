@@ -18,7 +18,7 @@ from hanabi.ledger import index
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.usage_copy import SCHEMA as SUMS_SCHEMA
-from hanabi.ledger.usage_copy import SumsCopy
+from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.services.iam.service import IamService
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
@@ -54,8 +54,8 @@ class Node:
     health: Health
 
     @property
-    def doubt(self) -> str:
-        return self.identity.doubt or self.store.doubt or self.functions.doubt
+    def why_incomplete(self) -> str:
+        return self.identity.why_incomplete or self.store.why_incomplete or self.functions.why_incomplete
 
     async def roles(self) -> list[dict[str, Any]]:
         return [role for _, role, _ in await self.store.list("iam/role/")]
@@ -72,7 +72,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         await store.open()
         record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
-        sums = SumsCopy(Database(data / "usage.db", SUMS_SCHEMA), health)
+        sums = UsageCopy(Database(data / "usage.db", SUMS_SCHEMA), health)
         journal = FileJournal(data / "journal", record, sums, clock, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
@@ -89,12 +89,12 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         stack.push_async_callback(accepted.close)
         await accepted.open()
         events = DurableQueue(accepted, functions, invoker, clock)
-        iam = IamService(store, clock, functions.place)
+        iam = IamService(store, clock, functions.account_region)
         await iam.open()
         logs = LogStore(record, journal, clock)
         await events.open()
         stack.push_async_callback(events.close)
         functions.on_provisioned(lambda version, count: None)
         async with asyncio.timeout(60):
-            await events.settle()
+            await events.wait_idle()
             yield Node(store, functions, iam, keys, logs, record, events, invoker, identity, health)

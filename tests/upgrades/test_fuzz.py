@@ -58,7 +58,7 @@ def load(data: Path) -> tuple[set[str], str]:
             await node.logs.groups()
             for role in await node.roles():
                 await node.iam.find_policies(role["Arn"])
-            return {function.name for function in node.functions}, node.doubt
+            return {function.name for function in node.functions}, node.why_incomplete
 
     return asyncio.run(scenario())
 
@@ -120,11 +120,11 @@ def test_a_document_costs_itself_only(whole: Path, tmp_path: Path, key: str) -> 
         connection.commit()
         connection.close()
         try:
-            served, doubt = load(data)
+            served, why_incomplete = load(data)
         except Exception as error:
             raise AssertionError(f"{key}, {what}: {error!r} (HANABI_TEST_SEED={SEED})") from error
         assert served >= FUNCTIONS - {owner}, f"{key}, {what} (HANABI_TEST_SEED={SEED})"
-        assert served == FUNCTIONS or doubt, f"{key}, {what} (HANABI_TEST_SEED={SEED})"
+        assert served == FUNCTIONS or why_incomplete, f"{key}, {what} (HANABI_TEST_SEED={SEED})"
         connection = sqlite3.connect(data / "state.db")
         connection.text_factory = bytes
         rows = [row[0] for row in connection.execute("SELECT value FROM documents WHERE key = ? OR key LIKE 'quarantine/%'", (key,))]
@@ -156,14 +156,14 @@ def test_a_file_is_named_or_done_without(whole: Path, tmp_path: Path, name: str)
         else:
             (data / name).write_bytes(new)
         try:
-            served, doubt = load(data)
+            served, why_incomplete = load(data)
         except (StateError, sqlite3.DatabaseError) as error:
             assert name in str(error), f"{name}, {what}: {error} (HANABI_TEST_SEED={SEED})"
             assert new is not None and (data / name).read_bytes()[100:] == new[100:], f"{name}, {what} (HANABI_TEST_SEED={SEED})"
         except Exception as error:
             raise AssertionError(f"{name}, {what}: {error!r} (HANABI_TEST_SEED={SEED})") from error
         else:
-            assert served == FUNCTIONS or doubt, f"{name}, {what}: {served} (HANABI_TEST_SEED={SEED})"
+            assert served == FUNCTIONS or why_incomplete, f"{name}, {what}: {served} (HANABI_TEST_SEED={SEED})"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hanabi.base.key_file import read_key
-from hanabi.errors import DatabaseDamaged, DocumentDamaged, HanabiError, ResourceConflict, ResourceNotFound, StateDamaged, StateNewer
+from hanabi.errors import DatabaseDamaged, DocumentDamaged, HanabiError, ResourceConflict, ResourceNotFound, StateDamaged, StateTooNew
 from tests.upgrades.node import ACCOUNT, VERSION_0, Node, open_node, unpack
 
 LIVE_URL = "4xoo1hknvekfhp72n4e0g1ejjck5t2hz"
@@ -61,7 +61,7 @@ async def check_all_is_there(node: Node) -> None:
     count = await node.record.read(lambda connection: connection.execute("SELECT count(*) FROM ledger").fetchone()[0])
     assert count == 5
     assert [invocation.payload for _, invocation in node.invoker.seen] == [b'{"sleep": 20, "waiting": true}']
-    assert node.health.problems == [] and not node.doubt
+    assert node.health.problems == [] and not node.why_incomplete
 
 
 def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path) -> N
             await check_all_is_there(node)
             assert node.keys.root.secret_key == kept.secret_key
         async with open_node(data) as node:  # and again, now that it is today's
-            assert [each.name for each in node.functions] == ["greet", "plain"] and not node.doubt
+            assert [each.name for each in node.functions] == ["greet", "plain"] and not node.why_incomplete
             assert node.invoker.seen == []
 
     asyncio.run(scenario())
@@ -88,11 +88,15 @@ async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
     shutil.copy(data / "state.db.before-v1", data / "state.db")
     async with open_node(data) as node:
         assert [each.name for each in node.functions] == ["greet", "plain"]
-        assert "has lost changes" in node.store.doubt and "state.db.lost" in node.store.doubt and node.identity.doubt
+        assert (
+            "has lost changes" in node.store.why_incomplete
+            and "state.db.lost" in node.store.why_incomplete
+            and node.identity.why_incomplete
+        )
     for name in ("state.db.revision", "state.db.lost", "identity"):  # as docs/upgrades.md says
         (data / name).unlink()
     async with open_node(data) as node:
-        assert not node.doubt and node.health.problems == []
+        assert not node.why_incomplete and node.health.problems == []
     assert (data / "state.db.before-v1-2").is_file()
 
 
@@ -144,7 +148,7 @@ def test_a_damaged_function_is_left_alone_and_the_others_are_served(data: Path, 
                 await node.functions.change("greet", lambda function: function)
             with pytest.raises(ResourceConflict, match="DeleteFunction puts it aside"):
                 await node.functions.create("greet", CREATE)
-            assert "greet" in node.doubt
+            assert "greet" in node.why_incomplete
             assert any("greet" in problem.text for problem in node.health.problems)
         assert documents(data) == before
         async with open_node(data) as node:
@@ -152,7 +156,7 @@ def test_a_damaged_function_is_left_alone_and_the_others_are_served(data: Path, 
             with pytest.raises(ResourceNotFound):
                 node.functions.find("greet")
             await node.functions.create("greet", CREATE)
-            assert [each.name for each in node.functions] == ["greet", "plain"] and not node.doubt
+            assert [each.name for each in node.functions] == ["greet", "plain"] and not node.why_incomplete
             assert node.health.problems == []
         kept = {key.split("/", 2)[2]: row for key, row in documents(data).items() if key.startswith("quarantine/")}
         assert kept == {key: row for key, row in before.items() if "greet" in key}
@@ -175,7 +179,7 @@ CREATE = {
 def test_a_damaged_role_is_left_alone(data: Path) -> None:
     async def scenario() -> None:
         async with open_node(data) as node:
-            assert await node.roles() == [] and "iam/role/worker" in node.doubt
+            assert await node.roles() == [] and "iam/role/worker" in node.why_incomplete
             assert len([*node.functions]) == 2
             with pytest.raises(DocumentDamaged):
                 await node.store.get("iam/role/worker")
@@ -209,7 +213,7 @@ async def test_a_wal_that_was_cut_is_found(data: Path) -> None:
     for _ in range(2):  # it stands until somebody has taken note
         async with open_node(data) as node:
             assert [each.name for each in node.functions] == ["greet", "plain"]
-            assert "has lost changes" in node.doubt
+            assert "has lost changes" in node.why_incomplete
             (problem,) = node.health.problems
             assert problem.key == "lost writes of state.db" and "revision 20" in problem.text and "at 19" in problem.text
 
@@ -220,7 +224,7 @@ async def test_a_damaged_watermark_is_made_anew(data: Path, content: bytes) -> N
         pass
     (data / "state.db.revision").write_bytes(content)
     async with open_node(data) as node:
-        assert not node.doubt
+        assert not node.why_incomplete
     assert (data / "state.db.revision").read_bytes().startswith(b"0" * 18)
 
 
@@ -232,14 +236,14 @@ def test_a_newer_database_is_refused_by_name(data: Path, name: str) -> None:
     connection = sqlite3.connect(data / name)
     connection.execute("PRAGMA user_version = 77")
     connection.close()
-    with pytest.raises(StateNewer, match=rf"{name} has version 77"):
+    with pytest.raises(StateTooNew, match=rf"{name} has version 77"):
         asyncio.run(scenario_of_nothing(data))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"access_key": 5}', '{"version": 2}'])
 def test_a_key_file_is_never_written_over(data: Path, content: str) -> None:
     (data / "keys.json").write_text(content)
-    with pytest.raises((StateDamaged, StateNewer), match=r"keys\.json"):
+    with pytest.raises((StateDamaged, StateTooNew), match=r"keys\.json"):
         asyncio.run(scenario_of_nothing(data))
     assert (data / "keys.json").read_text() == content
 

@@ -5,13 +5,13 @@ import socket
 import sys
 from typing import Any, NamedTuple
 
-BUFFER_SIZE = 64 * 1024
-ANSWER_LIMIT = 6 * 1024 * 1024 + 100  # one byte over it is all the host needs to see to refuse an answer
-COPY_LIMIT = 64 * 1024  # up to here one write of head and body together is cheaper than two
+BUFFER_BYTES = 64 * 1024
+ANSWER_LIMIT_BYTES = 6 * 1024 * 1024 + 100  # one byte over it is all the host needs to see to refuse an answer
+COPY_LIMIT_BYTES = 64 * 1024  # up to here one write of head and body together is cheaper than two
 READY = b"\1\0\0\0r"
 
 
-class Request(NamedTuple):
+class Invocation(NamedTuple):
     request_id: str
     deadline_ms: int
     arn: str
@@ -20,28 +20,28 @@ class Request(NamedTuple):
     payload: memoryview  # valid until the next one is received
 
 
-class Channel:
+class BundledChannel:
     """The host sends one frame and waits for our answer, so what a read brings is the beginning of one frame, or all of it."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._socket.set_inheritable(False)  # not for the function's child processes
-        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
 
     def receive_init(self) -> dict[str, Any]:
         frame = self._receive(b"i")
         return json.loads(str(frame[5:], "utf-8"))
 
-    def receive_awakening(self) -> dict[str, Any]:
+    def receive_restored(self) -> dict[str, Any]:
         """What a clone is told: its environment is another one than its snapshot's."""
         frame = self._receive(b"a")
         return json.loads(str(frame[5:], "utf-8"))
 
-    def receive_invocation(self) -> Request:
+    def receive_invocation(self) -> Invocation:
         frame = self._receive(b"n")
         end = 7 + int.from_bytes(frame[5:7], "little")
         request_id, deadline_ms, arn, trace, client_context = str(frame[7:end], "utf-8").split("\n", 4)
-        return Request(request_id, int(deadline_ms), arn, trace, client_context, frame[end:])
+        return Invocation(request_id, int(deadline_ms), arn, trace, client_context, frame[end:])
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
         self._send(kind, body, b"")
@@ -51,9 +51,9 @@ class Channel:
         self._send(kind, body, READY)
 
     def _send(self, kind: bytes, body: bytes, more: bytes) -> None:
-        body = body[: ANSWER_LIMIT + 1]
+        body = body[: ANSWER_LIMIT_BYTES + 1]
         head = (len(body) + 1).to_bytes(4, "little") + kind
-        if len(body) <= COPY_LIMIT:
+        if len(body) <= COPY_LIMIT_BYTES:
             self._socket.sendall(head + body + more)
         else:
             self._socket.sendall(head)

@@ -7,7 +7,7 @@ import os
 import sys
 
 
-def renew() -> None:
+def reseed() -> None:
     if random := sys.modules.get("random"):
         random.seed()
     if ssl := sys.modules.get("ssl"):

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any
 
-from hanabi_runtime.channel import Request
-from hanabi_runtime.errors import Fault
+from hanabi_runtime.channel import Invocation
+from hanabi_runtime.errors import RuntimeFailure
 
 
 class _Record:
@@ -37,7 +37,7 @@ def parse_client_context(text: str) -> ClientContext | None:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise Fault("Runtime.LambdaContextUnmarshalError", f"Unable to parse Client Context JSON: {error}") from None
+        raise RuntimeFailure("Runtime.LambdaContextUnmarshalError", f"Unable to parse Client Context JSON: {error}") from None
     if values is None:
         return None
     context = ClientContext(values)
@@ -47,7 +47,7 @@ def parse_client_context(text: str) -> ClientContext | None:
 
 
 class LambdaContext:
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Invocation) -> None:
         variable = os.environ.get
         self.aws_request_id = request.request_id
         self.log_group_name = variable("AWS_LAMBDA_LOG_GROUP_NAME")

@@ -7,7 +7,7 @@ from typing import Any
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-class Fault(Exception):
+class RuntimeFailure(Exception):
     """An error that is not of the function's own making: `Runtime.*`."""
 
     def __init__(self, kind: str, message: str, stack: list[str] | None = None) -> None:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hanabi_runtime.errors import Fault
+from hanabi_runtime.errors import RuntimeFailure
 
 Handler = Callable[[Any, Any], Any]
 
 
-def adopt(init: dict[str, Any]) -> tuple[str, list[str]]:
+def set_up_function(init: dict[str, Any]) -> tuple[str, list[str]]:
     """Take on the function's environment, working directory and import paths; returns its handler's name and those paths.
 
     One that was started for the function has its environment, and what a wrapper made of it.
@@ -33,21 +33,21 @@ def adopt(init: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def load_handler(name: str) -> Handler:
-    """`file.function`, `folder/file.function` or `package.module.function`. Raises `Fault`, or what the module raises."""
+    """`file.function`, `folder/file.function` or `package.module.function`. Raises `RuntimeFailure`, or what the module raises."""
     try:
         module_name, function_name = name.rsplit(".", 1)
     except ValueError as error:
-        raise Fault("Runtime.MalformedHandlerName", f"Bad handler '{name}': {error}") from None
+        raise RuntimeFailure("Runtime.MalformedHandlerName", f"Bad handler '{name}': {error}") from None
     if module_name.split(".")[0] in sys.builtin_module_names:
-        raise Fault("Runtime.BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
+        raise RuntimeFailure("Runtime.BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
     try:
         module = importlib.import_module(module_name.replace("/", "."))
     except ImportError as error:
-        raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}") from None
+        raise RuntimeFailure("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}") from None
     except SyntaxError as error:
         stack = [f'  File "{error.filename}" Line {error.lineno}\n    {error.text}']
-        raise Fault("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {error}", stack) from None
+        raise RuntimeFailure("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {error}", stack) from None
     try:
         return getattr(module, function_name)
     except AttributeError:
-        raise Fault("Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_name}'") from None
+        raise RuntimeFailure("Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_name}'") from None

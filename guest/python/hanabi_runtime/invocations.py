@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 from typing import Any, NoReturn
 
 from hanabi_runtime import logs
-from hanabi_runtime.channel import Channel, Request
+from hanabi_runtime.channel import BundledChannel, Invocation
 from hanabi_runtime.context import LambdaContext
 from hanabi_runtime.encoding import encode_text
-from hanabi_runtime.errors import Fault, describe_exception
+from hanabi_runtime.errors import RuntimeFailure, describe_exception
 from hanabi_runtime.function import Handler
 from hanabi_runtime.standard import fetch
 
@@ -17,7 +17,7 @@ _asyncio: Any = None
 _runner: Any = None  # keeps one event loop for all async handlers, so that their sessions outlive an invocation
 
 
-def serve(channel: Channel, handler: Handler) -> NoReturn:
+def serve(channel: BundledChannel, handler: Handler) -> NoReturn:
     while True:
         request = channel.receive_invocation()
         logs.request_id = request.request_id
@@ -27,7 +27,7 @@ def serve(channel: Channel, handler: Handler) -> NoReturn:
             os.environ.pop("_X_AMZN_TRACE_ID", None)
         try:
             answer = call(handler, request)
-        except Fault as fault:
+        except RuntimeFailure as fault:
             error = fault.describe(request.request_id)
         except Exception as exception:
             error = describe_exception(exception, request.request_id)
@@ -38,13 +38,13 @@ def serve(channel: Channel, handler: Handler) -> NoReturn:
         channel.answer(b"f", encode_text(error).encode(errors="backslashreplace"))
 
 
-def call(handler: Handler, request: Request) -> bytes:
-    """The encoded result of one call. Raises `Fault`, or what the handler raises."""
+def call(handler: Handler, request: Invocation) -> bytes:
+    """The encoded result of one call. Raises `RuntimeFailure`, or what the handler raises."""
     context = LambdaContext(request)
     try:
         event = json.loads(str(request.payload, "utf-8"))
     except Exception as error:
-        raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
+        raise RuntimeFailure("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
     result = handler(event, context)
     if hasattr(type(result), "__await__"):
         result = run_async(result)
@@ -55,7 +55,7 @@ def encode(result: Any) -> bytes:
     try:
         return encode_text(result).encode()
     except Exception as error:
-        raise Fault("Runtime.MarshalError", f"Unable to marshal response: {error}") from None
+        raise RuntimeFailure("Runtime.MarshalError", f"Unable to marshal response: {error}") from None
 
 
 def run_async(result: Awaitable[Any]) -> Any:
@@ -67,7 +67,7 @@ def run_async(result: Awaitable[Any]) -> Any:
     try:
         return _runner.run(_await(result))
     except _asyncio.CancelledError as error:  # no Exception, but no reason to end the process either
-        raise Fault("CancelledError", str(error)) from None
+        raise RuntimeFailure("CancelledError", str(error)) from None
 
 
 async def _await(result: Awaitable[Any]) -> Any:

@@ -1,6 +1,6 @@
 """What most handlers import, loaded while a pooled process waits for its function.
 
-A function whose own files bear such a name finds them first in Lambda; `forget` makes room for them here.
+A function whose own files bear such a name finds them first in Lambda; `unload_shadowed` makes room for them here.
 """
 
 import importlib
@@ -20,7 +20,7 @@ def load() -> frozenset[str]:
     return frozenset(sys.modules.keys() - before)
 
 
-def forget(preloaded: frozenset[str], paths: Iterable[str]) -> None:
+def unload_shadowed(preloaded: frozenset[str], paths: Iterable[str]) -> None:
     """Drop the preloaded modules that something in `paths` would hide."""
     if not preloaded:
         return

@@ -8,15 +8,15 @@ import sys
 from typing import Any
 
 from hanabi_runtime import clone
-from hanabi_runtime.channel import Channel
-from hanabi_runtime.errors import Fault, describe_exception
+from hanabi_runtime.channel import BundledChannel
+from hanabi_runtime.errors import RuntimeFailure, describe_exception
 
 
-def wanted() -> bool:
+def is_enabled() -> bool:
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
-def pass_through(channel: Channel) -> dict[str, Any] | None:
+def run_hooks(channel: BundledChannel) -> dict[str, Any] | None:
     """Run the hooks of both sides of a snapshot; between them this process is frozen, and goes on as a clone. Returns an error, or None."""
     package = sys.modules.get("snapshot_restore_py")  # whoever has hooks has imported it
     try:
@@ -27,8 +27,8 @@ def pass_through(channel: Channel) -> dict[str, Any] | None:
     except Exception as error:
         return _describe(error, "Runtime.BeforeSnapshotError")
     channel.send(b"l")
-    awake = channel.receive_awakening()
-    clone.renew()
+    awake = channel.receive_restored()
+    clone.reseed()
     os.environ.update(awake["environment"])
     try:
         for hook, arguments, keywords in package.get_after_restore() if package else []:
@@ -40,4 +40,4 @@ def pass_through(channel: Channel) -> dict[str, Any] | None:
 
 def _describe(error: Exception, kind: str) -> dict[str, Any]:
     described = describe_exception(error, "")
-    return Fault(kind, f"{described['errorType']}: {described['errorMessage']}", described["stackTrace"]).describe("")
+    return RuntimeFailure(kind, f"{described['errorType']}: {described['errorMessage']}", described["stackTrace"]).describe("")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.cli import dependencies
-from hanabi.cli.archive import look_inside
+from hanabi.cli.archive import inspect_archive
 from hanabi.cli.failure import Failure
-from hanabi.cli.functions import default_role, find, make_url, require_ready, settle, update_code
-from hanabi.cli.handlers import Entry, detect, missing
+from hanabi.cli.functions import default_role, find, make_url, require_ready, update_code, wait_until_settled
+from hanabi.cli.handlers import EntryPoint, detect, missing
 from hanabi.cli.server import Server, find_server
 from hanabi.cli.source import collect, pack, refuse_template
 from hanabi.cli.terminal import Terminal
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class DeploySource:
     """What is to be deployed: a folder, or a zip file and a folder with some of its files."""
 
     path: Path  # as it was named
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
             role = options.role or default_role(server, ROLE)
             wanted = {"Role": role, "Runtime": entry.runtime, "Handler": entry.handler} | wanted
             client.create_function(FunctionName=name, Code=source_of(server, archive, terminal), **wanted)
-            function = settle(client, name, terminal)
+            function = wait_until_settled(client, name, terminal)
             changes: list[str] | None = None
         else:
             wanted = {"Runtime": entry.runtime, "Handler": entry.handler} | wanted
@@ -88,32 +88,32 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _look(options: argparse.Namespace, old: dict[str, Any] | None, scratch: Path) -> Given:
+def _look(options: argparse.Namespace, old: dict[str, Any] | None, scratch: Path) -> DeploySource:
     path: Path = options.folder
     if path.is_dir():
-        return Given(path, path, collect(path))
+        return DeploySource(path, path, collect(path))
     view = scratch / "view"
     view.mkdir()
     handlers = filter(None, (options.handler, old["Handler"] if old else None))
-    return Given(path, view, look_inside(path, view, handlers), path)
+    return DeploySource(path, view, inspect_archive(path, view, handlers), path)
 
 
-def _entry(options: argparse.Namespace, old: dict[str, Any] | None, given: Given) -> Entry:
+def _entry(options: argparse.Namespace, old: dict[str, Any] | None, given: DeploySource) -> EntryPoint:
     """As it was asked for; else as it is deployed, if the folder still has that; else as the folder's files say."""
     if options.runtime and options.handler:
-        return Entry(options.runtime, options.handler)
+        return EntryPoint(options.runtime, options.handler)
     if old is not None:
-        known = Entry(options.runtime or old["Runtime"], options.handler or old["Handler"])
+        known = EntryPoint(options.runtime or old["Runtime"], options.handler or old["Handler"])
         if options.handler or missing(known, given.folder, given.names) is None:
             return known
     try:
         found = detect(given.folder)
     except Failure as failure:
         raise _named(failure, given) from None
-    return Entry(options.runtime or found.runtime, options.handler or found.handler)
+    return EntryPoint(options.runtime or found.runtime, options.handler or found.handler)
 
 
-def _package(given: Given, entry: Entry, target: Path, terminal: Terminal, *, build: bool) -> Path:
+def _package(given: DeploySource, entry: EntryPoint, target: Path, terminal: Terminal, *, build: bool) -> Path:
     """The zip file to upload. Raises `Failure` when it has not the handler."""
     if given.archive is not None:
         if reason := missing(entry, given.folder, given.names):
@@ -129,7 +129,7 @@ def _package(given: Given, entry: Entry, target: Path, terminal: Terminal, *, bu
     return target
 
 
-def _named(failure: Failure, given: Given) -> Failure:
+def _named(failure: Failure, given: DeploySource) -> Failure:
     """In the words of what was named, not of the folder that its files were put into."""
     return Failure(str(failure).replace(f"{given.folder}/", "").replace(str(given.folder), str(given.path)), failure.status)
 
@@ -168,14 +168,14 @@ def _update(
 ) -> tuple[dict[str, Any], list[str]]:
     """The function as it is then, and what changed, in words."""
     name = old["FunctionName"]
-    old = settle(client, name, terminal)
+    old = wait_until_settled(client, name, terminal)
     changes = [f"{word} {old.get(key)} -> {wanted[key]}" for key, word in SHOWN.items() if key in wanted and wanted[key] != old.get(key)]
     if "Environment" in wanted:
         changes += _variables_changed(old.get("Environment", {}).get("Variables", {}), wanted["Environment"]["Variables"])
     function = update_code(client, name, source_of(server, archive, terminal), terminal)
     if changes:
         client.update_function_configuration(FunctionName=name, **wanted)
-        function = settle(client, name, terminal)
+        function = wait_until_settled(client, name, terminal)
     return function, ["code"] * (function["CodeSha256"] != old["CodeSha256"]) + changes
 
 

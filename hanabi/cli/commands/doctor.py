@@ -11,7 +11,7 @@ from hanabi.cli.failure import Failure, not_running
 from hanabi.cli.server import fetch, find_server, port_of
 from hanabi.cli.terminal import paint
 from hanabi.errors import SandboxError, StateError
-from hanabi.node.config import Settings, load_settings
+from hanabi.node.config import NodeSettings, load_settings
 
 if TYPE_CHECKING:
     from hanabi.sandbox.host.doctor import Check
@@ -72,18 +72,18 @@ def _microvm(options: argparse.Namespace, complete: bool) -> "Check":
         return Check("microvm", False, str(error), fix)
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace) -> NodeSettings:
     names = ("data_dir", "images_dir", "firecracker", "jailer", "kernel")
     return load_settings({name: getattr(options, name, None) for name in names})
 
 
 def _parts(options: argparse.Namespace, *, required: bool) -> "Iterator[Check]":
     """What microVMs need beside the host; not to have it is a fault only where they are required."""
-    from hanabi.images.microvm_parts import Parts
+    from hanabi.images.microvm_parts import MicroVmParts
     from hanabi.sandbox.host.doctor import Check
 
     settings = _settings(options)
-    for finding in Parts(settings.images_dir).inspect(settings.firecracker, settings.jailer, settings.kernel):
+    for finding in MicroVmParts(settings.images_dir).inspect(settings.firecracker, settings.jailer, settings.kernel):
         check = Check(*astuple(finding))
         yield check if check.ok or required else Check(check.name, None, f"{check.detail}; for microVMs", check.fix)
 

@@ -10,18 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hanabi.cli.data_directory import hold
+from hanabi.cli.data_directory import lock_directory
 from hanabi.cli.failure import Failure
 from hanabi.cli.table import render
 from hanabi.node.config import guest_dir, load_settings
 
 if TYPE_CHECKING:
-    from hanabi.images.microvm_parts import Parts
-    from hanabi.images.runtimes.roots import Images, Listing
+    from hanabi.images.microvm_parts import MicroVmParts
+    from hanabi.images.runtimes.roots import RuntimeImages, RuntimeListing
 
 ACTIONS = ("list", "build", "add", "rm", "remove")
 PARTS = ("kernel", "firecracker", "snapshots")
-AT_ONCE = 2  # builds: most of each is waiting for the network, or for one core
+CONCURRENT_BUILDS = 2  # builds: most of each is waiting for the network, or for one core
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from hanabi.images.microvm_parts import Parts
-    from hanabi.images.runtimes.roots import Images
+    from hanabi.images.microvm_parts import MicroVmParts
+    from hanabi.images.runtimes.roots import RuntimeImages
 
     _refuse_what_would_have_no_effect(options)
     settings = load_settings({name: getattr(options, name, None) for name in ("data_dir", "images_dir", "insecure_registry")})
-    images, parts = Images(settings.images_dir, guest_dir()), Parts(settings.images_dir)
+    images, parts = RuntimeImages(settings.images_dir, guest_dir()), MicroVmParts(settings.images_dir)
     if options.action == "list":
         _list(images, parts, settings.images_dir, options)
         return 0
@@ -73,11 +73,11 @@ def _refuse_what_would_have_no_effect(options: argparse.Namespace) -> None:
         raise Failure("--insecure-registry is for `hanabi images add` and `hanabi up`", 2)
 
 
-def _list(images: "Images", parts: "Parts", directory: Path, options: argparse.Namespace) -> None:
+def _list(images: "RuntimeImages", parts: "MicroVmParts", directory: Path, options: argparse.Namespace) -> None:
     def wanted(*names: str) -> bool:
         return not options.names or any(name in options.names for name in names)
 
-    roots = [row for row in (*images.list(), *images.list_elsewhere()) if wanted(row.runtime)]
+    roots = [row for row in (*images.list(), *images.list_unavailable()) if wanted(row.runtime)]
     there = [row for row in parts.list() if wanted(row.part)]
     containers = [row for row in _containers(directory) if wanted(*row["names"])]
     if options.json:
@@ -90,7 +90,7 @@ def _list(images: "Images", parts: "Parts", directory: Path, options: argparse.N
     print(render(("NAME", "DIGEST", "STATE", "SIZE", how), cells, right=(3,)))
 
 
-def _state(row: "Listing") -> str:
+def _state(row: "RuntimeListing") -> str:
     if row.built:
         return "built"
     return "can be built" if row.available else "not here"
@@ -104,7 +104,7 @@ def _containers(directory: Path) -> list[dict[str, Any]]:
     return [asdict(kept) | {"names": [each.name for each in names if each.digest == kept.digest]} for kept in list_kept(directory)]
 
 
-def _add(images: "Images", directory: Path, words: list[str], plain: tuple[str, ...]) -> None:
+def _add(images: "RuntimeImages", directory: Path, words: list[str], plain: tuple[str, ...]) -> None:
     import asyncio
 
     from hanabi.cli.progress import Progress
@@ -133,7 +133,7 @@ def _megabytes(size: int | None) -> str:
     return f"{size / 2**20:.0f} MB" if size else "-"
 
 
-def _build(images: "Images", parts: "Parts", options: argparse.Namespace) -> None:
+def _build(images: "RuntimeImages", parts: "MicroVmParts", options: argparse.Namespace) -> None:
     import asyncio
 
     from hanabi.cli.progress import Progress
@@ -150,7 +150,7 @@ def _build(images: "Images", parts: "Parts", options: argparse.Namespace) -> Non
             return parts.build_firecracker(options.version, options.sha256, options.mirror, show)
         return _root(images, name, show)
 
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(CONCURRENT_BUILDS)
 
     async def make(name: str) -> None:
         async with room:
@@ -172,11 +172,11 @@ def _build(images: "Images", parts: "Parts", options: argparse.Namespace) -> Non
     asyncio.run(build())
 
 
-async def _root(images: "Images", runtime: str, show: Callable[[str], None]) -> Path:
+async def _root(images: "RuntimeImages", runtime: str, show: Callable[[str], None]) -> Path:
     return (await images.ensure(runtime, show)).root
 
 
-def _remove(images: "Images", parts: "Parts", directory: Path, data_dir: Path, names: list[str]) -> None:
+def _remove(images: "RuntimeImages", parts: "MicroVmParts", directory: Path, data_dir: Path, names: list[str]) -> None:
     """Runtimes and parts go at once; a container image goes to the trash, when no function uses it any more."""
     from hanabi.images.containers.paths import read_name
 
@@ -185,7 +185,7 @@ def _remove(images: "Images", parts: "Parts", directory: Path, data_dir: Path, n
         if name not in built and read_name(directory, name) is None:
             raise Failure(f"there is no runtime {name}, and no image was added under that name", 2)
     if built:
-        with hold(data_dir):  # no running node may use what is removed
+        with lock_directory(data_dir):  # no running node may use what is removed
             for name in built:
                 removed = parts.remove(name) if name in PARTS else images.remove(name)
                 print(f"{name} is removed" if removed else f"{name} was not built")

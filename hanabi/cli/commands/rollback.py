@@ -9,7 +9,7 @@ from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 from hanabi.cli.failure import Failure
-from hanabi.cli.functions import aliases, published, require, require_ready, settle, update_code
+from hanabi.cli.functions import aliases, published, require, require_ready, update_code, wait_until_settled
 from hanabi.cli.server import Server, find_server
 from hanabi.cli.terminal import Terminal
 from hanabi.cli.upload import source_of
@@ -66,7 +66,7 @@ def _bring_back(server: Server, client: Any, name: str, number: str, terminal: T
     terminal.doing(f"bringing back version {number}")
     if settings.get("PackageType") == "Image":
         client.update_function_code(FunctionName=name, ImageUri=code.get("ResolvedImageUri") or code["ImageUri"])
-        function = settle(client, name, terminal)
+        function = wait_until_settled(client, name, terminal)
     else:
         with tempfile.TemporaryDirectory(prefix="hanabi-rollback-") as scratch:
             archive = Path(scratch) / "function.zip"
@@ -77,4 +77,4 @@ def _bring_back(server: Server, client: Any, name: str, number: str, terminal: T
     wanted = {key: settings[key] for key in KEPT if key in settings}
     wanted["Environment"] = {"Variables": settings.get("Environment", {}).get("Variables", {})}
     client.update_function_configuration(FunctionName=name, **wanted)
-    require_ready(settle(client, name, terminal))
+    require_ready(wait_until_settled(client, name, terminal))

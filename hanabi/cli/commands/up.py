@@ -5,11 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-from hanabi.cli.data_directory import hold
+from hanabi.cli.data_directory import lock_directory
 from hanabi.cli.failure import Failure
 from hanabi.cli.server_file import announced
 from hanabi.cli.terminal import paint
-from hanabi.node.config import ISOLATION, ROLES, Settings, SettingsError, load_settings
+from hanabi.node.config import ISOLATION, ROLES, NodeSettings, SettingsError, load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-prebuild", action="store_true", default=None, help="build no runtime root before a function wants it")
     parser.add_argument("--max-environments", metavar="N", help="execution environments alive at a time (default: 256)")
-    parser.add_argument("--max-memory", metavar="MB", help="memory that all environments may have together (default: 80 %% of the host's)")
+    parser.add_argument(
+        "--max-memory-mb", metavar="MB", help="memory that all environments may have together (default: 80 %% of the host's)"
+    )
     parser.add_argument("--pool-size", metavar="N", help="environments kept ready for each runtime in use (default: 2)")
     parser.add_argument("--freeze-after-ms", metavar="MS", help="freeze an environment after so long without work (default: 10)")
-    parser.add_argument("--trim-after", metavar="S", help="let an environment give memory back after so long without work (default: 30)")
-    parser.add_argument("--rest-after", metavar="S", help="write a microVM without work for so long to disk (default: 300)")
+    parser.add_argument("--trim-after-s", metavar="S", help="let an environment give memory back after so long without work (default: 30)")
+    parser.add_argument("--hibernate-after-s", metavar="S", help="write a microVM without work for so long to disk (default: 300)")
     parser.add_argument("--idle-timeout-s", metavar="S", help="shut an environment down after so long without work (default: 600)")
     parser.add_argument("--drain-s", metavar="S", help="when stopped, let what runs go on for so long (default: 60)")
     parser.add_argument("--firecracker", metavar="PATH", help="the Firecracker to use (default: what `hanabi images` has, else on PATH)")
@@ -47,12 +49,12 @@ def run(options: argparse.Namespace) -> int:
         settings = load_settings(vars(options))
     except SettingsError as error:
         raise Failure(str(error), 2) from None
-    with hold(settings.data_dir):
+    with lock_directory(settings.data_dir):
         _serve(settings)
     return 0
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: NodeSettings) -> None:
     import logging
 
     import uvloop

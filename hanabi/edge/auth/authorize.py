@@ -11,10 +11,10 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
-from hanabi.control.arns import Place
-from hanabi.edge.auth.conditions import Facts
-from hanabi.edge.auth.evaluate import Request, Verdict, judge_identity, judge_resource
-from hanabi.edge.service import Touch
+from hanabi.control.arns import AccountRegion
+from hanabi.edge.auth.conditions import ConditionKeys
+from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_identity_policies, evaluate_resource_policy
+from hanabi.edge.service import RequiredPermission
 from hanabi.errors import AccessDenied
 
 Documents = list[dict[str, Any]]
@@ -33,10 +33,10 @@ LENIENT: dict[str, Any] = {
 }
 """What a role without any policy may do by `--roles lenient`, besides writing its function's own logs."""
 
-_LAXER = "roles without policies may read and invoke whatever there is, and function URLs of type NONE are open to everybody"
-LAXER = {
-    "lenient": f"--roles lenient: {_LAXER}",
-    "any": f"--roles any: roles need not exist; {_LAXER}",
+_LENIENT_TEXT = "roles without policies may read and invoke whatever there is, and function URLs of type NONE are open to everybody"
+LENIENT_CHOICES = {
+    "lenient": f"--roles lenient: {_LENIENT_TEXT}",
+    "any": f"--roles any: roles need not exist; {_LENIENT_TEXT}",
 }
 
 
@@ -44,34 +44,43 @@ class Authorizer:
     """`find_policies` gives the identity policies of a role by its ARN; None for a role that is not there."""
 
     def __init__(
-        self, find_policies: Callable[[str], Awaitable[Documents | None]], clock: Clock, place: Place, *, lenient: bool = False
+        self,
+        find_policies: Callable[[str], Awaitable[Documents | None]],
+        clock: Clock,
+        account_region: AccountRegion,
+        *,
+        lenient: bool = False,
     ) -> None:
         self._find_policies = find_policies
         self._clock = clock
-        self._place = place
+        self._account_region = account_region
         self._lenient = lenient
 
-    async def __call__(self, principal: Principal | None, http: HttpRequest, touch: Touch) -> None:
+    async def __call__(self, principal: Principal | None, http: HttpRequest, permission: RequiredPermission) -> None:
         """Raise `AccessDenied` unless the caller may. None is somebody who did not sign: only the resource's policy can let them in."""
         if principal is None:
-            request = Request(touch.action, (touch.resource, *touch.also), self._facts(None, http, touch))
-            if judge_resource(touch.policy, None, request) is not Verdict.ALLOW:
+            request = AccessRequest(
+                permission.action, (permission.resource, *permission.also), self._condition_keys(None, http, permission)
+            )
+            if evaluate_resource_policy(permission.policy, None, request) is not Verdict.ALLOW:
                 raise AccessDenied("Forbidden")
             return
-        if principal.is_root and not touch.trust:
+        if principal.is_root and not permission.trust:
             return
-        request = Request(touch.action, (touch.resource, *touch.also), self._facts(principal, http, touch))
-        identity = Verdict.ALLOW if principal.is_root else judge_identity(await self._documents(principal), request)
-        resource = judge_resource(touch.policy, principal, request)
+        request = AccessRequest(
+            permission.action, (permission.resource, *permission.also), self._condition_keys(principal, http, permission)
+        )
+        identity = Verdict.ALLOW if principal.is_root else evaluate_identity_policies(await self._documents(principal), request)
+        resource = evaluate_resource_policy(permission.policy, principal, request)
         if Verdict.DENY in (identity, resource):
             kind = "identity" if identity is Verdict.DENY else "resource"
-            raise _denied(principal, touch, f" with an explicit deny in {'an' if kind == 'identity' else 'a'} {kind}-based policy")
-        if touch.trust:
+            raise _denied(principal, permission, f" with an explicit deny in {'an' if kind == 'identity' else 'a'} {kind}-based policy")
+        if permission.trust:
             if resource is Verdict.ALLOW or (resource is Verdict.DELEGATED and identity is Verdict.ALLOW):
                 return
-            raise _denied(principal, touch, "")
+            raise _denied(principal, permission, "")
         if Verdict.ALLOW not in (identity, resource):
-            raise _denied(principal, touch, f" because no identity-based policy allows the {touch.action} action")
+            raise _denied(principal, permission, f" because no identity-based policy allows the {permission.action} action")
 
     async def _documents(self, principal: Principal) -> Documents:
         found = await self._find_policies(principal.role)
@@ -81,23 +90,23 @@ class Authorizer:
         return [*given, self._own_logs(principal.function)] if principal.function else given
 
     def _own_logs(self, function: str) -> dict[str, Any]:
-        place, _, name = function.rpartition(":function:")
-        group = f"{place.replace(':lambda:', ':logs:', 1)}:log-group:/aws/lambda/{name}"
+        prefix, _, name = function.rpartition(":function:")
+        group = f"{prefix.replace(':lambda:', ':logs:', 1)}:log-group:/aws/lambda/{name}"
         actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
         return {"Statement": [{"Effect": "Allow", "Action": actions, "Resource": f"{group}:log-stream:*"}]}
 
-    def _facts(self, principal: Principal | None, http: HttpRequest, touch: Touch) -> Facts:
+    def _condition_keys(self, principal: Principal | None, http: HttpRequest, permission: RequiredPermission) -> ConditionKeys:
         """The condition keys that the request has, as AWS documents them; those that Hanabi cannot know are absent."""
         now = self._clock.time()
-        facts: dict[str, str | tuple[str, ...]] = {
+        condition_keys: dict[str, str | tuple[str, ...]] = {
             "aws:PrincipalIsAWSService": "false",
             "aws:ViaAWSService": "false",
             "aws:PrincipalType": "Anonymous",
             "aws:CurrentTime": f"{datetime.fromtimestamp(int(now), UTC):%Y-%m-%dT%H:%M:%SZ}",
             "aws:EpochTime": str(int(now)),
             "aws:SecureTransport": "false",
-            "aws:RequestedRegion": self._place.region,
-            "aws:ResourceAccount": self._place.account,
+            "aws:RequestedRegion": self._account_region.region,
+            "aws:ResourceAccount": self._account_region.account,
         }
         optional: Mapping[str, str] = {
             "aws:SourceIp": http.peer,
@@ -106,13 +115,13 @@ class Authorizer:
             "lambda:SourceFunctionArn": principal.function if principal else "",
         }
         if principal is not None:
-            facts["aws:PrincipalArn"] = principal.role or principal.arn
-            facts["aws:PrincipalAccount"] = principal.account
-            facts["aws:PrincipalType"] = "Account" if principal.is_root else "AssumedRole"
-            facts["aws:userid"] = principal.user_id
-        facts |= {key: value for key, value in optional.items() if value} | dict(touch.context)
-        return {key.lower(): value if isinstance(value, tuple) else (value,) for key, value in facts.items()}
+            condition_keys["aws:PrincipalArn"] = principal.role or principal.arn
+            condition_keys["aws:PrincipalAccount"] = principal.account
+            condition_keys["aws:PrincipalType"] = "Account" if principal.is_root else "AssumedRole"
+            condition_keys["aws:userid"] = principal.user_id
+        condition_keys |= {key: value for key, value in optional.items() if value} | dict(permission.context)
+        return {key.lower(): value if isinstance(value, tuple) else (value,) for key, value in condition_keys.items()}
 
 
-def _denied(principal: Principal, touch: Touch, why: str) -> AccessDenied:
-    return AccessDenied(f"User: {principal.arn} is not authorized to perform: {touch.action} on resource: {touch.resource}{why}")
+def _denied(principal: Principal, permission: RequiredPermission, why: str) -> AccessDenied:
+    return AccessDenied(f"User: {principal.arn} is not authorized to perform: {permission.action} on resource: {permission.resource}{why}")

@@ -1,6 +1,6 @@
 """The `Condition` of a policy statement: operators, keys, and the variables that a policy may have in its patterns and values.
 
-Keys are those of the request (`Facts`), their names in lower case. A key that is not there makes an operator false, a negated one true,
+Keys are those of the request (`ConditionKeys`), their names in lower case. A missing key makes an operator false, a negated one true,
 `...IfExists` true, `ForAllValues:` true and `ForAnyValue:` false, as in AWS. Patterns are matched by `hanabi.base.patterns`.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from hanabi.base.patterns import matches
 
-Facts = Mapping[str, tuple[str, ...]]
+ConditionKeys = Mapping[str, tuple[str, ...]]
 Test = Callable[[str, str], bool]  # (the policy's value, the request's)
 
 _VARIABLE = re.compile(r"\$\{([^{}]{1,256})\}")
@@ -28,7 +28,7 @@ def literal(text: str) -> str:
     return text.translate(_LITERALS)
 
 
-def expand(pattern: str, facts: Facts, variables: bool) -> str:
+def expand(pattern: str, condition_keys: ConditionKeys, variables: bool) -> str:
     """A pattern with its variables replaced, to be matched against `literal` texts. Raises `Unresolved`."""
     if not variables or "${" not in pattern:
         return pattern
@@ -38,7 +38,7 @@ def expand(pattern: str, facts: Facts, variables: bool) -> str:
         if inner in ("*", "?", "$"):
             return literal(inner)
         key, comma, default = inner.partition(",")
-        values = facts.get(key.strip().lower(), ())
+        values = condition_keys.get(key.strip().lower(), ())
         if len(values) == 1:
             return literal(values[0])
         default = default.strip()
@@ -128,7 +128,7 @@ def is_condition(condition: Any) -> bool:
     )
 
 
-def holds(condition: Mapping[str, Any], facts: Facts, variables: bool) -> bool:
+def holds(condition: Mapping[str, Any], condition_keys: ConditionKeys, variables: bool) -> bool:
     """Whether all operators of a condition (`is_condition`) hold for all of their keys."""
     for operator, keys in condition.items():
         found = _read_operator(operator)
@@ -137,14 +137,26 @@ def holds(condition: Mapping[str, Any], facts: Facts, variables: bool) -> bool:
         quantifier, name, if_exists = found
         for key, wanted in keys.items():
             if not _holds_for(
-                quantifier, name, if_exists, facts.get(key.lower()), [_text(value) for value in _listed(wanted)], facts, variables
+                quantifier,
+                name,
+                if_exists,
+                condition_keys.get(key.lower()),
+                [_text(value) for value in _listed(wanted)],
+                condition_keys,
+                variables,
             ):
                 return False
     return True
 
 
 def _holds_for(
-    quantifier: str, name: str, if_exists: bool, given: tuple[str, ...] | None, wanted: list[str], facts: Facts, variables: bool
+    quantifier: str,
+    name: str,
+    if_exists: bool,
+    given: tuple[str, ...] | None,
+    wanted: list[str],
+    condition_keys: ConditionKeys,
+    variables: bool,
 ) -> bool:
     if name == "null":
         return any(value.lower() == ("false" if given else "true") for value in wanted)
@@ -152,28 +164,28 @@ def _holds_for(
     if not given:
         return if_exists or quantifier == "forallvalues" or (negated and not quantifier)
     name = _NEGATED.get(name, name)
-    found = (any(_passes(name, value, each, facts, variables) for value in wanted) != negated for each in given)
+    found = (any(_passes(name, value, each, condition_keys, variables) for value in wanted) != negated for each in given)
     if quantifier == "forallvalues" or (negated and not quantifier):
         return all(found)
     return any(found)
 
 
-def _passes(name: str, wanted: str, given: str, facts: Facts, variables: bool) -> bool:
+def _passes(name: str, wanted: str, given: str, condition_keys: ConditionKeys, variables: bool) -> bool:
     try:
         if name in _EXACT:  # what is not a variable is no pattern
-            return _TESTS[name](_expand_exactly(wanted, facts, variables), given)
-        return _TESTS[name](expand(wanted, facts, variables), given)
+            return _TESTS[name](_expand_exactly(wanted, condition_keys, variables), given)
+        return _TESTS[name](expand(wanted, condition_keys, variables), given)
     except (ValueError, OverflowError, Unresolved):  # no number, no date, no address: no match
         return False
 
 
-def _expand_exactly(text: str, facts: Facts, variables: bool) -> str:
+def _expand_exactly(text: str, condition_keys: ConditionKeys, variables: bool) -> str:
     if not variables or "${" not in text:
         return literal(text)
     pieces: list[str] = []
     last = 0
     for match in _VARIABLE.finditer(text):
-        pieces += [literal(text[last : match.start()]), expand(match[0], facts, True)]
+        pieces += [literal(text[last : match.start()]), expand(match[0], condition_keys, True)]
         last = match.end()
     return "".join([*pieces, literal(text[last:])])
 

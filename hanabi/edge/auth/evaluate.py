@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from hanabi.contracts.credentials import Principal
-from hanabi.edge.auth.conditions import Facts, Unresolved, covers, expand, holds, is_condition
+from hanabi.edge.auth.conditions import ConditionKeys, Unresolved, covers, expand, holds, is_condition
 from hanabi.edge.auth.policy_documents import listed, statements
 
 VARIABLES_SINCE = "2012-10-17"  # documents of an older version have no variables
@@ -20,15 +20,15 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AccessRequest:
     """One action on one resource. `resources` are all ARNs by which a policy may name it."""
 
     action: str
     resources: tuple[str, ...]
-    facts: Facts
+    condition_keys: ConditionKeys
 
 
-def judge_identity(documents: Iterable[Mapping[str, Any]], request: Request) -> Verdict:
+def evaluate_identity_policies(documents: Iterable[Mapping[str, Any]], request: AccessRequest) -> Verdict:
     """What a caller's own policies say."""
     verdict = Verdict.NONE
     for document in documents:
@@ -41,7 +41,7 @@ def judge_identity(documents: Iterable[Mapping[str, Any]], request: Request) -> 
     return verdict
 
 
-def judge_resource(policy: Iterable[Mapping[str, Any]], caller: Principal | str | None, request: Request) -> Verdict:
+def evaluate_resource_policy(policy: Iterable[Mapping[str, Any]], caller: Principal | str | None, request: AccessRequest) -> Verdict:
     """What a resource's own policy says about a caller; None is somebody who did not sign, a text the name of an AWS service."""
     verdict = Verdict.NONE
     for statement in policy:
@@ -55,13 +55,13 @@ def judge_resource(policy: Iterable[Mapping[str, Any]], caller: Principal | str 
     return verdict
 
 
-def _applies(statement: Mapping[str, Any], request: Request, variables: bool) -> bool:
+def _applies(statement: Mapping[str, Any], request: AccessRequest, variables: bool) -> bool:
     if not _covers(statement, "Action", lambda pattern: covers(pattern, request.action, ignore_case=True)):
         return False
 
     def names_resource(pattern: str) -> bool:
         try:
-            expanded = expand(pattern, request.facts, variables)
+            expanded = expand(pattern, request.condition_keys, variables)
         except Unresolved:
             return False
         return any(covers(expanded, arn) for arn in request.resources)
@@ -73,7 +73,7 @@ def _applies(statement: Mapping[str, Any], request: Request, variables: bool) ->
         return True
     if not is_condition(condition):  # of a document that was never checked: it must not open anything
         return bool(statement["Effect"] == "Deny")
-    return holds(condition, request.facts, variables)
+    return holds(condition, request.condition_keys, variables)
 
 
 def _covers(statement: Mapping[str, Any], element: str, matches: Callable[[str], bool]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.base.key_file import VERSION, read_key
 from hanabi.contracts.credentials import Credentials, Principal
-from hanabi.control.arns import Place
+from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.sessions import Sessions
 
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -77,7 +77,7 @@ class KeyRing:
         if document != saved:
             _write_private(path, document)
         principal = Principal(
-            account=account, arn=f"arn:{Place(account, region).partition}:iam::{account}:root", user_id=account, is_root=True
+            account=account, arn=f"arn:{AccountRegion(account, region).partition}:iam::{account}:root", user_id=account, is_root=True
         )
         return cls(Key(saved["access_key"], saved["secret_key"], "", principal), clock)
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 EXPIRES, SIGNATURE = "X-Hanabi-Expires", "X-Hanabi-Signature"
 
 
-class Grants:
+class PresignedUrls:
     """Makes and checks the URLs of one purpose: `GET` of one path, at the host that the URL names, until it expires."""
 
     def __init__(self, secret_key: str, purpose: str) -> None:

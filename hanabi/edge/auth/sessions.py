@@ -9,9 +9,9 @@ from collections.abc import Callable
 from hanabi.contracts.credentials import Principal
 from hanabi.errors import ApiError
 
-SHARE = 1000
-MOST = 10_000  # of all callers but the owner
-CLEAN_S = 10.0  # between looks for what has expired
+SESSIONS_PER_CALLER = 1000
+SESSIONS_MAX = 10_000  # of all callers but the owner
+CLEAN_INTERVAL_S = 10.0  # between looks for what has expired
 
 
 class Throttling(ApiError):
@@ -34,11 +34,11 @@ class Sessions:
         if caller.is_root:
             self._owner = name
         mine = self._callers.setdefault(name, {})
-        while mine and (len(mine) >= SHARE or next(iter(mine.values())) <= now):
+        while mine and (len(mine) >= SESSIONS_PER_CALLER or next(iter(mine.values())) <= now):
             self._drop(mine)
-        if not caller.is_root and self._others() >= MOST:
+        if not caller.is_root and self._others() >= SESSIONS_MAX:
             self._clean(now)
-            if self._others() >= MOST:
+            if self._others() >= SESSIONS_MAX:
                 if not mine:
                     raise Throttling("Rate exceeded")
                 self._drop(mine)
@@ -57,7 +57,7 @@ class Sessions:
 
     def _clean(self, now: float) -> None:
         """End what has expired, of all callers."""
-        if self._cleaned <= now < self._cleaned + CLEAN_S:
+        if self._cleaned <= now < self._cleaned + CLEAN_INTERVAL_S:
             return
         self._cleaned = now
         for name, sessions in list(self._callers.items()):

@@ -19,7 +19,7 @@ from hanabi.errors import ExpiredToken, IncompleteSignature, InvalidSignature, M
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW_S = 300
-WEEK_S = 604_800
+PRESIGNED_MAX_S = 604_800
 HASH_INLINE_BYTES = 256 * 1024  # a larger body is hashed off the loop (0.5 ms a MiB, and hashlib lets go of the GIL)
 
 _GLOBAL = frozenset({"iam", "sts"})  # signed for us-east-1 wherever the client is
@@ -36,7 +36,7 @@ _MISMATCH = (
 )
 
 
-class Claim(NamedTuple):
+class SignatureClaim(NamedTuple):
     """What a signature says of itself."""
 
     access_key: str
@@ -55,7 +55,7 @@ class Claim(NamedTuple):
 class Signature(NamedTuple):
     """One request's signature, from either place."""
 
-    claim: Claim
+    claim: SignatureClaim
     value: str
     timestamp: str  # YYYYMMDDTHHMMSSZ
     token: str
@@ -63,7 +63,7 @@ class Signature(NamedTuple):
     query: str  # the raw query that was signed
 
 
-def find_claim(request: HttpRequest) -> tuple[str, str]:
+def find_signature_claim(request: HttpRequest) -> tuple[str, str]:
     """(access key, service) that a request says it is signed with and for, unverified; empty if it does not say."""
     authorization = request.header("authorization")
     if authorization.startswith("AWS4-"):
@@ -83,7 +83,7 @@ class Verifier:
         self._keys = keys
         self._clock = clock
         self._region = region
-        self._claims: dict[str, Claim] = {}  # by the Authorization text before the signature; of verified requests only
+        self._claims: dict[str, SignatureClaim] = {}  # by the Authorization text before the signature; of verified requests only
         self._times: dict[str, int] = {}
         self._paths: dict[str, str] = {}
 
@@ -228,7 +228,7 @@ def _missing_equals(part: str, authorization: str) -> IncompleteSignature:
     )
 
 
-def _read_authorization(headers: dict[str, str], authorization: str) -> tuple[Claim, str, str]:
+def _read_authorization(headers: dict[str, str], authorization: str) -> tuple[SignatureClaim, str, str]:
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != ALGORITHM and algorithm.startswith("AWS4-"):
         raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm[:100]}'.")
@@ -266,15 +266,15 @@ def _read_presigned(request: HttpRequest, headers: dict[str, str]) -> Signature:
     if missing:
         raise IncompleteSignature("".join(missing) + "Re-examine the query-string parameters.")
     expires = fields.get("X-Amz-Expires", str(SKEW_S))
-    if not (expires.isascii() and expires.isdigit() and 1 <= len(expires) <= 6 and 1 <= int(expires) <= WEEK_S):
-        raise IncompleteSignature(f"X-Amz-Expires must be a number between 1 and {WEEK_S} seconds. Got '{expires[:20]}'.")
+    if not (expires.isascii() and expires.isdigit() and 1 <= len(expires) <= 6 and 1 <= int(expires) <= PRESIGNED_MAX_S):
+        raise IncompleteSignature(f"X-Amz-Expires must be a number between 1 and {PRESIGNED_MAX_S} seconds. Got '{expires[:20]}'.")
     claim = _read_claim(fields["X-Amz-Credential"], fields["X-Amz-SignedHeaders"])
     query = "&".join(part for part in request.query.split("&") if not part.startswith("X-Amz-Signature="))
     token = fields.get("X-Amz-Security-Token") or headers.get("x-amz-security-token", "")
     return Signature(claim, fields["X-Amz-Signature"], fields["X-Amz-Date"], token, int(expires), query)
 
 
-def _read_claim(credential: str, signed_headers: str) -> Claim:
+def _read_claim(credential: str, signed_headers: str) -> SignatureClaim:
     try:
         access_key, day, region, service, terminator = credential.split("/")
     except ValueError:
@@ -286,7 +286,7 @@ def _read_claim(credential: str, signed_headers: str) -> Claim:
         raise InvalidSignature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     if names != sorted(set(names)):  # each once, in order, as every client writes them
         raise InvalidSignature(_MISMATCH)
-    return Claim(access_key, day, region, service, terminator, signed_headers, frozenset(names))
+    return SignatureClaim(access_key, day, region, service, terminator, signed_headers, frozenset(names))
 
 
 def _is_presigned(query: str) -> bool:
@@ -335,7 +335,7 @@ def _encode(text: str) -> str:
     return text if _PLAIN_QUERY.fullmatch(text) else quote(unquote_to_bytes(text.encode("latin-1")), safe="~")
 
 
-def canonical_headers(headers: dict[str, str], claim: Claim) -> str:
+def canonical_headers(headers: dict[str, str], claim: SignatureClaim) -> str:
     """`name:value` lines in order, with the empty line that ends them. Raises `InvalidSignature` for an `x-amz-` header left out."""
     names = claim.names
     for name in headers:
@@ -363,7 +363,7 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def derive_key(key: Key, claim: Claim) -> bytes:
+def derive_key(key: Key, claim: SignatureClaim) -> bytes:
     scope = f"{claim.day}/{claim.region}/{claim.service}"
     derived = key.signing.get(scope)
     if derived is None:

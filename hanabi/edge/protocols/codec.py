@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.edge.protocols.model import Model
 from hanabi.errors import AccessDenied, ApiError, SerializationError
-from hanabi.http.json_size import is_crowded
+from hanabi.http.json_size import has_too_many_values
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def read_json(body: bytes) -> Any:
     """A JSON document; an empty body is an empty object. One of ten thousands of values would hold up everybody while it is read."""
     if not body:
         return {}
-    if is_crowded(body):
+    if has_too_many_values(body):
         raise SerializationError("Could not parse request body into json: it has too many values")
     try:
         return json.loads(body)

@@ -17,7 +17,7 @@ from hanabi.edge.protocols.model import Model
 from hanabi.edge.protocols.shapes import from_iso, to_iso
 from hanabi.errors import ApiError, SerializationError, UnknownOperation
 
-_FIELDS = 2000
+_FIELDS_MAX = 2000
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # Query services say these in words of their own: code -> (code, status).
@@ -67,7 +67,7 @@ class Query:
             return {}
         tree: dict[str, Any] = {}
         for name, value in match.labels.items():
-            _plant(tree, name.split("."), value)
+            _insert(tree, name.split("."), value)
         params: dict[str, Any] = _read(shape, tree, match.operation)
         return params
 
@@ -98,12 +98,12 @@ def read_form(request: HttpRequest) -> dict[str, str]:
     assert not isinstance(request.body, Path)
     try:
         text = request.body.decode() if request.method == "POST" else request.query
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS))
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS_MAX))
     except ValueError as error:
         raise SerializationError(f"Could not parse the form: {error}") from None
 
 
-def _plant(tree: dict[str, Any], keys: list[str], value: str) -> None:
+def _insert(tree: dict[str, Any], keys: list[str], value: str) -> None:
     for key in keys[:-1][:16]:
         branch = tree.setdefault(key, {})
         if not isinstance(branch, dict):

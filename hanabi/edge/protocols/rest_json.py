@@ -13,14 +13,14 @@ from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.edge.protocols.codec import Match, error_body, read_json, write_json
 from hanabi.edge.protocols.model import Model
 from hanabi.edge.protocols.shapes import Convert, from_iso, structure_parser, structure_renderer, to_datetime
-from hanabi.edge.protocols.uri_routes import Routes
+from hanabi.edge.protocols.uri_routes import UriRoutes
 from hanabi.errors import ApiError, SerializationError, UnknownOperation
 
 _JSON = ("content-type", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class InputPlan:
     """Where an operation's parameters come from: (member, name on the wire, convert)."""
 
     labels: list[tuple[str, str, Convert]]
@@ -32,7 +32,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputPlan:
     """Where a result's members go."""
 
     status: int
@@ -46,9 +46,9 @@ class Output:
 class RestJson:
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._routes = Routes(model)
-        self._inputs: dict[str, Input] = {}
-        self._outputs: dict[str, Output] = {}
+        self._routes = UriRoutes(model)
+        self._inputs: dict[str, InputPlan] = {}
+        self._outputs: dict[str, OutputPlan] = {}
 
     def match(self, request: HttpRequest) -> Match:
         try:
@@ -106,14 +106,14 @@ class RestJson:
         headers = [_JSON, ("x-amzn-requestid", request_id), ("x-amzn-errortype", error.code), *headers]
         return HttpResponse(error.status, headers, write_json(members))
 
-    def _compile_input(self, operation: str) -> Input:
+    def _compile_input(self, operation: str) -> InputPlan:
         shape = self.model.operation(operation).input_shape
-        plan = Input([], [], [], None, False, None)
+        plan = InputPlan([], [], [], None, False, None)
         if shape is not None:
             payload = shape.serialization.get("payload")
             payload_shape = shape.members[payload] if payload else None
             raw = payload_shape is not None and payload_shape.type_name in ("blob", "string")
-            plan = Input(
+            plan = InputPlan(
                 labels=[(member, name, _text_parser(inner)) for member, name, inner in _located(shape, "uri")],
                 query=[(member, name, _query_parser(inner)) for member, name, inner in _located(shape, "querystring")],
                 headers=[(member, name.lower(), _text_parser(inner)) for member, name, inner in _located(shape, "header")],
@@ -124,15 +124,15 @@ class RestJson:
         self._inputs[operation] = plan
         return plan
 
-    def _compile_output(self, operation: str) -> Output:
+    def _compile_output(self, operation: str) -> OutputPlan:
         model = self.model.operation(operation)
         shape = model.output_shape
-        plan = Output(model.http.get("responseCode", 200), None, [], None, False, None)
+        plan = OutputPlan(model.http.get("responseCode", 200), None, [], None, False, None)
         if shape is not None:
             payload = shape.serialization.get("payload")
             payload_shape = shape.members[payload] if payload else None
             raw = payload_shape is not None and payload_shape.type_name in ("blob", "string")
-            plan = Output(
+            plan = OutputPlan(
                 status=plan.status,
                 status_member=next((member for member, _, _ in _located(shape, "statusCode")), None),
                 headers=[(member, name, _text_renderer(inner)) for member, name, inner in _located(shape, "header")],

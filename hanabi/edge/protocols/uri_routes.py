@@ -8,28 +8,28 @@ from hanabi.edge.protocols.model import Model
 _CACHED = 4096
 
 
-class Route(NamedTuple):
+class UriRoute(NamedTuple):
     operation: str
     labels: tuple[str, ...]  # the template's, in order
     query: frozenset[tuple[str, str]]  # pairs that must be there, as in `?List=ALL`
 
 
-class Node:
+class PathSegment:
     """One path segment of the tree of templates."""
 
     __slots__ = ("literals", "label", "routes")
 
     def __init__(self) -> None:
-        self.literals: dict[str, Node] = {}
-        self.label: Node | None = None
-        self.routes: dict[str, list[Route]] = {}  # by method, those that want more of the query first
+        self.literals: dict[str, PathSegment] = {}
+        self.label: PathSegment | None = None
+        self.routes: dict[str, list[UriRoute]] = {}  # by method, those that want more of the query first
 
 
-class Routes:
+class UriRoutes:
     """All operations of a rest-json service."""
 
     def __init__(self, model: Model) -> None:
-        self._root = Node()
+        self._root = PathSegment()
         self._found: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}  # where the path alone decides
         for name in model.operation_names:
             http = model.operation(name).http
@@ -41,12 +41,12 @@ class Routes:
         for segment in path.strip("/").split("/"):
             if segment.startswith("{"):
                 labels.append(segment.strip("{}"))
-                node.label = node.label or Node()
+                node.label = node.label or PathSegment()
                 node = node.label
             else:
-                node = node.literals.setdefault(segment, Node())
+                node = node.literals.setdefault(segment, PathSegment())
         routes = node.routes.setdefault(method, [])
-        routes.append(Route(operation, tuple(labels), frozenset(parse_qsl(query))))
+        routes.append(UriRoute(operation, tuple(labels), frozenset(parse_qsl(query))))
         routes.sort(key=lambda route: -len(route.query))
 
     def find(self, method: str, path: str, query: str) -> tuple[str, dict[str, str]] | None:

@@ -7,7 +7,7 @@ from hanabi.contracts.http import HttpRequest
 from hanabi.control.arns import LATEST
 from hanabi.control.functions import Functions
 from hanabi.edge.auth.authorize import Authorizer
-from hanabi.edge.service import Touch
+from hanabi.edge.service import RequiredPermission
 from hanabi.frontends.function_urls.handler import UrlConfig
 
 ACTIONS = ("lambda:InvokeFunctionUrl", "lambda:InvokeFunction")  # both, since October 2025
@@ -38,6 +38,6 @@ class UrlAccess:
         policy = tuple(function.policies.get(url.qualifier or LATEST, ())) if function else ()
         context = {"lambda:FunctionUrlAuthType": url.auth_type, "lambda:InvokedViaFunctionUrl": "true"}
         for action in ACTIONS:
-            touch = Touch(action, self._functions.place.arn(url.function, url.qualifier), context, policy=policy)
-            await self._authorizer(principal, request, touch)
+            permission = RequiredPermission(action, self._functions.account_region.arn(url.function, url.qualifier), context, policy=policy)
+            await self._authorizer(principal, request, permission)
         return principal

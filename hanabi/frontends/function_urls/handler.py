@@ -19,14 +19,14 @@ from hanabi.contracts.invocation import Invocation, Invoker
 from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, ShuttingDown, TooManyRequests
 from hanabi.frontends.function_urls.cors import add_headers, answer_preflight
 from hanabi.frontends.function_urls.event import make_event
-from hanabi.frontends.function_urls.response import JSON, Malformed, make_response
+from hanabi.frontends.function_urls.response import JSON, MalformedResponse, make_response
 
 log = logging.getLogger(__name__)
 
-SAID_EVERY_S = 10.0
+LOG_INTERVAL_S = 10.0
 RETRY_AFTER_S = 5  # when the server is stopping
-PAYLOAD_LIMIT = 6 * 1024 * 1024
-BODY_BYTES = PAYLOAD_LIMIT + 256 * 1024  # beyond the limit whose error is worded here
+PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
+BODY_BYTES = PAYLOAD_LIMIT_BYTES + 256 * 1024  # beyond the limit whose error is worded here
 
 _HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,200})(?::\d{1,5})?", re.ASCII)
 
@@ -74,7 +74,7 @@ class FunctionUrls:
         self._scheme = scheme
         self.draining = False  # nothing new is taken
         self._log_from_s = 0.0  # the next failure is told then
-        self._untold = 0
+        self._unlogged = 0
         self._said: dict[str, float] = {}  # function -> when its last malformed result was logged
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
@@ -106,19 +106,19 @@ class FunctionUrls:
             except HanabiError as error:
                 response = _refusal(error, request_id)
                 if response.status == 500:
-                    self._tell(error, request_id)
+                    self._log_error(error, request_id)
             if config.cors:
                 add_headers(config.cors, request, response)
         return response
 
-    def _tell(self, error: HanabiError, request_id: str) -> None:
+    def _log_error(self, error: HanabiError, request_id: str) -> None:
         """What ails the server is not for strangers. Nor may they fill the log with it: one line a second."""
         now_s = self._clock.monotonic()
         if now_s < self._log_from_s:
-            self._untold += 1
+            self._unlogged += 1
             return
-        others = f" (and {self._untold} others since the last line)" if self._untold else ""
-        self._log_from_s, self._untold = now_s + 1, 0
+        others = f" (and {self._unlogged} others since the last line)" if self._unlogged else ""
+        self._log_from_s, self._unlogged = now_s + 1, 0
         log.error("a function URL's request %s failed: %s%s", request_id, error, others)
 
     async def _invoke(self, request: HttpRequest, config: UrlConfig, url_id: str, host: str, request_id: str) -> HttpResponse:
@@ -141,22 +141,22 @@ class FunctionUrls:
             scheme=self._scheme,
             principal=principal,
         )
-        if len(event) > PAYLOAD_LIMIT:
+        if len(event) > PAYLOAD_LIMIT_BYTES:
             raise _too_large()
         result = await self._invoker.invoke(Invocation(request_id=request_id, route=route, payload=event, trace=trace, source="url"))
         try:
             response = _broken() if result.function_error is not None else make_response(result.payload)
-        except Malformed as error:
-            self._say(config.function, request_id, str(error))
+        except MalformedResponse as error:
+            self._log_reason(config.function, request_id, str(error))
             response = _broken()
         response.headers += [("x-amzn-requestid", request_id), ("x-amzn-trace-id", trace)]
         return response
 
-    def _say(self, function: str, request_id: str, reason: str) -> None:
+    def _log_reason(self, function: str, request_id: str, reason: str) -> None:
         """Why a function that ran well answers 502 is nowhere else to be seen; a word now and then is enough, and cannot fill a disk."""
         now = self._clock.monotonic()
-        if now - self._said.get(function, -SAID_EVERY_S) >= SAID_EVERY_S:
-            self._said = {name: at for name, at in self._said.items() if now - at < SAID_EVERY_S} | {function: now}
+        if now - self._said.get(function, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
+            self._said = {name: at for name, at in self._said.items() if now - at < LOG_INTERVAL_S} | {function: now}
             log.info("the URL of %s answers request %s with 502: what it returned makes no response: %.200s", function, request_id, reason)
 
 
@@ -171,16 +171,16 @@ def refuse_large(request: HttpRequest, size: int | None, limit: int) -> HttpResp
 
 async def _read_body(body: bytes | Path) -> bytes:
     if isinstance(body, bytes):
-        if len(body) > PAYLOAD_LIMIT:
+        if len(body) > PAYLOAD_LIMIT_BYTES:
             raise _too_large()
         return body
-    if (await asyncio.to_thread(body.stat)).st_size > PAYLOAD_LIMIT:
+    if (await asyncio.to_thread(body.stat)).st_size > PAYLOAD_LIMIT_BYTES:
         raise _too_large()
     return await asyncio.to_thread(body.read_bytes)
 
 
 def _too_large() -> RequestTooLarge:
-    return RequestTooLarge(f"Request must be smaller than {PAYLOAD_LIMIT} bytes for the InvokeFunction operation")
+    return RequestTooLarge(f"Request must be smaller than {PAYLOAD_LIMIT_BYTES} bytes for the InvokeFunction operation")
 
 
 def _trace(given: str, now: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hanabi.contracts.http import HttpResponse
 from hanabi.frontends.function_urls.event import HOP_BY_HOP
-from hanabi.http.json_size import is_crowded
+from hanabi.http.json_size import has_too_many_values
 
 JSON = "application/json"
 BODYLESS = frozenset({204, 304})
@@ -20,20 +20,20 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class Malformed(Exception):
+class MalformedResponse(Exception):
     """The function returned what cannot be made a response of."""
 
 
 def make_response(payload: bytes) -> HttpResponse:
-    """Raises `Malformed`. What has very many values is not looked into: it goes out as it is, unless it may say a status code."""
-    if is_crowded(payload):
+    """Raises `MalformedResponse`. What has very many values is not looked into: it goes out as it is, unless it may say a status code."""
+    if has_too_many_values(payload):
         if payload.lstrip().startswith(b"{") and (b"statusCode" in payload or b"\\u" in payload):
-            raise Malformed("the result is an object of too many values")
+            raise MalformedResponse("the result is an object of too many values")
         return HttpResponse(200, [("content-type", JSON)], payload)
     try:
         return _make(json.loads(payload))
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"the result is not JSON, or too deep: {error}") from None
+        raise MalformedResponse(f"the result is not JSON, or too deep: {error}") from None
 
 
 def _make(value: Any) -> HttpResponse:
@@ -53,7 +53,7 @@ def _status(value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 599:
-        raise Malformed(f"statusCode {value!r}")
+        raise MalformedResponse(f"statusCode {value!r}")
     return value
 
 
@@ -61,11 +61,11 @@ def _headers(value: Any) -> list[tuple[str, str]]:
     if value is None:
         return []
     if not isinstance(value, dict):
-        raise Malformed("headers are not an object")
+        raise MalformedResponse("headers are not an object")
     headers = []
     for name, content in value.items():
         if not _TOKEN.fullmatch(name):
-            raise Malformed(f"header name {name!r}")
+            raise MalformedResponse(f"header name {name!r}")
         if name.lower() not in _NOT_THE_FUNCTIONS and content is not None:
             headers.append((name, _header_value(content)))
     return headers
@@ -76,11 +76,11 @@ def _header_value(value: Any) -> str:
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if not isinstance(value, str) or _CONTROL.search(value):
-        raise Malformed(f"header value {value!r}")
+        raise MalformedResponse(f"header value {value!r}")
     try:
         value.encode("latin-1")
     except UnicodeEncodeError:
-        raise Malformed(f"header value {value!r}") from None
+        raise MalformedResponse(f"header value {value!r}") from None
     return value.strip()
 
 
@@ -88,7 +88,7 @@ def _list(value: Any) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise Malformed("cookies are not a list")
+        raise MalformedResponse("cookies are not a list")
     return value
 
 
@@ -102,4 +102,4 @@ def _body(value: Any, is_base64: bool) -> bytes:
     try:
         return binascii.a2b_base64(value.encode("ascii", "replace"), strict_mode=False)
     except binascii.Error:
-        raise Malformed("the body is not base64") from None
+        raise MalformedResponse("the body is not base64") from None

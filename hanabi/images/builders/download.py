@@ -13,13 +13,13 @@ import hanabi
 from hanabi.errors import ImageError
 
 TIMEOUT_S = 60.0  # without a byte
-PIECE = 1 << 18
-LARGEST = 1 << 30  # bytes
-LARGEST_TEXT = 1 << 16
+PIECE_BYTES = 1 << 18
+MAX_BYTES = 1 << 30  # bytes
+TEXT_MAX_BYTES = 1 << 16
 Counted = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
 
-def fetch(url: str, target: Path, sha256: str, counted: Counted, *, largest: int = LARGEST) -> None:
+def fetch(url: str, target: Path, sha256: str, counted: Counted, *, largest: int = MAX_BYTES) -> None:
     """Make `target` the file at `url` whose SHA-256 is given; at once when it is there. Raises `ImageError`.
 
     Beside it lies `<name>.part` while it is not whole; the next call goes on from there if the server can. The caller holds a lock.
@@ -55,7 +55,7 @@ def _receive(url: str, part: Path, counted: Counted, largest: int) -> None:
             if (total or 0) > largest:
                 raise ImageError(f"{url} is too large: {total} bytes")
             with part.open("ab" if begun else "wb") as file:
-                while piece := answer.read(PIECE):
+                while piece := answer.read(PIECE_BYTES):
                     begun += len(piece)
                     if begun > largest:
                         raise ImageError(f"{url} is too large: more than {largest} bytes")
@@ -76,7 +76,7 @@ def fetch_text(url: str) -> str:
     """A small text. Raises `ImageError`."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            return str(answer.read(LARGEST_TEXT).decode("utf-8", "replace"))
+            return str(answer.read(TEXT_MAX_BYTES).decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         with error:
             raise ImageError(f"{url} answers {error.code} {error.reason}") from None

@@ -16,7 +16,7 @@ from hanabi.errors import ImageError
 TIMEOUT_S = 1800.0  # for one program; a slow mirror is slow
 SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 ASK_S = 30.0
-LARGEST_ANSWER = 1 << 20
+ANSWER_MAX_BYTES = 1 << 20
 QUOTED = 1500  # characters of what a failed program said
 _changing = threading.Lock()
 _running: "defaultdict[int, set[subprocess.Popen[bytes]]]" = defaultdict(set)  # by the lock that they hold
@@ -105,10 +105,10 @@ def ask(command: Sequence[str | Path]) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout[:LARGEST_ANSWER].decode(errors="replace") if done.returncode == 0 else None
+    return done.stdout[:ANSWER_MAX_BYTES].decode(errors="replace") if done.returncode == 0 else None
 
 
-def pour(
+def feed_file(
     source: Path, command: Sequence[str | Path], *, lock: int, counted: Callable[[int, int | None], None], cwd: Path | None = None
 ) -> None:
     """Give a file to a program's standard input, counting its bytes. Raises `ImageError`."""
@@ -139,7 +139,7 @@ def pour(
             raise ImageError(f"{name} failed with status {status}:\n{said.read().decode(errors='replace').strip()}")
 
 
-def follow(command: Sequence[str | Path], *, lock: int, cwd: Path, line: Callable[[str], None]) -> None:
+def run_with_output(command: Sequence[str | Path], *, lock: int, cwd: Path, line: Callable[[str], None]) -> None:
     """Run a program whose output tells how far it is, giving each line of it. Raises `ImageError` with the last of them."""
     name = os.path.basename(command[0])
     last: deque[str] = deque(maxlen=30)
@@ -158,7 +158,7 @@ def follow(command: Sequence[str | Path], *, lock: int, cwd: Path, line: Callabl
     with program:
         assert program.stdout
         try:
-            while text := program.stdout.readline(LARGEST_ANSWER):
+            while text := program.stdout.readline(ANSWER_MAX_BYTES):
                 last.append(text.decode(errors="replace").rstrip())
                 line(last[-1])
         except BaseException:
@@ -175,19 +175,19 @@ def _environment() -> dict[str, str]:
     return {**ours, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": SEARCHED}
 
 
-def need(program: str, package: str) -> None:
+def require_program(program: str, package: str) -> None:
     """Raises `ImageError` with the fix when a program is not there."""
     if not shutil.which(program, path=SEARCHED):
         raise ImageError(f"{program} is not installed: sudo apt-get install {package}")
 
 
-def inside(root: Path, command: Sequence[str]) -> list[str]:
+def chroot_command(root: Path, command: Sequence[str]) -> list[str]:
     """The command line that runs a program of a root inside it; an ordinary user becomes root of a user namespace for it."""
     who = () if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user")
     chroot = shutil.which("chroot", path=SEARCHED) or "chroot"
     return [*who, chroot, str(root), "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", *command]
 
 
-def enter(root: Path, command: Sequence[str], *, lock: int) -> None:
+def run_in_root(root: Path, command: Sequence[str], *, lock: int) -> None:
     """Run a program of a root inside it. Raises `ImageError`."""
-    run(inside(root, command), lock=lock)
+    run(chroot_command(root, command), lock=lock)

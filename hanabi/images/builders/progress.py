@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-EVERY_S = 0.2  # a count is told no oftener, but for the last
+INTERVAL_S = 0.2  # a count is told no oftener, but for the last
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class ProgressCount:
     """How far a step is: `done` of `total` where that is known, in `unit`."""
 
     what: str
@@ -20,15 +20,15 @@ class Count:
         return f"{self.what}\t{self.done}\t{'' if self.total is None else self.total}\t{self.unit}"
 
 
-def decode_count(line: str) -> Count | None:
+def decode_count(line: str) -> ProgressCount | None:
     """The count that a line is; None for a line of text."""
     match line.split("\t"):
         case [what, done, total, unit] if done.isdecimal() and (not total or total.isdecimal()):
-            return Count(what, int(done), int(total) if total else None, unit)
+            return ProgressCount(what, int(done), int(total) if total else None, unit)
     return None
 
 
-class Steps:
+class ProgressReporter:
     """Given to whatever builds; `progress` takes the lines."""
 
     def __init__(self, progress: Callable[[str], None], time_s: Callable[[], float] = time.monotonic) -> None:
@@ -42,8 +42,8 @@ class Steps:
         def counted(done: int, total: int | None) -> None:
             nonlocal last
             now = self._time_s()
-            if now - last >= EVERY_S or done == total:
+            if now - last >= INTERVAL_S or done == total:
                 last = now
-                self.say(Count(what, done, total, unit).encode())
+                self.say(ProgressCount(what, done, total, unit).encode())
 
         return counted

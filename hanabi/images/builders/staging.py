@@ -11,7 +11,7 @@ from hanabi.images.paths import is_whole, make_open_directory, remove_tree
 
 
 @contextmanager
-def growing(directory: Path, place: Path, progress: Callable[[str], None]) -> Iterator[tuple[Path | None, int]]:
+def staged_directory(directory: Path, place: Path, progress: Callable[[str], None]) -> Iterator[tuple[Path | None, int]]:
     """A fresh directory that becomes `place` when the block ends well, and the lock held meanwhile; None when `place` is there.
 
     `directory` is the images directory. One process at a time makes a given thing, whoever started it: the others wait, then find it.

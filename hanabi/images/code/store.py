@@ -27,12 +27,14 @@ from hanabi.images.code.unzip import CANNOT, EMPTY, BadZip, sync_directory
 from hanabi.images.paths import make_readable
 from hanabi.images.trash import Trash
 
-ZIP_LIMIT = 300 * 1024 * 1024  # bytes: more than what unpacks to Lambda's 250 MB ever has; direct uploads have their own limit, in the edge
-INLINE_LIMIT = 1024 * 1024  # a larger zip is unpacked in a process of its own,
-INLINE_INDEX = 32 * 1024  # and so is one with a larger table of contents
+ZIP_LIMIT_BYTES = (
+    300 * 1024 * 1024
+)  # bytes: more than what unpacks to Lambda's 250 MB ever has; direct uploads have their own limit, in the edge
+INLINE_LIMIT_BYTES = 1024 * 1024  # a larger zip is unpacked in a process of its own,
+INLINE_INDEX_BYTES = 32 * 1024  # and so is one with a larger table of contents
 UNPACK_S = 120.0
-AT_ONCE = 2  # uploads that are worked on; others wait their turn
-BLOCK = 1024 * 1024
+CONCURRENT_UNPACKS = 2  # uploads that are worked on; others wait their turn
+BLOCK_BYTES = 1024 * 1024
 INCOMING = "incoming-"
 
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -55,7 +57,7 @@ class CodeStore:
     def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self._directory = directory
         self._trash = Trash(directory, clock)
-        self._workers = ThreadPoolExecutor(AT_ONCE, "code")
+        self._workers = ThreadPoolExecutor(CONCURRENT_UNPACKS, "code")
         self._storing = 0
         self._collecting = False
         self._claimed: set[Path] = set()  # by uploads under way: those who will refer to them are not told yet
@@ -87,8 +89,8 @@ class CodeStore:
 
     def _store(self, blob: bytes | Path) -> StoredCode:
         size = len(blob) if isinstance(blob, bytes) else blob.stat().st_size
-        if size > ZIP_LIMIT:
-            raise RequestEntityTooLarge(f"Zip file must be smaller than {ZIP_LIMIT} bytes")
+        if size > ZIP_LIMIT_BYTES:
+            raise RequestEntityTooLarge(f"Zip file must be smaller than {ZIP_LIMIT_BYTES} bytes")
         if size == 0:
             raise InvalidParameterValue(EMPTY)
         incoming = self._directory / f"{INCOMING}{uuid.uuid4().hex}"
@@ -191,9 +193,9 @@ class CodeStore:
                 continue
             with self._claiming:
                 if entry / "task" in referenced or entry / "task" in self._claimed:
-                    self._trash.spare(entry.name)
+                    self._trash.mark_used(entry.name)
                 elif self._trash.is_due(entry.name):
-                    self._trash.throw(entry)
+                    self._trash.discard(entry)
         self._trash.empty()
 
 
@@ -228,10 +230,10 @@ def _has_tree(final: Path) -> bool:
 def _blocks(blob: bytes | Path) -> Iterator[bytes | memoryview]:
     if isinstance(blob, bytes):
         view = memoryview(blob)
-        yield from (view[start : start + BLOCK] for start in range(0, len(view), BLOCK))
+        yield from (view[start : start + BLOCK_BYTES] for start in range(0, len(view), BLOCK_BYTES))
         return
     with blob.open("rb", buffering=0) as source:
-        while block := source.read(BLOCK):
+        while block := source.read(BLOCK_BYTES):
             yield block
 
 
@@ -257,12 +259,12 @@ def _unpack(archive: Path, target: Path) -> None:
 def _is_quick(archive: Path) -> bool:
     """Whether it is small by its size and by its table of contents, for which the interpreter's lock would be held."""
     size = archive.stat().st_size
-    if not _END_SIZE <= size <= INLINE_LIMIT:
+    if not _END_SIZE <= size <= INLINE_LIMIT_BYTES:
         return False
     with archive.open("rb") as file:
         file.seek(size - _END_SIZE)
         end = file.read(_END_SIZE)
-    return end.startswith(_END_RECORD) and int.from_bytes(end[12:16], "little") <= INLINE_INDEX
+    return end.startswith(_END_RECORD) and int.from_bytes(end[12:16], "little") <= INLINE_INDEX_BYTES
 
 
 def _publish(incoming: Path, final: Path) -> None:

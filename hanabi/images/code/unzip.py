@@ -17,17 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-UNZIPPED_LIMIT = 262_144_000  # bytes; AWS Lambda developer guide, "Lambda quotas": 250 MB
+UNZIPPED_LIMIT_BYTES = 262_144_000  # bytes; AWS Lambda developer guide, "Lambda quotas": 250 MB
 NODE_LIMIT = 100_000  # files, links and directories, those that are only implied by names included
 DEPTH_LIMIT = 100  # directories below each other
 NAME_LIMIT = 2048  # bytes of one path
 LINK_LIMIT = 4095  # bytes of a symbolic link's target
 FSYNC_LIMIT = 16  # files; more are cheaper to bring to disk together
-BLOCK = 256 * 1024
+BLOCK_BYTES = 256 * 1024
 
 CANNOT = "Could not unzip uploaded file. Please check your file, then try to upload again."
 EMPTY = "Uploaded file must be a non-empty zip"
-TOO_LARGE = f"Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes"
+TOO_LARGE = f"Unzipped size must be smaller than {UNZIPPED_LIMIT_BYTES} bytes"
 TOO_MANY = f"Uploaded file must hold at most {NODE_LIMIT} files and directories"
 
 _UNIX, _MACOS = 3, 19  # systems whose external attributes carry a mode
@@ -48,7 +48,7 @@ class BadZip(Exception):
 
 
 @dataclass(slots=True)
-class Plan:
+class UnzipPlan:
     """What a zip unpacks to. No path leads through anything but the directories that are named here."""
 
     directories: list[bytes]  # parents first
@@ -63,7 +63,7 @@ def unpack(archive: Path, target: Path) -> None:
             plan = make_plan(source)
             target.mkdir()
             target.chmod(0o755)
-            _carry_out(source, plan, os.fsencode(target))
+            _extract(source, plan, os.fsencode(target))
     except OSError as error:
         if error.errno in _FAULTS_OF_THE_ZIP:
             raise BadZip(CANNOT) from error
@@ -72,13 +72,13 @@ def unpack(archive: Path, target: Path) -> None:
         raise BadZip(CANNOT) from error
 
 
-def make_plan(source: zipfile.ZipFile) -> Plan:
+def make_plan(source: zipfile.ZipFile) -> UnzipPlan:
     """Decide on every entry before any is unpacked. Raises `BadZip`."""
     entries = source.infolist()
     if len(entries) > NODE_LIMIT:
         raise BadZip(TOO_MANY)
     _refuse_overlap(entries, source.start_dir)
-    if sum(entry.file_size for entry in entries) >= UNZIPPED_LIMIT:  # zipfile reads no more of an entry than it declares
+    if sum(entry.file_size for entry in entries) >= UNZIPPED_LIMIT_BYTES:  # zipfile reads no more of an entry than it declares
         raise BadZip(TOO_LARGE)
     kinds: dict[bytes, tuple[str, zipfile.ZipInfo]] = {}
     for entry in entries:
@@ -99,7 +99,7 @@ def make_plan(source: zipfile.ZipFile) -> Plan:
         raise BadZip(TOO_MANY)
     if not files and not links:
         raise BadZip(EMPTY)
-    return Plan(sorted(directories), files, links)
+    return UnzipPlan(sorted(directories), files, links)
 
 
 def _refuse_overlap(entries: list[zipfile.ZipInfo], end: int) -> None:
@@ -157,7 +157,7 @@ def _parents(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def _carry_out(source: zipfile.ZipFile, plan: Plan, target: bytes) -> None:
+def _extract(source: zipfile.ZipFile, plan: UnzipPlan, target: bytes) -> None:
     """The target is new and nobody else's, so paths in it lead where the plan says."""
     for path in plan.directories:
         _make_directory(os.path.join(target, path))
@@ -183,7 +183,7 @@ def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: bytes, *, fsyn
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with open(descriptor, "wb", buffering=0) as file, source.open(entry) as stream:
         written = 0
-        while block := stream.read(BLOCK):
+        while block := stream.read(BLOCK_BYTES):
             written += file.write(block)
         if written != entry.file_size:
             raise BadZip(CANNOT)
@@ -231,7 +231,12 @@ def sync_filesystem(path: bytes) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    limits = ((resource.RLIMIT_AS, 1 << 30), (resource.RLIMIT_FSIZE, UNZIPPED_LIMIT), (resource.RLIMIT_CPU, 60), (resource.RLIMIT_CORE, 0))
+    limits = (
+        (resource.RLIMIT_AS, 1 << 30),
+        (resource.RLIMIT_FSIZE, UNZIPPED_LIMIT_BYTES),
+        (resource.RLIMIT_CPU, 60),
+        (resource.RLIMIT_CORE, 0),
+    )
     for what, most in limits:
         resource.setrlimit(what, (most, most))
     os.nice(5)

@@ -17,7 +17,7 @@ from hanabi.images.containers.manifests import Descriptor
 from hanabi.images.containers.registry import Blob
 from hanabi.images.trash import Trash
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 ATTEMPTS = 5  # that bring nothing, one after the other; one that brings something is followed by another
 PAUSE_S = 0.2  # before the second attempt, twice as long before each further one
 ABANDONED_S = 86_400.0  # an incoming blob that nobody has gone on with for so long is removed
@@ -81,7 +81,7 @@ class Blobs:
                     if start != done:
                         done, checked = start, hashlib.sha256()
                         os.ftruncate(file, done)
-                    while block := stream.read(min(BLOCK, descriptor.size - done + 1)):
+                    while block := stream.read(min(BLOCK_BYTES, descriptor.size - done + 1)):
                         done += len(block)
                         if done > descriptor.size:
                             raise _wrong(file, f"{descriptor.digest} goes on after its {descriptor.size} bytes")
@@ -111,9 +111,9 @@ class Blobs:
         """Throw away the blobs that were long not `used` (hexadecimal); remove what was abandoned. Nobody may be fetching."""
         for path in self._kept.iterdir():
             if path.name in used:
-                trash.spare(path.name)
+                trash.mark_used(path.name)
             elif trash.is_due(path.name):
-                trash.throw(path)
+                trash.discard(path)
         for path in self._incoming.iterdir():
             if path.stat().st_mtime < time.time() - ABANDONED_S:
                 path.unlink(missing_ok=True)
@@ -122,7 +122,7 @@ class Blobs:
 def _resume(file: int, size: int) -> "tuple[int, hashlib._Hash]":
     """(bytes that are there, their hash so far)."""
     checked, done = hashlib.sha256(), 0
-    while block := os.pread(file, BLOCK, done):
+    while block := os.pread(file, BLOCK_BYTES, done):
         done += len(block)
         checked.update(block)
     if done > size:

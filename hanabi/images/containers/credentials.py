@@ -16,7 +16,7 @@ from typing import Any
 from hanabi.errors import ImageError
 from hanabi.images.containers.reference import DOCKER_HUB
 
-FILE_LIMIT = 1 << 20  # bytes
+FILE_LIMIT_BYTES = 1 << 20  # bytes
 HELPER_S = 30.0
 HUB_KEY = "https://index.docker.io/v1/"
 
@@ -58,7 +58,7 @@ def _read(variables: Mapping[str, str]) -> dict[str, Any]:
     path = Path(directory) / "config.json"
     try:
         with path.open("rb") as file:
-            config = json.loads(file.read(FILE_LIMIT))
+            config = json.loads(file.read(FILE_LIMIT_BYTES))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -103,7 +103,7 @@ def _ask(helper: str, key: str, variables: Mapping[str, str]) -> Login | None:
             return None
         raise ImageError(f"{program} failed with status {done.returncode}: {said[-300:]}")
     try:
-        answer = _mapping(json.loads(done.stdout[:FILE_LIMIT]))
+        answer = _mapping(json.loads(done.stdout[:FILE_LIMIT_BYTES]))
     except ValueError:
         raise ImageError(f"{program} did not answer with JSON") from None
     user, secret = answer.get("Username"), answer.get("Secret")

@@ -21,7 +21,7 @@ from hanabi.images.trash import Trash
 
 RESOLVE_S = 90.0
 PULL_S = 3600.0  # another process's pull that is waited for included
-AT_ONCE = 4  # workers
+CONCURRENT_PULLS = 4  # workers
 Progress = Callable[[str], None]
 
 # As seen in a function from an image in AWS: what the image sets comes on top. Nothing else of a runtime's environment is there.
@@ -48,7 +48,7 @@ class ContainerImages:
         self._ready: dict[str, RuntimeImage] = {}
         self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
         self._workers: set[asyncio.Task[Any]] = set()
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._semaphore = asyncio.Semaphore(CONCURRENT_PULLS)
         self._collecting = False
         self._claimed: set[str] = set()  # by what is under way: collection must not be a step ahead of it
         self._claiming = threading.Lock()
@@ -114,7 +114,7 @@ class ContainerImages:
     def _take(self, digest: str) -> bool:
         """Note that we need an image that is there; False when it is not, or is being made or removed."""
         with paths.lock_of(self._directory, digest, wait=False) as held:
-            place = paths.container_place(self._directory, digest)
+            place = paths.container_path(self._directory, digest)
             if not held:
                 return False
             if not place.exists():
@@ -125,18 +125,18 @@ class ContainerImages:
             paths.refer(self._directory, digest, self._owner, self._clock.time())
             return True
 
-    async def lacking(self, images: Set[str]) -> set[str]:
+    async def find_missing(self, images: Set[str]) -> set[str]:
         """Those of the pinned images that are not unpacked here; `ensure` pulls them."""
         return await asyncio.to_thread(lambda: {image for image in images if not self._is_there(image)})
 
     def _is_there(self, image: str) -> bool:
-        usable = _is_usable(paths.container_place(self._directory, _digest_of(image)))
+        usable = _is_usable(paths.container_path(self._directory, _digest_of(image)))
         if not usable:
             self._ready.pop(image, None)
         return usable
 
     async def _work(self, request: dict[str, Any], limit_s: float, progress: Progress) -> None:
-        task = asyncio.create_task(run_pull(self._directory, {**request, "plain": self._plain}, limit_s, progress, self._gate))
+        task = asyncio.create_task(run_pull(self._directory, {**request, "plain": self._plain}, limit_s, progress, self._semaphore))
         self._workers.add(task)
         task.add_done_callback(self._workers.discard)
         try:
@@ -163,16 +163,16 @@ class ContainerImages:
         with self._claiming:
             paths.release(self._directory, self._owner, used | self._claimed)
         for digest in used:
-            if is_whole(paths.container_place(self._directory, digest)):
+            if is_whole(paths.container_path(self._directory, digest)):
                 paths.refer(self._directory, digest, self._owner, now)
         paths.sweep(self._directory, self._trash, now)
 
 
 async def run_pull(
-    directory: Path, request: dict[str, Any], limit_s: float, progress: Progress, gate: asyncio.Semaphore | None = None
+    directory: Path, request: dict[str, Any], limit_s: float, progress: Progress, semaphore: asyncio.Semaphore | None = None
 ) -> None:
     """Run a worker of `hanabi.images.containers.pull`. Raises `ImageError`."""
-    async with gate or asyncio.Semaphore():
+    async with semaphore or asyncio.Semaphore():
         try:
             await run_worker("hanabi.images.containers.pull", (directory, json.dumps(request)), limit_s, progress)
         except TimeoutError:
@@ -181,7 +181,7 @@ async def run_pull(
             raise _read_failure(str(error)) from None
 
 
-async def add(directory: Path, name: str, image: str, plain: Sequence[str], progress: Callable[[str], None]) -> paths.Named:
+async def add(directory: Path, name: str, image: str, plain: Sequence[str], progress: Callable[[str], None]) -> paths.NamedImage:
     """Pull an image and give it a name. Raises `ImageError`."""
     if not paths.NAME.fullmatch(name):
         raise ImageError(f"{name!r} cannot be a name: letters, digits, `.`, `_` and `-`, at most 128", "malformed")
@@ -210,7 +210,7 @@ def _may_run(entry: "os.DirEntry[str]") -> bool:
 
 def assemble(directory: Path, digest: str) -> RuntimeImage:
     """The image that is unpacked there. Raises `ImageError`."""
-    place = paths.container_place(directory, digest)
+    place = paths.container_path(directory, digest)
     about = paths.about_of(place)
     make_readable(place / "root", directory)
     return RuntimeImage(

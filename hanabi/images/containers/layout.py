@@ -12,18 +12,18 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import BinaryIO
 
 from hanabi.errors import ImageError
-from hanabi.images.containers.manifests import DOCUMENT_LIMIT, Descriptor, load
-from hanabi.images.containers.reference import Local, is_digest
+from hanabi.images.containers.manifests import DOCUMENT_LIMIT_BYTES, Descriptor, load
+from hanabi.images.containers.reference import LayoutReference, is_digest
 from hanabi.images.containers.registry import Blob
 
 MEMBER_LIMIT = 4096  # files in a tar file of a layout
 TAG = "org.opencontainers.image.ref.name"
 
 
-class Layout:
+class OciLayout:
     """A `Source`; `close` it."""
 
-    def __init__(self, reference: Local) -> None:
+    def __init__(self, reference: LayoutReference) -> None:
         self._reference = reference
         self._closing = ExitStack()
         self._tar: tarfile.TarFile | None = None
@@ -41,7 +41,7 @@ class Layout:
         if self._reference.transport == "oci-archive":
             self._index(self._closing.enter_context(_open_regular(self._reference)))
         with self._file("oci-layout") as file:
-            if "imageLayoutVersion" not in load(file.read(DOCUMENT_LIMIT), "oci-layout"):
+            if "imageLayoutVersion" not in load(file.read(DOCUMENT_LIMIT_BYTES), "oci-layout"):
                 raise ImageError(f"{self._reference.path} is no OCI layout", "missing")
 
     def _index(self, file: BinaryIO) -> None:
@@ -112,13 +112,13 @@ def _tag(entry: dict[str, object]) -> object:
 
 
 def _bounded(file: BinaryIO) -> bytes:
-    data = file.read(DOCUMENT_LIMIT + 1)
-    if len(data) > DOCUMENT_LIMIT:
-        raise ImageError(f"a document is larger than {DOCUMENT_LIMIT} bytes", "invalid")
+    data = file.read(DOCUMENT_LIMIT_BYTES + 1)
+    if len(data) > DOCUMENT_LIMIT_BYTES:
+        raise ImageError(f"a document is larger than {DOCUMENT_LIMIT_BYTES} bytes", "invalid")
     return data
 
 
-def _open_regular(reference: Local, name: str = "") -> BinaryIO:
+def _open_regular(reference: LayoutReference, name: str = "") -> BinaryIO:
     """A regular file; nothing else is waited for. Whatever is wrong with it, it is just not there."""
     path = os.path.join(reference.path, name) if name else os.fspath(reference.path)
     missing = ImageError(f"{reference.path} has no {name}, so it is no OCI layout" if name else f"there is no file {path}", "missing")

@@ -41,7 +41,7 @@ _PLACE = re.compile(r"([0-9a-f]{64})-r\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedImage:
     """An image that was added under a name."""
 
     name: str
@@ -50,7 +50,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class UnpackedImage:
     """An image that is unpacked."""
 
     digest: str
@@ -70,14 +70,14 @@ def prepare(directory: Path) -> None:
             (directory / name).chmod(mode)
 
 
-def container_place(directory: Path, digest: str) -> Path:
+def container_path(directory: Path, digest: str) -> Path:
     return directory / "containers" / f"{digest}-r{REVISION}"
 
 
 @contextmanager
 def lock_of(directory: Path, digest: str, *, wait: bool) -> Iterator[bool]:
     """Hold an image's lock; False when another process holds it and there is to be no waiting."""
-    with _flock(directory / "locks" / container_place(directory, digest).name, fcntl.LOCK_EX, wait) as held:
+    with _flock(directory / "locks" / container_path(directory, digest).name, fcntl.LOCK_EX, wait) as held:
         yield held
 
 
@@ -148,9 +148,9 @@ def _sweep_one(directory: Path, place: Path, digest: str, trash: Trash, now: flo
         if not held or not place.exists():
             return
         if _is_needed(directory, digest, now):
-            trash.spare(place.name)
+            trash.mark_used(place.name)
         elif trash.is_due(place.name) or at_once:
-            trash.throw(place)
+            trash.discard(place)
             with contextlib.suppress(OSError):
                 (directory / "containers" / "refs" / digest).rmdir()
 
@@ -186,26 +186,26 @@ def _read_ref(ref: Path) -> dict[str, Any] | None:
 # --- names --------------------------------------------------------------------------------------------------------------
 
 
-def read_names(directory: Path) -> list[Named]:
+def read_names(directory: Path) -> list[NamedImage]:
     """In their order."""
     found = [read_name(directory, path.stem) for path in sorted((directory / "names").glob("*.json"))]
     return [each for each in found if each is not None]
 
 
-def read_name(directory: Path, name: str) -> Named | None:
+def read_name(directory: Path, name: str) -> NamedImage | None:
     if not NAME.fullmatch(name):
         return None
     path = directory / "names" / f"{name}.json"
     try:
         about = json.loads(path.read_text())
-        return Named(name, about["image"], about["digest"])
+        return NamedImage(name, about["image"], about["digest"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ImageError(f"{path} is damaged ({error}): remove it, and add the name again (hanabi images add)") from None
 
 
-def write_name(directory: Path, named: Named) -> None:
+def write_name(directory: Path, named: NamedImage) -> None:
     _write(directory / "names" / f"{named.name}.json", json.dumps({"image": named.image, "digest": named.digest}))
 
 
@@ -223,14 +223,14 @@ def remove_name(directory: Path, name: str) -> bool:
 # --- looking ------------------------------------------------------------------------------------------------------------
 
 
-def list_kept(directory: Path) -> list[Kept]:
+def list_kept(directory: Path) -> list[UnpackedImage]:
     kept = []
     for place in _whole(directory):
         try:
             about = read_about(place, image=str, size=int)
         except ImageError as error:
             about = {"image": str(error), "size": 0}
-        kept.append(Kept(place.name.partition("-")[0], about["image"], about["size"], str(place)))
+        kept.append(UnpackedImage(place.name.partition("-")[0], about["image"], about["size"], str(place)))
     return kept
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import ImageError
-from hanabi.images.builders.progress import Steps
-from hanabi.images.builders.staging import growing
+from hanabi.images.builders.progress import ProgressReporter
+from hanabi.images.builders.staging import staged_directory
 from hanabi.images.containers import paths, unpack
 from hanabi.images.containers.blobs import Blobs
-from hanabi.images.containers.layout import Layout
+from hanabi.images.containers.layout import OciLayout
 from hanabi.images.containers.manifests import (
     LAYERS,
     Configuration,
@@ -35,8 +35,8 @@ from hanabi.images.containers.manifests import (
     read_configuration,
     read_manifest,
 )
-from hanabi.images.containers.reference import Local, Remote, parse
-from hanabi.images.containers.registry import Registry, Source
+from hanabi.images.containers.reference import LayoutReference, RegistryReference, parse
+from hanabi.images.containers.registry import ImageRegistry, Source
 from hanabi.images.containers.registry_http import Transport
 from hanabi.images.identity import Owner
 from hanabi.images.paths import describe, measure
@@ -48,11 +48,11 @@ Progress = Callable[[str], None]
 
 
 @contextmanager
-def open_source(reference: Remote | Local, plain: list[str]) -> Iterator[Source]:
-    if isinstance(reference, Remote):
-        yield Registry(reference, Transport(plain))
+def open_source(reference: RegistryReference | LayoutReference, plain: list[str]) -> Iterator[Source]:
+    if isinstance(reference, RegistryReference):
+        yield ImageRegistry(reference, Transport(plain))
         return
-    with closing(Layout(reference)) as layout:
+    with closing(OciLayout(reference)) as layout:
         yield layout
 
 
@@ -101,15 +101,15 @@ class Puller:
 
     def pull(self, owner: Owner | None = None, name: str = "") -> None:
         """Raises `ImageError`."""
-        place = paths.container_place(self._directory, self.digest)
-        with growing(self._directory, place, self._progress) as (made, lock):
+        place = paths.container_path(self._directory, self.digest)
+        with staged_directory(self._directory, place, self._progress) as (made, lock):
             if made is not None:
                 with paths.using_blobs(self._directory), open_source(self._reference, self._plain) as source:
                     self._fill(made, source, lock)
             if owner:
                 paths.refer(self._directory, self.digest, owner, time.time())
             if name:
-                paths.write_name(self._directory, paths.Named(name, self._image, self.digest))
+                paths.write_name(self._directory, paths.NamedImage(name, self._image, self.digest))
 
     def _fill(self, made: Path, source: Source, lock: int) -> None:
         started = time.monotonic()
@@ -144,7 +144,7 @@ class Puller:
         self._progress(f"{self._image}: {size / 2**20:.0f} MB, pulled in {time.monotonic() - started:.0f} s")
 
     def _fetch(self, source: Source, descriptor: Descriptor, what: str) -> Path:
-        counted = Steps(self._progress).counter(f"fetching {what}")
+        counted = ProgressReporter(self._progress).counter(f"fetching {what}")
         return self._blobs.fetch(descriptor, lambda offset: source.blob(descriptor, offset), lambda done: counted(done, descriptor.size))
 
     def _unpack(self, root: Path, manifest: Manifest, configuration: Configuration, lock: int) -> None:

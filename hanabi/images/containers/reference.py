@@ -25,7 +25,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
+class RegistryReference:
     """An image in a registry; a tag or a digest, or both, of which the digest counts."""
 
     host: str
@@ -36,12 +36,12 @@ class Remote:
     def __str__(self) -> str:
         return f"{self.host}/{self.repository}{f'@{self.digest}' if self.digest else f':{self.tag}'}"
 
-    def pin(self, digest: str) -> "Remote":
+    def pin(self, digest: str) -> "RegistryReference":
         return replace(self, digest=digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Local:
+class LayoutReference:
     """An image in an OCI layout; without tag and digest, the only one there."""
 
     transport: str  # "oci" or "oci-archive"
@@ -52,11 +52,11 @@ class Local:
     def __str__(self) -> str:
         return f"{self.transport}:{self.path}{f'@{self.digest}' if self.digest else f':{self.tag}' if self.tag else ''}"
 
-    def pin(self, digest: str) -> "Local":
+    def pin(self, digest: str) -> "LayoutReference":
         return replace(self, digest=digest)
 
 
-def parse(text: str) -> Remote | Local:
+def parse(text: str) -> RegistryReference | LayoutReference:
     """Raises `ImageError` of kind "malformed"."""
     if len(text) > LIMIT or "\0" in text:
         raise _malformed(text)
@@ -71,7 +71,7 @@ def is_digest(text: object) -> bool:
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
-def _local(transport: str, rest: str, text: str) -> Local:
+def _local(transport: str, rest: str, text: str) -> LayoutReference:
     path, at, digest = rest.rpartition("@")
     if not at or not _DIGEST.fullmatch(digest):
         path, digest = rest, ""
@@ -82,10 +82,10 @@ def _local(transport: str, rest: str, text: str) -> Local:
         tag = ""
     if not path.startswith("/") or any(0xD800 <= ord(character) <= 0xDFFF for character in path):
         raise _malformed(text)
-    return Local(transport=transport, path=Path(path), tag=tag, digest=digest)
+    return LayoutReference(transport=transport, path=Path(path), tag=tag, digest=digest)
 
 
-def _remote(rest: str, text: str, default_host: str) -> Remote:
+def _remote(rest: str, text: str, default_host: str) -> RegistryReference:
     name, at, digest = rest.partition("@")
     if at and not _DIGEST.fullmatch(digest):
         raise _malformed(text)
@@ -99,7 +99,7 @@ def _remote(rest: str, text: str, default_host: str) -> Remote:
         raise _malformed(text)
     if ":" in path and not _TAG.fullmatch(tag):
         raise _malformed(text)
-    return Remote(host=host, repository=repository, tag=tag or "latest", digest=digest)
+    return RegistryReference(host=host, repository=repository, tag=tag or "latest", digest=digest)
 
 
 def _malformed(text: str) -> ImageError:

@@ -15,12 +15,12 @@ from urllib.request import parse_http_list
 
 from hanabi.errors import ImageError
 from hanabi.images.containers.credentials import Login, find_login
-from hanabi.images.containers.manifests import DOCUMENT_LIMIT, INDEXES, MANIFESTS, Descriptor
-from hanabi.images.containers.reference import DOCKER_HUB, Remote
+from hanabi.images.containers.manifests import DOCUMENT_LIMIT_BYTES, INDEXES, MANIFESTS, Descriptor
+from hanabi.images.containers.reference import DOCKER_HUB, RegistryReference
 from hanabi.images.containers.registry_http import Transport
 
-TOKEN_LIMIT = 1 << 20  # bytes of a token service's answer
-CHALLENGE_LIMIT = 8 << 10  # characters
+TOKEN_LIMIT_BYTES = 1 << 20  # bytes of a token service's answer
+CHALLENGE_LIMIT_BYTES = 8 << 10  # characters
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 _PAIR = re.compile(r'([A-Za-z_]+)="?([^"]*)"?')
@@ -46,10 +46,10 @@ class Source(Protocol):
         """(its bytes, from where on: the offset asked for, or 0)."""
 
 
-class Registry:
+class ImageRegistry:
     """A `Source`."""
 
-    def __init__(self, reference: Remote, transport: Transport) -> None:
+    def __init__(self, reference: RegistryReference, transport: Transport) -> None:
         self._reference = reference
         self._transport = transport
         host = "registry-1.docker.io" if reference.host == DOCKER_HUB else reference.host
@@ -66,7 +66,7 @@ class Registry:
 
     def _manifest(self, name: str) -> bytes:
         with self._get(f"/manifests/{name}", {"Accept": _ACCEPT}) as response:
-            return _read(response, DOCUMENT_LIMIT, "the manifest")
+            return _read(response, DOCUMENT_LIMIT_BYTES, "the manifest")
 
     @contextmanager
     def blob(self, descriptor: Descriptor, offset: int) -> Iterator[tuple[Blob, int]]:
@@ -112,7 +112,7 @@ class Registry:
         if not self._has_login:
             self._login, self._has_login = find_login(self._reference.host), True
         for challenge in challenges:
-            scheme, _, rest = challenge[:CHALLENGE_LIMIT].partition(" ")
+            scheme, _, rest = challenge[:CHALLENGE_LIMIT_BYTES].partition(" ")
             if scheme.lower() == "bearer":
                 return f"Bearer {self._fetch_token(dict(_pairs(rest)))}"
             if scheme.lower() == "basic":
@@ -136,7 +136,7 @@ class Registry:
         with self._transport.open(realm, headers, basic, body) as response:
             if response.status != 200:
                 raise ImageError(f"the token service of {self._reference.host} answers {response.status}", "denied")
-            raw = _read(response, TOKEN_LIMIT, "the token")
+            raw = _read(response, TOKEN_LIMIT_BYTES, "the token")
         try:
             answer = json.loads(raw)
             token = answer.get("token") or answer.get("access_token")

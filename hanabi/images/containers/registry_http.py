@@ -16,7 +16,7 @@ from hanabi.errors import ImageError
 
 TIMEOUT_S = 30.0  # to connect, and between two blocks of an answer
 REDIRECTS = 5
-URL_LIMIT = 16 << 10  # characters; signed addresses of blobs are long
+URL_LIMIT_CHARS = 16 << 10  # characters; signed addresses of blobs are long
 AGENT = "hanabi"
 
 _MOVED = (301, 302, 303, 307, 308)
@@ -85,7 +85,7 @@ class Transport:
             parts = urlsplit(url)
         except ValueError:
             raise ImageError(f"{_name(url)} is no address", "invalid") from None
-        if len(url) > URL_LIMIT or not url.isascii() or not parts.hostname or parts.username is not None or not url.isprintable():
+        if len(url) > URL_LIMIT_CHARS or not url.isascii() or not parts.hostname or parts.username is not None or not url.isprintable():
             raise ImageError(f"{_name(url)} is no address that is followed", "denied")
         if parts.scheme != "https" and not (parts.scheme == "http" and self._may_be_plain(parts)):
             raise ImageError(

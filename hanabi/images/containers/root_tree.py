@@ -33,7 +33,7 @@ class _How(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
-class Tree:
+class RootTree:
     """Paths are bytes, relative to the root. Errors that are the image's own are `ImageError` of kind "invalid"."""
 
     def __init__(self, root: Path) -> None:

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hanabi.errors import ImageError
-from hanabi.images.containers.manifests import IMAGE_LIMIT
-from hanabi.images.containers.root_tree import Tree
+from hanabi.images.containers.manifests import IMAGE_LIMIT_BYTES
+from hanabi.images.containers.root_tree import RootTree
 
 EXIT = 3
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 WHITEOUT, OPAQUE, OTHER = b".wh.", b".wh..wh..opq", b".wh..wh."
-OVERHEAD = 1 << 30  # bytes that tar's own headers may take beside the files
+OVERHEAD_BYTES = 1 << 30  # bytes that tar's own headers may take beside the files
 # What a sandbox mounts on or into a root, restated from hanabi/sandbox/oci/config.py: a read-only root cannot be given these later.
 MOUNT_POINTS = ("proc", "dev", "tmp", "opt", "var/task", "var/runtime", "etc", ".hanabi")
 MOUNT_FILES = (".hanabi/init", "etc/resolv.conf", "etc/hosts")
@@ -37,28 +37,28 @@ _MOUNTED = ("proc", "dev", "tmp", "etc", ".hanabi")  # for these, what the image
 _DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, MemoryError, RecursionError, OverflowError, LookupError)
 
 
-class Measured:
+class MeasuredStream:
     """What a layer decompresses to: counted and hashed while it is read."""
 
-    def __init__(self, stream: BinaryIO, budget: "Budget") -> None:
+    def __init__(self, stream: BinaryIO, budget: "UnpackBudget") -> None:
         self._stream = stream
         self._budget = budget
         self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        block = self._stream.read(min(size, BLOCK))
+        block = self._stream.read(min(size, BLOCK_BYTES))
         self._budget.spend(len(block))
         self._hash.update(block)
         return block
 
     def finish(self) -> str:
         """The digest of all of it, what comes after the tar's end included."""
-        while self.read(BLOCK):
+        while self.read(BLOCK_BYTES):
             pass
         return f"sha256:{self._hash.hexdigest()}"
 
 
-class Budget:
+class UnpackBudget:
     """Bytes that all layers together may still have."""
 
     def __init__(self, limit: int) -> None:
@@ -67,19 +67,19 @@ class Budget:
     def spend(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:
-            raise ImageError(f"the image is larger than {IMAGE_LIMIT >> 30} GiB when it is unpacked", "invalid")
+            raise ImageError(f"the image is larger than {IMAGE_LIMIT_BYTES >> 30} GiB when it is unpacked", "invalid")
 
 
-def unpack(root: Path, layers: list[dict[str, Any]], limit: int = IMAGE_LIMIT) -> None:
+def unpack(root: Path, layers: list[dict[str, Any]], limit: int = IMAGE_LIMIT_BYTES) -> None:
     """Fill an empty directory. Raises `ImageError`, and `OSError` when the machine is at fault."""
-    packed, unpacked = Budget(limit + OVERHEAD), Budget(limit)
-    with closing(Tree(root)) as tree:
+    packed, unpacked = UnpackBudget(limit + OVERHEAD_BYTES), UnpackBudget(limit)
+    with closing(RootTree(root)) as tree:
         for number, layer in enumerate(layers, 1):
             print(f"unpacking layer {number} of {len(layers)}", flush=True)
             tree.begin_layer()
             try:
                 with _decompressed(Path(layer["path"]), layer["compression"]) as stream:
-                    measured = Measured(stream, packed)
+                    measured = MeasuredStream(stream, packed)
                     _apply(tree, measured, unpacked)
                     digest = measured.finish()
             except _DAMAGE as error:
@@ -87,7 +87,7 @@ def unpack(root: Path, layers: list[dict[str, Any]], limit: int = IMAGE_LIMIT) -
             if digest != layer["diff_id"]:
                 raise ImageError(f"layer {number} is {digest} when unpacked, and the image says {layer['diff_id']}", "invalid")
         tree.begin_layer()
-        _furnish(tree)
+        _make_mount_points(tree)
 
 
 @contextmanager
@@ -120,15 +120,15 @@ def _zstd(file: BinaryIO) -> Iterator[BinaryIO]:
         process.stdout.close()
 
 
-def _apply(tree: Tree, stream: Measured, unpacked: Budget) -> None:
+def _apply(tree: RootTree, stream: MeasuredStream, unpacked: UnpackBudget) -> None:
     reader: Any = stream
-    with tarfile.open(fileobj=reader, mode="r|", bufsize=BLOCK, encoding="utf-8", errors="surrogateescape") as archive:
+    with tarfile.open(fileobj=reader, mode="r|", bufsize=BLOCK_BYTES, encoding="utf-8", errors="surrogateescape") as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # else every one is remembered
             _apply_member(tree, archive, member, unpacked)
 
 
-def _apply_member(tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo, unpacked: Budget) -> None:
+def _apply_member(tree: RootTree, archive: tarfile.TarFile, member: tarfile.TarInfo, unpacked: UnpackBudget) -> None:
     path = os.fsencode(member.name)
     directory, name = os.path.split(path.rstrip(b"/"))
     if name in (b"", b"."):
@@ -151,14 +151,14 @@ def _apply_member(tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo,
         _write(tree, archive, member, path, unpacked)
 
 
-def _write(tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, unpacked: Budget) -> None:
+def _write(tree: RootTree, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, unpacked: UnpackBudget) -> None:
     unpacked.spend(member.size)
     content = archive.extractfile(member)
     if content is None or member.size < 0:
         raise ImageError(f"{member.name!r} cannot be read", "invalid")
     with open(tree.file(path, executable=bool(member.mode & 0o111)), "wb", buffering=0) as file:
         left = member.size
-        while left and (block := content.read(min(BLOCK, left))):
+        while left and (block := content.read(min(BLOCK_BYTES, left))):
             file.write(block)
             left -= len(block)
         if left:
@@ -167,7 +167,7 @@ def _write(tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo, path: 
         os.utime(file.fileno(), (modified, modified))  # byte code is good only for sources as old as it says
 
 
-def _furnish(tree: Tree) -> None:
+def _make_mount_points(tree: RootTree) -> None:
     """The places that are mounted on. Where the image has a link to elsewhere, it gives way."""
     for name in MOUNT_POINTS:
         if name in _MOUNTED:
@@ -180,7 +180,12 @@ def _furnish(tree: Tree) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    limits = ((resource.RLIMIT_AS, 2 << 30), (resource.RLIMIT_FSIZE, IMAGE_LIMIT), (resource.RLIMIT_CPU, 1800), (resource.RLIMIT_CORE, 0))
+    limits = (
+        (resource.RLIMIT_AS, 2 << 30),
+        (resource.RLIMIT_FSIZE, IMAGE_LIMIT_BYTES),
+        (resource.RLIMIT_CPU, 1800),
+        (resource.RLIMIT_CORE, 0),
+    )
     for what, most in limits:
         resource.setrlimit(what, (most, most))
     os.nice(5)

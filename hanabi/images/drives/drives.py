@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
-from hanabi.images.builders.programs import SEARCHED, need
+from hanabi.images.builders.programs import SEARCHED, require_program
 from hanabi.images.drives import packing
 from hanabi.images.paths import make_open_directory
 
@@ -30,7 +30,7 @@ FILE_SYSTEM = "erofs"
 SUFFIX = ".erofs"
 PACK_S = 600.0  # another process's packing that is waited for included
 END_S = 5.0  # for a packer that is told to stop
-AT_ONCE = 2  # packers
+CONCURRENT_PACKS = 2  # packers
 
 Extras = Mapping[str, "Path | str"]  # place on the drive -> a file or a directory of the host, or a text
 
@@ -50,7 +50,7 @@ class Drives:
         self._resolv_conf = resolv_conf
         self._hosts = hosts
         self._packing: dict[Path, asyncio.Task[None]] = {}
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._semaphore = asyncio.Semaphore(CONCURRENT_PACKS)
 
     async def of_image(self, image: RuntimeImage) -> Path:
         """A runtime root with its bootstrap at /var/runtime, the agent at /.hanabi/init and the two files of the resolver.
@@ -109,9 +109,9 @@ class Drives:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pack(self, drive: Path, tree: Path, extras: Extras) -> None:
-        need("mkfs.erofs", "erofs-utils")
+        require_program("mkfs.erofs", "erofs-utils")
         order = {"tree": str(tree), "drive": str(drive), "extras": [_extra(at, what) for at, what in sorted(extras.items())]}
-        async with self._room:
+        async with self._semaphore:
             status, said = await _run_packer(json.dumps(order).encode(), drive.name)
         if status:
             raise ImageError(f"The drive {drive.name} could not be made: {said or f'its packer ended with {status}'}")

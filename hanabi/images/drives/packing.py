@@ -22,19 +22,19 @@ EPOCH_NS = 315_532_800 * 10**9  # 1980: what is made here has this time, on whic
 # Given in the environment it is the time of the file system itself, and clamps those of files: byte code is valid for a file's own time.
 BUILD_TIME = "4102444800"
 IDENTITY = "68616e61-6269-4000-8000-000000000001"  # the UUID of every drive
-BLOCK = 4096
+BLOCK_BYTES = 4096
 NICENESS = 10
 NAME_MAX = 255  # bytes
 QUOTED = 1500  # characters of what a failed program said
 _UNLINKABLE = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
 
 
-class Unpackable(Exception):
+class PackError(Exception):
     """A tree that cannot be packed; the message says why."""
 
 
 def pack(order: dict[str, Any]) -> None:
-    """Make the drive, unless it is there. Raises `Unpackable` or `OSError`."""
+    """Make the drive, unless it is there. Raises `PackError` or `OSError`."""
     drive = os.fspath(order["drive"])
     lock = os.open(f"{drive}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -46,8 +46,8 @@ def pack(order: dict[str, Any]) -> None:
         os.mkdir(work, 0o700)
         try:
             tree, extras = order["tree"], order.get("extras", [])
-            if extras or not settle(tree):
-                stage(tree, f"{work}/tree", extras)
+            if extras or not normalise_modes(tree):
+                copy_tree(tree, f"{work}/tree", extras)
                 tree = f"{work}/tree"
             make_file_system(tree, f"{work}/drive", lock)
             publish(f"{work}/drive", drive)
@@ -60,7 +60,7 @@ def pack(order: dict[str, Any]) -> None:
 # --- staging
 
 
-def settle(tree: str) -> bool:
+def normalise_modes(tree: str) -> bool:
     """Make a tree ready to be packed as it lies there, which is quicker; False when it takes more than times of directories and links."""
     ours = os.geteuid()
     places = []
@@ -89,7 +89,7 @@ def _readable(mode: int) -> int:
     return mode | (0o555 if mode & 0o111 else 0o444)
 
 
-def stage(tree: str, target: str, extras: list[dict[str, str]]) -> None:
+def copy_tree(tree: str, target: str, extras: list[dict[str, str]]) -> None:
     """The tree as it will be on the drive."""
     _copy_tree(os.fsencode(tree), os.fsencode(target), link=True)
     for extra in extras:
@@ -141,7 +141,7 @@ def _place(target: bytes, extra: dict[str, str]) -> None:
     """Put an extra where it belongs, instead of whatever is there. The tree may be hostile: no link on the way is followed."""
     *parents, last = os.fsencode(extra["at"]).strip(b"/").split(b"/")
     if any(name in (b"", b".", b"..") for name in (*parents, last)):
-        raise Unpackable(f"{extra['at']} is no place on a drive")
+        raise PackError(f"{extra['at']} is no place on a drive")
     here = target
     for name in parents:
         here = os.path.join(here, name)
@@ -149,7 +149,7 @@ def _place(target: bytes, extra: dict[str, str]) -> None:
             os.mkdir(here)
             os.chmod(here, 0o755)
         elif not stat.S_ISDIR(os.lstat(here).st_mode):
-            raise Unpackable(f"{extra['at']}: {os.fsdecode(here[len(target) :])} is no directory in this root")
+            raise PackError(f"{extra['at']}: {os.fsdecode(here[len(target) :])} is no directory in this root")
     place = os.path.join(here, last)
     if os.path.isdir(place) and not os.path.islink(place):
         shutil.rmtree(place)
@@ -178,8 +178,8 @@ def make_file_system(tree: str, drive: str, lock: int) -> None:
     )
     if done.returncode:
         if name := _long_name(tree):
-            raise Unpackable(f"a name of {NAME_MAX} bytes, which mkfs.erofs 1.5 cannot pack: {name}")
-        raise Unpackable(f"mkfs.erofs failed with status {done.returncode}: {done.stdout[-QUOTED:].decode(errors='replace').strip()}")
+            raise PackError(f"a name of {NAME_MAX} bytes, which mkfs.erofs 1.5 cannot pack: {name}")
+        raise PackError(f"mkfs.erofs failed with status {done.returncode}: {done.stdout[-QUOTED:].decode(errors='replace').strip()}")
 
 
 def _long_name(tree: str) -> str:
@@ -195,7 +195,7 @@ def publish(made: str, drive: str) -> None:
     """Round its size up to whole blocks, bring it to disk, give it its name."""
     with open(made, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
-        file.truncate(-(-size // BLOCK) * BLOCK)
+        file.truncate(-(-size // BLOCK_BYTES) * BLOCK_BYTES)
         os.fchmod(file.fileno(), 0o444)
         os.fsync(file.fileno())
     os.rename(made, drive)
@@ -212,7 +212,7 @@ def main() -> int:
     os.umask(0o022)
     try:
         pack(json.load(sys.stdin))
-    except (Unpackable, OSError, shutil.Error) as error:
+    except (PackError, OSError, shutil.Error) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file, fetch, fetch_text, parse_sha256
-from hanabi.images.builders.progress import Steps
-from hanabi.images.builders.staging import growing
+from hanabi.images.builders.progress import ProgressReporter
+from hanabi.images.builders.staging import staged_directory
 from hanabi.images.firecracker.binaries import NAMES, ask_version, text
 from hanabi.images.paths import describe, is_whole, make_open_directory
 
@@ -30,7 +30,7 @@ ELSEWHERE = (
     "\nWhere that place cannot be reached: name another one by --mirror URL; or a Firecracker that you have, with its jailer beside it, by "
     "`hanabi up --firecracker PATH`, or put both on PATH"
 )
-LARGEST = 64 << 20  # bytes, of the archive and of each program in it
+MAX_BYTES = 64 << 20  # bytes, of the archive and of each program in it
 
 
 def fetch_release(directory: Path, version: str, sha256: str, mirror: str, progress: Callable[[str], None]) -> Path:
@@ -44,11 +44,11 @@ def fetch_release(directory: Path, version: str, sha256: str, mirror: str, progr
     place = directory / "firecracker" / f"{version}-{wanted[:16]}"
     if is_whole(place):
         return place
-    with growing(directory, place, progress) as (made, _):
+    with staged_directory(directory, place, progress) as (made, _):
         if made is not None:
             downloads = directory / "downloads"
             make_open_directory(downloads)
-            fetch(url, downloads / archive, wanted, Steps(progress).counter(f"fetching {archive}"), largest=LARGEST)
+            fetch(url, downloads / archive, wanted, ProgressReporter(progress).counter(f"fetching {archive}"), largest=MAX_BYTES)
             try:
                 _unpack(downloads / archive, made, version, machine)
             finally:
@@ -71,7 +71,7 @@ def _unpack(archive: Path, made: Path, version: str, machine: str) -> None:
         with tarfile.open(archive, "r:gz") as tar:
             for name in NAMES:
                 member = tar.getmember(f"release-v{version}-{machine}/{name}-v{version}-{machine}")
-                source = tar.extractfile(member) if member.isfile() and member.size <= LARGEST else None
+                source = tar.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
                 if source is None:
                     raise ImageError(f"{archive.name} has a strange {name}")
                 with source, (made / name).open("wb") as target:

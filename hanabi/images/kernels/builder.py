@@ -12,11 +12,11 @@ from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file
-from hanabi.images.builders.progress import Steps
-from hanabi.images.builders.staging import growing
+from hanabi.images.builders.progress import ProgressReporter
+from hanabi.images.builders.staging import staged_directory
 from hanabi.images.kernels import cloud, source
-from hanabi.images.kernels.bzimage import LARGEST, check_elf
-from hanabi.images.kernels.paths import FILES, VMLINUX, choose, kernel_place
+from hanabi.images.kernels.bzimage import MAX_BYTES, check_elf
+from hanabi.images.kernels.paths import FILES, VMLINUX, choose, kernel_path
 from hanabi.images.paths import describe, is_whole
 
 Fill = Callable[[Path, Path, int], None]  # (directory that is made, work directory, lock)
@@ -28,7 +28,7 @@ class KernelBuilder:
     def __init__(self, directory: Path, progress: Callable[[str], None]) -> None:
         self._directory = directory
         self._downloads = directory / "downloads"
-        self._steps = Steps(progress)
+        self._reporter = ProgressReporter(progress)
 
     def build_own(self) -> Path:
         """From the distribution's kernel source. Returns its place; raises `ImageError`."""
@@ -36,9 +36,9 @@ class KernelBuilder:
 
         def fill(made: Path, work: Path, lock: int) -> None:
             source.need_tools()
-            tree = source.unpack_source(package, self._downloads, work, lock, self._steps)
+            tree = source.unpack_source(package, self._downloads, work, lock, self._reporter)
             source.configure(tree, fragments, lock)
-            source.compile_kernel(tree, made / VMLINUX, lock, self._steps)
+            source.compile_kernel(tree, made / VMLINUX, lock, self._reporter)
 
         return self._make("own", package.version, source.digest_inputs(package, fragments), fill)
 
@@ -47,14 +47,14 @@ class KernelBuilder:
         package = cloud.find_package()
 
         def fill(made: Path, work: Path, lock: int) -> None:
-            cloud.make(package, self._downloads, made, work, lock, self._steps)
+            cloud.make(package, self._downloads, made, work, lock, self._reporter)
 
         return self._make("cloud", package.version, cloud.digest_inputs(package), fill, cloud.BOOT_ARGS)
 
     def build_file(self, given: Path) -> Path:
         """A kernel that the user has: a copy of it. Returns its place; raises `ImageError`."""
-        if not given.is_file() or given.stat().st_size > LARGEST:
-            raise ImageError(f"{given} is no file of at most {LARGEST >> 20} MB")
+        if not given.is_file() or given.stat().st_size > MAX_BYTES:
+            raise ImageError(f"{given} is no file of at most {MAX_BYTES >> 20} MB")
         check_elf(given)
 
         def fill(made: Path, work: Path, lock: int) -> None:
@@ -64,9 +64,9 @@ class KernelBuilder:
         return self._make("file", given.name, digest_file(given), fill)
 
     def _make(self, name: str, version: str, digest: str, fill: Fill, boot_args: str = "") -> Path:
-        place, started = kernel_place(self._directory, name, digest), time.monotonic()
+        place, started = kernel_path(self._directory, name, digest), time.monotonic()
         if not is_whole(place):
-            with growing(self._directory, place, self._steps.say) as (made, lock):
+            with staged_directory(self._directory, place, self._reporter.say) as (made, lock):
                 if made is not None:
                     work = made / "work"
                     work.mkdir()
@@ -84,7 +84,7 @@ class KernelBuilder:
                         size=sum((made / file).stat().st_size for file in files),
                         built_ms=int(time.time() * 1000),
                     )
-                    self._steps.say(f"{version} built in {time.monotonic() - started:.0f} s")
+                    self._reporter.say(f"{version} built in {time.monotonic() - started:.0f} s")
         choose(self._directory, place)
         return place
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.builders.programs import need, run
+from hanabi.images.builders.programs import require_program, run
 
-LARGEST = 256 << 20  # bytes of a kernel that is unpacked
+MAX_BYTES = 256 << 20  # bytes of a kernel that is unpacked
 ELF = b"\x7fELF"
 _SETUP_SECTORS, _MAGIC, _VERSION, _PAYLOAD = 0x1F1, 0x202, 0x206, 0x248  # offsets of the setup header's fields
 _PAYLOAD_SINCE = 0x208  # protocol version
@@ -22,7 +22,7 @@ def extract_kernel(image: Path, made: Path, work: Path, lock: int) -> None:
     payload = read_payload(image.read_bytes())
     for magic, (program, command) in _BY_PROGRAM.items():
         if payload.startswith(magic):
-            need(program, program)
+            require_program(program, program)
             packed = work / "payload"
             packed.write_bytes(payload)
             run([*command, packed], output=made, lock=lock)
@@ -50,10 +50,10 @@ def read_payload(image: bytes) -> bytes:
 def _unpack(payload: bytes) -> bytes:
     """Formats that Python reads itself."""
     known: dict[bytes, Callable[[], bytes]] = {
-        b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31).decompress(payload, LARGEST),
-        b"\xfd7zXZ": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload, LARGEST),
-        b"\x5d\x00\x00": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(payload, LARGEST),
-        b"BZh": lambda: bz2.BZ2Decompressor().decompress(payload, LARGEST),
+        b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31).decompress(payload, MAX_BYTES),
+        b"\xfd7zXZ": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload, MAX_BYTES),
+        b"\x5d\x00\x00": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(payload, MAX_BYTES),
+        b"BZh": lambda: bz2.BZ2Decompressor().decompress(payload, MAX_BYTES),
         ELF: lambda: payload,
     }
     for magic, unpack in known.items():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.builders.progress import Steps
-from hanabi.images.kernels.bzimage import ELF, LARGEST, extract_kernel
-from hanabi.images.kernels.initramfs import Entry, write_archive
+from hanabi.images.builders.progress import ProgressReporter
+from hanabi.images.kernels.bzimage import ELF, MAX_BYTES, extract_kernel
+from hanabi.images.kernels.initramfs import ArchiveEntry, write_archive
 from hanabi.images.runtimes.packages import Package, depends, offered, unpack_package
 
 METAPACKAGE = "linux-image-cloud-amd64"
@@ -34,21 +34,21 @@ def digest_inputs(package: Package) -> str:
     return hashlib.sha256("\0".join([str(REVISION), package.name, package.version, package.sha256, *WANTED]).encode()).hexdigest()
 
 
-def make(package: Package, downloads: Path, made: Path, work: Path, lock: int, steps: Steps) -> None:
+def make(package: Package, downloads: Path, made: Path, work: Path, lock: int, reporter: ProgressReporter) -> None:
     """Write `vmlinux` and `modules.cpio` into `made`. Raises `ImageError`."""
     laid = work / "package"
-    unpack_package(package, downloads, laid, lock, steps)
+    unpack_package(package, downloads, laid, lock, reporter)
     images = sorted((laid / "boot").glob("vmlinuz-*"))
     if len(images) != 1:
         raise ImageError(f"{package.name} carries {len(images)} kernels, not one")
-    steps.say("unpacking the kernel")
+    reporter.say("unpacking the kernel")
     extract_kernel(images[0], made / "vmlinux", work, lock)
     modules = order(find_modules(laid), WANTED)
     (made / "modules.cpio").write_bytes(archive(modules))
 
 
 @dataclass(frozen=True, slots=True)
-class Module:
+class KernelModule:
     """A kernel module, and the names of those that it needs."""
 
     name: str
@@ -66,9 +66,9 @@ def _name(file: str) -> str:
     return file.partition(".ko")[0].replace("-", "_")
 
 
-def order(found: dict[str, Path], wanted: tuple[str, ...]) -> list[Module]:
+def order(found: dict[str, Path], wanted: tuple[str, ...]) -> list[KernelModule]:
     """The wanted modules, each after those that it needs. Raises `ImageError` when nothing of the kind is there."""
-    ordered: dict[str, Module] = {}
+    ordered: dict[str, KernelModule] = {}
 
     def add(name: str) -> None:
         file = found.get(name)
@@ -86,22 +86,22 @@ def order(found: dict[str, Path], wanted: tuple[str, ...]) -> list[Module]:
     return list(ordered.values())
 
 
-def read_module(name: str, file: Path) -> Module:
+def read_module(name: str, file: Path) -> KernelModule:
     """The module, and what it says of itself in its .modinfo section. Raises `ImageError`."""
     content = file.read_bytes()
     try:
         if file.suffix == ".xz":  # as later releases pack them; the agent inserts plain ones
-            content = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(content, LARGEST)
+            content = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(content, MAX_BYTES)
     except lzma.LZMAError as error:
         raise ImageError(f"{file.name} does not unpack: {error}") from None
     match = re.search(rb"\0depends=([^\0]*)\0", content)
     if match is None or not content.startswith(ELF):
         raise ImageError(f"{file.name} is no kernel module")
-    return Module(name, content, tuple(_name(each) for each in match[1].decode("ascii", "replace").split(",") if each))
+    return KernelModule(name, content, tuple(_name(each) for each in match[1].decode("ascii", "replace").split(",") if each))
 
 
-def archive(modules: list[Module]) -> bytes:
+def archive(modules: list[KernelModule]) -> bytes:
     """An initramfs with the modules and the list of them."""
     paths = [f"/lib/modules/{module.name}.ko" for module in modules]
-    entries = [Entry(path, module.content) for path, module in zip(paths, modules, strict=True)]
-    return write_archive([*entries, Entry(LIST, "".join(f"{path}\n" for path in paths).encode())])
+    entries = [ArchiveEntry(path, module.content) for path, module in zip(paths, modules, strict=True)]
+    return write_archive([*entries, ArchiveEntry(LIST, "".join(f"{path}\n" for path in paths).encode())])

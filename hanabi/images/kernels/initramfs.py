@@ -9,7 +9,7 @@ _TRAILER = "TRAILER!!!"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArchiveEntry:
     """A file, or a directory when `content` is None; `path` is absolute, in the guest."""
 
     path: str
@@ -17,19 +17,19 @@ class Entry:
     mode: int = 0o644
 
 
-def write_archive(entries: Iterable[Entry]) -> bytes:
+def write_archive(entries: Iterable[ArchiveEntry]) -> bytes:
     """A whole archive. The directories that the files lie in come with them; equal entries give equal bytes (no times, root's)."""
-    wanted: dict[str, Entry] = {}
+    wanted: dict[str, ArchiveEntry] = {}
     for entry in entries:
         for parent in reversed(PurePosixPath(entry.path).parents):
             if str(parent) != "/":
-                wanted.setdefault(str(parent), Entry(str(parent), None, 0o755))
+                wanted.setdefault(str(parent), ArchiveEntry(str(parent), None, 0o755))
         wanted[entry.path] = entry
     parts = [_record(number, entry) for number, entry in enumerate(wanted.values(), 1)]
     return b"".join([*parts, _pack(0, _TRAILER, 0, 1, b"")])
 
 
-def _record(number: int, entry: Entry) -> bytes:
+def _record(number: int, entry: ArchiveEntry) -> bytes:
     directory = entry.content is None
     kind = stat.S_IFDIR if directory else stat.S_IFREG
     return _pack(number, entry.path.lstrip("/"), kind | entry.mode, 2 if directory else 1, entry.content or b"")

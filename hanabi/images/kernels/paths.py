@@ -19,7 +19,7 @@ from hanabi.contracts.images import GuestKernel
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file
 from hanabi.images.kernels.bzimage import check_elf
-from hanabi.images.kernels.initramfs import Entry, write_archive
+from hanabi.images.kernels.initramfs import ArchiveEntry, write_archive
 from hanabi.images.paths import is_whole, make_open_directory, read_about, remove_tree
 
 VMLINUX, MODULES = "vmlinux", "modules.cpio"
@@ -40,7 +40,7 @@ class KernelListing:
     chosen: bool
 
 
-def kernel_place(directory: Path, name: str, digest: str) -> Path:
+def kernel_path(directory: Path, name: str, digest: str) -> Path:
     return directory / "kernels" / f"{name}-{digest[:16]}"
 
 
@@ -80,7 +80,7 @@ def _take(given: Path) -> GuestKernel:
 
 def verify_chosen(directory: Path) -> tuple[Path, dict[str, Any]]:
     """The place of the kernel that is used, and what it says of itself, its checksums compared. Raises `ImageError`."""
-    place = chosen_place(directory)
+    place = chosen_path(directory)
     if place is None:
         raise ImageError(f"there is no guest kernel: {HOW}")
     about = _read(place)
@@ -96,7 +96,7 @@ def _combine(*sums: str) -> str:
 
 def install_initrd(directory: Path, agent: Path, modules: bytes = b"") -> Path:
     """An initramfs with the agent as /init after an archive of modules, made unless it is there. Blocks."""
-    content = modules + write_archive([Entry("/init", agent.read_bytes(), 0o755)])
+    content = modules + write_archive([ArchiveEntry("/init", agent.read_bytes(), 0o755)])
     final = directory / "initrds" / f"{hashlib.sha256(content).hexdigest()}.cpio"
     if not final.is_file() or digest_file(final) != final.stem:
         make_open_directory(final.parent)
@@ -114,7 +114,7 @@ def install_initrd(directory: Path, agent: Path, modules: bytes = b"") -> Path:
 
 def list_kernels(directory: Path) -> list[KernelListing]:
     """The kernels that are there, the used one first."""
-    used = chosen_place(directory)
+    used = chosen_path(directory)
     found = []
     for place in _all(directory):
         about = _read(place)
@@ -128,10 +128,10 @@ def remove_kernels(directory: Path) -> bool:
     found = list(_all(directory))
     (directory / "kernels" / CHOSEN).unlink(missing_ok=True)
     for place in found:
-        doomed = directory / "building" / f"removed-{os.getpid()}-{place.name}"
-        make_open_directory(doomed.parent)
-        place.rename(doomed)  # gone at once: half a kernel is never found
-        remove_tree(doomed)
+        obsolete = directory / "building" / f"removed-{os.getpid()}-{place.name}"
+        make_open_directory(obsolete.parent)
+        place.rename(obsolete)  # gone at once: half a kernel is never found
+        remove_tree(obsolete)
     shutil.rmtree(directory / "initrds", ignore_errors=True)
     return bool(found)
 
@@ -142,7 +142,7 @@ def _all(directory: Path) -> Iterator[Path]:
             yield place
 
 
-def chosen_place(directory: Path) -> Path | None:
+def chosen_path(directory: Path) -> Path | None:
     """The place of the kernel that is used."""
     try:
         name = os.readlink(directory / "kernels" / CHOSEN)

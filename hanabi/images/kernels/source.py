@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.builders.programs import SEARCHED, ask, follow, pour, run
-from hanabi.images.builders.progress import Steps
+from hanabi.images.builders.programs import SEARCHED, ask, feed_file, run, run_with_output
+from hanabi.images.builders.progress import ProgressReporter
 from hanabi.images.kernels.bzimage import check_elf
 from hanabi.images.runtimes.packages import Package, installed_version, offered, unpack_package
 
@@ -54,16 +54,18 @@ def missing_packages() -> list[str]:
     return sorted(missing | {package for header, package in HEADERS.items() if not Path(header).is_file()})
 
 
-def unpack_source(package: Package, downloads: Path, work: Path, lock: int, steps: Steps) -> Path:
+def unpack_source(package: Package, downloads: Path, work: Path, lock: int, reporter: ProgressReporter) -> Path:
     """The unpacked source tree, in `work`. Raises `ImageError`."""
     archive = _installed_archive()
     if installed_version(PACKAGE) != package.version or not archive.is_file():
         laid = work / "package"
-        unpack_package(package, downloads, laid, lock, steps)
+        unpack_package(package, downloads, laid, lock, reporter)
         archive = laid / "usr" / "src" / archive.name
     tree = work / "source"
     tree.mkdir()
-    pour(archive, ["tar", "-x", "-J", "--strip-components=1", "-C", tree], lock=lock, counted=steps.counter("unpacking the kernel source"))
+    feed_file(
+        archive, ["tar", "-x", "-J", "--strip-components=1", "-C", tree], lock=lock, counted=reporter.counter("unpacking the kernel source")
+    )
     return tree
 
 
@@ -94,9 +96,9 @@ def merge(texts: Iterable[str]) -> dict[str, str]:
     return settings
 
 
-def compile_kernel(tree: Path, made: Path, lock: int, steps: Steps) -> None:
+def compile_kernel(tree: Path, made: Path, lock: int, reporter: ProgressReporter) -> None:
     """Compile, and write the kernel without its symbols to `made`. Raises `ImageError`."""
-    count, counted = 0, steps.counter("compiling the kernel", unit="files")
+    count, counted = 0, reporter.counter("compiling the kernel", unit="files")
 
     def line(text: str) -> None:
         nonlocal count
@@ -105,6 +107,6 @@ def compile_kernel(tree: Path, made: Path, lock: int, steps: Steps) -> None:
             counted(count, None)
 
     jobs = len(os.sched_getaffinity(0))
-    follow(["nice", "make", f"-j{jobs}", *_ANONYMOUS, "vmlinux"], cwd=tree, lock=lock, line=line)
+    run_with_output(["nice", "make", f"-j{jobs}", *_ANONYMOUS, "vmlinux"], cwd=tree, lock=lock, line=line)
     run(["strip", "--strip-debug", "-o", made, tree / "vmlinux"], lock=lock)
     check_elf(made)

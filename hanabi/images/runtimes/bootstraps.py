@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.builders.programs import inside
+from hanabi.images.builders.programs import chroot_command
 from hanabi.images.paths import make_open_directory, make_readable
 
 LINKS = {"node": {"ca-cert.pem": "/etc/pki/tls/certs/ca-bundle.crt"}}  # by language: what Lambda has in /var/runtime, too
@@ -69,7 +69,11 @@ def _compile(directory: Path, names: list[Path], root: Path) -> None:
     """Write the .pyc files that the runtime's Python will look for; it trusts them without looking at the sources again."""
     sources = [(f"/var/runtime/{name}", (directory / name).read_text()) for name in names]
     done = subprocess.run(
-        inside(root, ["/var/lang/bin/python3", "-I", "-c", COMPILE]), input=json.dumps(sources), capture_output=True, text=True, timeout=60
+        chroot_command(root, ["/var/lang/bin/python3", "-I", "-c", COMPILE]),
+        input=json.dumps(sources),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     if done.returncode:
         raise ImageError(f"the bootstrap does not compile: {done.stderr[-800:]}")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.programs import all_or_none, forget, run
-from hanabi.images.builders.staging import growing
-from hanabi.images.paths import describe, is_whole, make_open_directory, measure, root_place
+from hanabi.images.builders.staging import staged_directory
+from hanabi.images.paths import describe, is_whole, make_open_directory, measure, root_path
 from hanabi.images.runtimes.catalog import RECIPES, Recipe
-from hanabi.images.runtimes.debian import lay_down, open_to_all
+from hanabi.images.runtimes.debian import install_packages, open_to_all
 from hanabi.images.runtimes.languages import add_python, fetch_node, fetch_python, fetch_sdk
 
 
@@ -32,10 +32,10 @@ class Builder:
 
     def build(self, name: str) -> None:
         """Make the root of a recipe, and the one that it is based on. Raises `ImageError`."""
-        place = root_place(self._directory, name)
+        place = root_path(self._directory, name)
         if is_whole(place):
             return
-        with growing(self._directory, place, self._progress) as (made, lock):
+        with staged_directory(self._directory, place, self._progress) as (made, lock):
             if made is not None:
                 self._fill(name, made, lock)
 
@@ -75,10 +75,10 @@ class Builder:
     def _begin(self, recipe: Recipe, root: Path, work: Path, lock: int) -> None:
         if recipe.base:
             self.build(recipe.base)
-            run(["cp", "--archive", "--link", root_place(self._directory, recipe.base) / "root", root], lock=lock)
+            run(["cp", "--archive", "--link", root_path(self._directory, recipe.base) / "root", root], lock=lock)
         else:
             self._progress(f"installing packages of Debian {recipe.suite}")
-            lay_down(root, recipe.suite, recipe.packages, work, lock)
+            install_packages(root, recipe.suite, recipe.packages, work, lock)
 
 
 def main(arguments: list[str]) -> int:

@@ -33,7 +33,7 @@ class Runtime:
     language: str = ""  # the directory below guest/ that becomes /var/runtime; empty: the function brings its own bootstrap
     command: tuple[str, ...] = ()
     environment: Mapping[str, str]
-    sized: bool = False  # `RuntimeImage.sized`
+    heap_sized: bool = False  # `RuntimeImage.heap_sized`
     clonable: bool = False  # the bootstrap may be part of a snapshot
 
 
@@ -73,7 +73,7 @@ def _node(major: str) -> Runtime:
     return Runtime(
         recipe=f"nodejs{major}.x",
         language="node",
-        sized=True,
+        heap_sized=True,
         command=("/var/lang/bin/node", "/var/runtime/bootstrap.mjs"),
         environment={
             **_ENVIRONMENT,

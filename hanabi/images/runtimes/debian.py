@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.builders.programs import enter, need, run
+from hanabi.images.builders.programs import require_program, run, run_in_root
 
 UNPRIVILEGED = "An ordinary user needs uidmap (sudo apt-get install uidmap) and a range of ids in /etc/subuid and /etc/subgid."
 LOCALE = "en_US.UTF-8"  # LANG of every Lambda function
@@ -65,9 +65,9 @@ _NOTE_STATUS = (
 )
 
 
-def lay_down(root: Path, suite: str, packages: tuple[str, ...], work: Path, lock: int) -> None:
+def install_packages(root: Path, suite: str, packages: tuple[str, ...], work: Path, lock: int) -> None:
     """Make `root` from a Debian release. Raises `ImageError`."""
-    need("mmdebstrap", "mmdebstrap debian-archive-keyring")
+    require_program("mmdebstrap", "mmdebstrap debian-archive-keyring")
     archive = work / "debian.tar"
     mode, environment = ("root", {"TMPDIR": str(work)}) if os.geteuid() == 0 else ("unshare", {})
     command = ["mmdebstrap", f"--mode={mode}", "--variant=extract", "--format=tar", f"--include={','.join((*_ALWAYS, *packages))}"]
@@ -82,7 +82,7 @@ def lay_down(root: Path, suite: str, packages: tuple[str, ...], work: Path, lock
     run(["tar", "-C", root, "-x", "--no-same-owner", "--anchored", "--wildcards", *kept, "-f", archive], lock=lock)
     run(["tar", "-C", work, "-x", "--no-same-owner", "-f", archive, "./usr/share/i18n"], lock=lock)
     archive.unlink()
-    _furnish(root)
+    _make_mount_points(root)
     _configure(root, work / "usr/share/i18n", lock)
 
 
@@ -96,17 +96,17 @@ def _configure(root: Path, sources: Path, lock: int) -> None:
     names = sorted(str(path.relative_to(certificates)) for path in certificates.rglob("*.crt"))
     (root / "etc/ca-certificates.conf").write_text("".join(f"{name}\n" for name in names))
     (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
-    enter(root, ["ldconfig"], lock=lock)
+    run_in_root(root, ["ldconfig"], lock=lock)
     shutil.copytree(sources, root / "usr/share/i18n")
     name, _, charset = LOCALE.partition(".")
     programs = (["/usr/sbin/update-ca-certificates"], ["localedef", "--no-archive", "-i", name, "-f", charset, LOCALE])
     with ThreadPoolExecutor(len(programs)) as pool:
-        list(pool.map(lambda program: enter(root, program, lock=lock), programs))
+        list(pool.map(lambda program: run_in_root(root, program, lock=lock), programs))
     shutil.rmtree(root / "usr/share/i18n")
     (root / "dev/null").unlink(missing_ok=True)  # the scripts wrote to it, and it was no device
 
 
-def _furnish(root: Path) -> None:
+def _make_mount_points(root: Path) -> None:
     """Make the places that are promised: a read-only root cannot be given mount points later."""
     for name in _DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)

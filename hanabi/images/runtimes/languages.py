@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hanabi.errors import ImageError
-from hanabi.images.builders.programs import enter, run
+from hanabi.images.builders.programs import run, run_in_root
 from hanabi.images.runtimes.catalog import LOCKS
 
 SDK_INSTALLER = "22"  # the Node.js whose npm installs the SDK, on the host
@@ -46,7 +46,7 @@ def add_python(root: Path, version: str, fetched: Path, lock: int) -> None:
 def _compile(root: Path, version: str, places: tuple[str, ...], lock: int) -> None:
     """Byte-compile with the root's own Python. A root never changes, so the result need not be compared with its source."""
     command = [f"/usr/bin/python{version}", "-I", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", *places]
-    enter(root, command, lock=lock)
+    run_in_root(root, command, lock=lock)
 
 
 def fetch_sdk(work: Path, lock: int) -> Path:

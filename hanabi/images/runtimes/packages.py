@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file, fetch
-from hanabi.images.builders.programs import ask, need, run
-from hanabi.images.builders.progress import Steps
+from hanabi.images.builders.programs import ask, require_program, run
+from hanabi.images.builders.progress import ProgressReporter
 from hanabi.images.paths import make_open_directory
 
 # 'http://host/pool/name_version_arch.deb' name_version_arch.deb 1504 SHA256:00be...
@@ -34,7 +34,7 @@ def installed_version(name: str) -> str | None:
 
 def offered(name: str) -> Package:
     """The version that apt would install. Raises `ImageError`."""
-    need("apt-get", "apt")
+    require_program("apt-get", "apt")
     match = _OFFER.search(ask(["apt-get", "--print-uris", "download", name]) or "")
     if not match:
         raise ImageError(f"apt offers no package {name}: sudo apt-get update, or add a release that has it to its sources")
@@ -51,13 +51,13 @@ def depends(name: str, pattern: str) -> str:
     raise ImageError(f"apt offers no package {name}: sudo apt-get update, or add a release that has it to its sources")
 
 
-def unpack_package(package: Package, downloads: Path, into: Path, lock: int, steps: Steps) -> None:
+def unpack_package(package: Package, downloads: Path, into: Path, lock: int, reporter: ProgressReporter) -> None:
     """Fetch a package, going on from what was there, and lay its files down in `into`. Raises `ImageError`."""
     make_open_directory(downloads)
-    need("dpkg-deb", "dpkg")
+    require_program("dpkg-deb", "dpkg")
     archive = downloads / package.file
     if package.url.startswith(("http:", "https:")):
-        fetch(package.url, archive, package.sha256, steps.counter(f"fetching {package.name}"))
+        fetch(package.url, archive, package.sha256, reporter.counter(f"fetching {package.name}"))
     else:  # apt has ways of its own
         run(["apt-get", "-o", "APT::Sandbox::User=", "download", f"{package.name}={package.version}"], cwd=downloads, lock=lock)
         if not archive.is_file() or digest_file(archive) != package.sha256:

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Iterable
 
 from hanabi.errors import ImageError
-from hanabi.images.runtimes.roots import Images
+from hanabi.images.runtimes.roots import RuntimeImages
 
 COMMON = ("python3.13", "nodejs22.x")  # what `hanabi deploy` and `hanabi init` take for a folder of Python or JavaScript
 log = logging.getLogger(__name__)
 
 
-async def prebuild(images: Images, used: Iterable[str]) -> None:
+async def prebuild(images: RuntimeImages, used: Iterable[str]) -> None:
     """Build what is missing of the runtimes in use, then of the common ones: one at a time, with low priority."""
     for runtime in dict.fromkeys([*used, *COMMON]):
         if not images.known(runtime) or images.is_built(runtime):

@@ -14,10 +14,10 @@ from hanabi.errors import ImageError
 from hanabi.images.builders.progress import decode_count
 from hanabi.images.builders.worker import Priority, run_builder
 from hanabi.images.drives.drives import remove_drives
-from hanabi.images.paths import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_place
+from hanabi.images.paths import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_path
 from hanabi.images.runtimes.bootstraps import install_bootstrap
 from hanabi.images.runtimes.catalog import RUNTIMES, digest_recipe
-from hanabi.images.runtimes.unavailable import elsewhere, explain_unknown
+from hanabi.images.runtimes.unavailable import explain_unknown, unavailable_runtimes
 
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...
 _CERTIFICATES_TOO = ("etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt")  # ... and where Amazon Linux, so Lambda, has them
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class RuntimeListing:
     """One row of `hanabi images`."""
 
     runtime: str
@@ -38,7 +38,7 @@ class Listing:
     available: bool = True  # whether a root of it can be built
 
 
-class Images:
+class RuntimeImages:
     """`ensure` gives the image of a runtime. Its builds run as processes, which `close` ends."""
 
     def __init__(self, directory: Path, guest: Path) -> None:
@@ -56,7 +56,7 @@ class Images:
 
     def is_built(self, runtime: str) -> bool:
         """Whether the root of a runtime is there."""
-        return is_whole(root_place(self._directory, RUNTIMES[runtime].recipe))
+        return is_whole(root_path(self._directory, RUNTIMES[runtime].recipe))
 
     async def ensure(self, runtime: str, progress: Progress | None = None, *, urgent: bool = True) -> RuntimeImage:
         """The image of a runtime, built now if need be; callers at the same time share one build. Raises `ImageError`.
@@ -96,7 +96,7 @@ class Images:
 
     async def _make(self, runtime: str) -> RuntimeImage:
         recipe = RUNTIMES[runtime].recipe
-        place = root_place(self._directory, recipe)
+        place = root_path(self._directory, recipe)
         if not is_whole(place):
             arguments, priority = (self._directory, recipe), self._priorities[runtime]
             await run_builder(
@@ -128,27 +128,27 @@ class Images:
             environment=known.environment,
             version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
             clonable=known.clonable,
-            sized=known.sized,
+            heap_sized=known.heap_sized,
         )
 
-    def list_elsewhere(self) -> list[Listing]:
+    def list_unavailable(self) -> list[RuntimeListing]:
         """Lambda's other runtimes: which cannot be had here, and what to do instead."""
-        return [Listing(runtime, "", False, None, None, how, False) for runtime, how in elsewhere().items()]
+        return [RuntimeListing(runtime, "", False, None, None, how, False) for runtime, how in unavailable_runtimes().items()]
 
-    def list(self) -> list[Listing]:
+    def list(self) -> list[RuntimeListing]:
         """Every known runtime, built or not."""
         return [self._list_one(runtime) for runtime in RUNTIMES]
 
-    def _list_one(self, runtime: str) -> Listing:
+    def _list_one(self, runtime: str) -> RuntimeListing:
         recipe = RUNTIMES[runtime].recipe
-        place, digest = root_place(self._directory, recipe), digest_recipe(recipe)[:16]
+        place, digest = root_path(self._directory, recipe), digest_recipe(recipe)[:16]
         if is_whole(place):
             try:
                 size = int(read_about(place, size=int)["size"])
             except ImageError as error:  # the root itself may be as good as ever
-                return Listing(runtime, digest, True, None, str(place), str(error))
-            return Listing(runtime, digest, True, size, str(place), "")
-        return Listing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
+                return RuntimeListing(runtime, digest, True, None, str(place), str(error))
+            return RuntimeListing(runtime, digest, True, size, str(place), "")
+        return RuntimeListing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
 
     def remove(self, runtime: str) -> bool:
         """Remove every root that a runtime has or had, and its drives; False when there was none. No running node may use them.
@@ -160,10 +160,10 @@ class Images:
             return False
         found = list((self._directory / "roots").glob(f"{RUNTIMES[runtime].recipe}-*"))
         for place in found:
-            doomed = self._directory / "building" / f"removed-{os.getpid()}-{place.name}"
-            make_open_directory(doomed.parent)
-            place.rename(doomed)  # gone at once: half a root is never found
-            remove_tree(doomed)
+            obsolete = self._directory / "building" / f"removed-{os.getpid()}-{place.name}"
+            make_open_directory(obsolete.parent)
+            place.rename(obsolete)  # gone at once: half a root is never found
+            remove_tree(obsolete)
         for name, known in RUNTIMES.items():
             if known.recipe == RUNTIMES[runtime].recipe:
                 remove_drives(self._directory, name)

@@ -16,21 +16,21 @@ _DEPRECATED = (
 _BLOCKED = (
     "nodejs14.x", "nodejs12.x", "python3.7", "ruby2.7", "java8", "go1.x", "provided", "dotnetcore3.1",
 )  # fmt: skip
-NEAR = {"python": "python3.13 or python3.11", "nodejs": "nodejs22.x or nodejs24.x"}  # the same language, of those that can be built
+NEAREST = {"python": "python3.13 or python3.11", "nodejs": "nodejs22.x or nodejs24.x"}  # the same language, of those that can be built
 
 
-def elsewhere() -> dict[str, str]:
+def unavailable_runtimes() -> dict[str, str]:
     """By name, in Lambda's order: what to do instead."""
-    return {runtime: instead(runtime) for runtime in (*_CURRENT, *_DEPRECATED, *_BLOCKED) if runtime not in RUNTIMES}
+    return {runtime: alternative(runtime) for runtime in (*_CURRENT, *_DEPRECATED, *_BLOCKED) if runtime not in RUNTIMES}
 
 
 def explain_unknown(runtime: str) -> str:
     """Why a runtime cannot be had, and what to do instead."""
     reason = "no supported Debian release carries it" if runtime.startswith("python") else "Hanabi builds no root for it"
-    return f"There is no runtime root for {runtime}: {reason}; {instead(runtime)}"
+    return f"There is no runtime root for {runtime}: {reason}; {alternative(runtime)}"
 
 
-def instead(runtime: str) -> str:
+def alternative(runtime: str) -> str:
     """What takes the place of a runtime that has no root here."""
     if runtime == "provided":
         return "AWS no longer creates functions of it; use provided.al2023"
@@ -38,7 +38,7 @@ def instead(runtime: str) -> str:
         return "AWS no longer creates functions of it; build a `bootstrap` for provided.al2023"
     family = runtime.rstrip("0123456789.x") if not runtime.endswith(".al2") else runtime.removesuffix(".al2").rstrip("0123456789")
     ways = []
-    if near := NEAR.get(family):
+    if near := NEAREST.get(family):
         ways.append(f"use {near}")
     if family in _BASES:
         version = runtime.removeprefix(family).removesuffix(".x")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hanabi.base.clock import Clock
-from hanabi.errors import VmmDeaf, VmmError
-from hanabi.sandbox.firecracker.channel import TIMEOUT_S, Channel
+from hanabi.errors import VmmError, VmmUnresponsive
+from hanabi.sandbox.firecracker.channel import TIMEOUT_S, ApiConnection
 
 CONNECT_S = 5.0
 SNAPSHOT_S = 120.0  # to create one: all of the guest's memory is written
@@ -58,24 +58,24 @@ class BalloonStatistics:
 class FirecrackerApi:
     """One VMM's API. `connect` first, `close` in the end; used on one event loop.
 
-    Every method raises `VmmError` with the fault message when the VMM refuses, `VmmDeaf` when it does not answer: then it is to be killed.
+    Every method raises `VmmError` with the fault message when the VMM refuses, `VmmUnresponsive` when it does not answer: kill it.
     """
 
     def __init__(self, path: Path, *, clock: Clock, timeout_s: float = TIMEOUT_S) -> None:
-        self._channel = Channel(path, clock)
+        self._channel = ApiConnection(path, clock)
         self._timeout_s = timeout_s
 
     async def connect(self, deadline_s: float = CONNECT_S, alive: Callable[[], bool] = lambda: True) -> None:
-        """See `Channel.open`."""
+        """See `ApiConnection.open`."""
         await self._channel.open(deadline_s, alive)
 
     @property
     def connected(self) -> bool:
         return not self._channel.closed
 
-    def on_deaf(self, callback: Callable[[VmmDeaf], None]) -> None:
+    def on_disconnected(self, callback: Callable[[VmmUnresponsive], None]) -> None:
         """Call back, once, when the connection ends by itself: the VMM has died, or must."""
-        self._channel.on_deaf = callback
+        self._channel.on_disconnected = callback
 
     def close(self) -> None:
         self._channel.close()

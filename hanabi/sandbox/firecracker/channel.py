@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.base.clock import Clock, Timer
-from hanabi.errors import VmmDeaf, VmmError
-from hanabi.sandbox.firecracker.http import BODY_MAX, HEAD_MAX, Answer, Nonsense, encode, take_answer
+from hanabi.errors import VmmError, VmmUnresponsive
+from hanabi.sandbox.firecracker.http import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, MalformedAnswer, encode, take_answer
 from hanabi.sandbox.firecracker.sockets import dial
 
 TIMEOUT_S = 5.0
@@ -33,11 +33,11 @@ class _Request:
     done: Callable[["Answer | VmmError"], None]
 
 
-class Channel:
+class ApiConnection:
     """Used on one event loop. `open` first; `close` in the end."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self.on_deaf: Callable[[VmmDeaf], None] = lambda error: None  # the connection has ended; not after `close`
+        self.on_disconnected: Callable[[VmmUnresponsive], None] = lambda error: None  # the connection has ended; not after `close`
         self.closed = True
         self._path = path
         self._clock = clock
@@ -52,7 +52,7 @@ class Channel:
     async def open(self, deadline_s: float, alive: Callable[[], bool] = lambda: True) -> None:
         """Connect within `deadline_s` seconds: the VMM may not have made its socket yet, and makes it before it listens.
 
-        Raises `VmmDeaf`: at the deadline, at once when `alive` says that the process has ended, or for a path that is no socket.
+        Raises `VmmUnresponsive`: at the deadline, at once when `alive` says that the process has ended, or for a path that is no socket.
         """
         give_up, pause = self._clock.monotonic() + deadline_s, FIRST_PAUSE_S
         while True:
@@ -61,11 +61,11 @@ class Channel:
             except (FileNotFoundError, ConnectionRefusedError, BlockingIOError) as error:
                 reason = error.strerror
             except OSError as error:
-                raise VmmDeaf("CONNECT", self._path.name, f"{error.strerror}: {self._path}") from None
+                raise VmmUnresponsive("CONNECT", self._path.name, f"{error.strerror}: {self._path}") from None
             if not alive():
-                raise VmmDeaf("CONNECT", self._path.name, "the VMM ended before it served its API")
+                raise VmmUnresponsive("CONNECT", self._path.name, "the VMM ended before it served its API")
             if (left := give_up - self._clock.monotonic()) <= 0:
-                raise VmmDeaf("CONNECT", self._path.name, f"no API socket within {deadline_s:g} s ({reason})")
+                raise VmmUnresponsive("CONNECT", self._path.name, f"no API socket within {deadline_s:g} s ({reason})")
             await self._clock.sleep(min(pause, left))
             pause = min(2 * pause, LAST_PAUSE_S)
 
@@ -76,13 +76,13 @@ class Channel:
         self.closed = False
 
     def close(self) -> None:
-        """Hang up; what waits fails with `VmmDeaf`. Idempotent."""
+        """Hang up; what waits fails with `VmmUnresponsive`. Idempotent."""
         self._end("the connection was closed")
 
     # --- out
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        """Ask, and return the JSON object of the answer (`{}` without content). Raises `VmmError` or `VmmDeaf`.
+        """Ask, and return the JSON object of the answer (`{}` without content). Raises `VmmError` or `VmmUnresponsive`.
 
         The time counts from when the request is sent, which is when all before it have been answered. A caller that is cancelled takes
         its request along, unless that was sent: then the VMM carries it out, and its answer is dropped.
@@ -98,7 +98,7 @@ class Channel:
             raise
         try:
             return answer.json()
-        except Nonsense as error:
+        except MalformedAnswer as error:
             raise VmmError(method, path, answer.status, str(error)) from None
 
     def send_nowait(
@@ -124,7 +124,7 @@ class Channel:
     def _put(self, request: _Request) -> None:
         if self.closed or len(self._waiting) >= WAITING_MAX:
             reason = "there is no connection" if self.closed else "too many requests are waiting"
-            asyncio.get_running_loop().call_soon(request.done, VmmDeaf(request.method, request.path, reason))
+            asyncio.get_running_loop().call_soon(request.done, VmmUnresponsive(request.method, request.path, reason))
             return
         self._waiting.append(request)
         if self._asked is None:
@@ -157,7 +157,7 @@ class Channel:
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(HEAD_MAX + BODY_MAX)
+            data = self._socket.recv(HEAD_MAX_BYTES + BODY_MAX_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -167,13 +167,13 @@ class Channel:
         self._in += data
         try:
             if self._asked is None or self._unsent:
-                raise Nonsense("an answer to nothing")
+                raise MalformedAnswer("an answer to nothing")
             answer = take_answer(self._in)
             if answer is None:
                 return
             if self._in:
-                raise Nonsense("more than one answer")
-        except Nonsense as error:
+                raise MalformedAnswer("more than one answer")
+        except MalformedAnswer as error:
             return self._broken(str(error))
         request, self._asked = self._asked, None
         self._stop_timer()
@@ -191,8 +191,8 @@ class Channel:
         if not self.closed:
             asked = self._asked
             self._end(reason)
-            error = VmmDeaf(asked.method if asked else "-", asked.path if asked else self._path.name, reason)
-            self._loop.call_soon(self.on_deaf, error)
+            error = VmmUnresponsive(asked.method if asked else "-", asked.path if asked else self._path.name, reason)
+            self._loop.call_soon(self.on_disconnected, error)
 
     def _end(self, reason: str) -> None:
         if self.closed:
@@ -207,7 +207,7 @@ class Channel:
         self._waiting.clear()
         self._unsent = b""
         for request in lost:
-            self._loop.call_soon(request.done, VmmDeaf(request.method, request.path, reason))
+            self._loop.call_soon(request.done, VmmUnresponsive(request.method, request.path, reason))
 
 
 def _settle(answered: "asyncio.Future[Answer]", outcome: Answer | VmmError) -> None:

@@ -9,28 +9,28 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
-from hanabi.base.threads import Threads
+from hanabi.base.retry import RetryQueue
+from hanabi.base.threads import ThreadPool
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError, VmmError
 from hanabi.sandbox.firecracker import snapshots
-from hanabi.sandbox.firecracker.machine import Parts, Size, size_for
-from hanabi.sandbox.firecracker.microvm import Drives, Host, MicroVm, Pace
+from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize, size_for
+from hanabi.sandbox.firecracker.microvm import Drives, FirstTryTimeout, MicroVm, MicroVmHost
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.templates import Templates
 from hanabi.sandbox.host import dns, host_ids, rootless
-from hanabi.sandbox.host.cgroup import Tree
-from hanabi.sandbox.host.host import Ground
+from hanabi.sandbox.host.cgroup import CgroupTree
+from hanabi.sandbox.host.host import SandboxHost
 from hanabi.sandbox.host.network import SlotPool
 from hanabi.sandbox.host.volume import Volumes
 
-STARTS_AT_ONCE = 4
+CONCURRENT_STARTS = 4
 SLOTS_AHEAD = 4
-WATCH_EVERY_S = 10.0
-CHECKS_AT_ONCE = 16  # so that a deaf one does not hold up many, nor all together the loop
+WATCH_INTERVAL_S = 10.0
+CONCURRENT_CHECKS = 16  # so that a deaf one does not hold up many, nor all together the loop
 OVERHEAD_MB = 64  # the guest's kernel and agent, and the VMM: measured, docs/microvm.md
-STOCK_MB = 512  # of a machine that is made before its function is known: most functions fit in it
+POOL_MB = 512  # of a machine that is made before its function is known: most functions fit in it
 _ID = re.compile("[a-z0-9-]{1,40}")
 
 
@@ -39,13 +39,13 @@ class FirecrackerDriver:
 
     name = "firecracker"
     overhead_mb = OVERHEAD_MB
-    takes_snapshots = True
+    can_snapshot = True
 
     def __init__(
         self,
         run_dir: Path,
         *,
-        parts: Parts,
+        parts: FirecrackerParts,
         drives: Drives,
         snapshots: Path,
         slots: int,
@@ -56,7 +56,7 @@ class FirecrackerDriver:
         resolvers: Sequence[str] | None = None,
         health: Health | None = None,
     ) -> None:
-        self._ground = Ground(Path(os.path.realpath(run_dir)), slots=slots, allow_net=allow_net, network=network)
+        self._sandbox_host = SandboxHost(Path(os.path.realpath(run_dir)), slots=slots, allow_net=allow_net, network=network)
         self._parts = parts
         self._drives = drives
         self._slots = slots
@@ -64,19 +64,19 @@ class FirecrackerDriver:
         self._health = health
         self._why = why
         self._resolvers = dns.resolvers() if resolvers is None else resolvers
-        self._host: Host | None = None
-        self._threads = Threads()
+        self._host: MicroVmHost | None = None
+        self._threads = ThreadPool()
         self._templates = Templates(snapshots, parts, drives, self._threads, self.make, clock)
         self._watch: asyncio.Task[None] | None = None
         self._creating: set[asyncio.Task[MicroVm]] = set()
 
     @property
-    def tree(self) -> Tree:
-        return self._ground.tree
+    def tree(self) -> CgroupTree:
+        return self._sandbox_host.tree
 
     def describe(self) -> str:
         """One line: what isolates here."""
-        missing = self._ground.uplink.missing
+        missing = self._sandbox_host.uplink.missing
         network = f"no outbound network: {missing}" if missing else "outbound network"
         version = ".".join(map(str, self._parts.version))
         return f"firecracker ({'; '.join([f'Firecracker {version}', *([self._why] if self._why else []), self.tree.describe(), network])})"
@@ -86,7 +86,7 @@ class FirecrackerDriver:
     async def open(self) -> None:
         check_host()
         try:
-            await self._threads.run(self._ground.open)
+            await self._threads.run(self._sandbox_host.open)
             self._host = self._make_host()
             await self._threads.run(self._lay_out)
         except BaseException:
@@ -95,29 +95,29 @@ class FirecrackerDriver:
         self._host.slots.refill()
         self._watch = asyncio.create_task(self._watch_over(self._host), name="watch over microVMs")
 
-    def _make_host(self) -> Host:
-        ground = self._ground
+    def _make_host(self) -> MicroVmHost:
+        sandbox_host = self._sandbox_host
         slots = SlotPool(
-            ground.numbers,
+            sandbox_host.numbers,
             self._threads,
-            ground.prefix,
-            ground.uplink,
+            sandbox_host.prefix,
+            sandbox_host.uplink,
             ahead=min(SLOTS_AHEAD, self._slots),
             tap_owner=host_ids.machine_uid,
         )
-        return Host(
-            run_dir=ground.run_dir,
+        return MicroVmHost(
+            run_dir=sandbox_host.run_dir,
             parts=self._parts,
-            tree=ground.tree,
+            tree=sandbox_host.tree,
             drives=self._drives,
-            volumes=Volumes(ground.run_dir / "volumes"),
+            volumes=Volumes(sandbox_host.run_dir / "volumes"),
             slots=slots,
             resolvers=self._resolvers,
             threads=self._threads,
-            starts=asyncio.Semaphore(STARTS_AT_ONCE),
+            starts=asyncio.Semaphore(CONCURRENT_STARTS),
             clock=self._clock,
-            pace=Pace(),
-            releases=Retrying(self._clock, self._health),
+            first_try=FirstTryTimeout(),
+            releases=RetryQueue(self._clock, self._health),
         )
 
     def _lay_out(self) -> None:
@@ -140,20 +140,20 @@ class FirecrackerDriver:
             await asyncio.gather(*(microvm.destroy() for microvm in host.microvms), return_exceptions=True)
             await host.releases.close()
             await host.slots.close()
-        await self._threads.run(self._ground.close)
+        await self._threads.run(self._sandbox_host.close)
 
-    async def _watch_over(self, host: Host) -> None:
+    async def _watch_over(self, host: MicroVmHost) -> None:
         """Kill a VMM that does not answer: its machine may run on, but nobody can pause or stop it by asking."""
         while True:
-            await self._clock.sleep(WATCH_EVERY_S)
+            await self._clock.sleep(WATCH_INTERVAL_S)
             machines = list(host.microvms)
-            for first in range(0, len(machines), CHECKS_AT_ONCE):
-                await asyncio.gather(*(each.check() for each in machines[first : first + CHECKS_AT_ONCE]), return_exceptions=True)
+            for first in range(0, len(machines), CONCURRENT_CHECKS):
+                await asyncio.gather(*(each.check() for each in machines[first : first + CONCURRENT_CHECKS]), return_exceptions=True)
 
     # --- sandboxes
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
-        await self.template(image, STOCK_MB, preload)
+        await self.template(image, POOL_MB, preload)
 
     async def template(self, image: RuntimeImage, memory_mb: int, preload: Preload | None) -> Snapshot:
         """What the sandboxes of an image and size are clones of; made now if it is not there. Raises `SandboxError`, `ImageError`."""
@@ -210,13 +210,13 @@ class FirecrackerDriver:
         return microvm
 
     @property
-    def host(self) -> Host:
+    def host(self) -> MicroVmHost:
         """What all microVMs share. Raises `SandboxError`."""
         if self._host is None:
             raise SandboxError("the driver is not open")
         return self._host
 
-    async def make(self, spec: SandboxSpec, size: Size) -> MicroVm:
+    async def make(self, spec: SandboxSpec, size: MachineSize) -> MicroVm:
         """A machine that is neither booted nor restored yet."""
         host = self.host
         self._check(host, spec.id)
@@ -228,7 +228,7 @@ class FirecrackerDriver:
             raise
         return MicroVm(host, spec, slot, size)
 
-    def _check(self, host: Host | None, id: str) -> None:
+    def _check(self, host: MicroVmHost | None, id: str) -> None:
         if host is None or self._host is not host:
             raise SandboxError("the driver is not open")
         if not _ID.fullmatch(id) or any(each.id == id for each in host.microvms):

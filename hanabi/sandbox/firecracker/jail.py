@@ -17,7 +17,7 @@ from hanabi.sandbox.host import volume
 
 API_SOCKET = "run/firecracker.socket"  # as the jailer has it
 LOG, METRICS = "log", "metrics"
-PATIENCE_S = 1.0
+TIMEOUT_S = 1.0
 
 
 class Jail:
@@ -41,12 +41,12 @@ class Jail:
         """An empty file that the VMM may write."""
         jail_files.create(self.root / name, (self.owner, self.owner))
 
-    def show(self, source: Path, name: str) -> None:
+    def bind(self, source: Path, name: str) -> None:
         """Let the VMM that is to be started read a file that everybody may read."""
         target = self.root / name
         _open_up(source)
         if not _link(source, target):
-            with jail_files.opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
+            with jail_files.open_file(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
                 linux.mount(str(source), f"/proc/self/fd/{fd}", "none", linux.MS_BIND)
             self._mounted.append(target)
 
@@ -66,16 +66,16 @@ class Jail:
 
     def tail(self, name: str, size: int) -> bytes:
         """The end of what the VMM wrote."""
-        return jail_files.read_end(self.root / name, size)
+        return jail_files.read_tail(self.root / name, size)
 
-    def take(self, name: str, target: Path) -> None:
+    def move_out(self, name: str, target: Path) -> None:
         """Move a file of a VMM that has ended to where it stays."""
         try:
             jail_files.take(self.root / name, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            with jail_files.opened(self.root / name) as (fd, _):
+            with jail_files.open_file(self.root / name) as (fd, _):
                 volume.copy_sparse(Path(f"/proc/self/fd/{fd}"), target)
             os.chmod(target, 0o444)
             with open(target, "rb") as copied:
@@ -87,7 +87,7 @@ class Jail:
             with suppress(OSError):
                 linux.unmount(str(target))
         self._mounted.clear()
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + TIMEOUT_S
         while True:
             shutil.rmtree(self.directory, ignore_errors=True)
             if not self.directory.exists():

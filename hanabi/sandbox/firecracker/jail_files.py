@@ -14,7 +14,7 @@ from hanabi.base import linux
 
 
 @contextmanager
-def opened(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[tuple[int, int]]:
+def open_file(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[tuple[int, int]]:
     """(descriptor of the file, descriptor of its directory). Raises `OSError` for what is no plain file; does not wait for a fifo."""
     directory = linux.open_directory(str(path.parent))
     try:
@@ -31,14 +31,14 @@ def opened(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[
 
 def create(path: Path, owner: tuple[int, int]) -> None:
     """An empty file that is not there yet, for `owner` (uid, gid) alone."""
-    with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
+    with open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
         os.fchown(fd, *owner)
 
 
-def read_end(path: Path, size: int) -> bytes:
+def read_tail(path: Path, size: int) -> bytes:
     """The last bytes of a file; nothing of one that is absent or not plain."""
     try:
-        with opened(path) as (fd, _):
+        with open_file(path) as (fd, _):
             return os.pread(fd, size, max(0, os.fstat(fd).st_size - size))
     except OSError:
         return b""
@@ -49,7 +49,7 @@ def take(path: Path, target: Path) -> None:
 
     Raises `OSError`; EXDEV (`errno.EXDEV`) when `target` is on another file system, with the file where it was.
     """
-    with opened(path) as (fd, directory):
+    with open_file(path) as (fd, directory):
         os.fchown(fd, 0, 0)
         os.fchmod(fd, 0o444)
         os.fsync(fd)

@@ -10,8 +10,8 @@ from hanabi.sandbox.oci.config import FUNCTION_UID, GID
 MIB = 1024 * 1024
 PORT = 5000  # of the agent's control channel; the others follow
 GUEST_CID = 3  # each VMM is a world of its own, so all guests may have the same
-OWN_MB = 96  # a machine has this besides what its function may use: the kernel, the agent, and what is cached for them
-VMM_MB = 96  # what the VMM itself may use, and the host for its sake
+GUEST_OVERHEAD_MB = 96  # a machine has this besides what its function may use: the kernel, the agent, and what is cached for them
+VMM_OVERHEAD_MB = 96  # what the VMM itself may use, and the host for its sake
 
 VSOCK = "v.sock"
 KERNEL, INITRD = "kernel", "initrd"
@@ -35,11 +35,11 @@ class Kernel:
     boot_args: str = PLAIN_BOOT_ARGS
     cpu_template: Mapping[str, Any] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)  # added to that of every process inside: of a nested host
-    patience: float = 1.0  # how many times longer than hardware takes its machines may take to answer
+    timeout_factor: float = 1.0  # how many times longer than hardware takes its machines may take to answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class FirecrackerParts:
     """What must be there before there can be a microVM."""
 
     firecracker: Path
@@ -49,7 +49,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class MachineSize:
     """A machine that functions of up to `memory_mb` fit in. A function's exact memory is enforced inside, its CPU share outside."""
 
     memory_mb: int
@@ -57,14 +57,14 @@ class Size:
 
     @property
     def machine_mb(self) -> int:
-        return self.memory_mb + OWN_MB
+        return self.memory_mb + GUEST_OVERHEAD_MB
 
 
 # Few, for each has a snapshot of its own for every runtime. 1,769 MB buy one vCPU; Lambda gives up to six.
-SIZES = (Size(512, 1), Size(1769, 1), Size(3538, 2), Size(7076, 4), Size(10_240, 6))
+SIZES = (MachineSize(512, 1), MachineSize(1769, 1), MachineSize(3538, 2), MachineSize(7076, 4), MachineSize(10_240, 6))
 
 
-def size_for(memory_mb: int) -> Size:
+def size_for(memory_mb: int) -> MachineSize:
     """The smallest machine that a function of so much memory fits in."""
     return next(size for size in SIZES if memory_mb <= size.memory_mb)
 

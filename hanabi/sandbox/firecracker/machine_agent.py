@@ -40,10 +40,10 @@ class Ports(NamedTuple):
 class GuestLink(AgentLink):
     """The host's end of the control channel of a microVM's agent."""
 
-    def __init__(self, control: socket.socket, clock: Clock, *, patience: float = 1.0) -> None:
+    def __init__(self, control: socket.socket, clock: Clock, *, timeout_factor: float = 1.0) -> None:
         super().__init__(control, clock)
-        self._patience = patience  # of `machine.Kernel`: every answer may take so many times longer
-        self.memory_peak = 0  # bytes, as last told: before each answer of the runtime
+        self._timeout_factor = timeout_factor  # of `machine.Kernel`: every answer may take so many times longer
+        self.memory_peak_bytes = 0  # bytes, as last told: before each answer of the runtime
         self.oom_kills = 0
         self._ports: asyncio.Future[Ports] = self._loop.create_future()
         self._asked: deque[tuple[str, asyncio.Future[None]]] = deque()
@@ -68,14 +68,14 @@ class GuestLink(AgentLink):
         self._send(encode_message(b"L", struct.pack("<Q", memory_bytes)))
 
     def reset_peak(self) -> None:
-        self.memory_peak = 0
+        self.memory_peak_bytes = 0
         self._send(encode_message(b"Z"))
 
     async def trim(self) -> None:
         """Drop what is only cached."""
         await self._ask("T", b"", TRIM_S, "drop its caches")
 
-    async def nap(self) -> None:
+    async def quiesce(self) -> None:
         """Have it hang up all connections but this one, and be still: a snapshot is next."""
         await self._ask("N", b"", QUICK_S, "be still")
 
@@ -88,7 +88,7 @@ class GuestLink(AgentLink):
             self._readable()
 
     async def _answer(self, future: "asyncio.Future[Answer]", timeout_s: float) -> Answer:
-        return await super()._answer(future, timeout_s * self._patience)
+        return await super()._answer(future, timeout_s * self._timeout_factor)
 
     # --- the codec
 
@@ -111,7 +111,7 @@ class GuestLink(AgentLink):
         if type == "H" and not self._ports.done():
             settle(self._ports, Ports(*struct.unpack("<HH", body)))
         elif type == "M":
-            self.memory_peak, self.oom_kills = struct.unpack("<QQ", body)
+            self.memory_peak_bytes, self.oom_kills = struct.unpack("<QQ", body)
         elif self._asked and type == self._asked[0][0]:
             (error,) = struct.unpack("<I", body) if body else (0,)
             if error >= 4096:

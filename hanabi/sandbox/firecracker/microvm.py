@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Protocol
 
 from hanabi.base.clock import Clock
-from hanabi.base.retry import Retrying
-from hanabi.base.threads import Threads
+from hanabi.base.retry import RetryQueue
+from hanabi.base.threads import ThreadPool
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Exit, SandboxSpec
 from hanabi.errors import SandboxError, VmmError
 from hanabi.sandbox.firecracker import machine, snapshots, vsock
 from hanabi.sandbox.firecracker.api import RateLimiter, TokenBucket
 from hanabi.sandbox.firecracker.jail import Jail
-from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize
 from hanabi.sandbox.firecracker.machine_agent import GuestLink, Network, Ports
 from hanabi.sandbox.firecracker.snapshots import Snapshot
-from hanabi.sandbox.firecracker.vmm import Confines, Vmm
+from hanabi.sandbox.firecracker.vmm import Confinement, Vmm
 from hanabi.sandbox.host import dns, host_ids
-from hanabi.sandbox.host.cgroup import Group, Tree
-from hanabi.sandbox.host.network import TAP, Slot, SlotPool
+from hanabi.sandbox.host.cgroup import Cgroup, CgroupTree
+from hanabi.sandbox.host.network import TAP, NetworkSlot, SlotPool
 from hanabi.sandbox.host.volume import Volumes
 
 MIB = 1024 * 1024
@@ -62,21 +62,21 @@ class Drives(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class MicroVmHost:
     """What all microVMs of a driver share."""
 
     run_dir: Path
-    parts: Parts
-    tree: Tree
+    parts: FirecrackerParts
+    tree: CgroupTree
     drives: Drives
     volumes: Volumes
     slots: SlotPool
     resolvers: Sequence[str]
-    threads: Threads
+    threads: ThreadPool
     starts: asyncio.Semaphore
     clock: Clock
-    pace: "Pace"
-    releases: Retrying  # of what could not be removed with its machine
+    first_try: "FirstTryTimeout"
+    releases: RetryQueue  # of what could not be removed with its machine
     microvms: "set[MicroVm]" = field(default_factory=set)
 
     @property
@@ -92,14 +92,14 @@ class Host:
         self.empty_drive.chmod(0o444)
 
 
-class Pace:
+class FirstTryTimeout:
     """How long guests of this host take to answer: a first try that is given up too early costs more than it saves."""
 
     def __init__(self) -> None:
-        self.first_patience_s = 0.05
+        self.timeout_s = 0.05
 
-    def took(self, seconds: float) -> None:
-        self.first_patience_s = min(2.0, max(0.05, 3 * seconds))
+    def record(self, seconds: float) -> None:
+        self.timeout_s = min(2.0, max(0.05, 3 * seconds))
 
 
 class MicroVm:
@@ -109,7 +109,7 @@ class MicroVm:
     runtime_api: socket.socket
     edge: socket.socket
 
-    def __init__(self, host: Host, wanted: SandboxSpec, slot: Slot, size: Size) -> None:
+    def __init__(self, host: MicroVmHost, wanted: SandboxSpec, slot: NetworkSlot, size: MachineSize) -> None:
         self.id = wanted.id
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self.logs = -1
@@ -120,15 +120,17 @@ class MicroVm:
         self.size = size
         self.slot = slot
         self._host = host
-        self.patience = host.parts.kernel.patience
+        self.timeout_factor = host.parts.kernel.timeout_factor
         self._wanted = wanted
         self._loop = asyncio.get_running_loop()
         jail = Jail(host.jails, host.parts.firecracker, wanted.id, host_ids.machine_uid(slot.number))
-        confines = Confines(tree=host.tree, network=slot.path, memory_mb=size.machine_mb, file_mb=wanted.tmp_mb + size.machine_mb + 64)
-        self.vmm = Vmm(host.parts, jail, confines, host.threads, host.clock)
+        confinement = Confinement(
+            tree=host.tree, network=slot.path, memory_mb=size.machine_mb, file_mb=wanted.tmp_mb + size.machine_mb + 64
+        )
+        self.vmm = Vmm(host.parts, jail, confinement, host.threads, host.clock)
         self.vmm.on_exit = self._gone
         self._link: GuestLink | None = None
-        self._relay: dns.Relay | None = None
+        self._relay: dns.DnsRelay | None = None
         self._drives: dict[str, int] = {}  # root and what is mounted, held open: where they came from may go meanwhile
         self._frozen = False  # as its owner wants it
         self._paused = False  # as the VMM was last told
@@ -143,10 +145,10 @@ class MicroVm:
         kernel, host = self._host.parts.kernel, self._host
 
         def lay_out(jail: Jail) -> None:
-            jail.show(kernel.image, machine.KERNEL)
+            jail.bind(kernel.image, machine.KERNEL)
             if kernel.initrd is not None:
-                jail.show(kernel.initrd, machine.INITRD)
-            jail.show(root, machine.ROOT)
+                jail.bind(kernel.initrd, machine.INITRD)
+            jail.bind(root, machine.ROOT)
             for name in machine.LETTERS:
                 jail.copy(host.empty_drive, name)
 
@@ -164,7 +166,7 @@ class MicroVm:
         await api.vsock(guest_cid=machine.GUEST_CID, uds_path=f"/{machine.VSOCK}")
         await api.balloon(amount_mib=0, deflate_on_oom=True, stats_polling_interval_s=0)
         await api.start()
-        await self._attach(BOOT_S * self.patience)
+        await self._attach(BOOT_S * self.timeout_factor)
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Start a machine as a clone of a snapshot, with an identity and a /tmp of its own."""
@@ -173,22 +175,22 @@ class MicroVm:
         own_tmp = snapshot.tmp if snapshot.own else await host.threads.run(lambda: host.volumes.template(self._wanted.tmp_mb))
 
         def lay_out(jail: Jail) -> None:
-            jail.show(snapshot.state, "state")
-            jail.show(snapshot.memory, "memory")
-            jail.show(snapshot.root, machine.ROOT)
+            jail.bind(snapshot.state, "state")
+            jail.bind(snapshot.memory, "memory")
+            jail.bind(snapshot.root, machine.ROOT)
             for name in (machine.TASK, machine.OPT):
                 mounted = snapshot.mounted.get(name)
-                jail.show(mounted or host.empty_drive, f"{name}-drive" if mounted else name)  # as the snapshot has it
+                jail.bind(mounted or host.empty_drive, f"{name}-drive" if mounted else name)  # as the snapshot has it
             jail.copy(own_tmp, machine.TMP)
             for name, drive in {machine.ROOT: snapshot.root, **snapshot.mounted}.items():
                 self._drives[name] = os.open(drive, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
         await self._start_vmm(lay_out)
         api = self.vmm.api
-        await api.snapshot_load(snapshot_path="/state", memory_path="/memory", resume=False, timeout_s=ATTACH_S * self.patience)
+        await api.snapshot_load(snapshot_path="/state", memory_path="/memory", resume=False, timeout_s=ATTACH_S * self.timeout_factor)
         await api.patch_drive(machine.TMP, f"/{machine.TMP}")
         await api.resume()
-        await self._attach(ATTACH_S * self.patience)
+        await self._attach(ATTACH_S * self.timeout_factor)
         if snapshot.preloaded or snapshot.own:
             self._agent().adopt("runtime")
         if not snapshot.own:
@@ -221,7 +223,7 @@ class MicroVm:
             if outcome is not None:  # and the other one has ended, too: it would connect for nobody
                 raise outcome
         if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
-            self._relay = dns.Relay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
+            self._relay = dns.DnsRelay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
 
     async def _introduce(self, deadline_s: float) -> tuple[GuestLink, Ports]:
         """The control channel to a machine that knows who it is. One that breaks before that, as a clone's first may, is made again."""
@@ -242,38 +244,38 @@ class MicroVm:
     async def _reach_agent(self, deadline_s: float) -> tuple[GuestLink, Ports]:
         """The control channel, greeted. A connection made in a clone's first moments may be lost without a sign: so try, and try longer."""
         clock = self._host.clock
-        give_up, patience = clock.monotonic() + deadline_s, self._host.pace.first_patience_s
+        give_up, timeout_factor = clock.monotonic() + deadline_s, self._host.first_try.timeout_s
         left, failure = deadline_s, SandboxError("the VMM has ended")
         while left > 0 and self.vmm.alive():
             began = clock.monotonic()
-            patience = min(patience, left)
+            timeout_factor = min(timeout_factor, left)
             try:
                 control = await self._connect(_CONTROL, left)
             except SandboxError as error:
                 raise (error if left == deadline_s else failure) from None  # why the first ones were in vain says more
-            link = GuestLink(control, clock, patience=self.patience)
+            link = GuestLink(control, clock, timeout_factor=self.timeout_factor)
             try:
-                ports = await link.greet(patience)
+                ports = await link.greet(timeout_factor)
             except SandboxError as error:
                 link.close()
-                patience, left, failure = 2 * patience, give_up - clock.monotonic(), error
+                timeout_factor, left, failure = 2 * timeout_factor, give_up - clock.monotonic(), error
             except BaseException:
                 link.close()
                 raise
             else:
-                self._host.pace.took(clock.monotonic() - began)
+                self._host.first_try.record(clock.monotonic() - began)
                 return link, ports
         raise failure
 
     async def _open_runtime(self) -> None:
-        self.runtime = await self._connect(_RUNTIME, ATTACH_S * self.patience)
+        self.runtime = await self._connect(_RUNTIME, ATTACH_S * self.timeout_factor)
 
     async def _open_logs(self) -> None:
-        self.logs = (await self._connect(_LOG, ATTACH_S * self.patience)).detach()
+        self.logs = (await self._connect(_LOG, ATTACH_S * self.timeout_factor)).detach()
 
     async def _connect(self, port: int, deadline_s: float) -> socket.socket:
         path = self.vmm.jail.root / machine.VSOCK
-        first = self._host.pace.first_patience_s
+        first = self._host.first_try.timeout_s
         return await vsock.connect(path, port, clock=self._host.clock, deadline_s=deadline_s, first_timeout_s=first, alive=self.vmm.alive)
 
     # --- processes
@@ -307,7 +309,7 @@ class MicroVm:
     # --- physics
 
     @property
-    def _group(self) -> Group:
+    def _group(self) -> Cgroup:
         if self.vmm.group is None or self._end is not None:
             raise SandboxError(f"sandbox {self.id} has gone")
         return self.vmm.group
@@ -345,7 +347,7 @@ class MicroVm:
         """As the guest's kernel counts it. It is told before each answer, so what has come already is up to date."""
         link = self._agent()
         link.catch_up()
-        return link.memory_peak
+        return link.memory_peak_bytes
 
     def reset_peak(self) -> None:
         self._agent().reset_peak()
@@ -372,7 +374,7 @@ class MicroVm:
         self._group.cpu.limit(None)  # it is our work, not the function's
         try:
             await self._agent().trim()
-            used_mb = self._agent().memory_peak // MIB
+            used_mb = self._agent().memory_peak_bytes // MIB
             await self.vmm.api.patch_balloon(max(0, self.size.memory_mb - used_mb - SPARE_MB))
             await self._host.clock.sleep(TRIM_S)
         finally:
@@ -416,7 +418,7 @@ class MicroVm:
         link = self._agent()
         self._pause(False)
         self._group.cpu.limit(None)
-        await link.nap()  # its own connection stays: when that breaks, the clone knows that it is one
+        await link.quiesce()  # its own connection stays: when that breaks, the clone knows that it is one
         link.on_close = lambda reason: None
         api, jail = self.vmm.api, self.vmm.jail
         await api.pause()
@@ -437,8 +439,8 @@ class MicroVm:
         self.vmm.end()
         names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._drives else {})}
         for name, written in names.items():
-            self.vmm.jail.take(written, directory / name)
-            snapshots.dig_holes(directory / name)
+            self.vmm.jail.move_out(written, directory / name)
+            snapshots.punch_holes(directory / name)
         if self._drives:
             snapshots.describe(directory, self._host.parts, self.size, self._drives)
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hanabi.errors import SnapshotUnfit
+from hanabi.errors import SnapshotUnusable
 from hanabi.sandbox.agent import PROTOCOL
 from hanabi.sandbox.firecracker import machine
-from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize
 from hanabi.sandbox.host import volume
 
 ABOUT = "about.json"
@@ -29,7 +29,7 @@ class Snapshot:
     """A machine at rest: `state`, `memory` and perhaps `tmp` in a directory, and the drives it was made with."""
 
     directory: Path
-    size: Size
+    size: MachineSize
     root: Path
     preloaded: bool = False  # the image's bootstrap runs in it, waiting for a function
     own: bool = False  # a function's, with its processes and its /tmp
@@ -49,7 +49,7 @@ class Snapshot:
         return self.directory / machine.TMP
 
 
-def identity(parts: Parts) -> str:
+def identity(parts: FirecrackerParts) -> str:
     """What a snapshot depends on besides its own files: Firecracker's state format, both kernels, the processor's model, what is spoken."""
     kernel = parts.kernel
     content = (parts.version, kernel.digest, kernel.boot_args, kernel.cpu_template, os.uname().release, _processor(), PROTOCOL)
@@ -63,7 +63,7 @@ def _processor() -> str:
     return ""
 
 
-def describe(directory: Path, parts: Parts, size: Size, drives: Mapping[str, int]) -> None:
+def describe(directory: Path, parts: FirecrackerParts, size: MachineSize, drives: Mapping[str, int]) -> None:
     """Make a snapshot of a function complete in itself: its drives, which are open descriptors, go where it is. Blocks."""
     for name, fd in drives.items():
         drive = f"/proc/self/fd/{fd}"
@@ -86,21 +86,21 @@ def describe(directory: Path, parts: Parts, size: Size, drives: Mapping[str, int
     _sync(directory)
 
 
-def read_snapshot(directory: Path, parts: Parts) -> Snapshot:
-    """A function's own snapshot. Raises `SnapshotUnfit` when it is not whole, or of another host. Blocks."""
+def read_snapshot(directory: Path, parts: FirecrackerParts) -> Snapshot:
+    """A function's own snapshot. Raises `SnapshotUnusable` when it is not whole, or of another host. Blocks."""
     try:
         about = json.loads((directory / ABOUT).read_text())
         memory_mb, vcpus = map(int, about["size"])
-        size, mounted = Size(memory_mb, vcpus), {name: directory / name for name in about["mounted"]}
+        size, mounted = MachineSize(memory_mb, vcpus), {name: directory / name for name in about["mounted"]}
         if not mounted.keys() <= machine.LETTERS.keys():
             raise ValueError("drives that no machine has")
         sizes = {name: about["bytes"][name] for name in ("state", "memory", machine.TMP, machine.ROOT, *mounted)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SnapshotUnfit(f"the snapshot {directory.name} cannot be read: {type(error).__name__}: {error}") from None
+        raise SnapshotUnusable(f"the snapshot {directory.name} cannot be read: {type(error).__name__}: {error}") from None
     if about.get("identity") != identity(parts):
-        raise SnapshotUnfit(f"the snapshot {directory.name} was made with another Firecracker, kernel or processor")
+        raise SnapshotUnusable(f"the snapshot {directory.name} was made with another Firecracker, kernel or processor")
     if lacking := [name for name, expected in sizes.items() if _size(directory / name) != expected]:
-        raise SnapshotUnfit(f"the snapshot {directory.name} is not whole: {', '.join(lacking)}")
+        raise SnapshotUnusable(f"the snapshot {directory.name} is not whole: {', '.join(lacking)}")
     return Snapshot(directory=directory, size=size, root=directory / machine.ROOT, own=True, mounted=mounted)
 
 
@@ -126,7 +126,7 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-def dig_holes(path: Path) -> None:
+def punch_holes(path: Path) -> None:
     """Give back the disk under pages of zeros: most of a machine's memory was never used. Blocks; a file system that cannot keeps them."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -134,7 +134,7 @@ def dig_holes(path: Path) -> None:
         while can and (extent := _extent_after(fd, end)) is not None:
             start, end = extent
             while can and start < end and (block := os.pread(fd, min(_CHUNK, end - start), start)):
-                can = _dig(fd, start, block)
+                can = _punch_block(fd, start, block)
                 start += len(block)
         os.fsync(fd)
     finally:
@@ -152,7 +152,7 @@ def _extent_after(fd: int, at: int) -> tuple[int, int] | None:
     return start, os.lseek(fd, start, os.SEEK_HOLE)
 
 
-def _dig(fd: int, start: int, block: bytes) -> bool:
+def _punch_block(fd: int, start: int, block: bytes) -> bool:
     """False when the file system has no holes."""
     if not block.strip(b"\0"):
         return _punch(fd, start, len(block))

@@ -16,12 +16,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from hanabi.base.clock import Clock
-from hanabi.base.threads import Threads
+from hanabi.base.threads import ThreadPool
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import SandboxError
 from hanabi.sandbox.firecracker import snapshots
-from hanabi.sandbox.firecracker.machine import Parts, Size
+from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize
 from hanabi.sandbox.firecracker.microvm import Drives, MicroVm
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 
@@ -31,13 +31,15 @@ LOAD_S = 300.0  # for a bootstrap to load in a machine that has just booted
 LOCK_PAUSE_S = 0.05
 TMP_MB = 512
 
-MakeMachine = Callable[[SandboxSpec, Size], Awaitable[MicroVm]]
+MakeMachine = Callable[[SandboxSpec, MachineSize], Awaitable[MicroVm]]
 
 
 class Templates:
     """`make` makes a machine that is neither booted nor restored yet."""
 
-    def __init__(self, directory: Path, parts: Parts, drives: Drives, threads: Threads, make: MakeMachine, clock: Clock) -> None:
+    def __init__(
+        self, directory: Path, parts: FirecrackerParts, drives: Drives, threads: ThreadPool, make: MakeMachine, clock: Clock
+    ) -> None:
         self._directory = directory
         self._parts = parts
         self._drives = drives
@@ -54,7 +56,7 @@ class Templates:
             self._discarded.add(snapshot.directory)
             await self._threads.run(lambda: shutil.rmtree(snapshot.directory, ignore_errors=True))
 
-    async def ensure(self, image: RuntimeImage, size: Size, preload: Preload | None) -> Snapshot:
+    async def ensure(self, image: RuntimeImage, size: MachineSize, preload: Preload | None) -> Snapshot:
         """The snapshot to clone; made if it is not there. Raises `SandboxError`, `ImageError`."""
         key = self._key(image, size, preload)
         if (snapshot := self._ready.get(key)) is not None and os.access(snapshot.state, os.F_OK):
@@ -82,7 +84,7 @@ class Templates:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _key(self, image: RuntimeImage, size: Size, preload: Preload | None) -> str:
+    def _key(self, image: RuntimeImage, size: MachineSize, preload: Preload | None) -> str:
         content = {
             "revision": REVISION,
             "image": image.digest,
@@ -93,7 +95,7 @@ class Templates:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
-    async def _find_or_build(self, key: str, image: RuntimeImage, size: Size, preload: Preload | None) -> Snapshot:
+    async def _find_or_build(self, key: str, image: RuntimeImage, size: MachineSize, preload: Preload | None) -> Snapshot:
         root = await self._drives.of_image(image)
         key = hashlib.sha256(f"{key}/{root.name}".encode()).hexdigest()[:24]  # the drive's name says what agent is on it
         place = self._directory / key
@@ -138,7 +140,7 @@ class Templates:
     async def _loaded(self, microvm: MicroVm) -> None:
         """Wait until the bootstrap says that it waits."""
         saying = asyncio.ensure_future(_first_bytes(microvm.runtime, len(LOADED)))
-        timer = self._clock.call_later(LOAD_S * microvm.patience, lambda: _give_up(saying))
+        timer = self._clock.call_later(LOAD_S * microvm.timeout_factor, lambda: _give_up(saying))
         try:
             await asyncio.wait([saying])
         finally:

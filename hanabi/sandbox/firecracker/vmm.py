@@ -12,31 +12,31 @@ from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.base.clock import Clock
-from hanabi.base.threads import Threads
+from hanabi.base.threads import ThreadPool
 from hanabi.errors import SandboxError
 from hanabi.sandbox.firecracker import jail_files
 from hanabi.sandbox.firecracker.api import FirecrackerApi
 from hanabi.sandbox.firecracker.channel import TIMEOUT_S
 from hanabi.sandbox.firecracker.jail import API_SOCKET, LOG, METRICS, Jail
-from hanabi.sandbox.firecracker.machine import VMM_MB, Parts
+from hanabi.sandbox.firecracker.machine import VMM_OVERHEAD_MB, FirecrackerParts
 from hanabi.sandbox.host import runtime_command
-from hanabi.sandbox.host.cgroup import Group, Tree
+from hanabi.sandbox.host.cgroup import Cgroup, CgroupTree
 
 JAILER_S = 10.0  # for the jailer to make its jail and be gone
 START_S = 10.0  # from the jailer to an API that answers
 CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer")
 DESCRIPTORS = 2048  # of a VMM: docs/jailer.md
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _SAID = 4000  # bytes of what jailer and VMM said that are looked at
 # The jailer moves into its cgroups by itself on hosts that have them all in one version; a shell does on any.
 _ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 70; shift; done; shift; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confines:
+class Confinement:
     """What a VMM is held in, besides its jail."""
 
-    tree: Tree
+    tree: CgroupTree
     network: str  # path of its network namespace
     memory_mb: int  # of its machine
     file_mb: int  # no file of it grows over this
@@ -45,13 +45,13 @@ class Confines:
 class Vmm:
     """`start`, then `api`; `release` in the end. `on_exit` is called on the loop with the status when it ends by itself."""
 
-    def __init__(self, parts: Parts, jail: Jail, confines: Confines, threads: Threads, clock: Clock) -> None:
+    def __init__(self, parts: FirecrackerParts, jail: Jail, confinement: Confinement, threads: ThreadPool, clock: Clock) -> None:
         self.jail = jail
         self.on_exit: Callable[[int], None] = lambda status: None
-        self.api = FirecrackerApi(jail.root / API_SOCKET, clock=clock, timeout_s=TIMEOUT_S * parts.kernel.patience)
-        self.group: Group | None = None
+        self.api = FirecrackerApi(jail.root / API_SOCKET, clock=clock, timeout_s=TIMEOUT_S * parts.kernel.timeout_factor)
+        self.group: Cgroup | None = None
         self._parts = parts
-        self._confines = confines
+        self._confinement = confinement
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._pidfd = -1
@@ -75,8 +75,8 @@ class Vmm:
             raise SandboxError("the VMM was destroyed while it started")
         self._loop.add_reader(self._pidfd, self._ended)
         self._watched = True
-        await self.api.connect(START_S * self._parts.kernel.patience, self.alive)
-        self.api.on_deaf(lambda error: self.kill())
+        await self.api.connect(START_S * self._parts.kernel.timeout_factor, self.alive)
+        self.api.on_disconnected(lambda error: self.kill())
 
     def _spawn(self) -> None:
         """All that blocks."""
@@ -85,17 +85,17 @@ class Vmm:
                 self._start_jailer()
 
     def _start_jailer(self) -> None:
-        jail, parts, confines = self.jail, self._parts, self._confines
-        group = self.group = Group(confines.tree, jail.id)
-        group.limit(confines.memory_mb + VMM_MB, None)
-        directories = dict.fromkeys(confines.tree.directory(name) / jail.id for name in CONTROLLERS)
+        jail, parts, confinement = self.jail, self._parts, self._confinement
+        group = self.group = Cgroup(confinement.tree, jail.id)
+        group.limit(confinement.memory_mb + VMM_OVERHEAD_MB, None)
+        directories = dict.fromkeys(confinement.tree.directory(name) / jail.id for name in CONTROLLERS)
         owner = str(jail.owner)
         # fmt: off
         command = [
             "/bin/sh", "-c", _ENTER, "sh", *(str(each / "cgroup.procs") for each in directories), "--",
             str(parts.jailer), "--id", jail.id, "--exec-file", str(parts.firecracker), "--uid", owner, "--gid", owner,
-            "--chroot-base-dir", str(jail.base), "--netns", confines.network, "--new-pid-ns",
-            "--resource-limit", f"no-file={DESCRIPTORS}", "--resource-limit", f"fsize={confines.file_mb * 1024 * 1024}",
+            "--chroot-base-dir", str(jail.base), "--netns", confinement.network, "--new-pid-ns",
+            "--resource-limit", f"no-file={DESCRIPTORS}", "--resource-limit", f"fsize={confinement.file_mb * 1024 * 1024}",
             "--", "--log-path", f"/{LOG}", "--level", "Warning", "--metrics-path", f"/{METRICS}",
         ]
         # fmt: on
@@ -103,7 +103,7 @@ class Vmm:
             raise SandboxError("the VMM was destroyed before it started")
         console = os.open(self.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            status = runtime_command.run(command, output=console, timeout_s=JAILER_S * parts.kernel.patience)
+            status = runtime_command.run(command, output=console, timeout_s=JAILER_S * parts.kernel.timeout_factor)
         finally:
             os.close(console)
         if status:
@@ -113,7 +113,7 @@ class Vmm:
             self._pidfd = os.pidfd_open(pid)
         except (OSError, ValueError) as error:
             raise SandboxError(f"the jailer did not say what it started: {error}") from None
-        if pid not in confines.tree.pids(jail.id):  # it ended, and the number may be another's
+        if pid not in confinement.tree.pids(jail.id):  # it ended, and the number may be another's
             raise SandboxError("the VMM ended at once")
 
     @property
@@ -122,7 +122,7 @@ class Vmm:
         return self.jail.directory / "console"
 
     def _said(self) -> str:
-        texts = [jail_files.read_end(self.console, _SAID), self.jail.tail(LOG, _SAID)]
+        texts = [jail_files.read_tail(self.console, _SAID), self.jail.tail(LOG, _SAID)]
         said = [[line for line in text.decode("utf-8", "replace").splitlines() if line.strip()][-3:] for text in texts]
         return " | ".join(line for lines in said for line in lines)
 
@@ -144,7 +144,7 @@ class Vmm:
     def end(self) -> None:
         """SIGKILL, and wait until it has gone; blocks."""
         self.kill()
-        if not linux.has_exited(self._pidfd, _PATIENCE_S):
+        if not linux.has_exited(self._pidfd, _TIMEOUT_S):
             raise SandboxError("the VMM does not end")
 
     def _ended(self) -> None:
@@ -173,14 +173,14 @@ class Vmm:
                     self.group.remove()
                     self.group = None
                 else:
-                    self._confines.tree.remove(self.jail.id)  # what was made of it before it failed
+                    self._confinement.tree.remove(self.jail.id)  # what was made of it before it failed
             finally:
                 self.jail.remove()
 
     def _kill_group(self) -> int:
         """SIGKILL whatever was started here, each by a descriptor that is kept: what a jailer leaves is a child of this process."""
         killed = 0
-        for pid in self._confines.tree.pids(self.jail.id):
+        for pid in self._confinement.tree.pids(self.jail.id):
             with suppress(ProcessLookupError):
                 self._killed.append(pidfd := os.pidfd_open(pid))
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -188,7 +188,7 @@ class Vmm:
         return killed
 
     def _end_processes(self) -> None:
-        give_up = time.monotonic() + _PATIENCE_S
+        give_up = time.monotonic() + _TIMEOUT_S
         self.kill()
         if self._pidfd >= 0:
             self._killed.append(self._pidfd)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hanabi.base.clock import Clock
-from hanabi.errors import SandboxError, VmmDeaf
+from hanabi.errors import SandboxError, VmmUnresponsive
 from hanabi.sandbox.firecracker import sockets
 
 FIRST_PAUSE_S = 0.001  # before an attempt that follows a refused one, doubling up to
 LAST_PAUSE_S = 0.050
-LINE_MAX = 32  # bytes
+LINE_MAX_BYTES = 32  # bytes
 
 _OK = re.compile(rb"OK [0-9]{1,10}\n")
 
@@ -37,7 +37,7 @@ async def connect(
     """A non-blocking stream socket to a port on which the guest listens, within `deadline_s` seconds.
 
     The first CONNECT after a restore is often lost: an attempt without an answer is given up after `first_timeout_s`, the next ones
-    after twice as long each. Raises `VmmDeaf` at the deadline, and at once when `alive` says that the VMM has ended.
+    after twice as long each. Raises `VmmUnresponsive` at the deadline, and at once when `alive` says that the VMM has ended.
     """
     give_up, timeout, pause = clock.monotonic() + deadline_s, first_timeout_s, FIRST_PAUSE_S
     reason = "no time was given"
@@ -50,11 +50,11 @@ async def connect(
         except (_Refused, FileNotFoundError, ConnectionError, BlockingIOError) as error:
             reason, pause = str(error.strerror if isinstance(error, OSError) else error), min(2 * pause, LAST_PAUSE_S)
         except OSError as error:
-            raise VmmDeaf("CONNECT", str(port), f"{error.strerror}: {uds_path}") from None
+            raise VmmUnresponsive("CONNECT", str(port), f"{error.strerror}: {uds_path}") from None
         if not alive():
-            raise VmmDeaf("CONNECT", str(port), "the VMM has ended")
+            raise VmmUnresponsive("CONNECT", str(port), "the VMM has ended")
         await clock.sleep(min(wait, max(give_up - clock.monotonic(), 0)))
-    raise VmmDeaf("CONNECT", str(port), f"no connection to the guest within {deadline_s:g} s ({reason})")
+    raise VmmUnresponsive("CONNECT", str(port), f"no connection to the guest within {deadline_s:g} s ({reason})")
 
 
 async def _attempt(uds_path: Path, port: int, clock: Clock, timeout_s: float) -> socket.socket:
@@ -85,7 +85,7 @@ async def _greeted(sock: socket.socket, clock: Clock, timeout_s: float) -> None:
         try:
             while not line.endswith(b"\n"):
                 byte = sock.recv(1)
-                if not byte or len(line) >= LINE_MAX:
+                if not byte or len(line) >= LINE_MAX_BYTES:
                     return fail(_Refused("nobody listens in the guest" if not byte and not line else "a malformed answer"))
                 line.extend(byte)
         except (BlockingIOError, InterruptedError):

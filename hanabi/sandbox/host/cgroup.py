@@ -1,6 +1,6 @@
-"""Cgroups of sandboxes, version 1, version 2 or both: where each controller lives on this host, and one `Group` per sandbox.
+"""Cgroups of sandboxes, version 1, version 2 or both: where each controller lives on this host, and one `Cgroup` per sandbox.
 
-A host's controllers may all be in version 1, all in version 2 ("unified"), or divided ("hybrid"); `Tree` finds out once.
+A host's controllers may all be in version 1, all in version 2 ("unified"), or divided ("hybrid"); `CgroupTree` finds out once.
 Everything of ours lies below `hanabi/<tag>/` in each hierarchy, so that what an earlier run left behind can be found.
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.host import controllers, rootless
-from hanabi.sandbox.host.memory_use import Footprint
+from hanabi.sandbox.host.memory_use import PeakMemory
 
 NEEDED = ("cpu", "memory", "pids")
 PIDS_MAX = 1024
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _DELEGATION = "start it as root, or where systemd delegates cgroups: systemd-run --user --scope -p Delegate=yes hanabi up"
 
 
@@ -36,7 +36,7 @@ def _remedy(parent: Path, missing: set[str]) -> str:
     return _DELEGATION
 
 
-class Tree:
+class CgroupTree:
     """The hierarchies of this host, and our directory in each."""
 
     def __init__(self, tag: str, *, mountinfo: str | None = None) -> None:
@@ -140,7 +140,7 @@ class Tree:
         """Where our groups in the unified hierarchy are, for the next run: an ordinary user's will have another scope to be in."""
         return str(self._parent or "")
 
-    def at(self, place: str) -> "Tree":
+    def at(self, place: str) -> "CgroupTree":
         """This tree as an earlier run had it."""
         earlier = copy.copy(self)
         earlier._parent = Path(place) if place else self._parent
@@ -176,7 +176,7 @@ class Tree:
 
     def remove(self, name: str) -> None:
         """Kill what is in a group and remove it everywhere; waits, so off the loop."""
-        give_up = time.monotonic() + _PATIENCE_S
+        give_up = time.monotonic() + _TIMEOUT_S
         for directory in self.directories():
             while True:
                 try:
@@ -199,17 +199,17 @@ class Tree:
 
 def check_delegation() -> None:
     """Raise `IsolationUnavailable` if this user may not make cgroups."""
-    tree = Tree(f"check-{os.getpid()}")
+    tree = CgroupTree(f"check-{os.getpid()}")
     try:
         tree.prepare()
     finally:
         tree.close()
 
 
-class Group:
+class Cgroup:
     """The cgroup of one sandbox: its caps, its freezer, its numbers."""
 
-    def __init__(self, tree: Tree, name: str) -> None:
+    def __init__(self, tree: CgroupTree, name: str) -> None:
         self._tree = tree
         self.name = name
         self.runtime_path = tree.runtime_path(name)
@@ -222,14 +222,14 @@ class Group:
             return tree.directory(controller) / name
 
         self.memory: controllers.Memory = (controllers.MemoryV1 if v1["memory"] else controllers.MemoryV2)(where("memory"))
-        self.footprint = Footprint(self.memory)
+        self.peak_memory = PeakMemory(self.memory)
         self.cpu: controllers.Cpu = (controllers.CpuV1 if v1["cpu"] else controllers.CpuV2)(where("cpu"))
-        self.usage: controllers.Usage = (controllers.UsageV1 if v1["cpuacct"] else controllers.UsageV2)(where("cpuacct"))
+        self.usage: controllers.CpuUsage = (controllers.CpuUsageV1 if v1["cpuacct"] else controllers.CpuUsageV2)(where("cpuacct"))
         self.freezer: controllers.Freezer = (controllers.FreezerV1 if v1["freezer"] else controllers.FreezerV2)(where("freezer"))
 
     def limit(self, memory_mb: int, vcpus: float | None) -> None:
         self.memory.limit(memory_mb)
-        self.footprint.limit = memory_mb * controllers.MB
+        self.peak_memory.limit = memory_mb * controllers.MB
         self.cpu.limit(vcpus)
 
     def kill(self) -> None:

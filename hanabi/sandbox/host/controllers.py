@@ -189,12 +189,12 @@ def _quota(vcpus: float) -> int:
     return max(LEAST_QUOTA_US, round(vcpus * PERIOD_US))
 
 
-class Usage(Protocol):
+class CpuUsage(Protocol):
     def microseconds(self) -> int: ...
     def close(self) -> None: ...
 
 
-class UsageV1(_Files):
+class CpuUsageV1(_Files):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._usage = self.file("cpuacct.usage", os.O_RDONLY)
@@ -203,7 +203,7 @@ class UsageV1(_Files):
         return int(os.pread(self._usage, 32, 0)) // 1000
 
 
-class UsageV2(_Files):
+class CpuUsageV2(_Files):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._stat = self.file("cpu.stat", os.O_RDONLY)

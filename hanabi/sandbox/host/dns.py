@@ -13,8 +13,8 @@ QUERIES_PER_S = 1024.0  # of one sandbox; as the resolver of a VPC
 CONNECTIONS_MAX = 8
 TIMEOUT_S = 5.0
 _BURST_S = 1.0  # of queries that come at once
-_REST_S = 0.02  # fewer, longer rests cost less
-_MESSAGE_MAX = 4096
+_PAUSE_S = 0.02  # fewer, longer rests cost less
+_MESSAGE_MAX_BYTES = 4096
 _HEADER = 12
 _SERVFAIL = 2
 
@@ -28,7 +28,7 @@ def resolvers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
     return [words[1] for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"][:3]
 
 
-class Relay:
+class DnsRelay:
     """Serves one sandbox from sockets that are bound inside it. It owns them."""
 
     def __init__(self, udp: socket.socket, tcp: socket.socket, upstream: Sequence[str], clock: Clock) -> None:
@@ -62,14 +62,14 @@ class Relay:
 
     def _take_query(self) -> None:
         try:
-            query, client = self._udp.recvfrom(_MESSAGE_MAX)
+            query, client = self._udp.recvfrom(_MESSAGE_MAX_BYTES)
         except OSError:
             return
         now = self._clock.monotonic()
         self._due = max(self._due, now - _BURST_S) + 1 / QUERIES_PER_S
         if self._due > now:  # what does not fit the socket's buffer meanwhile is dropped by the kernel
             self._loop.remove_reader(self._udp.fileno())
-            self._resume = self._clock.call_later(max(_REST_S, self._due - now), self._listen)
+            self._resume = self._clock.call_later(max(_PAUSE_S, self._due - now), self._listen)
         if len(query) > _HEADER and len(self._tasks) < PENDING_MAX:  # else dropped: the client asks again
             self._own(self._loop.create_task(self._answer(query, client)))
 
@@ -139,7 +139,7 @@ class Relay:
             try:
                 await self._loop.sock_connect(outside, (server, 53))
                 while True:
-                    await self._loop.sock_sendall(outside, await self._read_message(inside, _MESSAGE_MAX))
+                    await self._loop.sock_sendall(outside, await self._read_message(inside, _MESSAGE_MAX_BYTES))
                     await self._loop.sock_sendall(inside, await self._read_message(outside, 65535))
             finally:
                 timer.cancel()

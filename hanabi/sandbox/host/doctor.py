@@ -14,7 +14,7 @@ from hanabi.base.clock import SystemClock
 from hanabi.errors import HanabiError, IsolationUnavailable
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.host import firewall, kvm, mounts, runtime_command
-from hanabi.sandbox.host.cgroup import NEEDED, Tree
+from hanabi.sandbox.host.cgroup import NEEDED, CgroupTree
 from hanabi.sandbox.oci.driver import OciDriver
 
 _KVM_GET_API_VERSION, _KVM_API_VERSION = 0xAE00, 12  # linux/kvm.h
@@ -101,7 +101,7 @@ def _seccomp() -> Check:
 
 
 def _cgroups() -> Check:
-    tree = Tree(f"doctor-{os.getpid()}")
+    tree = CgroupTree(f"doctor-{os.getpid()}")
     where = ", ".join(f"{name} v{tree.version(name)}" for name in NEEDED)
     try:
         tree.prepare()
@@ -117,7 +117,7 @@ def _runtimes() -> Check:
     programs = runtime_command.find_programs()
     if not programs:
         return Check("oci runtime", False, "neither crun nor runc", "apt install runc")
-    return Check("oci runtime", True, ", ".join(runtime_command.Launcher(each, Path("/nonexistent")).version() for each in programs))
+    return Check("oci runtime", True, ", ".join(runtime_command.OciRuntime(each, Path("/nonexistent")).version() for each in programs))
 
 
 def _network() -> Check:

@@ -16,7 +16,7 @@ from pathlib import Path
 PLACES = 16  # remembered
 FILE = "places"
 GROUPS = "cgroup"
-_PATIENCE_S = 5.0  # somebody else may be cleaning this place just now
+_TIMEOUT_S = 5.0  # somebody else may be cleaning this place just now
 log = logging.getLogger(__name__)
 
 
@@ -25,14 +25,14 @@ def tag_of(run_dir: Path) -> str:
     return hashlib.sha256(os.fsencode(os.path.abspath(run_dir))).hexdigest()[:6]
 
 
-class Claim:
+class RunDirLock:
     """The lock of a place. A file in `locks` that goes when it is given back."""
 
     def __init__(self, locks: Path, run_dir: Path, *, wait: bool) -> None:
         """Raises `BlockingIOError` when another driver has it."""
         locks.mkdir(parents=True, exist_ok=True)
         self._path = locks / f"run-{tag_of(run_dir)}.lock"
-        give_up = time.monotonic() + (_PATIENCE_S if wait else 0.0)
+        give_up = time.monotonic() + (_TIMEOUT_S if wait else 0.0)
         while True:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -88,7 +88,7 @@ def places(run_dir: Path) -> list[Path]:
 
 
 def groups_in(run_dir: Path) -> str:
-    """See `cgroup.Tree.place`; damage: as now."""
+    """See `cgroup.CgroupTree.place`; damage: as now."""
     try:
         text = (run_dir / GROUPS).read_text()
     except (OSError, ValueError):

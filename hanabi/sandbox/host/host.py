@@ -15,32 +15,32 @@ from pathlib import Path
 from hanabi.base import linux, netlink
 from hanabi.errors import HanabiError, IsolationUnavailable
 from hanabi.sandbox.host import abandoned, earlier_runs, firewall, host_ids, rootless, runtime_command, uplink, volume
-from hanabi.sandbox.host.cgroup import Tree
-from hanabi.sandbox.host.earlier_runs import Claim, tag_of
-from hanabi.sandbox.host.host_ids import Numbers
+from hanabi.sandbox.host.cgroup import CgroupTree
+from hanabi.sandbox.host.earlier_runs import RunDirLock, tag_of
+from hanabi.sandbox.host.host_ids import HostIds
 from hanabi.sandbox.host.uplink import Uplink
-from hanabi.sandbox.oci.bind_mounts import Stage
+from hanabi.sandbox.oci.bind_mounts import BindMounts
 
 _SLOTS_BESIDE = 8  # of those being made ahead or taken down
 _MADE = ("state", "bundles", "views", "probe", "jails", "rests", "volumes")  # directories of a run, by whichever driver
 log = logging.getLogger(__name__)
 
 
-class Ground:
+class SandboxHost:
     """`open` and `close` block. `slots`: how many sandboxes there may be."""
 
     def __init__(self, run_dir: Path, *, slots: int, allow_net: Sequence[str], network: bool) -> None:
         self.run_dir = Path(os.path.abspath(run_dir))
         self.tag = tag_of(self.run_dir)
-        self.tree = Tree(self.tag)
+        self.tree = CgroupTree(self.tag)
         self.uplink = Uplink("not open")
-        self.stage: Stage | None = None
-        self._numbers: Numbers | None = None
+        self.bind_mounts: BindMounts | None = None
+        self._host_ids: HostIds | None = None
         self._slots = slots
         self._allow_net = [str(IPv4Network(cidr, strict=False)) for cidr in allow_net]
         self._network = network
         self._lock = -1
-        self._claim: Claim | None = None
+        self._run_dir_lock: RunDirLock | None = None
 
     @property
     def prefix(self) -> str:
@@ -51,9 +51,9 @@ class Ground:
         return _table(self.tag)
 
     @property
-    def numbers(self) -> Numbers:
-        assert self._numbers is not None
-        return self._numbers
+    def numbers(self) -> HostIds:
+        assert self._host_ids is not None
+        return self._host_ids
 
     def open(self) -> None:
         """Claim the directory, clean it, and set up what is shared. Raises `IsolationUnavailable` with the fix."""
@@ -66,13 +66,13 @@ class Ground:
             os.close(lock)
             raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}") from None
         try:
-            self._claim = Claim(self._locks(), self.run_dir, wait=True)
+            self._run_dir_lock = RunDirLock(self._locks(), self.run_dir, wait=True)
         except BlockingIOError:  # its directory has gone to another place since
             os.close(lock)
             raise IsolationUnavailable(f"another Hanabi that was started in {self.run_dir} still runs") from None
         self._lock = lock
         if rootless.entered():
-            self.stage = Stage(self.run_dir)
+            self.bind_mounts = BindMounts(self.run_dir)
         else:
             check_traversable(self.run_dir, "--data-dir")
         raise_descriptor_limit()
@@ -80,9 +80,9 @@ class Ground:
         earlier_runs.note(self.run_dir, before)
         self.tree.prepare()
         self._recover(before)
-        self._numbers = Numbers(self._slots + _SLOTS_BESIDE, locks=self._locks())
-        self._end_abandoned(self._numbers.blocks)
-        self.uplink = self._open_uplink(self._numbers)
+        self._host_ids = HostIds(self._slots + _SLOTS_BESIDE, locks=self._locks())
+        self._end_abandoned(self._host_ids.blocks)
+        self.uplink = self._open_uplink(self._host_ids)
 
     def _locks(self) -> Path:
         """Numbers are shared out among the Hanabis of a host; as an ordinary user, among one's own."""
@@ -90,7 +90,7 @@ class Ground:
             return host_ids.LOCKS
         return Path(os.environ.get("XDG_RUNTIME_DIR", self.run_dir)) / "hanabi"
 
-    def _open_uplink(self, free: Numbers) -> Uplink:
+    def _open_uplink(self, free: HostIds) -> Uplink:
         firewall_of = (self._table, self.prefix, free.networks(), self._allow_net)
         if not self._network:
             return Uplink("turned off")
@@ -112,11 +112,11 @@ class Ground:
         if earlier_runs.is_used(place, self._lock):
             return False
         try:
-            claim = Claim(self._locks(), place, wait=False)
+            claim = RunDirLock(self._locks(), place, wait=False)
         except BlockingIOError:
             return False
         try:
-            tree = Tree(tag_of(place))
+            tree = CgroupTree(tag_of(place))
             _end_all(place, tree, groups_in)
             tree.close()
         except (OSError, HanabiError) as error:
@@ -133,7 +133,7 @@ class Ground:
         for tag in abandoned.tags(blocks, self.tag):
             log.warning("removing what a killed Hanabi (%s) left on this host", tag)
             try:
-                tree = Tree(tag)
+                tree = CgroupTree(tag)
                 _clear(tree)
                 tree.close()
                 _end_network(tag)
@@ -148,15 +148,15 @@ class Ground:
             firewall.unload(self._table)
         self.uplink.close()
         uplink.clear_away(self.run_dir / "uplink")
-        if self.stage is not None:
-            self.stage.close()
+        if self.bind_mounts is not None:
+            self.bind_mounts.close()
         self.tree.close()
-        if self._numbers is not None:
-            self._numbers.close()
+        if self._host_ids is not None:
+            self._host_ids.close()
         self._remove_made()
-        if self._claim is not None:
-            self._claim.close()
-            self._claim = None
+        if self._run_dir_lock is not None:
+            self._run_dir_lock.close()
+            self._run_dir_lock = None
         os.close(self._lock)
         self._lock = -1
 
@@ -182,9 +182,9 @@ def _table(tag: str) -> str:
     return f"hanabi-{tag}"
 
 
-def _end_all(run_dir: Path, tree: Tree, groups_in: str) -> None:
-    """End what an earlier run left on the host, with what is named after its place. `groups_in`: see `Tree.place`."""
-    runtime_command.kill_strays(run_dir)
+def _end_all(run_dir: Path, tree: CgroupTree, groups_in: str) -> None:
+    """End what an earlier run left on the host, with what is named after its place. `groups_in`: see `CgroupTree.place`."""
+    runtime_command.kill_leftovers(run_dir)
     before = tree.at(groups_in)
     _clear(before)
     if before.place != tree.place:
@@ -207,7 +207,7 @@ def _end_network(tag: str) -> None:
     firewall.unload(_table(tag))
 
 
-def _clear(tree: Tree) -> None:
+def _clear(tree: CgroupTree) -> None:
     """No group is left in a tree."""
     for name in tree.groups():
         tree.kill(name)

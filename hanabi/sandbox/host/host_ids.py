@@ -22,7 +22,7 @@ LOCKS = Path("/run/hanabi")
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
+class IdMapping:
     """The users of one sandbox: what is mapped (inside, outside, how many), and the function's uid and gid outside."""
 
     uids: tuple[tuple[int, int, int], ...]
@@ -35,17 +35,17 @@ def uid_base(number: int) -> int:
     return UID_BASE + number * UID_RANGE
 
 
-def ids(number: int) -> Ids:
+def ids(number: int) -> IdMapping:
     """A whole range as root. Of an ordinary user's 65,536 each sandbox takes three: root, the agent, the function."""
     if rootless.entered():
         first = 1 + 3 * number
         if first + 3 > rootless.uid_count():
             raise SandboxError("the range in /etc/subuid has no uids left for another sandbox")
         uids = ((0, first, 1), (AGENT_UID, first + 1, 1), (FUNCTION_UID, first + 2, 1))
-        return Ids(uids, ((0, first, 1), (GID, first + 1, 1)), (first + 2, first + 1))
+        return IdMapping(uids, ((0, first, 1), (GID, first + 1, 1)), (first + 2, first + 1))
     base = uid_base(number)
     mapped = ((0, base, UID_RANGE),)
-    return Ids(mapped, mapped, (base + FUNCTION_UID, base + GID))
+    return IdMapping(mapped, mapped, (base + FUNCTION_UID, base + GID))
 
 
 def machine_uid(number: int) -> int:
@@ -62,7 +62,7 @@ def inside_address(number: int) -> IPv4Address:
     return NETWORK[4 * number + 2]
 
 
-class Numbers:
+class HostIds:
     """The numbers this process may use. Least recently used first, so that what lingers of an old one has time to go."""
 
     def __init__(self, count: int, *, locks: Path = LOCKS) -> None:

@@ -22,7 +22,7 @@ class Memory(Protocol):
     def pids(self) -> list[int]: ...
 
 
-class Footprint:
+class PeakMemory:
     def __init__(self, memory: Memory) -> None:
         self.agent = 0  # its pid: it is none of the function's
         self.limit = 1 << 62  # bytes

@@ -29,7 +29,7 @@ def enter_private_mounts() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class Injector:
+class MountInjector:
     """Mounts host directories into other mount namespaces: 0.1 ms each, in one thread that goes there and comes back."""
 
     def __init__(self) -> None:

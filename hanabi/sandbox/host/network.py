@@ -18,9 +18,9 @@ from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.base.netlink import Netlink
-from hanabi.base.threads import Threads
+from hanabi.base.threads import ThreadPool
 from hanabi.sandbox.host import firewall, host_ids
-from hanabi.sandbox.host.host_ids import Numbers
+from hanabi.sandbox.host.host_ids import HostIds
 from hanabi.sandbox.host.uplink import Uplink, in_new_thread
 
 INSIDE = "eth0"
@@ -32,7 +32,7 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 
 
 @dataclass(slots=True)
-class Slot:
+class NetworkSlot:
     """One network namespace, and the number that goes with it."""
 
     number: int
@@ -52,7 +52,7 @@ class Slot:
         return str(host_ids.inside_address(self.number)) if self.interface else "127.0.0.1"
 
 
-def make_slot(number: int, prefix: str, uplink: Uplink, tap_owner: int | None = None) -> Slot:
+def make_slot(number: int, prefix: str, uplink: Uplink, tap_owner: int | None = None) -> NetworkSlot:
     """Make a namespace and its way out; some 5 ms, blocks. With `tap_owner`, a uid, it is one for a microVM."""
     interface = "" if uplink.missing else f"{prefix}{number:x}"
     slot = in_new_thread(lambda: _make_inside(number, interface, uplink, tap_owner))
@@ -75,7 +75,7 @@ def _make_outside(number: int, interface: str) -> None:
     firewall.enable_forwarding(interface)
 
 
-def _make_inside(number: int, interface: str, uplink: Uplink, tap_owner: int | None) -> Slot:
+def _make_inside(number: int, interface: str, uplink: Uplink, tap_owner: int | None) -> NetworkSlot:
     if uplink.netns >= 0:
         linux.setns(uplink.netns, linux.CLONE_NEWNET)
     host = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -92,7 +92,7 @@ def _make_inside(number: int, interface: str, uplink: Uplink, tap_owner: int | N
                 _make_tap(tap_owner)
                 link.raise_link(TAP)
             if not interface:
-                return Slot(number, netns, None, None, "")
+                return NetworkSlot(number, netns, None, None, "")
             link.make_veth(INSIDE, interface, host)
             if tap_owner is None:
                 link.add_address(INSIDE, host_ids.inside_address(number), PREFIX_LENGTH)
@@ -107,7 +107,7 @@ def _make_inside(number: int, interface: str, uplink: Uplink, tap_owner: int | N
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         tcp.bind((name_server, 53))
         tcp.listen(8)
-        return Slot(number, netns, udp, tcp, interface)
+        return NetworkSlot(number, netns, udp, tcp, interface)
     except BaseException:
         if netns >= 0:
             os.close(netns)
@@ -142,7 +142,7 @@ def _route(link: Netlink, number: int) -> None:
         Path(f"/proc/sys/net/ipv4/neigh/{name}/proxy_delay").write_text("0")
 
 
-def remove_slot(slot: Slot, uplink: Uplink) -> None:
+def remove_slot(slot: NetworkSlot, uplink: Uplink) -> None:
     """Everything of a slot goes; blocks. Idempotent."""
     for each in (slot.udp, slot.tcp):
         if each is not None:
@@ -159,7 +159,7 @@ def _remove_link(name: str) -> None:
         link.remove_link(name)
 
 
-def make_channel(slot: Slot) -> tuple[socket.socket, socket.socket]:
+def make_channel(slot: NetworkSlot) -> tuple[socket.socket, socket.socket]:
     """A pair of connected sockets whose ends both belong to the slot's namespace; blocks.
 
     A unix socket answers questions about interfaces, and takes names, in the namespace it was made in, wherever it is used.
@@ -177,25 +177,25 @@ class SlotPool:
 
     def __init__(
         self,
-        free: Numbers,
-        threads: Threads,
+        free: HostIds,
+        threads: ThreadPool,
         prefix: str,
         uplink: Uplink,
         *,
         ahead: int,
         tap_owner: Callable[[int], int] | None = None,  # number -> uid: these are slots for microVMs
     ) -> None:
-        self._numbers = free
+        self._host_ids = free
         self._threads = threads
         self._prefix = prefix
         self._uplink = uplink
         self._tap_owner = tap_owner
         self._ahead = ahead
-        self._ready: list[Slot] = []
+        self._ready: list[NetworkSlot] = []
         self._refill: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def take(self) -> Slot:
+    async def take(self) -> NetworkSlot:
         slot = self._ready.pop() if self._ready else await self._make()
         self.refill()
         return slot
@@ -211,21 +211,21 @@ class SlotPool:
             except Exception:  # whoever takes next tries again and is told why
                 return
 
-    async def _make(self) -> Slot:
-        number = self._numbers.take()
+    async def _make(self) -> NetworkSlot:
+        number = self._host_ids.take()
         owner = None if self._tap_owner is None else self._tap_owner(number)
         try:
             return await self._threads.run(
                 lambda: make_slot(number, self._prefix, self._uplink, owner), undo=lambda slot: remove_slot(slot, self._uplink)
             )
         except BaseException:
-            self._numbers.give_back(number)
+            self._host_ids.give_back(number)
             raise
 
-    async def give_back(self, slot: Slot) -> None:
+    async def give_back(self, slot: NetworkSlot) -> None:
         """A used slot is not used again: its connections, rules and names go with it. Its processes must have gone before."""
         await self._threads.run(lambda: remove_slot(slot, self._uplink))
-        self._numbers.give_back(slot.number)
+        self._host_ids.give_back(slot.number)
 
     async def close(self) -> None:
         self._closed = True

@@ -26,7 +26,7 @@ _awaited: set[int] = set()  # runtimes that a thread of ours waits for
 
 
 @dataclass(frozen=True, slots=True)
-class Launcher:
+class OciRuntime:
     """One OCI runtime and where it keeps its state."""
 
     program: str  # path
@@ -157,7 +157,7 @@ def _reason(log: Path) -> str:
     return ""
 
 
-def kill_strays(run_dir: Path) -> None:
+def kill_leftovers(run_dir: Path) -> None:
     """SIGKILL what an earlier run started and did not see the end of: OCI runtimes, jailers, pasta, fuse2fs."""
     marks = tuple(os.fsencode(run_dir / name) for name in ("state", "uplink", "volumes", "jails"))
     for entry in Path("/proc").iterdir():

@@ -16,7 +16,7 @@ from typing import TypeVar
 from hanabi.base import linux, netlink
 from hanabi.sandbox.host import firewall, runtime_command
 
-_PASTA_PATIENCE_S = 5.0
+_PASTA_TIMEOUT_S = 5.0
 _PASTA = ("--config-net", "--no-map-gw", "--ipv4-only", "--netns-only", "--foreground", "--quiet")
 _NO_PORTS = ("-t", "none", "-u", "none", "-T", "none", "-U", "none")
 Made = TypeVar("Made")
@@ -88,7 +88,7 @@ def open_pasta(path: Path, table: str, prefix: str, slots: Sequence[IPv4Network]
         stderr=subprocess.DEVNULL,
         process_group=0,  # Ctrl-C is for the server alone: what runs ends in its grace, with a network
     )
-    give_up = time.monotonic() + _PASTA_PATIENCE_S
+    give_up = time.monotonic() + _PASTA_TIMEOUT_S
     while uplink.run(netlink.default_route_interface) is None:
         if uplink._pasta.poll() is not None or time.monotonic() > give_up:
             uplink.close()

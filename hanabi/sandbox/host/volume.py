@@ -18,7 +18,7 @@ from hanabi.sandbox.host import rootless, runtime_command
 
 MB = 1024 * 1024
 _NO_LOOP = "modprobe loop, or give this container the loop devices"
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _PATH = {"PATH": runtime_command.search_path()}
 _OVERHEAD_MB = 4  # of metadata, besides the inode tables' share
 
@@ -102,11 +102,11 @@ class Volume:
         """Wait until it has gone: the kernel unmounts the last copy in the background. False: it has not, in a while."""
         if self.server is not None:
             try:
-                self.server.wait(_PATIENCE_S)
+                self.server.wait(_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.server.kill()
                 self.server.wait()
-        give_up = time.monotonic() + _PATIENCE_S
+        give_up = time.monotonic() + _TIMEOUT_S
         while self.device and in_use(self.device) and time.monotonic() < give_up:
             time.sleep(0.001)
         return not self.device or not in_use(self.device)
@@ -127,7 +127,7 @@ def _mount_fuse(image: Path, target: Path) -> Volume:
     silent = subprocess.DEVNULL
     # A process group of its own: Ctrl-C is for the server alone, and what runs ends in its grace, with a /tmp.
     server = subprocess.Popen(command, env=_PATH, stdin=silent, stdout=silent, stderr=silent, process_group=0)
-    give_up = time.monotonic() + _PATIENCE_S
+    give_up = time.monotonic() + _TIMEOUT_S
     while os.stat(target).st_dev == before:
         if server.poll() is not None or time.monotonic() > give_up:
             server.kill()

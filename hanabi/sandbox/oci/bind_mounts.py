@@ -9,7 +9,7 @@ from hanabi.errors import IsolationUnavailable
 _PLACES = ("/media", "/mnt", "/srv", "/boot")
 
 
-class Stage:
+class BindMounts:
     """A file system of our own over a directory that nobody needs, seen in our mount namespace only."""
 
     def __init__(self, avoid: Path) -> None:
@@ -20,7 +20,7 @@ class Stage:
                 return
         raise IsolationUnavailable(f"none of {', '.join(_PLACES)} is there to mount on; choose another --data-dir")
 
-    def show(self, source: Path, name: str) -> Path:
+    def bind(self, source: Path, name: str) -> Path:
         """Make a file or directory visible under the stage."""
         target = self.directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class Stage:
         linux.mount(str(source), str(target), "none", linux.MS_BIND)
         return target
 
-    def hide(self, name: str) -> None:
+    def unbind(self, name: str) -> None:
         """Take all below a name off the stage."""
         directory = self.directory / name
         if directory.is_dir():

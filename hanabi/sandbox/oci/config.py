@@ -28,7 +28,7 @@ _READ_ONLY = [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-tri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class ContainerLayout:
     """What differs between sandboxes."""
 
     root: Path
@@ -45,7 +45,7 @@ class Layout:
     gids: Sequence[tuple[int, int, int]]
 
 
-def make(layout: Layout) -> dict[str, Any]:
+def make(layout: ContainerLayout) -> dict[str, Any]:
     """The configuration document of OCI runtime specification 1.0."""
     return {
         "ociVersion": "1.0.2",
@@ -73,7 +73,7 @@ def _process() -> dict[str, Any]:
     }
 
 
-def _mounts(layout: Layout) -> list[dict[str, Any]]:
+def _mounts(layout: ContainerLayout) -> list[dict[str, Any]]:
     hidden = ["nosuid", "nodev", "noexec"]
     return [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": hidden},
@@ -91,7 +91,7 @@ def _bind(source: Path, target: str, *options: str) -> dict[str, Any]:
     return {"destination": target, "type": "bind", "source": str(source), "options": ["bind", "private", *options]}
 
 
-def _linux(layout: Layout) -> dict[str, Any]:
+def _linux(layout: ContainerLayout) -> dict[str, Any]:
     namespaces: list[dict[str, str]] = [{"type": kind} for kind in ("user", "pid", "mount", "ipc", "uts", "cgroup")]
     section: dict[str, Any] = {
         "namespaces": [*namespaces, {"type": "network", "path": layout.network}],

@@ -13,42 +13,42 @@ from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.base.clock import Clock
-from hanabi.base.retry import Retrying
-from hanabi.base.threads import Threads
+from hanabi.base.retry import RetryQueue
+from hanabi.base.threads import ThreadPool
 from hanabi.contracts.sandbox import Exit, SandboxSpec
 from hanabi.errors import SandboxError
 from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.host import dns, host_ids
-from hanabi.sandbox.host.cgroup import Group, Tree
-from hanabi.sandbox.host.mounts import Injector
-from hanabi.sandbox.host.network import Slot, SlotPool, make_channel
-from hanabi.sandbox.host.runtime_command import Launcher
+from hanabi.sandbox.host.cgroup import Cgroup, CgroupTree
+from hanabi.sandbox.host.mounts import MountInjector
+from hanabi.sandbox.host.network import NetworkSlot, SlotPool, make_channel
+from hanabi.sandbox.host.runtime_command import OciRuntime
 from hanabi.sandbox.host.volume import Volume, Volumes
 from hanabi.sandbox.oci import config
-from hanabi.sandbox.oci.bind_mounts import Stage
-from hanabi.sandbox.oci.machine_view import SHARED, Processors, View
+from hanabi.sandbox.oci.bind_mounts import BindMounts
+from hanabi.sandbox.oci.machine_view import SHARED, CpuAllocator, MachineView
 
 HELLO_TIMEOUT_S = 10.0
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class ContainerHost:
     """What all containers of a driver share."""
 
     run_dir: Path
     agent: Path
-    tree: Tree
+    tree: CgroupTree
     volumes: Volumes
-    injector: Injector
+    injector: MountInjector
     slots: SlotPool
     resolvers: Sequence[str]
-    stage: Stage | None
-    processors: Processors
-    threads: Threads
+    bind_mounts: BindMounts | None
+    cpus: CpuAllocator
+    threads: ThreadPool
     starts: asyncio.Semaphore
     clock: Clock
-    releases: Retrying  # of what could not be removed with its container
+    releases: RetryQueue  # of what could not be removed with its container
     containers: "set[Container]" = field(default_factory=set)
 
     @property
@@ -63,7 +63,7 @@ class Container:
     runtime_api: socket.socket
     edge: socket.socket
 
-    def __init__(self, host: Host, wanted: SandboxSpec, slot: Slot) -> None:
+    def __init__(self, host: ContainerHost, wanted: SandboxSpec, slot: NetworkSlot) -> None:
         self.id = wanted.id
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self.logs = -1
@@ -76,25 +76,25 @@ class Container:
         self.slot = slot
         self._bundle = host.bundles / wanted.id
         self._loop = asyncio.get_running_loop()
-        self._view = View(host.run_dir / "views" / wanted.id, host.processors)
-        self._group: Group | None = None
+        self._view = MachineView(host.run_dir / "views" / wanted.id, host.cpus)
+        self._group: Cgroup | None = None
         self._link: AgentLink | None = None
-        self._relay: dns.Relay | None = None
+        self._relay: dns.DnsRelay | None = None
         self._control: socket.socket | None = None
         self._pid = 0
         self._pidfd = -1
         self._volume: Volume | None = None
-        self._launcher: Launcher | None = None
+        self._oci_runtime: OciRuntime | None = None
         self._end: asyncio.Task[None] | None = None
         host.containers.add(self)
 
     # --- making
 
-    async def open(self, launcher: Launcher) -> None:
+    async def open(self, oci_runtime: OciRuntime) -> None:
         """Make it all, up to the agent's hello."""
-        self._launcher = launcher
+        self._oci_runtime = oci_runtime
         async with self._host.starts:
-            await self._host.threads.run(lambda: self._start(launcher))
+            await self._host.threads.run(lambda: self._start(oci_runtime))
         assert self._control is not None
         self._link = AgentLink(self._control, self._host.clock)
         self._link.on_exit = lambda exit: self.on_exit(exit)
@@ -104,16 +104,16 @@ class Container:
         linux.refuse_rights(self._control)  # hello was the one message with descriptors
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         if self.slot.udp is not None and self.slot.tcp is not None:
-            self._relay = dns.Relay(self.slot.udp, self.slot.tcp, self._host.resolvers, self._host.clock)
+            self._relay = dns.DnsRelay(self.slot.udp, self.slot.tcp, self._host.resolvers, self._host.clock)
         for source, target in self._wanted.mounts:
             await self.mount(source, target)
 
-    def _start(self, launcher: Launcher) -> None:
+    def _start(self, oci_runtime: OciRuntime) -> None:
         """All that blocks."""
         ids = host_ids.ids(self.slot.number)
         tmp = self._bundle / "tmp"
         tmp.mkdir(parents=True)
-        self._group = Group(self._host.tree, self.id)
+        self._group = Cgroup(self._host.tree, self.id)
         self._group.limit(self._wanted.memory_mb, None)
         self._view.open(self._wanted.memory_mb)
         self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
@@ -125,7 +125,7 @@ class Container:
         os.set_blocking(self.logs, False)
         os.fchown(log, *ids.function)  # else /dev/stdout could not be opened by name
         try:
-            self._pid = launcher.start(self.id, self._bundle, (control.fileno(), runtime.fileno(), log))
+            self._pid = oci_runtime.start(self.id, self._bundle, (control.fileno(), runtime.fileno(), log))
         finally:
             control.close()
             runtime.close()
@@ -133,14 +133,14 @@ class Container:
         self._pidfd = os.pidfd_open(self._pid)
         if self._pid not in self._host.tree.pids(self.id):  # it ended, and the number may be another's
             raise SandboxError("the agent ended at once")
-        self._group.footprint.agent = self._pid
+        self._group.peak_memory.agent = self._pid
         self._view.confine([self._pid])
         self._forget_start()
 
-    def _layout(self, ids: host_ids.Ids, tmp: Path) -> config.Layout:
+    def _layout(self, ids: host_ids.IdMapping, tmp: Path) -> config.ContainerLayout:
         image, run_dir = self._wanted.image, self._host.run_dir
         shown = {**self._view.files, **{name: run_dir / name for name in SHARED}}
-        return config.Layout(
+        return config.ContainerLayout(
             root=self._show(image.root, "root"),
             runtime_dir=self._show(image.runtime_dir, "runtime") if image.runtime_dir else None,
             agent=self._show(self._host.agent, "agent"),
@@ -157,17 +157,17 @@ class Container:
 
     def _show(self, path: Path, name: str) -> Path:
         """Where the container's users can reach a path."""
-        return self._host.stage.show(path, f"{self.id}/{name}") if self._host.stage else path
+        return self._host.bind_mounts.bind(path, f"{self.id}/{name}") if self._host.bind_mounts else path
 
     def _forget_start(self) -> None:
         """What only the start needed. The container has its own hold of /tmp."""
-        if self._host.stage is not None:
-            self._host.stage.hide(self.id)
+        if self._host.bind_mounts is not None:
+            self._host.bind_mounts.unbind(self.id)
         if os.path.ismount(self._bundle / "tmp"):
             linux.unmount(str(self._bundle / "tmp"))
         shutil.rmtree(self._bundle, ignore_errors=True)
-        if self._launcher is not None:
-            self._launcher.forget(self.id)
+        if self._oci_runtime is not None:
+            self._oci_runtime.forget(self.id)
 
     # --- processes
 
@@ -209,7 +209,7 @@ class Container:
     # --- physics
 
     @property
-    def group(self) -> Group:
+    def group(self) -> Cgroup:
         if self._group is None or self._end is not None:
             raise SandboxError(f"sandbox {self.id} has gone")
         return self._group
@@ -235,10 +235,10 @@ class Container:
         await self._host.threads.run(self.group.memory.reclaim)
 
     def peak_memory(self) -> int:
-        return self.group.footprint.peak()
+        return self.group.peak_memory.peak()
 
     def reset_peak(self) -> None:
-        self.group.footprint.reset_peak()
+        self.group.peak_memory.reset_peak()
 
     def cpu_usage(self) -> int:
         return self.group.usage.microseconds()
@@ -325,7 +325,7 @@ class Container:
         if self._pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            linux.has_exited(self._pidfd, _PATIENCE_S)
+            linux.has_exited(self._pidfd, _TIMEOUT_S)
             linux.reap(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1

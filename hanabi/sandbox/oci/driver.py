@@ -8,23 +8,23 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
-from hanabi.base.threads import Threads
+from hanabi.base.retry import RetryQueue
+from hanabi.base.threads import ThreadPool
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.host import dns, rootless, runtime_command
-from hanabi.sandbox.host.cgroup import Tree
-from hanabi.sandbox.host.host import Ground
-from hanabi.sandbox.host.mounts import Injector
+from hanabi.sandbox.host.cgroup import CgroupTree
+from hanabi.sandbox.host.host import SandboxHost
+from hanabi.sandbox.host.mounts import MountInjector
 from hanabi.sandbox.host.network import SlotPool
-from hanabi.sandbox.host.runtime_command import Launcher
+from hanabi.sandbox.host.runtime_command import OciRuntime
 from hanabi.sandbox.host.volume import Volumes
 from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
-from hanabi.sandbox.oci.container import Container, Host
-from hanabi.sandbox.oci.machine_view import SHARED, Processors
+from hanabi.sandbox.oci.container import Container, ContainerHost
+from hanabi.sandbox.oci.machine_view import SHARED, CpuAllocator
 
-STARTS_AT_ONCE = 2
+CONCURRENT_STARTS = 2
 SLOTS_AHEAD = 4
 _ID = re.compile("[a-z0-9-]{1,40}")
 
@@ -34,7 +34,7 @@ class OciDriver:
 
     name = "oci"
     overhead_mb = 0
-    takes_snapshots = False
+    can_snapshot = False
 
     def __init__(
         self,
@@ -50,25 +50,25 @@ class OciDriver:
         health: Health | None = None,
     ) -> None:
         self._why = why
-        self._ground = Ground(run_dir, slots=slots, allow_net=allow_net, network=network)
+        self._sandbox_host = SandboxHost(run_dir, slots=slots, allow_net=allow_net, network=network)
         self._agent = agent
         self._slots = slots
         self._clock = clock
         self._health = health
         self._resolvers = dns.resolvers() if resolvers is None else resolvers
-        self._host: Host | None = None
-        self._launcher: Launcher | None = None
-        self._threads = Threads()
+        self._host: ContainerHost | None = None
+        self._oci_runtime: OciRuntime | None = None
+        self._threads = ThreadPool()
         self._rejected: list[str] = []
 
     @property
-    def tree(self) -> Tree:
-        return self._ground.tree
+    def tree(self) -> CgroupTree:
+        return self._sandbox_host.tree
 
     def describe(self) -> str:
         """One line: what isolates here, and why not something else."""
-        runtime = self._launcher.version() if self._launcher else "no OCI runtime"
-        missing = self._ground.uplink.missing
+        runtime = self._oci_runtime.version() if self._oci_runtime else "no OCI runtime"
+        missing = self._sandbox_host.uplink.missing
         network = f"no outbound network: {missing}" if missing else "outbound network"
         user = ["as an ordinary user"] if rootless.entered() else []
         why = [self._why] if self._why else []
@@ -87,33 +87,33 @@ class OciDriver:
             raise
         self._host.slots.refill()
 
-    def _make_host(self) -> Host:
-        ground = self._ground
+    def _make_host(self) -> ContainerHost:
+        sandbox_host = self._sandbox_host
         ahead = min(SLOTS_AHEAD, self._slots)
-        return Host(
-            run_dir=ground.run_dir,
+        return ContainerHost(
+            run_dir=sandbox_host.run_dir,
             agent=self._agent,
             tree=self.tree,
-            volumes=Volumes(ground.run_dir / "volumes"),
-            injector=Injector(),
-            slots=SlotPool(ground.numbers, self._threads, ground.prefix, ground.uplink, ahead=ahead),
+            volumes=Volumes(sandbox_host.run_dir / "volumes"),
+            injector=MountInjector(),
+            slots=SlotPool(sandbox_host.numbers, self._threads, sandbox_host.prefix, sandbox_host.uplink, ahead=ahead),
             resolvers=self._resolvers,
-            stage=ground.stage,
-            processors=Processors(),
+            bind_mounts=sandbox_host.bind_mounts,
+            cpus=CpuAllocator(),
             threads=self._threads,
-            starts=asyncio.Semaphore(STARTS_AT_ONCE),
+            starts=asyncio.Semaphore(CONCURRENT_STARTS),
             clock=self._clock,
-            releases=Retrying(self._clock, self._health),
+            releases=RetryQueue(self._clock, self._health),
         )
 
     def _prepare(self) -> None:
         """All that blocks."""
-        self._ground.open()
-        (self._ground.run_dir / "bundles").mkdir()
-        self._ground.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
-        self._ground.write("hosts", "127.0.0.1 localhost\n")
+        self._sandbox_host.open()
+        (self._sandbox_host.run_dir / "bundles").mkdir()
+        self._sandbox_host.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
+        self._sandbox_host.write("hosts", "127.0.0.1 localhost\n")
         for name, text in SHARED.items():
-            self._ground.write(name, text)
+            self._sandbox_host.write(name, text)
 
     async def close(self) -> None:
         if self._host is not None:
@@ -123,7 +123,7 @@ class OciDriver:
             await self._host.slots.close()
             await self._threads.run(self._host.injector.close)
             self._host = None
-        await self._threads.run(self._ground.close)
+        await self._threads.run(self._sandbox_host.close)
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
         """A root is all that a container needs."""
@@ -141,21 +141,21 @@ class OciDriver:
         image = await self._threads.run(self._make_probe_image)
         reasons = []
         for program in programs:
-            launcher = Launcher(program, self._ground.run_dir / "state")
+            oci_runtime = OciRuntime(program, self._sandbox_host.run_dir / "state")
             try:
                 # 512 MB is the default size of /tmp: its template is made by this, too.
-                container = await self._create(SandboxSpec(id="probe", image=image, memory_mb=128, tmp_mb=512), launcher)
+                container = await self._create(SandboxSpec(id="probe", image=image, memory_mb=128, tmp_mb=512), oci_runtime)
             except SandboxError as error:
                 reasons.append(f"{os.path.basename(program)} failed: {error}")
                 continue
             await container.destroy()
-            self._launcher, self._rejected = launcher, reasons
+            self._oci_runtime, self._rejected = oci_runtime, reasons
             return
         raise IsolationUnavailable(f"no OCI runtime works here ({'; '.join(reasons)}); see `hanabi doctor`")
 
     def _make_probe_image(self) -> RuntimeImage:
         """The least root that a sandbox can have."""
-        root = self._ground.run_dir / "probe"
+        root = self._sandbox_host.run_dir / "probe"
         for name in MOUNT_POINTS:
             (root / name).mkdir(parents=True)
         for name in MOUNT_FILES:
@@ -167,11 +167,11 @@ class OciDriver:
     # --- sandboxes
 
     async def create(self, spec: SandboxSpec) -> Container:
-        if self._launcher is None:
+        if self._oci_runtime is None:
             raise SandboxError("the driver is not open")
-        return await self._create(spec, self._launcher)
+        return await self._create(spec, self._oci_runtime)
 
-    async def _create(self, spec: SandboxSpec, launcher: Launcher) -> Container:
+    async def _create(self, spec: SandboxSpec, oci_runtime: OciRuntime) -> Container:
         assert self._host is not None
         if not _ID.fullmatch(spec.id) or any(each.id == spec.id for each in self._host.containers):
             raise SandboxError(f"{spec.id!r} is no sandbox id, or one in use")
@@ -180,7 +180,7 @@ class OciDriver:
         except OSError as error:
             raise SandboxError(f"cannot make a network slot: {error}") from error
         try:
-            await container.open(launcher)
+            await container.open(oci_runtime)
         except BaseException as error:
             await container.destroy()
             if isinstance(error, OSError):

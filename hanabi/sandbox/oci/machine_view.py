@@ -33,7 +33,7 @@ def allowed_cpus() -> set[int]:
     return os.sched_getaffinity(os.getpid())
 
 
-class Processors:
+class CpuAllocator:
     """Deals out the CPUs that this process may use, in turn, so that load is spread."""
 
     def __init__(self, allowed: Callable[[], Iterable[int]] = allowed_cpus) -> None:
@@ -49,12 +49,12 @@ class Processors:
         return (cpus + cpus)[at : at + count]
 
 
-class View:
+class MachineView:
     """Of one container."""
 
-    def __init__(self, directory: Path, processors: Processors) -> None:
+    def __init__(self, directory: Path, cpus: CpuAllocator) -> None:
         self._directory = directory
-        self._processors = processors
+        self._processors = cpus
         self._memory_mb = 0
         self._cpus: list[int] = []
 

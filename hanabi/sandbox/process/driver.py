@@ -23,7 +23,7 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Exit, Preload, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox.agent import AgentLink, Listeners, find_agent
-from hanabi.sandbox.process.interpreters import find_program, lacking
+from hanabi.sandbox.process.interpreters import find_program, why_unavailable
 
 TARGETS = ("/var/task", "/var/runtime", "/opt")
 HELLO_S = 10.0
@@ -46,7 +46,7 @@ class ProcessDriver:
 
     name = "process"
     overhead_mb = 0
-    takes_snapshots = False
+    can_snapshot = False
 
     def __init__(self, directory: Path, clock: Clock, *, runtimes: Iterable[str] = (), allow_root: bool = False) -> None:
         self._directory = directory
@@ -67,7 +67,7 @@ class ProcessDriver:
             raise IsolationUnavailable("--isolation process would run functions as root: be an ordinary user, or use --isolation oci")
         self._agent = await asyncio.to_thread(find_agent)
         for runtime in self._lacking:
-            self._lacking[runtime] = await asyncio.to_thread(lacking, runtime)
+            self._lacking[runtime] = await asyncio.to_thread(why_unavailable, runtime)
         await asyncio.to_thread(self._clean)
 
     def _clean(self) -> None:
@@ -81,7 +81,7 @@ class ProcessDriver:
         async with AsyncExitStack() as release:
             release.push_async_callback(asyncio.to_thread, shutil.rmtree, place, ignore_errors=True)
             try:
-                await asyncio.to_thread(_furnish, place, spec)
+                await asyncio.to_thread(_lay_out, place, spec)
                 agent, control, runtime, logs = await asyncio.to_thread(_launch, self._agent)
             except OSError as error:
                 raise SandboxError(f"sandbox {spec.id}: {error}") from error
@@ -260,7 +260,7 @@ def _inside(path: str) -> bool:
     return any(path == target or path.startswith(f"{target}/") for target in TARGETS)
 
 
-def _furnish(place: Path, spec: SandboxSpec) -> None:
+def _lay_out(place: Path, spec: SandboxSpec) -> None:
     """The sandbox's directory, blocking. Raises `SandboxError`."""
     if spec.image.runtime_dir is None:
         raise SandboxError("--isolation process cannot run a container image: it has no root of its own to run it in")

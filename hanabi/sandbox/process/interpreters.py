@@ -15,7 +15,7 @@ _PYTHON, _NODE = re.compile(r"python(\d[\d.]*)"), re.compile(r"nodejs(\d+)\.x")
 _found: dict[str, str] = {}  # by runtime; what is not there yet is looked for again
 
 
-def lacking(runtime: str) -> str:
+def why_unavailable(runtime: str) -> str:
     """Why no function of a runtime can run on this host without isolation; empty: it can. Blocks."""
     if not (_PYTHON.fullmatch(runtime) or _NODE.fullmatch(runtime)) or _find_interpreter(runtime):
         return ""
@@ -49,13 +49,13 @@ def _look_for(runtime: str) -> str:
         return os.path.realpath(sys.executable)
     if node := _NODE.fullmatch(runtime):
         path = shutil.which("node") or ""
-        return path if path and _says(path, "--version").removeprefix("v").partition(".")[0] == node[1] else ""
+        return path if path and _output_of(path, "--version").removeprefix("v").partition(".")[0] == node[1] else ""
     path = shutil.which(runtime) or ""
     version = runtime.removeprefix("python")
-    return path if path and _says(path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])") == version else ""
+    return path if path and _output_of(path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])") == version else ""
 
 
-def _says(*command: str) -> str:
+def _output_of(*command: str) -> str:
     """A name on PATH is not enough: version managers put programs there that only say what is not installed."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_S, stdin=subprocess.DEVNULL).stdout.strip()

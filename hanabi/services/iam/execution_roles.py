@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hanabi.base.health import Health
-from hanabi.control.arns import Place
+from hanabi.control.arns import AccountRegion
 from hanabi.control.model import Function
-from hanabi.edge.auth.evaluate import Request, Verdict, judge_resource
+from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_resource_policy
 from hanabi.edge.auth.policy_documents import read_document, statements
 from hanabi.errors import AccessDenied, InvalidParameterValue
 
@@ -17,8 +17,8 @@ REFUSAL = "The role defined for the function cannot be assumed by Lambda."
 class ExecutionRoles:
     """`iam` tells of each role that is made, changed or gone. `any_role`: every name will do (`--roles any`)."""
 
-    def __init__(self, place: Place, *, any_role: bool = False) -> None:
-        self._place = place
+    def __init__(self, account_region: AccountRegion, *, any_role: bool = False) -> None:
+        self._account_region = account_region
         self._any = any_role
         self._assumable: set[str] = set()
 
@@ -35,7 +35,7 @@ class ExecutionRoles:
         """Raise what CreateFunction and UpdateFunctionConfiguration answer for a role that Lambda cannot assume."""
         if arn in self:
             return
-        if arn.split(":")[4] != self._place.account:
+        if arn.split(":")[4] != self._account_region.account:
             raise AccessDenied("Cross-account pass role is not allowed.")
         raise InvalidParameterValue(REFUSAL)
 
@@ -55,10 +55,10 @@ class ExecutionRoles:
         health.report("roles", f"{len(names)} functions have {what}. Create the roles, or start with --roles any")
 
     def _trusts_lambda(self, role: Mapping[str, Any]) -> bool:
-        facts = {
-            "aws:sourceaccount": (self._place.account,),
+        condition_keys = {
+            "aws:sourceaccount": (self._account_region.account,),
             "aws:principalisawsservice": ("true",),
             "aws:principalservicename": (LAMBDA,),
         }
         trust = statements(read_document(role["AssumeRolePolicyDocument"]))
-        return judge_resource(trust, LAMBDA, Request("sts:AssumeRole", (role["Arn"],), facts)) is Verdict.ALLOW
+        return evaluate_resource_policy(trust, LAMBDA, AccessRequest("sts:AssumeRole", (role["Arn"],), condition_keys)) is Verdict.ALLOW

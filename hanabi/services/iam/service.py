@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.store import Store
-from hanabi.control.arns import Place
+from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.keys import role_id
 from hanabi.edge.auth.managed_policies import MANAGED, PREFIX
 from hanabi.edge.auth.policy_documents import check_document, read_document
 from hanabi.edge.service import Call, Operation
 from hanabi.errors import ApiError, RevisionMismatch, ValidationError
-from hanabi.services.iam.targets import ROLES, Role, RoleTargets, Target
+from hanabi.services.iam.targets import ROLES, Role, RoleTarget, RoleTargets
 
 _ATTEMPTS = 10
 
@@ -51,11 +51,11 @@ class IamService:
 
     name = "iam"
 
-    def __init__(self, store: Store, clock: Clock, place: Place, changed: Changed | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock, account_region: AccountRegion, changed: Changed | None = None) -> None:
         self._store = store
         self._clock = clock
         self._changed = changed or (lambda arn, role: None)
-        self._prefix = f"arn:{place.partition}:iam::{place.account}:role"
+        self._prefix = f"arn:{account_region.partition}:iam::{account_region.account}:role"
         targets = RoleTargets(store, self._prefix)
         self.operations: Mapping[str, Operation[Any]] = {
             "CreateRole": targets.new("CreateRole", self.create_role),
@@ -100,7 +100,7 @@ class IamService:
 
     # --- roles --------------------------------------------------------------------------------------------------------
 
-    async def create_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def create_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         name, path, arn = target.name, params.get("Path", "/"), target.arn
         check_document(params["AssumeRolePolicyDocument"], trust=True)
         if "PermissionsBoundary" in params:
@@ -129,7 +129,7 @@ class IamService:
         self._changed(arn, role)
         return {"Role": _shown(role, whole=True)}
 
-    async def get_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def get_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         role, _ = await self._find(target)
         return {"Role": _shown(role, whole=True) | {"RoleLastUsed": {}}}
 
@@ -139,16 +139,16 @@ class IamService:
         page, more = _page(roles, params, lambda role: str(role["RoleName"]))
         return {"Roles": [_shown(role, whole=False) for role in page], **more}
 
-    async def update_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def update_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         def change(role: Role) -> None:
             role.update({name: params[name] for name in ("Description", "MaxSessionDuration") if name in params})
 
         await self._change(target, change)
         return {}
 
-    async def delete_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def delete_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         if ROLES + target.name in self._store.damaged and call.principal.is_root:  # its path and its tags are not known
-            await self._store.put_aside(ROLES + target.name)
+            await self._store.quarantine(ROLES + target.name)
             return {}
         role, revision = await self._find(target)
         if role["Attached"]:
@@ -162,7 +162,7 @@ class IamService:
         self._changed(role["Arn"], None)
         return {}
 
-    async def update_assume_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def update_assume_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         check_document(params["PolicyDocument"], trust=True)
 
         def change(role: Role) -> None:
@@ -173,7 +173,7 @@ class IamService:
 
     # --- policies -----------------------------------------------------------------------------------------------------
 
-    async def attach_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def attach_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         arn = params["PolicyArn"]
         _check_policy_arn(arn)
         if not arn.startswith(PREFIX):  # there are no customer-managed policies here
@@ -188,7 +188,7 @@ class IamService:
         await self._change(target, change)
         return {}
 
-    async def detach_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def detach_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         arn = params["PolicyArn"]
         _check_policy_arn(arn)
 
@@ -200,12 +200,12 @@ class IamService:
         await self._change(target, change)
         return {}
 
-    async def list_attached_role_policies(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def list_attached_role_policies(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         role, _ = await self._find(target)
         page, more = _page(sorted(role["Attached"]), params, str)
         return {"AttachedPolicies": [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in page], **more}
 
-    async def put_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def put_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         check_document(params["PolicyDocument"], trust=False)
 
         def change(role: Role) -> None:
@@ -216,14 +216,14 @@ class IamService:
         await self._change(target, change)
         return {}
 
-    async def get_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def get_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         role, _ = await self._find(target)
         document = role["Policies"].get(params["PolicyName"])
         if document is None:
             raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
         return {"RoleName": role["RoleName"], "PolicyName": params["PolicyName"], "PolicyDocument": quote(document, safe="")}
 
-    async def delete_role_policy(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def delete_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         def change(role: Role) -> None:
             if role["Policies"].pop(params["PolicyName"], None) is None:
                 raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
@@ -231,7 +231,7 @@ class IamService:
         await self._change(target, change)
         return {}
 
-    async def list_role_policies(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def list_role_policies(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         role, _ = await self._find(target)
         page, more = _page(sorted(role["Policies"]), params, str)
         return {"PolicyNames": page, **more}
@@ -246,7 +246,7 @@ class IamService:
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
-    async def tag_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def tag_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         def change(role: Role) -> None:
             tags = {tag["Key"]: tag for tag in role["Tags"]} | {tag["Key"]: tag for tag in params["Tags"]}
             role["Tags"] = list(tags.values())
@@ -255,30 +255,30 @@ class IamService:
         await self._change(target, change)
         return {}
 
-    async def untag_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def untag_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         def change(role: Role) -> None:
             role["Tags"] = [tag for tag in role["Tags"] if tag["Key"] not in params["TagKeys"]]
 
         await self._change(target, change)
         return {}
 
-    async def list_role_tags(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def list_role_tags(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         role, _ = await self._find(target)
         page, more = _page(sorted(role["Tags"], key=lambda tag: str(tag["Key"])), params, lambda tag: str(tag["Key"]))
         return {"Tags": page, **more}
 
-    async def list_instance_profiles_for_role(self, call: Call, params: dict[str, Any], target: Target) -> dict[str, Any]:
+    async def list_instance_profiles_for_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
         await self._find(target)
         return {"InstanceProfiles": [], "IsTruncated": False}
 
-    async def _find(self, target: Target) -> tuple[Role, int]:
+    async def _find(self, target: RoleTarget) -> tuple[Role, int]:
         """The role that was found and authorised, if it is still there: not another one of that name by now."""
         found = await self._store.get(ROLES + target.name)
         if found is None or found[0]["Arn"] != target.arn:
             raise NoSuchEntity(f"The role with name {target.name} cannot be found.")
         return found
 
-    async def _change(self, target: Target, change: Callable[[Role], None]) -> None:
+    async def _change(self, target: RoleTarget, change: Callable[[Role], None]) -> None:
         for _ in range(_ATTEMPTS):
             role, revision = await self._find(target)
             role = json.loads(json.dumps(role))  # the store's copy stays as it is if the change is refused

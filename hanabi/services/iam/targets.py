@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hanabi.contracts.store import Store
-from hanabi.edge.service import Call, Context, Operation, Params, Touch
+from hanabi.edge.service import Call, Context, Operation, Params, RequiredPermission
 from hanabi.errors import DocumentDamaged
 
 Role = dict[str, Any]
@@ -13,7 +13,7 @@ ROLES = "iam/role/"  # in the store, followed by the name
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RoleTarget:
     """A role by its name, with the ARN that it has, or would have, and its tags."""
 
     name: str
@@ -28,49 +28,51 @@ class RoleTargets:
         self._store = store
         self._prefix = prefix
 
-    def role(self, action: str, handler: Callable[[Call, Params, Target], Awaitable[Params]]) -> Operation[Target]:
+    def role(self, action: str, handler: Callable[[Call, Params, RoleTarget], Awaitable[Params]]) -> Operation[RoleTarget]:
         """An operation on a role by `RoleName`."""
-        return Operation(handler, self._find, lambda target, params: [self._touch(action, target, params)])
+        return Operation(handler, self._find, lambda target, params: [self._permissions(action, target, params)])
 
-    def new(self, action: str, handler: Callable[[Call, Params, Target], Awaitable[Params]]) -> Operation[Target]:
+    def new(self, action: str, handler: Callable[[Call, Params, RoleTarget], Awaitable[Params]]) -> Operation[RoleTarget]:
         """An operation that makes a role, and perhaps tags it."""
 
-        def resolve(params: Params) -> Target:
+        def resolve(params: Params) -> RoleTarget:
             name = params["RoleName"]
-            return Target(name, f"{self._prefix}{params.get('Path', '/')}{name}")
+            return RoleTarget(name, f"{self._prefix}{params.get('Path', '/')}{name}")
 
-        def touches(target: Target, params: Params) -> Iterator[Touch]:
-            yield self._touch(action, target, params)
+        def permissions(target: RoleTarget, params: Params) -> Iterator[RequiredPermission]:
+            yield self._permissions(action, target, params)
             if params.get("Tags"):
-                yield self._touch("TagRole", target, params)
+                yield self._permissions("TagRole", target, params)
 
-        return Operation(handler, resolve, touches)
+        return Operation(handler, resolve, permissions)
 
     def path(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
         """An operation on all roles below a path."""
         return Operation(
-            handler, lambda params: None, lambda target, params: [Touch(f"iam:{action}", f"{self._prefix}{params.get('PathPrefix', '/')}")]
+            handler,
+            lambda params: None,
+            lambda target, params: [RequiredPermission(f"iam:{action}", f"{self._prefix}{params.get('PathPrefix', '/')}")],
         )
 
     def policy(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
         """An operation on a managed policy."""
-        return Operation(handler, lambda params: str(params["PolicyArn"]), lambda arn, params: [Touch(f"iam:{action}", arn)])
+        return Operation(handler, lambda params: str(params["PolicyArn"]), lambda arn, params: [RequiredPermission(f"iam:{action}", arn)])
 
-    async def _find(self, params: Params) -> Target:
+    async def _find(self, params: Params) -> RoleTarget:
         name = params["RoleName"]
         try:
             found = await self._store.get(ROLES + name)
         except DocumentDamaged:  # whoever works on it raises that again
             found = None
         if found is None:
-            return Target(name, f"{self._prefix}/{name}")
-        return Target(name, found[0]["Arn"], tuple((tag["Key"], tag["Value"]) for tag in found[0]["Tags"]))
+            return RoleTarget(name, f"{self._prefix}/{name}")
+        return RoleTarget(name, found[0]["Arn"], tuple((tag["Key"], tag["Value"]) for tag in found[0]["Tags"]))
 
-    def _touch(self, action: str, target: Target, params: Params) -> Touch:
+    def _permissions(self, action: str, target: RoleTarget, params: Params) -> RequiredPermission:
         context = dict(_context(params))
         for key, value in target.tags:
             context |= {f"aws:ResourceTag/{key}": value, f"iam:ResourceTag/{key}": value}
-        return Touch(f"iam:{action}", target.arn, context)
+        return RequiredPermission(f"iam:{action}", target.arn, context)
 
 
 def _context(params: Params) -> Context:

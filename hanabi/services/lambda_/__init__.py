@@ -12,12 +12,12 @@ from hanabi.edge.service import Operation
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
-from hanabi.services.lambda_.functions import FunctionOperations, Locate, Staging
+from hanabi.services.lambda_.functions import CodeUrl, FunctionOperations, Staging
 from hanabi.services.lambda_.invoke import InvokeOperations
 from hanabi.services.lambda_.policies import PolicyOperations
 from hanabi.services.lambda_.provisioned import Allocations, ProvisionedOperations
 from hanabi.services.lambda_.tags import TagOperations
-from hanabi.services.lambda_.targets import Targets
+from hanabi.services.lambda_.targets import FunctionTargets
 from hanabi.services.lambda_.urls import UrlOperations
 from hanabi.services.lambda_.versions import VersionOperations
 
@@ -25,7 +25,7 @@ from hanabi.services.lambda_.versions import VersionOperations
 class LambdaService:
     """An operation of the model that is not here answers 501.
 
-    `locate` makes the URL where a client gets code with a `CodeSha256`; `allocation` says what there is of a version's
+    `code_url` makes the URL where a client gets code with a `CodeSha256`; `allocation` says what there is of a version's
     provisioned concurrency; `roles` are those that Lambda can assume; without it, all; `staging` puts code in place of the names of what
     was uploaded ahead.
     """
@@ -38,15 +38,15 @@ class LambdaService:
         invoker: Invoker,
         events: EventQueue,
         clock: Clock,
-        locate: Locate | None = None,
+        code_url: CodeUrl | None = None,
         allocation: Allocations = lambda key: Allocation(),
         roles: ExecutionRoles | None = None,
         staging: Staging = lambda principal, code: nullcontext(code),
     ) -> None:
-        targets, roles = Targets(functions), roles or ExecutionRoles(functions.place, any_role=True)
+        targets, roles = FunctionTargets(functions), roles or ExecutionRoles(functions.account_region, any_role=True)
         self.operations: Mapping[str, Operation[Any]] = {
             **InvokeOperations(functions, targets, roles, invoker, events, clock).operations,
-            **FunctionOperations(functions, targets, locate, roles, staging).operations,
+            **FunctionOperations(functions, targets, code_url, roles, staging).operations,
             **VersionOperations(functions, targets).operations,
             **AliasOperations(functions, targets).operations,
             **ConcurrencyOperations(functions, targets).operations,

@@ -8,23 +8,23 @@ from hanabi.edge.service import Call, Operation
 from hanabi.errors import ResourceNotFound
 from hanabi.services.lambda_.describe import describe_alias
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import Targets
+from hanabi.services.lambda_.targets import FunctionTargets
 
 
 class AliasOperations:
-    def __init__(self, functions: Functions, targets: Targets) -> None:
+    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
         self._functions = functions
         self.operations: dict[str, Operation[Any]] = {
-            "CreateAlias": targets.whole("CreateAlias", self.create_alias),
-            "DeleteAlias": targets.whole("DeleteAlias", self.delete_alias),
-            "GetAlias": targets.whole("GetAlias", self.get_alias),
-            "ListAliases": targets.whole("ListAliases", self.list_aliases),
-            "UpdateAlias": targets.whole("UpdateAlias", self.update_alias),
+            "CreateAlias": targets.for_function("CreateAlias", self.create_alias),
+            "DeleteAlias": targets.for_function("DeleteAlias", self.delete_alias),
+            "GetAlias": targets.for_function("GetAlias", self.get_alias),
+            "ListAliases": targets.for_function("ListAliases", self.list_aliases),
+            "UpdateAlias": targets.for_function("UpdateAlias", self.update_alias),
         }
 
     async def create_alias(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         if self._functions.get(name) is None:
-            raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, params['FunctionVersion'])}")
+            raise ResourceNotFound(f"Function not found: {self._functions.account_region.arn(name, params['FunctionVersion'])}")
         function = await self._functions.change(name, lambda function: add_alias(function, params))
         return describe_alias(function, function.aliases[params["Name"]])
 

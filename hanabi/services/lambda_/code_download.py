@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from hanabi.base.clock import Clock
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.edge.auth.keys import KeyRing
-from hanabi.edge.auth.presign import Grants
+from hanabi.edge.auth.presign import PresignedUrls
 from hanabi.http.response import JOIN_BYTES
 
 PREFIX = "/_hanabi/code/"
@@ -26,44 +26,44 @@ _REFUSALS = {
 }
 
 
-class Zips(Protocol):
+class ZipStore(Protocol):
     def zip_path(self, sha256: str) -> Path:
         """Where the zip with this base64 SHA-256 is, if it is anywhere."""
 
 
 class CodeEndpoint:
-    """`handle` is an `HttpHandler` for whoever holds a URL of `locate`: it checks that itself."""
+    """`handle` is an `HttpHandler` for whoever holds a URL of `code_url`: it checks that itself."""
 
-    def __init__(self, zips: Zips, keys: KeyRing, clock: Clock) -> None:
-        self._zips = zips
-        self._grants = Grants(keys.root.secret_key, PREFIX)
+    def __init__(self, zips: ZipStore, keys: KeyRing, clock: Clock) -> None:
+        self._zip_store = zips
+        self._presigned_urls = PresignedUrls(keys.root.secret_key, PREFIX)
         self._clock = clock
 
-    def locate(self, request: HttpRequest, sha256: str) -> str | None:
+    def code_url(self, request: HttpRequest, sha256: str) -> str | None:
         """The URL of a zip for the client of `request`; None for one inside an environment, which cannot get there."""
         host = request.header("host")
         if not request.peer or not _HOST.fullmatch(host):
             return None
-        return self._grants.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + LIFETIME_S)
+        return self._presigned_urls.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + LIFETIME_S)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         if request.method != "GET":
             return _answer(405, "GET only")
-        problem = self._grants.check(request.header("host"), request.path, request.query, self._clock.time())
+        problem = self._presigned_urls.check(request.header("host"), request.path, request.query, self._clock.time())
         if problem:
             return _answer(403, _REFUSALS[problem])
         digest = request.path.removeprefix(PREFIX)
         try:
             if not _DIGEST.fullmatch(digest):
                 raise FileNotFoundError(digest)
-            path = self._zips.zip_path(base64.b64encode(bytes.fromhex(digest)).decode())
-            body = await asyncio.to_thread(_map, path)
+            path = self._zip_store.zip_path(base64.b64encode(bytes.fromhex(digest)).decode())
+            body = await asyncio.to_thread(_mmap, path)
         except FileNotFoundError:
             return _answer(404, "There is no such code")
         return HttpResponse(200, [("content-type", "application/zip")], body)
 
 
-def _map(path: Path) -> bytes:
+def _mmap(path: Path) -> bytes:
     """A file as memory of the kernel's, not ours, however many ask for how much and read how slowly. Zips are never changed in place."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size <= JOIN_BYTES:

@@ -22,9 +22,9 @@ from hanabi.ledger.disk_space import free_bytes
 BUCKET = "hanabi-staging"
 LIMIT_BYTES = 300 << 20  # more than what unpacks to Lambda's 250 MB ever has
 LIFETIME_S = 3_600.0
-KEPT = 8  # the oldest goes first
+STAGED_MAX = 8  # the oldest goes first
 SPARE_BYTES = 64 << 20  # of the disk, besides what a zip takes when it becomes a function's
-GONE = "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist."
+NO_SUCH_KEY = "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist."
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +53,7 @@ class Staging:
         path = self._directory / key
         await asyncio.to_thread(self._take, request.body, path)
         self._staged[key] = Staged(path, self._clock.call_later(LIFETIME_S, self._drop, key))
-        while len(self._staged) > KEPT:
+        while len(self._staged) > STAGED_MAX:
             self._drop(next(iter(self._staged)))
         answer = {"S3Bucket": BUCKET, "S3Key": key, "ExpiresIn": int(LIFETIME_S)}
         return HttpResponse(200, [("content-type", "application/json")], json.dumps(answer).encode())
@@ -79,7 +79,7 @@ class Staging:
         key = code.get("S3Key") or ""
         staged = self._staged.get(key)
         if staged is None:
-            raise InvalidParameterValue(GONE)
+            raise InvalidParameterValue(NO_SUCH_KEY)
         rest = {name: value for name, value in code.items() if name not in ("S3Bucket", "S3Key")}
         staged.users += 1
         try:

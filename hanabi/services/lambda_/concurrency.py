@@ -6,26 +6,26 @@ from hanabi.control.concurrency import reserve
 from hanabi.control.functions import Functions
 from hanabi.edge.service import Call, Operation
 from hanabi.errors import ResourceNotFound
-from hanabi.services.lambda_.targets import Qualified, Targets
+from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
-CODE_LIMIT = 300 * 1024**3
-ZIPPED_LIMIT = 52_428_800
-UNZIPPED_LIMIT = 262_144_000
+CODE_LIMIT_BYTES = 300 * 1024**3
+ZIPPED_LIMIT_BYTES = 52_428_800
+UNZIPPED_LIMIT_BYTES = 262_144_000
 
 
 class ConcurrencyOperations:
-    def __init__(self, functions: Functions, targets: Targets) -> None:
+    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
         self._functions = functions
         self.operations: dict[str, Operation[Any]] = {
-            "DeleteFunctionConcurrency": targets.whole("DeleteFunctionConcurrency", self.delete_function_concurrency),
-            "GetAccountSettings": targets.all("GetAccountSettings", self.get_account_settings),
-            "GetFunctionConcurrency": targets.either("GetFunctionConcurrency", self.get_function_concurrency),
-            "PutFunctionConcurrency": targets.whole("PutFunctionConcurrency", self.put_function_concurrency),
+            "DeleteFunctionConcurrency": targets.for_function("DeleteFunctionConcurrency", self.delete_function_concurrency),
+            "GetAccountSettings": targets.for_account("GetAccountSettings", self.get_account_settings),
+            "GetFunctionConcurrency": targets.for_function_or_qualifier("GetFunctionConcurrency", self.get_function_concurrency),
+            "PutFunctionConcurrency": targets.for_function("PutFunctionConcurrency", self.put_function_concurrency),
         }
 
     async def put_function_concurrency(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         if self._functions.get(name) is None:
-            raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, '$LATEST')}")
+            raise ResourceNotFound(f"Function not found: {self._functions.account_region.arn(name, '$LATEST')}")
         reserved = params["ReservedConcurrentExecutions"]
         await self._functions.change(name, lambda function: reserve(function, reserved, self._functions.unreserved_beside(name)))
         return {"ReservedConcurrentExecutions": reserved}
@@ -44,9 +44,9 @@ class ConcurrencyOperations:
         used = sum(version.code.size for function in functions for version in (function.latest, *function.versions.values()))
         return {
             "AccountLimit": {
-                "TotalCodeSize": CODE_LIMIT,
-                "CodeSizeUnzipped": UNZIPPED_LIMIT,
-                "CodeSizeZipped": ZIPPED_LIMIT,
+                "TotalCodeSize": CODE_LIMIT_BYTES,
+                "CodeSizeUnzipped": UNZIPPED_LIMIT_BYTES,
+                "CodeSizeZipped": ZIPPED_LIMIT_BYTES,
                 "ConcurrentExecutions": limit,
                 "UnreservedConcurrentExecutions": unreserved,
             },

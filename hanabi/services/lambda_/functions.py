@@ -14,31 +14,35 @@ from hanabi.errors import ResourceNotFound
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.describe import describe_listed, describe_version
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import Qualified, Targets
+from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 from hanabi.services.lambda_.versions import sort_key
 
-Locate = Callable[[HttpRequest, str], str | None]
+CodeUrl = Callable[[HttpRequest, str], str | None]
 Staging = Callable[[Principal, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Any]]]  # `code_upload`'s
 
 
 class FunctionOperations:
-    def __init__(self, functions: Functions, targets: Targets, locate: Locate | None, roles: ExecutionRoles, staging: Staging) -> None:
+    def __init__(
+        self, functions: Functions, targets: FunctionTargets, code_url: CodeUrl | None, roles: ExecutionRoles, staging: Staging
+    ) -> None:
         self._functions = functions
-        self._locate = locate
+        self._code_url = code_url
         self._roles = roles
         self._staging = staging
         self.operations: dict[str, Operation[Any]] = {
-            "CreateFunction": targets.configured("CreateFunction", self.create_function, functions.place.parse_new),
-            "DeleteFunction": targets.either("DeleteFunction", self.delete_function),
-            "GetFunction": targets.either("GetFunction", self.get_function),
-            "GetFunctionCodeSigningConfig": targets.whole("GetFunctionCodeSigningConfig", self.get_function_code_signing_config),
-            "GetFunctionConfiguration": targets.either("GetFunctionConfiguration", self.get_function_configuration),
-            "GetFunctionRecursionConfig": targets.whole("GetFunctionRecursionConfig", self.get_function_recursion_config),
-            "GetRuntimeManagementConfig": targets.either("GetRuntimeManagementConfig", self.get_runtime_management_config),
-            "ListFunctions": targets.all("ListFunctions", self.list_functions),
-            "UpdateFunctionCode": targets.whole("UpdateFunctionCode", self.update_function_code),
-            "UpdateFunctionConfiguration": targets.configured(
-                "UpdateFunctionConfiguration", self.update_function_configuration, functions.place.parse_whole
+            "CreateFunction": targets.for_function_and_role("CreateFunction", self.create_function, functions.account_region.parse_new),
+            "DeleteFunction": targets.for_function_or_qualifier("DeleteFunction", self.delete_function),
+            "GetFunction": targets.for_function_or_qualifier("GetFunction", self.get_function),
+            "GetFunctionCodeSigningConfig": targets.for_function("GetFunctionCodeSigningConfig", self.get_function_code_signing_config),
+            "GetFunctionConfiguration": targets.for_function_or_qualifier("GetFunctionConfiguration", self.get_function_configuration),
+            "GetFunctionRecursionConfig": targets.for_function("GetFunctionRecursionConfig", self.get_function_recursion_config),
+            "GetRuntimeManagementConfig": targets.for_function_or_qualifier(
+                "GetRuntimeManagementConfig", self.get_runtime_management_config
+            ),
+            "ListFunctions": targets.for_account("ListFunctions", self.list_functions),
+            "UpdateFunctionCode": targets.for_function("UpdateFunctionCode", self.update_function_code),
+            "UpdateFunctionConfiguration": targets.for_function_and_role(
+                "UpdateFunctionConfiguration", self.update_function_configuration, functions.account_region.parse_whole
             ),
         }
 
@@ -94,7 +98,7 @@ class FunctionOperations:
     def _describe_code(self, call: Call, code: Code) -> dict[str, str]:
         if code.image:
             return {"RepositoryType": "ECR", "ImageUri": code.image_uri, "ResolvedImageUri": code.image}
-        location = self._locate(call.request, code.sha256) if self._locate else None
+        location = self._code_url(call.request, code.sha256) if self._code_url else None
         return {"RepositoryType": "S3"} | ({"Location": location} if location is not None else {})
 
     async def get_function_configuration(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
@@ -127,7 +131,7 @@ class FunctionOperations:
         name, qualifier = target
         function = self._functions.get(name)
         if function is None:
-            raise ResourceNotFound(f"Function not found: {self._functions.place.arn(name, qualifier)}")
+            raise ResourceNotFound(f"Function not found: {self._functions.account_region.arn(name, qualifier)}")
         return (function, *find_version(function, qualifier))
 
     def _all_versions(self) -> Iterator[tuple[Function, Version, str]]:

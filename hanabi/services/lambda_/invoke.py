@@ -16,7 +16,7 @@ from hanabi.edge.service import Call, Operation
 from hanabi.errors import InvalidParameterValue, InvalidRequestContent
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payload, check_size
-from hanabi.services.lambda_.targets import Qualified, Targets
+from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
 CONTEXT_LIMIT = 3583  # bytes of base64
 EMPTY = b"{}"  # what a function is handed when it is invoked with nothing
@@ -26,7 +26,7 @@ _TRACE = re.compile(r"[!-~ ]{1,256}")
 
 class InvokeOperations:
     def __init__(
-        self, catalog: Catalog, targets: Targets, roles: ExecutionRoles, invoker: Invoker, events: EventQueue, clock: Clock
+        self, catalog: Catalog, targets: FunctionTargets, roles: ExecutionRoles, invoker: Invoker, events: EventQueue, clock: Clock
     ) -> None:
         self._catalog = catalog
         self._roles = roles
@@ -35,8 +35,8 @@ class InvokeOperations:
         self._clock = clock
         self._workers = JsonWorkers(clock)
         self.operations: dict[str, Operation[Any]] = {
-            "Invoke": targets.one("InvokeFunction", self.invoke),
-            "InvokeAsync": targets.one("InvokeFunction", self.invoke_async),
+            "Invoke": targets.for_qualifier("InvokeFunction", self.invoke),
+            "InvokeAsync": targets.for_qualifier("InvokeFunction", self.invoke_async),
         }
 
     async def invoke(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:

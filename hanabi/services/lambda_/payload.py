@@ -5,7 +5,7 @@ import re
 
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.errors import InvalidRequestContent, RequestTooLarge
-from hanabi.http.json_size import is_crowded
+from hanabi.http.json_size import has_too_many_values
 
 SYNC_BYTES = 6 * 1024 * 1024
 EVENT_BYTES = 1024 * 1024
@@ -30,7 +30,7 @@ def check_size(size: int, invocation_type: str) -> None:
 async def check_payload(payload: bytes, invocation_type: str, workers: JsonWorkers) -> None:
     """Raise what Lambda answers to a payload that is too large or is not JSON. An empty one is fine."""
     check_size(len(payload), invocation_type)
-    if len(payload) <= INLINE_BYTES and not is_crowded(payload):
+    if len(payload) <= INLINE_BYTES and not has_too_many_values(payload):
         check_json(payload)
     elif (problem := await workers.check(payload)) is not None:
         raise _not_json(problem)

@@ -7,16 +7,16 @@ from hanabi.control.functions import Functions
 from hanabi.control.resource_policies import add_statement, find_policy, find_statement, remove_statement
 from hanabi.edge.service import Call, Operation
 from hanabi.errors import ResourceNotFound
-from hanabi.services.lambda_.targets import Qualified, Targets
+from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
 
 class PolicyOperations:
-    def __init__(self, functions: Functions, targets: Targets) -> None:
+    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
         self._functions = functions
         self.operations: dict[str, Operation[Any]] = {
-            "AddPermission": targets.one("AddPermission", self.add_permission),
-            "GetPolicy": targets.one("GetPolicy", self.get_policy),
-            "RemovePermission": targets.one("RemovePermission", self.remove_permission),
+            "AddPermission": targets.for_qualifier("AddPermission", self.add_permission),
+            "GetPolicy": targets.for_qualifier("GetPolicy", self.get_policy),
+            "RemovePermission": targets.for_qualifier("RemovePermission", self.remove_permission),
         }
 
     async def add_permission(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
@@ -28,7 +28,7 @@ class PolicyOperations:
     async def remove_permission(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier = target
         if self._functions.get(name) is None:
-            raise ResourceNotFound(f"No policy found for: {self._functions.place.arn(name)}")
+            raise ResourceNotFound(f"No policy found for: {self._functions.account_region.arn(name)}")
         sid, revision_id = params["StatementId"], params.get("RevisionId")
         await self._functions.change(name, lambda function: remove_statement(function, qualifier, sid, revision_id))
         return {}

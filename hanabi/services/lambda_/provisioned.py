@@ -10,24 +10,28 @@ from hanabi.control.model import Function, ProvisionedConfig
 from hanabi.control.provisioned import UNPUBLISHED, find_config, find_resource, put_config, remove_config, shares
 from hanabi.edge.service import Call, Operation
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import Qualified, Targets
+from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
 Allocations = Callable[[str], Allocation]  # by `FunctionVersion.key`
 
 
 class ProvisionedOperations:
-    def __init__(self, functions: Functions, targets: Targets, allocation: Allocations) -> None:
+    def __init__(self, functions: Functions, targets: FunctionTargets, allocation: Allocations) -> None:
         self._functions = functions
         self._allocation = allocation
         self.operations: dict[str, Operation[Any]] = {
-            "DeleteProvisionedConcurrencyConfig": targets.one(
+            "DeleteProvisionedConcurrencyConfig": targets.for_qualifier(
                 "DeleteProvisionedConcurrencyConfig", self.delete_provisioned_concurrency_config
             ),
-            "GetProvisionedConcurrencyConfig": targets.one("GetProvisionedConcurrencyConfig", self.get_provisioned_concurrency_config),
-            "ListProvisionedConcurrencyConfigs": targets.either(
+            "GetProvisionedConcurrencyConfig": targets.for_qualifier(
+                "GetProvisionedConcurrencyConfig", self.get_provisioned_concurrency_config
+            ),
+            "ListProvisionedConcurrencyConfigs": targets.for_function_or_qualifier(
                 "ListProvisionedConcurrencyConfigs", self.list_provisioned_concurrency_configs
             ),
-            "PutProvisionedConcurrencyConfig": targets.one("PutProvisionedConcurrencyConfig", self.put_provisioned_concurrency_config),
+            "PutProvisionedConcurrencyConfig": targets.for_qualifier(
+                "PutProvisionedConcurrencyConfig", self.put_provisioned_concurrency_config
+            ),
         }
 
     async def put_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
@@ -35,7 +39,7 @@ class ProvisionedOperations:
         name, qualifier, _ = self._find(target, UNPUBLISHED)
 
         def put(function: Function) -> Function:
-            find_resource(function, functions.place, name, qualifier, UNPUBLISHED)
+            find_resource(function, functions.account_region, name, qualifier, UNPUBLISHED)
             return put_config(function, qualifier, requested, functions.unreserved_beside(name), functions.now_ms())
 
         function = await functions.change(name, put)
@@ -60,7 +64,7 @@ class ProvisionedOperations:
     def _find(self, target: Qualified, *unpublished: str) -> tuple[str, str, Function]:
         """(name, qualifier, the function that has it)."""
         name, qualifier = target
-        function = find_resource(self._functions.get(name), self._functions.place, name, qualifier, *unpublished)
+        function = find_resource(self._functions.get(name), self._functions.account_region, name, qualifier, *unpublished)
         return name, qualifier or "", function
 
     def _describe(self, function: Function, config: ProvisionedConfig) -> dict[str, Any]:
@@ -71,7 +75,7 @@ class ProvisionedOperations:
             "RequestedProvisionedConcurrentExecutions": config.requested,
             "AvailableProvisionedConcurrentExecutions": allocated,
             "AllocatedProvisionedConcurrentExecutions": allocated,
-            "Status": "FAILED" if failure else "READY" if all(part.whole for part in parts) else "IN_PROGRESS",
+            "Status": "FAILED" if failure else "READY" if all(part.complete for part in parts) else "IN_PROGRESS",
             "LastModified": f"{datetime.fromtimestamp(config.modified_ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}+0000",
         }
         return description | ({"StatusReason": failure} if failure else {})

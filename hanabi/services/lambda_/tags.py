@@ -5,16 +5,16 @@ from typing import Any
 from hanabi.control.functions import Functions
 from hanabi.control.tags import add_tags, remove_tags
 from hanabi.edge.service import Call, Operation
-from hanabi.services.lambda_.targets import Targets
+from hanabi.services.lambda_.targets import FunctionTargets
 
 
 class TagOperations:
-    def __init__(self, functions: Functions, targets: Targets) -> None:
+    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
         self._functions = functions
         self.operations: dict[str, Operation[Any]] = {
-            "ListTags": targets.tagged("ListTags", self.list_tags),
-            "TagResource": targets.tagged("TagResource", self.tag_resource),
-            "UntagResource": targets.tagged("UntagResource", self.untag_resource),
+            "ListTags": targets.for_function_arn("ListTags", self.list_tags),
+            "TagResource": targets.for_function_arn("TagResource", self.tag_resource),
+            "UntagResource": targets.for_function_arn("UntagResource", self.untag_resource),
         }
 
     async def tag_resource(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:

@@ -5,82 +5,82 @@ from typing import Any
 
 from hanabi.control.arns import LATEST
 from hanabi.control.functions import Functions
-from hanabi.edge.service import Call, Context, Operation, Params, Touch
+from hanabi.edge.service import Call, Context, Operation, Params, RequiredPermission
 from hanabi.errors import AccessDenied
 
 Qualified = tuple[str, str | None]  # the bare name of a function, and a qualifier
 Parse = Callable[[Params], Qualified]
 
 
-class Targets:
+class FunctionTargets:
     """Makes the `Operation`s of Lambda's handlers. `action` is without its service."""
 
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
-        self._place = functions.place
+        self._account_region = functions.account_region
 
-    def whole(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def for_function(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
         """An operation on a function as a whole, by `FunctionName`."""
         return Operation(
             handler,
-            lambda params: self._place.parse_whole(params["FunctionName"]),
-            lambda name, params: [self._touch(action, name, None, params)],
+            lambda params: self._account_region.parse_whole(params["FunctionName"]),
+            lambda name, params: [self._permissions(action, name, None, params)],
         )
 
-    def tagged(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def for_function_arn(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
         """An operation on a function as a whole, by its ARN as `Resource`."""
         return Operation(
             handler,
-            lambda params: self._place.parse_resource(params["Resource"]),
-            lambda name, params: [self._touch(action, name, None, params)],
+            lambda params: self._account_region.parse_resource(params["Resource"]),
+            lambda name, params: [self._permissions(action, name, None, params)],
         )
 
-    def either(
+    def for_function_or_qualifier(
         self, action: str, handler: Callable[[Call, Params, Qualified], Awaitable[Params]], parse: Parse | None = None
     ) -> Operation[Qualified]:
         """An operation on a function or on one of its versions or aliases, that is allowed on the function."""
-        return Operation(handler, parse or self.parse, lambda target, params: [self._touch(action, target[0], None, params)])
+        return Operation(handler, parse or self.parse, lambda target, params: [self._permissions(action, target[0], None, params)])
 
-    def one(self, action: str, handler: Callable[[Call, Params, Qualified], Awaitable[Params]]) -> Operation[Qualified]:
+    def for_qualifier(self, action: str, handler: Callable[[Call, Params, Qualified], Awaitable[Params]]) -> Operation[Qualified]:
         """An operation on a function or on one of its versions or aliases, that is allowed on just that."""
-        return Operation(handler, self.parse, lambda target, params: [self._touch(action, *target, params)])
+        return Operation(handler, self.parse, lambda target, params: [self._permissions(action, *target, params)])
 
-    def all(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
+    def for_account(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
         """An operation on nothing in particular."""
-        return Operation(handler, lambda params: None, lambda target, params: [Touch(f"lambda:{action}", "*")])
+        return Operation(handler, lambda params: None, lambda target, params: [RequiredPermission(f"lambda:{action}", "*")])
 
-    def configured(
+    def for_function_and_role(
         self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]], parse: Callable[[str], str]
     ) -> Operation[str]:
         """An operation that may give a function its role, and tags."""
 
-        def touches(name: str, params: Params) -> Iterator[Touch]:
-            yield self._touch(action, name, None, params)
+        def permissions(name: str, params: Params) -> Iterator[RequiredPermission]:
+            yield self._permissions(action, name, None, params)
             if params.get("Role"):
                 yield self._pass_role(params["Role"], name)
             if params.get("Tags"):
-                yield self._touch("TagResource", name, None, params)
+                yield self._permissions("TagResource", name, None, params)
 
-        return Operation(handler, lambda params: parse(params["FunctionName"]), touches)
+        return Operation(handler, lambda params: parse(params["FunctionName"]), permissions)
 
-    def _pass_role(self, arn: str, name: str) -> Touch:
+    def _pass_role(self, arn: str, name: str) -> RequiredPermission:
         """What it takes to let a function run as a role: whoever may change a function may do what its role may."""
-        if arn.split(":")[4] != self._place.account:
+        if arn.split(":")[4] != self._account_region.account:
             raise AccessDenied("Cross-account pass role is not allowed.")
-        context = {"iam:PassedToService": "lambda.amazonaws.com", "iam:AssociatedResourceArn": self._place.arn(name)}
-        return Touch("iam:PassRole", arn, context)
+        context = {"iam:PassedToService": "lambda.amazonaws.com", "iam:AssociatedResourceArn": self._account_region.arn(name)}
+        return RequiredPermission("iam:PassRole", arn, context)
 
     def parse(self, params: Params) -> Qualified:
         name, qualifier = params["FunctionName"], params.get("Qualifier")
-        return self._place.parse(name, qualifier) if ":" in name else (name, qualifier)
+        return self._account_region.parse(name, qualifier) if ":" in name else (name, qualifier)
 
-    def _touch(self, action: str, name: str, qualifier: str | None, params: Params) -> Touch:
+    def _permissions(self, action: str, name: str, qualifier: str | None, params: Params) -> RequiredPermission:
         function = self._functions.get(name)
         context: dict[str, Any] = dict(_context(params))
         for tag, value in function.tags.items() if function else ():
             context[f"aws:ResourceTag/{tag}"] = value
         policy = function.policies.get(qualifier or LATEST, ()) if function else ()
-        return Touch(f"lambda:{action}", self._place.arn(name, qualifier), context, policy=tuple(policy))
+        return RequiredPermission(f"lambda:{action}", self._account_region.arn(name, qualifier), context, policy=tuple(policy))
 
 
 def _context(params: Params) -> Context:

@@ -8,18 +8,26 @@ from hanabi.control.urls import add_url, change_url, check_owner, check_qualifie
 from hanabi.edge.service import Call, Operation
 from hanabi.services.lambda_.describe import describe_url
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import Qualified, Targets
+from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
 
 class UrlOperations:
-    def __init__(self, functions: Functions, targets: Targets) -> None:
+    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
         self._functions = functions
         self.operations: dict[str, Operation[Any]] = {
-            "CreateFunctionUrlConfig": targets.either("CreateFunctionUrlConfig", self.create_function_url_config, self._parse),
-            "DeleteFunctionUrlConfig": targets.either("DeleteFunctionUrlConfig", self.delete_function_url_config, self._parse),
-            "GetFunctionUrlConfig": targets.either("GetFunctionUrlConfig", self.get_function_url_config, self._parse),
-            "ListFunctionUrlConfigs": targets.either("ListFunctionUrlConfigs", self.list_function_url_configs, self._parse),
-            "UpdateFunctionUrlConfig": targets.either("UpdateFunctionUrlConfig", self.update_function_url_config, self._parse),
+            "CreateFunctionUrlConfig": targets.for_function_or_qualifier(
+                "CreateFunctionUrlConfig", self.create_function_url_config, self._parse
+            ),
+            "DeleteFunctionUrlConfig": targets.for_function_or_qualifier(
+                "DeleteFunctionUrlConfig", self.delete_function_url_config, self._parse
+            ),
+            "GetFunctionUrlConfig": targets.for_function_or_qualifier("GetFunctionUrlConfig", self.get_function_url_config, self._parse),
+            "ListFunctionUrlConfigs": targets.for_function_or_qualifier(
+                "ListFunctionUrlConfigs", self.list_function_url_configs, self._parse
+            ),
+            "UpdateFunctionUrlConfig": targets.for_function_or_qualifier(
+                "UpdateFunctionUrlConfig", self.update_function_url_config, self._parse
+            ),
         }
 
     async def create_function_url_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
@@ -55,7 +63,7 @@ class UrlOperations:
 
     def _parse(self, params: dict[str, Any]) -> tuple[str, str | None]:
         check_qualifier(params.get("Qualifier"))
-        name, qualifier = self._functions.place.parse(params["FunctionName"], params.get("Qualifier"))
+        name, qualifier = self._functions.account_region.parse(params["FunctionName"], params.get("Qualifier"))
         check_qualifier(qualifier)
         return name, qualifier
 

@@ -9,12 +9,12 @@ from hanabi.edge.service import Call, Operation
 from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.logs import DAY_MS, END_OF_TIME, LogGroup, LogStore, LogStream
 from hanabi.ledger.patterns import compile_pattern
-from hanabi.ledger.search import Place, read_place, write_place
+from hanabi.ledger.search import EventPosition, decode_position, encode_position
 from hanabi.services.logs.targets import LogTargets, Stream
 
 RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
-BATCH_LIMIT = 1024 * 1024  # bytes of a PutLogEvents, with EVENT_OVERHEAD for each event
-EVENT_OVERHEAD = 26
+BATCH_LIMIT_BYTES = 1024 * 1024  # bytes of a PutLogEvents, with EVENT_OVERHEAD_BYTES for each event
+EVENT_OVERHEAD_BYTES = 26
 FUTURE_LIMIT_MS = 2 * 3_600_000
 AGE_LIMIT_MS = 14 * DAY_MS
 
@@ -24,17 +24,17 @@ class LogsService:
 
     name = "logs"
 
-    def __init__(self, store: LogStore, clock: Clock, place: arns.Place) -> None:
+    def __init__(self, store: LogStore, clock: Clock, account_region: arns.AccountRegion) -> None:
         self._store = store
         self._clock = clock
-        targets = LogTargets(place)
+        targets = LogTargets(account_region)
         self.operations: dict[str, Operation[Any]] = {
             "CreateLogGroup": targets.group("CreateLogGroup", self.create_log_group),
             "CreateLogStream": targets.group("CreateLogStream", self.create_log_stream),
             "DeleteLogGroup": targets.group("DeleteLogGroup", self.delete_log_group),
             "DeleteLogStream": targets.stream("DeleteLogStream", self.delete_log_stream),
             "DeleteRetentionPolicy": targets.group("DeleteRetentionPolicy", self.delete_retention_policy),
-            "DescribeLogGroups": targets.all("DescribeLogGroups", self.describe_log_groups),
+            "DescribeLogGroups": targets.for_account("DescribeLogGroups", self.describe_log_groups),
             "DescribeLogStreams": targets.identified("DescribeLogStreams", self.describe_log_streams),
             "FilterLogEvents": targets.identified("FilterLogEvents", self.filter_log_events),
             "GetLogEvents": targets.stream("GetLogEvents", self.get_log_events),
@@ -122,8 +122,8 @@ class LogsService:
 
     async def put_log_events(self, call: Call, params: dict[str, Any], target: Stream) -> dict[str, Any]:
         events = [(int(event["timestamp"]), str(event["message"])) for event in params["logEvents"]]
-        if sum(len(text.encode("utf-8", "replace")) + EVENT_OVERHEAD for _, text in events) > BATCH_LIMIT:
-            raise InvalidParameter(f"Upload too large: bytes exceed limit of {BATCH_LIMIT}")
+        if sum(len(text.encode("utf-8", "replace")) + EVENT_OVERHEAD_BYTES for _, text in events) > BATCH_LIMIT_BYTES:
+            raise InvalidParameter(f"Upload too large: bytes exceed limit of {BATCH_LIMIT_BYTES}")
         times = [when for when, _ in events]
         if times != sorted(times):
             raise InvalidParameter("Log events in a single PutLogEvents request must be in chronological order.")
@@ -146,7 +146,7 @@ class LogsService:
         backward = params.get("startFromHead") is False
         after = None
         if params.get("nextToken"):
-            backward, after = _read_place_token(params["nextToken"])
+            backward, after = _read_position_token(params["nextToken"])
         page = await self._store.find(
             group,
             start_ms=params.get("startTime") or 0,
@@ -164,13 +164,13 @@ class LogsService:
         ]
         answer: dict[str, Any] = {"events": events, "searchedLogStreams": []}
         if page.last is not None:
-            answer["nextToken"] = _write_place_token(page.last, backward)
+            answer["nextToken"] = _write_position_token(page.last, backward)
         return answer
 
     async def get_log_events(self, call: Call, params: dict[str, Any], target: Stream) -> dict[str, Any]:
         backward, after = not params.get("startFromHead"), None
         if params.get("nextToken"):
-            backward, after = _read_place_token(params["nextToken"])
+            backward, after = _read_position_token(params["nextToken"])
         start_ms, end_ms = params.get("startTime") or 0, params.get("endTime", END_OF_TIME)
         page = await self._store.find(
             target[0],
@@ -181,16 +181,16 @@ class LogsService:
             backward=backward,
             limit=params.get("limit") or 10_000,
         )
-        found = sorted(page.events, key=lambda event: event.place)
-        first = found[0].place if found else after or (min(end_ms, END_OF_TIME), 0, 0)
-        last = found[-1].place if found else after or (start_ms, 0, 0)
+        found = sorted(page.events, key=lambda event: event.position)
+        first = found[0].position if found else after or (min(end_ms, END_OF_TIME), 0, 0)
+        last = found[-1].position if found else after or (start_ms, 0, 0)
         # A page may be empty because nothing is left, or because one look was long enough: then the walk goes on where it was.
         if page.last is not None:
             first, last = (page.last, last) if backward else (first, page.last)
         return {
             "events": [{"timestamp": e.time_ms, "message": e.message, "ingestionTime": e.ingested_ms} for e in found],
-            "nextForwardToken": _write_place_token(last, backward=False),
-            "nextBackwardToken": _write_place_token(first, backward=True),
+            "nextForwardToken": _write_position_token(last, backward=False),
+            "nextBackwardToken": _write_position_token(first, backward=True),
         }
 
 
@@ -237,12 +237,12 @@ def _read_token(token: str) -> str:
         raise InvalidParameter("The specified nextToken is invalid.") from None
 
 
-def _write_place_token(place: Place, backward: bool) -> str:
-    return f"{'b' if backward else 'f'}/{write_place(place)}/s"
+def _write_position_token(position: EventPosition, backward: bool) -> str:
+    return f"{'b' if backward else 'f'}/{encode_position(position)}/s"
 
 
-def _read_place_token(token: str) -> tuple[bool, Place]:
+def _read_position_token(token: str) -> tuple[bool, EventPosition]:
     parts = token.split("/")
     if len(parts) != 3 or parts[0] not in ("f", "b") or parts[2] != "s":
         raise InvalidParameter("The specified nextToken is invalid.")
-    return parts[0] == "b", read_place(parts[1])
+    return parts[0] == "b", decode_position(parts[1])

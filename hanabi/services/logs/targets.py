@@ -3,8 +3,8 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator
 
-from hanabi.control.arns import Place
-from hanabi.edge.service import Call, Operation, Params, Touch
+from hanabi.control.arns import AccountRegion
+from hanabi.edge.service import Call, Operation, Params, RequiredPermission
 from hanabi.ledger.log_errors import InvalidParameter, NoSuchGroup
 
 Stream = tuple[str, str]  # the names of a group and of a stream in it
@@ -15,27 +15,27 @@ _ARN = re.compile(r"(?P<place>arn:[^:]*:logs:[^:]*:[^:]*):log-group:(?P<name>[^:
 class LogTargets:
     """Makes the `Operation`s of the handlers. `action` is without its service."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = f"arn:{place.partition}:logs:{place.region}:{place.account}"
+    def __init__(self, account_region: AccountRegion) -> None:
+        self._arn_prefix = f"arn:{account_region.partition}:logs:{account_region.region}:{account_region.account}"
 
     def group(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
         """An operation on a group by `logGroupName`."""
 
-        def touches(group: str, params: Params) -> Iterator[Touch]:
-            yield self._touch(action, group, "")
+        def permissions(group: str, params: Params) -> Iterator[RequiredPermission]:
+            yield self._permissions(action, group, "")
             if params.get("tags"):
-                yield self._touch("TagResource", group, "")
+                yield self._permissions("TagResource", group, "")
 
-        return Operation(handler, lambda params: _check_name(params["logGroupName"]), touches)
+        return Operation(handler, lambda params: _check_name(params["logGroupName"]), permissions)
 
     def identified(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
         """An operation on a group by `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
-        return Operation(handler, self._identify, lambda group, params: [self._touch(action, group, "")])
+        return Operation(handler, self._identify, lambda group, params: [self._permissions(action, group, "")])
 
     def tagged(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
         """An operation on a group by its ARN as `resourceArn`."""
         return Operation(
-            handler, lambda params: self._read_arn(params["resourceArn"]), lambda group, params: [self._touch(action, group, "")]
+            handler, lambda params: self._read_arn(params["resourceArn"]), lambda group, params: [self._permissions(action, group, "")]
         )
 
     def stream(self, action: str, handler: Callable[[Call, Params, Stream], Awaitable[Params]]) -> Operation[Stream]:
@@ -43,17 +43,17 @@ class LogTargets:
         return Operation(
             handler,
             lambda params: (self._identify(params), params["logStreamName"]),
-            lambda target, params: [self._touch(action, *target)],
+            lambda target, params: [self._permissions(action, *target)],
         )
 
-    def all(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
+    def for_account(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
         """An operation on no group in particular."""
-        return Operation(handler, lambda params: None, lambda target, params: [self._touch(action, "", "")])
+        return Operation(handler, lambda params: None, lambda target, params: [self._permissions(action, "", "")])
 
-    def _touch(self, action: str, group: str, stream: str) -> Touch:
+    def _permissions(self, action: str, group: str, stream: str) -> RequiredPermission:
         """Policies name a group as such, or with `:*` after it, which is also all of its streams."""
-        arn = f"{self._place}:log-group:{group}"
-        return Touch(f"logs:{action}", f"{arn}:log-stream:{stream}", also=() if stream else (arn,))
+        arn = f"{self._arn_prefix}:log-group:{group}"
+        return RequiredPermission(f"logs:{action}", f"{arn}:log-stream:{stream}", also=() if stream else (arn,))
 
     def _identify(self, params: Params) -> str:
         name, identifier = params.get("logGroupName"), params.get("logGroupIdentifier")
@@ -66,7 +66,7 @@ class LogTargets:
     def _read_arn(self, arn: str) -> str:
         """The name in a group's ARN; a group of another partition, region or account is none of those here."""
         match = _ARN.fullmatch(arn)
-        if match is None or match["place"] != self._place:
+        if match is None or match["place"] != self._arn_prefix:
             raise NoSuchGroup
         return _check_name(match["name"])
 

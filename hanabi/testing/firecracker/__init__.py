@@ -13,18 +13,18 @@ import sys
 from pathlib import Path
 
 import hanabi
-from hanabi.testing.firecracker.faults import DEEDS as DEEDS
+from hanabi.testing.firecracker.faults import ACTIONS as ACTIONS
 from hanabi.testing.firecracker.faults import Fault as Fault
 from hanabi.testing.firecracker.faults import Faults as Faults
 from hanabi.testing.firecracker.guest import FakeAgent as FakeAgent
 from hanabi.testing.firecracker.guest import FakeGuestProcess as FakeGuestProcess
 from hanabi.testing.firecracker.guest import Guest as Guest
-from hanabi.testing.firecracker.guest import Idle as Idle
+from hanabi.testing.firecracker.guest import IdleGuest as IdleGuest
 from hanabi.testing.firecracker.server import FakeFirecracker as FakeFirecracker
-from hanabi.testing.firecracker.server import Request as Request
+from hanabi.testing.firecracker.server import RecordedRequest as RecordedRequest
 
 
-def make_stand_ins(directory: Path, script: Path) -> tuple[Path, Path]:
+def make_fakes(directory: Path, script: Path) -> tuple[Path, Path]:
     """(firecracker, jailer): executables in a directory, whose doings `script` decides; it may be changed, but not be absent."""
     made = []
     for name in ("firecracker", "jailer"):

@@ -18,13 +18,13 @@ from typing import Any
 
 from hanabi.testing.firecracker import jailer
 from hanabi.testing.firecracker.faults import Fault, Faults
-from hanabi.testing.firecracker.guest import FakeAgent, Guest, Idle, echo, silent
+from hanabi.testing.firecracker.guest import FakeAgent, Guest, IdleGuest, echo, silent
 from hanabi.testing.firecracker.machine import Refused
-from hanabi.testing.firecracker.server import Crash, FakeFirecracker, Request
+from hanabi.testing.firecracker.server import Crash, FakeFirecracker, RecordedRequest
 
 SCRIPT = "HANABI_FAKE_FIRECRACKER"
 AS = "HANABI_FAKE_AS"  # the program that it stands in for
-GUESTS: dict[str, Callable[[], Guest]] = {"echo": lambda: FakeAgent(echo), "silent": lambda: FakeAgent(silent), "idle": Idle}
+GUESTS: dict[str, Callable[[], Guest]] = {"echo": lambda: FakeAgent(echo), "silent": lambda: FakeAgent(silent), "idle": IdleGuest}
 
 
 class Script:
@@ -40,8 +40,8 @@ class Script:
         record = said.get("record")
         self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666) if record else None
 
-    def record(self, id: str) -> Callable[[Request], None]:
-        def write(request: Request) -> None:
+    def record(self, id: str) -> Callable[[RecordedRequest], None]:
+        def write(request: RecordedRequest) -> None:
             if self._record is not None:
                 os.write(self._record, json.dumps({"id": id, **asdict(request)}).encode() + b"\n")
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         jailing = jailer.parse(argv)
         faults = Faults(script.faults, jailing.id, script.ledger)
-        fault = faults.strike("jailer")
+        fault = faults.match("jailer")
         if fault is not None and fault.do == "hang":
             signal.pause()
         if fault is not None and fault.do != "crash-after":

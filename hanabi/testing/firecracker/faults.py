@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
-DEEDS = {
+ACTIONS = {
     "delay": "wait `seconds`, then go on as if nothing were",
     "refuse": "answer 400 with `message` (of the agent: an error number), and do nothing",
     "hang": "never answer; of `jailer`: never end",
@@ -40,8 +40,8 @@ class Fault:
     id: str = "*"  # of the VMMs that are hit, by a shell pattern
 
     def __post_init__(self) -> None:
-        if self.do not in DEEDS:
-            raise ValueError(f"no such fault: {self.do}; there are {', '.join(DEEDS)}")
+        if self.do not in ACTIONS:
+            raise ValueError(f"no such fault: {self.do}; there are {', '.join(ACTIONS)}")
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Fault":
@@ -52,7 +52,7 @@ class Fault:
 
 
 class Faults:
-    """`strike` says what goes wrong with a thing that happens. `ledger`, an open file, makes several processes count together."""
+    """`match` says what goes wrong with a thing that happens. `ledger`, an open file, makes several processes count together."""
 
     def __init__(self, faults: Sequence[Fault] = (), id: str = "", ledger: int | None = None) -> None:
         self.faults = list(faults)
@@ -60,7 +60,7 @@ class Faults:
         self._ledger = ledger
         self._seen: dict[int, int] = {}
 
-    def strike(self, what: str) -> Fault | None:
+    def match(self, what: str) -> Fault | None:
         struck = None
         for index, fault in enumerate(self.faults):
             if fnmatchcase(what, fault.on) and fnmatchcase(self._id, fault.id):

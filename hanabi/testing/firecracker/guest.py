@@ -26,7 +26,7 @@ PEAK = 40 * 1024 * 1024  # bytes that the function is said to use
 _EIO = 5
 
 
-class World:
+class GuestContext:
     """What a guest has of its machine."""
 
     def __init__(
@@ -55,25 +55,25 @@ class World:
 class Guest(Protocol):
     """What runs in a fake machine."""
 
-    async def run(self, world: World) -> None: ...
+    async def run(self, context: GuestContext) -> None: ...
 
-    def freeze_dry(self) -> Any:
+    def save(self) -> Any:
         """What a snapshot keeps of it, as JSON."""
 
-    def revive(self, kept: Any) -> None:
+    def load(self, kept: Any) -> None:
         """Before `run`, of a machine that is restored from that; None in one that has booted."""
 
 
-class Idle:
+class IdleGuest:
     """A guest that listens nowhere and does nothing."""
 
-    async def run(self, world: World) -> None:
+    async def run(self, context: GuestContext) -> None:
         await asyncio.Event().wait()
 
-    def freeze_dry(self) -> Any:
+    def save(self) -> Any:
         return None
 
-    def revive(self, kept: Any) -> None:
+    def load(self, kept: Any) -> None:
         pass
 
 
@@ -86,7 +86,7 @@ class FakeGuestProcess:
     argv: list[str]
     environment: dict[str, str]
     cwd: str
-    revived: bool = False  # it was running in the snapshot, and had loaded
+    restored: bool = False  # it was running in the snapshot, and had loaded
     signals: list[int] = field(default_factory=list)
 
     async def read(self) -> tuple[str, bytes]:
@@ -98,12 +98,12 @@ class FakeGuestProcess:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 length, kind = struct.unpack("<IB", await reader.readexactly(5))
                 body = await reader.readexactly(length - 1)
-                await self.agent.world.running.wait()
+                await self.agent.context.running.wait()
                 return chr(kind), body
             self.agent.drop_runtime(reader)
 
     async def write(self, kind: str, body: bytes = b"") -> None:
-        await self.agent.world.running.wait()
+        await self.agent.context.running.wait()
         if kind in "of":
             self.agent.tell_memory()
         _, writer = await self.agent.runtime()
@@ -121,7 +121,7 @@ class FakeGuestProcess:
 
 async def echo(process: FakeGuestProcess) -> int | None:
     """Loads, waits for its function, gets ready; every result is the invocation's payload."""
-    if "HANABI_ANNOUNCE" in process.environment and not process.revived:
+    if "HANABI_ANNOUNCE" in process.environment and not process.restored:
         await process.write("l")
     while True:
         kind, body = await process.read()
@@ -145,7 +145,7 @@ class FakeAgent:
     """
 
     def __init__(self, bootstrap: Bootstrap = echo) -> None:
-        self.world: World
+        self.context: GuestContext
         self.bootstrap = bootstrap
         self.identities: list[bytes] = []  # bodies of `V`
         self.mounted: list[tuple[str, str, bool]] = []  # (drive's letter, target, writable)
@@ -158,17 +158,17 @@ class FakeAgent:
 
     # --- snapshots
 
-    def freeze_dry(self) -> Any:
+    def save(self) -> Any:
         return [[process.role, process.argv, process.environment, process.cwd] for process in self.processes.values()]
 
-    def revive(self, kept: Any) -> None:
+    def load(self, kept: Any) -> None:
         for role, argv, environment, cwd in kept or ():
-            self.processes[role] = FakeGuestProcess(self, role, argv, environment, cwd, revived=True)
+            self.processes[role] = FakeGuestProcess(self, role, argv, environment, cwd, restored=True)
 
     # --- the three channels
 
-    async def run(self, world: World) -> None:
-        self.world = world
+    async def run(self, context: GuestContext) -> None:
+        self.context = context
         for process in self.processes.values():
             self._begin(process)
         try:
@@ -181,7 +181,7 @@ class FakeAgent:
         return [self._serve_control, self._take_runtime, self._take_log]
 
     async def _accept(self, port: int, take: Callable[[Line], Awaitable[None]]) -> None:
-        arrivals = self.world.listen(port)
+        arrivals = self.context.listen(port)
         task: asyncio.Future[None] | None = None
         try:
             while True:
@@ -233,15 +233,15 @@ class FakeAgent:
 
     async def _serve_control(self, line: Line) -> None:
         reader, self._control = line
-        hello = self.world.faults.strike("agent H")
-        if not await self._suffer(hello):
+        hello = self.context.faults.match("agent H")
+        if not await self._apply_fault(hello):
             return
         self._say("H", struct.pack("<HH", *PORTS))
         try:
             while True:
                 (length,) = struct.unpack("<I", await reader.readexactly(4))
                 message = await reader.readexactly(length)
-                await self.world.running.wait()
+                await self.context.running.wait()
                 if not await self._handle(chr(message[0]), message[1:]):
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -250,27 +250,27 @@ class FakeAgent:
             if self._control is line[1]:
                 self._control = None
 
-    async def _suffer(self, fault: Fault | None) -> bool:
+    async def _apply_fault(self, fault: Fault | None) -> bool:
         """False: hang up."""
         if fault is None or fault.do == "refuse":
             return True
         if fault.do == "hang":
             await asyncio.Event().wait()
         elif fault.do == "delay":
-            await self.world.clock.sleep(fault.seconds)
+            await self.context.clock.sleep(fault.seconds)
             return True
         elif fault.do in ("garbage", "lie") and self._control is not None:
             self._control.write(b"\xff" * 64 if fault.do == "garbage" else bytes.fromhex(fault.message))
             return await asyncio.Event().wait()  # it is for the host to hang up
         elif fault.do.startswith("crash"):
-            self.world.end(1)
+            self.context.end(1)
         return False
 
     async def _handle(self, type: str, body: bytes) -> bool:
         """False: hang up, as the agent does on what it does not understand."""
-        self.world.told(type, body)
-        fault = self.world.faults.strike(f"agent {type}")
-        if not await self._suffer(fault):
+        self.context.told(type, body)
+        fault = self.context.faults.match(f"agent {type}")
+        if not await self._apply_fault(fault):
             return False
         error = struct.pack("<I", int(fault.message) if fault and fault.message.isdigit() else _EIO) if fault else bytes(4)
         refused = fault is not None and fault.do == "refuse"
@@ -287,7 +287,7 @@ class FakeAgent:
             case "T":
                 self._say("t", error if refused else bytes(4))
             case "N":
-                await self._nap()
+                await self._quiesce()
                 self._say("n")
             case "Q":
                 self._say("q")
@@ -313,7 +313,7 @@ class FakeAgent:
                 return False
         return True
 
-    async def _nap(self) -> None:
+    async def _quiesce(self) -> None:
         """Hang up but here."""
         if self._runtime is not None and self._runtime.done():
             self._runtime.result()[1].close()

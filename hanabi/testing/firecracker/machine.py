@@ -100,7 +100,7 @@ class Refused(Exception):
 
 
 class FakeMachine:
-    """`handle` is a call. `root` is what the VMM sees as `/`; `bind` makes the vsock's socket; `turned` is told of each change of state."""
+    """`handle` is a call. `root` is what the VMM sees as `/`; `bind` makes the vsock's socket; `on_state` gets each change of state."""
 
     def __init__(self, id: str, version: Version, root: Path, cwd: Path | None = None) -> None:
         self.id = id
@@ -122,7 +122,7 @@ class FakeMachine:
             "metrics": None,
         }
         self.bind: Callable[[Path], None] = lambda path: None
-        self.turned: Callable[[], None] = lambda: None
+        self.on_state: Callable[[], None] = lambda: None
         self.fatal = False  # a snapshot could not be loaded: Firecracker answers, and ends
         self._patched: set[str] = set()
 
@@ -317,7 +317,7 @@ class FakeMachine:
     def _turn(self, state: str) -> None:
         if state != self.state:
             self.state = state
-            self.turned()
+            self.on_state()
 
     def _patch_drive(self, given: dict[str, Any]) -> None:
         drive = self._find("drives", "drive_id", given)

@@ -17,7 +17,7 @@ from types import TracebackType
 import hanabi
 from hanabi.testing.firecracker import __main__ as stand_in
 
-_MESSAGE_MAX = 64 * 1024
+_MESSAGE_MAX_BYTES = 64 * 1024
 # Nothing but what is built into Python: it starts ten times as fast.
 _CLIENT = """#!{python} -IS
 import _socket, posix, sys
@@ -30,13 +30,13 @@ posix._exit((line.recv(1) or b"\\1")[0])
 """
 
 
-class Nursery:
-    """`with Nursery(directory) as nursery`: one for all tests of a process, begun after it has chosen its mount namespace."""
+class ForkServer:
+    """`with ForkServer(directory) as nursery`: one for all tests of a process, begun after it has chosen its mount namespace."""
 
     def __init__(self, directory: Path) -> None:
         self._address = directory / "nursery"
 
-    def __enter__(self) -> "Nursery":
+    def __enter__(self) -> "ForkServer":
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(str(self._address))
         listener.listen(64)
@@ -53,7 +53,7 @@ class Nursery:
         self._address.unlink()
 
     def make_client(self, program: Path, script: Path) -> None:
-        """An executable that does as `make_stand_ins` has it."""
+        """An executable that does as `make_fakes` has it."""
         program.write_text(_CLIENT.format(python=sys.executable, address=str(self._address), script=str(script), name=program.name))
         program.chmod(0o755)
 
@@ -74,7 +74,7 @@ def _serve(listener: socket.socket) -> None:
 
 def _guard(line: socket.socket) -> int:
     """Fork the stand-in, wait for its end, and tell."""
-    message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE_MAX, 1)
+    message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE_MAX_BYTES, 1)
     client, script, name, *arguments = message.decode().split("\0")
     child = os.fork()
     if child == 0:

@@ -14,19 +14,19 @@ from typing import Any
 from hanabi.base.clock import Clock, SystemClock
 from hanabi.sandbox.firecracker import sockets
 from hanabi.testing.firecracker.faults import Fault, Faults
-from hanabi.testing.firecracker.guest import FakeAgent, Guest, World
+from hanabi.testing.firecracker.guest import FakeAgent, Guest, GuestContext
 from hanabi.testing.firecracker.machine import NOT_STARTED, RUNNING, FakeMachine, Refused, Version
 
 API_SOCKET = "run/firecracker.socket"
-HEAD_MAX = 8192
-BODY_MAX = 51200
+HEAD_MAX_BYTES = 8192
+BODY_MAX_BYTES = 51200
 SHORT = 100  # bytes of a path that bind and connect take as it is
 GARBAGE = b"\x00\xffneither HTTP nor anything else\r\n\r\n"
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RecordedRequest:
     method: str
     path: str
     body: Any  # its JSON; None without one
@@ -59,21 +59,21 @@ class FakeFirecracker:
         faults: Sequence[Fault] | Faults = (),
         guest: Callable[[], Guest] | None = FakeAgent,
         clock: Clock | None = None,
-        record: Callable[[Request], None] = lambda request: None,
+        record: Callable[[RecordedRequest], None] = lambda request: None,
     ) -> None:
         self.machine = FakeMachine(id, version, root, cwd)
         self.machine.bind = self._bind_vsock
-        self.machine.turned = self._turned
+        self.machine.on_state = self._turned
         self.api_path = self.machine.path(api_socket)
         self.faults = faults if isinstance(faults, Faults) else Faults(faults, id)
-        self.requests: list[Request] = []
+        self.requests: list[RecordedRequest] = []
         self.ended = asyncio.Event()
         self.status: int | None = None
         self.guest: Guest | None = None
         self._make_guest = guest
         self._clock = clock or SystemClock()
         self._record = record
-        self._world: World | None = None
+        self._world: GuestContext | None = None
         self._turn = asyncio.Lock()  # the API is one thread
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
@@ -91,15 +91,15 @@ class FakeFirecracker:
     async def open(self) -> None:
         """Make the API socket. Raises `Crash` when the script says so."""
         self.api_path.parent.mkdir(parents=True, exist_ok=True)
-        match self.faults.strike("start"):
+        match self.faults.match("start"):
             case Fault(do="delay", seconds=seconds):
                 await self._clock.sleep(seconds)
             case Fault(do="hang"):
                 return
             case Fault(do="deaf-socket"):
-                deaf = socket.socket(socket.AF_UNIX)
-                deaf.bind(str(self.api_path))
-                return self._held.append(deaf)
+                unresponsive = socket.socket(socket.AF_UNIX)
+                unresponsive.bind(str(self.api_path))
+                return self._held.append(unresponsive)
             case Fault(message=message):
                 raise Crash(message)
         await self._serve(self.api_path, self._serve_api)
@@ -136,7 +136,7 @@ class FakeFirecracker:
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._spawn(self._talk((reader, writer), talk), writer)
 
-        self._servers.append(await asyncio.start_unix_server(accept, sock=_listen(path), limit=HEAD_MAX + BODY_MAX))
+        self._servers.append(await asyncio.start_unix_server(accept, sock=_listen(path), limit=HEAD_MAX_BYTES + BODY_MAX_BYTES))
 
     def _spawn(self, work: Coroutine[Any, Any, None], writer: asyncio.StreamWriter | None = None) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -164,51 +164,51 @@ class FakeFirecracker:
                 if not await self._answer(request, line[1]):
                     return
 
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> bool:
         """False to hang up."""
-        fault = self.faults.strike(str(request))
-        deed = fault.do if fault else ""
-        if fault and deed == "delay":
+        fault = self.faults.match(str(request))
+        action = fault.do if fault else ""
+        if fault and action == "delay":
             await self._clock.sleep(fault.seconds)
-        elif fault and deed == "refuse":
+        elif fault and action == "refuse":
             writer.write(_response(400, {"fault_message": fault.message}))
             return True
-        elif deed == "hang":
+        elif action == "hang":
             await asyncio.Event().wait()
-        elif deed == "close":
+        elif action == "close":
             return False
-        elif deed == "garbage":
+        elif action == "garbage":
             writer.write(GARBAGE)
             return True
-        elif deed == "crash-before":
+        elif action == "crash-before":
             raise Crash
         answer = self._handle(request)
-        if deed in ("half-state", "half-memory"):
-            self._halve(request.body, deed)
-        if deed in ("crash-after", "half-state", "half-memory"):
+        if action in ("half-state", "half-memory"):
+            self._halve(request.body, action)
+        if action in ("crash-after", "half-state", "half-memory"):
             raise Crash
-        if deed == "half-answer":
+        if action == "half-answer":
             writer.write(answer[: len(answer) // 2])
             return False
         writer.write(answer)
         with suppress(ConnectionError):
             await writer.drain()
-        if deed == "crash-answered" or self.machine.fatal:
+        if action == "crash-answered" or self.machine.fatal:
             raise Crash
         return True
 
-    def _handle(self, request: Request) -> bytes:
+    def _handle(self, request: RecordedRequest) -> bytes:
         if str(request) == "PUT /snapshot/create" and self.guest is not None:
-            self.machine.guest = self.guest.freeze_dry()
+            self.machine.guest = self.guest.save()
         try:
             answer = self.machine.handle(request.method, request.path, b"" if request.body is None else json.dumps(request.body).encode())
         except Refused as refused:
             return _response(400, {"fault_message": str(refused)})
         return _response(204, None) if answer is None else _response(200, answer)
 
-    def _halve(self, body: dict[str, Any], deed: str) -> None:
+    def _halve(self, body: dict[str, Any], action: str) -> None:
         state, memory = self.machine.path(body["snapshot_path"]), self.machine.path(body["mem_file_path"])
-        if deed == "half-state":
+        if action == "half-state":
             os.truncate(state, state.stat().st_size // 2)
         else:
             os.truncate(memory, self.machine.memory_bytes // 2)
@@ -218,20 +218,20 @@ class FakeFirecracker:
 
     def _turned(self) -> None:
         if self._world is None and self.machine.state != NOT_STARTED:
-            self._world = World(self._dial, self.faults, self.machine.restored, self.crash, self._clock, self._agent_told)
+            self._world = GuestContext(self._dial, self.faults, self.machine.restored, self.crash, self._clock, self._agent_told)
             if self._make_guest is not None:
                 self.guest = self._make_guest()
-                self.guest.revive(self.machine.guest)
+                self.guest.load(self.machine.guest)
                 self._spawn(self._run_guest(self.guest, self._world))
         if self._world is not None:
             (self._world.running.set if self.machine.state == RUNNING else self._world.running.clear)()
 
     def _agent_told(self, type: str, body: bytes) -> None:
-        self._record(Request("AGENT", type, body.hex(), time.monotonic()))
+        self._record(RecordedRequest("AGENT", type, body.hex(), time.monotonic()))
 
-    async def _run_guest(self, guest: Guest, world: World) -> None:
+    async def _run_guest(self, guest: Guest, context: GuestContext) -> None:
         try:
-            await guest.run(world)
+            await guest.run(context)
         except Crash:
             self.crash()
 
@@ -259,7 +259,7 @@ class FakeFirecracker:
         if len(said) != 2 or said[0] != b"CONNECT" or not said[1].isdigit():
             return
         port = int(said[1])
-        match self.faults.strike(f"CONNECT {port}"):
+        match self.faults.match(f"CONNECT {port}"):
             case Fault(do="delay", seconds=seconds):
                 await self._clock.sleep(seconds)
             case Fault(do="hang"):
@@ -319,14 +319,14 @@ def _dial(path: Path) -> socket.socket:
     return sock
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Request:
+async def _read_request(reader: asyncio.StreamReader) -> RecordedRequest:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, path, _ = head[0].split(" ", 2)
     length = next((int(line.split(":", 1)[1]) for line in head if line.lower().startswith("content-length:")), 0)
-    if length > BODY_MAX:
+    if length > BODY_MAX_BYTES:
         raise ConnectionAbortedError
     body = await reader.readexactly(length)
-    return Request(method, path, json.loads(body) if body else None, time.monotonic())
+    return RecordedRequest(method, path, json.loads(body) if body else None, time.monotonic())
 
 
 def _response(status: int, body: dict[str, Any] | None) -> bytes:

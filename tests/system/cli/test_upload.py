@@ -14,7 +14,7 @@ import pytest
 from hanabi.cli.failure import Failure
 from hanabi.cli.server import Server as Place
 from hanabi.cli.terminal import Terminal
-from hanabi.cli.upload import AHEAD_BYTES, source_of
+from hanabi.cli.upload import INLINE_MAX_BYTES, source_of
 from tests.server import Server
 from tests.system.cli.test_functions import command
 
@@ -40,7 +40,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_pipe() -> None:
 
 def test_a_server_that_breaks_off_is_no_success(tmp_path: Path) -> None:
     archive = tmp_path / "large.zip"
-    archive.write_bytes(bytes(AHEAD_BYTES + 1))
+    archive.write_bytes(bytes(INLINE_MAX_BYTES + 1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:

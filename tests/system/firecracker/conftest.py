@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.testing.firecracker.nursery import Nursery
+from hanabi.testing.firecracker.nursery import ForkServer
 from tests.system.firecracker.rig import Rig, unavailable
 from tests.system.sandbox.rig import enter_private_mounts
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
+def nursery() -> Iterator[ForkServer]:
     if reason := unavailable():
         pytest.skip(reason)
     enter_private_mounts()
-    with tempfile.TemporaryDirectory(prefix="hanabi-test-", dir="/var/tmp") as name, Nursery(Path(name)) as made:
+    with tempfile.TemporaryDirectory(prefix="hanabi-test-", dir="/var/tmp") as name, ForkServer(Path(name)) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def rig(nursery: Nursery) -> Iterator[Rig]:
+def rig(nursery: ForkServer) -> Iterator[Rig]:
     made = Rig(nursery)
     yield made
     made.close()

@@ -13,7 +13,7 @@ from hanabi.base.clock import SystemClock
 from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
 from hanabi.sandbox.host import mounts
-from hanabi.testing.firecracker import Fault, make_stand_ins
+from hanabi.testing.firecracker import Fault, make_fakes
 from tests.system.firecracker.rig import PRELOAD, PlainDrives, image_of, parts_in, until
 
 
@@ -21,7 +21,7 @@ async def main(directory: Path, moment: str) -> None:
     script = directory / "script.json"
     fault = Fault(on="jailer" if moment == "jailer" else moment.replace("AGENT", "agent"), do="hang")
     script.write_text(json.dumps({"version": "1.16.1", "faults": [asdict(fault)]}))
-    make_stand_ins(directory, script)
+    make_fakes(directory, script)
     driver = FirecrackerDriver(
         directory / "run",
         parts=parts_in(directory),

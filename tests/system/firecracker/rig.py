@@ -16,11 +16,11 @@ from hanabi.contracts.sandbox import Exit, Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.firecracker import driver as driver_module
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
-from hanabi.sandbox.firecracker.machine import Kernel, Parts
+from hanabi.sandbox.firecracker.machine import FirecrackerParts, Kernel
 from hanabi.sandbox.firecracker.microvm import MicroVm
 from hanabi.testing import ManualClock
 from hanabi.testing.firecracker import Fault
-from hanabi.testing.firecracker.nursery import Nursery
+from hanabi.testing.firecracker.nursery import ForkServer
 from tests import leftovers
 
 Result = TypeVar("Result")
@@ -43,14 +43,14 @@ class PacedClock(ManualClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hurried = False
+        self.stop_now = False
 
     async def run(self) -> None:
         while True:
             before = time.monotonic()
             await asyncio.sleep(0.003)
             passed = min(time.monotonic() - before, 0.01)
-            await self.advance(0.75 if self.hurried else passed / 2, turns=1)
+            await self.advance(0.75 if self.stop_now else passed / 2, turns=1)
 
 
 class PlainDrives:
@@ -85,19 +85,19 @@ def image_of(directory: Path, digest: str = "0") -> RuntimeImage:
     )
 
 
-def parts_in(directory: Path) -> Parts:
+def parts_in(directory: Path) -> FirecrackerParts:
     """Needs `directory`/{firecracker,jailer}; makes the rest."""
     for name in ("kernel", "initrd"):
         (directory / name).write_bytes(bytes(4096))
         (directory / name).chmod(0o444)
     kernel = Kernel(image=directory / "kernel", digest="k", initrd=directory / "initrd", cpu_template={"msr_modifiers": []})
-    return Parts(firecracker=directory / "firecracker", jailer=directory / "jailer", version=VERSION, kernel=kernel)
+    return FirecrackerParts(firecracker=directory / "firecracker", jailer=directory / "jailer", version=VERSION, kernel=kernel)
 
 
 class Rig:
     """One driver, one event loop, for many tests. What it makes lies in `directory`."""
 
-    def __init__(self, nursery: Nursery, **places: Path) -> None:
+    def __init__(self, nursery: ForkServer, **places: Path) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="hanabi-test-", dir="/var/tmp"))
         self.directory.chmod(0o755)
         self.run_dir = self.directory / "run"
@@ -184,8 +184,8 @@ class Rig:
 
     def struck_in_haste(self) -> bool:
         """As `struck`, and until then time flies."""
-        self.clock.hurried = not self.struck()
-        return not self.clock.hurried
+        self.clock.stop_now = not self.struck()
+        return not self.clock.stop_now
 
     def requests(self, id: str = "") -> list[dict[str, Any]]:
         """What stand-ins were asked since `play`, and their agents told."""
@@ -212,10 +212,10 @@ class Rig:
         try:
             if fault is not None:
                 await until(lambda: self.struck(fault) or task.done())
-                self.clock.hurried = True
+                self.clock.stop_now = True
             await asyncio.wait([task])
         finally:
-            self.clock.hurried = False
+            self.clock.stop_now = False
         error = task.exception()
         assert isinstance(error, SandboxError), error
         return str(error)

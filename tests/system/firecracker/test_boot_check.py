@@ -11,7 +11,7 @@ import pytest
 from hanabi.cli import main
 from hanabi.errors import SandboxError
 from hanabi.node import microvm_check
-from hanabi.node.config import Settings
+from hanabi.node.config import NodeSettings
 from hanabi.sandbox.firecracker.boot_check import bare_image, boot_once
 from hanabi.sandbox.host import kvm
 from hanabi.sandbox.host.doctor import Check
@@ -78,9 +78,9 @@ def test_the_root_has_what_a_machine_mounts_on(tmp_path: Path) -> None:
 # --- what doctor makes of it -------------------------------------------------------------------------------------------
 
 
-def settings(directory: Path) -> Settings:
+def settings(directory: Path) -> NodeSettings:
     (directory / "images").mkdir(exist_ok=True)
-    return Settings(data_dir=directory, images_dir=directory / "images")
+    return NodeSettings(data_dir=directory, images_dir=directory / "images")
 
 
 def test_what_booted_is_not_tried_again_until_something_changes(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_doctor_is_as_good_as_the_guest(
 ) -> None:
     """All that microVMs need is there, and still no guest may boot."""
 
-    def tries(settings: Settings) -> str:
+    def tries(settings: NodeSettings) -> str:
         if not boots:
             raise SandboxError("a microVM was tried: no guest booted within 30 s")
         return "booted to the agent in 0.3 s"

@@ -13,7 +13,7 @@ from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox.firecracker import microvm
 from hanabi.testing.firecracker import Fault
 from hanabi.testing.firecracker.guest import PEAK
-from hanabi.testing.firecracker.nursery import Nursery
+from hanabi.testing.firecracker.nursery import ForkServer
 from tests import leftovers
 from tests.system.firecracker.rig import PRELOAD, Owner, Rig, frame, send, until
 
@@ -351,7 +351,7 @@ def test_fifty_sandboxes_leave_no_descriptor(rig: Rig) -> None:
     rig.run(work())
 
 
-def test_close_ends_all(nursery: Nursery) -> None:
+def test_close_ends_all(nursery: ForkServer) -> None:
     rig = Rig(nursery)
 
     async def work() -> None:
@@ -386,7 +386,7 @@ def test_a_run_directory_is_one_drivers(rig: Rig) -> None:
     rig.run(work())
 
 
-def test_drives_of_another_file_system_are_mounted(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_drives_of_another_file_system_are_mounted(nursery: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A hard link cannot be made: the file is shown by a bind mount, which goes with the jail."""
     drives = Path("/dev/shm") / f"hanabi-test-{os.getpid()}"
     if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == Path("/var/tmp").stat().st_dev:

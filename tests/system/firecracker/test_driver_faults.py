@@ -297,9 +297,9 @@ async def told_of_the_end(rig: Rig, fault: Fault, act: Any) -> None:
     owner = Owner(box)
     await act(box)
     await until(rig.struck)
-    rig.clock.hurried = True
+    rig.clock.stop_now = True
     exit = await owner.exits.get()
-    rig.clock.hurried = False
+    rig.clock.stop_now = False
     assert exit.role == "sandbox" and exit in (Exit("sandbox", None, 9), Exit("sandbox", 1, None))
     await box.destroy()
     await rig.nothing_left()

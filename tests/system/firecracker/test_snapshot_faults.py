@@ -9,7 +9,7 @@ import pytest
 from hanabi.base import linux
 from hanabi.errors import SandboxError
 from hanabi.testing.firecracker import Fault
-from hanabi.testing.firecracker.nursery import Nursery
+from hanabi.testing.firecracker.nursery import ForkServer
 from tests import leftovers
 from tests.system.firecracker.rig import Rig, frame, send
 from tests.system.firecracker.test_driver_faults import whole, works
@@ -119,7 +119,7 @@ def test_a_function_whose_snapshot_fails(rig: Rig, do: str, tmp_path: Path) -> N
     rig.run(work())
 
 
-def test_a_disk_that_is_full(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_disk_that_is_full(nursery: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> None:
     place = tmp_path_factory.mktemp("small")
     linux.mount("tmpfs", str(place), "tmpfs", 0, "size=256k,mode=0755")
     try:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from hanabi.base.clock import SystemClock
-from hanabi.errors import VmmDeaf
+from hanabi.errors import VmmUnresponsive
 from hanabi.sandbox.firecracker.api import FirecrackerApi
-from hanabi.testing.firecracker import make_stand_ins
+from hanabi.testing.firecracker import make_fakes
 from tests.unit.sandbox.firecracker.machines import boot, lay_out
 from tests.unit.sandbox.firecracker.scripted import find_binary, on_both, run
 
@@ -37,7 +37,7 @@ class Jail:
         self.base.mkdir(mode=0o711)
         self.record = place / "requests"
         (place / "script.json").write_text(json.dumps({"record": str(self.record), "guest": "idle", **script}))
-        self.firecracker, self.jailer = make_stand_ins(place, place / "script.json")
+        self.firecracker, self.jailer = make_fakes(place, place / "script.json")
         self.pid = 0
 
     def root(self, id: str) -> Path:
@@ -76,7 +76,7 @@ def test_the_stand_ins(place: Path) -> None:
         await api.connect(30)
         assert (await api.instance_info()).id == "one"
         await boot(api)
-        with pytest.raises(VmmDeaf):
+        with pytest.raises(VmmUnresponsive):
             await api.pause()
         api.close()
 
@@ -171,7 +171,7 @@ async def test_a_vmm_that_ends_before_it_serves(place: Path) -> None:
     assert done.returncode == 0
     pid = int((jail.root("one") / "firecracker.pid").read_text())
 
-    with pytest.raises(VmmDeaf, match="the VMM ended"):
+    with pytest.raises(VmmUnresponsive, match="the VMM ended"):
         api = FirecrackerApi(jail.root("one") / "run/firecracker.socket", clock=SystemClock())
         await api.connect(60, lambda: _alive(pid))
 

@@ -17,11 +17,11 @@ import pytest
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.builders import programs
-from hanabi.images.paths import root_place
+from hanabi.images.paths import root_path
 from hanabi.images.runtimes.bootstraps import install_agent, install_bootstrap
 from hanabi.images.runtimes.builder import Builder
 from hanabi.images.runtimes.catalog import RECIPES, RUNTIMES, digest_recipe
-from hanabi.images.runtimes.roots import CERTIFICATES, Images, place_certificates
+from hanabi.images.runtimes.roots import CERTIFICATES, RuntimeImages, place_certificates
 from hanabi.node.config import guest_dir
 from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
 from tests.server import IMAGES, wait_for
@@ -35,7 +35,7 @@ BUILT = ("python3.11", "python3.13", "nodejs22.x", "provided.al2023")
 @pytest.fixture(scope="module", params=BUILT)
 def image(request: pytest.FixtureRequest) -> Iterator[RuntimeImage]:
     """One built root after the other; the first run on a machine takes some minutes."""
-    images = Images(IMAGES, guest_dir())
+    images = RuntimeImages(IMAGES, guest_dir())
     yield asyncio.run(images.ensure(request.param))
 
 
@@ -166,7 +166,7 @@ def test_an_os_only_root_runs_shell_bootstraps(image: RuntimeImage) -> None:
 
 @needs_tools
 def test_a_built_root_is_listed(image: RuntimeImage) -> None:
-    row = next(row for row in Images(IMAGES, guest_dir()).list() if row.runtime == image.runtime)
+    row = next(row for row in RuntimeImages(IMAGES, guest_dir()).list() if row.runtime == image.runtime)
     assert row.built and row.how == "" and row.path and image.root.parent == Path(row.path)
     assert 50 << 20 < (row.size or 0) < 250 << 20
 
@@ -176,7 +176,7 @@ def test_a_built_root_is_listed(image: RuntimeImage) -> None:
 
 @pytest.mark.parametrize("runtime", ["python3.12", "nodejs16.x", "java21", "provided", "../etc", ""])
 def test_a_runtime_that_cannot_be_had_says_what_to_do(tmp_path: Path, runtime: str) -> None:
-    images = Images(tmp_path / "images", guest_dir())
+    images = RuntimeImages(tmp_path / "images", guest_dir())
     assert not images.known(runtime)
     with pytest.raises(ImageError, match="provided.al2023"):
         asyncio.run(images.ensure(runtime))
@@ -184,7 +184,7 @@ def test_a_runtime_that_cannot_be_had_says_what_to_do(tmp_path: Path, runtime: s
 
 
 def test_what_is_not_built_says_how_to_get_it(tmp_path: Path) -> None:
-    rows = Images(tmp_path, guest_dir()).list()
+    rows = RuntimeImages(tmp_path, guest_dir()).list()
     assert {row.runtime for row in rows} == set(RUNTIMES)
     assert all(not row.built and row.size is None and f"hanabi images build {row.runtime}" in row.how for row in rows)
 
@@ -194,9 +194,9 @@ def test_each_runtime_of_lambda_is_listed_with_what_it_would_take(tmp_path: Path
     lambdas = """nodejs24.x nodejs22.x python3.14 python3.13 python3.12 python3.11 java25 java21 java17 java11 java8.al2 dotnet10
         ruby4.0 ruby3.4 ruby3.3 provided.al2023 dotnet8 python3.10 provided.al2 nodejs20.x ruby3.2 python3.9 nodejs18.x dotnet6
         python3.8 nodejs16.x nodejs14.x nodejs12.x python3.7 ruby2.7 java8 go1.x provided dotnetcore3.1""".split()
-    images = Images(tmp_path, guest_dir())
-    rows = {row.runtime: row for row in (*images.list(), *images.list_elsewhere())}
-    assert rows.keys() == set(lambdas) and len(rows) == len(images.list()) + len(images.list_elsewhere())
+    images = RuntimeImages(tmp_path, guest_dir())
+    rows = {row.runtime: row for row in (*images.list(), *images.list_unavailable())}
+    assert rows.keys() == set(lambdas) and len(rows) == len(images.list()) + len(images.list_unavailable())
     assert all(row.how and row.available == (row.runtime in RUNTIMES) for row in rows.values())
     assert rows["python3.12"].how == (
         "use python3.13 or python3.11; or a container image FROM AWS's base image lambda/python:3.12 (PackageType Image); "
@@ -235,7 +235,7 @@ def test_without_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_failed_build_says_why_to_all_who_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_mmdebstrap(tmp_path, f"echo build >>{tmp_path}/builds; echo 'E: no such mirror' >&2; exit 25", monkeypatch)
-    images, said = Images(tmp_path / "images", guest_dir()), list[str]()
+    images, said = RuntimeImages(tmp_path / "images", guest_dir()), list[str]()
 
     async def ensure() -> list[RuntimeImage | BaseException]:
         return await asyncio.gather(*(images.ensure("python3.11", said.append) for _ in range(3)), return_exceptions=True)
@@ -253,7 +253,7 @@ def test_close_ends_a_build_with_all_its_programs(tmp_path: Path, monkeypatch: p
     fake_mmdebstrap(tmp_path, f"echo $$ >{tmp_path}/pid; exec sleep 300", monkeypatch)
 
     async def start_and_close() -> int:
-        images = Images(tmp_path / "images", guest_dir())
+        images = RuntimeImages(tmp_path / "images", guest_dir())
         waiting = asyncio.create_task(images.ensure("python3.11"))
         started = tmp_path / "pid"
         pid = int(await asyncio.to_thread(wait_for, lambda: started.exists() and started.read_text().strip()))
@@ -276,7 +276,7 @@ def _is_running(pid: int) -> bool:
 def test_what_a_killed_builder_left_is_cleared_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_mmdebstrap(tmp_path, "exit 1", monkeypatch)
     monkeypatch.setattr(programs, "SEARCHED", os.environ["PATH"])
-    place = root_place(tmp_path / "images", "python3.11")
+    place = root_path(tmp_path / "images", "python3.11")
     for left in (tmp_path / "images/building" / place.name, place):
         (left / "root/usr").mkdir(parents=True)
         (left / "root/usr/half").write_text("half")
@@ -289,7 +289,7 @@ def test_what_a_killed_builder_left_is_cleared_by_the_next(tmp_path: Path, monke
 
 def test_another_process_that_builds_is_waited_for(tmp_path: Path) -> None:
     images = tmp_path / "images"
-    said, place = list[str](), root_place(images, "python3.11")
+    said, place = list[str](), root_path(images, "python3.11")
     builder = Builder(images, said.append)
     with (images / "locks" / place.name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -311,7 +311,7 @@ def test_a_lock_outlives_a_killed_builder_while_its_program_runs(tmp_path: Path,
     pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
     builder.kill()
     builder.wait(10)
-    with (images / "locks" / root_place(images, "python3.11").name).open("w") as lock:
+    with (images / "locks" / root_path(images, "python3.11").name).open("w") as lock:
         with pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.kill(pid, 9)
@@ -327,9 +327,9 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def test_remove(tmp_path: Path) -> None:
-    images = Images(tmp_path, guest_dir())
+    images = RuntimeImages(tmp_path, guest_dir())
     assert not images.remove("python3.11")
-    for name in ("python3.11-of-an-older-recipe", root_place(tmp_path, "python3.11").name, "python3.13-stays"):
+    for name in ("python3.11-of-an-older-recipe", root_path(tmp_path, "python3.11").name, "python3.13-stays"):
         (tmp_path / "roots" / name / "root").mkdir(parents=True)
     assert images.remove("python3.11")
     assert [path.name for path in (tmp_path / "roots").iterdir()] == ["python3.13-stays"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.sandbox.oci import machine_view
-from hanabi.sandbox.oci.machine_view import Processors, View
+from hanabi.sandbox.oci.machine_view import CpuAllocator, MachineView
 from tests.system.sandbox.rig import Guest, Rig, until
 
 
@@ -18,20 +18,20 @@ from tests.system.sandbox.rig import Guest, Rig, until
 )
 def test_as_many_cpus_as_lambda_shows(memory_mb: int, vcpus: int) -> None:
     assert machine_view.vcpus_for(memory_mb) == vcpus
-    assert len(Processors(lambda: range(64)).take(memory_mb)) == vcpus
+    assert len(CpuAllocator(lambda: range(64)).take(memory_mb)) == vcpus
 
 
 def test_cpus_are_dealt_in_turn_and_never_twice_to_one() -> None:
-    processors = Processors(lambda: {8, 9, 10, 11, 12})
-    dealt = [processors.take(128) for _ in range(5)]
+    cpus = CpuAllocator(lambda: {8, 9, 10, 11, 12})
+    dealt = [cpus.take(128) for _ in range(5)]
     assert dealt[0] == [8, 9] and dealt[2] == [12, 8]
     assert sorted(cpu for each in dealt for cpu in each) == sorted([8, 9, 10, 11, 12] * 2)
-    assert sorted(processors.take(8000)) == [8, 9, 10, 11, 12]
+    assert sorted(cpus.take(8000)) == [8, 9, 10, 11, 12]
 
 
 def test_never_more_cpus_than_the_host_has() -> None:
-    assert Processors(lambda: [3]).take(10_240) == [3]
-    assert set(Processors().take(10_240)) <= os.sched_getaffinity(0)
+    assert CpuAllocator(lambda: [3]).take(10_240) == [3]
+    assert set(CpuAllocator().take(10_240)) <= os.sched_getaffinity(0)
 
 
 def test_processors_are_numbered_from_nought() -> None:
@@ -48,7 +48,7 @@ def test_processors_are_numbered_from_nought() -> None:
 def test_files_are_rewritten_in_place(tmp_path: Path) -> None:
     """A mount shows the file it was made of; one that took its place would not be seen."""
     allowed: set[int] = {0}
-    shown = View(tmp_path / "view", Processors(lambda: allowed))
+    shown = MachineView(tmp_path / "view", CpuAllocator(lambda: allowed))
     shown.open(8000)
     before = {name: path.stat().st_ino for name, path in shown.files.items()}
     long = shown.files["cpuinfo"].read_text()
@@ -79,7 +79,7 @@ async def _cpus(guest: Guest) -> tuple[str, int, int]:
 
 def _allow(rig: Rig, monkeypatch: pytest.MonkeyPatch, cpus: Iterable[int]) -> None:
     assert rig.driver._host is not None
-    monkeypatch.setattr(rig.driver._host.processors, "_allowed", lambda: cpus)
+    monkeypatch.setattr(rig.driver._host.cpus, "_allowed", lambda: cpus)
 
 
 def test_memory_is_its_own(rig: Rig) -> None:

@@ -19,7 +19,7 @@ from hanabi.contracts.sandbox import Driver, Exit, Sandbox, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox.process import interpreters
 from hanabi.sandbox.process.driver import ProcessDriver
-from hanabi.sandbox.process.interpreters import find_program, lacking
+from hanabi.sandbox.process.interpreters import find_program, why_unavailable
 from tests.unit.guest.agent.rig import PATIENCE_S, build, gone
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -146,11 +146,11 @@ def test_it_says_which_runtimes_have_an_interpreter(tmp_path: Path, monkeypatch:
     asyncio.run(driver.open())
     said = driver.describe().splitlines()[0]
     assert f"It runs {PYTHON}, python3.99, nodejs97.x, provided.al2023; not python2.2, nodejs4.x, whose interpreters" in said
-    assert lacking("python3.99") == lacking("provided.al2023") == lacking(PYTHON) == ""
-    assert lacking("python2.2").startswith("this host has no python2.2 on PATH, which --isolation process needs: install it")
-    assert "no node of that version" in lacking("nodejs4.x")
+    assert why_unavailable("python3.99") == why_unavailable("provided.al2023") == why_unavailable(PYTHON) == ""
+    assert why_unavailable("python2.2").startswith("this host has no python2.2 on PATH, which --isolation process needs: install it")
+    assert "no node of that version" in why_unavailable("nodejs4.x")
     (tools / "python2.2").write_text("#!/bin/sh\necho 2.2\n")
-    assert lacking("python2.2") == ""  # it was installed meanwhile
+    assert why_unavailable("python2.2") == ""  # it was installed meanwhile
 
 
 def test_paths_are_those_of_the_sandbox(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from hanabi.base.health import Health
 from hanabi.sandbox.host import network
-from hanabi.sandbox.host.cgroup import Group
+from hanabi.sandbox.host.cgroup import Cgroup
 from hanabi.sandbox.host.volume import Volume
 from hanabi.testing import ManualClock
 from tests import leftovers
@@ -15,7 +15,7 @@ from tests.system.sandbox.rig import Rig, unavailable
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
 
-FAULTS = {"cgroup": (Group, "remove"), "volume": (Volume, "await_end"), "slot": (network, "remove_slot")}
+FAULTS = {"cgroup": (Cgroup, "remove"), "volume": (Volume, "await_end"), "slot": (network, "remove_slot")}
 
 
 @pytest.mark.parametrize("what", FAULTS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.sandbox.agent import find_agent
-from hanabi.sandbox.host.cgroup import Tree
+from hanabi.sandbox.host.cgroup import CgroupTree
 from hanabi.sandbox.host.earlier_runs import tag_of
 from tests.system.sandbox.ordinary_user import UID
 from tests.system.sandbox.rig import make_image, unavailable
@@ -42,7 +42,7 @@ def test_an_ordinary_user_with_delegated_cgroups(scene: Path) -> None:
     for program in ("fuse2fs", "pasta", "newuidmap"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}")
-    tree = Tree(tag_of(scene / "home" / "run"))
+    tree = CgroupTree(tag_of(scene / "home" / "run"))
     if any(tree.version(name) == 2 for name in ("cpu", "memory", "pids")):
         pytest.skip("delegates cgroup v1 directories; with v2: systemd-run --user --scope -p Delegate=yes hanabi doctor")
     tree.prepare()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hanabi.base.health import PROBLEMS, Health
+from hanabi.base.health import PROBLEMS_MAX, Health
 from hanabi.testing import ManualClock
 
 
@@ -49,6 +49,6 @@ def test_a_problem_stands_until_it_is_over() -> None:
 
 def test_problems_are_bounded() -> None:
     health = Health()
-    for number in range(PROBLEMS + 10):
+    for number in range(PROBLEMS_MAX + 10):
         health.report(f"function {number}", "damaged")
-    assert len(health.problems) == PROBLEMS
+    assert len(health.problems) == PROBLEMS_MAX

@@ -3,7 +3,7 @@
 import pytest
 
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.testing import ManualClock
 
 
@@ -24,41 +24,41 @@ class Flaky:
 async def test_it_is_tried_until_it_succeeds_and_is_seen_meanwhile() -> None:
     clock = ManualClock()
     health = Health(clock)
-    retrying = Retrying(clock, health)
+    retries = RetryQueue(clock, health)
     work = Flaky(clock, 8)
-    retrying.add("mark", "The mark cannot be made", work.run, OSError("first"))
-    retrying.add("mark", "The mark cannot be made", work.run, OSError("the same one"))
+    retries.add("mark", "The mark cannot be made", work.run, OSError("first"))
+    retries.add("mark", "The mark cannot be made", work.run, OSError("the same one"))
     assert [problem.text for problem in health.problems] == ["The mark cannot be made: first; it is tried again"]
     await clock.advance(70)
     assert [problem.text for problem in health.problems] == ["The mark cannot be made: the disk is full; it is tried again"]
     await clock.advance(400)
     assert work.times == [1, 3, 7, 15, 31, 63, 123, 183, 243]
-    assert health.problems == [] and len(retrying) == 0
+    assert health.problems == [] and len(retries) == 0
     assert health.values()["hanabi_retries_total"] == 9
-    await retrying.close()
+    await retries.close()
 
 
 async def test_a_nudge_is_a_try_at_once() -> None:
     clock = ManualClock()
-    retrying = Retrying(clock)
+    retries = RetryQueue(clock)
     work = Flaky(clock, 5)
-    retrying.add("mark", "x", work.run)
+    retries.add("mark", "x", work.run)
     await clock.advance(40)
     assert work.times[-1] == 31
-    retrying.nudge("mark")
+    retries.nudge("mark")
     await clock.advance(0)
     assert work.times[-1] == 40
-    assert "mark" not in retrying
+    assert "mark" not in retries
 
 
 async def test_what_is_dropped_is_not_tried_again() -> None:
     clock = ManualClock()
     health = Health(clock)
-    retrying = Retrying(clock, health)
+    retries = RetryQueue(clock, health)
     work = Flaky(clock, 5)
-    retrying.add("mark", "x", work.run)
-    retrying.drop("mark")
-    retrying.drop("mark")
+    retries.add("mark", "x", work.run)
+    retries.drop("mark")
+    retries.drop("mark")
     await clock.advance(40)
     assert work.times == [] and health.problems == []
 
@@ -67,7 +67,7 @@ async def test_what_is_dropped_is_not_tried_again() -> None:
 async def test_at_the_end_each_is_tried_once_more_in_order(failures: int) -> None:
     clock = ManualClock()
     health = Health(clock)
-    retrying = Retrying(clock, health)
+    retries = RetryQueue(clock, health)
     order: list[str] = []
 
     async def work(name: str) -> None:
@@ -76,20 +76,20 @@ async def test_at_the_end_each_is_tried_once_more_in_order(failures: int) -> Non
             raise OSError("still")
 
     for name in ("a", "b", "c"):
-        retrying.add(name, name, lambda name=name: work(name))  # type: ignore[misc]
-    await retrying.close()
+        retries.add(name, name, lambda name=name: work(name))  # type: ignore[misc]
+    await retries.close()
     assert order == ["a", "b", "c"]
     assert health.values()["hanabi_given_up_total"] == (3 if failures else 0)
-    retrying.add("late", "late", lambda: work("late"))
-    assert len(retrying) == 0
+    retries.add("late", "late", lambda: work("late"))
+    assert len(retries) == 0
 
 
 async def test_they_are_bounded() -> None:
     clock = ManualClock()
     health = Health(clock)
-    retrying = Retrying(clock, health, limit=2)
+    retries = RetryQueue(clock, health, limit=2)
     for name in ("a", "b", "c"):
-        retrying.add(name, name, Flaky(clock, 0).run)
-    assert len(retrying) == 2
+        retries.add(name, name, Flaky(clock, 0).run)
+    assert len(retries) == 2
     assert health.values()["hanabi_given_up_total"] == 1
-    await retrying.close()
+    await retries.close()

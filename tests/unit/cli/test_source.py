@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hanabi.cli import dependencies, main
-from hanabi.cli.archive import look_inside
+from hanabi.cli.archive import inspect_archive
 from hanabi.cli.failure import Failure
-from hanabi.cli.handlers import Entry, detect, missing
+from hanabi.cli.handlers import EntryPoint, detect, missing
 from hanabi.cli.source import collect, pack, refuse_template
 
 
@@ -41,25 +41,28 @@ HANDLER = "def lambda_handler(event, context): ...\n"
 @pytest.mark.parametrize(
     ("files", "entry"),
     [
-        ({"lambda_function.py": HANDLER, "index.js": ""}, Entry("python3.13", "lambda_function.lambda_handler")),
-        ({"app.py": "async def handler(event, context): ..."}, Entry("python3.13", "app.handler")),
-        ({"main.py": "from core import run as handler"}, Entry("python3.13", "main.handler")),
-        ({"handler.py": "import core\nhandler = core.make()"}, Entry("python3.13", "handler.handler")),
-        ({"app.py": "try:\n    from fast import handler\nexcept ImportError:\n    handler = None"}, Entry("python3.13", "app.handler")),
-        ({"app.py": "handler: object = make()"}, Entry("python3.13", "app.handler")),
-        ({"app.py": "import core.entry as handler"}, Entry("python3.13", "app.handler")),
+        ({"lambda_function.py": HANDLER, "index.js": ""}, EntryPoint("python3.13", "lambda_function.lambda_handler")),
+        ({"app.py": "async def handler(event, context): ..."}, EntryPoint("python3.13", "app.handler")),
+        ({"main.py": "from core import run as handler"}, EntryPoint("python3.13", "main.handler")),
+        ({"handler.py": "import core\nhandler = core.make()"}, EntryPoint("python3.13", "handler.handler")),
+        (
+            {"app.py": "try:\n    from fast import handler\nexcept ImportError:\n    handler = None"},
+            EntryPoint("python3.13", "app.handler"),
+        ),
+        ({"app.py": "handler: object = make()"}, EntryPoint("python3.13", "app.handler")),
+        ({"app.py": "import core.entry as handler"}, EntryPoint("python3.13", "app.handler")),
         (
             {"app.py": "if True:\n    with open(__file__) as f:\n        def handler(event, context): ..."},
-            Entry("python3.13", "app.handler"),
+            EntryPoint("python3.13", "app.handler"),
         ),
-        ({"app.py": "x = 1", "index.mjs": ""}, Entry("nodejs22.x", "index.handler")),
-        ({"index.js": ""}, Entry("nodejs22.x", "index.handler")),
-        ({"app.cjs": ""}, Entry("nodejs22.x", "app.handler")),
-        ({"bootstrap": "#!/bin/sh", "app.py": HANDLER}, Entry("provided.al2023", "bootstrap")),
-        ({"template.yaml": "Resources: {}", "index.js": ""}, Entry("nodejs22.x", "index.handler")),
+        ({"app.py": "x = 1", "index.mjs": ""}, EntryPoint("nodejs22.x", "index.handler")),
+        ({"index.js": ""}, EntryPoint("nodejs22.x", "index.handler")),
+        ({"app.cjs": ""}, EntryPoint("nodejs22.x", "app.handler")),
+        ({"bootstrap": "#!/bin/sh", "app.py": HANDLER}, EntryPoint("provided.al2023", "bootstrap")),
+        ({"template.yaml": "Resources: {}", "index.js": ""}, EntryPoint("nodejs22.x", "index.handler")),
     ],
 )
-def test_files_tell_the_runtime(tmp_path: Path, files: dict[str, str], entry: Entry) -> None:
+def test_files_tell_the_runtime(tmp_path: Path, files: dict[str, str], entry: EntryPoint) -> None:
     assert detect(folder(tmp_path, files, executable="bootstrap")) == entry
 
 
@@ -147,19 +150,19 @@ def test_own_files_go_before_those_of_dependencies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        (Entry("python3.13", "app.handler"), None),
-        (Entry("python3.11", "src.deep.run"), None),
-        (Entry("python3.13", "src/deep.run"), None),
-        (Entry("python3.13", "star.anything"), None),  # `from x import *` may bring it
-        (Entry("python3.13", "app.other"), "app.py defines no other"),
-        (Entry("python3.13", "gone.handler"), "there is no gone.py"),
-        (Entry("python3.13", "handler"), "has not the form FILE.FUNCTION"),
-        (Entry("nodejs22.x", "index.handler"), None),
-        (Entry("nodejs22.x", "app.handler"), "there is no app.mjs or app.js or app.cjs"),
-        (Entry("provided.al2023", "x"), "is not executable: chmod"),
+        (EntryPoint("python3.13", "app.handler"), None),
+        (EntryPoint("python3.11", "src.deep.run"), None),
+        (EntryPoint("python3.13", "src/deep.run"), None),
+        (EntryPoint("python3.13", "star.anything"), None),  # `from x import *` may bring it
+        (EntryPoint("python3.13", "app.other"), "app.py defines no other"),
+        (EntryPoint("python3.13", "gone.handler"), "there is no gone.py"),
+        (EntryPoint("python3.13", "handler"), "has not the form FILE.FUNCTION"),
+        (EntryPoint("nodejs22.x", "index.handler"), None),
+        (EntryPoint("nodejs22.x", "app.handler"), "there is no app.mjs or app.js or app.cjs"),
+        (EntryPoint("provided.al2023", "x"), "is not executable: chmod"),
     ],
 )
-def test_a_handler_that_is_not_there_is_found_before_the_upload(tmp_path: Path, entry: Entry, reason: str | None) -> None:
+def test_a_handler_that_is_not_there_is_found_before_the_upload(tmp_path: Path, entry: EntryPoint, reason: str | None) -> None:
     files = {"app.py": "handler = 1", "src/deep.py": "def run(e, c): ...", "star.py": "from x import *", "index.cjs": "", "bootstrap": ""}
     folder(tmp_path, files)
     found = missing(entry, tmp_path, collect(tmp_path))
@@ -175,10 +178,10 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
 def test_too_much_is_refused_before_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = folder(tmp_path / "code", {"app.py": HANDLER, "other.py": "x"})
     size = len(HANDLER) + 1
-    monkeypatch.setattr("hanabi.cli.source.MAX_UNZIPPED", size)
+    monkeypatch.setattr("hanabi.cli.source.UNZIPPED_MAX_BYTES", size)
     with pytest.raises(Failure, match=f"Unzipped size must be smaller than {size} bytes"):
         packed(code, tmp_path)
-    monkeypatch.setattr("hanabi.cli.source.MAX_UNZIPPED", size + 1)
+    monkeypatch.setattr("hanabi.cli.source.UNZIPPED_MAX_BYTES", size + 1)
     packed(code, tmp_path)
 
 
@@ -240,7 +243,7 @@ def test_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
     os.mkdir(outer)
     code = folder(Path(os.fsdecode(outer)), {"app.py": HANDLER})
     assert names(code) == ["app.py"]
-    assert detect(code) == Entry("python3.13", "app.lambda_handler")
+    assert detect(code) == EntryPoint("python3.13", "app.lambda_handler")
     pack(collect(code), tmp_path / "function.zip")
     os.mkdir(outer + b"/inner\xff")
     (code / os.fsdecode(b"inner\xff") / "x").touch()
@@ -264,12 +267,12 @@ def test_a_zip_file_is_looked_into(tmp_path: Path) -> None:
     pack(collect(folder(tmp_path / "code", {"src/core.py": HANDLER, "index.js": "", "data.bin": "x" * 100})), archive)
     view = tmp_path / "view"
     view.mkdir()
-    inside = look_inside(archive, view, ["src/core.lambda_handler", "../../etc/passwd.x", "/etc/passwd.x"])
+    inside = inspect_archive(archive, view, ["src/core.lambda_handler", "../../etc/passwd.x", "/etc/passwd.x"])
     assert sorted(inside) == ["data.bin", "index.js", "src/core.py"]
     assert sorted(str(path.relative_to(view)) for path in view.rglob("*") if path.is_file()) == ["index.js", "src/core.py"]
-    assert detect(view) == Entry("nodejs22.x", "index.handler")
-    assert missing(Entry("python3.13", "src/core.lambda_handler"), view, inside) is None
-    assert "defines no nothing" in str(missing(Entry("python3.13", "src/core.nothing"), view, inside))
+    assert detect(view) == EntryPoint("nodejs22.x", "index.handler")
+    assert missing(EntryPoint("python3.13", "src/core.lambda_handler"), view, inside) is None
+    assert "defines no nothing" in str(missing(EntryPoint("python3.13", "src/core.nothing"), view, inside))
 
 
 def test_a_hostile_zip_file_is_not_followed(tmp_path: Path) -> None:
@@ -279,12 +282,12 @@ def test_a_hostile_zip_file_is_not_followed(tmp_path: Path) -> None:
         file.writestr("../../app.py", "x")
         file.writestr("/app.py", "x")
         file.writestr("app.py", b"#" * (3 << 20))  # it would not be a program that somebody wrote
-    look_inside(archive, view, ["../../app.handler", "/app.handler"])
+    inspect_archive(archive, view, ["../../app.handler", "/app.handler"])
     assert [(path.name, path.stat().st_size) for path in view.iterdir()] == [("app.py", 0)]
     assert not (tmp_path.parent / "app.py").exists()
     archive.write_bytes(archive.read_bytes().replace(b"PK\x01\x02", b"PK\x00\x00"))
     with pytest.raises(Failure, match="is no zip file that can be read"):
-        look_inside(archive, view, [])
+        inspect_archive(archive, view, [])
 
 
 @pytest.mark.parametrize("name", ["app.py", "text.zip"])

@@ -30,13 +30,13 @@ class Client:
 
 
 def test_in_a_pipe_a_step_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(functions, "QUIET_S", -1.0)
     monkeypatch.setattr(functions, "POLL_S", 0.0)
     steps = [f"installing packages, {second} s" for second in range(5)]
     steps += ["fetching x 10 %, 6 s", "fetching x 90 %, 9 s", "compiling 12 files, 11 s", "compiling 99 files, 12 s", "boto3 of 2 parts"]
     stream = io.StringIO()
     with Terminal(stream) as terminal:
-        assert functions.settle(Client(*steps), "f", terminal) == {"State": "Active"}
+        assert functions.wait_until_settled(Client(*steps), "f", terminal) == {"State": "Active"}
     said = [line.removeprefix("waiting for f: The function is being created: ") for line in stream.getvalue().splitlines()]
     assert said == ["installing packages", "fetching x", "compiling", "boto3 of 2 parts"]
     assert "\x1b" not in stream.getvalue()

@@ -76,7 +76,7 @@ class FakeImages:
     def known(self, runtime: str) -> bool:
         return runtime in ("python3.11", "python3.13", "nodejs22.x", "broken")
 
-    async def lacking(self, runtime: str) -> str:
+    async def why_unavailable(self, runtime: str) -> str:
         return self.lacks.get(runtime, "")
 
     async def prepare_code(self, directory: Path) -> None: ...
@@ -121,7 +121,7 @@ class FakeContainers:
         digest = self.tags.get(uri) or hashlib.sha256(uri.encode()).hexdigest()
         return Pinned(f"{uri.rpartition(':')[0]}@sha256:{digest}", digest)
 
-    async def lacking(self, images: Set[str]) -> set[str]:
+    async def find_missing(self, images: Set[str]) -> set[str]:
         return set(images & self.lost)
 
     async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
@@ -146,7 +146,7 @@ class FakeSnapshots:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def lacking(self, names: Set[str]) -> set[str]:
+    async def find_missing(self, names: Set[str]) -> set[str]:
         return set(names & self.lost)
 
     async def take(self, version: FunctionVersion) -> str:
@@ -189,7 +189,7 @@ class Plane:
     async def settle(self, name: str = "f") -> Function:
         """The function when it is prepared."""
         async with asyncio.timeout(10):
-            await self.functions.settle()
+            await self.functions.wait_idle()
         return self.functions.find(name)
 
 

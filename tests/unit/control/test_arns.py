@@ -2,11 +2,11 @@
 
 import pytest
 
-from hanabi.control.arns import Place, is_alias, is_version
+from hanabi.control.arns import AccountRegion, is_alias, is_version
 from hanabi.errors import ApiError, InvalidParameterValue, ResourceNotFound, ValidationError
 from tests.unit.control.support import ACCOUNT, ARN, REGION
 
-PLACE = Place(ACCOUNT, REGION)
+PLACE = AccountRegion(ACCOUNT, REGION)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_tagged_resources() -> None:
 
 
 def test_partitions() -> None:
-    assert Place(ACCOUNT, "cn-north-1").arn("f", "1") == f"arn:aws-cn:lambda:cn-north-1:{ACCOUNT}:function:f:1"
-    assert Place(ACCOUNT, "us-gov-west-1").arn("f").startswith("arn:aws-us-gov:")
+    assert AccountRegion(ACCOUNT, "cn-north-1").arn("f", "1") == f"arn:aws-cn:lambda:cn-north-1:{ACCOUNT}:function:f:1"
+    assert AccountRegion(ACCOUNT, "us-gov-west-1").arn("f").startswith("arn:aws-us-gov:")
 
 
 def test_qualifiers() -> None:

@@ -97,10 +97,10 @@ async def test_what_is_missed_when_an_environment_is_started(tmp_path: Path) -> 
     async with open_plane(tmp_path) as plane:
         function = await plane.create()
         version = plane.functions.resolve("f", None).version
-        await plane.functions.presence.assure(version)  # `place` of the double is nowhere: looked for, and found
+        await plane.functions.presence.require(version)  # `place` of the double is nowhere: looked for, and found
         plane.codes.lost[function.latest.code.sha256] = GONE
         with pytest.raises(ResourceConflict) as caught:
-            await plane.functions.presence.assure(version)
+            await plane.functions.presence.require(version)
         assert caught.value.message == STATE and states(plane.functions.find("f")) == {"$LATEST": "Failed"}
 
 

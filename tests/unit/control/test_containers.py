@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hanabi.control.containers import SETTINGS_LIMIT
-from hanabi.control.model import Code, Settings, fingerprint
+from hanabi.control.containers import SETTINGS_LIMIT_BYTES
+from hanabi.control.model import Code, FunctionSettings, fingerprint
 from hanabi.errors import AccessDenied, ImageError, InvalidParameterValue
 from tests.unit.control.support import create_params, image_params, open_plane
 
@@ -60,7 +60,7 @@ async def test_image_config(tmp_path: Path) -> None:
         for config, message in (
             ({"Command": ["a\0"]}, "cannot hold"),
             ({"WorkingDirectory": "\ud800"}, "cannot hold"),
-            ({"EntryPoint": ["x" * SETTINGS_LIMIT]}, "must be smaller"),
+            ({"EntryPoint": ["x" * SETTINGS_LIMIT_BYTES]}, "must be smaller"),
         ):
             with pytest.raises(InvalidParameterValue, match=message):
                 await plane.functions.update_settings("f", {"ImageConfig": config})
@@ -188,4 +188,4 @@ def test_functions_of_a_hanabi_without_images_are_not_new() -> None:
     settings: dict[str, Any] = {"runtime": "r", "handler": "h", "role": "role", "log_group": "g", "description": "", "memory_mb": 128}
     settings |= {"timeout_s": 3, "tmp_mb": 512, "environment": None}
     then = hashlib.sha256(json.dumps([settings, "code"], sort_keys=True).encode()).hexdigest()
-    assert fingerprint(Settings(**settings), Code(sha256="code", size=1)) == then
+    assert fingerprint(FunctionSettings(**settings), Code(sha256="code", size=1)) == then

@@ -19,10 +19,10 @@ from tests.unit.control.support import create_params, open_plane
 async def work(plane, name):
     for number in range(1, 1000):
         await plane.functions.create(name, create_params(name, code=str(number).encode()))
-        await plane.functions.settle()
+        await plane.functions.wait_idle()
         for memory in (256, 512):
             await plane.functions.update_settings(name, {"MemorySize": memory})
-            await plane.functions.settle()
+            await plane.functions.wait_idle()
             function = await plane.functions.change(
                 name, lambda f: publish_settled(f, sha256=None, revision_id=None, description=None)
             )
@@ -52,7 +52,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, lines: int) -> None:
 
     async def check() -> None:
         async with open_plane(tmp_path) as plane:
-            await plane.functions.settle()
+            await plane.functions.wait_idle()
             for function in plane.functions:
                 assert function.latest.settled
                 for version in function.versions.values():

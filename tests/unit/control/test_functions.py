@@ -53,13 +53,13 @@ async def test_a_runtime_that_nothing_here_can_run_is_refused_in_words(tmp_path:
 
 async def test_a_caller_goes_on_when_its_function_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_plane(tmp_path) as plane:
-        monkeypatch.setattr("hanabi.control.functions.PATIENCE_S", 60.0)
+        monkeypatch.setattr("hanabi.control.functions.BRIEF_WAIT_S", 60.0)
         await plane.functions.wait_briefly(await plane.functions.create("f", create_params()))
         assert plane.functions.find("f").latest.settled
         await plane.functions.wait_briefly(await plane.functions.update_settings("f", {"Timeout": 5}))
         assert plane.functions.resolve("f", None).version.timeout_s == 5
         await plane.functions.wait_briefly(plane.functions.find("f"))  # nothing is under way
-        monkeypatch.setattr("hanabi.control.functions.PATIENCE_S", 0.01)
+        monkeypatch.setattr("hanabi.control.functions.BRIEF_WAIT_S", 0.01)
         plane.images.hold()
         await plane.functions.wait_briefly(await plane.functions.create("slow", create_params("slow")))
         assert plane.functions.find("slow").latest.state == "Pending"

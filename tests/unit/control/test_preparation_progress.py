@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from hanabi.control.preparation_progress import LONGEST, Preparations, in_words
-from hanabi.images.builders.progress import Count
+from hanabi.control.preparation_progress import LONGEST, PreparationProgress, in_words
+from hanabi.images.builders.progress import ProgressCount
 from hanabi.testing import ManualClock
 from tests.unit.control.support import FakeImages, create_params, open_plane
 from tests.unit.runtime.host import until
@@ -29,10 +29,10 @@ async def test_the_reason_says_what_is_done_and_for_how_long(tmp_path: Path) -> 
 
 
 def test_what_a_builder_says_is_put_in_words_and_bounded() -> None:
-    assert in_words(Count("fetching x", 42, 100, "bytes").encode()) == "fetching x 42 %"
-    assert in_words(Count("fetching x", 42, None, "bytes").encode()) == "fetching x"
-    assert in_words(Count("compiling", 7, None, "files").encode()) == "compiling 7 files"
-    preparations = Preparations(ManualClock())
+    assert in_words(ProgressCount("fetching x", 42, 100, "bytes").encode()) == "fetching x 42 %"
+    assert in_words(ProgressCount("fetching x", 42, None, "bytes").encode()) == "fetching x"
+    assert in_words(ProgressCount("compiling", 7, None, "files").encode()) == "compiling 7 files"
+    preparations = PreparationProgress(ManualClock())
     hear = preparations.listen("g")
     hear("x" * 10_000)
     function: Any = type("F", (), {"latest": type("V", (), {"generation": "g"})})

@@ -14,11 +14,11 @@ from botocore.config import Config
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.http import HttpRequest, HttpResponse
-from hanabi.control.arns import Place
+from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.authorize import Authorizer
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
-from hanabi.edge.service import Call, Operation, Params, Service, Touch
+from hanabi.edge.service import Call, Operation, Params, RequiredPermission, Service
 from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, RevisionMismatch, TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
@@ -54,14 +54,14 @@ class MemoryStore:
             raise RevisionMismatch(key)
         self.rows.pop(key, None)
 
-    async def put_aside(self, key: str) -> None:
+    async def quarantine(self, key: str) -> None:
         self.rows[f"quarantine/1/{key}"] = self.rows.pop(key)
 
     async def list(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
         return [(key, value, revision) for key, (value, revision) in sorted(self.rows.items()) if key.startswith(prefix)]
 
 
-PLACE = Place(ACCOUNT, REGION)
+PLACE = AccountRegion(ACCOUNT, REGION)
 Handle = Callable[[Call, Params, Any], Awaitable[Params]]
 
 
@@ -73,11 +73,11 @@ def on_function(name: str, handler: Handle) -> Operation[Any]:
         name = params.get("FunctionName")
         return PLACE.arn(*PLACE.parse(name, params.get("Qualifier"))) if name else "*"
 
-    return Operation(handler, resolve, lambda arn, params: [Touch(action, arn)])
+    return Operation(handler, resolve, lambda arn, params: [RequiredPermission(action, arn)])
 
 
-def on_all(target: None, params: Params) -> list[Touch]:
-    return [Touch("logs:Any", "*")]
+def on_all(target: None, params: Params) -> list[RequiredPermission]:
+    return [RequiredPermission("logs:Any", "*")]
 
 
 @dataclass

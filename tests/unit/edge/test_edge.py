@@ -14,7 +14,7 @@ from hanabi.contracts.http import HttpRequest
 from hanabi.edge.edge import make_request_id
 from hanabi.edge.large_json import blob_pointers
 from hanabi.edge.protocols.model import load
-from hanabi.edge.protocols.uri_routes import Routes
+from hanabi.edge.protocols.uri_routes import UriRoutes
 from hanabi.errors import InvalidRequestContent
 from hanabi.services.lambda_.payload import check_json
 from tests.unit.edge.live import Live
@@ -132,7 +132,7 @@ def test_numbers_in_paths_and_queries(live: Live) -> None:
 
 def test_every_lambda_operation_has_a_route() -> None:
     model = load("lambda")
-    routes = Routes(model)
+    routes = UriRoutes(model)
     for name in model.operation_names:
         http = model.operation(name).http
         path, _, query = http["requestUri"].partition("?")

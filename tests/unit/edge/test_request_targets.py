@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from hanabi.contracts.http import HttpRequest
-from hanabi.edge.auth.presign import Grants
+from hanabi.edge.auth.presign import PresignedUrls
 from hanabi.http.target import is_canonical
 from tests.unit.edge.live import Live
 from tests.unit.edge.signing import sign
@@ -31,10 +31,10 @@ def ask(port: int, method: str, target: str, headers: list[tuple[str, str]]) -> 
     return int(head.split(b" ")[1]), body
 
 
-def locate(live: Live) -> tuple[str, str]:
+def code_url(live: Live) -> tuple[str, str]:
     """(host, query) of a code location."""
     request = HttpRequest("GET", "/", "/", "", [("host", f"127.0.0.1:{live.port}")], b"", "127.0.0.1")
-    location = live.code.locate(request, base64.b64encode(SHA).decode())
+    location = live.code.code_url(request, base64.b64encode(SHA).decode())
     assert location is not None
     parts = urlsplit(location)
     assert parts.path == CODE
@@ -79,7 +79,7 @@ DETOURS = [
 
 @pytest.mark.parametrize("path", DETOURS)
 def test_a_code_location_opens_nothing_else(live: Live, path: str) -> None:
-    host, query = locate(live)
+    host, query = code_url(live)
     for name in (host, "localhost", f"localhost:{live.port}", "127.0.0.1"):
         for port in (live.port, live.inside_port):
             status, body = ask(port, "GET", f"{path}?{query}", [("host", name)])
@@ -89,7 +89,7 @@ def test_a_code_location_opens_nothing_else(live: Live, path: str) -> None:
 
 
 def test_a_code_location_is_for_one_zip_one_host_one_method_and_a_while(live: Live) -> None:
-    host, query = locate(live)
+    host, query = code_url(live)
     assert ask(live.port, "GET", f"{CODE}?{query}", [("host", host)]) == (200, b"PK")
     other = f"/_hanabi/code/{hashlib.sha256(b'').hexdigest()}"
     assert ask(live.port, "GET", f"{other}?{query}", [("host", host)])[0] == 403
@@ -112,14 +112,14 @@ def test_a_code_location_is_for_one_zip_one_host_one_method_and_a_while(live: Li
 
 
 def test_grants() -> None:
-    grants, others = Grants("secret", "code"), Grants("secret", "logs")
+    grants, others = PresignedUrls("secret", "code"), PresignedUrls("secret", "logs")
     url = grants.sign("h:1", "/p", 100)
     assert url.startswith("http://h:1/p?X-Hanabi-Expires=100&X-Hanabi-Signature=")
     query = url.partition("?")[2]
     assert grants.check("H:1", "/p", query, 99.9) == ""
     assert grants.check("h:1", "/p", query, 100) == "expired"
     assert grants.check("h:1", "/q", query, 1) == grants.check("h:2", "/p", query, 1) == others.check("h:1", "/p", query, 1) == "wrong"
-    assert Grants("other", "code").check("h:1", "/p", query, 1) == "wrong"
+    assert PresignedUrls("other", "code").check("h:1", "/p", query, 1) == "wrong"
     for broken in ("", "X-Hanabi-Expires=100", f"{query}&x", "&".join(reversed(query.split("&"))), query + "0" * 300):
         assert grants.check("h:1", "/p", broken, 1) == "missing"
     for broken in (query.replace("100", "1e3"), query.replace("100", ""), query[:-1] + "\u00e9"):

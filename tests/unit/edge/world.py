@@ -85,7 +85,7 @@ class World:
     async def function(self, name: str, **changes: Any) -> None:
         """An active function with a version 1 and an alias `live` of it."""
         await self.functions.create(name, create_params(name, Publish=True, **changes))
-        await self.functions.settle()
+        await self.functions.wait_idle()
         assert (await self.ask(self.keys.root, "lambda", "CreateAlias", FunctionName=name, Name="live", FunctionVersion="1")).status == 201
 
     async def role(self, name: str, *statements: dict[str, Any], trust: Any = TRUST_LAMBDA, path: str = "/", attached: str = "") -> str:

@@ -35,7 +35,7 @@ async def test_it_starts_as_the_image_says_or_as_the_function_says() -> None:
     """Nothing is mounted, nothing is kept in stock, and the log begins with the invocation."""
 
     started = Started()
-    async with Rig(started, stock_size=2, image=IMAGE) as rig:
+    async with Rig(started, pool_size=2, image=IMAGE) as rig:
         rig.driver.start_errors.append(EntrypointError("/bin/runtime", 2))
         assert (await rig.invoke(container(rig, environment={"AWS_LAMBDA_EXEC_WRAPPER": "/wrapper"}), b"1")).payload == b"1"
         process = started.processes[-1]

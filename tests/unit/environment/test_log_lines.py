@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.journal import LogEvent
-from hanabi.environment.log_lines import BURST, LINE_LIMIT, READ_SIZE, Output, Pace
+from hanabi.environment.log_lines import BURST_READS, LINE_LIMIT_BYTES, READ_BYTES, OutputReader, OutputThrottle
 from tests.unit.fleet.rig import until
 
-Story = Callable[[int, Output, list[LogEvent]], Awaitable[None]]
+Story = Callable[[int, OutputReader, list[LogEvent]], Awaitable[None]]
 
 
 @asynccontextmanager
-async def tell() -> AsyncIterator[tuple[int, Output, list[LogEvent]]]:
+async def tell() -> AsyncIterator[tuple[int, OutputReader, list[LogEvent]]]:
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     events: list[LogEvent] = []
-    output = Output(reading, SystemClock(), Pace(), events.extend)
+    output = OutputReader(reading, SystemClock(), OutputThrottle(), events.extend)
     try:
         yield writing, output, events
     finally:
@@ -47,14 +47,14 @@ async def test_lines_become_events() -> None:
 
 async def test_a_line_too_long_for_one_event_goes_on_in_the_next() -> None:
     async with tell() as (pipe, output, events):
-        line = b"".join(b"%07d " % number for number in range((2 * LINE_LIMIT + 800) // 8)) + b"\n"
+        line = b"".join(b"%07d " % number for number in range((2 * LINE_LIMIT_BYTES + 800) // 8)) + b"\n"
         os.set_blocking(pipe, True)
         printer = threading.Thread(target=write_all, args=(pipe, line + b"next\n"))
         printer.start()
         await until(lambda: "next" in texts(events))
         printer.join()
         assert "".join(texts(events)[:-1]).encode() + b"\n" == line
-        assert max(map(len, texts(events))) <= LINE_LIMIT
+        assert max(map(len, texts(events))) <= LINE_LIMIT_BYTES
 
 
 async def test_one_who_never_stops_printing_does_not_hold_the_loop() -> None:
@@ -73,7 +73,7 @@ async def test_one_who_never_stops_printing_does_not_hold_the_loop() -> None:
             for _ in range(20):  # each turn of the loop reads one burst at most
                 before = len(events)
                 await asyncio.sleep(0)
-                assert (len(events) - before) * 1024 <= (BURST + 1) * READ_SIZE
+                assert (len(events) - before) * 1024 <= (BURST_READS + 1) * READ_BYTES
         finally:
             stop.set()
             output.drain()
@@ -87,8 +87,8 @@ async def test_all_that_was_printed_until_now_is_taken_though_a_pipe_be_large() 
         lines = [f"{number:06d} " + "x" * 93 for number in range(10_000)]
         write_all(pipe, "\n".join([*lines, ""]).encode())
         left = output.drain()
-        assert left == 1_010_000 - BURST * READ_SIZE and len(events) < 1000  # a burst, for it is on the loop
-        await output.catch_up(left)
+        assert left == 1_010_000 - BURST_READS * READ_BYTES and len(events) < 1000  # a burst, for it is on the loop
+        await output.read_more(left)
         assert texts(events) == lines
         assert output.drain() == 0
 
@@ -96,7 +96,7 @@ async def test_all_that_was_printed_until_now_is_taken_though_a_pipe_be_large() 
 async def test_its_end_is_noticed() -> None:
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     events: list[LogEvent] = []
-    output = Output(reading, SystemClock(), Pace(), events.extend)
+    output = OutputReader(reading, SystemClock(), OutputThrottle(), events.extend)
     os.write(writing, b"last")
     os.close(writing)
     looked = asyncio.get_running_loop().create_future()

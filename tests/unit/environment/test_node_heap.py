@@ -9,7 +9,7 @@ from hanabi.environment.node_heap import for_memory, for_version
 from hanabi.fleet import pool
 from tests.unit.fleet.rig import IMAGE, Rig, until
 
-NODE = replace(IMAGE, runtime="nodejs22.x", digest="n", command=("node", "bootstrap.mjs"), sized=True)
+NODE = replace(IMAGE, runtime="nodejs22.x", digest="n", command=("node", "bootstrap.mjs"), heap_sized=True)
 
 
 def flags(memory_mb: int, options: str = "") -> tuple[str, ...]:
@@ -29,24 +29,24 @@ def test_the_functions_own_options_win() -> None:
 
 
 async def test_a_pooled_one_serves_functions_of_its_size() -> None:
-    async with Rig(stock_size=1) as rig:
+    async with Rig(pool_size=1) as rig:
 
         async def image_of(version: FunctionVersion) -> RuntimeImage:
             return for_version(NODE, version)
 
         rig.fleet._ensure_image = image_of
-        rig.fleet.expect(for_memory(NODE, 128))
+        rig.fleet.keep_pool_for(for_memory(NODE, 128))
         for memory_mb in (128, 512, 128, 512):
-            await until(lambda: len(rig.fleet._stock))
+            await until(lambda: len(rig.fleet._pool))
             result = await rig.invoke(rig.version(f"f{memory_mb}-{len(rig.driver.sandboxes)}", memory_mb=memory_mb))
             used = next(each for each in rig.driver.sandboxes if each.id == result.record.environment)
             assert f"--max-old-space-size={memory_mb - memory_mb // 10}" in used.processes["runtime"].argv
 
 
 async def test_not_every_size_has_a_pool() -> None:
-    async with Rig(stock_size=1) as rig:
+    async with Rig(pool_size=1) as rig:
         for memory_mb in range(128, 178):
-            rig.fleet.expect(for_memory(NODE, memory_mb))
-        await until(lambda: len(rig.fleet._stock) == pool.SIZES_MOST)
+            rig.fleet.keep_pool_for(for_memory(NODE, memory_mb))
+        await until(lambda: len(rig.fleet._pool) == pool.SIZES_MAX)
         await asyncio.sleep(0)
-        assert len(rig.driver.sandboxes) == pool.SIZES_MOST
+        assert len(rig.driver.sandboxes) == pool.SIZES_MAX

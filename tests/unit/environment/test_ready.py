@@ -148,7 +148,7 @@ async def test_an_invocation_that_was_not_delivered_runs_elsewhere_and_one_that_
             await process.answer(b"done")
             await asyncio.Event().wait()
         bad -= 1
-        process.sandbox.on_exit(Exit("runtime", 1, None, read=0))
+        process.sandbox.on_exit(Exit("runtime", 1, None, bytes_read=0))
         await asyncio.Event().wait()
         return None
 
@@ -179,7 +179,7 @@ async def test_only_calls_of_what_is_served_here_are_led_here() -> None:
                 await process.answer(process.payload(body))
 
     async with Rig(told) as rig:
-        rig.host.served.extend(["LAMBDA", "CLOUDWATCH_LOGS"])
+        rig.host.served_services.extend(["LAMBDA", "CLOUDWATCH_LOGS"])
         await rig.invoke(rig.version(environment={"AWS_ENDPOINT_URL_S3": "http://own"}))
         edge = f"http://{rig.sandbox.edge_address}"
         urls = {name: value for name, value in seen.items() if name.startswith("AWS_ENDPOINT")}

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from hanabi.environment.states import TRANSITIONS, IllegalTransition, State, advance
+from hanabi.environment.states import TRANSITIONS, EnvironmentState, IllegalTransition, advance
 
 ALLOWED = {
     "starting": "initializing stopping",
@@ -18,8 +18,8 @@ ALLOWED = {
 }
 
 
-@pytest.mark.parametrize("now, to", list(itertools.product(State, State)), ids=lambda state: state.value)
-def test_every_transition(now: State, to: State) -> None:
+@pytest.mark.parametrize("now, to", list(itertools.product(EnvironmentState, EnvironmentState)), ids=lambda state: state.value)
+def test_every_transition(now: EnvironmentState, to: EnvironmentState) -> None:
     if to.value in ALLOWED[now.value].split():
         assert advance(now, to) is to
     else:
@@ -28,9 +28,9 @@ def test_every_transition(now: State, to: State) -> None:
 
 
 def test_every_state_leads_to_the_end() -> None:
-    for state in State:
+    for state in EnvironmentState:
         seen, todo = set(), {state}
         while todo:
             seen |= todo
             todo = {after for each in todo for after in TRANSITIONS[each]} - seen
-        assert State.GONE in seen
+        assert EnvironmentState.GONE in seen

@@ -18,7 +18,7 @@ from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.contracts.journal import LogEvent, Record
-from hanabi.environment.shared import Host
+from hanabi.environment.shared import SharedServices
 from hanabi.fleet.fleet import Fleet
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
@@ -113,7 +113,7 @@ class MemoryJournal:
         self.log(group, stream, events)
         self.records.append(record)
 
-    async def settle(self) -> None:
+    async def wait_indexed(self) -> None:
         return
 
     @property
@@ -164,15 +164,15 @@ class Rig:
 
     def __init__(self, bootstrap: Any = obedient, *, unreserved: int = 1000, clock: Clock | None = None, **options: Any) -> None:
         self.driver = FakeDriver(bootstrap)
-        self.driver.takes_snapshots = "rest_directory" in options
+        self.driver.can_snapshot = "hibernate_to" in options
         self.ensure_image = image_for
         self.journal = MemoryJournal()
         self.keys = Keys()
         self.clock = clock or SystemClock()
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         image = options.pop("image", CONTAINER)  # of those functions that are one
-        self.host = host = Host(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
-        settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "stock_size": 0, **options}
+        self.host = host = SharedServices(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
+        settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "pool_size": 0, **options}
         self.fleet = Fleet(self.driver, partial(image_of, image), host, **settings)
         self.admission = Admission(lambda: unreserved)
         self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))

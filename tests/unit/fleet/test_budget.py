@@ -6,7 +6,7 @@ import random
 import pytest
 
 from hanabi.errors import SandboxError, TooManyRequests
-from hanabi.fleet.budget import OVERDUE_S, WAIT_LIMIT_S, Budget, Claim
+from hanabi.fleet.budget import OVERDUE_S, WAIT_LIMIT_S, Budget, Reservation
 from hanabi.testing import ManualClock
 
 
@@ -21,13 +21,13 @@ class Purse:
     def _make_room(self) -> None:
         self.calls += 1
 
-    def begin(self, memory_mb: int) -> "asyncio.Task[Claim | None]":
+    def begin(self, memory_mb: int) -> "asyncio.Task[Reservation | None]":
         return asyncio.get_running_loop().create_task(self.budget.take(memory_mb))
 
-    async def take(self, memory_mb: int, *, kept: bool = False) -> Claim:
-        claim = await self.budget.take(memory_mb, kept=kept)
-        assert claim is not None
-        return claim
+    async def take(self, memory_mb: int, *, pinned: bool = False) -> Reservation:
+        reservation = await self.budget.take(memory_mb, pinned=pinned)
+        assert reservation is not None
+        return reservation
 
 
 async def turns() -> None:
@@ -42,13 +42,13 @@ async def test_given_in_the_order_it_was_asked_for() -> None:
     await turns()
     assert (purse.budget.shortage(), purse.calls) == ((2, -700), 2)
     purse.budget.give_back(held)
-    claim = await first
-    assert claim is not None and not second.done()
-    purse.budget.give_back(claim)
-    purse.budget.give_back(claim)
-    claim = await second
-    assert claim is not None and purse.budget.used == (1, 100)
-    purse.budget.give_back(claim)
+    reservation = await first
+    assert reservation is not None and not second.done()
+    purse.budget.give_back(reservation)
+    purse.budget.give_back(reservation)
+    reservation = await second
+    assert reservation is not None and purse.budget.used == (1, 100)
+    purse.budget.give_back(reservation)
     assert purse.budget.used == (0, 0)
 
 
@@ -109,36 +109,36 @@ async def test_what_is_handed_to_one_who_is_cancelled_is_not_lost(handed_first: 
 
 async def test_what_can_never_be_had_fails_at_once() -> None:
     purse = Purse(3, 1000)
-    with pytest.raises(SandboxError, match=r"1001 MB are more than the 1000 MB .*--max-memory"):
+    with pytest.raises(SandboxError, match=r"1001 MB are more than the 1000 MB .*--max-memory-mb"):
         await purse.take(1001)
-    kept = await purse.take(600, kept=True)
+    pinned = await purse.take(600, pinned=True)
     with pytest.raises(TooManyRequests):
         await purse.take(401)
     other = await purse.take(400)
     waiting = purse.begin(400)
     await turns()
     purse.budget.give_back(other)
-    claim = await waiting
-    assert claim is not None
+    reservation = await waiting
+    assert reservation is not None
     waiting = purse.begin(400)
     await turns()
-    assert not purse.budget.resize(claim, 300, kept=True) and purse.budget.used == (2, 1000)
+    assert not purse.budget.resize(reservation, 300, pinned=True) and purse.budget.used == (2, 1000)
     waiting.cancel()
     await turns()
-    assert purse.budget.resize(claim, 300, kept=True) and purse.budget.used == (2, 900)
+    assert purse.budget.resize(reservation, 300, pinned=True) and purse.budget.used == (2, 900)
     with pytest.raises(TooManyRequests):
         await purse.take(101)
-    purse.budget.give_back(kept)
-    assert purse.budget.resize(claim, 1000) and not purse.budget.resize(claim, 1001)
+    purse.budget.give_back(pinned)
+    assert purse.budget.resize(reservation, 1000) and not purse.budget.resize(reservation, 1001)
 
 
 async def test_one_who_waits_is_told_when_it_becomes_impossible() -> None:
     purse = Purse(3, 1000)
     held = await purse.take(500)
-    for_good, waiting = asyncio.create_task(purse.take(600, kept=True)), purse.begin(600)
+    for_good, waiting = asyncio.create_task(purse.take(600, pinned=True)), purse.begin(600)
     await turns()
     purse.budget.give_back(held)
-    assert (await for_good).kept
+    assert (await for_good).pinned
     with pytest.raises(TooManyRequests):
         await waiting
 
@@ -160,9 +160,9 @@ async def test_what_is_on_its_way_back_is_not_asked_for_twice() -> None:
     waiting = purse.begin(700)
     await turns()
     assert purse.budget.shortage() == (1, 700)
-    purse.budget.leave(held[0])
+    purse.budget.release_soon(held[0])
     assert purse.budget.shortage() == (0, 200)
-    purse.budget.leave(held[1])
+    purse.budget.release_soon(held[1])
     assert purse.budget.shortage() == (-1, -300)
     waiting.cancel()
 
@@ -171,19 +171,19 @@ async def test_what_is_on_its_way_back_is_not_asked_for_twice() -> None:
 async def test_whatever_happens_it_is_never_exceeded_and_nothing_is_lost(seed: int) -> None:
     lot = random.Random(seed)
     places, memory_mb = lot.randint(1, 6), lot.randint(300, 3000)
-    purse, held, waiting = Purse(places, memory_mb), list[Claim](), list[asyncio.Task[Claim | None]]()
+    purse, held, waiting = Purse(places, memory_mb), list[Reservation](), list[asyncio.Task[Reservation | None]]()
     budget = purse.budget
 
     for _ in range(400):
         draw = lot.randrange(10)
         if draw < 5:
-            kept, wanted = lot.random() < 0.1, lot.random() < 0.9
-            take = budget.take(lot.randint(1, memory_mb), kept=kept, wanted=lambda wanted=wanted: wanted)  # type: ignore[misc]
+            pinned, wanted = lot.random() < 0.1, lot.random() < 0.9
+            take = budget.take(lot.randint(1, memory_mb), pinned=pinned, wanted=lambda wanted=wanted: wanted)  # type: ignore[misc]
             waiting.append(asyncio.create_task(take))
         elif draw < 7 and held:
             budget.give_back(held.pop(lot.randrange(len(held))))
         elif draw == 7 and held:
-            budget.resize(lot.choice(held), lot.randint(1, memory_mb), kept=lot.random() < 0.1)
+            budget.resize(lot.choice(held), lot.randint(1, memory_mb), pinned=lot.random() < 0.1)
         elif draw == 8 and waiting:
             lot.choice(waiting).cancel()
         else:
@@ -192,20 +192,20 @@ async def test_whatever_happens_it_is_never_exceeded_and_nothing_is_lost(seed: i
             await turns()
         for task in [task for task in waiting if task.done()]:
             waiting.remove(task)
-            if not task.cancelled() and not task.exception() and (claim := task.result()):
-                held.append(claim)
+            if not task.cancelled() and not task.exception() and (reservation := task.result()):
+                held.append(reservation)
         count, used_mb = budget.used
         assert count <= places and used_mb <= memory_mb
-        assert used_mb == sum(claim.memory_mb for claim in budget._held)
-        assert budget._kept_mb == sum(claim.memory_mb for claim in budget._held if claim.kept) <= memory_mb
+        assert used_mb == sum(reservation.memory_mb for reservation in budget._held)
+        assert budget._pinned_mb == sum(reservation.memory_mb for reservation in budget._held if reservation.pinned) <= memory_mb
     while waiting or held:  # it drains
-        for claim in held:
-            budget.give_back(claim)
+        for reservation in held:
+            budget.give_back(reservation)
         held.clear()
         await turns()
         for task in [task for task in waiting if task.done()]:
             waiting.remove(task)
-            if not task.cancelled() and not task.exception() and (claim := task.result()):
-                held.append(claim)
-    assert budget.used == (0, 0) and not budget.contended and (budget._kept, budget._kept_mb) == (0, 0)
+            if not task.cancelled() and not task.exception() and (reservation := task.result()):
+                held.append(reservation)
+    assert budget.used == (0, 0) and not budget.contended and (budget._pinned, budget._pinned_mb) == (0, 0)
     assert purse.clock.next_timer() is None

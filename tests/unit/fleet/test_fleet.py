@@ -18,10 +18,10 @@ HOUR_S = 3600.0
 
 def test_each_start_is_in_the_log_with_its_time_and_whether_the_pool_had_one(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
-        async with Rig(stock_size=1) as rig:
+        async with Rig(pool_size=1) as rig:
             version, other = rig.version("a"), rig.version("b", environment={"PYTHONPATH": "/opt"})
-            rig.fleet.expect(await rig.ensure_image("python3.11"))
-            await until(lambda: len(rig.fleet._stock) == 1)
+            rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
+            await until(lambda: len(rig.fleet._pool) == 1)
             for each in (version, version, other):
                 await rig.invoke(each)
 
@@ -54,11 +54,11 @@ async def test_a_waiter_is_served_by_what_comes_free_first() -> None:
     async with Rig() as rig:
         version = rig.version()
         await rig.invoke(version)
-        rig.driver.gate.clear()  # no sandbox will be made
+        rig.driver.create_allowed.clear()  # no sandbox will be made
         results = await asyncio.gather(*(rig.invoke(version, str(number).encode()) for number in range(20)))
         assert [result.payload for result in results] == [str(number).encode() for number in range(20)]
         assert len({result.record.environment for result in results}) == 1
-        rig.driver.gate.set()
+        rig.driver.create_allowed.set()
 
 
 async def test_concurrent_cold_invocations_start_no_more_environments_than_they_are() -> None:
@@ -187,13 +187,13 @@ async def test_retired_ones_go_when_they_are_free() -> None:
         await rig.invoke(idle)
         running = rig.begin(busy, b"hang")
         await until(lambda: rig.states().count("busy") == 1)
-        rig.driver.gate.clear()
+        rig.driver.create_allowed.clear()
         waiting = rig.begin(starting)
         await asyncio.sleep(0)
         for version in (idle, busy, starting):
             rig.fleet.retire(version.key)
         await until(lambda: rig.states() == ["busy"])
-        rig.driver.gate.set()
+        rig.driver.create_allowed.set()
         assert not (await waiting).function_error
         running.cancel()
         await until(lambda: not rig.driver.alive)
@@ -215,7 +215,7 @@ async def test_nothing_is_remembered_of_functions_that_are_gone() -> None:
         with pytest.raises(ServiceError):
             await rig.invoke(rig.version("broken"))
         await until(lambda: len(rig.driver.alive) <= 4)
-        assert len(rig.fleet._idle._shelves) <= 4 and not rig.fleet._waiting
+        assert len(rig.fleet._idle._queues) <= 4 and not rig.fleet._waiting
 
 
 # --- scale to zero ----------------------------------------------------------------------------------------------------
@@ -275,8 +275,8 @@ async def test_a_death_in_the_middle_of_an_init_is_noticed_at_once(monkeypatch: 
         sandbox.vanish()
 
     clock = ManualClock()  # no time passes
-    async with Rig(clock=clock, stock_size=1) as rig:
-        rig.fleet.expect(await rig.ensure_image("python3.11"))
+    async with Rig(clock=clock, pool_size=1) as rig:
+        rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
         await until(lambda: [each.history for each in rig.driver.sandboxes] == [["start runtime"]])
         with monkeypatch.context() as broken:
             broken.setattr(FakeSandbox, "mount", dies)
@@ -293,13 +293,13 @@ async def test_a_close_in_the_middle_of_everything_leaves_nothing() -> None:
             await asyncio.sleep(0.05)
             raise Killed(9) from None
 
-    rig = Rig(kills_slowly, max_environments=6, stock_size=2)
+    rig = Rig(kills_slowly, max_environments=6, pool_size=2)
     async with rig:
         await rig.invoke(rig.version("idle"))
         await rig.invoke(rig.version("dying"), b"exit 1")  # being destroyed as the close begins
         busy = rig.begin(rig.version("busy"), b"hang")
         await until(lambda: "busy" in rig.states())
-        rig.driver.gate.clear()
+        rig.driver.create_allowed.clear()
         starting = [rig.begin(rig.version(f"starting{number}", tmp_mb=1024)) for number in range(6)]
         await asyncio.sleep(0.01)
     for task in (busy, *starting):
@@ -315,7 +315,7 @@ async def test_a_close_in_the_middle_of_everything_leaves_nothing() -> None:
 
 async def test_no_timer_outlives_the_environments() -> None:
     clock = ManualClock()
-    async with Rig(clock=clock, freeze_after_s=HOUR_S, stock_size=1) as rig:
+    async with Rig(clock=clock, freeze_after_s=HOUR_S, pool_size=1) as rig:
         await rig.invoke(rig.version(timeout_s=900), b"print x")
     await clock.advance(0)
     assert clock.next_timer() is None

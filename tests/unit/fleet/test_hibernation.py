@@ -1,4 +1,4 @@
-"""Environments that rest on disk, and those that begin as clones of a function's snapshot."""
+"""Hibernated environments, and those that begin as clones of a function's snapshot."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hanabi.contracts.sandbox import SandboxSpec
-from hanabi.errors import SandboxError, SnapshotFailed, SnapshotUnfit, SnapStartFailure, SnapStartTimeout
+from hanabi.errors import SandboxError, SnapshotFailed, SnapshotUnusable, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
@@ -29,19 +29,25 @@ async def go_on(process: FakeProcess) -> int | None:
 
 async def rest_all(rig: Rig, clock: ManualClock) -> None:
     await clock.advance(REST_S + 1)
-    await until(lambda: rig.states() and set(rig.states()) == {"resting"} and rig.fleet.describe_budget()["environments"] == 0)
+    await until(lambda: rig.states() and set(rig.states()) == {"hibernated"} and rig.fleet.describe_budget()["environments"] == 0)
 
 
-def resting(tmp_path: Path, bootstrap: Any = echo, **options: Any) -> tuple[Rig, ManualClock]:
+def hibernation(tmp_path: Path, bootstrap: Any = echo, **options: Any) -> tuple[Rig, ManualClock]:
     clock = ManualClock()
-    settings = {"rest_directory": tmp_path / "rests", "rest_after_s": REST_S, "idle_timeout_s": 1000.0, "trim_after_s": 5000.0, **options}
+    settings = {
+        "hibernate_to": tmp_path / "rests",
+        "hibernate_after_s": REST_S,
+        "idle_timeout_s": 1000.0,
+        "trim_after_s": 5000.0,
+        **options,
+    }
     rig = Rig(bootstrap, clock=clock, **settings)
     rig.driver.clone = go_on
     return rig, clock
 
 
 async def test_what_is_idle_for_long_rests_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    rig, clock = resting(tmp_path)
+    rig, clock = hibernation(tmp_path)
     async with rig:
         version = rig.version()
         first = await rig.invoke(version)
@@ -63,7 +69,7 @@ async def test_what_is_idle_for_long_rests_and_goes_on_where_it_was(tmp_path: Pa
 
 
 async def test_a_custom_runtime_asks_again_when_it_is_revived(tmp_path: Path) -> None:
-    rig, clock = resting(tmp_path, on_runtime_api)
+    rig, clock = hibernation(tmp_path, on_runtime_api)
     rig.driver.clone = on_runtime_api  # the agent repeats the question that was open
     async with rig:
         version = rig.version(runtime="provided.al2023")
@@ -77,7 +83,7 @@ async def test_what_cannot_be_revived_is_started_anew(tmp_path: Path, fault: str
     async def exits(process: FakeProcess) -> int | None:
         return 1
 
-    rig, clock = resting(tmp_path)
+    rig, clock = hibernation(tmp_path)
     async with rig:
         version = rig.version()
         await rig.invoke(version)
@@ -90,13 +96,13 @@ async def test_what_cannot_be_revived_is_started_anew(tmp_path: Path, fault: str
             rig.driver.clone = exits
         answers = [await rig.invoke(version) for _ in range(2)]
         assert answers[-1].function_error is None
-        assert [row["state"] for row in rig.fleet.describe() if row["state"] == "resting"] == []
+        assert [row["state"] for row in rig.fleet.describe() if row["state"] == "hibernated"] == []
         await until(lambda: len(rig.keys.issued) == 1)
 
 
 @pytest.mark.parametrize("way", ["retired", "timeout", "closed"])
 async def test_what_rests_goes_in_the_end(tmp_path: Path, way: str) -> None:
-    rig, clock = resting(tmp_path)
+    rig, clock = hibernation(tmp_path)
     async with rig:
         await rig.invoke(rig.version())
         await rest_all(rig, clock)
@@ -110,7 +116,7 @@ async def test_what_rests_goes_in_the_end(tmp_path: Path, way: str) -> None:
 
 
 async def test_provisioned_concurrency_leaves_what_rests_alone(tmp_path: Path) -> None:
-    rig, clock = resting(tmp_path)
+    rig, clock = hibernation(tmp_path)
     async with rig:
         version = rig.version()
         await rig.invoke(version)
@@ -118,11 +124,11 @@ async def test_provisioned_concurrency_leaves_what_rests_alone(tmp_path: Path) -
         rig.fleet.provision(version, 1)
         await until(lambda: rig.fleet.allocation("f").allocated == 1)
         assert sorted(row["type"] for row in rig.fleet.describe()) == ["on-demand", "provisioned"]
-        assert "resting" in rig.states()
+        assert "hibernated" in rig.states()
 
 
 async def test_one_that_cannot_be_written_ends(tmp_path: Path) -> None:
-    rig, clock = resting(tmp_path)
+    rig, clock = hibernation(tmp_path)
     async with rig:
         await rig.invoke(rig.version())
         rig.driver.snapshot_errors.append(SandboxError("the disk is full"))
@@ -133,9 +139,9 @@ async def test_one_that_cannot_be_written_ends(tmp_path: Path) -> None:
 
 
 async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hanabi.fleet.hibernation.LEFT_ON_DISK", 1 << 60)
+    monkeypatch.setattr("hanabi.fleet.hibernation.FREE_DISK_BYTES", 1 << 60)
 
-    rig, clock = resting(tmp_path)
+    rig, clock = hibernation(tmp_path)
     async with rig:
         await rig.invoke(rig.version())
         await clock.advance(REST_S + 1)
@@ -145,7 +151,7 @@ async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path: Path, monkeypa
 
 async def test_without_snapshots_nothing_rests(tmp_path: Path) -> None:
     clock = ManualClock()
-    async with Rig(echo, clock=clock, rest_after_s=REST_S, trim_after_s=5000.0) as rig:
+    async with Rig(echo, clock=clock, hibernate_after_s=REST_S, trim_after_s=5000.0) as rig:
         await rig.invoke(rig.version())
         await clock.advance(REST_S + 1)
         await asyncio.sleep(0.05)
@@ -183,7 +189,7 @@ async def hook_hangs(process: FakeProcess) -> int | None:
 
 
 def snapstart(tmp_path: Path, bootstrap: Any = dormant) -> tuple[Rig, Snapshots]:
-    rig = Rig(bootstrap, rest_directory=tmp_path / "rests")
+    rig = Rig(bootstrap, hibernate_to=tmp_path / "rests")
     rig.driver.clone = wakes
     return rig, Snapshots(tmp_path / "snapshots", rig.fleet, "")
 
@@ -195,20 +201,20 @@ async def test_a_snapshot_of_another_host_is_to_be_made_again(tmp_path: Path) ->
     async with rig:
         version = rig.version(version="1")
         name = await snapshots.take(version)
-        assert await snapshots.lacking({name}) == set()
+        assert await snapshots.find_missing({name}) == set()
         create = rig.driver.create
 
-        async def unfit(spec: SandboxSpec) -> Any:
+        async def unusable(spec: SandboxSpec) -> Any:
             if spec.snapshot is not None:
-                raise SnapshotUnfit("it was made with another processor")
+                raise SnapshotUnusable("it was made with another processor")
             return await create(spec)
 
-        rig.driver.create, rig.driver.bootstrap = unfit, echo  # type: ignore[method-assign]
+        rig.driver.create, rig.driver.bootstrap = unusable, echo  # type: ignore[method-assign]
         result = await rig.invoke(rig.version(version="1", snapshot=tmp_path / "snapshots" / name))
         assert result.function_error is None and result.record.restore is None
-        assert await snapshots.lacking({name, "0" * 32}) == {name, "0" * 32}
+        assert await snapshots.find_missing({name, "0" * 32}) == {name, "0" * 32}
         rig.driver.bootstrap = dormant
-        assert await snapshots.take(version) == name and await snapshots.lacking({name}) == set()
+        assert await snapshots.take(version) == name and await snapshots.find_missing({name}) == set()
 
 
 async def test_a_cold_start_is_a_clone_of_the_versions_snapshot(tmp_path: Path) -> None:

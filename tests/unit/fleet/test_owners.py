@@ -11,7 +11,7 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.environment.environment import Environment
 from hanabi.errors import ImageError
-from hanabi.fleet.reaper import Upkeep
+from hanabi.fleet.reaper import Reaper
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import echo
 from tests.unit.fleet.rig import IMAGE, Rig, until
@@ -25,10 +25,10 @@ async def test_a_step_of_the_end_that_fails_stops_no_other(monkeypatch: pytest.M
         def fail() -> None:
             raise OSError("the record cannot be written")
 
-        monkeypatch.setattr(environment.diary, "close", fail)
+        monkeypatch.setattr(environment.log, "close", fail)
         rig.fleet.retire("f")
         await until(lambda: rig.sandbox.destroyed and not rig.keys.issued)
-        await until(lambda: not rig.fleet._claims)
+        await until(lambda: not rig.fleet._reservations)
         assert rig.fleet.describe_budget()["environments"] == 0
 
 
@@ -38,13 +38,13 @@ async def test_the_idle_are_looked_after_whatever_became_of_the_last_look(monkey
     async with Rig(clock=clock, health=health, idle_timeout_s=600) as rig:
         await rig.invoke(rig.version())
 
-        def fail(self: Upkeep, now: float) -> bool:
+        def fail(self: Reaper, now: float) -> bool:
             raise OSError("no /proc/meminfo")
 
         with monkeypatch.context() as faults:
-            faults.setattr(Upkeep, "_sample", fail)
+            faults.setattr(Reaper, "_sample", fail)
             await clock.advance(3)
-            assert [problem.key for problem in health.problems] == ["fleet.upkeep"]
+            assert [problem.key for problem in health.problems] == ["fleet.reaper"]
         await clock.advance(700)
         assert health.problems == []
         await until(lambda: rig.fleet.describe() == [])
@@ -53,7 +53,7 @@ async def test_the_idle_are_looked_after_whatever_became_of_the_last_look(monkey
 async def test_a_pool_that_cannot_be_filled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock()
     health = Health(clock)
-    async with Rig(clock=clock, health=health, stock_size=1) as rig:
+    async with Rig(clock=clock, health=health, pool_size=1) as rig:
         real = Environment.load
 
         async def fail(self: Environment) -> None:
@@ -61,7 +61,7 @@ async def test_a_pool_that_cannot_be_filled_is_said(monkeypatch: pytest.MonkeyPa
 
         with monkeypatch.context() as faults:
             faults.setattr(Environment, "load", fail)
-            rig.fleet.expect(IMAGE)
+            rig.fleet.keep_pool_for(IMAGE)
             await clock.advance(6)
             assert "for the pool: no room" in [problem.text for problem in health.problems][0]
         assert Environment.load is real
@@ -74,11 +74,11 @@ async def test_a_pool_that_cannot_be_filled_is_said(monkeypatch: pytest.MonkeyPa
 async def test_the_files_of_what_was_at_rest_go_sooner_or_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock()
     health = Health(clock)
-    rig = Rig(echo, clock=clock, health=health, rest_directory=tmp_path / "rests", rest_after_s=10.0, idle_timeout_s=1000.0)
+    rig = Rig(echo, clock=clock, health=health, hibernate_to=tmp_path / "rests", hibernate_after_s=10.0, idle_timeout_s=1000.0)
     async with rig:
         await rig.invoke(rig.version())
         await clock.advance(12)
-        await until(lambda: rig.states() == ["resting"])
+        await until(lambda: rig.states() == ["hibernated"])
         real, wrong = shutil.rmtree, ["is not there"]
         monkeypatch.setattr(shutil, "rmtree", lambda path: real(Path(path, *wrong)))
         rig.fleet.retire("f")

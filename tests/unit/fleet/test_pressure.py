@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import SandboxError
-from hanabi.fleet.pressure import HostMemory, Pressure, Reading
+from hanabi.fleet.pressure import HostMemory, MemoryReading, Pressure
 from hanabi.testing import ManualClock
 from tests.unit.fleet.rig import Rig
 
@@ -34,7 +34,7 @@ def test_this_host_can_be_read() -> None:
 def test_a_host_without_bounds(tmp_path: Path) -> None:
     files = {"sys/memory/memory.limit_in_bytes": "9223372036854771712\n", "sys/memory.max": "max\n"}
     memory = host(tmp_path, "4:memory:/\n0::/\n", files)
-    assert (memory.read(), memory.budget_mb) == (Reading(8000, 4000), 6400)
+    assert (memory.read(), memory.budget_mb) == (MemoryReading(8000, 4000), 6400)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_a_host_without_bounds(tmp_path: Path) -> None:
 )
 def test_a_bounded_container_or_service(tmp_path: Path, groups: str, files: dict[str, str]) -> None:
     memory = host(tmp_path, groups, files, "some avg10=12.50 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00\n")
-    assert memory.read() == Reading(2048, 1024, 12.5) and memory.budget_mb == 1638
+    assert memory.read() == MemoryReading(2048, 1024, 12.5) and memory.budget_mb == 1638
 
 
 def test_an_episode_has_two_thresholds_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     readings = [(50, 0), (9, 0), (12, 0), (5, 0), (16, 0), (20, 11), (20, 6), (20, 4)]
-    answers = iter([Reading(100, available, stalled) for available, stalled in readings])
+    answers = iter([MemoryReading(100, available, stalled) for available, stalled in readings])
     pressure = Pressure(lambda: next(answers))
     with caplog.at_level(logging.INFO):
         assert [pressure.sample() for _ in readings] == [False, True, True, True, False, True, True, False]
@@ -75,7 +75,9 @@ def test_an_episode_has_two_thresholds_and_is_logged_once(caplog: pytest.LogCapt
 
 def test_a_host_with_plenty_of_memory_is_not_short_of_it(caplog: pytest.LogCaptureFixture) -> None:
     """Tasks that wait at a limit of their own count as stalled on the whole host: ending idle environments would not help them."""
-    readings = iter([Reading(24105, 19490, 40.0), Reading(100, 20, 12.4), Reading(100, 30, 40.0), Reading(100, 9, 0.0)])
+    readings = iter(
+        [MemoryReading(24105, 19490, 40.0), MemoryReading(100, 20, 12.4), MemoryReading(100, 30, 40.0), MemoryReading(100, 9, 0.0)]
+    )
     pressure = Pressure(lambda: next(readings))
     with caplog.at_level(logging.WARNING):
         assert [pressure.sample() for _ in range(4)] == [False, True, False, True]
@@ -86,7 +88,7 @@ def test_a_host_with_plenty_of_memory_is_not_short_of_it(caplog: pytest.LogCaptu
 
 
 def test_who_cannot_read_raises_no_alarm() -> None:
-    def fails() -> Reading:
+    def fails() -> MemoryReading:
         raise OSError(2, "No such file")
 
     assert not Pressure(fails).sample()
@@ -96,21 +98,21 @@ def test_who_cannot_read_raises_no_alarm() -> None:
 
 
 async def test_scarce_memory_takes_the_stock_first_and_then_who_is_idle_one_at_a_time() -> None:
-    clock, now = ManualClock(), Reading(100, 50)
-    async with Rig(clock=clock, stock_size=2, read_memory=lambda: now) as rig:
-        rig.fleet.expect(await rig.ensure_image("python3.11"))
+    clock, now = ManualClock(), MemoryReading(100, 50)
+    async with Rig(clock=clock, pool_size=2, read_memory=lambda: now) as rig:
+        rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
         busy = rig.begin(rig.version("busy", timeout_s=900), b"hang")
         for name in ("old", "new"):
             await rig.invoke(rig.version(name, tmp_mb=1024))
             await clock.advance(1.0, turns=50)
         await clock.advance(1.0, turns=50)
-        assert rig.states() == ["busy", "frozen", "frozen", "stocked", "stocked"]
+        assert rig.states() == ["busy", "frozen", "frozen", "pooled", "pooled"]
         trimmed = [each for each in rig.driver.alive if "trim" in each.history]
-        now = Reading(100, 5)
+        now = MemoryReading(100, 5)
         left = []
         for _ in range(5):
             await clock.advance(1.0, turns=50)
-            left.append((rig.states().count("stocked"), sorted(functions(rig))))
+            left.append((rig.states().count("pooled"), sorted(functions(rig))))
         assert left == [
             (1, ["busy", "new", "old"]),
             (0, ["busy", "new", "old"]),
@@ -119,9 +121,9 @@ async def test_scarce_memory_takes_the_stock_first_and_then_who_is_idle_one_at_a
             (0, ["busy"]),
         ]
         assert not trimmed and rig.fleet.describe_budget()["memory_is_scarce"]
-        now = Reading(100, 50)
+        now = MemoryReading(100, 50)
         await clock.advance(1.0, turns=50)
-        assert rig.states() == ["busy", "stocked", "stocked"]
+        assert rig.states() == ["busy", "pooled", "pooled"]
         busy.cancel()
 
 
@@ -130,7 +132,7 @@ def functions(rig: Rig) -> set[str]:
 
 
 async def test_the_idle_give_memory_back_once_and_at_once_when_it_is_scarce() -> None:
-    clock, now = ManualClock(), Reading(100, 50)
+    clock, now = ManualClock(), MemoryReading(100, 50)
     async with Rig(clock=clock, trim_after_s=30.0, read_memory=lambda: now) as rig:
         version, large = rig.version(), rig.version("large", memory_mb=4096)
         await rig.invoke(version)
@@ -141,7 +143,7 @@ async def test_the_idle_give_memory_back_once_and_at_once_when_it_is_scarce() ->
         assert history.count("trim") == 1
         await rig.invoke(version)
         await rig.invoke(large)
-        now = Reading(100, 5)
+        now = MemoryReading(100, 5)
         await clock.advance(1.0)
         assert history.count("trim") == 2 and functions(rig) == {"f"}  # the large one costs more
 

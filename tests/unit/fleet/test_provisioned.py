@@ -8,7 +8,7 @@ import pytest
 from hanabi.contracts.functions import Allocation, FunctionVersion
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, TooManyRequests
-from hanabi.fleet.provisioned import ATTEMPTS, BACKOFF_LIMIT_S, HOST_FULL, INIT_FAILURE, LEAST_LIMIT_S
+from hanabi.fleet.provisioned import ATTEMPTS, BACKOFF_LIMIT_S, HOST_FULL, INIT_FAILURE, INIT_LIMIT_MIN_S
 from hanabi.fleet.reaper import MAX_AGE_S
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, silent
@@ -74,11 +74,11 @@ async def test_the_stock_is_used_and_an_init_may_take_long() -> None:
         return None
 
     clock = ManualClock()
-    async with Rig(slow, clock=clock, stock_size=1) as rig:
-        rig.fleet.expect(await rig.ensure_image("python3.11"))
+    async with Rig(slow, clock=clock, pool_size=1) as rig:
+        rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
         await settle(clock)
         rig.fleet.provision(rig.version(timeout_s=3), 1)
-        await clock.advance(LEAST_LIMIT_S - 1, turns=50)
+        await clock.advance(INIT_LIMIT_MIN_S - 1, turns=50)
         assert "initializing" in rig.states() and "mount /var/task" in rig.driver.sandboxes[0].history
         await clock.advance(1.0, turns=50)
         assert any("Status: timeout" in line for line in rig.journal.lines)
@@ -104,9 +104,9 @@ async def test_what_dies_is_replaced() -> None:
     async with Rig() as rig:
         version = rig.version()
         rig.fleet.provision(version, 2)
-        await until(lambda: has(rig, version) == 2 and rig.fleet.allocation("f").whole)
+        await until(lambda: has(rig, version) == 2 and rig.fleet.allocation("f").complete)
         rig.driver.sandboxes[0].vanish()
-        assert has(rig, version) == 1 and rig.fleet.allocation("f").whole
+        assert has(rig, version) == 1 and rig.fleet.allocation("f").complete
         await until(lambda: has(rig, version) == 2)
         await rig.invoke(version, b"exit 1")  # not reset: its init is to be had ahead, not within the next invocation
         await until(lambda: has(rig, version) == 2 and len(rig.driver.alive) == 2)
@@ -122,10 +122,10 @@ async def test_old_ones_are_renewed_one_at_a_time() -> None:
         first = list(rig.driver.sandboxes)
         await clock.advance(MAX_AGE_S - 1, turns=50)
         assert rig.driver.alive == first
-        rig.driver.gate.clear()
+        rig.driver.create_allowed.clear()
         await clock.advance(5.0, turns=50)
         assert len(rig.driver.alive) == 2
-        rig.driver.gate.set()
+        rig.driver.create_allowed.set()
         await clock.advance(5.0, turns=50)
         assert len(rig.driver.alive) == 3 and not set(rig.driver.alive) & set(first)
 
@@ -209,7 +209,7 @@ async def test_none_any_more(how: str) -> None:
         await until(lambda: has(rig, version) == 2)
         busy = rig.begin(version, b"hang")
         await until(lambda: rig.states().count("busy") == 1)
-        rig.driver.gate.clear()
+        rig.driver.create_allowed.clear()
         rig.fleet.provision(version, 3)
         await asyncio.sleep(0.01)  # the third is being made
         if how == "none":
@@ -220,7 +220,7 @@ async def test_none_any_more(how: str) -> None:
         busy.cancel()
         await until(lambda: not rig.fleet.describe() and rig.fleet.describe_budget()["environments"] == 0)
         assert told == [("f", 0), ("f", 1), ("f", 2), ("f", None)]
-        rig.driver.gate.set()
+        rig.driver.create_allowed.set()
         if how == "none":
             assert (await rig.invoke(version)).record.init_ms is not None
 
@@ -277,7 +277,7 @@ async def test_whatever_dies_and_is_asked_for_in_the_end_there_is_what_was_asked
 
     lot = random.Random(seed)
     wanted: dict[str, int] = {}
-    async with Rig(max_environments=12, stock_size=1) as rig:
+    async with Rig(max_environments=12, pool_size=1) as rig:
         running: list[asyncio.Task[Any]] = []
         for _ in range(120):
             name = f"f{lot.randrange(3)}"

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hanabi.fleet.start_limiter import STALL_S, Gate
+from hanabi.fleet.start_limiter import STALL_S, StartLimiter
 from hanabi.testing import ManualClock
 
 
@@ -13,24 +13,24 @@ async def turns() -> None:
 
 async def test_few_pass_the_gate_at_a_time_but_one_that_stalls_does_not_count() -> None:
     clock, quiet, inside, end = ManualClock(), list[int](), list[int](), asyncio.Event()
-    gate = Gate(1, clock, lambda: quiet.append(1))
+    start_limiter = StartLimiter(1, clock, lambda: quiet.append(1))
 
     async def start(number: int) -> None:
-        async with gate.passage():
+        async with start_limiter.slot():
             inside.append(number)
             await end.wait()
 
     tasks = [asyncio.create_task(start(number)) for number in range(3)]
     await turns()
-    assert inside == [0] and gate.busy
+    assert inside == [0] and start_limiter.busy
     tasks[1].cancel()
     await clock.advance(STALL_S)
-    assert inside == [0, 2] and gate.busy and not quiet
+    assert inside == [0, 2] and start_limiter.busy and not quiet
     await clock.advance(STALL_S)
-    assert not gate.busy and quiet == [1]
+    assert not start_limiter.busy and quiet == [1]
     end.set()
     await asyncio.wait(tasks)
     assert quiet == [1] and clock.next_timer() is None
-    async with gate.passage():
-        assert gate.busy
+    async with start_limiter.slot():
+        assert start_limiter.busy
     assert quiet == [1, 1]

@@ -12,13 +12,13 @@ async def test_what_runs_is_recorded_and_told_and_what_waits_is_told() -> None:
     async with Rig(max_environments=2) as rig:
         busy = rig.begin(rig.version("busy"), b"hang", source="event", attempt=2)
         await until(lambda: rig.states() == ["busy"])
-        rig.driver.gate.clear()
+        rig.driver.create_allowed.clear()
         starting = rig.begin(rig.version("starting"))
         waiting = rig.begin(rig.version("waiting"))
         await asyncio.sleep(0.01)
         assert rig.invoker.in_flight == 3
-        rig.fleet.cut()
-        rig.fleet.cut()
+        rig.fleet.abort()
+        rig.fleet.abort()
         for task in (busy, starting, waiting):
             with pytest.raises(ShuttingDown):
                 await task
@@ -35,12 +35,12 @@ async def test_what_runs_is_recorded_and_told_and_what_waits_is_told() -> None:
         )
         assert any(line.startswith("END ") for line in rig.journal.lines)
         assert "Status: error\tError Type: Sandbox.Failure" in rig.journal.lines[-1]
-        rig.driver.gate.set()
+        rig.driver.create_allowed.set()
 
 
 async def test_an_idle_environment_serves_nobody_any_more() -> None:
     async with Rig() as rig:
         await rig.invoke(rig.version())
-        rig.fleet.cut()
+        rig.fleet.abort()
         with pytest.raises(ShuttingDown):
             await rig.invoke(rig.version())

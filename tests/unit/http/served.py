@@ -24,7 +24,7 @@ async def answer(request: HttpRequest) -> HttpResponse:
 
 
 async def main(descriptor: int, connections: int) -> None:
-    limits = Limits(connections=connections, head_bytes=1 << 16, stranger_head_bytes=1 << 14)
+    limits = Limits(connections=connections, head_bytes=1 << 16, unauthenticated_head_bytes=1 << 14)
     await serve(socket.socket(fileno=descriptor), answer, clock=SystemClock(), limits=limits)
     print("serving", flush=True)
     await asyncio.Event().wait()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hanabi.base.health import Health
 from hanabi.contracts.http import HttpRequest, HttpResponse
-from hanabi.http.access_log import EVERY_S, LARGEST, LONGEST, AccessLog
+from hanabi.http.access_log import BUFFER_MAX_BYTES, INTERVAL_S, WORD_MAX_CHARS, AccessLog
 from hanabi.testing import ManualClock
 
 
@@ -28,7 +28,7 @@ def test_a_line_says_who_asked_for_what_and_never_a_signature(tmp_path: Path) ->
         await handle(request())
         assert target.read_text() == ""  # nothing is written where requests are handled
         await asyncio.sleep(0)
-        await clock.advance(EVERY_S)
+        await clock.advance(INTERVAL_S)
         async with asyncio.timeout(10):
             while not target.read_text():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -60,7 +60,7 @@ def test_nothing_that_a_client_sends_ends_a_line_or_speaks_to_a_terminal(tmp_pat
 
     lines = asyncio.run(scenario()).splitlines()
     assert [line.split()[3][:21] for line in lines] == ["/a\\x20b\\x0a200\\x20for", "/\\x1b[2J", "/\\xff\\x666", "/" + "x" * 20]
-    assert all(len(line.split()) == 10 for line in lines) and max(map(len, lines)) < LONGEST + 300
+    assert all(len(line.split()) == 10 for line in lines) and max(map(len, lines)) < WORD_MAX_CHARS + 300
 
 
 async def test_what_cannot_be_written_is_counted_and_said(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_what_cannot_be_written_is_counted_and_said(tmp_path: Path) -> Non
     await log.close()
     assert "No such file" in health.problems[0].text
     target.parent.mkdir()
-    log._size = LARGEST + 1
+    log._size = BUFFER_MAX_BYTES + 1
     await handle(request())  # more than may wait
     log._size = 0
     await handle(request())

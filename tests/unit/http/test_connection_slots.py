@@ -16,7 +16,7 @@ from hanabi.base.clock import SystemClock
 from hanabi.base.health import Health
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.connection import READS, Connection
-from hanabi.http.connection_slots import CALM_S, PROBLEM, Places, group_peers
+from hanabi.http.connection_slots import CALM_S, PROBLEM, ConnectionSlots, group_peers
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
 from hanabi.testing import ManualClock
@@ -54,7 +54,7 @@ async def test_the_longest_unused_stranger_gives_way() -> None:
         newcomer = await Client.connect(port)
         assert await ask(newcomer) == 200 and await strangers[1].closed()
         assert await ask(owner) == 200 and await ask(strangers[0], STRANGER) == 200
-        assert len(server.connections) <= 5 and server.places.taken == 4
+        assert len(server.connections) <= 5 and server.slots.taken == 4
         assert health.values()["hanabi_connections_evicted_total"] == 1
         assert [problem.key for problem in health.problems] == [PROBLEM] and "3 by clients" in health.problems[0].text
         await clock.advance(CALM_S + 1)
@@ -113,13 +113,13 @@ async def test_the_owner_gets_in_however_many_connections_others_hold() -> None:
 
         attacking = asyncio.create_task(attack())
         try:
-            await until(lambda: server.places.taken >= 48)
+            await until(lambda: server.slots.taken >= 48)
             for _ in range(50):
                 client = await Client.connect(port)
                 assert await ask(client) == 200
                 client.close()
                 assert await ask(kept) == 200
-            assert server.places.taken <= 64
+            assert server.slots.taken <= 64
         finally:
             attacking.cancel()
             for sock in flood:
@@ -128,7 +128,7 @@ async def test_the_owner_gets_in_however_many_connections_others_hold() -> None:
 
 @dataclass(eq=False)
 class Peer:
-    """As much of a connection as `Places` looks at."""
+    """As much of a connection as `ConnectionSlots` looks at."""
 
     peer: str
     handling: bool = False
@@ -141,16 +141,16 @@ class Peer:
 
 
 def test_one_peers_strangers_have_half_of_the_places() -> None:
-    places = Places(16, 1 << 20, SystemClock(), None)
+    slots = ConnectionSlots(16, 1 << 20, SystemClock(), None)
     others = [Peer("b") for _ in range(3)]
     many = [Peer("a") for _ in range(20)]
-    assert all(places.take(peer) for peer in (*others, *many))  # type: ignore[arg-type]
+    assert all(slots.add(peer) for peer in (*others, *many))  # type: ignore[arg-type]
     assert [peer.evicted for peer in many] == [True] * 11 + [False] * 9 and not any(peer.evicted for peer in others)
-    assert all(places.take(Peer("c")) for _ in range(4))  # type: ignore[arg-type]
-    assert places.taken == 16
+    assert all(slots.add(Peer("c")) for _ in range(4))  # type: ignore[arg-type]
+    assert slots.taken == 16
     for peer in (*others, *many):
-        places.leave(peer)  # type: ignore[arg-type]
-    assert (places.taken, len(places.all), places.head_bytes) == (4, 4, 0)
+        slots.remove(peer)  # type: ignore[arg-type]
+    assert (slots.taken, len(slots.all), slots.head_bytes) == (4, 4, 0)
 
 
 def test_peers_are_grouped() -> None:
@@ -161,7 +161,7 @@ def test_peers_are_grouped() -> None:
 
 async def test_small_heads_until_a_signature_holds() -> None:
     large = OWNER[:-2] + b"x-filler: " + b"a" * 30_000 + b"\r\n\r\n"
-    async with live(verify, limits=Limits(head_bytes=1 << 16, stranger_head_bytes=1 << 14)) as (_, port):
+    async with live(verify, limits=Limits(head_bytes=1 << 16, unauthenticated_head_bytes=1 << 14)) as (_, port):
         stranger = await Client.connect(port)
         assert await ask(stranger, large) == 431  # in one piece, and complete
         client = await Client.connect(port)
@@ -173,14 +173,14 @@ async def test_small_heads_until_a_signature_holds() -> None:
 
 
 async def test_memory_for_incomplete_heads_is_bounded_over_all_connections() -> None:
-    async with live(verify, limits=Limits(heads=100_000), health=(health := Health())) as (server, port):
+    async with live(verify, limits=Limits(heads_bytes=100_000), health=(health := Health())) as (server, port):
         slow = [await Client.connect(port) for _ in range(20)]
         for client in slow:
             client.send(b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 12_000)
             await client.writer.drain()
             owner = await Client.connect(port)
             assert await ask(owner) == 200
-            assert server.places.head_bytes <= 100_000
+            assert server.slots.head_bytes <= 100_000
         for client in slow[:12]:
             assert await client.closed()
         assert health.values()["hanabi_head_bytes"] > 0
@@ -188,7 +188,7 @@ async def test_memory_for_incomplete_heads_is_bounded_over_all_connections() -> 
         for client in slow:
             client.close()
         await until(lambda: len(server.connections) <= 20)
-        assert server.places.head_bytes == 0
+        assert server.slots.head_bytes == 0
 
 
 async def test_a_head_in_very_many_pieces_is_refused() -> None:
@@ -209,7 +209,7 @@ async def test_strangers_bodies_give_way_to_those_of_clients_with_a_key() -> Non
     def rule(request: HttpRequest) -> BodyRule:
         return BodyRule(1 << 20, known=request.header("x-key") == "owner")
 
-    async with live(verify, limits=Limits(body=rule, buffered=1 << 20)) as (server, port):
+    async with live(verify, limits=Limits(body=rule, buffered_bytes=1 << 20)) as (server, port):
         slow = [await Client.connect(port) for _ in range(8)]
         for client in slow:
             client.send(STRANGER[:-2] + b"content-length: 200000\r\n\r\n" + b"b" * 120_000)

@@ -170,7 +170,7 @@ def test_large_bodies_are_spooled_and_deleted(tmp_path: Path) -> None:
 
 
 async def test_memory_for_bodies_is_bounded_over_all_connections() -> None:
-    async with live(limits=Limits(body=lambda request: BodyRule(10 << 20), buffered=3 << 20)) as (server, port):
+    async with live(limits=Limits(body=lambda request: BodyRule(10 << 20), buffered_bytes=3 << 20)) as (server, port):
         clients = [await Client.connect(port) for _ in range(4)]
         for client in clients:
             client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2000000\r\n\r\n" + b"x" * 1_500_000)
@@ -193,7 +193,7 @@ async def turn() -> None:
 
 async def test_slow_clients_time_out() -> None:
     clock = ManualClock()
-    async with live(clock=clock, timeouts=Timeouts(head_s=10, body_s=20, progress=1000, idle_s=60)) as (server, port):
+    async with live(clock=clock, timeouts=Timeouts(head_s=10, body_s=20, progress_bytes=1000, idle_s=60)) as (server, port):
         idle, head, body, steady = [await Client.connect(port) for _ in range(4)]
         head.send(b"GET / HT")
         body.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\n\r\nabc")

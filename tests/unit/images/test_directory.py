@@ -10,10 +10,10 @@ from hanabi.images import identity
 from hanabi.images.containers import paths
 from hanabi.images.firecracker import binaries
 from hanabi.images.kernels import paths as kernels
-from hanabi.images.microvm_parts import Parts
-from hanabi.images.paths import ABOUT, root_place
+from hanabi.images.microvm_parts import MicroVmParts
+from hanabi.images.paths import ABOUT, root_path
 from hanabi.images.runtimes.catalog import RUNTIMES
-from hanabi.images.runtimes.roots import Images
+from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.images.trash import Trash
 from hanabi.testing import ManualClock
 
@@ -39,8 +39,8 @@ def damaged(place: Path, content: bytes) -> Path:
 def test_what_cannot_be_read_is_named_or_shown(tmp_path: Path, content: bytes) -> None:
     paths.prepare(tmp_path)
     digest = "ab" * 32
-    image = damaged(paths.container_place(tmp_path, digest), content)
-    root = damaged(root_place(tmp_path, RUNTIMES["python3.13"].recipe), content)
+    image = damaged(paths.container_path(tmp_path, digest), content)
+    root = damaged(root_path(tmp_path, RUNTIMES["python3.13"].recipe), content)
     kernel = damaged(tmp_path / "kernels" / "own-0123456789abcdef", content)
     fetched = damaged(tmp_path / "firecracker" / "1.15.0-0123456789abcdef", content)
     damaged(tmp_path / "firecracker" / "odd-name", content)
@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_named_or_shown(tmp_path: Path, content: bytes) -
     assert kept.digest == digest and str(image) in kept.image
     with pytest.raises(ImageError, match=f"{image}.*made again"):
         paths.about_of(image)
-    listing = next(each for each in Images(tmp_path, tmp_path).list() if each.runtime == "python3.13")
+    listing = next(each for each in RuntimeImages(tmp_path, tmp_path).list() if each.runtime == "python3.13")
     assert listing.built and listing.size is None and str(root) in listing.how
     for look in (kernels.verify_chosen, kernels.list_kernels):
         with pytest.raises(ImageError, match=f"{kernel}.*images rm kernel"):
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_named_or_shown(tmp_path: Path, content: bytes) -
     with pytest.raises(ImageError, match=str(fetched)):
         binaries.find_firecracker(tmp_path)
     assert binaries.list_fetched(tmp_path) == [fetched]
-    assert [finding.ok for finding in Parts(tmp_path).inspect(None, None, None)] == [False] * 3
+    assert [finding.ok for finding in MicroVmParts(tmp_path).inspect(None, None, None)] == [False] * 3
     paths.sweep(tmp_path, Trash(tmp_path / "containers", ManualClock()), 0.0)
     assert image.is_dir()
 

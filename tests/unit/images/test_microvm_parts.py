@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hanabi.images.microvm_parts import Parts
+from hanabi.images.microvm_parts import MicroVmParts
 
 
 def test_snapshots_are_listed_with_what_they_take_on_disk_and_removed(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_snapshots_are_listed_with_what_they_take_on_disk_and_removed(tmp_path: 
         each.mkdir()
     (old / "memory").touch()
     (tmp_path / "snapshots" / "abc.lock").touch()
-    parts = Parts(tmp_path)
+    parts = MicroVmParts(tmp_path)
     rows = {row.digest: row for row in parts.list() if row.part == "snapshot"}
     assert {digest: row.name for digest, row in rows.items()} == {"abc": "python3.13 512 MB", "old": "unknown"}
     assert 5000 <= rows["abc"].size < 1 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.base.health import Health
-from hanabi.images.collector import PERIOD_S, Collection
+from hanabi.images.collector import PERIOD_S, Collector
 from hanabi.images.identity import DOCUMENT, FILE, Identity, identify
 from hanabi.images.trash import STEP_S, TRASH_S, UNUSED_S, Trash
 from hanabi.store.sqlite import SqliteStore
@@ -38,7 +38,7 @@ async def age(clock: ManualClock, seconds: float, trash: Trash, path: Path) -> b
 def look_once(trash: Trash, path: Path) -> bool:
     """As a collector does; whether it was thrown away now."""
     if due := path.exists() and trash.is_due(path.name):
-        trash.throw(path)
+        trash.discard(path)
     trash.empty()
     return due
 
@@ -61,7 +61,7 @@ async def test_what_is_used_in_between_begins_anew(tmp_path: Path) -> None:
     trash = Trash(tmp_path, clock)
     for _ in range(3):
         assert not await age(clock, UNUSED_S - HOUR_S, trash, path)
-        trash.spare("thing")
+        trash.mark_used("thing")
 
 
 async def test_a_clock_that_jumps_and_a_server_that_was_off_age_nothing(tmp_path: Path) -> None:
@@ -92,11 +92,11 @@ def test_it_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
     """What is being removed has another name already; the newest of a name is the one that counts."""
     trash, path = Trash(tmp_path, ManualClock()), thing(tmp_path)
     assert not trash.recover(path) and path.exists()
-    trash.throw(path)
+    trash.discard(path)
     assert trash.recover(path) and (path / "deep" / "file").read_text() == "thing"
-    trash.throw(path)
+    trash.discard(path)
     (thing(tmp_path) / "deep" / "file").write_text("newer")
-    trash.throw(path)
+    trash.discard(path)
     assert trash.recover(path) and (path / "deep" / "file").read_text() == "newer" and not trash.recover(path)
     left = tmp_path / "trash" / "doomed-1"
     thing(left, "half")
@@ -130,18 +130,18 @@ def forget_state(data: Path) -> None:
 def test_a_new_state_beside_old_code_is_not_believed(tmp_path: Path) -> None:
     """Neither at the first start nor at any later one, until the right one is back, or it is said that nothing else is wanted."""
     first = look(tmp_path, keeps=False, functions=1)
-    assert first.doubt == "" and look(tmp_path) == first
+    assert first.why_incomplete == "" and look(tmp_path) == first
     kept = (tmp_path / "state.db").read_bytes()
     forget_state(tmp_path)
     for _ in range(3):
-        assert "remove" in look(tmp_path, functions=1).doubt
+        assert "remove" in look(tmp_path, functions=1).why_incomplete
     forget_state(tmp_path)
     (tmp_path / "state.db").write_bytes(kept)
     assert look(tmp_path) == first
     forget_state(tmp_path)
-    assert look(tmp_path).doubt
+    assert look(tmp_path).why_incomplete
     (tmp_path / FILE).unlink()
-    assert look(tmp_path).doubt == "" == look(tmp_path).doubt
+    assert look(tmp_path).why_incomplete == "" == look(tmp_path).why_incomplete
 
 
 @pytest.mark.parametrize("functions", [0, 1])
@@ -157,7 +157,7 @@ def test_a_data_directory_of_an_older_hanabi(tmp_path: Path, functions: int) -> 
         await store.close()
 
     asyncio.run(older())
-    assert [bool(look(tmp_path).doubt) for _ in range(2)] == [not functions] * 2
+    assert [bool(look(tmp_path).why_incomplete) for _ in range(2)] == [not functions] * 2
 
 
 def test_a_copy_is_another_owner_and_a_renamed_directory_the_same(tmp_path: Path) -> None:
@@ -166,13 +166,13 @@ def test_a_copy_is_another_owner_and_a_renamed_directory_the_same(tmp_path: Path
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     (tmp_path / "a").rename(tmp_path / "b")
     renamed, copied = look(tmp_path / "b"), look(tmp_path / "copy")
-    assert renamed.owner.id == first.owner.id != copied.owner.id and renamed.doubt == "" == copied.doubt
+    assert renamed.owner.id == first.owner.id != copied.owner.id and renamed.why_incomplete == "" == copied.why_incomplete
     (tmp_path / "b" / FILE).write_text("{")
-    assert look(tmp_path / "b").doubt == ""
+    assert look(tmp_path / "b").why_incomplete == ""
 
 
 async def test_nothing_is_collected_in_doubt_and_one_failure_stops_nobody() -> None:
-    clock, doubt, seen = ManualClock(), ["state.db is new"], list[set[str]]()
+    clock, why_incomplete, seen = ManualClock(), ["state.db is new"], list[set[str]]()
     health = Health(clock)
 
     async def fails(used: set[str]) -> None:
@@ -181,13 +181,13 @@ async def test_nothing_is_collected_in_doubt_and_one_failure_stops_nobody() -> N
     async def collect(used: set[str]) -> None:
         seen.append(used)
 
-    collection = Collection(clock, health, lambda: doubt[0])
+    collection = Collector(clock, health, lambda: why_incomplete[0])
     collection.add(fails, lambda: {"x"})
     collection.add(collect, lambda: {"y"})
     running = asyncio.create_task(collection.run())
     await clock.advance(2 * PERIOD_S)
     assert seen == [] and [problem.text for problem in health.problems] == ["state.db is new"]
-    doubt[0] = ""
+    why_incomplete[0] = ""
     await clock.advance(2 * PERIOD_S)
     assert seen == [{"y"}, {"y"}] and health.problems == []
     running.cancel()

@@ -4,7 +4,7 @@ import pytest
 
 from hanabi.contracts.functions import Concurrency
 from hanabi.errors import TooManyRequests
-from hanabi.invoke.admission import Admission, Provision
+from hanabi.invoke.admission import Admission, ProvisionedUse
 
 ACCOUNT, RESERVED = "ConcurrentInvocationLimitExceeded", "ReservedFunctionConcurrentInvocationLimitExceeded"
 
@@ -65,11 +65,11 @@ def test_what_is_provisioned_of_a_reservation_is_its_versions_alone() -> None:
     admission, function = Admission(lambda: 1000, lambda name: True), Concurrency("f", 2)
     admission.provision("f", "1", 1)
     first = admission.enter(function, "1")
-    assert isinstance(first, Provision) and admission.running("f") == 1
+    assert isinstance(first, ProvisionedUse) and admission.running("f") == 1
     assert admission.enter(function, "$LATEST") is False
     assert reason_of(admission, function, "$LATEST") == reason_of(admission, function, "1") == RESERVED
     admission.leave(function, first)
-    assert isinstance(admission.enter(function, "1"), Provision)
+    assert isinstance(admission.enter(function, "1"), ProvisionedUse)
     admission.leave(function, False)
     assert admission.enter(function, "1") is False  # spilled over
     used = admission.provisions("f", "1")
@@ -82,7 +82,7 @@ def test_with_all_that_is_reserved_provisioned_nothing_else_runs() -> None:
     admission.leave(function, False)
     admission.provision("f", "1", 1)
     assert reason_of(admission, function, "$LATEST") == RESERVED
-    assert isinstance(admission.enter(function, "1"), Provision)
+    assert isinstance(admission.enter(function, "1"), ProvisionedUse)
     admission.provision("f", "1", None)
     assert admission.enter(function, "$LATEST") is False
 
@@ -95,7 +95,7 @@ def test_what_is_provisioned_is_taken_from_what_all_share_unless_it_is_reserved(
     admission.provision("own", "1", 2)
     assert admission.enter(other, "x") and admission.enter(other, "x")
     assert reason_of(admission, other, "x") == ACCOUNT
-    assert isinstance(admission.enter(Concurrency("f"), "1"), Provision)
+    assert isinstance(admission.enter(Concurrency("f"), "1"), ProvisionedUse)
     reserved.add("f")
     assert admission.enter(other, "x") is True
 

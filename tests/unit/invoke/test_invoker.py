@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hanabi.contracts.invocation import Result
-from hanabi.environment.log import BUFFER
-from hanabi.environment.log_lines import TAIL_SIZE
+from hanabi.environment.log import BUFFERED_EVENTS
+from hanabi.environment.log_lines import TAIL_BYTES
 from hanabi.errors import AccessDenied, EntrypointError, ServiceError, TooManyRequests
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import MIB, FakeProcess, silent
@@ -331,11 +331,11 @@ async def test_the_tail_is_the_last_of_this_invocation() -> None:
         await rig.invoke(version, b"print before")
         short = (await rig.invoke(version, b"print hello", tail=True)).log_tail.decode()
         assert kinds(short.splitlines()) == ["START", "hello", "END", "REPORT"] and short.endswith("\n")
-        lines = "\n".join(f"line {number}" for number in range(50 * BUFFER))
+        lines = "\n".join(f"line {number}" for number in range(50 * BUFFERED_EVENTS))
         long = (await rig.invoke(version, b"write " + lines.encode(), tail=True)).log_tail
-        assert len(long) == TAIL_SIZE and f"line {50 * BUFFER - 1}\nEND ".encode() in long
+        assert len(long) == TAIL_BYTES and f"line {50 * BUFFERED_EVENTS - 1}\nEND ".encode() in long
         wide = (await rig.invoke(version, b"write " + b"x" * 30_000, tail=True)).log_tail
-        assert len(wide) == TAIL_SIZE and wide.startswith(b"xxx")
+        assert len(wide) == TAIL_BYTES and wide.startswith(b"xxx")
         assert (await rig.invoke(version)).log_tail == b""
 
 
@@ -343,7 +343,7 @@ async def test_the_tail_is_the_last_of_this_invocation() -> None:
 
 
 async def cold(rig: Rig) -> None:
-    rig.driver.gate.clear()
+    rig.driver.create_allowed.clear()
 
 
 async def busy(rig: Rig) -> None:
@@ -361,7 +361,7 @@ async def test_a_cancelled_invocation_leaves_no_trace(prepare: Callable[[Rig], A
             await rig.invoke(rig.version(), reserved=1)
         task.cancel()
         await asyncio.wait([task])
-        rig.driver.gate.set()
+        rig.driver.create_allowed.set()
         assert task.cancelled() and rig.admission.running("f") == 0
         assert not (await rig.invoke(rig.version(), reserved=1)).function_error
         await until(lambda: set(rig.states()) == {"frozen"})

@@ -44,7 +44,7 @@ async def test_nothing_is_lost_or_left(seed: int) -> None:
     rig = Rig(
         max_environments=PLACES,
         max_memory_mb=MEMORY_MB,
-        stock_size=lot.choice([0, 1]),
+        pool_size=lot.choice([0, 1]),
         freeze_after_s=lot.choice([0.0, 0.002]),
         unreserved=8,
     )

@@ -15,7 +15,7 @@ from typing import Any
 from hanabi.ledger import indexer, segments
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
 
-LIMITS = {"segment_size": 3000, "kept_limit": 4000}
+LIMITS = {"segment_bytes": 3000, "kept_limit_bytes": 4000}
 RECORDS = 40
 
 
@@ -92,14 +92,14 @@ async def tidy(store: RecordStore) -> None:
     writer = store.journal._writer
     assert writer is not None
     await asyncio.to_thread(writer.sync)
-    await store.journal.settle()
+    await store.journal.wait_indexed()
     await store.journal._save()
     await store.journal.retire()
 
 
 async def read(directory: Path) -> list[str]:
     async with open_record(directory, **LIMITS) as store:
-        await store.journal.settle()
+        await store.journal.wait_indexed()
         assert not store.journal.tally.lost, store.journal.tally.lost
         return [record.request_id for record in await store.journal.records()]
 

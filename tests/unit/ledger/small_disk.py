@@ -29,7 +29,7 @@ def main(kind: str, directory: Path) -> None:
 
 
 async def check(place: Path) -> None:
-    async with open_record(place, SystemClock(), segment_size=SEGMENT) as store:
+    async with open_record(place, SystemClock(), segment_bytes=SEGMENT) as store:
         writer = store.journal._writer
         assert writer is not None and writer.reserves
         finished = 0
@@ -51,12 +51,12 @@ async def check(place: Path) -> None:
         await until_there_is_room(store)
         await run(store, 3000)
         assert not store.journal.full and await count(store) == finished + 3000
-        await store.journal.settle()
+        await store.journal.wait_indexed()
         (place / "finished").write_text(str(finished + 3000))
 
 
 async def check_again(place: Path) -> None:
-    async with open_record(place, SystemClock(), segment_size=SEGMENT) as store:
+    async with open_record(place, SystemClock(), segment_bytes=SEGMENT) as store:
         assert await count(store) == int((place / "finished").read_text())
         assert store.journal.tally.lost.invocations == 0
 

@@ -15,7 +15,7 @@ from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
 from hanabi.ledger.usage import Usage
-from hanabi.ledger.usage_copy import SumsCopy
+from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.store.database import Database
 from hanabi.testing import ManualClock
 
@@ -29,7 +29,7 @@ class RecordStore:
     def __init__(self, directory: Path, clock: Clock, **limits: int) -> None:
         self.health = Health(clock)
         self.database = Database(directory / "record.db", SCHEMA, synchronous="FULL")
-        self.copy = SumsCopy(Database(directory / "usage.db", usage_copy.SCHEMA), self.health)
+        self.copy = UsageCopy(Database(directory / "usage.db", usage_copy.SCHEMA), self.health)
         self.journal = FileJournal(directory / "journal", self.database, self.copy, clock, health=self.health, **limits)
         self.logs = LogStore(self.database, self.journal, clock)
         self.usage = Usage(self.journal)
@@ -39,7 +39,7 @@ class RecordStore:
 
     async def sum_ledger(self) -> tuple[int, int]:
         """(rows, billed ms)."""
-        await self.journal.settle()
+        await self.journal.wait_indexed()
         return await self.database.read(
             lambda connection: connection.execute("SELECT count(*), ifnull(sum(billed_ms), 0) FROM ledger").fetchone()
         )

@@ -15,7 +15,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.http import HttpRequest
 from hanabi.ledger import segments
 from hanabi.ledger.disk_space import reserve
-from hanabi.ledger.losses import Lost, Tally
+from hanabi.ledger.losses import LossCounter, Losses
 from hanabi.services.own.usage import UsageEndpoint
 from hanabi.testing import ManualClock
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
@@ -85,7 +85,7 @@ async def _run_until_full(store: RecordStore, texts: Callable[[], tuple[str, ...
 
 async def test_new_invocations_are_refused_before_a_record_is_lost(tmp_path: Path, disk: Disk) -> None:
     clock = ManualClock()
-    async with open_record(tmp_path, clock, segment_size=SEGMENT) as store:
+    async with open_record(tmp_path, clock, segment_bytes=SEGMENT) as store:
         _finish(store)
         disk.fill()
         finished = 1 + await _run_until_full(store, lambda: ("printed " * 20,))
@@ -115,7 +115,7 @@ async def test_every_invocation_is_counted_or_counted_as_lost(tmp_path: Path, di
     """Some writes fail half-way. One or two in a row cost nothing: the next segment is there already."""
 
     clock = ManualClock()
-    async with open_record(tmp_path, clock, segment_size=SEGMENT) as store:
+    async with open_record(tmp_path, clock, segment_bytes=SEGMENT) as store:
         writes = 0
 
         def faults(what: str, size: int) -> int:
@@ -144,7 +144,7 @@ async def test_every_invocation_is_counted_or_counted_as_lost(tmp_path: Path, di
 async def test_where_nothing_can_be_reserved_free_room_is_watched(tmp_path: Path, disk: Disk) -> None:
     clock = ManualClock()
     disk.supported = False
-    async with open_record(tmp_path, clock, segment_size=SEGMENT) as store:
+    async with open_record(tmp_path, clock, segment_bytes=SEGMENT) as store:
         for _ in range(200):
             _finish(store, "printed")
             await asyncio.sleep(0)
@@ -160,7 +160,7 @@ async def test_where_nothing_can_be_reserved_free_room_is_watched(tmp_path: Path
 async def test_a_start_on_a_full_disk_refuses_until_there_is_room(tmp_path: Path, disk: Disk) -> None:
     clock = ManualClock()
     disk.fill()
-    async with open_record(tmp_path, clock, segment_size=SEGMENT) as store:
+    async with open_record(tmp_path, clock, segment_bytes=SEGMENT) as store:
         assert store.journal.full
         disk.faults = lambda what, size: 0
         await _until(clock, lambda: not store.journal.full)
@@ -170,7 +170,7 @@ async def test_a_start_on_a_full_disk_refuses_until_there_is_room(tmp_path: Path
 
 async def test_reserved_room_is_given_back(tmp_path: Path) -> None:
     size = 1 << 20
-    async with open_record(tmp_path, segment_size=size) as store:
+    async with open_record(tmp_path, segment_bytes=size) as store:
         _finish(store)
         (present, following) = sorted((tmp_path / "journal").glob("*.journal"))
         if not store.journal._writer or not store.journal._writer.reserves:
@@ -193,10 +193,10 @@ def _fail(message: str) -> Any:
 
 
 async def test_usage_is_whole_though_the_index_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_record(tmp_path, segment_size=4000) as store:
+    async with open_record(tmp_path, segment_bytes=4000) as store:
         for _ in range(20):
             _finish(store, "before")
-        await store.journal.settle()
+        await store.journal.wait_indexed()
         with monkeypatch.context() as patch:
             patch.setattr(store.database, "write", _fail("database or disk is full"))
             for _ in range(30):
@@ -214,8 +214,8 @@ async def test_usage_is_whole_though_the_index_cannot_be_written(tmp_path: Path,
 
 async def test_usage_says_up_to_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_record(tmp_path) as store:
-        monkeypatch.setattr("hanabi.ledger.usage.UNINDEXED_LIMIT", 3000)
-        monkeypatch.setattr("hanabi.ledger.indexer.READ_SIZE", 2000)
+        monkeypatch.setattr("hanabi.ledger.usage.UNINDEXED_LIMIT_BYTES", 3000)
+        monkeypatch.setattr("hanabi.ledger.indexer.READ_BYTES", 2000)
         with monkeypatch.context() as patch:
             patch.setattr(store.database, "write", _fail("database or disk is full"))
             for _ in range(30):
@@ -240,7 +240,7 @@ async def test_usage_never_says_only_500(tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_what_is_lost_is_shown_and_remembered(tmp_path: Path, disk: Disk) -> None:
     clock = ManualClock()
-    async with open_record(tmp_path, clock, segment_size=SEGMENT) as store:
+    async with open_record(tmp_path, clock, segment_bytes=SEGMENT) as store:
         disk.faults = lambda what, size: errno.EIO if size != 512 else 0
         for _ in range(3):
             _finish(store, "printed")
@@ -263,13 +263,13 @@ def test_a_damaged_count_is_kept_aside_and_said(tmp_path: Path) -> None:
         path = tmp_path / "lost.json"
         path.write_bytes(text)
         health = Health(ManualClock())
-        tally = Tally(path, health, ManualClock())
+        tally = LossCounter(path, health, ManualClock())
         tally.open()
         assert [problem.key for problem in health.problems] == ["record-tally"]
         assert path.with_suffix(".damaged").read_bytes() == text
         tally.add(5, invocations=1)
         tally.close()
-        again = Tally(path, Health(ManualClock()), ManualClock())
+        again = LossCounter(path, Health(ManualClock()), ManualClock())
         again.open()
-        assert again.lost == Lost(1, 0, 0, 5, 5)
+        assert again.lost == Losses(1, 0, 0, 5, 5)
         again.close()

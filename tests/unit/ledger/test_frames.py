@@ -13,7 +13,7 @@ import pytest
 
 from hanabi.contracts.journal import Record
 from hanabi.ledger.frames import (
-    EVENT_LIMIT,
+    EVENT_LIMIT_BYTES,
     EXACT,
     FINISH,
     LINES,
@@ -56,15 +56,15 @@ def test_round_trip() -> None:
 
 
 def test_lone_surrogates_and_long_texts_are_cut_down() -> None:
-    ((_, body, _),) = decode(encode(LINES, "g", "s", [(1, "a\ud800b"), (2, "é" * EVENT_LIMIT)]))
+    ((_, body, _),) = decode(encode(LINES, "g", "s", [(1, "a\ud800b"), (2, "é" * EVENT_LIMIT_BYTES)]))
     (_, first), (_, second) = decode_events(body)
     assert first == "a?b"
-    assert second == "é" * (EVENT_LIMIT // 2)
+    assert second == "é" * (EVENT_LIMIT_BYTES // 2)
 
 
 def test_too_much_for_one_frame() -> None:
     with pytest.raises(FrameTooLarge):
-        encode(LINES, "g", "s", [(1, "x" * EVENT_LIMIT)] * 9)
+        encode(LINES, "g", "s", [(1, "x" * EVENT_LIMIT_BYTES)] * 9)
     with pytest.raises(FrameTooLarge):
         encode(LINES, "g", "s", [(1, "x"), (3_600_002, "y")])
 

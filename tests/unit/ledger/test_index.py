@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.errors import StateNewer
-from hanabi.ledger.frames import FINISH, HEAD_SIZE, encode, encode_head
+from hanabi.errors import StateTooNew
+from hanabi.ledger.frames import FINISH, HEAD_BYTES, encode, encode_head
 from hanabi.ledger.report import report_line
 from hanabi.ledger.segments import list_segments, segment_path
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
 
-KEEP = {"segment_size": 20_000}
+KEEP = {"segment_bytes": 20_000}
 Bill = list[tuple[str, str, int, int]]
 
 
@@ -62,10 +62,10 @@ def _without_wal(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("kept_limit", [0, 1 << 30])
+@pytest.mark.parametrize("kept_limit_bytes", [0, 1 << 30])
 @pytest.mark.parametrize("kind", DAMAGE)
-async def test_a_lost_index_is_made_anew(tmp_path: Path, kind: str, kept_limit: int) -> None:
-    limits = KEEP | {"kept_limit": kept_limit}
+async def test_a_lost_index_is_made_anew(tmp_path: Path, kind: str, kept_limit_bytes: int) -> None:
+    limits = KEEP | {"kept_limit_bytes": kept_limit_bytes}
     async with open_record(tmp_path, **limits) as store:
         await _run(store, 200)
         bill, messages = await _bill(store), await store.messages()
@@ -79,7 +79,7 @@ async def test_a_lost_index_is_made_anew(tmp_path: Path, kind: str, kept_limit: 
         async with open_record(tmp_path, **limits) as store:
             assert await _bill(store) == bill
             found = await store.messages()
-            assert found == messages if kept_limit else set(found) <= set(messages)
+            assert found == messages if kept_limit_bytes else set(found) <= set(messages)
             assert "record-index" in {problem.key for problem in store.health.problems}
             assert (tmp_path / f"record.db.damaged-{again + 1}").exists() == (kind not in ("missing", "empty"))
             await _run(store, 1)
@@ -95,7 +95,7 @@ async def test_a_lost_copy_of_the_sums_is_made_anew(tmp_path: Path, kind: str) -
     _without_wal(tmp_path / "usage.db")
     async with open_record(tmp_path, **KEEP) as store:
         assert await _bill(store) == bill
-        await store.journal.settle()
+        await store.journal.wait_indexed()
     (tmp_path / "record.db").unlink()
     shutil.rmtree(tmp_path / "journal")  # the copy alone
     async with open_record(tmp_path, **KEEP) as store:
@@ -117,7 +117,7 @@ async def test_without_index_and_copy_the_kept_segments_count(tmp_path: Path) ->
 async def test_an_old_index_put_back_is_brought_up_to_date(tmp_path: Path) -> None:
     async with open_record(tmp_path, **KEEP) as store:
         await _run(store, 80)
-        await store.journal.settle()
+        await store.journal.wait_indexed()
     shutil.copy(tmp_path / "record.db", tmp_path / "old.db")
     async with open_record(tmp_path, **KEEP) as store:
         await _run(store, 150)
@@ -179,7 +179,7 @@ async def test_a_spoilt_segment_loses_what_was_spoilt_and_is_kept(tmp_path: Path
     for _ in range(5):
         at = rng.randrange(len(data))
         data[at] ^= 1 << rng.randrange(8)
-        end = HEAD_SIZE
+        end = HEAD_BYTES
         for index, frame in enumerate(frames):
             end += len(frame)
             if at < end:
@@ -188,8 +188,8 @@ async def test_a_spoilt_segment_loses_what_was_spoilt_and_is_kept(tmp_path: Path
     path = segment_path(tmp_path / "journal", 1)
     path.write_bytes(data)
 
-    async with open_record(tmp_path, kept_limit=0) as store:
-        await store.journal.settle()
+    async with open_record(tmp_path, kept_limit_bytes=0) as store:
+        await store.journal.wait_indexed()
         ids = {row[0] for row in await store.database.read(lambda c: c.execute("SELECT request_id FROM ledger").fetchall())}
         assert {record.request_id for index, record in enumerate(records) if index not in touched} <= ids
         assert len(ids) == 100 - len(touched)
@@ -222,7 +222,7 @@ def test_a_newer_segment_is_refused_by_name_and_stays(tmp_path: Path) -> None:
     path.write_bytes(encode_head(2) + b"what nobody knows yet")
 
     async def main() -> None:
-        with pytest.raises(StateNewer, match="000000000004.journal"):
+        with pytest.raises(StateTooNew, match="000000000004.journal"):
             async with open_record(tmp_path):
                 raise AssertionError
 

@@ -35,13 +35,13 @@ async def test_what_is_written_is_found(tmp_path: Path) -> None:
 
 async def test_segments_go_once_indexed_and_nothing_counts_twice(tmp_path: Path) -> None:
     for round_ in range(3):
-        async with open_record(tmp_path, segment_size=2000, kept_limit=6000) as store:
+        async with open_record(tmp_path, segment_bytes=2000, kept_limit_bytes=6000) as store:
             for _ in range(50):
                 record = make_record()
                 store.journal.finish(record, GROUP, STREAM, record_events(record, "x" * 100))
                 await asyncio.sleep(0.001)
             assert await store.sum_ledger() == ((round_ + 1) * 50, (round_ + 1) * 100)
-            await store.journal.settle()
+            await store.journal.wait_indexed()
             assert len(await store.messages()) == (round_ + 1) * 200
             await store.journal.retire()
     assert list_segments(tmp_path / "journal")[0] > 20
@@ -61,7 +61,7 @@ def test_journal_left_by_a_crash_is_indexed_at_the_next_start(tmp_path: Path) ->
 
     async def main() -> None:
         for _ in range(2):
-            async with open_record(tmp_path, kept_limit=0) as store:
+            async with open_record(tmp_path, kept_limit_bytes=0) as store:
                 messages = await store.messages()
                 assert messages.count("whole\n") == 1 and "torn\n" not in messages
                 assert (await store.sum_ledger())[0] == 10
@@ -78,7 +78,7 @@ from hanabi.base.clock import SystemClock
 from tests.unit.ledger.support import GROUP, STREAM, make_record, open_record, record_events
 
 async def main():
-    async with open_record(Path(sys.argv[1]), SystemClock(), segment_size=20_000) as store:
+    async with open_record(Path(sys.argv[1]), SystemClock(), segment_bytes=20_000) as store:
         for i in range(100_000):
             record = make_record()
             store.journal.finish(record, GROUP, STREAM, record_events(record, f"line {i}"))
@@ -87,7 +87,7 @@ async def main():
             if i % 20 == 0:
                 await asyncio.sleep(0)
             if i % 200 == 100:
-                await store.journal.settle()
+                await store.journal.wait_indexed()
 
 asyncio.run(main())
 """
@@ -104,7 +104,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, lines:
     child.wait(timeout=10)
 
     async with open_record(tmp_path) as store:
-        await store.journal.settle()
+        await store.journal.wait_indexed()
         rows = await store.database.read(lambda c: c.execute("SELECT request_id FROM ledger ORDER BY id").fetchall())
         ids = [row[0] for row in rows]
         assert ids[: len(acknowledged)] == acknowledged
@@ -144,11 +144,11 @@ async def test_oversize_batches_are_split(tmp_path: Path) -> None:
 async def test_pruning_keeps_to_the_bounds(tmp_path: Path) -> None:
     clock = ManualClock()
     now = int(clock.time() * 1000)
-    async with open_record(tmp_path, clock, log_limit=40_000, ledger_limit=5) as store:
+    async with open_record(tmp_path, clock, log_limit_bytes=40_000, ledger_limit_records=5) as store:
         for i in range(30):
             record = make_record(started_ms=now)
             store.journal.finish(record, GROUP, f"stream-{i}", [(now, f"{i:02d}"), (now, os.urandom(2000).hex())])
-            await store.journal.settle()
+            await store.journal.wait_indexed()
         await store.logs.create_group("other", {})
         await store.logs.set_retention(GROUP, 1)
         await store.journal.prune()

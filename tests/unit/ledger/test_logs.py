@@ -11,7 +11,7 @@ from botocore.validate import ParamValidator
 
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
-from hanabi.control.arns import Place
+from hanabi.control.arns import AccountRegion
 from hanabi.edge.service import Call
 from hanabi.errors import ApiError
 from hanabi.services.logs.service import LogsService
@@ -35,7 +35,7 @@ class Client:
     """Calls operations as the edge does."""
 
     def __init__(self, store: RecordStore, clock: ManualClock) -> None:
-        self._service = LogsService(store.logs, clock, Place(OWNER.account, "us-east-1"))
+        self._service = LogsService(store.logs, clock, AccountRegion(OWNER.account, "us-east-1"))
 
     async def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
         request = HttpRequest("POST", "/", "/", "", [], b"")
@@ -144,7 +144,7 @@ async def test_events_of_many_streams_come_in_order_whatever_the_page(tmp_path: 
             store.journal.log(GROUP, stream, events)
             wanted += [(when, stream, text + "\n") for when, text in events]
             if number % 50 == 0:
-                await store.journal.settle()
+                await store.journal.wait_indexed()
 
         async def filtered(**params: Any) -> list[tuple[int, str, str]]:
             events = await client.all("FilterLogEvents", "events", logGroupName=GROUP, **params)
@@ -173,7 +173,7 @@ async def test_get_log_events_walks_both_ways_and_ends_on_the_same_token(tmp_pat
         for i in range(25):
             store.journal.log(GROUP, STREAM, [(start + i, f"{i}")])
             if i % 4 == 0:
-                await store.journal.settle()
+                await store.journal.wait_indexed()
         where = {"logGroupName": GROUP, "logStreamName": STREAM, "limit": 10}
 
         async def page(**params: Any) -> tuple[list[int], dict[str, Any]]:

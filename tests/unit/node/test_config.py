@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import IsolationUnavailable
-from hanabi.node.config import Settings, SettingsError, default_data_dir, guest_dir, is_loopback, load_settings
+from hanabi.node.config import NodeSettings, SettingsError, default_data_dir, guest_dir, is_loopback, load_settings
 from hanabi.node.drivers import choose_driver
 
 
 def test_the_defaults() -> None:
     settings = load_settings({}, {"HANABI_DATA_DIR": "/data"})
-    assert settings == Settings(data_dir=Path("/data"), images_dir=Path("/data/images"))
+    assert settings == NodeSettings(data_dir=Path("/data"), images_dir=Path("/data/images"))
     assert (settings.host, settings.port, settings.region, settings.account) == ("127.0.0.1", 9555, "us-east-1", "000000000000")
     assert settings.keys_file == Path("/data/keys.json")
 
@@ -36,7 +36,7 @@ def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypat
     for spelled in ("real", "link", "./real/../link/", str(tmp_path / "link")):
         settings = load_settings({"data_dir": spelled, "firecracker": "./firecracker"}, {})
         assert (settings.data_dir, settings.images_dir) == (real, disk)
-        assert (settings.place("code"), settings.place("run")) == (disk / "code", real / "run")
+        assert (settings.directory("code"), settings.directory("run")) == (disk / "code", real / "run")
         assert settings.firecracker == tmp_path.resolve() / "firecracker"
     assert load_settings({}, {"XDG_DATA_HOME": str(tmp_path / "link"), "HANABI_IMAGES_DIR": "link"}).images_dir == real
 
@@ -50,8 +50,8 @@ def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypat
         ("roles", "none", "--roles: 'none' is none of strict, lenient, any"),
         ("account", "123", "--account: '123' is not an account id of 12 digits"),
         ("region", "here", "--region: 'here' is not an AWS region"),
-        ("max_memory", "127", "--max-memory: '127' is not a whole number from 128"),
-        ("trim_after", "0", "--trim-after: '0' is not a number of seconds"),
+        ("max_memory_mb", "127", "--max-memory-mb: '127' is not a whole number from 128"),
+        ("trim_after_s", "0", "--trim-after-s: '0' is not a number of seconds"),
         ("idle_timeout_s", "-1", "--idle-timeout-s: '-1' is not a number of seconds"),
         ("idle_timeout_s", "nan", "--idle-timeout-s: 'nan' is not a number of seconds"),
         ("allow_net", ["10.0.0.1/8"], "--allow-net: 10.0.0.1/8 has host bits set"),

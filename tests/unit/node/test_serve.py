@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from hanabi.base.health import Health
-from hanabi.base.retry import Retrying
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
-from hanabi.node.serve import ANNOUNCE_EVERY_S, StockedImages
+from hanabi.node.serve import ANNOUNCE_INTERVAL_S, PooledImages
 from hanabi.testing import ManualClock
 from tests.conftest import needs_root
 from tests.server import Server, create_function, wait_for
@@ -140,11 +140,11 @@ def pid(server: Server) -> int:
 async def test_a_runtime_that_cannot_be_announced_is_tried_again() -> None:
     clock = ManualClock()
     health = Health(clock)
-    retrying = Retrying(clock, health, longest_delay_s=ANNOUNCE_EVERY_S)
+    retries = RetryQueue(clock, health, longest_delay_s=ANNOUNCE_INTERVAL_S)
     expected: list[str] = []
     times: list[float] = []
 
-    class Announced(StockedImages):
+    class Announced(PooledImages):
         def __init__(self) -> None: ...
 
         async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
@@ -154,7 +154,7 @@ async def test_a_runtime_that_cannot_be_announced_is_tried_again() -> None:
             expected.append(runtime)
             return None  # type: ignore[return-value]
 
-    await Announced().announce(["python3.11", "python3.13"], retrying)
+    await Announced().announce(["python3.11", "python3.13"], retries)
     assert expected == ["python3.13"]
     assert "python3.11 can be kept ready: no network" in health.problems[0].text
     await clock.advance(3000)

@@ -15,7 +15,7 @@ import uvloop
 
 from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.channel import RuntimeChannel
-from hanabi.runtime.frames import FRAME_LIMIT
+from hanabi.runtime.frames import FRAME_LIMIT_BYTES
 from hanabi.runtime.session import TOO_LARGE
 from tests.unit.runtime.host import Story, invocation, until
 
@@ -116,7 +116,7 @@ async def test_an_oversize_answer_is_skipped_and_the_environment_survives() -> N
     await story.happens()
     story.session.invoke(invocation())
     await guest.hear()
-    await guest.say(b"o", bytes(FRAME_LIMIT + 5))
+    await guest.say(b"o", bytes(FRAME_LIMIT_BYTES + 5))
     happened = await story.happens()
     assert happened[0] == "error" and happened[2] == TOO_LARGE
     await guest.say(b"r")
@@ -183,7 +183,9 @@ async def test_what_a_runtime_has_not_read_when_it_ends_was_not_delivered(payloa
     if len(payload) > 1000:
         await asyncio.get_running_loop().sock_recv(guest.socket, 1000)
         assert story.session.lost(exit)  # it had no more than a part of it
-    assert story.session.lost(Exit("runtime", 0, None, read=6)) and not story.session.lost(Exit("runtime", 0, None, read=1 << 40))
+    assert story.session.lost(Exit("runtime", 0, None, bytes_read=6)) and not story.session.lost(
+        Exit("runtime", 0, None, bytes_read=1 << 40)
+    )
     while story.session.lost(exit):
         assert await asyncio.get_running_loop().sock_recv(guest.socket, 1 << 20)
     assert story.so_far() == []

@@ -5,7 +5,18 @@ import struct
 
 import pytest
 
-from hanabi.runtime.frames import ERROR, FRAME_LIMIT, OVERSIZE, READY, RESULT, SKIP_LIMIT, TEXT_LIMIT, BrokenFrame, FrameReader, invoke_head
+from hanabi.runtime.frames import (
+    ERROR,
+    FRAME_LIMIT_BYTES,
+    OVERSIZE,
+    READY,
+    RESULT,
+    SKIP_LIMIT_BYTES,
+    TEXT_LIMIT_BYTES,
+    BrokenFrame,
+    FrameReader,
+    invoke_head,
+)
 from tests.unit.runtime.host import invocation
 
 
@@ -26,7 +37,7 @@ def test_pieces_of_any_size_make_the_same_frames(size: int) -> None:
 
 def test_the_largest_frame_is_kept_and_one_more_byte_is_skipped() -> None:
     reader = FrameReader()
-    body = bytes(FRAME_LIMIT - 1)
+    body = bytes(FRAME_LIMIT_BYTES - 1)
     assert read(reader, frame(b"o", body), 65536) == [(RESULT, body)]
     assert read(reader, frame(b"o", body + b"x"), 65536) == [(OVERSIZE, b"")]
     assert read(reader, frame(b"o", b"in step"), 3) == [(RESULT, b"in step")]
@@ -34,7 +45,7 @@ def test_the_largest_frame_is_kept_and_one_more_byte_is_skipped() -> None:
 
 def test_a_skipped_frame_is_not_kept() -> None:
     reader = FrameReader()
-    assert list(reader.feed(struct.pack("<I", SKIP_LIMIT) + b"f")) == []
+    assert list(reader.feed(struct.pack("<I", SKIP_LIMIT_BYTES) + b"f")) == []
     chunk = bytes(1 << 20)
     for _ in range(63):
         assert list(reader.feed(chunk)) == []
@@ -45,10 +56,10 @@ def test_a_skipped_frame_is_not_kept() -> None:
     "data",
     [
         bytes(5),
-        struct.pack("<I", FRAME_LIMIT + 1) + b"r",
-        struct.pack("<I", SKIP_LIMIT + 1) + b"o",
+        struct.pack("<I", FRAME_LIMIT_BYTES + 1) + b"r",
+        struct.pack("<I", SKIP_LIMIT_BYTES + 1) + b"o",
         b"\xff" * 64,
-        struct.pack("<I", FRAME_LIMIT + 1) + b"o" + bytes(FRAME_LIMIT + 4),
+        struct.pack("<I", FRAME_LIMIT_BYTES + 1) + b"o" + bytes(FRAME_LIMIT_BYTES + 4),
     ],
 )
 def test_what_is_no_frame_is_refused_at_once(data: bytes) -> None:
@@ -59,7 +70,7 @@ def test_what_is_no_frame_is_refused_at_once(data: bytes) -> None:
 @pytest.mark.parametrize("size", [1, 5, 6, 7, 9, 10, 1000, 1 << 20])
 def test_an_answer_and_what_follows_it_may_come_in_one_piece(size: int) -> None:
     reader = FrameReader()
-    large = bytes(FRAME_LIMIT) if size == 1 << 20 else b"long"
+    large = bytes(FRAME_LIMIT_BYTES) if size == 1 << 20 else b"long"
     data = frame(b"o", b"1") + frame(b"r") + frame(b"f", large) + frame(b"r") + frame(b"o")
     expected = [(RESULT, b"1"), (READY, b""), (ERROR, large), (READY, b""), (RESULT, b"")]
     if size == 1 << 20:
@@ -81,7 +92,7 @@ def test_random_bytes_are_frames_or_broken_and_nothing_else() -> None:
             for _ in range(dice.randrange(1, 6)):
                 small = bytes([dice.randrange(12), 0, 0, 0]) + dice.randbytes(dice.randrange(12))
                 for kind, body in reader.feed(dice.choice([small, dice.randbytes(dice.randrange(1, 9))])):
-                    assert 0 <= kind <= 255 and len(body) <= FRAME_LIMIT
+                    assert 0 <= kind <= 255 and len(body) <= FRAME_LIMIT_BYTES
         except BrokenFrame:
             continue
 
@@ -92,4 +103,4 @@ def test_texts_in_an_invocation_are_bounded() -> None:
     assert chr(kind) == "n"
     assert length == size + 3 + 2
     assert len(head) == 7 + size
-    assert head.decode(errors="strict" if size else "replace").count("t" * TEXT_LIMIT) == 1
+    assert head.decode(errors="strict" if size else "replace").count("t" * TEXT_LIMIT_BYTES) == 1

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from hanabi.contracts.sandbox import Exit
-from hanabi.runtime.session import PAYLOAD_LIMIT, TOO_LARGE, InvalidTransition, error_type_of
-from hanabi.runtime.states import TRANSITIONS, Event, State
+from hanabi.runtime.session import PAYLOAD_LIMIT_BYTES, TOO_LARGE, InvalidTransition, error_type_of
+from hanabi.runtime.states import TRANSITIONS, RuntimeEvent, RuntimeState
 from tests.unit.runtime.host import Story, invocation
 
 
@@ -34,7 +34,7 @@ def test_an_answer_may_be_handed_out_before_the_runtime_is_ready_and_is_handed_o
     story = ready()
     story.session.invoke(invocation())
     story.session.fail(b'{"errorType":"E"}')
-    story.session.hand_out()
+    story.session.release_answer()
     assert story.so_far() == [("error", b'{"errorType":"E"}', "E")] and story.session.held_answer() is None
     with pytest.raises(InvalidTransition):
         story.session.invoke(invocation())  # it is not ready
@@ -55,7 +55,7 @@ def test_what_was_lost_was_never_answered() -> None:
     assert not story.session.lost(None)
     story.session.undelivered = lambda exit: True
     story.session.answer(b"1")
-    story.session.hand_out()
+    story.session.release_answer()
     assert not story.session.lost(None)
 
 
@@ -78,12 +78,12 @@ def test_errors_carry_their_type() -> None:
 @pytest.mark.parametrize("way", ["answer", "fail"])
 def test_an_answer_over_the_limit_becomes_lambdas_error(way: str) -> None:
     story = ready()
-    for size in (PAYLOAD_LIMIT, PAYLOAD_LIMIT + 1):
+    for size in (PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES + 1):
         story.session.invoke(invocation())
         getattr(story.session, way)(bytes(size))
         story.session.next()
     (first, _, second, _) = story.so_far()
-    assert len(first[1]) == PAYLOAD_LIMIT  # type: ignore[arg-type]
+    assert len(first[1]) == PAYLOAD_LIMIT_BYTES  # type: ignore[arg-type]
     assert second[0] == "error" and second[2] == TOO_LARGE
     message = "Response payload size exceeded maximum allowed payload size (6291556 bytes)."
     assert json.loads(second[1]) == {"errorMessage": message, "errorType": TOO_LARGE}  # type: ignore[arg-type]
@@ -115,11 +115,11 @@ def test_nothing_is_told_after_the_close() -> None:
 def test_random_orders_never_leave_the_table() -> None:
     dice = random.Random(11)
     events = {
-        Event.NEXT: lambda s: s.next(),
-        Event.INVOKE: lambda s: s.invoke(invocation()),
-        Event.ANSWER: lambda s: (dice.choice([s.answer, s.fail])(b"{}"), dice.choice([s.hand_out, lambda: None])()),
-        Event.INIT_ERROR: lambda s: s.fail_init(b"{}"),
-        Event.CLOSE: lambda s: s.close(),
+        RuntimeEvent.NEXT: lambda s: s.next(),
+        RuntimeEvent.INVOKE: lambda s: s.invoke(invocation()),
+        RuntimeEvent.ANSWER: lambda s: (dice.choice([s.answer, s.fail])(b"{}"), dice.choice([s.release_answer, lambda: None])()),
+        RuntimeEvent.INIT_ERROR: lambda s: s.fail_init(b"{}"),
+        RuntimeEvent.CLOSE: lambda s: s.close(),
     }
     for _ in range(500):
         story = Story()
@@ -134,13 +134,13 @@ def test_random_orders_never_leave_the_table() -> None:
             else:
                 events[event](story.session)
                 assert story.session.state is expected
-                assert story.session.held_answer() is None or story.session.state is not State.READY
+                assert story.session.held_answer() is None or story.session.state is not RuntimeState.READY
 
 
 def test_the_table_is_whole() -> None:
-    assert set(TRANSITIONS) == set(State)
+    assert set(TRANSITIONS) == set(RuntimeState)
     reachable = {to for row in TRANSITIONS.values() for to in row.values()}
-    assert reachable | {State.STARTING} == set(State)
+    assert reachable | {RuntimeState.STARTING} == set(RuntimeState)
 
 
 def test_looking_for_an_error_type_takes_no_time_on_hostile_bytes() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.errors import DatabaseDamaged, StateNewer
+from hanabi.errors import DatabaseDamaged, StateTooNew
 from hanabi.store.database import Database
-from hanabi.store.schema import CHECKED_SIZE, Schema
+from hanabi.store.schema import CHECKED_BYTES, Schema
 
 FIRST = Schema("CREATE TABLE IF NOT EXISTS lines (text TEXT NOT NULL);\nCREATE INDEX IF NOT EXISTS by_text ON lines (text);\n")
 
@@ -71,7 +71,7 @@ def test_a_new_file_takes_all_steps_without_a_copy(tmp_path: Path) -> None:
 def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     make(path)
-    broken = Schema(FIRST.script, (*SECOND.steps, "ALTER TABLE absent ADD COLUMN x"))
+    broken = Schema(FIRST.script, (*SECOND.migrations, "ALTER TABLE absent ADD COLUMN x"))
     with pytest.raises(sqlite3.OperationalError, match="absent"):
         use(path, broken, "SELECT 1")
     assert use(path, FIRST, "SELECT * FROM lines") == [("abc",)]
@@ -83,7 +83,7 @@ def test_a_newer_file_is_refused_and_not_touched(tmp_path: Path) -> None:
     make(path)
     use(path, SECOND, "SELECT 1")
     before = path.read_bytes()
-    with pytest.raises(StateNewer) as caught:
+    with pytest.raises(StateTooNew) as caught:
         use(path, FIRST, "SELECT 1")
     assert str(path) in str(caught.value) and "version 2" in str(caught.value) and "up to 0" in str(caught.value)
     assert path.read_bytes() == before
@@ -115,8 +115,8 @@ def test_damage_that_is_found_later_is_named_too(tmp_path: Path, monkeypatch: py
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xff" * len(data[4096:])
     path.write_bytes(data)
-    assert path.stat().st_size < CHECKED_SIZE
-    monkeypatch.setattr("hanabi.store.schema.CHECKED_SIZE", 0)
+    assert path.stat().st_size < CHECKED_BYTES
+    monkeypatch.setattr("hanabi.store.schema.CHECKED_BYTES", 0)
     with pytest.raises(DatabaseDamaged, match=r"a\.db is damaged"):
         use(path, FIRST, "SELECT * FROM lines")
 
@@ -129,11 +129,11 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
         database = Database(path, FIRST)
         with pytest.raises(DatabaseDamaged):
             await database.open()
-        assert await database.put_aside() == tmp_path / "a.db.damaged-2"
+        assert await database.quarantine() == tmp_path / "a.db.damaged-2"
         assert await database.read(lambda connection: connection.execute("SELECT * FROM lines").fetchall()) == []
         await database.write(lambda connection: connection.execute("INSERT INTO lines VALUES ('new')"))
-        assert await database.put_aside() == tmp_path / "a.db.damaged-3"  # also one that is open
-        assert await database.put_aside() is None
+        assert await database.quarantine() == tmp_path / "a.db.damaged-3"  # also one that is open
+        assert await database.quarantine() is None
         assert await database.read(lambda connection: connection.execute("SELECT * FROM lines").fetchall()) == []
         await database.close()
 

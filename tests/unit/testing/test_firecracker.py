@@ -10,12 +10,12 @@ import pytest
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.sandbox import Exit
-from hanabi.errors import EntrypointError, SandboxError, VmmDeaf, VmmError
+from hanabi.errors import EntrypointError, SandboxError, VmmError, VmmUnresponsive
 from hanabi.sandbox.firecracker import machine, vsock
 from hanabi.sandbox.firecracker.api import FirecrackerApi
 from hanabi.sandbox.firecracker.machine_agent import GuestLink
 from hanabi.testing import ManualClock
-from hanabi.testing.firecracker import FakeAgent, FakeFirecracker, Fault, Faults, Idle
+from hanabi.testing.firecracker import FakeAgent, FakeFirecracker, Fault, Faults, IdleGuest
 from tests.unit.sandbox.firecracker.machines import boot, connected, lay_out
 from tests.unit.sandbox.firecracker.scripted import run
 
@@ -39,7 +39,7 @@ def hit(tmp_path: Path, fault: Fault, work: Callable[[FirecrackerApi], Awaitable
 
     async def main() -> FakeFirecracker:
         lay_out(tmp_path)
-        async with FakeFirecracker(tmp_path, faults=[fault], guest=Idle) as fake:
+        async with FakeFirecracker(tmp_path, faults=[fault], guest=IdleGuest) as fake:
             api = await connected(fake)
             with pytest.raises(VmmError):
                 await work(api)
@@ -98,16 +98,16 @@ def test_what_a_script_may_say() -> None:
     with pytest.raises(ValueError, match="has no mode"):
         Fault.of({"on": "*", "do": "hang", "mode": 1})
     faults = Faults([Fault(on="PUT /drives/*", do="hang", after=1, times=2, id="t*")], "t1")
-    struck = [faults.strike(what) is not None for what in ("PUT /drives/a", "PUT /vsock", *["PUT /drives/b"] * 3)]
+    struck = [faults.match(what) is not None for what in ("PUT /drives/a", "PUT /vsock", *["PUT /drives/b"] * 3)]
     assert struck == [False, False, True, True, False]
-    assert Faults(faults.faults, "x1").strike("PUT /drives/a") is None
+    assert Faults(faults.faults, "x1").match("PUT /drives/a") is None
 
 
 def test_two_processes_count_together(tmp_path: Path) -> None:
     descriptors = [os.open(tmp_path / "ledger", os.O_RDWR | os.O_CREAT) for _ in range(2)]
     one, two = (Faults([Fault(on="*", do="hang")], ledger=fd) for fd in descriptors)
-    assert one.strike("start")
-    assert not two.strike("start")
+    assert one.match("start")
+    assert not two.match("start")
     for fd in descriptors:
         os.close(fd)
 
@@ -128,14 +128,14 @@ async def test_slow_and_silent_by_the_injected_clock(tmp_path: Path) -> None:
         silent = asyncio.create_task(api.version())
         await asyncio.sleep(0)
         await clock.advance(20)
-        with pytest.raises(VmmDeaf, match="no answer within 20 s"):
+        with pytest.raises(VmmUnresponsive, match="no answer within 20 s"):
             await silent
 
 
 @pytest.mark.parametrize(("do", "reason"), [("deaf-socket", "Connection refused"), ("hang", "No such file")])
 async def test_a_socket_that_never_listens(tmp_path: Path, do: str, reason: str) -> None:
     async with FakeFirecracker(tmp_path, faults=[Fault(on="start", do=do)]) as fake:
-        with pytest.raises(VmmDeaf, match=reason):
+        with pytest.raises(VmmUnresponsive, match=reason):
             await FirecrackerApi(fake.api_path, clock=SystemClock()).connect(0.1)
 
 
@@ -210,7 +210,7 @@ async def test_a_function_in_a_restored_machine(tmp_path: Path) -> None:
         await host.attach()
         await host.link.start("runtime", ["/bin/python", "b.py"], {"HANABI_ANNOUNCE": "1"}, "/")
         assert await host.frame() == b"l"
-        await host.link.nap()
+        await host.link.quiesce()
         host.close()
         await snapshot(api)
         api.close()
@@ -232,7 +232,7 @@ async def test_a_function_in_a_restored_machine(tmp_path: Path) -> None:
         assert agent.mounted == [("b", "/var/task", False)] and len(agent.identities) == 1
         assert agent.processes[0].argv == ["/bin/python", "b.py"]
         await host.link.ping()
-        assert host.link.memory_peak > 0
+        assert host.link.memory_peak_bytes > 0
         await api.pause()  # nothing moves
         await host.send(b"n", b"\3\0r\n0later")
         answer = asyncio.create_task(host.frame())
@@ -263,10 +263,10 @@ async def test_processes_that_end(tmp_path: Path) -> None:
 
 async def test_nobody_listens_in_an_idle_guest(tmp_path: Path) -> None:
     lay_out(tmp_path)
-    async with FakeFirecracker(tmp_path, guest=Idle) as fake:
+    async with FakeFirecracker(tmp_path, guest=IdleGuest) as fake:
         api = await connected(fake)
         await boot(api)
-        with pytest.raises(VmmDeaf, match="nobody listens"):
+        with pytest.raises(VmmUnresponsive, match="nobody listens"):
             await vsock.connect(tmp_path / "v.sock", machine.PORT, clock=SystemClock(), deadline_s=0.1)
         api.close()
 

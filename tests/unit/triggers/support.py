@@ -128,10 +128,10 @@ class Setting:
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, each timer on the way having its full effect, on disk as well."""
         end = self.clock.time() + seconds
-        await self.queue.settle()
+        await self.queue.wait_idle()
         while (wait := self.clock.next_timer()) is not None and self.clock.time() + wait <= end:
             await self.clock.advance(wait)
-            await self.queue.settle()
+            await self.queue.wait_idle()
         await self.clock.advance(end - self.clock.time())
 
 

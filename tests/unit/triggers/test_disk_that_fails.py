@@ -54,14 +54,14 @@ async def test_a_locked_database_holds_up_no_event_and_none_runs_twice(tmp_path:
         await setting.queue.open()
         await wait_until(lambda: len(setting.invoker.seen) == 40)
         assert setting.invoker.ids == [f"{i:02d}" for i in range(40)]
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         shown = setting.queue.meter.describe()
         assert (shown["backlog"], shown["unwritten"], shown["done"], shown["running"]) == (0, 40, 40, 0)
         assert setting.health.values()["hanabi_events_failed_writes_total"] >= 1
         assert "events.mark" in setting.problems
         for _ in range(5):
             await setting.clock.advance(30)
-            await setting.queue.settle()
+            await setting.queue.wait_idle()
         assert len(setting.invoker.ids) == 40
         assert await setting.queue.backlog() == 40  # as the disk knows it
         other.close()
@@ -71,7 +71,7 @@ async def test_a_locked_database_holds_up_no_event_and_none_runs_twice(tmp_path:
         assert setting.queue.meter.describe()["unwritten"] == 0
     async with open_queue(tmp_path) as setting:
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == []
 
 
@@ -86,7 +86,7 @@ async def test_a_postponement_that_cannot_be_written_is_kept(tmp_path: Path) -> 
         for _ in range(40):
             await setting.clock.advance(0.5)
             await wait_until(lambda: setting.invoker.running == 0)
-            await setting.queue.settle()
+            await setting.queue.wait_idle()
         times = [when - start for when, _ in setting.invoker.seen]
         assert [round(b - a) for a, b in zip(times, times[1:], strict=False)] == [1, 2, 4, 8]
         setting.invoker.script = lambda invocation: None
@@ -109,7 +109,7 @@ async def test_what_the_disk_does_not_know_is_written_at_the_end(tmp_path: Path)
         other.close()
     async with open_queue(tmp_path) as setting:
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == []
 
 
@@ -126,14 +126,14 @@ async def test_a_locked_database_is_no_202_and_said(tmp_path: Path) -> None:
         other.close()
         await setting.put("id-2")
         assert setting.problems == []
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == ["id-2"]
 
 
 async def test_an_event_that_is_stored_too_late_for_its_caller_runs(tmp_path: Path) -> None:
     async with open_queue(tmp_path) as setting:
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         stuck, begun = threading.Event(), threading.Event()
 
         def hang(connection: sqlite3.Connection) -> None:
@@ -152,7 +152,7 @@ async def test_an_event_that_is_stored_too_late_for_its_caller_runs(tmp_path: Pa
         await hanging
         await until_written(setting)
         await wait_until(lambda: setting.invoker.ids == ["late"])
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.queue.meter.backlog == 0
 
 
@@ -176,7 +176,7 @@ async def test_reads_that_fail_are_tried_again(tmp_path: Path, monkeypatch: pyte
         assert 5 <= tries <= 12
         failing = False
         await until_written(setting)
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == ["0", "1", "2"]
 
 
@@ -199,11 +199,11 @@ async def test_what_the_stop_cut_runs_at_the_next_start(tmp_path: Path) -> None:
         setting.invoker.script = lambda invocation: ShuttingDown()
         await setting.put("id-1")
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == ["id-1"]
     async with open_queue(tmp_path) as setting:
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == ["id-1"]
         assert await setting.queue.backlog() == 0
 
@@ -221,7 +221,7 @@ async def test_what_waits_is_measured(tmp_path: Path) -> None:
         assert (values["hanabi_events_backlog"], values["hanabi_events_running"], values["hanabi_events_waiting"]) == (2, 1, 1)
         assert values["hanabi_events_oldest_age_seconds"] == 5
         gate.set()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.health.values()["hanabi_events_oldest_age_seconds"] == 0
         assert setting.health.values()["hanabi_events_done_total"] == 1
 
@@ -283,6 +283,6 @@ async def test_on_a_full_disk_events_wait_and_run_soon_after(tmp_path: Path) -> 
         assert setting.invoker.ids == []
         full = False
         await setting.clock.advance(1)
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert len(setting.invoker.ids) == 10
         assert await setting.queue.backlog() == 0

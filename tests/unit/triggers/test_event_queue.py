@@ -13,7 +13,7 @@ import pytest
 from hanabi.contracts.invocation import Invocation
 from hanabi.errors import InvalidRequestContent, ResourceConflict, SandboxError, ServiceError, TooManyRequests
 from hanabi.testing import ManualClock
-from hanabi.triggers.event_states import State
+from hanabi.triggers.event_states import EventState
 from hanabi.triggers.retry_policy import RetryPolicy
 from tests.unit.triggers.support import FixedCatalog, make_route, open_queue
 
@@ -24,12 +24,12 @@ async def test_an_event_runs_once_as_it_was_put(tmp_path: Path) -> None:
     async with open_queue(tmp_path) as setting:
         await setting.queue.open()
         await setting.queue.put(make_route(), b'{"a": 1}', request_id="id-1", client_context='{"c": 1}', trace="Root=1", qualifier="prod")
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         ((_, invocation),) = setting.invoker.seen
         assert (invocation.request_id, invocation.payload, invocation.client_context) == ("id-1", b'{"a": 1}', '{"c": 1}')
         assert (invocation.trace, invocation.source, invocation.tail) == ("Root=1", "event", False)
         assert await setting.queue.backlog() == 0
-        assert setting.queue.meter.ended[State.DONE] == 1
+        assert setting.queue.meter.ended[EventState.DONE] == 1
 
 
 async def test_order_and_bounded_concurrency_through_a_small_window(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ async def test_order_and_bounded_concurrency_through_a_small_window(tmp_path: Pa
             await setting.put(f"{i:02d}", payload=b"x" * 300)
         await setting.queue.open()
         await asyncio.gather(*(setting.put(f"{i:02d}", payload=b"x" * 300) for i in range(50, 100)))
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == [f"{i:02d}" for i in range(100)]
         assert setting.invoker.most_running <= 3
         assert await setting.queue.backlog() == 0
@@ -62,7 +62,7 @@ async def test_a_slow_function_does_not_hold_up_others(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             await fast.wait()
         gate.set()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert await setting.queue.backlog() == 0
 
 
@@ -79,7 +79,7 @@ async def test_six_hours_of_throttling(tmp_path: Path, caplog: pytest.LogCapture
         assert set(gaps[9:]) == {300}
         assert 6 * 3600 - 300 <= times[-1] <= 6 * 3600
         assert await setting.queue.backlog() == 0
-        assert setting.queue.meter.ended == {State.DONE: 0, State.DROPPED: 1}
+        assert setting.queue.meter.ended == {EventState.DONE: 0, EventState.DROPPED: 1}
     assert "id-1" in caplog.text and "too old" in caplog.text
 
 
@@ -92,7 +92,7 @@ async def test_throttled_events_run_when_there_is_room(tmp_path: Path) -> None:
             await setting.put(f"{i}")
         await setting.pass_time(200)
         assert await setting.queue.backlog() == 0
-        assert setting.queue.meter.ended[State.DONE] == 40
+        assert setting.queue.meter.ended[EventState.DONE] == 40
 
 
 @pytest.mark.parametrize("trouble", [ServiceError("x"), ResourceConflict("pending"), SandboxError("x"), ValueError("a bug")])
@@ -103,7 +103,7 @@ async def test_trouble_of_ours_is_tried_again(tmp_path: Path, trouble: Exception
         await setting.put("id-1")
         await setting.pass_time(10)
         assert setting.invoker.ids == ["id-1"] * 3
-        assert setting.queue.meter.ended[State.DONE] == 1
+        assert setting.queue.meter.ended[EventState.DONE] == 1
 
 
 @pytest.mark.parametrize(("policy", "runs"), [(RetryPolicy(error_delays=()), [0]), (RetryPolicy(), [0, 60, 180])])
@@ -117,7 +117,7 @@ async def test_function_errors_follow_the_policy(tmp_path: Path, policy: RetryPo
         assert [round(when - start) for when, _ in setting.invoker.seen] == runs
         assert set(setting.invoker.ids) == {"id-1"}
         assert [invocation.attempt for _, invocation in setting.invoker.seen] == list(range(1, len(runs) + 1))
-        assert setting.queue.meter.ended == {State.DONE: 0, State.DROPPED: 1}
+        assert setting.queue.meter.ended == {EventState.DONE: 0, EventState.DROPPED: 1}
         assert await setting.queue.backlog() == 0
 
 
@@ -126,7 +126,7 @@ async def test_a_deleted_function_drops_its_events(tmp_path: Path, caplog: pytes
         await setting.put("id-1")
         setting.catalog.routes.clear()
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.seen == []
         assert await setting.queue.backlog() == 0
     assert "Function not found" in caplog.text
@@ -139,7 +139,7 @@ async def test_what_can_never_run_is_dropped_at_once(tmp_path: Path) -> None:
         await setting.put("id-1")
         await setting.pass_time(10)
         assert setting.invoker.ids == ["id-1"]
-        assert setting.queue.meter.ended == {State.DONE: 0, State.DROPPED: 1}
+        assert setting.queue.meter.ended == {EventState.DONE: 0, EventState.DROPPED: 1}
 
 
 async def test_a_restart_runs_what_is_left_and_keeps_the_waiting_waiting(tmp_path: Path) -> None:
@@ -156,9 +156,9 @@ async def test_a_restart_runs_what_is_left_and_keeps_the_waiting_waiting(tmp_pat
         setting.invoker.script = script
         await setting.queue.open()
         await setting.put("throttled")
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         await setting.put("done")
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         await setting.put("stuck")
         async with asyncio.timeout(10):
             await stuck.wait()
@@ -170,7 +170,7 @@ async def test_a_restart_runs_what_is_left_and_keeps_the_waiting_waiting(tmp_pat
         async with open_queue(tmp_path, clock=clock) as setting:
             setting.invoker.script = lambda invocation: None
             await setting.queue.open()
-            await setting.queue.settle()
+            await setting.queue.wait_idle()
             if setting.invoker.seen:
                 assert setting.invoker.ids == ["stuck", "late"]
                 assert await setting.queue.backlog() == 1
@@ -186,12 +186,12 @@ async def test_a_clock_that_was_set_back_holds_nothing_up(tmp_path: Path) -> Non
         setting.invoker.script = lambda invocation: THROTTLE
         await setting.queue.open()
         await setting.put("throttled")
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         await setting.queue.close()
         await setting.put("unrun")
     async with open_queue(tmp_path, clock=ManualClock(start=1_795_000_000.0)) as setting:
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert sorted(setting.invoker.ids) == ["throttled", "unrun"]
         assert await setting.queue.backlog() == 0
 
@@ -207,7 +207,7 @@ async def test_a_disk_that_does_not_take_it_is_no_202(tmp_path: Path) -> None:
         await setting.database.write(fill)
         with pytest.raises(ServiceError):
             await setting.put("big", payload=b"x" * 1_000_000)
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert await setting.queue.backlog() == 0
 
 
@@ -250,6 +250,6 @@ async def test_kill_9_loses_no_accepted_event(tmp_path: Path, count: int) -> Non
         finished_by_child = [i for i in accepted if i not in left]
         assert all(int(i) % 5 for i in finished_by_child)  # those that never ended are all there
         await setting.queue.open()
-        await setting.queue.settle()
+        await setting.queue.wait_idle()
         assert setting.invoker.ids == left
         assert await setting.queue.backlog() == 0

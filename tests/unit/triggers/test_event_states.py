@@ -2,23 +2,23 @@
 
 import pytest
 
-from hanabi.triggers.event_states import ENDS, ON_DISK, TRANSITIONS, Happening, IllegalTransition, State, advance
+from hanabi.triggers.event_states import ENDS, ON_DISK, TRANSITIONS, EventState, EventTrigger, IllegalTransition, advance
 from hanabi.triggers.retry_policy import RetryPolicy
 
 
 def test_every_state_is_reached_and_only_ends_are_not_left() -> None:
-    assert {State.QUEUED, *TRANSITIONS.values()} == set(State)
-    assert {state for state, _ in TRANSITIONS} == set(State) - ENDS
-    assert {happening for _, happening in TRANSITIONS} == set(Happening)
+    assert {EventState.QUEUED, *TRANSITIONS.values()} == set(EventState)
+    assert {state for state, _ in TRANSITIONS} == set(EventState) - ENDS
+    assert {trigger for _, trigger in TRANSITIONS} == set(EventTrigger)
     assert not ON_DISK & ENDS
 
 
 def test_what_is_not_in_the_table_is_a_bug() -> None:
-    for state in State:
-        for happening in Happening:
-            if (state, happening) not in TRANSITIONS:
+    for state in EventState:
+        for trigger in EventTrigger:
+            if (state, trigger) not in TRANSITIONS:
                 with pytest.raises(IllegalTransition):
-                    advance(state, happening)
+                    advance(state, trigger)
 
 
 def test_delays() -> None:

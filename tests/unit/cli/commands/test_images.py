@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hanabi.cli import main
-from hanabi.cli.progress import Progress, picture
-from hanabi.images.builders.progress import Count, Steps, decode_count
+from hanabi.cli.progress import Progress, format_progress
+from hanabi.images.builders.progress import ProgressCount, ProgressReporter, decode_count
 from hanabi.images.firecracker import binaries
 from tests.unit.images.firecracker.test_binaries import install, publish, release
 from tests.unit.images.web import serve
@@ -126,23 +126,23 @@ class Terminal(io.StringIO):
 
 
 def test_a_count_survives_its_way() -> None:
-    for count in (Count("fetching a", 1, 2, "bytes"), Count("compiling", 7, None, "files")):
+    for count in (ProgressCount("fetching a", 1, 2, "bytes"), ProgressCount("compiling", 7, None, "files")):
         assert decode_count(count.encode()) == count
     for line in ("text", "a\tb\tc\td", "a\t1\t2\tbytes\tmore", "a\t-1\t2\tbytes"):
         assert decode_count(line) is None
 
 
 def test_a_bar_where_the_whole_is_known_and_a_counter_elsewhere() -> None:
-    assert picture(Count("fetching", 3 << 20, 12 << 20, "bytes")) == "fetching [######..................] 25 %  3.0 MB"
-    assert picture(Count("compiling", 421, None, "files")) == "compiling: 421 files"
-    assert picture(Count("fetching", 0, 0, "bytes")) == "fetching: 0 bytes"
+    assert format_progress(ProgressCount("fetching", 3 << 20, 12 << 20, "bytes")) == "fetching [######..................] 25 %  3.0 MB"
+    assert format_progress(ProgressCount("compiling", 421, None, "files")) == "compiling: 421 files"
+    assert format_progress(ProgressCount("fetching", 0, 0, "bytes")) == "fetching: 0 bytes"
 
 
 def test_a_terminal_has_one_line_that_moves() -> None:
     terminal = Terminal()
     progress = Progress(terminal)
     for done in (10, 20):
-        progress.show("kernel", Count("compiling", done, None, "files").encode())
+        progress.show("kernel", ProgressCount("compiling", done, None, "files").encode())
     progress.show("kernel", "done")
     assert terminal.getvalue() == "\r\x1b[Kkernel: compiling: 10 files\r\x1b[Kkernel: compiling: 20 files\nkernel: done\n"
 
@@ -151,7 +151,7 @@ def test_elsewhere_there_are_plain_lines_and_few_of_them() -> None:
     stream = io.StringIO()
     progress = Progress(stream)
     for done in range(101):
-        progress.show("kernel", Count("unpacking", done, 100, "files").encode())
+        progress.show("kernel", ProgressCount("unpacking", done, 100, "files").encode())
     lines = stream.getvalue().splitlines()
     assert lines[0] == "kernel: unpacking, 10 %  10 files" and lines[-1] == "kernel: unpacking, 100 %  100 files"
     assert len(lines) == 10
@@ -159,8 +159,8 @@ def test_elsewhere_there_are_plain_lines_and_few_of_them() -> None:
 
 def test_counts_are_told_a_few_times_a_second_and_at_the_end() -> None:
     said, now = list[str](), 0.0
-    counted = Steps(said.append, lambda: now).counter("fetching")
+    counted = ProgressReporter(said.append, lambda: now).counter("fetching")
     for done in range(1, 11):
         counted(done, 10)
         now += 0.0625
-    assert [decode_count(line) for line in said] == [Count("fetching", done, 10, "bytes") for done in (1, 5, 9, 10)]
+    assert [decode_count(line) for line in said] == [ProgressCount("fetching", done, 10, "bytes") for done in (1, 5, 9, 10)]

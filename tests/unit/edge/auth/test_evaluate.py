@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hanabi.contracts.credentials import Principal
-from hanabi.edge.auth.evaluate import Request, Verdict, judge_identity, judge_resource
+from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_identity_policies, evaluate_resource_policy
 from hanabi.edge.auth.keys import session_principal
 from hanabi.edge.auth.policy_documents import MalformedPolicyDocument, check_document
 from tests.unit.control.support import ACCOUNT
@@ -29,7 +29,7 @@ FACTS = {
 
 
 def judge(*found: dict[str, Any], version: str = "2012-10-17", action: str = "lambda:GetFunction", resource: str = ARN) -> Verdict:
-    return judge_identity([{"Version": version, "Statement": list(found)}], Request(action, (resource,), FACTS))
+    return evaluate_identity_policies([{"Version": version, "Statement": list(found)}], AccessRequest(action, (resource,), FACTS))
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_whatever_passes_for_a_policy_can_be_evaluated(seed: int) -> None:
         except MalformedPolicyDocument:
             continue
         passed += 1
-        request = Request("lambda:GetFunction", (ARN,), FACTS)
-        judge_identity([document], request)
+        request = AccessRequest("lambda:GetFunction", (ARN,), FACTS)
+        evaluate_identity_policies([document], request)
         for caller in (SESSION, OWNER, None, "lambda.amazonaws.com"):
-            judge_resource([given], caller, request)
+            evaluate_resource_policy([given], caller, request)
     assert passed > 50
 
 
@@ -206,17 +206,17 @@ OWNER = Principal(ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, True)
     ],
 )
 def test_whom_a_resource_policy_names(principal: Any, verdict: str) -> None:
-    request = Request("lambda:InvokeFunction", (ARN,), FACTS)
+    request = AccessRequest("lambda:InvokeFunction", (ARN,), FACTS)
     statement = {"Effect": "Allow", "Principal": principal, "Action": "lambda:InvokeFunction", "Resource": ARN}
-    assert judge_resource([statement], SESSION, request).value == verdict
-    assert judge_resource([statement | {"Resource": f"{ARN}:1"}], SESSION, request) is Verdict.NONE
-    assert judge_resource([statement, statement | {"Effect": "Deny", "Principal": "*"}], SESSION, request) is Verdict.DENY
-    assert (judge_resource([statement], None, request) is Verdict.ALLOW) is (principal in ("*", {"AWS": "*"}))
+    assert evaluate_resource_policy([statement], SESSION, request).value == verdict
+    assert evaluate_resource_policy([statement | {"Resource": f"{ARN}:1"}], SESSION, request) is Verdict.NONE
+    assert evaluate_resource_policy([statement, statement | {"Effect": "Deny", "Principal": "*"}], SESSION, request) is Verdict.DENY
+    assert (evaluate_resource_policy([statement], None, request) is Verdict.ALLOW) is (principal in ("*", {"AWS": "*"}))
 
 
 def test_not_principal_denies_all_but_those() -> None:
-    request = Request("lambda:InvokeFunction", (ARN,), FACTS)
+    request = AccessRequest("lambda:InvokeFunction", (ARN,), FACTS)
     statement = {"Effect": "Deny", "NotPrincipal": {"AWS": [f"{ROLE}/team/x"]}, "Action": "*", "Resource": "*"}
-    assert judge_resource([statement], SESSION, request) is Verdict.NONE
+    assert evaluate_resource_policy([statement], SESSION, request) is Verdict.NONE
     for caller in (OWNER, None, session_principal(f"{ROLE}/x", "me")):
-        assert judge_resource([statement], caller, request) is Verdict.DENY
+        assert evaluate_resource_policy([statement], caller, request) is Verdict.DENY

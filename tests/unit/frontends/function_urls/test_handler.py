@@ -13,7 +13,7 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
-from hanabi.frontends.function_urls.handler import FORBIDDEN, PAYLOAD_LIMIT, FunctionUrls, UrlConfig, is_function_url
+from hanabi.frontends.function_urls.handler import FORBIDDEN, PAYLOAD_LIMIT_BYTES, FunctionUrls, UrlConfig, is_function_url
 from hanabi.testing import ManualClock
 from tests.unit.frontends.function_urls.test_event import HOST, OWNER, make_request
 from tests.unit.triggers.support import FixedCatalog, make_result
@@ -37,7 +37,7 @@ class Config:
     cors: Mapping[str, Any] | None = None
 
 
-class Gate:
+class StartLimiter:
     """A gateway with one URL, `abc123`."""
 
     def __init__(self, config: Config | None = None, answer: bytes | Exception = b'{"statusCode": 200, "body": "ok"}') -> None:
@@ -88,7 +88,7 @@ def test_hosts(host: str, is_one: bool) -> None:
 
 
 def test_a_request_reaches_the_function_and_its_answer_comes_back() -> None:
-    gate = Gate(answer=b'{"statusCode": 201, "headers": {"x-own": "1"}, "body": "made"}')
+    gate = StartLimiter(answer=b'{"statusCode": 201, "headers": {"x-own": "1"}, "body": "made"}')
     response = gate.ask(make_request("PUT", "/things?id=1", [("x-amzn-trace-id", "Root=1-5-6")]))
     (invocation,) = gate.seen
     event = json.loads(invocation.payload)
@@ -102,7 +102,7 @@ def test_a_request_reaches_the_function_and_its_answer_comes_back() -> None:
 
 
 def test_a_trace_is_made_where_there_is_none() -> None:
-    gate = Gate()
+    gate = StartLimiter()
     gate.ask(make_request())
     event = json.loads(gate.seen[0].payload)
     assert event["headers"]["x-amzn-trace-id"] == gate.seen[0].trace
@@ -112,13 +112,13 @@ def test_a_trace_is_made_where_there_is_none() -> None:
 def test_a_url_that_is_not_there() -> None:
     request = make_request()
     request.headers[0] = ("host", "0123456789.lambda-url.localhost")
-    response = Gate().ask(request)
+    response = StartLimiter().ask(request)
     assert (response.status, response.body) == (403, b'{"Message":null}')
     assert ("x-amzn-errortype", "AccessDeniedException") in response.headers
 
 
 def test_iam() -> None:
-    gate = Gate(Config(auth_type="AWS_IAM"))
+    gate = StartLimiter(Config(auth_type="AWS_IAM"))
     response = gate.ask(make_request())
     assert (response.status, response.body, gate.seen) == (403, json.dumps({"Message": FORBIDDEN}, separators=(",", ":")).encode(), [])
     assert gate.ask(make_request(headers=[("authorization", "good")])).status == 200
@@ -142,12 +142,12 @@ def test_iam() -> None:
     ],
 )
 def test_failures(answer: bytes | Exception, status: int, body: bytes) -> None:
-    response = Gate(answer=answer).ask(make_request())
+    response = StartLimiter(answer=answer).ask(make_request())
     assert (response.status, response.body) == (status, body)
 
 
 def test_strangers_do_not_fill_the_log_with_what_ails_the_server(caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate(answer=ServiceError("the disk is full"))
+    gate = StartLimiter(answer=ServiceError("the disk is full"))
     for _ in range(100):
         assert gate.ask(make_request()).status == 500
     assert len(caplog.records) == 1
@@ -158,7 +158,7 @@ def test_strangers_do_not_fill_the_log_with_what_ails_the_server(caplog: pytest.
 
 def test_why_a_result_makes_no_response_is_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    gate = Gate(answer=json.dumps({"statusCode": 200, "headers": {"x": "\n" * 100_000}}).encode())
+    gate = StartLimiter(answer=json.dumps({"statusCode": 200, "headers": {"x": "\n" * 100_000}}).encode())
     assert [gate.ask(make_request()).status for _ in range(3)] == [502] * 3
     (said,) = caplog.messages
     assert "the URL of hello answers request" in said and "header value '\\n\\n" in said and len(said) < 400
@@ -170,22 +170,22 @@ def test_why_a_result_makes_no_response_is_logged_now_and_then(caplog: pytest.Lo
 
 
 def test_a_function_error_says_nothing_to_the_caller() -> None:
-    gate = Gate(answer=b'{"errorMessage": "secret"}')
+    gate = StartLimiter(answer=b'{"errorMessage": "secret"}')
     gate.function_error = "Unhandled"
     response = gate.ask(make_request())
     assert (response.status, response.body) == (502, b"Internal Server Error")
 
 
 def test_six_megabytes(tmp_path: Path) -> None:
-    gate = Gate()
+    gate = StartLimiter()
     text = [("content-type", "text/plain")]
-    assert gate.ask(make_request("POST", headers=text, body=b"x" * (PAYLOAD_LIMIT - 2000))).status == 200
-    assert gate.ask(make_request("POST", headers=text, body=b"x" * PAYLOAD_LIMIT)).status == 413
-    assert gate.ask(make_request("POST", body=b"x" * (PAYLOAD_LIMIT * 4 // 5))).status == 413  # as base64 it is too long
+    assert gate.ask(make_request("POST", headers=text, body=b"x" * (PAYLOAD_LIMIT_BYTES - 2000))).status == 200
+    assert gate.ask(make_request("POST", headers=text, body=b"x" * PAYLOAD_LIMIT_BYTES)).status == 413
+    assert gate.ask(make_request("POST", body=b"x" * (PAYLOAD_LIMIT_BYTES * 4 // 5))).status == 413  # as base64 it is too long
     spool = tmp_path / "body"
     request = make_request("POST", headers=text)
     request.body = spool
-    for size, status in ((2_000_000, 200), (PAYLOAD_LIMIT + 1, 413)):
+    for size, status in ((2_000_000, 200), (PAYLOAD_LIMIT_BYTES + 1, 413)):
         spool.write_bytes(b"x" * size)
         assert gate.ask(request).status == status
     assert len(json.loads(gate.seen[-1].payload)["body"]) == 2_000_000
@@ -201,7 +201,7 @@ def preflight(origin: str, method: str = "GET", headers: str = "x-token") -> Htt
 
 @pytest.mark.parametrize("origin", ["https://app.example.com", "https://a.dev.example.com"])
 def test_preflight_is_answered_without_the_function(origin: str) -> None:
-    gate = Gate(Config(cors=CORS, auth_type="AWS_IAM"))
+    gate = StartLimiter(Config(cors=CORS, auth_type="AWS_IAM"))
     response = gate.ask(preflight(origin))
     assert (response.status, response.body, gate.seen) == (200, b"", [])
     assert dict(response.headers) == {
@@ -216,13 +216,13 @@ def test_preflight_is_answered_without_the_function(origin: str) -> None:
 
 @pytest.mark.parametrize("origin", ["https://evil.com", "https://app.example.com.evil.com", "https://appXexample.com", "null"])
 def test_preflight_of_a_stranger_gets_nothing(origin: str) -> None:
-    response = Gate(Config(cors=CORS)).ask(preflight(origin))
+    response = StartLimiter(Config(cors=CORS)).ask(preflight(origin))
     assert (response.status, response.headers) == (200, [])
 
 
 def test_wildcards() -> None:
     cors = {"AllowOrigins": ["*"], "AllowMethods": ["*"], "AllowHeaders": ["*"]}
-    response = Gate(Config(cors=cors)).ask(preflight("https://any.where", "PATCH", "a, b"))
+    response = StartLimiter(Config(cors=cors)).ask(preflight("https://any.where", "PATCH", "a, b"))
     assert dict(response.headers) == {
         "access-control-allow-origin": "*",
         "access-control-allow-methods": "PATCH",
@@ -232,7 +232,7 @@ def test_wildcards() -> None:
 
 def test_configured_headers_take_the_place_of_the_functions() -> None:
     answer = b'{"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*", "x-own": "1"}}'
-    response = Gate(Config(cors=CORS), answer).ask(make_request(headers=[ORIGIN]))
+    response = StartLimiter(Config(cors=CORS), answer).ask(make_request(headers=[ORIGIN]))
     headers = [pair for pair in response.headers if not pair[0].startswith("x-amzn")]
     assert headers == [
         ("x-own", "1"),
@@ -245,12 +245,12 @@ def test_configured_headers_take_the_place_of_the_functions() -> None:
 
 
 def test_errors_have_the_headers_too() -> None:
-    response = Gate(Config(cors=CORS), ServiceError("x")).ask(make_request(headers=[ORIGIN]))
+    response = StartLimiter(Config(cors=CORS), ServiceError("x")).ask(make_request(headers=[ORIGIN]))
     assert response.status == 500 and dict(response.headers)["access-control-allow-origin"] == "https://app.example.com"
 
 
 def test_options_is_the_functions_where_no_cors_is_configured() -> None:
-    gate = Gate()
+    gate = StartLimiter()
     assert gate.ask(preflight("https://app.example.com")).body == b"ok"
     assert len(gate.seen) == 1
-    assert len(Gate(Config(cors=CORS)).ask(make_request("OPTIONS")).body) == 2  # no preflight: the function's as well
+    assert len(StartLimiter(Config(cors=CORS)).ask(make_request("OPTIONS")).body) == 2  # no preflight: the function's as well

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hanabi.frontends.function_urls.response import Malformed, make_response
+from hanabi.frontends.function_urls.response import MalformedResponse, make_response
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_headers_that_are_not_the_functions(name: str) -> None:
     ],
 )
 def test_malformed(value: object) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedResponse):
         make_response(json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("payload", [b"", b"plain", b"\xff", b"[" * 10_000, b'{"statusCode": 200'])
 def test_not_json(payload: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedResponse):
         make_response(payload)

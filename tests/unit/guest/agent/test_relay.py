@@ -80,7 +80,7 @@ class Guest:
     def start(self, script: str) -> None:
         self.send("S", b"\0" + string("/") + strings(["/bin/sh", "-c", script]) + strings(["PATH=/usr/bin:/bin"]))
 
-    def nap(self) -> None:
+    def quiesce(self) -> None:
         self.send("N")
         assert self.receive(5) == b"\1\0\0\0n"
 
@@ -251,7 +251,7 @@ def test_what_is_printed_while_nobody_listens_is_not_lost(guest: Guest, tmp_path
     guest.start(f"echo before; until [ -e {tmp_path}/go ]; do sleep 0.01; done; echo meanwhile; touch {tmp_path}/done")
     assert guest.receive(10)[4:5] == b"P"
     assert guest.log.recv(100) == b"before\n"
-    guest.nap()
+    guest.quiesce()
     assert guest.log.recv(1) == b""
     (tmp_path / "go").touch()
     deadline = time.monotonic() + PATIENCE_S
@@ -265,7 +265,7 @@ def test_what_is_printed_while_nobody_listens_is_not_lost(guest: Guest, tmp_path
 
 
 def test_nobody_is_let_in_while_the_connection_before_the_nap_lasts(guest: Guest) -> None:
-    guest.nap()
+    guest.quiesce()
     old = guest.control
     guest.control = guest.dial(CONTROL)
     guest.control.settimeout(0.2)
@@ -280,7 +280,7 @@ def test_a_question_that_nobody_has_answered_is_asked_again_after_the_nap(guest:
     inside, before = guest.connect(0), guest.accept(RUNTIME_API)
     inside.sendall(b"GET /next HTTP/1.1\r\n\r\n")
     assert before.recv(100) == b"GET /next HTTP/1.1\r\n\r\n"
-    guest.nap()
+    guest.quiesce()
     assert before.recv(1) == b""
     for each in (guest.control, guest.runtime, guest.log):
         each.close()
@@ -299,7 +299,7 @@ def test_what_was_answered_in_part_is_not_asked_again(guest: Guest) -> None:
     assert before.recv(100) == b"question"
     before.sendall(b"half an answer")
     assert inside.recv(100) == b"half an answer"
-    guest.nap()
+    guest.quiesce()
     for each in (guest.control, guest.runtime, guest.log):
         each.close()
     guest.attach()

@@ -77,7 +77,7 @@ def test_many_uploads_of_the_same_bytes_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "archive",
     [
-        make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT))]),
+        make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES))]),
         make([Entry(name=b"%d.txt" % number) for number in range(1000)]),
         make([Entry(name=b"a")], comment=b"where an end record is not looked for"),
     ],
@@ -94,7 +94,7 @@ def test_what_is_not_quick_is_unpacked_in_a_process(tmp_path: Path, archive: byt
 
 
 def test_a_process_that_refuses(tmp_path: Path) -> None:
-    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT)), Entry(name=b"../evil")])
+    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES)), Entry(name=b"../evil")])
     with pytest.raises(InvalidParameterValue, match="Could not unzip uploaded file. Please check your file, then try to upload again."):
         in_store(tmp_path / "code", lambda store: store.store(archive))
     assert names(tmp_path / "code") == set()
@@ -103,7 +103,7 @@ def test_a_process_that_refuses(tmp_path: Path) -> None:
 def test_a_process_that_breaks_is_not_the_zips_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.py").write_text("raise OSError('the disk is full')\n")
     monkeypatch.setattr(unzip, "__file__", str(tmp_path / "broken.py"))
-    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT))])
+    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES))])
     with pytest.raises(ServiceError, match="the disk is full"):
         in_store(tmp_path / "code", lambda store: store.store(archive))
     assert names(tmp_path / "code") == set()
@@ -113,7 +113,7 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "hanging.py").write_text("import time; time.sleep(60)\n")
     monkeypatch.setattr(unzip, "__file__", str(tmp_path / "hanging.py"))
     monkeypatch.setattr(store, "UNPACK_S", 0.1)
-    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT))])
+    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES))])
     with pytest.raises(InvalidParameterValue):
         in_store(tmp_path / "code", lambda store: store.store(archive))
 

@@ -165,12 +165,12 @@ async def test_an_image_whose_root_is_lost_is_pulled_again(tmp_path: Path) -> No
         one = await scene.server("one")
         pinned = await one.resolve(scene.layout("x") + ":x")
         ready = await one.ensure(pinned.image)
-        assert await one.lacking({pinned.image}) == set()
+        assert await one.find_missing({pinned.image}) == set()
         for lost in (ready.root, ready.root.parent / "about.json", ready.root.parent):
             shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
-            assert await one.lacking({pinned.image}) == {pinned.image}
+            assert await one.find_missing({pinned.image}) == {pinned.image}
             again = await one.ensure(pinned.image)
-            assert (again.root / "app").read_text() == "x" and await one.lacking({pinned.image}) == set()
+            assert (again.root / "app").read_text() == "x" and await one.find_missing({pinned.image}) == set()
 
 
 async def test_names(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ async def test_what_a_killed_pull_left_is_cleared_by_the_next(tmp_path: Path) ->
         pinned = await server.resolve(scene.layout("x") + ":x")
         made = scene.images / "building" / f"{pinned.digest}-r1"
         (made / "root/app").mkdir(parents=True)
-        half = paths.container_place(scene.images, pinned.digest)
+        half = paths.container_path(scene.images, pinned.digest)
         (half / "root").mkdir(parents=True)
         image = await server.ensure(pinned.image)
         assert (image.root / "app").read_text() == "x" and not made.exists()

@@ -22,7 +22,7 @@ def image(text: str = "hello", **fields: Any) -> Image:
 def pull_image(directory: Path, reference: str) -> Path:
     resolved = pull.resolve(reference, [], MACHINE)
     pull.Puller(directory, resolved["image"], [], MACHINE, lambda line: None).pull()
-    return paths.container_place(directory, resolved["digest"]) / "root"
+    return paths.container_path(directory, resolved["digest"]) / "root"
 
 
 def refused(kind: str, reference: str) -> str:

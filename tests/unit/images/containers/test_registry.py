@@ -52,7 +52,7 @@ def pull_image(directory: Path, reference: str, plain: tuple[str, ...] = ()) -> 
     resolved = pull.resolve(reference, list(plain), MACHINE)
     puller = pull.Puller(directory, resolved["image"], list(plain), MACHINE, lambda line: None)
     puller.pull()
-    return paths.container_place(directory, resolved["digest"]) / "root"
+    return paths.container_path(directory, resolved["digest"]) / "root"
 
 
 def refused(kind: str, call: Callable[..., Any], *arguments: Any) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from hanabi.errors import ImageError
 from hanabi.images.containers import root_tree, unpack
-from hanabi.images.containers.manifests import IMAGE_LIMIT
+from hanabi.images.containers.manifests import IMAGE_LIMIT_BYTES
 from hanabi.sandbox.oci import config
 from tests.unit.images.layouts import Entry, digest, file, folder, hard_link, layer, special, symlink, tar_of
 
@@ -32,7 +32,7 @@ class Unpacking:
         (directory / "outside").mkdir()
         (directory / "outside/kept").write_text("kept")
 
-    def layers(self, *layers: list[Entry], limit: int = IMAGE_LIMIT) -> Path:
+    def layers(self, *layers: list[Entry], limit: int = IMAGE_LIMIT_BYTES) -> Path:
         """Unpack these layers into a fresh root."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir()
@@ -288,7 +288,7 @@ def test_depth_by_links_is_bounded(unpacking: Unpacking) -> None:
 def test_bombs(unpacking: Unpacking, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageError, match="is larger than"):
         unpacking.layers([file("a", b"\0" * 3_000_000)], [file("b", b"\0" * 3_000_000)], limit=5_000_000)
-    monkeypatch.setattr(unpack, "OVERHEAD", 1_000_000)
+    monkeypatch.setattr(unpack, "OVERHEAD_BYTES", 1_000_000)
     with pytest.raises(ImageError, match="is larger than"):  # of headers alone
         unpacking.layers([folder("same") for _ in range(4000)], limit=1_000_000)
     monkeypatch.setattr(root_tree, "NODE_LIMIT", 1000)

@@ -20,7 +20,7 @@ from hanabi.images.builders.programs import SEARCHED
 from hanabi.images.code.store import CodeStore
 from hanabi.images.drives import drives
 from hanabi.images.drives.drives import Drives, beside
-from hanabi.images.runtimes.roots import Images
+from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
 from tests.server import IMAGES, wait_for
@@ -202,7 +202,7 @@ def test_removing_a_runtime_removes_its_drives(tmp_path: Path) -> None:
     (tmp_path / "drives").mkdir()
     for name in ("python3.13-a.erofs", "python3.13-a.erofs.lock", "python3.11-a.erofs", "empty.erofs"):
         (tmp_path / "drives" / name).touch()
-    Images(tmp_path, tmp_path).remove("python3.13")
+    RuntimeImages(tmp_path, tmp_path).remove("python3.13")
     assert {path.name for path in (tmp_path / "drives").iterdir()} == {"python3.11-a.erofs", "empty.erofs"}
 
 

@@ -15,7 +15,7 @@ from hanabi.errors import ImageError
 from hanabi.images.kernels import cloud, source
 from hanabi.images.kernels.builder import KernelBuilder
 from hanabi.images.kernels.bzimage import check_elf, extract_kernel
-from hanabi.images.kernels.initramfs import Entry, write_archive
+from hanabi.images.kernels.initramfs import ArchiveEntry, write_archive
 from hanabi.images.kernels.paths import describe_kernel, find_kernel, install_initrd, list_kernels, remove_kernels
 
 KERNEL = b"\x7fELF\x02\x01".ljust(16, b"\0") + struct.pack("<HH", 2, 62) + b"a kernel" * 100
@@ -163,7 +163,9 @@ def test_what_is_no_module_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_has_the_directories_of_its_files() -> None:
-    files = unpack_archive(write_archive([Entry("/a/b/c", b"12345", 0o755), Entry("/a/d", None, 0o700), Entry("/e", b"")]))
+    files = unpack_archive(
+        write_archive([ArchiveEntry("/a/b/c", b"12345", 0o755), ArchiveEntry("/a/d", None, 0o700), ArchiveEntry("/e", b"")])
+    )
     assert list(files.items()) == [
         ("a", (0o40755, b"")),
         ("a/b", (0o40755, b"")),
@@ -225,7 +227,7 @@ def test_a_file_may_be_named_instead(tmp_path: Path, agent: Path) -> None:
 
 
 def test_the_initramfs_is_made_for_each_agent(tmp_path: Path, agent: Path) -> None:
-    modules = write_archive([Entry("/modules", b"")])
+    modules = write_archive([ArchiveEntry("/modules", b"")])
     first = install_initrd(tmp_path / "images", agent, modules)
     assert install_initrd(tmp_path / "images", agent, modules) == first
     assert unpack_archive(first.read_bytes()) == {"modules": (0o100644, b""), "init": (0o100755, b"the agent")}

@@ -12,10 +12,10 @@ import pytest
 from hanabi.errors import ImageError
 from hanabi.images.builders import programs
 from hanabi.images.builders.worker import LOW
-from hanabi.images.paths import describe, root_place
+from hanabi.images.paths import describe, root_path
 from hanabi.images.runtimes import builder
 from hanabi.images.runtimes.prebuild import COMMON, prebuild
-from hanabi.images.runtimes.roots import Images
+from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import guest_dir
 from tests.conftest import needs_root
 from tests.server import wait_for
@@ -23,10 +23,10 @@ from tests.system.images.test_roots import fake_mmdebstrap
 
 
 def test_what_is_missing_is_built_in_order_and_what_fails_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    built = root_place(tmp_path, "nodejs22.x")
+    built = root_path(tmp_path, "nodejs22.x")
     built.mkdir(parents=True)
     describe(built, size=1)
-    images, asked, under_way = Images(tmp_path, guest_dir()), list[str](), 0
+    images, asked, under_way = RuntimeImages(tmp_path, guest_dir()), list[str](), 0
 
     async def ensure(runtime: str, progress: Any = None, *, urgent: bool = True) -> None:
         nonlocal under_way
@@ -49,7 +49,7 @@ def test_what_is_missing_is_built_in_order_and_what_fails_stops_nothing(tmp_path
 async def test_a_build_ahead_gives_way_until_somebody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_mmdebstrap(tmp_path, f"echo $$ >{tmp_path}/pid; exec sleep 300", monkeypatch)
 
-    images = Images(tmp_path / "images", guest_dir())
+    images = RuntimeImages(tmp_path / "images", guest_dir())
     first = asyncio.create_task(images.ensure("provided.al2023", urgent=False))
     started = tmp_path / "pid"
     pid = int(await asyncio.to_thread(wait_for, lambda: started.exists() and started.read_text().strip()))

@@ -15,7 +15,7 @@ from hanabi.sandbox.firecracker import sockets
 from tests.microvm.binaries import SHA256
 from tests.microvm.cache import place
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+RuntimeLink = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NO_CONTENT = b"HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n"
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -35,7 +35,7 @@ def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
 
 
 @asynccontextmanager
-async def serving(path: Path, talk: Talk) -> AsyncIterator[None]:
+async def serving(path: Path, talk: RuntimeLink) -> AsyncIterator[None]:
     """`talk` for every connection to `path`; the connection ends with it."""
     talks: set[asyncio.Task[None]] = set()
 

@@ -15,7 +15,7 @@ import pytest
 
 import hanabi
 from hanabi.base.clock import SystemClock
-from hanabi.errors import VmmDeaf, VmmError
+from hanabi.errors import VmmError, VmmUnresponsive
 from hanabi.sandbox.firecracker.api import FirecrackerApi, InstanceInfo, RateLimiter, TokenBucket
 from tests.unit.sandbox.firecracker.scripted import FIRECRACKER, on_both
 
@@ -133,12 +133,12 @@ async def test_a_snapshot_that_is_none(which: str) -> None:
 @on_both
 async def test_a_vmm_that_is_killed(which: str) -> None:
     async with vmm(which) as (api, process, _):
-        told: list[VmmDeaf] = []
-        api.on_deaf(told.append)
+        told: list[VmmUnresponsive] = []
+        api.on_disconnected(told.append)
         await api.version()
         process.kill()
         process.wait()
-        with pytest.raises(VmmDeaf):
+        with pytest.raises(VmmUnresponsive):
             await api.version()
         assert not api.connected
         assert len(told) == 1

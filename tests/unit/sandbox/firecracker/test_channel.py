@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from hanabi.base.clock import SystemClock
-from hanabi.errors import SandboxError, VmmDeaf, VmmError
+from hanabi.errors import SandboxError, VmmError, VmmUnresponsive
 from hanabi.sandbox.firecracker import sockets
-from hanabi.sandbox.firecracker.channel import Channel
+from hanabi.sandbox.firecracker.channel import ApiConnection
 from hanabi.testing import ManualClock
-from tests.unit.sandbox.firecracker.scripted import NO_CONTENT, Talk, read_request, run, serving
+from tests.unit.sandbox.firecracker.scripted import NO_CONTENT, RuntimeLink, read_request, run, serving
 
 VERSION = b'HTTP/1.1 200 \r\nContent-Length: 32\r\n\r\n{"firecracker_version":"1.12.1"}'
 FAULT = b'HTTP/1.1 400 \r\nContent-Length: 26\r\n\r\n{"fault_message":"no way"}'
 
 
-async def opened(path: Path, clock: ManualClock | SystemClock | None = None) -> Channel:
-    channel = Channel(path, clock or SystemClock())
+async def opened(path: Path, clock: ManualClock | SystemClock | None = None) -> ApiConnection:
+    channel = ApiConnection(path, clock or SystemClock())
     await channel.open(10)
     return channel
 
@@ -43,7 +43,7 @@ async def test_a_call_and_a_refusal(tmp_path: Path) -> None:
         channel.close()
     error = refused.value
     assert (error.method, error.path, error.status, error.fault_message) == ("PUT", "/vsock", 400, "no way")
-    assert isinstance(error, SandboxError) and not isinstance(error, VmmDeaf)
+    assert isinstance(error, SandboxError) and not isinstance(error, VmmUnresponsive)
     assert str(error) == "PUT /vsock: no way (400)"
     assert seen[1] == ("PUT /vsock HTTP/1.1", b'{"guest_cid":3}')
 
@@ -100,7 +100,7 @@ async def end_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     await read_request(reader)
 
 
-def saying(data: bytes) -> Talk:
+def saying(data: bytes) -> RuntimeLink:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(data)
@@ -126,18 +126,18 @@ async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     ],
 )
 @pytest.mark.both_loops
-async def test_a_vmm_that_cannot_be_talked_to(tmp_path: Path, talk: Talk, reason: str) -> None:
+async def test_a_vmm_that_cannot_be_talked_to(tmp_path: Path, talk: RuntimeLink, reason: str) -> None:
     """What is under way and what waits fail, and so does all after it; the owner is told once."""
 
     async with serving(tmp_path / "s", talk):
         channel = await opened(tmp_path / "s")
-        told: list[VmmDeaf] = []
-        channel.on_deaf = told.append
+        told: list[VmmUnresponsive] = []
+        channel.on_disconnected = told.append
         calls = await asyncio.gather(*(channel.call("GET", f"/{n}") for n in range(3)), return_exceptions=True)
         for call in calls:
-            assert isinstance(call, VmmDeaf) and reason in call.fault_message and call.status == 0
+            assert isinstance(call, VmmUnresponsive) and reason in call.fault_message and call.status == 0
         assert channel.closed
-        with pytest.raises(VmmDeaf, match="no connection"):
+        with pytest.raises(VmmUnresponsive, match="no connection"):
             await channel.call("GET", "/")
         assert [error.path for error in told] == ["/0"]
         channel.close()
@@ -150,8 +150,8 @@ async def test_nonsense_while_nothing_was_asked(tmp_path: Path) -> None:
 
     async with serving(tmp_path / "s", talk):
         channel = await opened(tmp_path / "s")
-        told: asyncio.Queue[VmmDeaf] = asyncio.Queue()
-        channel.on_deaf = told.put_nowait
+        told: asyncio.Queue[VmmUnresponsive] = asyncio.Queue()
+        channel.on_disconnected = told.put_nowait
         assert "answer to nothing" in (await told.get()).fault_message
 
 
@@ -167,9 +167,9 @@ async def test_a_timeout_by_the_injected_clock(tmp_path: Path) -> None:
         await clock.advance(119)
         assert not slow.done() and not done
         await clock.advance(1)
-        with pytest.raises(VmmDeaf, match="no answer within 120 s"):
+        with pytest.raises(VmmUnresponsive, match="no answer within 120 s"):
             await slow
-        assert isinstance(done[0], VmmDeaf)
+        assert isinstance(done[0], VmmUnresponsive)
         channel.close()
 
 
@@ -201,13 +201,13 @@ async def test_cancelled_callers(tmp_path: Path) -> None:
 async def test_closing_fails_what_waits(tmp_path: Path) -> None:
     async with serving(tmp_path / "s", nothing):
         channel = await opened(tmp_path / "s")
-        told: list[VmmDeaf] = []
-        channel.on_deaf = told.append
+        told: list[VmmUnresponsive] = []
+        channel.on_disconnected = told.append
         call = asyncio.create_task(channel.call("GET", "/"))
         await asyncio.sleep(0)
         channel.close()
         channel.close()
-        with pytest.raises(VmmDeaf, match="was closed"):
+        with pytest.raises(VmmUnresponsive, match="was closed"):
             await call
         assert told == []
 
@@ -236,7 +236,7 @@ async def test_a_body_that_firecracker_would_not_read(tmp_path: Path) -> None:
 
 async def test_a_socket_that_comes_and_then_listens(tmp_path: Path) -> None:
     path = tmp_path / "later" / "s"
-    channel = Channel(path, SystemClock())
+    channel = ApiConnection(path, SystemClock())
     opening = asyncio.create_task(channel.open(30))
     await asyncio.sleep(0.005)
     path.parent.mkdir()
@@ -253,17 +253,17 @@ async def test_a_socket_that_comes_and_then_listens(tmp_path: Path) -> None:
 
 async def test_no_socket_until_the_deadline(tmp_path: Path) -> None:
     clock = ManualClock()
-    opening = asyncio.create_task(Channel(tmp_path / "s", clock).open(5))
+    opening = asyncio.create_task(ApiConnection(tmp_path / "s", clock).open(5))
     await clock.advance(4.9)
     assert not opening.done()
     await clock.advance(0.2)
-    with pytest.raises(VmmDeaf, match="no API socket within 5 s"):
+    with pytest.raises(VmmUnresponsive, match="no API socket within 5 s"):
         await opening
 
 
 async def test_a_process_that_ended(tmp_path: Path) -> None:
-    with pytest.raises(VmmDeaf, match="the VMM ended"):
-        await Channel(tmp_path / "s", SystemClock()).open(3600, lambda: False)
+    with pytest.raises(VmmUnresponsive, match="the VMM ended"):
+        await ApiConnection(tmp_path / "s", SystemClock()).open(3600, lambda: False)
 
 
 async def test_a_path_of_any_length(tmp_path: Path) -> None:
@@ -288,8 +288,8 @@ def test_a_jail_that_points_out_of_itself(tmp_path: Path) -> None:
         (jail / "file").touch()
         async with serving(outside / "s", saying(VERSION)):
             for path in (jail / "run" / "s", jail / "link", jail / "file"):
-                with pytest.raises(VmmDeaf):
-                    await Channel(path, SystemClock()).open(3600)
+                with pytest.raises(VmmUnresponsive):
+                    await ApiConnection(path, SystemClock()).open(3600)
 
     before = len(os.listdir("/proc/self/fd"))
     run(main())

@@ -34,7 +34,7 @@ TRICKS: list[Callable[[Path], None]] = [link, into_nothing, os.mkfifo, Path.mkdi
 @pytest.mark.parametrize("trick", TRICKS)
 def test_tricks(jail: Path, trick: Callable[[Path], None]) -> None:
     trick(jail / "state")
-    assert jail_files.read_end(jail / "state", 100) == b""
+    assert jail_files.read_tail(jail / "state", 100) == b""
     with pytest.raises(OSError):
         jail_files.take(jail / "state", jail.parent / "taken")
     with pytest.raises(OSError):
@@ -47,14 +47,14 @@ def test_tricks(jail: Path, trick: Callable[[Path], None]) -> None:
 
 def test_a_directory_that_is_a_link(jail: Path) -> None:
     (jail / "run").symlink_to(jail.parent)
-    assert jail_files.read_end(jail / "run" / "outside", 100) == b""
+    assert jail_files.read_tail(jail / "run" / "outside", 100) == b""
 
 
 def test_the_end_of_a_file(jail: Path) -> None:
     (jail / "log").write_bytes(b"0123456789")
-    assert jail_files.read_end(jail / "log", 4) == b"6789"
-    assert jail_files.read_end(jail / "log", 100) == b"0123456789"
-    assert jail_files.read_end(jail / "none", 100) == b""
+    assert jail_files.read_tail(jail / "log", 4) == b"6789"
+    assert jail_files.read_tail(jail / "log", 100) == b"0123456789"
+    assert jail_files.read_tail(jail / "none", 100) == b""
 
 
 @needs_root

@@ -13,7 +13,7 @@ import pytest
 
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, SandboxError
-from hanabi.sandbox.agent import ANSWER_MAX, QUEUED_MAX
+from hanabi.sandbox.agent import ANSWER_MAX_BYTES, QUEUED_MAX_BYTES
 from hanabi.sandbox.firecracker.machine_agent import GuestLink, Network
 from hanabi.testing import ManualClock
 
@@ -27,11 +27,11 @@ def message(type: str, body: bytes = b"") -> bytes:
 class Agent:
     """The other end, in a test's own hands."""
 
-    def __init__(self, patience: float = 1.0) -> None:
+    def __init__(self, timeout_factor: float = 1.0) -> None:
         host, self.line = socket.socketpair()
         self.line.setblocking(False)
         self.clock = ManualClock()
-        self.link = GuestLink(host, self.clock, patience=patience)
+        self.link = GuestLink(host, self.clock, timeout_factor=timeout_factor)
         self.closed: list[str] = []
         self.exits: list[Exit] = []
         self.link.on_close = self.closed.append
@@ -55,8 +55,8 @@ async def turns() -> None:
 
 
 @asynccontextmanager
-async def talking(patience: float = 1.0) -> AsyncIterator[Agent]:
-    agent = Agent(patience)
+async def talking(timeout_factor: float = 1.0) -> AsyncIterator[Agent]:
+    agent = Agent(timeout_factor)
     try:
         yield agent
     finally:
@@ -89,7 +89,7 @@ async def test_what_is_asked_and_answered() -> None:
         await agent.say(message("d", struct.pack("<I", 22)))
         with pytest.raises(SandboxError, match="the machine cannot mount /var/task: Invalid argument"):
             await mounting
-        for type, work in (("T", agent.link.trim()), ("N", agent.link.nap()), ("Q", agent.link.ping())):
+        for type, work in (("T", agent.link.trim()), ("N", agent.link.quiesce()), ("Q", agent.link.ping())):
             waiting = asyncio.ensure_future(work)
             assert await agent.heard() == (type, b"")
             await agent.say(message(type.lower()))
@@ -123,7 +123,7 @@ async def test_answers_come_in_the_order_of_the_questions() -> None:
 async def test_a_slow_host_is_waited_for() -> None:
     """Answers may take so many times longer; a try to greet may not."""
 
-    async with talking(patience=10) as agent:
+    async with talking(timeout_factor=10) as agent:
         await agent.say(HELLO)
         pinged = asyncio.ensure_future(agent.link.ping(5))
         await turns()
@@ -133,7 +133,7 @@ async def test_a_slow_host_is_waited_for() -> None:
         await agent.clock.advance(2)
         with pytest.raises(SandboxError, match="did not answer"):
             await pinged
-    async with talking(patience=10) as agent:
+    async with talking(timeout_factor=10) as agent:
         greeted = asyncio.ensure_future(agent.link.greet(5))
         await turns()
         await agent.clock.advance(6)
@@ -145,9 +145,9 @@ async def test_memory_as_told() -> None:
     async with talking() as agent:
         agent.line.sendall(HELLO + message("M", struct.pack("<QQ", 5, 1)) + message("M", struct.pack("<QQ", 2**64 - 1, 2)))
         agent.link.catch_up()  # no turn of the loop
-        assert (agent.link.memory_peak, agent.link.oom_kills) == (2**64 - 1, 2)
+        assert (agent.link.memory_peak_bytes, agent.link.oom_kills) == (2**64 - 1, 2)
         agent.link.reset_peak()
-        assert agent.link.memory_peak == 0
+        assert agent.link.memory_peak_bytes == 0
         agent.link.catch_up()
         agent.link.close()
         agent.link.catch_up()
@@ -161,7 +161,7 @@ async def test_memory_as_told() -> None:
         message("H", bytes(5)),
         HELLO + HELLO,
         HELLO + struct.pack("<I", 0),
-        HELLO + struct.pack("<I", ANSWER_MAX + 1),
+        HELLO + struct.pack("<I", ANSWER_MAX_BYTES + 1),
         HELLO + b"\xff" * 4,
         HELLO + message("M", bytes(15)),
         HELLO + message("M", bytes(17)),
@@ -253,7 +253,7 @@ async def test_an_agent_that_does_not_read_is_hung_up_on() -> None:
         while not agent.link.closed:
             agent.link.limit_memory(1)
             count += 1
-            assert count < 10 * QUEUED_MAX
+            assert count < 10 * QUEUED_MAX_BYTES
         await turns()
         assert agent.closed == ["the agent does not read"]
 

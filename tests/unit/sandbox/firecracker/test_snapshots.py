@@ -11,14 +11,14 @@ import pytest
 
 from hanabi.errors import SandboxError
 from hanabi.sandbox.firecracker import snapshots
-from hanabi.sandbox.firecracker.machine import MIB, SIZES, Kernel, Parts, Size, boot_args, size_for
-from hanabi.sandbox.firecracker.snapshots import Snapshot, describe, dig_holes, is_whole, read_snapshot
+from hanabi.sandbox.firecracker.machine import MIB, SIZES, FirecrackerParts, Kernel, MachineSize, boot_args, size_for
+from hanabi.sandbox.firecracker.snapshots import Snapshot, describe, is_whole, punch_holes, read_snapshot
 
 PAGE = os.sysconf("SC_PAGESIZE")
-PARTS = Parts(
+PARTS = FirecrackerParts(
     firecracker=Path("/firecracker"), jailer=Path("/jailer"), version=(1, 16, 1), kernel=Kernel(image=Path("/vmlinux"), digest="k")
 )
-SIZE = Size(512, 1)
+SIZE = MachineSize(512, 1)
 
 
 def test_holes_are_dug_where_pages_are_zero(tmp_path: Path) -> None:
@@ -28,11 +28,11 @@ def test_holes_are_dug_where_pages_are_zero(tmp_path: Path) -> None:
     file.write_bytes(content)
     if not holes_are_possible(tmp_path):
         pytest.skip("the file system has no holes")
-    dig_holes(file)
+    punch_holes(file)
     assert file.read_bytes() == content
     assert file.stat().st_blocks * 512 <= 6 * PAGE
     before = file.stat().st_blocks
-    dig_holes(file)  # again: nothing is left to dig
+    punch_holes(file)  # again: nothing is left to dig
     assert (file.read_bytes(), file.stat().st_blocks) == (content, before)
 
 
@@ -47,7 +47,7 @@ def holes_are_possible(directory: Path) -> bool:
 def test_files_of_any_size(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "memory"
     file.write_bytes(content)
-    dig_holes(file)
+    punch_holes(file)
     assert file.read_bytes() == content
 
 
@@ -55,7 +55,7 @@ def test_a_file_system_without_holes_keeps_the_zeros(tmp_path: Path, monkeypatch
     punched: list[int] = []
     monkeypatch.setattr(snapshots, "_punch", lambda fd, start, size: punched.append(start))
     (tmp_path / "memory").write_bytes(bytes(4 * MIB))
-    dig_holes(tmp_path / "memory")
+    punch_holes(tmp_path / "memory")
     assert punched == [0]  # one try
     assert (tmp_path / "memory").stat().st_size == 4 * MIB
 
@@ -167,7 +167,7 @@ def test_nothing_sensible_is_said_about_it(kept: Path, text: str | None) -> None
         replace(PARTS, kernel=replace(PARTS.kernel, cpu_template={"msr_modifiers": []})),
     ],
 )
-def test_a_snapshot_of_another_host_is_refused(kept: Path, parts: Parts) -> None:
+def test_a_snapshot_of_another_host_is_refused(kept: Path, parts: FirecrackerParts) -> None:
     with pytest.raises(SandboxError, match="another Firecracker, kernel or processor"):
         read_snapshot(kept, parts)
 

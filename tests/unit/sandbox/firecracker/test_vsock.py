@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from hanabi.base.clock import SystemClock
-from hanabi.errors import SandboxError, VmmDeaf
+from hanabi.errors import SandboxError, VmmUnresponsive
 from hanabi.sandbox.firecracker import sockets, vsock
 from hanabi.testing import ManualClock
-from tests.unit.sandbox.firecracker.scripted import Talk, serving
+from tests.unit.sandbox.firecracker.scripted import RuntimeLink, serving
 
 
 async def dial(path: Path, **options: float) -> socket.socket:
     return await vsock.connect(path, 1024, clock=SystemClock(), deadline_s=options.pop("deadline_s", 30), **options)  # type: ignore[arg-type]
 
 
-def greeting(*answers: bytes | None) -> Talk:
+def greeting(*answers: bytes | None) -> RuntimeLink:
     """Each connection gets the next answer, byte by byte; None is never answered."""
     left = list(answers)
 
@@ -97,13 +97,13 @@ async def test_the_deadline_and_doubled_timeouts_by_the_injected_clock(tmp_path:
         await clock.advance(9.9)
         assert not dialling.done()
         await clock.advance(0.2)
-        with pytest.raises(VmmDeaf, match="no connection to the guest within 10 s"):
+        with pytest.raises(VmmUnresponsive, match="no connection to the guest within 10 s"):
             await dialling
     assert attempts == 8  # 0.05, 0.1, ... 6.4 s, cut at ten
 
 
 async def test_a_vmm_that_has_ended(tmp_path: Path) -> None:
-    with pytest.raises(VmmDeaf, match="has ended"):
+    with pytest.raises(VmmUnresponsive, match="has ended"):
         await vsock.connect(tmp_path / "v.sock", 5, clock=SystemClock(), deadline_s=3600, alive=lambda: False)
 
 
@@ -129,7 +129,7 @@ async def test_cancellation_closes(tmp_path: Path) -> None:
 async def test_no_socket_at_all_is_no_wait(tmp_path: Path) -> None:
     (tmp_path / "v.sock").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(VmmDeaf, match="not a socket"):
+    with pytest.raises(VmmUnresponsive, match="not a socket"):
         await dial(tmp_path / "v.sock", deadline_s=3600)
 
 

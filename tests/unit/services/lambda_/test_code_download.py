@@ -45,7 +45,7 @@ def test_clients_that_do_not_read_cost_no_memory(tmp_path: Path) -> None:
     async def main() -> None:
         async with live(endpoint.handle) as (_, port):
             asked = HttpRequest("GET", "/", "/", "", [("host", f"127.0.0.1:{port}")], b"", "127.0.0.1")
-            url = endpoint.locate(asked, base64.b64encode(digest).decode())
+            url = endpoint.code_url(asked, base64.b64encode(digest).decode())
             assert url is not None
             path, query = urlsplit(url)[2:4]
             head = f"GET {path}?{query} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode()

@@ -16,7 +16,7 @@ from hanabi.edge.auth.keys import session_principal
 from hanabi.edge.edge import DOCUMENT_BYTES
 from hanabi.errors import InvalidParameterValue, ServiceError, UnknownOperation
 from hanabi.services.lambda_ import code_upload
-from hanabi.services.lambda_.code_upload import BUCKET, KEPT, LIFETIME_S, LIMIT_BYTES, Staging
+from hanabi.services.lambda_.code_upload import BUCKET, LIFETIME_S, LIMIT_BYTES, STAGED_MAX, Staging
 from hanabi.testing import ManualClock
 from tests.unit.edge.live import Live
 
@@ -112,7 +112,7 @@ async def test_it_expires_and_there_are_never_many(tmp_path: Path) -> None:
             with pytest.raises(InvalidParameterValue):
                 await scene.take(first)
         assert await scene.names() == {second["S3Key"]}
-        more = [await scene.put(b"more") for _ in range(KEPT)]
+        more = [await scene.put(b"more") for _ in range(STAGED_MAX)]
         assert await scene.names() == {each["S3Key"] for each in more}
         await scene.clock.advance(LIFETIME_S)
         assert await scene.names() == set()
@@ -136,7 +136,7 @@ def test_only_the_owner_may_send_so_much(small_edge: Live) -> None:
         request = HttpRequest("PUT", path, path, "", [("host", "127.0.0.1")], b"")
         claim = f"AWS4-HMAC-SHA256 Credential={access_key}/20261128/us-east-1/hanabi/aws4_request, SignedHeaders=host, Signature=0"
         request.headers.append(("authorization", claim))
-        return small_edge.edge.body_rule(request).limit
+        return small_edge.edge.body_rule(request).limit_bytes
 
     assert limit(small_edge.keys.root.access_key) == LIMIT_BYTES > 250 << 20
     assert limit(small_edge.keys.root.access_key, "/_hanabi/usage") == DOCUMENT_BYTES
