@@ -111,9 +111,9 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         if accepted.lost:
             health.report("lost writes of events.db", accepted.lost)
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
-        record = Database(data / "record.db", index.SCHEMA)
+        record = Database(data / "record.db", index.SCHEMA, nice=19)
         stack.push_async_callback(record.close)
-        sums = UsageCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
+        sums = UsageCopy(Database(data / "usage.db", sums_copy.SCHEMA, nice=19), health)
         journal = FileJournal(settings.directory("journal"), record, sums, clock, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
