@@ -39,7 +39,7 @@ class FunctionVersion:
     role: str  # role ARN
     code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
-    layers: tuple[Path, ...] = ()  # unpacked layers, become /opt
+    opt: Path | None = None  # its layers, merged ahead of time into one directory: becomes /opt
     snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
     container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
 

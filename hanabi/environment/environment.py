@@ -107,8 +107,8 @@ class Environment:
         variables = self._variables = await self._assign(version)
         if version.code is not None:
             await self.sandbox.mount(version.code, "/var/task")
-        for layer in version.layers:
-            await self.sandbox.mount(layer, "/opt")
+        if version.opt is not None:
+            await self.sandbox.mount(version.opt, "/opt")
         outcome = await self._initialize(version, variables, limit_s)
         if outcome.status == "success":
             self._init_ms = outcome.duration_ms
