@@ -1,15 +1,14 @@
 """The states of a runtime towards its host, as a table: the same for the runtime channel and for the Runtime API.
 
-starting --next--> ready --invoke--> invoking --answer--> answered --next--> ready
-    |   |
-    |   restore next --> dormant --wake--> restoring --next--> ready       (SnapStart: a snapshot is taken while dormant)
-    init error --> failed <--violation-- any                               any --close--> closed
+With SnapStart a snapshot is taken while the runtime awaits its restore. docs/architecture.md has the diagram.
 """
 
-from enum import Enum, auto
+from enum import auto
+
+from hanabi.base.state_table import StateTable, TableEnum
 
 
-class RuntimeState(Enum):
+class RuntimeState(TableEnum):
     STARTING = auto()  # its init runs
     AWAITING_RESTORE = auto()  # its init is over, its hooks before the snapshot too: it waits to be restored
     RESTORING = auto()  # its hooks after the restore run
@@ -20,7 +19,7 @@ class RuntimeState(Enum):
     CLOSED = auto()
 
 
-class RuntimeEvent(Enum):
+class RuntimeEvent(TableEnum):
     NEXT = auto()
     RESTORE_NEXT = auto()
     RESTORE = auto()
@@ -31,44 +30,49 @@ class RuntimeEvent(Enum):
     CLOSE = auto()
 
 
-TRANSITIONS: dict[RuntimeState, dict[RuntimeEvent, RuntimeState]] = {
-    RuntimeState.STARTING: {
-        RuntimeEvent.NEXT: RuntimeState.READY,
-        RuntimeEvent.RESTORE_NEXT: RuntimeState.AWAITING_RESTORE,
-        RuntimeEvent.INIT_ERROR: RuntimeState.FAILED,
-        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
-        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+TABLE: StateTable[RuntimeState, RuntimeEvent] = StateTable(
+    "runtime",
+    RuntimeState.STARTING,
+    {
+        RuntimeState.STARTING: {
+            RuntimeEvent.NEXT: RuntimeState.READY,
+            RuntimeEvent.RESTORE_NEXT: RuntimeState.AWAITING_RESTORE,
+            RuntimeEvent.INIT_ERROR: RuntimeState.FAILED,
+            RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+            RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+        },
+        RuntimeState.AWAITING_RESTORE: {
+            RuntimeEvent.RESTORE_NEXT: RuntimeState.AWAITING_RESTORE,  # asked again: the answer to its last question was lost
+            RuntimeEvent.NEXT: RuntimeState.AWAITING_RESTORE,  # it knows nothing of snapshots, and waits for its first invocation
+            RuntimeEvent.RESTORE: RuntimeState.RESTORING,
+            RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+            RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+        },
+        RuntimeState.RESTORING: {
+            RuntimeEvent.RESTORE_NEXT: RuntimeState.RESTORING,  # it asks late: it may go on at once
+            RuntimeEvent.NEXT: RuntimeState.READY,
+            RuntimeEvent.INIT_ERROR: RuntimeState.FAILED,
+            RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+            RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+        },
+        RuntimeState.READY: {
+            RuntimeEvent.INVOKE: RuntimeState.INVOKING,
+            RuntimeEvent.NEXT: RuntimeState.READY,
+            RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+            RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+        },
+        RuntimeState.INVOKING: {
+            RuntimeEvent.ANSWER: RuntimeState.ANSWERED,
+            RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+            RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+        },
+        RuntimeState.ANSWERED: {
+            RuntimeEvent.NEXT: RuntimeState.READY,
+            RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+            RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+        },
+        RuntimeState.FAILED: {RuntimeEvent.CLOSE: RuntimeState.CLOSED},
+        RuntimeState.CLOSED: {RuntimeEvent.CLOSE: RuntimeState.CLOSED},
     },
-    RuntimeState.AWAITING_RESTORE: {
-        RuntimeEvent.RESTORE_NEXT: RuntimeState.AWAITING_RESTORE,  # asked again: the answer to its last question was lost
-        RuntimeEvent.NEXT: RuntimeState.AWAITING_RESTORE,  # it knows nothing of snapshots, and waits for its first invocation
-        RuntimeEvent.RESTORE: RuntimeState.RESTORING,
-        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
-        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
-    },
-    RuntimeState.RESTORING: {
-        RuntimeEvent.RESTORE_NEXT: RuntimeState.RESTORING,  # it asks late: it may go on at once
-        RuntimeEvent.NEXT: RuntimeState.READY,
-        RuntimeEvent.INIT_ERROR: RuntimeState.FAILED,
-        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
-        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
-    },
-    RuntimeState.READY: {
-        RuntimeEvent.INVOKE: RuntimeState.INVOKING,
-        RuntimeEvent.NEXT: RuntimeState.READY,
-        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
-        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
-    },
-    RuntimeState.INVOKING: {
-        RuntimeEvent.ANSWER: RuntimeState.ANSWERED,
-        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
-        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
-    },
-    RuntimeState.ANSWERED: {
-        RuntimeEvent.NEXT: RuntimeState.READY,
-        RuntimeEvent.VIOLATION: RuntimeState.FAILED,
-        RuntimeEvent.CLOSE: RuntimeState.CLOSED,
-    },
-    RuntimeState.FAILED: {RuntimeEvent.CLOSE: RuntimeState.CLOSED},
-    RuntimeState.CLOSED: {RuntimeEvent.CLOSE: RuntimeState.CLOSED},
-}
+)
+TRANSITIONS = TABLE.transitions

@@ -9,10 +9,10 @@
 After a crash what was running is queued again, by nature: only `queued` and `waiting` exist on disk, as rows with a due time.
 """
 
-from enum import Enum
+from hanabi.base.state_table import StateTable, TableEnum
 
 
-class EventState(Enum):
+class EventState(TableEnum):
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
@@ -20,7 +20,7 @@ class EventState(Enum):
     DROPPED = "dropped"
 
 
-class EventTrigger(Enum):
+class EventTrigger(TableEnum):
     TAKEN = "taken from the queue"
     SUCCEEDED = "the function returned"
     THROTTLED = "throttled"
@@ -34,30 +34,26 @@ class EventTrigger(Enum):
     DUE = "its time has come"
 
 
-TRANSITIONS: dict[tuple[EventState, EventTrigger], EventState] = {
-    (EventState.QUEUED, EventTrigger.TAKEN): EventState.RUNNING,
-    (EventState.WAITING, EventTrigger.DUE): EventState.QUEUED,
-    (EventState.RUNNING, EventTrigger.SUCCEEDED): EventState.DONE,
-    (EventState.RUNNING, EventTrigger.THROTTLED): EventState.WAITING,
-    (EventState.RUNNING, EventTrigger.BROKE): EventState.WAITING,
-    (EventState.RUNNING, EventTrigger.FAILED): EventState.WAITING,
-    (EventState.RUNNING, EventTrigger.EXHAUSTED): EventState.DROPPED,
-    (EventState.RUNNING, EventTrigger.EXPIRED): EventState.DROPPED,
-    (EventState.RUNNING, EventTrigger.GONE): EventState.DROPPED,
-    (EventState.RUNNING, EventTrigger.REFUSED): EventState.DROPPED,
-    (EventState.RUNNING, EventTrigger.STOPPED): EventState.QUEUED,
-}
+TABLE: StateTable[EventState, EventTrigger] = StateTable(
+    "asynchronous event",
+    EventState.QUEUED,
+    {
+        EventState.QUEUED: {EventTrigger.TAKEN: EventState.RUNNING},
+        EventState.WAITING: {EventTrigger.DUE: EventState.QUEUED},
+        EventState.RUNNING: {
+            EventTrigger.SUCCEEDED: EventState.DONE,
+            EventTrigger.THROTTLED: EventState.WAITING,
+            EventTrigger.BROKE: EventState.WAITING,
+            EventTrigger.FAILED: EventState.WAITING,
+            EventTrigger.EXHAUSTED: EventState.DROPPED,
+            EventTrigger.EXPIRED: EventState.DROPPED,
+            EventTrigger.GONE: EventState.DROPPED,
+            EventTrigger.REFUSED: EventState.DROPPED,
+            EventTrigger.STOPPED: EventState.QUEUED,
+        },
+    },
+)
+advance = TABLE.advance
 
 ON_DISK = frozenset({EventState.QUEUED, EventState.WAITING})
-ENDS = frozenset({EventState.DONE, EventState.DROPPED})
-
-
-class IllegalTransition(Exception):
-    """A bug of ours: what happened cannot happen in that state."""
-
-
-def advance(state: EventState, trigger: EventTrigger) -> EventState:
-    try:
-        return TRANSITIONS[state, trigger]
-    except KeyError:
-        raise IllegalTransition(f"{state.value}: {trigger.value}") from None
+ENDS = TABLE.ends
