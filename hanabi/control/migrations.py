@@ -12,7 +12,8 @@ A step that has been released never changes; another one is added behind it, and
 import json
 from typing import Any
 
-from hanabi.store.formats import Document, Format, Formats
+from hanabi.contracts.store import Document
+from hanabi.store.formats import Format, Formats
 
 
 def _drop_path(version: Any) -> Any:

@@ -102,7 +102,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         data = settings.data_dir
-        store = SqliteStore(data / "state.db", FORMATS, health)
+        store = SqliteStore(data / "state.db", FORMATS, health, clock)
         await store.open()
         stack.push_async_callback(store.close)
         accepted = Database(data / "events.db", event_table.SCHEMA)

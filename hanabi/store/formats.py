@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Document = dict[str, Any]
+from hanabi.contracts.store import Document
+
 Migration = Callable[[Document], Document]
 
 

@@ -1,20 +1,28 @@
 """Durable documents in SQLite: `contracts.Store`."""
 
+import asyncio
 import json
+import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.contracts.store import Change, Document, Watch, Write
 from hanabi.errors import DocumentDamaged, RevisionMismatch, ServiceError
 from hanabi.store.database import Database
-from hanabi.store.formats import Document, Formats, format_of, read_document
+from hanabi.store.formats import Formats, format_of, read_document
 from hanabi.store.schema import Schema
+from hanabi.store.watches import Watches
 
 T = TypeVar("T")
 QUARANTINE = "quarantine/"
+FOLLOW_S = 1.0  # between looks whether another process has written
 _FAILING = "writes of state.db"
+log = logging.getLogger(__name__)
 
 SCHEMA = Schema(
     """
@@ -28,21 +36,28 @@ INSERT OR IGNORE INTO counter VALUES (1, 0);
 
 # As bytes: a text that is not UTF-8 would stop the whole list.
 _COLUMNS = "CAST(key AS BLOB), CAST(value AS BLOB), revision, version"
+_BELOW = "FROM documents WHERE key >= ? AND substr(key, 1, ?) = ?"  # a prefix
 
 
 class SqliteStore:
-    """One file. Revisions grow with every write to the store, so that a deleted and remade key never repeats one.
+    """One file, which other processes may write too.
 
-    `formats` are those of the documents: an older document is shown as it would be written today.
+    `formats` are those of the documents: an older document is shown as it would be written today. With a `clock`, those who watch hear
+    every second of what others wrote; without one, when `follow` is called.
     """
 
-    def __init__(self, path: Path, formats: Formats | None = None, health: Health | None = None) -> None:
+    def __init__(self, path: Path, formats: Formats | None = None, health: Health | None = None, clock: Clock | None = None) -> None:
         self.damaged: dict[str, str] = {}
         self._path = path
         self._formats = formats or {}
         self._health = health or Health()
         self._database = Database(path, SCHEMA)
+        self._clock = clock
         self._failing = False
+        self._watches = Watches()
+        self._foreign: int | None = None  # SQLite's count of commits of others, as it was when they were last followed
+        self._following: asyncio.Task[None] | None = None
+        self._writing: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Raises `StateError` or `sqlite3.Error` when the file cannot be used."""
@@ -51,6 +66,11 @@ class SqliteStore:
             self._health.report("lost writes of state.db", self.why_incomplete)
 
     async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        if self._writing:
+            await asyncio.wait(self._writing)
         await self._database.close()
 
     @property
@@ -75,56 +95,76 @@ class SqliteStore:
             raise DocumentDamaged(key, self.damaged[key])
         return document, row[2]
 
-    async def put(self, key: str, value: Document, *, revision: int | None = None) -> int:
-        text = json.dumps(value, separators=(",", ":"))  # here, so that a change of `value` after the call changes nothing
-        version, aside = format_of(self._formats, key).version, key in self.damaged
-
-        def replace(connection: sqlite3.Connection) -> int:
-            _check(connection, key, revision)
-            if aside:
-                _quarantine(connection, key)
-            new = _grow(connection)
-            connection.execute(
-                "INSERT OR REPLACE INTO documents (key, value, revision, version) VALUES (?, ?, ?, ?)", (key, text, new, version)
-            )
-            return new
-
-        new = await self._write(replace)
-        self._mended(key)
-        return new
-
-    async def delete(self, key: str, *, revision: int | None = None) -> None:
-        aside = key in self.damaged
-
-        def remove(connection: sqlite3.Connection) -> None:
-            _check(connection, key, revision)
-            if aside:
-                _quarantine(connection, key)
-            if connection.execute("DELETE FROM documents WHERE key = ?", (key,)).rowcount:
-                _grow(connection)
-
-        await self._write(remove)
-        self._mended(key)
-
     async def list(self, prefix: str) -> list[tuple[str, Document, int]]:
         def select(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
-            where = "WHERE key >= ? AND substr(key, 1, ?) = ? ORDER BY key"
-            return connection.execute(f"SELECT {_COLUMNS} FROM documents {where}", (prefix, len(prefix), prefix)).fetchall()
+            return connection.execute(f"SELECT {_COLUMNS} {_BELOW} ORDER BY key", (prefix, len(prefix), prefix)).fetchall()
 
         found = []
         for key, value, revision, version in await self._database.read(select):
+            if type(revision) is int:
+                self._watches.shown(_name(key), revision)
             document = self._read(key, value, revision, version)
             if document is not None:
                 found.append((key.decode(), document, revision))
         return found
 
+    async def write(self, writes: Sequence[Write]) -> int:
+        batch = [_Row.of(write, self._formats, write.key in self.damaged) for write in writes]
+
+        def apply(connection: sqlite3.Connection) -> int:
+            for row in batch:
+                _check(connection, row.key, row.expected)
+            for row in batch:
+                if row.aside:
+                    _quarantine(connection, row.key)
+            effective = [row for row in batch if row.text is not None or _exists(connection, row.key)]
+            new = _grow(connection) if effective else _revision(connection)
+            for row in effective:
+                _put(connection, row, new)
+            return new
+
+        return await self._change(apply, {row.key: row.text for row in batch})
+
+    async def put(self, key: str, value: Document, *, revision: int | None = None) -> int:
+        return await self.write([Write(key, value, revision)])
+
+    async def delete(self, key: str, *, revision: int | None = None) -> None:
+        await self.write([Write(key, None, revision)])
+
     async def quarantine(self, key: str) -> None:
-        await self._write(lambda connection: _quarantine(connection, key))
-        self._mended(key)
+        await self._change(lambda connection: _quarantine(connection, key), {key: None})
+
+    def watch(self, prefix: str, changed: Callable[[Change], None]) -> Watch:
+        self._foreign = None  # look at everything once: what was written before is not known here yet
+        if self._clock is not None and self._following is None:
+            self._following = asyncio.create_task(self._keep_following(self._clock), name=f"following {self._path.name}")
+        return self._watches.add(prefix, changed)
+
+    async def follow(self) -> None:
+        """Tell those who watch of what other processes have written. Raises `sqlite3.Error`."""
+        prefixes, foreign, known = self._watches.prefixes, self._foreign, self._watches.known()
+        news = await self._database.read(lambda connection: _find_news(connection, prefixes, foreign, known))
+        if news is None:
+            return
+        if self._watches.is_stale(news.revision):
+            return await self.follow()
+        for key, value, revision, version in news.changed:
+            self._watches.tell(_name(key), self._read(key, value, revision, version), revision, gone=False)
+        for name in news.gone:
+            self._watches.tell(name, None, news.revision, gone=True)
+        self._foreign = news.foreign
+
+    async def _keep_following(self, clock: Clock) -> None:
+        while True:
+            await clock.sleep(FOLLOW_S)
+            try:
+                await self.follow()
+            except sqlite3.Error as error:  # whoever reads or writes is told
+                log.debug("%s cannot be followed: %s", self._path, error)
 
     def _read(self, key: bytes, value: Any, revision: Any, version: Any) -> Document | None:
         """None: it is damaged, and that is said."""
-        name = key.decode(errors="backslashreplace")
+        name = _name(key)
         try:
             key.decode()
             if type(revision) is not int:
@@ -141,6 +181,31 @@ class SqliteStore:
         if self.damaged.pop(key, None) is not None:
             self._health.clear(f"document {key}")
 
+    async def _change(self, work: Callable[[sqlite3.Connection], int], texts: Mapping[str, str | None]) -> int:
+        """A caller that is cancelled leaves the change, and what follows from it, to end."""
+
+        async def change() -> int:
+            revision = await self._write(work)
+            self._watches.wrote(revision)
+            for key, text in texts.items():
+                self._mended(key)
+                value = json.loads(text) if text is not None and self._watches.covers(key) else None
+                self._watches.tell(key, value, revision, gone=text is None)
+            return revision
+
+        return await self._shield(change())
+
+    async def _shield(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work, name=f"change of {self._path.name}")
+        self._writing.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody may be waiting any more
+
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             done = await self._database.write(work)
@@ -154,16 +219,82 @@ class SqliteStore:
         return done
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A `Write` as the database's thread gets it: a change of its value after the call changes nothing."""
+
+    key: str
+    text: str | None
+    version: int
+    expected: int | None
+    aside: bool  # what is there is damaged, and put aside
+
+    @classmethod
+    def of(cls, write: Write, formats: Formats, aside: bool) -> "_Row":
+        text = None if write.value is None else json.dumps(write.value, separators=(",", ":"))
+        return cls(write.key, text, format_of(formats, write.key).version, write.revision, aside)
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What others have written."""
+
+    foreign: int
+    revision: int  # of the store
+    changed: list[tuple[bytes, Any, int, Any]]
+    gone: list[str]
+
+
+def _find_news(connection: sqlite3.Connection, prefixes: Sequence[str], foreign: int | None, known: Mapping[str, int]) -> _News | None:
+    """None: nothing since `foreign`. On the database's thread."""
+    (now,) = connection.execute("PRAGMA data_version").fetchone()
+    if now == foreign or not prefixes:
+        return None
+    revision, found, changed = _revision(connection), set(), set()
+    for prefix in prefixes:
+        for key, document_revision in connection.execute(f"SELECT CAST(key AS BLOB), revision {_BELOW}", (prefix, len(prefix), prefix)):
+            name = _name(key)
+            found.add(name)
+            if type(document_revision) is int and document_revision > known.get(name, 0):
+                changed.add(key)
+    select = f"SELECT {_COLUMNS} FROM documents WHERE key = CAST(? AS TEXT)"
+    rows = [connection.execute(select, (key,)).fetchone() for key in changed]
+    gone = [name for name, at in known.items() if name not in found and at <= revision and name.startswith(tuple(prefixes))]
+    return _News(now, revision, sorted((row for row in rows if row), key=lambda row: int(row[2])), gone)
+
+
+def _name(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")
+
+
+def _revision(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT revision FROM counter").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _exists(connection: sqlite3.Connection, key: str) -> bool:
+    return connection.execute("SELECT 1 FROM documents WHERE key = ?", (key,)).fetchone() is not None
+
+
+def _put(connection: sqlite3.Connection, row: _Row, revision: int) -> None:
+    if row.text is None:
+        connection.execute("DELETE FROM documents WHERE key = ?", (row.key,))
+    else:
+        insert = "INSERT OR REPLACE INTO documents (key, value, revision, version) VALUES (?, ?, ?, ?)"
+        connection.execute(insert, (row.key, row.text, revision, row.version))
+
+
 def _grow(connection: sqlite3.Connection) -> int:
     grow = "INSERT INTO counter VALUES (1, 1) ON CONFLICT DO UPDATE SET revision = revision + 1 RETURNING revision"
     (new,) = connection.execute(grow).fetchone()
     return int(new)
 
 
-def _quarantine(connection: sqlite3.Connection, key: str) -> None:
+def _quarantine(connection: sqlite3.Connection, key: str) -> int:
     """Only the key changes: the text stays as it is, whatever it is."""
     new = _grow(connection)
     connection.execute("UPDATE documents SET key = ? WHERE key = ?", (f"{QUARANTINE}{new}/{key}", key))
+    return new
 
 
 def _check(connection: sqlite3.Connection, key: str, revision: int | None) -> None:

@@ -19,46 +19,18 @@ from hanabi.edge.auth.authorize import Authorizer
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.edge.service import Call, Operation, Params, RequiredPermission, Service
-from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, RevisionMismatch, TooManyRequests
+from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
 from hanabi.services.iam.service import IamService
 from hanabi.services.lambda_.code_download import CodeEndpoint
 from hanabi.services.lambda_.payload import check_payload
 from hanabi.services.sts import StsService
+from hanabi.testing.store import MemoryStore
 from tests.unit.http.live import listen
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
-
-
-class MemoryStore:
-    """`contracts.Store`, forgetful."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, tuple[dict[str, Any], int]] = {}
-        self.damaged: dict[str, str] = {}
-
-    async def get(self, key: str) -> tuple[dict[str, Any], int] | None:
-        return self.rows.get(key)
-
-    async def put(self, key: str, value: dict[str, Any], *, revision: int | None = None) -> int:
-        current = self.rows[key][1] if key in self.rows else 0
-        if revision is not None and revision != current:
-            raise RevisionMismatch(key)
-        self.rows[key] = (value, current + 1)
-        return current + 1
-
-    async def delete(self, key: str, *, revision: int | None = None) -> None:
-        if revision is not None and key in self.rows and self.rows[key][1] != revision:
-            raise RevisionMismatch(key)
-        self.rows.pop(key, None)
-
-    async def quarantine(self, key: str) -> None:
-        self.rows[f"quarantine/1/{key}"] = self.rows.pop(key)
-
-    async def list(self, prefix: str) -> list[tuple[str, dict[str, Any], int]]:
-        return [(key, value, revision) for key, (value, revision) in sorted(self.rows.items()) if key.startswith(prefix)]
 
 
 PLACE = AccountRegion(ACCOUNT, REGION)

@@ -25,8 +25,9 @@ from hanabi.services.iam.service import IamService
 from hanabi.services.lambda_ import LambdaService
 from hanabi.services.logs.service import LogsService
 from hanabi.services.sts import StsService
+from hanabi.testing.store import MemoryStore
 from tests.unit.control.support import ARN, create_params, open_plane
-from tests.unit.edge.live import ACCOUNT, PLACE, REGION, MemoryStore
+from tests.unit.edge.live import ACCOUNT, PLACE, REGION
 from tests.unit.edge.signing import sign
 from tests.unit.ledger.support import RecordStore, open_record
 

@@ -1,4 +1,4 @@
-"""The document store: compare-and-set, listing, revisions."""
+"""What is the SQLite store's own; `test_contract.py` has what every store does."""
 
 import asyncio
 import logging
@@ -7,41 +7,9 @@ from pathlib import Path
 import pytest
 
 from hanabi.base.health import Health
-from hanabi.errors import RevisionMismatch, ServiceError
+from hanabi.contracts.store import Change
+from hanabi.errors import ServiceError
 from hanabi.store.sqlite import SqliteStore
-
-
-async def test_documents(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
-    await store.open()
-    assert await store.get("a/b") is None
-    first = await store.put("a/b", {"x": [1, "é", None]})
-    second = await store.put("a/c", {}, revision=0)
-    assert second > first
-    assert await store.get("a/b") == ({"x": [1, "é", None]}, first)
-    await store.put("ab", {})
-    assert [key for key, _, _ in await store.list("a/")] == ["a/b", "a/c"]
-    assert len(await store.list("")) == 3
-    await store.delete("a/b")
-    await store.delete("a/b")
-    assert await store.get("a/b") is None
-    await store.close()
-
-
-async def test_compare_and_set(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
-    await store.open()
-    revision = await store.put("k", {"n": 1}, revision=0)
-    with pytest.raises(RevisionMismatch):
-        await store.put("k", {"n": 2}, revision=0)
-    results = await asyncio.gather(*(store.put("k", {"n": n}, revision=revision) for n in range(5)), return_exceptions=True)
-    assert sum(isinstance(result, RevisionMismatch) for result in results) == 4
-    with pytest.raises(RevisionMismatch):
-        await store.delete("k", revision=revision)
-    found = await store.get("k")
-    assert found is not None
-    await store.delete("k", revision=found[1])
-    await store.close()
 
 
 def test_revisions_grow_over_restarts_and_deletes(tmp_path: Path) -> None:
@@ -75,3 +43,19 @@ async def test_a_full_disk_is_told_once_until_it_is_over(tmp_path: Path, caplog:
     await store.put("k", {"large": "x" * 100_000})
     assert health.problems == []
     await store.close()
+
+
+async def test_what_another_process_breaks_is_told_as_damaged(tmp_path: Path) -> None:
+    here, there = SqliteStore(tmp_path / "state.db"), SqliteStore(tmp_path / "state.db")
+    await here.put("k", {"n": 1})
+    heard: list[Change] = []
+    here.watch("k", heard.append)
+    await there.put("k", {"n": 2})
+    broken = "UPDATE documents SET value = '{', revision = revision + 1"
+    await there._database.write(lambda connection: connection.execute(broken).rowcount)
+    await here.follow()
+    assert [(change.key, change.value) for change in heard] == [("k", None)] and "is not JSON" in here.damaged["k"]
+    await here.follow()
+    assert len(heard) == 1
+    await here.close()
+    await there.close()

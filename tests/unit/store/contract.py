@@ -1,0 +1,50 @@
+"""The stores that the contract tests run on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from hanabi.contracts.store import Store
+from hanabi.store.sqlite import SqliteStore
+from hanabi.testing.clock import ManualClock
+from hanabi.testing.store import MemoryDocuments, MemoryStore
+
+
+class Node:
+    """Stores on the same documents, as those of as many processes."""
+
+    def __init__(self, make: Callable[[], Store], clock: ManualClock) -> None:
+        self._make = make
+        self._clock = clock
+        self.stack = AsyncExitStack()
+
+    async def open(self) -> Store:
+        store = self._make()
+        if isinstance(store, SqliteStore):
+            await store.open()
+            self.stack.push_async_callback(store.close)
+        return store
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let time pass until what was written elsewhere is known."""
+        async with asyncio.timeout(30):
+            while not condition():
+                await self._clock.advance(1)
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def open_node(kind: str, directory: Path) -> AsyncIterator[Node]:
+    """`kind` is one of KINDS."""
+    clock, documents = ManualClock(), MemoryDocuments()
+
+    def make() -> Store:
+        return SqliteStore(directory / "state.db", clock=clock) if kind == "sqlite" else MemoryStore(documents)
+
+    node = Node(make, clock)
+    async with node.stack:
+        yield node
+
+
+KINDS = ("sqlite", "memory")
