@@ -1,6 +1,6 @@
 """The agent as the first process of a microVM, on this machine: in namespaces of its own, with a directory for a cgroup.
 
-Built with ASan and UBSan, and with tests/unit/guest/agent/machine_calls.c for what would change the machine itself. tests/microvm has the real one.
+Built with ASan and UBSan, and with machine_calls.c for what would change the machine itself. tests/microvm has the real one.
 """
 
 import errno

@@ -264,7 +264,7 @@ def test_what_is_printed_while_nobody_listens_is_not_lost(guest: Guest, tmp_path
     assert guest.log.recv(100) == b"meanwhile\n"
 
 
-def test_nobody_is_let_in_while_the_connection_before_the_nap_lasts(guest: Guest) -> None:
+def test_nobody_is_let_in_while_the_connection_before_the_quiescence_lasts(guest: Guest) -> None:
     guest.quiesce()
     old = guest.control
     guest.control = guest.dial(CONTROL)
@@ -276,7 +276,7 @@ def test_nobody_is_let_in_while_the_connection_before_the_nap_lasts(guest: Guest
     assert guest.receive(9)[4:5] == b"H"
 
 
-def test_a_question_that_nobody_has_answered_is_asked_again_after_the_nap(guest: Guest) -> None:
+def test_a_question_that_nobody_has_answered_is_asked_again_after_the_restore(guest: Guest) -> None:
     inside, before = guest.connect(0), guest.accept(RUNTIME_API)
     inside.sendall(b"GET /next HTTP/1.1\r\n\r\n")
     assert before.recv(100) == b"GET /next HTTP/1.1\r\n\r\n"
