@@ -23,7 +23,7 @@ async def serve(directory: Path, port: int, runtimes: str) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, clock.step)
     loop.add_signal_handler(signal.SIGUSR2, profile.toggle)
-    standins = {"choose_driver": lambda settings, health: FarDriver(runtimes), "Images": NoImages, "SystemClock": lambda: clock}
+    standins = {"choose_driver": lambda settings, health: FarDriver(runtimes), "RuntimeImages": NoImages, "SystemClock": lambda: clock}
     for name, standin in standins.items():
         getattr(hanabi.node.serve, name)  # it must be there to be replaced
         setattr(hanabi.node.serve, name, standin)

@@ -1,10 +1,11 @@
 """One invocation: what a caller asks for, what it gets, and who runs it, now or later."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hanabi.contracts.functions import Route
-from hanabi.contracts.journal import Record
+from hanabi.contracts.journal import LogEvent, Record
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +23,32 @@ class Invocation:
     deadline_ms: int = 0  # Unix ms, set when the environment gets it
 
 
+@dataclass(slots=True)
+class Outcome:
+    """How an init or an invocation ended in its environment: complete, nobody asks the environment afterwards. Times in microseconds."""
+
+    payload: bytes  # the answer, or the error as JSON
+    status: str  # "success" | "error" | "timeout"
+    error_type: str | None = None
+    message: str | None = None  # of an error that Lambda words itself: the runtime had no chance to
+    reusable: bool = False  # the environment may serve the next invocation as it is
+    undelivered: bool = False  # the runtime never had the invocation: another environment may run it
+    aborted: bool = False  # ended because the server stops
+    duration_us: int = 0  # an init that was run again within the invocation included
+    init_us: int | None = None  # of a cold start, reported by its first invocation alone
+    restore_us: tuple[int, int] | None = None  # (restore, its hooks) of a cold start from a snapshot, likewise
+    max_memory_mb: int = 0
+    environment: str = ""
+    stream: str = ""  # of its log
+    started: bool = False  # the START line is in the log, or in `events`
+    events: list[LogEvent] = field(default_factory=list)  # log events not yet written
+    tail: bytes = b""  # the end of what has been written already, where the invocation asks for its log
+
+
+OnEnd = Callable[[Outcome], None]
+"""Called once, from the event loop, perhaps before the call that it was given to returns. It does not raise."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Result:
     """What the caller gets. `function_error` is None or "Unhandled"."""
@@ -33,14 +60,25 @@ class Result:
     record: Record
 
 
+OnResult = Callable[[Result | Exception], None]
+"""Called once with the result, or with what `Invoker.invoke` would raise; perhaps before `Invoker.start` returns. It does not raise."""
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> object: ...
+
+
 class Invoker(Protocol):
-    """Runs one invocation to its result."""
+    """Runs one invocation to its result: admission, environment, run, record.
+
+    A failing function is not an exception: it is a Result with `function_error`.
+    """
+
+    def start(self, invocation: Invocation, on_end: OnResult) -> Cancellable:
+        """Begin. What is returned ends it at once when it is cancelled; then `on_end` is not called any more."""
 
     async def invoke(self, invocation: Invocation) -> Result:
-        """Admission, environment, run, record. Raises `TooManyRequests` and other errors of `hanabi.errors`.
-
-        A failing function is not an exception: it is a Result with `function_error`.
-        """
+        """As `start`, for callers that wait. Raises `TooManyRequests` and other errors of `hanabi.errors`."""
 
 
 class EventQueue(Protocol):

@@ -1,11 +1,13 @@
 """One invocation from admission to result: the only place where a function is run and recorded."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
 
 from hanabi.base.clock import Clock
-from hanabi.contracts.invocation import Invocation, Result
+from hanabi.base.tasks import Tasks
+from hanabi.contracts.invocation import Cancellable, Invocation, OnResult, Result
 from hanabi.contracts.journal import Journal, Record
 from hanabi.environment.environment import Environment
 from hanabi.environment.outcome import InitFailed, Outcome, error_payload, timeout_message
@@ -37,11 +39,28 @@ class LocalInvoker:
         self._journal = journal
         self._clock = clock
         self._check_role = check_role
+        self._tasks = Tasks("invoker")
 
     @property
     def in_flight(self) -> int:
         """Invocations that were admitted and have not ended, those that wait for an environment included."""
         return self._admission.total()
+
+    def start(self, invocation: Invocation, on_end: OnResult) -> Cancellable:
+        """Begin; the result, or the error, goes to `on_end`."""
+
+        def ended(task: "asyncio.Task[Result]") -> None:
+            if not task.cancelled():
+                error = task.exception()
+                on_end(task.result() if error is None else error if isinstance(error, Exception) else HanabiError(repr(error)))
+
+        task = self._tasks.own(self.invoke(invocation), "invocation")
+        task.add_done_callback(ended)
+        return task
+
+    async def close(self) -> None:
+        """Cancel what is still under way."""
+        await self._tasks.cancel()
 
     async def invoke(self, invocation: Invocation) -> Result:
         """Admit, find an environment, run, record."""

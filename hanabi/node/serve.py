@@ -198,6 +198,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
         roles = ExecutionRoles(functions.account_region, any_role=settings.roles == "any")
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
+        stack.push_async_callback(invoker.close)
         events = DurableQueue(accepted, functions, invoker, clock, is_full=lambda: journal.full, health=health)
 
         iam = IamService(store, clock, functions.account_region, roles.changed)

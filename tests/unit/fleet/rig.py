@@ -184,6 +184,7 @@ class Rig:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.invoker.close()
         await self.fleet.close()
         assert not self.keys.issued, "credentials outlived their environments"
 

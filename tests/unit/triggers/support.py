@@ -14,6 +14,7 @@ from hanabi.contracts.journal import Record
 from hanabi.errors import ResourceNotFound
 from hanabi.store.database import Database
 from hanabi.testing import ManualClock
+from hanabi.testing.invoker import FakeInvoker
 from hanabi.triggers.event_queue import DurableQueue
 from hanabi.triggers.event_table import SCHEMA
 
@@ -77,7 +78,7 @@ def make_result(invocation: Invocation, function_error: str | None = None, paylo
     return Result(payload=payload, function_error=function_error, version=version.version, log_tail=b"", record=record)
 
 
-class ScriptedInvoker:
+class ScriptedInvoker(FakeInvoker):
     """Does with each invocation what `script` says: raises an exception, waits for an event, or answers (a function error or None)."""
 
     def __init__(self, clock: Clock) -> None:

@@ -15,6 +15,7 @@ from hanabi.contracts.invocation import Invocation, Result
 from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
 from hanabi.frontends.function_urls.handler import FORBIDDEN, PAYLOAD_LIMIT_BYTES, FunctionUrls, UrlConfig, is_function_url
 from hanabi.testing import ManualClock
+from hanabi.testing.invoker import FakeInvoker
 from tests.unit.frontends.function_urls.test_event import HOST, OWNER, make_request
 from tests.unit.triggers.support import FixedCatalog, make_result
 
@@ -37,7 +38,7 @@ class Config:
     cors: Mapping[str, Any] | None = None
 
 
-class StartLimiter:
+class StartLimiter(FakeInvoker):
     """A gateway with one URL, `abc123`."""
 
     def __init__(self, config: Config | None = None, answer: bytes | Exception = b'{"statusCode": 200, "body": "ok"}') -> None:

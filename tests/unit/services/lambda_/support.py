@@ -27,6 +27,7 @@ from hanabi.http.server import serve
 from hanabi.images.code.store import CodeStore
 from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore
+from hanabi.testing.invoker import FakeInvoker
 from tests.server import zip_of
 from tests.unit.control.support import ACCOUNT, REGION, ROLE, FakeContainers, FakeImages
 from tests.unit.http.live import listen
@@ -35,7 +36,7 @@ CODE = zip_of({"app.py": "def handler(event, context): return event"})
 
 
 @dataclass
-class EchoInvoker:
+class EchoInvoker(FakeInvoker):
     """Every function returns its event. Those named `throttled` and `failing` do what they say."""
 
     seen: list[Invocation] = field(default_factory=list)
