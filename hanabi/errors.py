@@ -13,6 +13,9 @@
           VmmUnresponsive              a VMM that does not answer, or has hung up
       ImageError               a runtime root could not be had (says how to get it)
       CodeError                a function's code is not there, or damaged (says how to mend it)
+      BodyError                the bytes of a message did not come as they should
+        BodyIncomplete         its sender broke off, or was too slow
+        BodyTooLarge           there are more than its reader takes
       RevisionMismatch         compare-and-set lost in the store
       StateError               what is kept on disk cannot be used as it is: names the file, and what to do
         StateTooNew             a newer Hanabi wrote it
@@ -297,6 +300,21 @@ class CodeError(HanabiError):
     def __init__(self, message: str, code: str = "InternalError") -> None:
         super().__init__(message)
         self.code = code
+
+
+class BodyError(HanabiError):
+    """The bytes of a message did not come as they should."""
+
+
+class BodyIncomplete(BodyError):
+    """Its sender broke off, or was too slow."""
+
+
+class BodyTooLarge(BodyError):
+    """There are more bytes than its reader takes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"more than {limit_bytes} bytes")
 
 
 class RevisionMismatch(HanabiError):

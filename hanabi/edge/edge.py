@@ -13,7 +13,7 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.base.key_file import fingerprint
 from hanabi.contracts.credentials import Principal
-from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.edge import welcome_page
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.auth.sigv4 import Verifier, find_signature_claim
@@ -84,9 +84,9 @@ class Edge:
         clock: Clock,
         region: str,
         *,
-        gateway: HttpHandler | None = None,
-        own: Mapping[str, HttpHandler] | None = None,
-        granted: Mapping[str, HttpHandler] | None = None,
+        gateway: AsyncHttpHandler | None = None,
+        own: Mapping[str, AsyncHttpHandler] | None = None,
+        granted: Mapping[str, AsyncHttpHandler] | None = None,
         hosts: Sequence[str] = (),
         authorize: Authorize | None = None,
         spool: Path | None = None,
@@ -136,7 +136,7 @@ class Edge:
         response.headers.append(("retry-after", str(RETRY_AFTER_S)))
         return response
 
-    def handler_for(self, access_key: str) -> HttpHandler:
+    def handler_for(self, access_key: str) -> AsyncHttpHandler:
         """For a socket from inside an environment: the API alone, for requests signed with that key alone."""
 
         async def handle(request: HttpRequest) -> HttpResponse:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import NO_ANSWER, Answer, HttpHandler, HttpRequest, HttpResponse
 
 STDOUT = "-"
 INTERVAL_S = 1.0  # so old is a line at most before it is written
@@ -38,14 +38,14 @@ class AccessLog:
         self._write(b"")
 
     def wrap(self, handler: HttpHandler) -> HttpHandler:
-        async def handle(request: HttpRequest) -> HttpResponse:
+        def handle(request: HttpRequest, answer: Answer) -> None:
             began = self._clock.monotonic()
-            response: HttpResponse | None = None
-            try:
-                response = await handler(request)
-                return response
-            finally:
+
+            def note(response: HttpResponse) -> None:
                 self._add(request, response, (self._clock.monotonic() - began) * 1000)
+                answer(response)
+
+            handler(request, note)
 
         return handle
 
@@ -59,13 +59,13 @@ class AccessLog:
 
         return refuse_and_tell
 
-    def _add(self, request: HttpRequest, response: HttpResponse | None, took_ms: float) -> None:
+    def _add(self, request: HttpRequest, response: HttpResponse, took_ms: float) -> None:
         if self._size > BUFFER_MAX_BYTES:
             self._lost.add()
             return
         status, size, request_id = "-", "-", ""
-        if response is not None:
-            status, size = str(response.status), str(len(response.body))
+        if response is not NO_ANSWER:
+            status, size = str(response.status), str(len(response.body)) if isinstance(response.body, bytes) else "-"
             request_id = next((value for name, value in response.headers if name == "x-amzn-requestid"), "")
         when = datetime.fromtimestamp(self._clock.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         words = (request.peer or "inside", request.method, request.path, status, f"{took_ms:.1f}", size)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import httptools
 
 from hanabi.base.clock import Timer
-from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.http import NO_ANSWER, HttpRequest, HttpResponse
 from hanabi.http.connection_slots import group_peers
 from hanabi.http.limits import SPOOL_BYTES
 from hanabi.http.response import CONTINUE, plain, render
@@ -87,7 +87,9 @@ class Connection(asyncio.Protocol):
         self._ready: deque[Received] = deque()
         self._backlog = b""  # came while a request was being handled; not parsed yet
         # answering
-        self._task: asyncio.Task[None] | None = None
+        self._pending: Received | None = None  # is being handled
+        self._beginning = False  # its handler has not returned yet
+        self._ended = False  # the last answer was given: nothing more is handled
         self._verdict: HttpResponse | None = None  # refuses what is being received; said after the answers to `_ready`
         self._writable = True
         self._last = False  # answer what is there, then close
@@ -113,7 +115,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._wait is WaitingFor.LINGER or self._lost:
             return
-        if self._task is None and self._writable:
+        if self._pending is None and self._writable:
             self._feed(data)
         else:
             self._backlog += data
@@ -121,10 +123,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._last = True
-        if self._task is None:
+        if self._pending is None:
             return not self._writable
         if self._server.cancel_abandoned:
-            self._task.cancel()
+            self._cancel()
             return False
         return True  # half-closed: the answer can still be sent
 
@@ -140,10 +142,10 @@ class Connection(asyncio.Protocol):
         self._ready.clear()
         self._backlog = b""
         del self._parser  # it refers back to this connection
-        if self._task is None:
+        if self._pending is None:
             self._gone()
         elif self._server.cancel_abandoned:
-            self._task.cancel()
+            self._cancel()
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -155,7 +157,7 @@ class Connection(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a request is being handled, or its answer is on its way; one that came after the end had begun does not count."""
-        return not self._late and (self._task is not None or self._wait is WaitingFor.WRITE)
+        return not self._late and (self._pending is not None or self._wait is WaitingFor.WRITE)
 
     def wind_down(self) -> None:
         """The server is going: finish what has begun, then close."""
@@ -163,13 +165,18 @@ class Connection(asyncio.Protocol):
         if self._wait is WaitingFor.IDLE:
             self._transport.close()
 
-    def abort(self) -> asyncio.Task[None] | None:
-        """Drop the connection; returns its cancelled task, if there is one to wait for."""
-        if self._task is not None:
-            self._task.cancel()
+    def abort(self) -> bool:
+        """Drop the connection. True if a handler was told to stop, and has not stopped yet."""
+        stopping = self._cancel()
         if not self._lost:
             self._transport.abort()
-        return self._task
+        return stopping
+
+    def _cancel(self) -> bool:
+        if self._pending is None or self._pending.request.cancel is None:
+            return False
+        self._pending.request.cancel()
+        return True
 
     def _gone(self) -> None:
         self._hold(0, 0)
@@ -181,7 +188,7 @@ class Connection(asyncio.Protocol):
     @property
     def handling(self) -> bool:
         """Whether a request is being handled."""
-        return self._task is not None
+        return self._pending is not None
 
     @property
     def idle_since(self) -> float:
@@ -191,7 +198,7 @@ class Connection(asyncio.Protocol):
     @property
     def holds_body(self) -> bool:
         """Whether a large body is on its way, from somebody who does not name a key."""
-        return self._task is None and self._held[0] > 0 and not self._known
+        return self._pending is None and self._held[0] > 0 and not self._known
 
     def evict(self) -> None:
         self._hold(0, 0)
@@ -329,16 +336,16 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Do what comes next: the oldest complete request, the verdict, the backlog; or wait for more."""
-        if self._task is not None or self._lost or self._wait is WaitingFor.LINGER:
+        while not self._stuck() and self._writable and self._ready:
+            self._wait = WaitingFor.HANDLER
+            self._deadline = math.inf
+            self._begin(self._ready.popleft())
+        if self._stuck():
             return
         timeouts = self._server.timeouts
         if not self._writable:
             self._mark = self._transport.get_write_buffer_size()
             self._await(WaitingFor.WRITE, timeouts.body_s)
-        elif self._ready:
-            self._wait = WaitingFor.HANDLER
-            self._deadline = math.inf
-            self._task = self._loop.create_task(self._handle(self._ready.popleft()))
         elif self._verdict is not None:
             self._send(None, self._verdict, keep_alive=False)
             self._drop_received()
@@ -358,38 +365,54 @@ class Connection(asyncio.Protocol):
             self._mark = 0
             self._await(self._reading, timeouts.head_s if self._reading is WaitingFor.HEAD else timeouts.body_s)
 
-    async def _handle(self, received: Received) -> None:
-        request, keep_alive, http10 = received
-        response: HttpResponse | None = None
+    def _stuck(self) -> bool:
+        """Whether nothing can be begun: a request is being handled, or it is over."""
+        return self._pending is not None or self._ended or self._lost or self._wait is WaitingFor.LINGER
+
+    def _begin(self, received: Received) -> None:
+        request = received.request
+
+        def answer(response: HttpResponse) -> None:
+            if self._pending is received:
+                self._answered(received, response)
+                if not self._beginning:
+                    self._advance()
+
+        self._pending = received
+        self._beginning = True  # an answer given at once must not go deeper
         try:
-            response = await self._server.answer(request)
+            self._server.answer(request, answer)
         except Exception:
             log.exception("unhandled error for %s %s", request.method, request.path)
-            response = plain(500, "internal error")
+            answer(plain(500, "internal error"))
         finally:
-            self._task = None
-            if self._held != (0, 0):
-                self._hold(0, 0)
-            if self._is_unauthenticated and not self._lost:
-                if request.verified:
-                    self._is_unauthenticated = False
-                    self._head_limit = self._server.limits.head_bytes
-                    self._server.slots.mark_authenticated(self)
-                else:
-                    self._server.slots.mark_used(self)
-            if isinstance(request.body, Path):
-                self._delete_spooled(request)
-            if self._lost:
-                self._gone()
-            elif response is None:  # cancelled
-                self._transport.abort()
+            self._beginning = False
+
+    def _answered(self, received: Received, response: HttpResponse) -> None:
+        request, keep_alive, http10 = received
+        self._pending = None
+        if self._held != (0, 0):
+            self._hold(0, 0)
+        if self._is_unauthenticated and not self._lost:
+            if request.verified:
+                self._is_unauthenticated = False
+                self._head_limit = self._server.limits.head_bytes
+                self._server.slots.mark_authenticated(self)
+            else:
+                self._server.slots.mark_used(self)
+        if isinstance(request.body, Path):
+            self._delete_spooled(request)
         if self._lost:
+            self._gone()
+            return
+        if response is NO_ANSWER:
+            self._ended = self._last = True
+            self._transport.abort()
             return
         keep_alive = keep_alive and not self._last
         self._send(request, response, keep_alive=keep_alive, http10=http10)
-        if keep_alive:
-            self._advance()
-        else:
+        if not keep_alive:
+            self._ended = True
             self._mark = self._transport.get_write_buffer_size()
             self._await(WaitingFor.WRITE, self._server.timeouts.body_s)
             self._transport.close()

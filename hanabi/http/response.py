@@ -2,6 +2,7 @@
 
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import cast
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.http import HttpRequest, HttpResponse
@@ -38,7 +39,7 @@ class DateHeader:
 
 def render(request: HttpRequest | None, response: HttpResponse, date: str, *, keep_alive: bool, http10: bool = False) -> list[bytes]:
     """The bytes to write, in as few pieces as is cheap. Raises ValueError for a header or status that cannot be sent."""
-    status, body = response.status, response.body
+    status, body = response.status, cast(bytes, response.body)
     if not 200 <= status <= 599:
         raise ValueError(f"status {status}")
     head_only = request is not None and request.method == "HEAD"

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import NO_ANSWER, Answer, HttpHandler, HttpRequest, HttpResponse
 from hanabi.http.connection import Connection
 from hanabi.http.connection_slots import ConnectionSlots
 from hanabi.http.limits import Limits, Timeouts
@@ -16,6 +17,8 @@ from hanabi.http.response import DateHeader, plain
 
 RATE_BURST_S = 1.0  # of requests that `Limits.rate` lets through at once
 RATED_BYTES = 16 * 1024  # of a body count as one more request: to read them takes the loop's time
+STOP_S = 60.0  # for a handler to stop that was told to
+GONE_S = 1.0  # for the transports to say that they are gone
 log = logging.getLogger(__name__)
 
 
@@ -76,19 +79,42 @@ class HttpServer:
         else:
             self._server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=512)
 
-    async def answer(self, request: HttpRequest) -> HttpResponse:
-        """The handler's answer, in the handler's time or in that of whoever asks too often or in vain."""
+    def answer(self, request: HttpRequest, answer: Answer) -> None:
+        """Have a request handled, in the handler's time or in that of whoever asks too often or in vain."""
         limits = self.limits
+        if limits.refusal_s:
+            answer = partial(self._answer_late, request, answer)
         if limits.rate:
             now = self.clock.monotonic()
             size = len(request.body) if isinstance(request.body, bytes) else 0
             self._due = max(self._due, now - RATE_BURST_S) + (1 + size // RATED_BYTES) / limits.rate
             if self._due > now:
-                await self.clock.sleep(self._due - now)
-        response = await self.handler(request)
-        if limits.refusal_s and response.status >= 400:
-            await self.clock.sleep(limits.refusal_s)
-        return response
+                self._wait_for(self._due - now, request, answer, partial(self.handler, request, answer))
+                return
+        self.handler(request, answer)
+
+    def _answer_late(self, request: HttpRequest, answer: Answer, response: HttpResponse) -> None:
+        if response.status >= 400:
+            self._wait_for(self.limits.refusal_s, request, answer, partial(answer, response))
+        else:
+            answer(response)
+
+    def _wait_for(self, seconds: float, request: HttpRequest, answer: Answer, then: Callable[[], None]) -> None:
+        def end() -> None:
+            request.cancel = None
+            try:
+                then()
+            except Exception:
+                log.exception("unhandled error for %s %s", request.method, request.path)
+                answer(plain(500, "internal error"))
+
+        def cancel() -> None:
+            timer.cancel()
+            request.cancel = None
+            answer(NO_ANSWER)
+
+        timer = self.clock.call_later(seconds, end)
+        request.cancel = cancel
 
     def settled(self) -> None:
         """A connection has gone, and its task with it."""
@@ -116,9 +142,8 @@ class HttpServer:
             connection.wind_down()
         if grace_s > 0:
             await self._wait(grace_s)
-        tasks = [task for connection in list(self.connections) if (task := connection.abort()) is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._wait(1.0)  # for the transports to say that they are gone
+        stopping = [connection for connection in list(self.connections) if connection.abort()]
+        await self._wait(STOP_S if stopping else GONE_S)
 
     async def _wait(self, seconds: float) -> None:
         self._quiet = asyncio.get_running_loop().create_future()

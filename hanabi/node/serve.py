@@ -18,7 +18,7 @@ from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.functions import FunctionVersion
-from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Driver
 from hanabi.control.functions import Functions
@@ -39,6 +39,7 @@ from hanabi.frontends.function_urls.access import UrlAccess
 from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of
 from hanabi.frontends.function_urls.handler import FunctionUrls
 from hanabi.http.access_log import AccessLog
+from hanabi.http.handlers import in_task
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve as serve_http
 from hanabi.images.code.store import CodeStore
@@ -216,7 +217,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         host.served_services.extend(endpoint_variable(service.name) for service in services)
         laxer = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
         shown = HealthEndpoints(health, laxer, partial(roles.report, functions, health))
-        own: dict[str, HttpHandler] = {
+        own: dict[str, AsyncHttpHandler] = {
             "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
             "problems": shown.problems,
@@ -247,7 +248,8 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
 
         connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
         limits = replace(EDGE_LIMITS, body=edge.body_rule, connections=connections)
-        handler, refuse = (access.wrap(edge.handle), access.wrap_refusal(edge.refuse)) if access else (edge.handle, edge.refuse)
+        handle = in_task(edge.handle)
+        handler, refuse = (access.wrap(handle), access.wrap_refusal(edge.refuse)) if access else (handle, edge.refuse)
         server = await serve_http(listener, handler, clock=clock, limits=limits, spool=spool, refuse=refuse, health=health)
         addresses = UrlAddresses(settings.port, gateway.handler_for, clock, health)
         if is_loopback(settings.host):
@@ -281,7 +283,7 @@ class EdgeAttacher:
 
     async def __call__(self, sock: socket.socket, access_key: str) -> Closable:
         assert self.edge is not None
-        handler = self.edge.handler_for(access_key)
+        handler = in_task(self.edge.handler_for(access_key))
         return await serve_http(
             sock,
             self._access.wrap(handler) if self._access else handler,

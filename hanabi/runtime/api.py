@@ -14,6 +14,7 @@ from collections.abc import Callable
 from hanabi.base.clock import Clock
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation
+from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.server import HttpServer, serve
 from hanabi.runtime.session import PAYLOAD_LIMIT_BYTES, TOO_LARGE, InvalidTransition, RuntimeSession, too_large
@@ -55,7 +56,7 @@ class RuntimeApi:
         """Serve on a listening socket from inside a sandbox, which becomes the server's."""
         return await serve(
             sock,
-            self.handle,
+            in_task(self.handle),
             clock=clock,
             limits=LIMITS,
             timeouts=TIMEOUTS,

@@ -16,7 +16,7 @@ from unittest.mock import Mock
 import pytest
 
 from hanabi.base.clock import SystemClock
-from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.http import Answer, HttpRequest, HttpResponse
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_identity_policies
 from hanabi.edge.auth.keys import KeyRing
@@ -156,8 +156,8 @@ def test_bytes_of_a_request(head: bytes, unit: bytes) -> None:
             for start in range(0, len(data), size):
                 connection.data_received(data[start : start + size])
 
-    async def answer(request: HttpRequest) -> HttpResponse:
-        return HttpResponse(200, [])
+    def answer(request: HttpRequest, answer: Answer) -> None:
+        answer(HttpResponse(200, []))
 
     assert_linear(lambda n: head + unit * n, lambda data: asyncio.run(receive(data)))
 

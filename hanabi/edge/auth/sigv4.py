@@ -96,6 +96,7 @@ class Verifier:
         self._check_time(signature)
         claim = signature.claim
         canonical_lines = canonical_headers(headers, claim)
+        assert isinstance(request.body, bytes | Path)  # what is signed is no stream
         digest = await hash_body(request.body)
         if headers.get("x-amz-content-sha256", digest) != digest:  # of another body, or UNSIGNED-PAYLOAD, which is for S3
             raise InvalidSignature(_MISMATCH)

@@ -1,6 +1,5 @@
 """The json 1.0/1.1 protocol, where a header names the operation: CloudWatch Logs'."""
 
-from pathlib import Path
 from typing import Any
 
 from hanabi.contracts.http import HttpRequest, HttpResponse
@@ -29,7 +28,7 @@ class Json11:
         if shape is None:
             return {}
         if document is None:
-            assert not isinstance(request.body, Path)
+            assert isinstance(request.body, bytes)
             document = read_json(request.body)
         params: dict[str, Any] = self.model.shapes.parser(shape)(document)
         return params

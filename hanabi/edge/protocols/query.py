@@ -4,7 +4,6 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -95,7 +94,7 @@ class Query:
 
 def read_form(request: HttpRequest) -> dict[str, str]:
     """The fields of a form, from the body of a POST or the query of a GET."""
-    assert not isinstance(request.body, Path)
+    assert isinstance(request.body, bytes)
     try:
         text = request.body.decode() if request.method == "POST" else request.query
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS_MAX))

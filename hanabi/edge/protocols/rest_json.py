@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import format_datetime, parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -78,7 +77,7 @@ class RestJson:
             params[plan.payload] = request.body
         elif plan.body is not None:
             if document is None:
-                assert not isinstance(request.body, Path)  # large documents are read beforehand, see `uploads`
+                assert isinstance(request.body, bytes)  # large documents are read beforehand, see `uploads`
                 document = read_json(request.body)
             if plan.payload is None:
                 params |= plan.body(document)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Coroutine
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.contracts.http import HttpHandler
+from hanabi.contracts.http import AsyncHttpHandler
 from hanabi.frontends.function_urls.handler import BODY_BYTES, refuse_large
+from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
 
@@ -30,7 +31,7 @@ def address_of(url_id: str) -> str:
 class UrlAddresses:
     """One listening socket for each URL. `handler_of` gives what answers for it."""
 
-    def __init__(self, port: int, handler_of: Callable[[str], HttpHandler], clock: Clock, health: Health) -> None:
+    def __init__(self, port: int, handler_of: Callable[[str], AsyncHttpHandler], clock: Clock, health: Health) -> None:
         self._port = port
         self._handler_of = handler_of
         self._clock = clock
@@ -50,7 +51,7 @@ class UrlAddresses:
             sock.close()
             self._health.report(f"url {url_id}", f"no function URL can be had at {address}:{self._port} ({error.strerror}): use its name")
             return
-        server = HttpServer(self._handler_of(url_id), clock=self._clock, limits=LIMITS, refuse=refuse_large)
+        server = HttpServer(in_task(self._handler_of(url_id)), clock=self._clock, limits=LIMITS, refuse=refuse_large)
         self._servers[url_id] = server
         self._own(server.listen(sock))
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from hanabi.base.clock import Clock
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.functions import Catalog
-from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation, Invoker
 from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, ShuttingDown, TooManyRequests
 from hanabi.frontends.function_urls.cors import add_headers, answer_preflight
@@ -78,11 +78,11 @@ class FunctionUrls:
         self._said: dict[str, float] = {}  # function -> when its last malformed result was logged
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """An `HttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""
+        """An `AsyncHttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""
         host = _HOST.fullmatch(request.header("host").lower())
         return await self._handle(request, host["id"] if host else "", host["host"] if host else "")
 
-    def handler_for(self, url_id: str) -> HttpHandler:
+    def handler_for(self, url_id: str) -> AsyncHttpHandler:
         """For a socket that is one URL's own: the host name is whatever the caller says."""
 
         async def handle(request: HttpRequest) -> HttpResponse:
@@ -129,6 +129,7 @@ class FunctionUrls:
             return _answer(403, {"Message": FORBIDDEN}, "AccessDeniedException", request_id)
         route = self._catalog.resolve(config.function, config.qualifier)
         trace = _trace(request.header("x-amzn-trace-id"), self._clock.time())
+        assert isinstance(request.body, bytes | Path)
         body = await _read_body(request.body)
         event = make_event(
             request,

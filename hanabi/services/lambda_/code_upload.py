@@ -49,6 +49,7 @@ class Staging:
             raise UnknownOperation("PUT only")
         if not request.body:
             raise InvalidParameterValue("There is nothing in the body of the request")
+        assert isinstance(request.body, bytes | Path)
         key = secrets.token_urlsafe(24)
         path = self._directory / key
         await asyncio.to_thread(self._take, request.body, path)

@@ -20,6 +20,7 @@ from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.edge.service import Call, Operation, Params, RequiredPermission, Service
 from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, TooManyRequests
+from hanabi.http.handlers import in_task
 from hanabi.http.limits import Limits
 from hanabi.http.server import serve
 from hanabi.services.iam.service import IamService
@@ -221,8 +222,15 @@ def live_edge(directory: Path) -> Iterator[Live]:
         functions.edge = edge
         inside = keys.issue(f"arn:aws:iam::{ACCOUNT}:role/service/inside", "function", PLACE.arn("function"))
         limits = Limits(body=edge.body_rule)
-        outer = await serve(sock, edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
-        inner = await serve(inside_sock, edge.handler_for(inside.access_key), clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
+        outer = await serve(sock, in_task(edge.handle), clock=clock, limits=limits, spool=spool, refuse=edge.refuse)
+        inner = await serve(
+            inside_sock,
+            in_task(edge.handler_for(inside.access_key)),
+            clock=clock,
+            limits=limits,
+            spool=spool,
+            refuse=edge.refuse,
+        )
         lives.append(Live(f"http://127.0.0.1:{port}", port, inside_port, edge, keys, functions, logs, inside, code))
         ready.set()
         await stop.wait()

@@ -74,6 +74,7 @@ class World:
     async def send(self, request: HttpRequest, service: str) -> Answer:
         response = await self.edge.handle(request)
         headers, body = dict(response.headers), response.body
+        assert isinstance(body, bytes)
         code = headers.get("x-amzn-errortype", "")
         message = ""
         if response.status >= 400 and service in ("iam", "sts"):

@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from hanabi.base.clock import SystemClock
-from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import AsyncHttpHandler, HttpHandler, HttpRequest, HttpResponse
+from hanabi.http.handlers import in_task
 from hanabi.http.server import HttpServer, serve
 
 
@@ -19,6 +21,14 @@ async def echo(request: HttpRequest) -> HttpResponse:
 def listen() -> tuple[socket.socket, int]:
     sock = socket.create_server(("127.0.0.1", 0))
     return sock, sock.getsockname()[1]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")
 
 
 _clients: list["Client"] = []
@@ -51,14 +61,21 @@ class Client:
         async with asyncio.timeout(10):
             return await self.reader.read(1) == b""
 
+    def reset(self) -> None:
+        """Break the connection off, so that the server learns of it at once."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     def close(self) -> None:
         self.writer.close()
 
 
 @asynccontextmanager
-async def live(handler: HttpHandler = echo, **options: Any) -> AsyncIterator[tuple[HttpServer, int]]:
+async def live(
+    handler: AsyncHttpHandler = echo, *, direct: HttpHandler | None = None, **options: Any
+) -> AsyncIterator[tuple[HttpServer, int]]:
     sock, port = listen()
-    server = await serve(sock, handler, **({"clock": SystemClock()} | options))
+    server = await serve(sock, direct or in_task(handler), **({"clock": SystemClock()} | options))
     try:
         yield server, port
     finally:

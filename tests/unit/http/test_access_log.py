@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from hanabi.base.health import Health
-from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.http import Answer, HttpRequest, HttpResponse
 from hanabi.http.access_log import BUFFER_MAX_BYTES, INTERVAL_S, WORD_MAX_CHARS, AccessLog
 from hanabi.testing import ManualClock
 
@@ -14,9 +14,12 @@ def request(path: str = "/2015-03-31/functions", query: str = "X-Amz-Signature=s
     return HttpRequest("POST", f"{path}?{query}", path, query, headers, b"body", peer)
 
 
-async def answer(request: HttpRequest) -> HttpResponse:
+def at_once(request: HttpRequest, answer: Answer) -> None:
     request.operation, request.caller = "lambda:Invoke", "arn:aws:iam::000000000000:root"
-    return HttpResponse(200, [("x-amzn-requestid", "r-1")], b"12345")
+    answer(HttpResponse(200, [("x-amzn-requestid", "r-1")], b"12345"))
+
+
+def ignore(response: HttpResponse) -> None: ...
 
 
 def test_a_line_says_who_asked_for_what_and_never_a_signature(tmp_path: Path) -> None:
@@ -24,8 +27,8 @@ def test_a_line_says_who_asked_for_what_and_never_a_signature(tmp_path: Path) ->
         clock, target = ManualClock(), tmp_path / "access.log"
         log = AccessLog(str(target), clock)
         running = asyncio.create_task(log.run())
-        handle = log.wrap(answer)
-        await handle(request())
+        handle = log.wrap(at_once)
+        handle(request(), ignore)
         assert target.read_text() == ""  # nothing is written where requests are handled
         await asyncio.sleep(0)
         await clock.advance(INTERVAL_S)
@@ -33,7 +36,7 @@ def test_a_line_says_who_asked_for_what_and_never_a_signature(tmp_path: Path) ->
             while not target.read_text():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         target.rename(tmp_path / "access.log.1")
-        await handle(request(peer=""))
+        handle(request(peer=""), ignore)
         log.wrap_refusal(lambda request, size, limit: HttpResponse(413, [], b""))(request(), 5, 4)
         running.cancel()
         await log.close()
@@ -54,7 +57,7 @@ def test_nothing_that_a_client_sends_ends_a_line_or_speaks_to_a_terminal(tmp_pat
     async def scenario() -> str:
         log = AccessLog(str(tmp_path / "log"), ManualClock())
         for path in ("/a b\n200 forged", "/\x1b[2J", "/\xff\u0666", "/" + "x" * 100_000):
-            await log.wrap(answer)(request(path))
+            log.wrap(at_once)(request(path), ignore)
         await log.close()
         return (tmp_path / "log").read_text()
 
@@ -68,17 +71,17 @@ async def test_what_cannot_be_written_is_counted_and_said(tmp_path: Path) -> Non
     health, target = Health(clock), tmp_path / "there" / "log"
     target.parent.mkdir()
     log = AccessLog(str(target), clock, health)
-    handle = log.wrap(answer)
+    handle = log.wrap(at_once)
     target.unlink()
     target.parent.rmdir()
-    await handle(request())
+    handle(request(), ignore)
     await log.close()
     assert "No such file" in health.problems[0].text
     target.parent.mkdir()
     log._size = BUFFER_MAX_BYTES + 1
-    await handle(request())  # more than may wait
+    handle(request(), ignore)  # more than may wait
     log._size = 0
-    await handle(request())
+    handle(request(), ignore)
     await log.close()
     assert not health.problems and len(target.read_text().splitlines()) == 1
     assert health.counter("hanabi_access_log_lost_total", "").value == 2

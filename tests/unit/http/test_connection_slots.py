@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from unittest.mock import Mock
@@ -17,10 +17,11 @@ from hanabi.base.health import Health
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.connection import READS, Connection
 from hanabi.http.connection_slots import CALM_S, PROBLEM, ConnectionSlots, group_peers
+from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
 from hanabi.testing import ManualClock
-from tests.unit.http.live import Client, live
+from tests.unit.http.live import Client, live, until
 
 STRANGER = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 OWNER = b"GET / HTTP/1.1\r\nhost: a\r\nx-key: owner\r\n\r\n"
@@ -29,14 +30,6 @@ OWNER = b"GET / HTTP/1.1\r\nhost: a\r\nx-key: owner\r\n\r\n"
 async def verify(request: HttpRequest) -> HttpResponse:
     request.verified = request.header("x-key") == "owner"
     return HttpResponse(200, [], str(len(request.body)).encode() if isinstance(request.body, bytes) else b"")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to that")
 
 
 async def ask(client: Client, data: bytes = OWNER) -> int:
@@ -195,7 +188,7 @@ async def test_a_head_in_very_many_pieces_is_refused() -> None:
     """Each costs a copy of what is there already."""
 
     transport = Mock(get_extra_info=lambda name: None)
-    connection = Connection(HttpServer(verify, clock=SystemClock()))
+    connection = Connection(HttpServer(in_task(verify), clock=SystemClock()))
     connection.connection_made(transport)
     connection.data_received(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
     for _ in range(READS - 1):

@@ -182,6 +182,7 @@ async def test_reserved_room_is_given_back(tmp_path: Path) -> None:
 
 async def _get_usage(store: RecordStore) -> tuple[int, dict[str, Any]]:
     response = await UsageEndpoint(store.usage).handle(HttpRequest("GET", "/_hanabi/usage", "/_hanabi/usage", "", [], b""))
+    assert isinstance(response.body, bytes)
     return response.status, json.loads(response.body)
 
 

@@ -55,6 +55,7 @@ async def test_endpoint(tmp_path: Path) -> None:
         async def get(query: str, method: str = "GET") -> tuple[int, dict[str, object]]:
             target = f"/_hanabi/usage?{query}"
             response = await endpoint.handle(HttpRequest(method, target, "/_hanabi/usage", query, [], b""))
+            assert isinstance(response.body, bytes)
             return response.status, json.loads(response.body)
 
         status, body = await get("period=day")

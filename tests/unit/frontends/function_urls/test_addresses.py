@@ -6,14 +6,14 @@ import socket
 
 from hanabi.base.clock import SystemClock
 from hanabi.base.health import Health
-from hanabi.contracts.http import HttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of
 from tests.server import free_port
 
 FIRST, SECOND = "a" * 32, "b" * 32
 
 
-def handler_of(url_id: str) -> HttpHandler:
+def handler_of(url_id: str) -> AsyncHttpHandler:
     async def handle(request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, [], f"{url_id[0]} {request.path} {request.header('host')}".encode())
 

@@ -36,6 +36,7 @@ class Scene:
 
     async def put(self, body: bytes | Path, method: str = "PUT") -> dict[str, str]:
         response = await self.staging.handle(HttpRequest(method, "/_hanabi/uploads", "/_hanabi/uploads", "", [], body))
+        assert isinstance(response.body, bytes)
         answer: dict[str, Any] = json.loads(response.body)
         assert (response.status, answer.pop("ExpiresIn")) == (200, 3600)
         return answer

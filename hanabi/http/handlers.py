@@ -1,0 +1,30 @@
+"""Handlers that are coroutines, as the server takes them."""
+
+import asyncio
+import logging
+
+from hanabi.contracts.http import NO_ANSWER, Answer, AsyncHttpHandler, HttpHandler, HttpRequest, HttpResponse
+from hanabi.http.response import plain
+
+log = logging.getLogger(__name__)
+
+
+def in_task(handler: AsyncHttpHandler) -> HttpHandler:
+    """Handle each request in a task of its own; `request.cancel` keeps it, and cancels it. One that is cancelled gives no answer."""
+
+    def handle(request: HttpRequest, answer: Answer) -> None:
+        def end(task: asyncio.Task[HttpResponse]) -> None:
+            request.cancel = None
+            if task.cancelled():
+                answer(NO_ANSWER)
+            elif (error := task.exception()) is not None:
+                log.error("unhandled error for %s %s", request.method, request.path, exc_info=error)
+                answer(plain(500, "internal error"))
+            else:
+                answer(task.result())
+
+        task = asyncio.get_running_loop().create_task(handler(request))
+        task.add_done_callback(end)
+        request.cancel = task.cancel
+
+    return handle
