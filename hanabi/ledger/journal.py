@@ -20,8 +20,9 @@ from hanabi.contracts.journal import LogEvent, Record
 from hanabi.errors import DatabaseDamaged
 from hanabi.ledger.disk_space import free_bytes
 from hanabi.ledger.frames import DELETE, EXACT, FINISH, LINES, FrameTooLarge, encode
-from hanabi.ledger.index import JournalPosition, prune, read_progress, select_records, set_sums
-from hanabi.ledger.indexer import IndexStep, check_versions, index_step, retire
+from hanabi.ledger.index import JournalPosition, read_progress, select_records, set_sums
+from hanabi.ledger.index_writer import BEHIND_SEGMENTS, IndexWriter, ThreadIndexWriter
+from hanabi.ledger.indexer import check_versions, index_step, retire
 from hanabi.ledger.losses import LossCounter
 from hanabi.ledger.segments import SegmentWriter, list_segments
 from hanabi.ledger.usage_copy import UsageCopy
@@ -43,7 +44,10 @@ FREE_LIMIT_BYTES = 1024**3  # ... as long as so much of the disk is free
 
 
 class FileJournal:
-    """A `contracts.Journal` in files, with its index in `database` (opened with `index.SCHEMA`) and the sums in `copy` as well."""
+    """A `contracts.Journal` in files, with its index in `database` (opened with `index.SCHEMA`) and the sums in `copy` as well.
+
+    `index_writer`: who writes the index; None: the database's own thread.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class FileJournal:
         copy: UsageCopy,
         clock: Clock,
         *,
+        index_writer: IndexWriter | None = None,
         health: Health | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         log_limit_bytes: int = LOG_LIMIT_BYTES,
@@ -63,6 +68,7 @@ class FileJournal:
         self._health = health = health or Health(clock)
         self.tally = LossCounter(directory / "lost.json", health, clock)
         self._database = database
+        self._index = index_writer or ThreadIndexWriter(database, directory)
         self._copy = copy
         self._clock = clock
         self._segment_bytes = segment_bytes
@@ -71,7 +77,8 @@ class FileJournal:
         self._kept_limit_bytes = kept_limit_bytes
         self._tight = False  # the next segment cannot be had
         self._broken = False  # the present one cannot be written
-        self._indexing = asyncio.Lock()
+        self._indexing = asyncio.Lock()  # held by who writes the index
+        self._waiting = 0  # callers who wait for the index
         self._written = asyncio.Event()
         self._wanted = asyncio.Event()
         self._position: JournalPosition = (0, 0)
@@ -117,6 +124,7 @@ class FileJournal:
                 await self._save()
             except (OSError, sqlite3.Error):
                 log.exception("the index of the record is behind; it catches up at the next start")
+            await self._index.close()
             writer, self._writer = self._writer, None
             try:
                 await asyncio.to_thread(writer.close)
@@ -269,11 +277,27 @@ class FileJournal:
 
     async def wait_indexed(self) -> None:
         """Raises sqlite3.Error or OSError when the index cannot be brought up to date."""
+        self._waiting += 1
+        try:
+            self._set_urgent()
+            await self._catch_up()
+        finally:
+            self._waiting -= 1
+            self._set_urgent()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Change the index by hand, after what is in the journal has got there. Raises as `wait_indexed`."""
+        await self.wait_indexed()
+        async with self._indexing:
+            return await self._database.write(work)
+
+    async def _catch_up(self) -> None:
         target = self._end()
         async with self._indexing:
             while self._position < target:
+                self._set_urgent()
                 try:
-                    step = await self._database.write(self._index_step)
+                    step = await self._index.step(self._end(), int(self._clock.time() * 1000))
                 except DatabaseDamaged as error:
                     await self._rebuild(error)
                     continue
@@ -282,6 +306,10 @@ class FileJournal:
                     self._touched_ms = step.first_ms if self._touched_ms is None else min(self._touched_ms, step.first_ms)
                 if step.damaged_bytes:
                     self._on_damage(step.damaged_bytes)
+
+    def _set_urgent(self) -> None:
+        """While somebody waits for the index, or it falls back."""
+        self._index.set_urgent(self._waiting > 0 or self._end()[0] - self._position[0] > BEHIND_SEGMENTS)
 
     async def try_wait_indexed(self) -> str:
         """As `wait_indexed`, for those who can do with what there is: why the index is behind, or nothing."""
@@ -320,8 +348,8 @@ class FileJournal:
 
     async def prune(self) -> None:
         """Drop what is over the size bounds or past its group's retention."""
-        now_ms = int(self._clock.time() * 1000)
-        await self._database.write(lambda connection: prune(connection, now_ms, *self._limits))
+        async with self._indexing:
+            await self._index.prune(int(self._clock.time() * 1000), *self._limits)
 
     async def retire(self) -> None:
         """Remove indexed segments that are over the bounds."""
@@ -341,7 +369,7 @@ class FileJournal:
                 self._health.report("record-sync", f"the journal could not be brought to the disk: {error}; trying again")
                 self._written.set()
             try:
-                await self.wait_indexed()
+                await self._catch_up()
                 if self._clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
                     self._pruned_at = self._clock.monotonic()
                     await self.prune()
@@ -389,6 +417,7 @@ class FileJournal:
         await self._find_position()
 
     async def _quarantine_index(self, error: DatabaseDamaged) -> None:
+        await self._index.close()
         aside = await self._database.quarantine()
         self._health.report("record-index", f"{error}. It is made anew from the journal; what it was is kept as {aside}")
 
@@ -398,7 +427,3 @@ class FileJournal:
 
     def _end(self) -> JournalPosition:
         return self._writer.position if self._writer is not None else self._position
-
-    def _index_step(self, connection: sqlite3.Connection) -> IndexStep:
-        """In the caller's transaction, on the database's thread."""
-        return index_step(connection, self.directory, self._end(), int(self._clock.time() * 1000))

@@ -13,7 +13,6 @@ from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.log_errors import AlreadyExists, LogsUnavailable, NoSuchGroup, NoSuchStream
 from hanabi.ledger.patterns import Matcher
 from hanabi.ledger.search import EventPosition, EventQuery, Page, read_page
-from hanabi.store.database import Database
 
 T = TypeVar("T")
 DAY_MS = 86_400_000
@@ -43,8 +42,7 @@ class LogStream:
 class LogStore:
     """Answers from the index, after what is in the journal has got there: who logs and then looks, finds."""
 
-    def __init__(self, database: Database, journal: FileJournal, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, journal: FileJournal, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
 
@@ -153,8 +151,7 @@ class LogStore:
     async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Raises `LogsUnavailable`."""
         try:
-            await self._journal.wait_indexed()
-            await self._database.write(work)
+            await self._journal.write(work)
         except (OSError, sqlite3.Error) as error:
             raise LogsUnavailable(f"The record cannot be written: {error}") from error
 

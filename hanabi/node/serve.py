@@ -52,6 +52,7 @@ from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.ledger import index
 from hanabi.ledger import usage_copy as sums_copy
+from hanabi.ledger.index_writer import ProcessIndexWriter
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.usage import Usage
@@ -112,10 +113,12 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         if accepted.lost:
             health.report("lost writes of events.db", accepted.lost)
         keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
-        record = Database(data / "record.db", index.SCHEMA, nice=19)
+        record = Database(data / "record.db", index.SCHEMA)
         stack.push_async_callback(record.close)
-        sums = UsageCopy(Database(data / "usage.db", sums_copy.SCHEMA, nice=19), health)
-        journal = FileJournal(settings.directory("journal"), record, sums, clock, health=health)
+        sums = UsageCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
+        segments = settings.directory("journal")
+        index_writer = ProcessIndexWriter(record, segments, clock)
+        journal = FileJournal(segments, record, sums, clock, index_writer=index_writer, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
 
@@ -212,7 +215,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             LambdaService(functions, invoker, events, clock, zips.code_url, fleet.allocation, roles, staging.given),
             iam,
             StsService(keys, iam.find_role),
-            LogsService(LogStore(record, journal, clock), clock, functions.account_region),
+            LogsService(LogStore(journal, clock), clock, functions.account_region),
         ]
         host.served_services.extend(endpoint_variable(service.name) for service in services)
         laxer = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []

@@ -40,17 +40,16 @@ class Database:
 
     An older file is brought to `schema`'s version before anything else; a newer one is refused (`StateTooNew`), and what is no database,
     or a damaged one, raises `DatabaseDamaged`. `synchronous` FULL: a write that has returned survives a power cut; NORMAL: it survives a
-    crash of the process. `nice` is added to the thread's niceness: a background thread must not take a core that somebody waits for.
+    crash of the process.
     """
 
-    def __init__(self, path: Path, schema: Schema, synchronous: str = "FULL", nice: int = 0) -> None:
+    def __init__(self, path: Path, schema: Schema, synchronous: str = "FULL") -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError(f"synchronous is FULL or NORMAL, not {synchronous}")
         self.path = path
         self.lost = ""  # once it is open: what the file had and has no more, in words
         self._schema = schema
         self._synchronous = synchronous
-        self._nice = nice
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -103,8 +102,6 @@ class Database:
     # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        if self._nice:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
         connection: sqlite3.Connection | None = None
         closing = False
         while not closing:

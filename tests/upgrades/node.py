@@ -91,7 +91,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         events = DurableQueue(accepted, functions, invoker, clock)
         iam = IamService(store, clock, functions.account_region)
         await iam.open()
-        logs = LogStore(record, journal, clock)
+        logs = LogStore(journal, clock)
         await events.open()
         stack.push_async_callback(events.close)
         functions.on_provisioned(lambda version, count: None)

@@ -11,6 +11,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.journal import LogEvent, Record
 from hanabi.ledger import usage_copy
 from hanabi.ledger.index import SCHEMA
+from hanabi.ledger.index_writer import IndexWriter, ThreadIndexWriter
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
@@ -23,6 +24,11 @@ GROUP = "/aws/lambda/hello"
 STREAM = "2026/11/24/[$LATEST]0123456789abcdef0123456789abcdef"
 
 
+def make_index_writer(database: Database, directory: Path, clock: Clock) -> IndexWriter:
+    """Replaced by the fixture `index_writer`."""
+    return ThreadIndexWriter(database, directory)
+
+
 class RecordStore:
     """All of the room, opened on one directory."""
 
@@ -30,8 +36,11 @@ class RecordStore:
         self.health = Health(clock)
         self.database = Database(directory / "record.db", SCHEMA, synchronous="FULL")
         self.copy = UsageCopy(Database(directory / "usage.db", usage_copy.SCHEMA), self.health)
-        self.journal = FileJournal(directory / "journal", self.database, self.copy, clock, health=self.health, **limits)
-        self.logs = LogStore(self.database, self.journal, clock)
+        segments = directory / "journal"
+        self.index_writer = make_index_writer(self.database, segments, clock)
+        values: dict[str, Any] = {**limits, "health": self.health, "index_writer": self.index_writer}
+        self.journal = FileJournal(segments, self.database, self.copy, clock, **values)
+        self.logs = LogStore(self.journal, clock)
         self.usage = Usage(self.journal)
 
     async def messages(self, group: str = GROUP, **query: Any) -> list[str]:

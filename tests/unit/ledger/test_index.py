@@ -17,6 +17,8 @@ from hanabi.ledger.report import report_line
 from hanabi.ledger.segments import list_segments, segment_path
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
 
+pytestmark = pytest.mark.usefixtures("index_writer")
+
 KEEP = {"segment_bytes": 20_000}
 Bill = list[tuple[str, str, int, int]]
 

@@ -16,6 +16,8 @@ from hanabi.ledger.segments import SegmentWriter, list_segments, segment_path
 from hanabi.testing import ManualClock
 from tests.unit.ledger.support import GROUP, STREAM, make_record, open_record, record_events
 
+pytestmark = pytest.mark.usefixtures("index_writer")
+
 
 async def test_what_is_written_is_found(tmp_path: Path) -> None:
     async with open_record(tmp_path) as store:

@@ -18,6 +18,8 @@ from hanabi.services.logs.service import LogsService
 from hanabi.testing import ManualClock
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, open_record
 
+pytestmark = pytest.mark.usefixtures("index_writer")
+
 MODEL = ServiceModel(botocore.loaders.Loader().load_service_model("logs", "service-2"))
 OWNER = Principal("000000000000", "arn:aws:iam::000000000000:root", "000000000000", True)
 

@@ -175,13 +175,3 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         return len(found)
 
     assert asyncio.run(count()) >= answered >= 205
-
-
-async def test_the_thread_of_a_background_database_has_the_lowest_priority(tmp_path: Path) -> None:
-    def read_nice(connection: sqlite3.Connection) -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    for nice in (0, 19):
-        database = Database(tmp_path / f"{nice}.db", SCHEMA, nice=nice)
-        assert await database.read(read_nice) == min(os.getpriority(os.PRIO_PROCESS, 0) + nice, 19)
-        await database.close()

@@ -1,0 +1,172 @@
+"""Who writes the index: a process of its own, of the lowest priority, or the thread of the database in this one.
+
+One writes at a time: the journal sees to that. Reads are the database's own, in this process.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from hanabi.base.clock import Clock
+from hanabi.errors import DatabaseDamaged
+from hanabi.ledger import index_worker
+from hanabi.ledger.index import SCHEMA, JournalPosition, prune
+from hanabi.ledger.indexer import IndexStep, index_step
+from hanabi.store.database import Database
+
+ANSWER_S = 600.0  # for one step, at the lowest priority on a busy host
+END_S = 30.0  # for a process that is told to end
+LOWEST = 19  # the nice value of what nobody waits for
+BEHIND_SEGMENTS = 2  # more than these not indexed: it must not fall back further
+
+
+class IndexWriter(Protocol):
+    """Each call is one transaction. Raises `DatabaseDamaged`, sqlite3.Error or OSError."""
+
+    async def step(self, end: JournalPosition, now_ms: int) -> IndexStep:
+        """Index a part more of the journal. `end` is where the journal's writer is."""
+
+    async def prune(self, now_ms: int, log_limit_bytes: int, ledger_limit_records: int) -> None: ...
+
+    def set_urgent(self, urgent: bool) -> None:
+        """Whether somebody waits for what is being done and is done next, or the journal grows faster than its index."""
+
+    async def close(self) -> None:
+        """Let go of the database's file. The next call opens it again."""
+
+
+class ThreadIndexWriter:
+    """Writes on the thread of the database."""
+
+    def __init__(self, database: Database, directory: Path) -> None:
+        self._database = database
+        self._directory = directory
+
+    async def step(self, end: JournalPosition, now_ms: int) -> IndexStep:
+        return await self._database.write(lambda connection: index_step(connection, self._directory, end, now_ms))
+
+    async def prune(self, now_ms: int, log_limit_bytes: int, ledger_limit_records: int) -> None:
+        await self._database.write(lambda connection: prune(connection, now_ms, log_limit_bytes, ledger_limit_records))
+
+    def set_urgent(self, urgent: bool) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class ProcessIndexWriter:
+    """Has `index_worker` write: an invocation waits neither for its interpreter nor for a core that it is on.
+
+    The process is begun by the first call, and again by the first one after its end. It ends with this one, however that ends.
+    """
+
+    def __init__(self, database: Database, directory: Path, clock: Clock) -> None:
+        self._path = database.path
+        self._directory = directory
+        self._clock = clock
+        self._process: Process | None = None
+        self._urgent = False
+        self._is_held_low = False  # its priority cannot be raised
+        self._segment = 0  # where the index was last
+
+    async def step(self, end: JournalPosition, now_ms: int) -> IndexStep:
+        if self._is_held_low and self._urgent and self._segment and end[0] - self._segment > BEHIND_SEGMENTS:
+            await self.close()
+        answer = await self._ask({"work": "step", "end": end, "now_ms": now_ms})
+        segment, offset = answer["position"]
+        self._segment = segment
+        return IndexStep((segment, offset), answer["size"], answer["damaged_bytes"], answer["first_ms"])
+
+    async def prune(self, now_ms: int, log_limit_bytes: int, ledger_limit_records: int) -> None:
+        await self._ask(
+            {"work": "prune", "now_ms": now_ms, "log_limit_bytes": log_limit_bytes, "ledger_limit_records": ledger_limit_records}
+        )
+
+    def set_urgent(self, urgent: bool) -> None:
+        """An ordinary user may not raise what was lowered: the process goes on as it is, and is replaced when the journal runs away."""
+        if urgent != self._urgent:
+            self._urgent = urgent
+            if self._process is not None:
+                self._set_priority(self._process)
+
+    async def close(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        timer = self._clock.call_later(END_S, _kill, process)
+        try:
+            await process.wait()
+        finally:
+            timer.cancel()
+            _kill(process)
+
+    async def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self._process is not None and self._process.returncode is not None:
+            self._process = None
+        if self._process is None:
+            self._process = await self._start()
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        timer = self._clock.call_later(ANSWER_S, _kill, process)
+        line = b""
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            line = await process.stdout.readline()
+        finally:
+            timer.cancel()
+            if not line.endswith(b"\n"):  # it has died; or nobody waits any more: its answer is none to the next request
+                _kill(process)
+                self._process = None
+        if not line.endswith(b"\n"):
+            await process.wait()
+            raise OSError(f"the process that writes {self._path} has ended with {process.returncode}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise self._error(answer)
+        return answer
+
+    async def _start(self) -> Process:
+        """With what this process can import, and the priority that is due."""
+        paths = [path or os.getcwd() for path in sys.path]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            index_worker.__name__,
+            str(self._path),
+            str(self._directory),
+            stdin=PIPE,
+            stdout=PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"},
+        )
+        self._set_priority(process)
+        return process
+
+    def _set_priority(self, process: Process) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        self._is_held_low = False
+        try:
+            os.setpriority(os.PRIO_PROCESS, process.pid, own if self._urgent else LOWEST)
+        except PermissionError:
+            self._is_held_low = True
+        except ProcessLookupError:
+            pass  # it has ended: the next request finds that out
+
+    def _error(self, answer: Mapping[str, Any]) -> Exception:
+        kind, message = answer["error"], answer["message"]
+        if kind == "damaged":
+            return DatabaseDamaged(self._path, f"is damaged: {message}", SCHEMA.fix)
+        if kind == "sqlite":
+            return sqlite3.OperationalError(f"{self._path}: {message}")
+        return OSError(answer["errno"], message)
+
+
+def _kill(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
