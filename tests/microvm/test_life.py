@@ -49,7 +49,7 @@ def lambda_handler(event, context):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server(*rig.options(), "--pool-size", "1", "--allow-net", ADDRESS + "/32") as server:
+    with Server(*rig.options(), "--pool-size", "1", "--hibernate-after-s", "3600", "--allow-net", ADDRESS + "/32") as server:
         yield server
 
 
