@@ -121,6 +121,11 @@ class SingleFlight(Generic[Key, Result]):
                 raise self._closed() from None
             raise
 
+    async def join(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
     async def close(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
         await cancel_and_wait(self._tasks.values())

@@ -1,11 +1,11 @@
 """The data directory: made so that others may go through it, and held by one process at a time."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hanabi.base.locks import try_acquire
 from hanabi.cli.failure import Failure
 
 
@@ -23,12 +23,10 @@ def lock_directory(directory: Path) -> Iterator[None]:
     """Be the only Hanabi here. The lock goes with the process, however that ends."""
     make_directory(directory)
     with (directory / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_acquire(file.fileno()):
             file.seek(0)
             owner = file.read(20).strip() or "unknown"
-            raise Failure(f"{directory} is in use by another hanabi (process {owner}); stop it or name another --data-dir") from None
+            raise Failure(f"{directory} is in use by another hanabi (process {owner}); stop it or name another --data-dir")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hanabi.base.files import write_whole
 from hanabi.node.config import SYSTEM_DATA_DIR, default_data_dir
 
 NAME = "server.json"
@@ -31,10 +32,7 @@ class Announcement:
     def write(self, port: int) -> None:
         """All may read it: it is no secret who listens where."""
         pid = os.getpid()
-        fresh = self._path.with_name(f".{NAME}.{pid}")
-        fresh.write_text(json.dumps({"port": port, "pid": pid, "started": _started(pid)}))
-        fresh.chmod(0o644)
-        fresh.replace(self._path)
+        write_whole(self._path, json.dumps({"port": port, "pid": pid, "started": _started(pid)}), mode=0o644, sync=False)
 
 
 def running_port(data_dir: Path) -> int | None:

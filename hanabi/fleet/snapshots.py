@@ -5,13 +5,13 @@
 
 import asyncio
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Set
 from pathlib import Path
 
 from hanabi.base.clock import Clock
+from hanabi.base.files import sync_path
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.environment.outcome import InitFailed
 from hanabi.errors import SnapshotFailed
@@ -68,11 +68,7 @@ class Snapshots:
     def _finish(self, name: str) -> None:
         self._draft(name).rename(self.directory / name)
         self._fleet.restores.unusable.discard(name)
-        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_path(self.directory)
 
     async def find_missing(self, names: Set[str]) -> set[str]:
         """Those that are not here, and not in the trash either, or are of no use here."""

@@ -7,12 +7,12 @@ another one, so that each keeps the images of its own functions. The id of state
 import asyncio
 import json
 import logging
-import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hanabi.base.files import write_whole
 from hanabi.contracts.store import Store
 from hanabi.errors import DocumentDamaged
 
@@ -73,7 +73,7 @@ def _settle(data_dir: Path, known: dict[str, Any], store_id: Any) -> str:
     id = str(known["id"]) if known.get("directory") == here and known.get("id") else uuid.uuid4().hex
     now = {"id": id, "directory": here, "store": store_id}
     if now != known:
-        _write(data_dir / FILE, now)
+        write_whole(data_dir / FILE, json.dumps(now), mode=0o644)
     return id
 
 
@@ -89,13 +89,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def _write(path: Path, known: dict[str, Any]) -> None:
-    incoming = path.with_name(f".{path.name}")
-    with incoming.open("w") as file:
-        json.dump(known, file)
-        os.fchmod(file.fileno(), 0o644)
-        file.flush()
-        os.fsync(file.fileno())
-    incoming.rename(path)

@@ -1,17 +1,16 @@
 """What microVMs need beside a runtime root: guest kernels and Firecracker. Listed, built, removed."""
 
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hanabi.base.files import remove_at_once
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file
 from hanabi.images.builders.worker import run_builder
 from hanabi.images.firecracker import binaries
 from hanabi.images.kernels import paths
-from hanabi.images.paths import make_open_directory, read_about, remove_tree
+from hanabi.images.paths import read_about
 
 Progress = Callable[[str], None]
 KERNELS = ("own", "cloud")  # ways to a kernel; a file is the third
@@ -80,10 +79,7 @@ class MicroVmParts:
             return paths.remove_kernels(self._directory)
         found = _snapshots(self._directory) if part == "snapshots" else binaries.list_fetched(self._directory)
         for place in found:
-            obsolete = self._directory / "building" / f"removed-{os.getpid()}-{uuid.uuid4().hex}"
-            make_open_directory(obsolete.parent)
-            place.rename(obsolete)
-            remove_tree(obsolete)
+            remove_at_once(place, self._directory / "building")
         return bool(found)
 
     def inspect(self, firecracker: Path | None, jailer: Path | None, kernel: Path | None) -> Iterator[PartCheck]:

@@ -10,7 +10,6 @@ Several servers may share it: a thing appears by a rename, under a name that say
 
 import json
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -48,13 +47,6 @@ def read_about(place: Path, **needed: type) -> dict[str, Any]:
     return about
 
 
-def make_open_directory(path: Path) -> None:
-    """A directory that every user may enter, whatever the umask."""
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o755)
-
-
 def make_readable(thing: Path, top: Path) -> None:
     """A file or a tree that everybody may read, as all that is made here, is made so again where a copy was made under a narrow umask.
 
@@ -80,11 +72,3 @@ def _open_file(path: str | Path) -> None:
 def measure(tree: Path) -> int:
     """Bytes on disk."""
     return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512 for directory, _, files in os.walk(tree) for name in files)
-
-
-def remove_tree(tree: Path) -> None:
-    """Remove a tree that may be absent, or hold directories that even their owner cannot write."""
-    for directory, _, _ in os.walk(tree):
-        os.chmod(directory, 0o700)
-    if tree.exists():
-        shutil.rmtree(tree)

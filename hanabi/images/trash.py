@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 from hanabi.base.clock import Clock, SystemClock
-from hanabi.images.paths import remove_tree
+from hanabi.base.files import remove_tree
 
 UNUSED_S = 86_400.0
 TRASH_S = 7 * 86_400.0

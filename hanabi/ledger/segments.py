@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hanabi.base.files import sync_path
 from hanabi.ledger.disk_space import free_bytes, reserve
 from hanabi.ledger.frames import HEAD_BYTES, encode_head
 
@@ -132,7 +133,7 @@ class SegmentWriter:
                 if not self.reserves:
                     self._look()
             os.pwrite(fd, encode_head(), 0)
-            _sync_directory(self._directory)
+            sync_path(self._directory)  # so that a power cut does not take the file's name
         except BaseException:
             os.close(fd)
             path.unlink()
@@ -144,12 +145,3 @@ class SegmentWriter:
         self._free = free_bytes(self._directory)
         if self._free < 2 * self._segment_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _sync_directory(directory: Path) -> None:
-    """So that a power cut does not take the file's name."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

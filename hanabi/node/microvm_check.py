@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from hanabi.base.clock import SystemClock
+from hanabi.base.files import write_whole
 from hanabi.errors import HanabiError, ImageError, SandboxError
 from hanabi.images.builders.download import digest_file
 from hanabi.images.drives.drives import Drives
@@ -93,8 +94,6 @@ def _write(note: Path, took_s: float) -> None:
         note.parent.mkdir(exist_ok=True)
         for old in sorted(note.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
             old.unlink()
-        draft = note.with_suffix(".draft")
-        draft.write_text(json.dumps({"booted_s": took_s}))
-        draft.rename(note)
+        write_whole(note, json.dumps({"booted_s": took_s}), sync=False)
     except OSError:
         pass  # then it is tried again

@@ -5,7 +5,6 @@ import gc
 import json
 import logging
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from hanabi.base.clock import Clock, SystemClock
+from hanabi.base.files import empty_directory
 from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.contracts.credentials import Principal
@@ -130,7 +130,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         containers = ContainerImages(settings.images_dir, identity.owner, settings.insecure_registry, clock)
         await containers.open()
         stack.push_async_callback(containers.close)
-        spool = _empty_directory(data / "spool")
+        spool = empty_directory(data / "spool")
         access = AccessLog(settings.access_log, clock, health) if settings.access_log else None
         if access is not None:
             stack.push_async_callback(access.close)
@@ -209,7 +209,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         await iam.open()
         authorize = Authorizer(iam.find_policies, clock, functions.account_region, lenient=settings.roles != "strict")
         zips = CodeEndpoint(code, keys, clock)
-        staging = Staging(_empty_directory(data / "staging"), clock)
+        staging = Staging(empty_directory(data / "staging"), clock)
         stack.callback(staging.close)
         services: list[Service] = [
             LambdaService(functions, invoker, events, clock, zips.code_url, fleet.allocation, roles, staging.given),
@@ -355,13 +355,6 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _empty_directory(path: Path) -> Path:
-    """A private directory with nothing in it: what an earlier run left is of no use."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(mode=0o700, parents=True)
-    return path
 
 
 def _function_url(settings: NodeSettings, url_id: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import settle
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 
@@ -363,16 +364,6 @@ class AgentLink:
         self._killing.clear()
         self._renewing.clear()
         self._roles.clear()
-
-
-def settle(future: "asyncio.Future[Any]", outcome: Any) -> None:
-    if future.done():  # its caller was cancelled
-        return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-        future.exception()  # nobody may be waiting: that is no error
-    else:
-        future.set_result(outcome)
 
 
 def _close_all(owned: Iterable[int | socket.socket]) -> None:

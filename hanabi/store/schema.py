@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hanabi.base.files import sync_path
 from hanabi.errors import DatabaseDamaged, StateTooNew
 
 CHECKED_BYTES = 64 << 20  # bytes of a file that is checked whole at its opening; of a larger one only what is read
@@ -98,9 +99,9 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
             connection.backup(target)
         finally:
             target.close()
-        _sync(draft)
+        sync_path(draft)
         draft.rename(backup)
-        _sync(path.parent)
+        sync_path(path.parent)
     except (OSError, sqlite3.Error) as error:
         if is_damage(error):
             raise
@@ -108,14 +109,6 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
     finally:
         draft.unlink(missing_ok=True)
     return backup
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

@@ -7,14 +7,13 @@ of AssumeRole asks again, as it must when they expire.
 import base64
 import hashlib
 import json
-import os
 import secrets
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hanabi.base.clock import Clock
+from hanabi.base.files import write_whole
 from hanabi.base.key_file import VERSION, read_key
 from hanabi.contracts.credentials import Credentials, Principal
 from hanabi.control.arns import AccountRegion
@@ -112,14 +111,4 @@ class KeyRing:
 
 def _write_private(path: Path, document: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".keys-")  # 0600 from the start
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(document, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(document, indent=2) + "\n")

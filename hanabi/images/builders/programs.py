@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hanabi.base.processes import search_path
 from hanabi.errors import ImageError
 
 TIMEOUT_S = 1800.0  # for one program; a slow mirror is slow
-SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+SEARCHED = search_path()
 ASK_S = 30.0
 ANSWER_MAX_BYTES = 1 << 20
 QUOTED = 1500  # characters of what a failed program said

@@ -1,13 +1,14 @@
 """How a thing comes into the images directory: it grows in `building/` under a lock, and appears whole by a rename."""
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hanabi.base import locks
+from hanabi.base.files import make_open_directory, remove_tree
 from hanabi.images.builders.programs import run
-from hanabi.images.paths import is_whole, make_open_directory, remove_tree
+from hanabi.images.paths import is_whole
 
 
 @contextmanager
@@ -18,13 +19,11 @@ def staged_directory(directory: Path, place: Path, progress: Callable[[str], Non
     """
     for parent in (directory / "building", directory / "locks", place.parent):
         make_open_directory(parent)
-    lock = os.open(directory / "locks" / place.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = locks.open_lock(directory / "locks" / place.name, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.try_acquire(lock):
             progress("waiting for another process that builds it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.acquire(lock)
         if is_whole(place):
             yield None, lock
             return
@@ -52,9 +51,7 @@ def _sweep(directory: Path) -> None:
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(leftover)
-        except BlockingIOError:
-            pass  # somebody is at it
+            if locks.try_acquire(lock):  # else somebody is at it
+                remove_tree(leftover)
         finally:
             os.close(lock)

@@ -1,19 +1,16 @@
 """Running a builder or another worker as a process of its own: its lines are progress, its end ends all its programs."""
 
-import asyncio
 import contextlib
 import os
-import signal
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hanabi
+from hanabi.base.processes import run_group
 from hanabi.errors import ImageError
 
 BUILD_S = 3600.0  # another process's build that is waited for included
-END_S = 10.0  # for a builder that is told to stop
 LOW = 10  # the nice value of what nobody waits for
 
 
@@ -64,30 +61,7 @@ async def run_worker(
     """Run `python -m module arguments` to its end. Raises `WorkerFailed`, and `TimeoutError` after `limit_s`."""
     command = (sys.executable, "-m", module, *map(str, arguments))
     environment = {**os.environ, "PYTHONPATH": str(Path(hanabi.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
-    builder = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True)
-    assert builder.stdout and builder.stderr
-    if priority is not None:
-        priority.begin(builder.pid)
-    said = asyncio.create_task(builder.stderr.read())
-    try:
-        async with asyncio.timeout(limit_s):
-            async for line in builder.stdout:
-                progress(line.decode(errors="replace").rstrip())
-            await builder.wait()
-            reason = (await said).decode(errors="replace").strip()
-    finally:
-        said.cancel()
-        await _end(builder)
-    if builder.returncode:
-        raise WorkerFailed(reason or f"its builder ended with {builder.returncode}")
-
-
-async def _end(builder: Process) -> None:
-    """Its programs too: first asked, so that they undo their mounts, then killed."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if builder.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(builder.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(builder.wait(), END_S)
+    begin = priority.begin if priority is not None else None
+    ended = await run_group(command, limit_s=limit_s, environment=environment, on_line=progress, on_start=begin)
+    if ended.status:
+        raise WorkerFailed(ended.said or f"its builder ended with {ended.status}")

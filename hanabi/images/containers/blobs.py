@@ -3,7 +3,6 @@
 A blob grows in `blobs/incoming/<hex>`; what an interrupted download left there is gone on with.
 """
 
-import fcntl
 import hashlib
 import os
 import time
@@ -12,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
+from hanabi.base import locks
 from hanabi.errors import ImageError
 from hanabi.images.containers.manifests import Descriptor
 from hanabi.images.containers.registry import Blob
@@ -57,12 +57,12 @@ class Blobs:
         """The incoming file of a blob, held by one process at a time."""
         path = self._incoming / name
         while True:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = locks.open_lock(path)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if _is_at(file, path):  # else another process has finished it, or removed it, meanwhile
+                locks.acquire(file)
+                if locks.is_at(file, path):  # else another process has finished it, or removed it, meanwhile
                     yield file
-                    if _is_at(file, path):  # the blob was there already
+                    if locks.is_at(file, path):  # the blob was there already
                         path.unlink()
                     return
                 if (self._kept / name).exists():
@@ -135,10 +135,3 @@ def _wrong(file: int, message: str) -> ImageError:
     """It is of no use to go on with what is there."""
     os.ftruncate(file, 0)
     return ImageError(message, "invalid")
-
-
-def _is_at(file: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False

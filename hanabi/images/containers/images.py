@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.base.clock import Clock, SystemClock
+from hanabi.base.files import remove_tree
+from hanabi.base.tasks import SingleFlight, Tasks
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.builders.worker import WorkerFailed, run_worker
 from hanabi.images.containers import paths
 from hanabi.images.containers.reference import parse
 from hanabi.images.identity import Owner
-from hanabi.images.paths import is_whole, make_readable, remove_tree
+from hanabi.images.paths import is_whole, make_readable
 from hanabi.images.trash import Trash
 
 RESOLVE_S = 90.0
@@ -46,8 +48,8 @@ class ContainerImages:
         self._clock = clock or SystemClock()
         self._trash = Trash(directory, self._clock)
         self._ready: dict[str, RuntimeImage] = {}
-        self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
-        self._workers: set[asyncio.Task[Any]] = set()
+        self._making: SingleFlight[str, RuntimeImage] = SingleFlight(lambda image: self._release())
+        self._workers = Tasks("image worker")
         self._semaphore = asyncio.Semaphore(CONCURRENT_PULLS)
         self._collecting = False
         self._claimed: set[str] = set()  # by what is under way: collection must not be a step ahead of it
@@ -57,10 +59,8 @@ class ContainerImages:
         await asyncio.to_thread(paths.prepare, self._directory)
 
     async def close(self) -> None:
-        tasks = [*self._making.values(), *self._workers]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._making.close()
+        await self._workers.cancel()
 
     # --- getting
 
@@ -82,18 +82,10 @@ class ContainerImages:
         """The root of a pinned image, pulled now if need be; callers at the same time share one pull. Raises `ImageError`."""
         if ready := self._ready.get(image):
             return ready
-        if not (task := self._making.get(image)):
+        if image not in self._making:
             with self._claiming:
                 self._claimed.add(_digest_of(image))
-            task = self._making[image] = asyncio.create_task(self._make(image, progress), name=f"image {image}")
-            task.add_done_callback(lambda done: self._forget(image, done))
-        return await asyncio.shield(task)
-
-    def _forget(self, image: str, task: "asyncio.Task[RuntimeImage]") -> None:
-        self._making.pop(image, None)
-        self._release()
-        if not task.cancelled():
-            task.exception()  # whoever waits has it; nobody may be waiting any more
+        return await self._making.run(image, lambda: self._make(image, progress), f"image {image}")
 
     def _release(self) -> None:
         if not self._making and not self._collecting:
@@ -136,14 +128,7 @@ class ContainerImages:
         return usable
 
     async def _work(self, request: dict[str, Any], limit_s: float, progress: Progress) -> None:
-        task = asyncio.create_task(run_pull(self._directory, {**request, "plain": self._plain}, limit_s, progress, self._semaphore))
-        self._workers.add(task)
-        task.add_done_callback(self._workers.discard)
-        try:
-            await task
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
+        await self._workers.own(run_pull(self._directory, {**request, "plain": self._plain}, limit_s, progress, self._semaphore))
 
     # --- keeping
 

@@ -10,24 +10,24 @@ directory that is not where it was may have been moved: what it needs is kept fo
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hanabi.base.files import make_open_directory, write_whole
+from hanabi.base.locks import hold
 from hanabi.errors import ImageError
 from hanabi.images.containers.blobs import Blobs
 from hanabi.images.identity import Owner, is_alive
-from hanabi.images.paths import is_whole, make_open_directory, read_about
+from hanabi.images.paths import is_whole, read_about
 from hanabi.images.trash import Trash
 
 REVISION = 1  # raise it when `unpack` makes something else from the same image
@@ -77,29 +77,15 @@ def container_path(directory: Path, digest: str) -> Path:
 @contextmanager
 def lock_of(directory: Path, digest: str, *, wait: bool) -> Iterator[bool]:
     """Hold an image's lock; False when another process holds it and there is to be no waiting."""
-    with _flock(directory / "locks" / container_path(directory, digest).name, fcntl.LOCK_EX, wait) as held:
+    with hold(directory / "locks" / container_path(directory, digest).name, wait=wait, mode=0o644) as held:
         yield held
 
 
 @contextmanager
 def using_blobs(directory: Path) -> Iterator[None]:
     """No blob is removed meanwhile."""
-    with _flock(directory / "locks" / "blobs", fcntl.LOCK_SH, True):
+    with hold(directory / "locks" / "blobs", shared=True, mode=0o644):
         yield
-
-
-@contextmanager
-def _flock(path: Path, how: int, wait: bool) -> Iterator[bool]:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(file, how if wait else how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(file)
 
 
 # --- who needs an image -------------------------------------------------------------------------------------------------
@@ -112,7 +98,7 @@ def refer(directory: Path, digest: str, owner: Owner, now: float) -> None:
     known = _read_ref(ref)
     if known is None or known["at"] != at or abs(now - known["seen"]) > REFRESH_S:
         make_open_directory(refs)
-        _write(ref, json.dumps({"at": at, "seen": now}))
+        write_whole(ref, json.dumps({"at": at, "seen": now}))
 
 
 def release(directory: Path, owner: Owner, used: Set[str]) -> None:
@@ -132,7 +118,7 @@ def sweep(directory: Path, trash: Trash, now: float, at_once: Set[str] = frozens
     for place in list((directory / "containers").iterdir()):
         if match := _PLACE.fullmatch(place.name):
             _sweep_one(directory, place, match[1], trash, now, match[1] in at_once)
-    with _flock(directory / "locks" / "blobs", fcntl.LOCK_EX, False) as alone:
+    with hold(directory / "locks" / "blobs", wait=False, mode=0o644) as alone:
         if alone:
             try:
                 used = {hex for place in _whole(directory) for hex in read_about(place, blobs=list)["blobs"]}
@@ -206,7 +192,7 @@ def read_name(directory: Path, name: str) -> NamedImage | None:
 
 
 def write_name(directory: Path, named: NamedImage) -> None:
-    _write(directory / "names" / f"{named.name}.json", json.dumps({"image": named.image, "digest": named.digest}))
+    write_whole(directory / "names" / f"{named.name}.json", json.dumps({"image": named.image, "digest": named.digest}))
 
 
 def remove_name(directory: Path, name: str) -> bool:
@@ -241,12 +227,3 @@ def _whole(directory: Path) -> list[Path]:
 
 def about_of(place: Path) -> dict[str, Any]:
     return read_about(place, environment=dict, entry_point=list, command=list, working_directory=str)
-
-
-def _write(path: Path, text: str) -> None:
-    incoming = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    with incoming.open("x") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    incoming.rename(path)

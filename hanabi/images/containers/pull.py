@@ -8,7 +8,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import ImageError
+from hanabi.images.builders.main import run_as_builder
 from hanabi.images.builders.progress import ProgressReporter
 from hanabi.images.builders.staging import staged_directory
 from hanabi.images.containers import paths, unpack
@@ -167,28 +167,27 @@ def _digest(raw: bytes) -> str:
     return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
-def _say(line: str) -> None:
-    print("".join(each if each.isprintable() or each == "\t" else "?" for each in line), flush=True)
+def _printable(line: str) -> str:
+    return "".join(each if each.isprintable() or each == "\t" else "?" for each in line)
 
 
 def main(arguments: list[str]) -> int:
-    os.umask(0o022)
     request: dict[str, Any] = json.loads(arguments[1])
     plain, machine = request.get("plain", []), platform.machine()
-    try:
+
+    def build(progress: Callable[[str], None]) -> None:
         if request["action"] == "resolve":
-            print(json.dumps(resolve(request["image"], plain, machine)), flush=True)
-        else:
-            puller = Puller(Path(arguments[0]), request["image"], plain, machine, _say)
-            owner = Owner(request["owner"], Path(request["owner_directory"])) if "owner" in request else None
-            puller.pull(owner, request.get("name", ""))
-    except ImageError as error:
-        print(json.dumps({"kind": error.kind, "message": str(error)}), file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(json.dumps({"kind": "unavailable", "message": str(error)}), file=sys.stderr)
-        return 1
-    return 0
+            progress(json.dumps(resolve(request["image"], plain, machine)))
+            return
+        puller = Puller(Path(arguments[0]), request["image"], plain, machine, lambda line: progress(_printable(line)))
+        owner = Owner(request["owner"], Path(request["owner_directory"])) if "owner" in request else None
+        puller.pull(owner, request.get("name", ""))
+
+    return run_as_builder(build, _explain)
+
+
+def _explain(error: Exception) -> str:
+    return json.dumps({"kind": error.kind if isinstance(error, ImageError) else "unavailable", "message": str(error)})
 
 
 if __name__ == "__main__":

@@ -9,27 +9,25 @@ A drive is complete under its name, mode 0444, and never changes.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import os
-import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
 
+from hanabi.base.files import make_open_directory
+from hanabi.base.processes import run_group
+from hanabi.base.tasks import SingleFlight
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.builders.programs import SEARCHED, require_program
 from hanabi.images.drives import packing
-from hanabi.images.paths import make_open_directory
 
 REVISION = 1  # raise it when `packing` makes something else of the same tree
 FILE_SYSTEM = "erofs"
 SUFFIX = ".erofs"
 PACK_S = 600.0  # another process's packing that is waited for included
-END_S = 5.0  # for a packer that is told to stop
 CONCURRENT_PACKS = 2  # packers
 
 Extras = Mapping[str, "Path | str"]  # place on the drive -> a file or a directory of the host, or a text
@@ -49,7 +47,7 @@ class Drives:
         self._agent_digest = ""
         self._resolv_conf = resolv_conf
         self._hosts = hosts
-        self._packing: dict[Path, asyncio.Task[None]] = {}
+        self._packing: SingleFlight[Path, None] = SingleFlight()
         self._semaphore = asyncio.Semaphore(CONCURRENT_PACKS)
 
     async def of_image(self, image: RuntimeImage) -> Path:
@@ -90,23 +88,12 @@ class Drives:
         """
         if os.access(drive, os.F_OK):
             return drive
-        if not (task := self._packing.get(drive)):
-            task = self._packing[drive] = asyncio.create_task(self._pack(drive, tree, extras or {}), name=f"drive {drive.name}")
-            task.add_done_callback(lambda done: self._forget(drive, done))
-        await asyncio.shield(task)
+        await self._packing.run(drive, lambda: self._pack(drive, tree, extras or {}), f"drive {drive.name}")
         return drive
-
-    def _forget(self, drive: Path, task: "asyncio.Task[None]") -> None:
-        self._packing.pop(drive, None)
-        if not task.cancelled():
-            task.exception()  # whoever waits has it; nobody may be waiting any more
 
     async def close(self) -> None:
         """End what is being packed."""
-        tasks = list(self._packing.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._packing.close()
 
     async def _pack(self, drive: Path, tree: Path, extras: Extras) -> None:
         require_program("mkfs.erofs", "erofs-utils")
@@ -141,28 +128,10 @@ def _digest(file: Path) -> str:
 
 
 async def _run_packer(order: bytes, name: str) -> tuple[int, str]:
-    """(status, why it failed). The packer's program belongs to its process group."""
+    """(status, why it failed)."""
     command = (sys.executable, "-I", "-S", packing.__file__)
-    environment = {"PATH": SEARCHED, "LC_ALL": "C.UTF-8"}
-    packer = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=environment, start_new_session=True
-    )
     try:
-        async with asyncio.timeout(PACK_S):
-            _, said = await packer.communicate(order)
+        ended = await run_group(command, limit_s=PACK_S, environment={"PATH": SEARCHED, "LC_ALL": "C.UTF-8"}, given=order)
     except TimeoutError:
         raise ImageError(f"the drive {name} was not packed within {PACK_S:.0f} s") from None
-    finally:
-        await _end(packer)
-    return packer.returncode or 0, said.decode(errors="replace").strip()
-
-
-async def _end(packer: Process) -> None:
-    """Its program too: first asked, so that it clears what it has begun, then killed."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if packer.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(packer.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(packer.wait(), END_S)
+    return ended.status, ended.said

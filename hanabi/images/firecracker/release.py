@@ -4,7 +4,6 @@
 Standard output is progress; standard error is why it failed. A download that was cut is gone on from.
 """
 
-import os
 import platform
 import re
 import shutil
@@ -15,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hanabi.base.files import make_open_directory
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file, fetch, fetch_text, parse_sha256
+from hanabi.images.builders.main import run_as_builder
 from hanabi.images.builders.progress import ProgressReporter
 from hanabi.images.builders.staging import staged_directory
 from hanabi.images.firecracker.binaries import NAMES, ask_version, text
-from hanabi.images.paths import describe, is_whole, make_open_directory
+from hanabi.images.paths import describe, is_whole
 
 RELEASES = "https://github.com/firecracker-microvm/firecracker/releases/download"
 PINNED = "1.16.1"
@@ -86,13 +87,11 @@ def _unpack(archive: Path, made: Path, version: str, machine: str) -> None:
 
 def main(arguments: list[str]) -> int:
     directory, version, sha256, mirror = arguments
-    os.umask(0o022)
-    try:
-        fetch_release(Path(directory), version or PINNED, sha256, mirror, lambda line: print(line, flush=True))
-    except (ImageError, OSError, shutil.Error) as error:
-        print(f"{error}{ELSEWHERE if 'could not be fetched' in str(error) else ''}", file=sys.stderr)
-        return 1
-    return 0
+
+    def build(progress: Callable[[str], None]) -> None:
+        fetch_release(Path(directory), version or PINNED, sha256, mirror, progress)
+
+    return run_as_builder(build, lambda error: f"{error}{ELSEWHERE if 'could not be fetched' in str(error) else ''}")
 
 
 if __name__ == "__main__":

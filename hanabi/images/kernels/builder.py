@@ -3,7 +3,6 @@
 Standard output is progress; standard error is why it failed. What was downloaded before a cut is gone on from; the rest starts clean.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file
+from hanabi.images.builders.main import run_as_builder
 from hanabi.images.builders.progress import ProgressReporter
 from hanabi.images.builders.staging import staged_directory
 from hanabi.images.kernels import cloud, source
@@ -91,9 +91,9 @@ class KernelBuilder:
 
 def main(arguments: list[str]) -> int:
     directory, way, *rest = arguments
-    os.umask(0o022)
-    try:
-        builder = KernelBuilder(Path(directory), lambda line: print(line, flush=True))
+
+    def build(progress: Callable[[str], None]) -> None:
+        builder = KernelBuilder(Path(directory), progress)
         match way, rest:
             case "own", []:
                 builder.build_own()
@@ -103,10 +103,8 @@ def main(arguments: list[str]) -> int:
                 builder.build_file(Path(given))
             case _:
                 raise ImageError(f"there is no kernel {' '.join([way, *rest])}")
-    except (ImageError, OSError, shutil.Error) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+    return run_as_builder(build)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hanabi.base.files import make_open_directory, remove_at_once, write_whole
 from hanabi.contracts.images import GuestKernel
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file
 from hanabi.images.kernels.bzimage import check_elf
 from hanabi.images.kernels.initramfs import ArchiveEntry, write_archive
-from hanabi.images.paths import is_whole, make_open_directory, read_about, remove_tree
+from hanabi.images.paths import is_whole, read_about
 
 VMLINUX, MODULES = "vmlinux", "modules.cpio"
 FILES = (VMLINUX, MODULES)
@@ -100,15 +101,7 @@ def install_initrd(directory: Path, agent: Path, modules: bytes = b"") -> Path:
     final = directory / "initrds" / f"{hashlib.sha256(content).hexdigest()}.cpio"
     if not final.is_file() or digest_file(final) != final.stem:
         make_open_directory(final.parent)
-        incoming = final.with_name(f"incoming-{uuid.uuid4().hex}")
-        try:
-            with incoming.open("wb") as file:
-                file.write(content)
-                os.fchmod(file.fileno(), 0o644)
-                os.fsync(file.fileno())
-            incoming.replace(final)
-        finally:
-            incoming.unlink(missing_ok=True)
+        write_whole(final, content, mode=0o644)
     return final
 
 
@@ -128,10 +121,7 @@ def remove_kernels(directory: Path) -> bool:
     found = list(_all(directory))
     (directory / "kernels" / CHOSEN).unlink(missing_ok=True)
     for place in found:
-        obsolete = directory / "building" / f"removed-{os.getpid()}-{place.name}"
-        make_open_directory(obsolete.parent)
-        place.rename(obsolete)  # gone at once: half a kernel is never found
-        remove_tree(obsolete)
+        remove_at_once(place, directory / "building")
     shutil.rmtree(directory / "initrds", ignore_errors=True)
     return bool(found)
 

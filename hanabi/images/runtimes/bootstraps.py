@@ -9,9 +9,10 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from hanabi.base.files import make_open_directory, write_whole
 from hanabi.errors import ImageError
 from hanabi.images.builders.programs import chroot_command
-from hanabi.images.paths import make_open_directory, make_readable
+from hanabi.images.paths import make_readable
 
 LINKS = {"node": {"ca-cert.pem": "/etc/pki/tls/certs/ca-bundle.crt"}}  # by language: what Lambda has in /var/runtime, too
 COMPILE = """
@@ -87,9 +88,6 @@ def install_agent(source: Path, directory: Path) -> Path:
     final = directory / f"hanabi-init-{hashlib.sha256(content).hexdigest()[:16]}"
     if not final.exists():
         make_open_directory(directory)
-        incoming = directory / f"incoming-{uuid.uuid4().hex}"
-        incoming.write_bytes(content)
-        incoming.chmod(0o755)
-        incoming.rename(final)
+        write_whole(final, content, mode=0o755)
     make_readable(final, directory.parent)
     return final

@@ -4,7 +4,6 @@ Standard output is progress, one line each; standard error is why it failed. One
 started it: the others wait for its lock, then find the root there. It grows in `building/` and appears by a rename.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -12,10 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hanabi.errors import ImageError
+from hanabi.base.files import make_open_directory
+from hanabi.images.builders.main import run_as_builder
 from hanabi.images.builders.programs import all_or_none, forget, run
 from hanabi.images.builders.staging import staged_directory
-from hanabi.images.paths import describe, is_whole, make_open_directory, measure, root_path
+from hanabi.images.paths import describe, is_whole, measure, root_path
 from hanabi.images.runtimes.catalog import RECIPES, Recipe
 from hanabi.images.runtimes.debian import install_packages, open_to_all
 from hanabi.images.runtimes.languages import add_python, fetch_node, fetch_python, fetch_sdk
@@ -83,13 +83,7 @@ class Builder:
 
 def main(arguments: list[str]) -> int:
     directory, recipe = arguments
-    os.umask(0o022)
-    try:
-        Builder(Path(directory), lambda line: print(line, flush=True)).build(recipe)
-    except (ImageError, OSError, shutil.Error) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run_as_builder(lambda progress: Builder(Path(directory), progress).build(recipe))
 
 
 if __name__ == "__main__":

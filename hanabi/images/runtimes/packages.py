@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from hanabi.base.files import make_open_directory
 from hanabi.errors import ImageError
 from hanabi.images.builders.download import digest_file, fetch
 from hanabi.images.builders.programs import ask, require_program, run
 from hanabi.images.builders.progress import ProgressReporter
-from hanabi.images.paths import make_open_directory
 
 # 'http://host/pool/name_version_arch.deb' name_version_arch.deb 1504 SHA256:00be...
 _OFFER = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")

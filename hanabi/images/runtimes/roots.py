@@ -3,18 +3,19 @@
 import asyncio
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hanabi.base.files import remove_at_once
+from hanabi.base.tasks import SingleFlight
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.builders.progress import decode_count
 from hanabi.images.builders.worker import Priority, run_builder
 from hanabi.images.drives.drives import remove_drives
-from hanabi.images.paths import is_whole, make_open_directory, make_readable, read_about, remove_tree, root_path
+from hanabi.images.paths import is_whole, make_readable, read_about, root_path
 from hanabi.images.runtimes.bootstraps import install_bootstrap
 from hanabi.images.runtimes.catalog import RUNTIMES, digest_recipe
 from hanabi.images.runtimes.unavailable import explain_unknown, unavailable_runtimes
@@ -45,7 +46,7 @@ class RuntimeImages:
         self._directory = directory
         self._guest = guest
         self._ready: dict[str, RuntimeImage] = {}
-        self._making: dict[str, asyncio.Task[RuntimeImage]] = {}
+        self._making: SingleFlight[str, RuntimeImage] = SingleFlight(self._forget)
         self._listeners: dict[str, list[Progress]] = {}
         self._said: dict[str, str] = {}  # the last line of what is being made
         self._priorities: dict[str, Priority] = {}
@@ -71,28 +72,20 @@ class RuntimeImages:
             self._listeners.setdefault(runtime, []).append(progress)
             if said := self._said.get(runtime):
                 progress(said)
-        if not (task := self._making.get(runtime)):
+        if runtime not in self._making:
             self._priorities[runtime] = Priority(low=not urgent)
-            task = self._making[runtime] = asyncio.create_task(self._make(runtime), name=f"image {runtime}")
-            task.add_done_callback(lambda done: self._forget(runtime, done))
         elif urgent:
             self._priorities[runtime].lift()
-        return await asyncio.shield(task)
+        return await self._making.run(runtime, lambda: self._make(runtime), f"image {runtime}")
 
-    def _forget(self, runtime: str, task: "asyncio.Task[RuntimeImage]") -> None:
-        self._making.pop(runtime, None)
+    def _forget(self, runtime: str) -> None:
         self._listeners.pop(runtime, None)
         self._said.pop(runtime, None)
         self._priorities.pop(runtime, None)
-        if not task.cancelled():
-            task.exception()  # whoever waits has it; nobody may be waiting any more
 
     async def close(self) -> None:
         """End what is being built."""
-        tasks = list(self._making.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._making.close()
 
     async def _make(self, runtime: str) -> RuntimeImage:
         recipe = RUNTIMES[runtime].recipe
@@ -160,10 +153,7 @@ class RuntimeImages:
             return False
         found = list((self._directory / "roots").glob(f"{RUNTIMES[runtime].recipe}-*"))
         for place in found:
-            obsolete = self._directory / "building" / f"removed-{os.getpid()}-{place.name}"
-            make_open_directory(obsolete.parent)
-            place.rename(obsolete)  # gone at once: half a root is never found
-            remove_tree(obsolete)
+            remove_at_once(place, self._directory / "building")
         for name, known in RUNTIMES.items():
             if known.recipe == RUNTIMES[runtime].recipe:
                 remove_drives(self._directory, name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.base.clock import Clock, Timer
+from hanabi.base.tasks import settle
 from hanabi.errors import VmmError, VmmUnresponsive
 from hanabi.sandbox.firecracker.http import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, MalformedAnswer, encode, take_answer
 from hanabi.sandbox.firecracker.sockets import dial
@@ -88,7 +89,7 @@ class ApiConnection:
         its request along, unless that was sent: then the VMM carries it out, and its answer is dropped.
         """
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        request = self._request(method, path, body, timeout_s, partial(_settle, answered))
+        request = self._request(method, path, body, timeout_s, partial(settle, answered))
         self._put(request)
         try:
             answer = await answered
@@ -208,12 +209,3 @@ class ApiConnection:
         self._unsent = b""
         for request in lost:
             self._loop.call_soon(request.done, VmmUnresponsive(request.method, request.path, reason))
-
-
-def _settle(answered: "asyncio.Future[Answer]", outcome: Answer | VmmError) -> None:
-    if answered.done():  # its caller was cancelled
-        return
-    if isinstance(outcome, VmmError):
-        answered.set_exception(outcome)
-    else:
-        answered.set_result(outcome)

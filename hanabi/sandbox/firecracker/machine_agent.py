@@ -12,8 +12,9 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import settle
 from hanabi.errors import SandboxError
-from hanabi.sandbox.agent import AgentLink, Answer, encode_message, encode_string, settle
+from hanabi.sandbox.agent import AgentLink, Answer, encode_message, encode_string
 
 ENTROPY_BYTES = 64
 IDENTIFY_S = 20.0  # a machine that has just been restored faults its memory in

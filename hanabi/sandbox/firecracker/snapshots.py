@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hanabi.base.files import sync_path
 from hanabi.errors import SnapshotUnusable
 from hanabi.sandbox.agent import PROTOCOL
 from hanabi.sandbox.firecracker import machine
@@ -74,7 +75,7 @@ def describe(directory: Path, parts: FirecrackerParts, size: MachineSize, drives
                 raise
             volume.copy_sparse(Path(drive), directory / name)
             os.chmod(directory / name, 0o444)
-            _sync(directory / name)
+            sync_path(directory / name)
     about = {
         "identity": identity(parts),
         "size": [size.memory_mb, size.vcpus],
@@ -82,8 +83,8 @@ def describe(directory: Path, parts: FirecrackerParts, size: MachineSize, drives
         "bytes": {entry.name: entry.stat().st_size for entry in os.scandir(directory)},
     }
     (directory / ABOUT).write_text(json.dumps(about))
-    _sync(directory / ABOUT)
-    _sync(directory)
+    sync_path(directory / ABOUT)
+    sync_path(directory)
 
 
 def read_snapshot(directory: Path, parts: FirecrackerParts) -> Snapshot:
@@ -116,14 +117,6 @@ def _size(path: Path) -> int:
     except OSError:
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def punch_holes(path: Path) -> None:

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from hanabi.base import locks
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import SingleFlight
 from hanabi.base.threads import ThreadPool
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
@@ -47,7 +48,7 @@ class Templates:
         self._make = make
         self._clock = clock
         self._ready: dict[str, Snapshot] = {}
-        self._making: dict[str, asyncio.Task[Snapshot]] = {}
+        self._making: SingleFlight[str, Snapshot] = SingleFlight(closed=lambda: SandboxError("the driver is being closed"))
         self._discarded: set[Path] = set()
 
     async def discard(self, snapshot: Snapshot) -> None:
@@ -61,28 +62,11 @@ class Templates:
         key = self._key(image, size, preload)
         if (snapshot := self._ready.get(key)) is not None and os.access(snapshot.state, os.F_OK):
             return snapshot
-        if (task := self._making.get(key)) is None:
-            task = self._making[key] = asyncio.create_task(self._find_or_build(key, image, size, preload), name=f"snapshot {key}")
-            task.add_done_callback(lambda done: self._forget(key, done))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if task.cancelled() and current is not None and not current.cancelling():
-                raise SandboxError("the driver is being closed") from None
-            raise
-
-    def _forget(self, key: str, task: "asyncio.Task[Snapshot]") -> None:
-        self._making.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # whoever waits has it; nobody may be waiting any more
+        return await self._making.run(key, lambda: self._find_or_build(key, image, size, preload), f"snapshot {key}")
 
     async def close(self) -> None:
         """End what is being made."""
-        tasks = list(self._making.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._making.close()
 
     def _key(self, image: RuntimeImage, size: MachineSize, preload: Preload | None) -> str:
         content = {
@@ -112,7 +96,7 @@ class Templates:
         """One maker of a snapshot at a time, whichever Hanabi it belongs to: another one's may take minutes."""
         lock = await self._threads.run(lambda: _open_lock(self._directory, key), undo=os.close)
         try:
-            while not _take_lock(lock):
+            while not locks.try_acquire(lock):
                 await self._clock.sleep(LOCK_PAUSE_S)
             yield
         finally:
@@ -191,12 +175,4 @@ def _printed(microvm: MicroVm) -> str:
 
 def _open_lock(directory: Path, key: str) -> int:
     directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-    return os.open(directory / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _take_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return locks.open_lock(directory / f"{key}.lock")

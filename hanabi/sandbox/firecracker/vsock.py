@@ -8,9 +8,11 @@ import asyncio
 import re
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import settle
 from hanabi.errors import SandboxError, VmmUnresponsive
 from hanabi.sandbox.firecracker import sockets
 
@@ -75,9 +77,7 @@ async def _greeted(sock: socket.socket, clock: Clock, timeout_s: float) -> None:
     line = bytearray()
     greeted: asyncio.Future[None] = loop.create_future()
 
-    def fail(error: Exception) -> None:
-        if not greeted.done():
-            greeted.set_exception(error)
+    fail = partial(settle, greeted)
 
     def readable() -> None:
         if greeted.done():

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hanabi.base.clock import Clock, Timer
+from hanabi.base.tasks import Tasks, settle
 
 PENDING_MAX = 64  # queries of one sandbox under way
 QUERIES_PER_S = 1024.0  # of one sandbox; as the resolver of a VPC
@@ -35,7 +36,7 @@ class DnsRelay:
         self._udp, self._tcp = udp, tcp
         self._upstream = upstream
         self._clock = clock
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("DNS forwarder")
         self._streams = 0
         self._due = 0.0  # when the next query would come at the greatest rate
         self._resume: Timer | None = None
@@ -50,13 +51,7 @@ class DnsRelay:
         for each in (self._udp, self._tcp):
             self._loop.remove_reader(each.fileno())
             each.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _own(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._tasks.cancel()
 
     # --- UDP
 
@@ -71,7 +66,7 @@ class DnsRelay:
             self._loop.remove_reader(self._udp.fileno())
             self._resume = self._clock.call_later(max(_PAUSE_S, self._due - now), self._listen)
         if len(query) > _HEADER and len(self._tasks) < PENDING_MAX:  # else dropped: the client asks again
-            self._own(self._loop.create_task(self._answer(query, client)))
+            self._tasks.spawn(self._answer(query, client))
 
     def _listen(self) -> None:
         self._resume = None
@@ -92,17 +87,13 @@ class DnsRelay:
         done: asyncio.Future[bytes | None] = self._loop.create_future()
         with _socket(server, socket.SOCK_DGRAM) as upstream:
 
-            def settle(answer: bytes | None) -> None:
-                if not done.done():
-                    done.set_result(answer)
-
             def receive() -> None:
                 try:
                     answer = upstream.recv(65535)
                 except OSError:  # refused
-                    return settle(None)
+                    return settle(done, None)
                 if answer[:2] == query[:2]:
-                    settle(answer)
+                    settle(done, answer)
 
             try:
                 upstream.connect((server, 53))
@@ -110,7 +101,7 @@ class DnsRelay:
             except OSError:
                 return None
             self._loop.add_reader(upstream.fileno(), receive)
-            timer = self._clock.call_later(timeout_s, settle, None)
+            timer = self._clock.call_later(timeout_s, settle, done, None)
             try:
                 return await done
             finally:
@@ -129,7 +120,7 @@ class DnsRelay:
             return
         connection.setblocking(False)
         self._streams += 1
-        self._own(self._loop.create_task(self._relay_stream(connection)))
+        self._tasks.spawn(self._relay_stream(connection))
 
     async def _relay_stream(self, inside: socket.socket) -> None:
         server = self._upstream[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hanabi.base import netlink
 from hanabi.base.clock import SystemClock
+from hanabi.base.processes import search_path
 from hanabi.errors import HanabiError, IsolationUnavailable
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.host import firewall, kvm, mounts, runtime_command
@@ -134,10 +135,10 @@ def _network() -> Check:
 
 
 def _tmp() -> Check:
-    if shutil.which("mkfs.ext4", path=runtime_command.search_path()) is None:
+    if shutil.which("mkfs.ext4", path=search_path()) is None:
         return Check("tmp", False, "no mkfs.ext4 for sized /tmp volumes", "apt install e2fsprogs")
     if os.geteuid() != 0:
-        if shutil.which("fuse2fs", path=runtime_command.search_path()) is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        if shutil.which("fuse2fs", path=search_path()) is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
             return Check("tmp", False, "no fuse2fs or /dev/fuse for an ordinary user's /tmp volumes", "apt install fuse2fs")
         return Check("tmp", True, "ext4 by fuse2fs")
     if not Path("/dev/loop-control").exists():
@@ -149,7 +150,7 @@ def _rootless() -> Iterator[Check]:
     """What an ordinary user needs besides; root does not."""
     root = os.geteuid() == 0
     for name, package, purpose in (("pasta", "passt", "network"), ("newuidmap", "uidmap", "uid ranges")):
-        found = shutil.which(name, path=runtime_command.search_path()) is not None
+        found = shutil.which(name, path=search_path()) is not None
         detail = f"{'found' if found else 'absent'}; for the {purpose} of an ordinary user"
         yield Check(name, None if root else found, detail, "" if found or root else f"apt install {package}")
 

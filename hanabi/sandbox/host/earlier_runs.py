@@ -4,14 +4,16 @@ Each place has a lock on this host, held as long as a driver runs there, whereve
 driver still runs finds it held, and leaves alone what is not its own.
 """
 
-import fcntl
+import errno
 import hashlib
 import json
 import logging
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
+
+from hanabi.base.files import write_whole
+from hanabi.base.locks import is_at, try_acquire, try_lock
 
 PLACES = 16  # remembered
 FILE = "places"
@@ -34,22 +36,16 @@ class RunDirLock:
         self._path = locks / f"run-{tag_of(run_dir)}.lock"
         give_up = time.monotonic() + (_TIMEOUT_S if wait else 0.0)
         while True:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_there():
-                    return
-                os.close(self._file)  # its holder has removed it meanwhile
-            except BlockingIOError:
-                os.close(self._file)
-                if time.monotonic() >= give_up:
-                    raise
+            file = try_lock(self._path)
+            if file is not None and is_at(file, self._path):
+                self._file = file
+                return
+            if file is not None:
+                os.close(file)  # its holder has removed it meanwhile
+            elif time.monotonic() >= give_up:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), os.fspath(self._path))
+            else:
                 time.sleep(0.02)
-
-    def _is_there(self) -> bool:
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.stat(self._path), os.fstat(self._file))
-        return False
 
     def close(self) -> None:
         if self._file >= 0:
@@ -67,12 +63,9 @@ def is_used(run_dir: Path, own: int) -> bool:
     try:
         if os.path.samestat(os.fstat(lock), os.fstat(own)):  # another spelling of where we are
             return False
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_acquire(lock)
     finally:
         os.close(lock)
-    return False
 
 
 def places(run_dir: Path) -> list[Path]:
@@ -107,10 +100,9 @@ def _is_name(text: str) -> bool:
 def note(run_dir: Path, others: list[Path]) -> None:
     """This directory is used here; what is at `others` is not clean yet."""
     text = json.dumps([os.fspath(each) for each in (*others, run_dir)][-PLACES:])
-    path, draft = run_dir / FILE, run_dir / f".{FILE}"
+    path = run_dir / FILE
     try:
         if not path.exists() or path.read_text(errors="replace") != text:
-            draft.write_text(text)
-            draft.rename(path)
+            write_whole(path, text)
     except OSError as error:  # a full disk: no reason not to run
         log.warning("%s cannot be written: were %s moved after a crash, its next start could not clean up: %s", path, run_dir, error)

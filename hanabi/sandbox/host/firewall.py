@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, collapse_addresses
 from pathlib import Path
 
-from hanabi.sandbox.host import runtime_command
+from hanabi.base.processes import search_path
 
 # What a function has no business with: this host's surroundings. 100.64/10 has the slots themselves in it.
 CLOSED = (
@@ -63,7 +63,7 @@ table inet {table} {{
 
 def find_nft() -> str | None:
     """Where nft is, if it is: in /usr/sbin, which an ordinary user's PATH lacks."""
-    return shutil.which("nft", path=runtime_command.search_path())
+    return shutil.which("nft", path=search_path())
 
 
 def load(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> str:

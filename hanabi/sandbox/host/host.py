@@ -1,6 +1,5 @@
 """What every driver of whole hosts stands on: a run directory that is its own, cgroups, numbers and a way out, clean of earlier runs."""
 
-import fcntl
 import logging
 import os
 import resource
@@ -12,7 +11,7 @@ from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from hanabi.base import linux, netlink
+from hanabi.base import linux, locks, netlink
 from hanabi.errors import HanabiError, IsolationUnavailable
 from hanabi.sandbox.host import abandoned, earlier_runs, firewall, host_ids, rootless, runtime_command, uplink, volume
 from hanabi.sandbox.host.cgroup import CgroupTree
@@ -59,12 +58,9 @@ class SandboxHost:
         """Claim the directory, clean it, and set up what is shared. Raises `IsolationUnavailable` with the fix."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.run_dir.chmod(0o711)
-        lock = os.open(self.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}") from None
+        lock = locks.try_lock(self.run_dir / "lock")
+        if lock is None:
+            raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}")
         try:
             self._run_dir_lock = RunDirLock(self._locks(), self.run_dir, wait=True)
         except BlockingIOError:  # its directory has gone to another place since

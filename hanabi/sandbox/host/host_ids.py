@@ -4,12 +4,12 @@ A host may run several Hanabis (and tests beside one), so numbers come in blocks
 Uids 1073741824..2147483647 (0x40000000, 2 GiB of them) and addresses 100.127.0.0/16 are Hanabi's on a host.
 """
 
-import fcntl
 import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from hanabi.base.locks import try_lock
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.host import rootless
 from hanabi.sandbox.oci.config import AGENT_UID, FUNCTION_UID, GID, UID_RANGE
@@ -73,11 +73,8 @@ class HostIds:
         for block in range(BLOCKS):
             if len(self._free) >= count:
                 return
-            fd = os.open(locks / f"numbers-{block}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
+            fd = try_lock(locks / f"numbers-{block}.lock")
+            if fd is None:
                 continue
             self._held.append(fd)
             self.blocks.append(block)

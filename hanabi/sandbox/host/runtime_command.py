@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.base import linux
+from hanabi.base.processes import search_path
 from hanabi.errors import SandboxError
 
 CANDIDATES = ("crun", "runc")  # in this order: crun starts three times as fast, but not everywhere
@@ -58,11 +59,6 @@ class OciRuntime:
         """Drop the runtime's notes about a sandbox; `delete` would start the program again to do no more."""
         shutil.rmtree(self.state / name, ignore_errors=True)
         _reap_ended()
-
-
-def search_path() -> str:
-    """Where programs are: an ordinary user's PATH often lacks the sbin directories."""
-    return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find_programs() -> list[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from hanabi.base import linux, netlink
-from hanabi.sandbox.host import firewall, runtime_command
+from hanabi.base.processes import search_path
+from hanabi.sandbox.host import firewall
 
 _PASTA_TIMEOUT_S = 5.0
 _PASTA = ("--config-net", "--no-map-gw", "--ipv4-only", "--netns-only", "--foreground", "--quiet")
@@ -75,7 +76,7 @@ def open_host(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequ
 
 def open_pasta(path: Path, table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> Uplink:
     """A namespace of ours, connected by pasta; `path` becomes its name, for pasta may not look into /proc of this process."""
-    program = shutil.which("pasta", path=runtime_command.search_path())
+    program = shutil.which("pasta", path=search_path())
     if program is None:
         return Uplink("no pasta (apt install passt)")
     uplink = Uplink(netns=in_new_thread(_new_namespace))

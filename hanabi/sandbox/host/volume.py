@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.base import linux
+from hanabi.base.files import empty_directory
+from hanabi.base.processes import search_path
 from hanabi.errors import IsolationUnavailable
-from hanabi.sandbox.host import rootless, runtime_command
+from hanabi.sandbox.host import rootless
 
 MB = 1024 * 1024
 _NO_LOOP = "modprobe loop, or give this container the loop devices"
 _TIMEOUT_S = 5.0
-_PATH = {"PATH": runtime_command.search_path()}
+_PATH = {"PATH": search_path()}
 _OVERHEAD_MB = 4  # of metadata, besides the inode tables' share
 
 
@@ -31,12 +33,11 @@ class Volumes:
 
     def open(self) -> None:
         """Start anew: what is here is an earlier run's. Raises `IsolationUnavailable` with the fix."""
-        shutil.rmtree(self._directory, ignore_errors=True)
-        self._directory.mkdir(parents=True, mode=0o700)
-        if shutil.which("mkfs.ext4", path=runtime_command.search_path()) is None:
+        empty_directory(self._directory)
+        if shutil.which("mkfs.ext4", path=search_path()) is None:
             raise IsolationUnavailable("no mkfs.ext4 for sized /tmp volumes; apt install e2fsprogs")
         if rootless.entered():
-            if shutil.which("fuse2fs", path=runtime_command.search_path()) is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            if shutil.which("fuse2fs", path=search_path()) is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
                 raise IsolationUnavailable("no fuse2fs or /dev/fuse for an ordinary user's /tmp volumes; apt install fuse2fs")
         elif not Path("/dev/loop-control").exists():
             raise IsolationUnavailable(f"no /dev/loop-control for sized /tmp volumes; {_NO_LOOP}")

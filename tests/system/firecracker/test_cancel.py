@@ -108,7 +108,7 @@ def test_cancelled_from_outside_at_any_time(rig: Rig) -> None:
 
         for n in range(0, 24, 4):
             await asyncio.gather(*(one(n + each) for each in range(4)))
-        await asyncio.gather(*rig.driver._templates._making.values())  # a template is for all: it goes on
+        await rig.driver._templates._making.join()  # a template is for all: it goes on
         await rig.nothing_left()
         assert box not in rig.driver.host.microvms
 

@@ -1,0 +1,57 @@
+"""Locks among processes: `flock` on a file, held as long as a descriptor is open, so that they end with their holder, however that ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def open_lock(path: Path, mode: int = 0o600) -> int:
+    """A descriptor of a lock's file, made if need be; nothing is held yet."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+
+
+def acquire(fd: int, *, shared: bool = False) -> None:
+    """Wait until the lock is held. Blocks."""
+    fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+def try_acquire(fd: int, *, shared: bool = False) -> bool:
+    """Hold the lock, unless another descriptor does."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def try_lock(path: Path, mode: int = 0o600) -> int | None:
+    """A descriptor that holds the lock; None when somebody else does."""
+    fd = open_lock(path, mode)
+    if try_acquire(fd):
+        return fd
+    os.close(fd)
+    return None
+
+
+@contextmanager
+def hold(path: Path, *, wait: bool = True, shared: bool = False, mode: int = 0o600) -> Iterator[bool]:
+    """Hold a lock for the block; False when somebody else does and there is to be no waiting. Blocks."""
+    fd = open_lock(path, mode)
+    try:
+        if wait:
+            acquire(fd, shared=shared)
+            yield True
+        else:
+            yield try_acquire(fd, shared=shared)
+    finally:
+        os.close(fd)
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether a path still leads to the file of a descriptor: its holder may have removed or replaced it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
