@@ -21,7 +21,7 @@ from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_identity_policies
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.auth.policy_documents import check_document
-from hanabi.edge.auth.sigv4 import SignatureClaim, canonical_headers, canonical_path, canonical_query
+from hanabi.edge.auth.sigv4 import SignatureClaim, canonical_headers, canonical_path, canonical_query, check_unsigned
 from hanabi.edge.edge import Edge
 from hanabi.edge.protocols.codec import Match
 from hanabi.edge.protocols.constraints import compile_pattern
@@ -118,7 +118,7 @@ HEADS: dict[str, Callable[[int], HttpRequest]] = {
 @pytest.mark.parametrize("kind", HEADS)
 def test_heads(edge: Edge, kind: str) -> None:
     """All that looks at a head before anybody has proved anything: routing, body rules, signatures, canonical forms, URLs."""
-    claim = SignatureClaim("a", "b", "c", "d", "e", "host;x-a", frozenset(("host", "x-a")))
+    claim = SignatureClaim("a", "b", "c", "d", "e", "host;x-a", ("host", "x-a"), "b/c/d/e")
 
     def look(given: HttpRequest) -> None:
         asyncio.run(edge.handle(given))
@@ -129,6 +129,7 @@ def test_heads(edge: Edge, kind: str) -> None:
         with suppress(ApiError):
             canonical_query(given.query)
         with suppress(ApiError):
+            check_unsigned(dict(given.headers), claim)
             canonical_headers(dict(given.headers), claim)
         make_event(given, b"x", url_id="a", host="b", request_id="c", trace="d", now=0.0, scheme="http", principal=None)
 

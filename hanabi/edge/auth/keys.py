@@ -31,7 +31,8 @@ class Key:
     session_token: str = field(repr=False)  # "" for the owner's key
     principal: Principal
     expires: float = 0.0  # Unix s; 0: until revoked
-    signing: dict[str, bytes] = field(default_factory=dict, repr=False)  # derived keys by "day/region/service"
+    # By scope: what HMAC-SHA256 with the derived key begins with, inside and outside: each signature goes on from copies.
+    signing: dict[str, "tuple[hashlib._Hash, hashlib._Hash]"] = field(default_factory=dict, repr=False)
 
 
 def make_id(prefix: str, length: int = 16) -> str:

@@ -27,6 +27,7 @@ _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+|/")
 _CREDENTIAL_END = re.compile(r"[,\s]")
 _BETWEEN_FIELDS = re.compile(r"[,\s]+")
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~-]*")
+_BLANK = " \t"
 _SPACES = re.compile("  +")
 _QUERY_PARTS = 1000
 _TOKEN_INVALID = "The security token included in the request is invalid."
@@ -45,11 +46,8 @@ class SignatureClaim(NamedTuple):
     service: str
     terminator: str
     signed_headers: str  # "host;x-amz-date"
-    names: frozenset[str]  # the same
-
-    @property
-    def scope(self) -> str:
-        return f"{self.day}/{self.region}/{self.service}/{self.terminator}"
+    names: tuple[str, ...]  # the same
+    scope: str  # "day/region/service/terminator"
 
 
 class Signature(NamedTuple):
@@ -63,17 +61,29 @@ class Signature(NamedTuple):
     query: str  # the raw query that was signed
 
 
+_said: dict[str, tuple[str, str]] = {}  # what `find_signature_claim` makes of the Authorization text before the signature, bounded
+_SAID_CHARS = 512
+
+
 def find_signature_claim(request: HttpRequest) -> tuple[str, str]:
     """(access key, service) that a request says it is signed with and for, unverified; empty if it does not say."""
     authorization = request.header("authorization")
     if authorization.startswith("AWS4-"):
+        text = authorization.rpartition("Signature=")[0]
+        if (found := _said.get(text)) is not None:
+            return found
         credential = _CREDENTIAL_END.split(authorization.partition("Credential=")[2], maxsplit=1)[0]
-    elif "X-Amz-Credential=" in request.query:
-        credential = unquote(request.query.partition("X-Amz-Credential=")[2].partition("&")[0][:1024])
-    else:
-        return "", ""
-    parts = credential.rsplit("/", 4)
-    return (parts[0], parts[3]) if len(parts) == 5 else ("", "")
+        parts = credential.rsplit("/", 4)
+        found = (parts[0], parts[3]) if len(parts) == 5 else ("", "")
+        if len(text) <= _SAID_CHARS and _CREDENTIAL_END.search(text.partition("Credential=")[2]):  # it is in the text, whole
+            if len(_said) >= 1024:
+                _said.clear()
+            _said[text] = found
+        return found
+    if "X-Amz-Credential=" in request.query:
+        parts = unquote(request.query.partition("X-Amz-Credential=")[2].partition("&")[0][:1024]).rsplit("/", 4)
+        return (parts[0], parts[3]) if len(parts) == 5 else ("", "")
+    return "", ""
 
 
 class Verifier:
@@ -89,33 +99,48 @@ class Verifier:
 
     async def verify(self, request: HttpRequest, service: str, *, only: str | None = None) -> Principal:
         """Who signed the request for `service`; `only` that access key is accepted when given. Raises `AuthenticationError`s."""
+        body = request.body
+        if type(body) is bytes and len(body) <= HASH_INLINE_BYTES:
+            return self.verify_small(request, service, only)
         headers = _read_headers(request)
+        signature, key = self._check(request, headers, service, only)
+        assert isinstance(body, bytes | Path)  # what is signed is no stream
+        return self._compare(request, headers, signature, key, await hash_body(body))
+
+    def verify_small(self, request: HttpRequest, service: str, only: str | None = None) -> Principal:
+        """As `verify`, of a request whose body is bytes, and no more than HASH_INLINE_BYTES."""
+        headers = _read_headers(request)
+        signature, key = self._check(request, headers, service, only)
+        assert isinstance(request.body, bytes)
+        return self._compare(request, headers, signature, key, hashlib.sha256(request.body).hexdigest())
+
+    def _check(self, request: HttpRequest, headers: dict[str, str], service: str, only: str | None) -> tuple[Signature, Key]:
+        """All that can be said before the body is hashed."""
         signature = self._signature(request, headers)
         key = self._key(signature, only)
         self._check_scope(signature, service)
         self._check_time(signature)
-        claim = signature.claim
-        canonical_lines = canonical_headers(headers, claim)
-        assert isinstance(request.body, bytes | Path)  # what is signed is no stream
-        digest = await hash_body(request.body)
+        check_unsigned(headers, signature.claim)
+        return signature, key
+
+    def _compare(self, request: HttpRequest, headers: dict[str, str], signature: Signature, key: Key, digest: str) -> Principal:
+        """Nothing is remembered of whole signatures: one that was seen once is checked again."""
+        claim, value, stamp, _, expires_s, query = signature
         if headers.get("x-amz-content-sha256", digest) != digest:  # of another body, or UNSIGNED-PAYLOAD, which is for S3
             raise InvalidSignature(_MISMATCH)
-        canonical = "\n".join(
-            (
-                request.method,
-                self._canonical_path(request.path),
-                canonical_query(signature.query) if signature.query else "",
-                canonical_lines,
-                claim.signed_headers,
-                digest,
-            )
+        path = self._paths.get(request.path) or self._canonical_path(request.path)
+        canonical = (
+            f"{request.method}\n{path}\n{canonical_query(query) if query else ''}\n{canonical_headers(headers, claim)}\n"
+            f"{claim.signed_headers}\n{digest}"
         )
         hashed = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
-        to_sign = f"{ALGORITHM}\n{signature.timestamp}\n{claim.scope}\n{hashed}"
-        expected = hmac.digest(derive_key(key, claim), to_sign.encode(), "sha256").hex()
-        if not hmac.compare_digest(expected.encode(), signature.value.encode("latin-1")):
+        inside, outside = key.signing.get(claim.scope) or derive_key(key, claim)
+        inner, outer = inside.copy(), outside.copy()
+        inner.update(f"{ALGORITHM}\n{stamp}\n{claim.scope}\n{hashed}".encode())
+        outer.update(inner.digest())
+        if not (value.isascii() and hmac.compare_digest(outer.hexdigest(), value)):
             raise InvalidSignature(_MISMATCH)
-        if signature.expires_s is None:
+        if expires_s is None:
             self._remember(headers["authorization"], signature)
         request.verified = True
         return key.principal
@@ -140,7 +165,7 @@ class Verifier:
 
     def _remember(self, authorization: str, signature: Signature) -> None:
         text, _, value = authorization.rpartition("Signature=")
-        if value == signature.value and text not in self._claims:
+        if text not in self._claims and value == signature.value:
             if len(self._claims) >= 1024:
                 self._claims.clear()
             self._claims[text] = signature.claim
@@ -151,7 +176,8 @@ class Verifier:
         key = self._keys.lookup(signature.claim.access_key)
         if key is None or (only is not None and key.access_key != only):
             raise UnrecognizedClient(_TOKEN_INVALID)
-        if not hmac.compare_digest(key.session_token.encode(), signature.token.encode("latin-1")):
+        token = signature.token
+        if (token or key.session_token) and not hmac.compare_digest(key.session_token.encode(), token.encode("latin-1")):
             raise UnrecognizedClient(_TOKEN_INVALID)
         if key.expires and key.expires <= self._clock.time():
             raise ExpiredToken("The security token included in the request is expired")
@@ -159,6 +185,9 @@ class Verifier:
 
     def _check_scope(self, signature: Signature, service: str) -> None:
         claim = signature.claim
+        day = signature.timestamp[:8]
+        if claim.scope == f"{day}/{self._region}/{service}/aws4_request":
+            return
         wrong = []
         if claim.region != self._region and not (service in _GLOBAL and claim.region == "us-east-1"):
             wrong.append(f"Credential should be scoped to a valid region, not '{claim.region}'. ")
@@ -166,10 +195,10 @@ class Verifier:
             wrong.append(f"Credential should be scoped to correct service: '{service}'. ")
         if claim.terminator != "aws4_request":
             wrong.append(f"Credential should be scoped with a valid terminator: 'aws4_request', not '{claim.terminator}'. ")
-        if claim.day != signature.timestamp[:8]:
+        if claim.day != day:
             wrong.append(
                 f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
-                f"'{claim.day}' != '{signature.timestamp[:8]}', from '{signature.timestamp}'."
+                f"'{claim.day}' != '{day}', from '{signature.timestamp}'."
             )
         if wrong:
             raise InvalidSignature("".join(wrong))
@@ -287,7 +316,8 @@ def _read_claim(credential: str, signed_headers: str) -> SignatureClaim:
         raise InvalidSignature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     if names != sorted(set(names)):  # each once, in order, as every client writes them
         raise InvalidSignature(_MISMATCH)
-    return SignatureClaim(access_key, day, region, service, terminator, signed_headers, frozenset(names))
+    scope = f"{day}/{region}/{service}/{terminator}"
+    return SignatureClaim(access_key, day, region, service, terminator, signed_headers, tuple(names), scope)
 
 
 def _is_presigned(query: str) -> bool:
@@ -336,19 +366,19 @@ def _encode(text: str) -> str:
     return text if _PLAIN_QUERY.fullmatch(text) else quote(unquote_to_bytes(text.encode("latin-1")), safe="~")
 
 
+def check_unsigned(headers: dict[str, str], claim: SignatureClaim) -> None:
+    """Raise `InvalidSignature` for an `x-amz-` header left out."""
+    unsigned = headers.keys() - claim.names
+    for name in unsigned:
+        if name[:6] == "x-amz-":
+            first = next(name for name in headers if name in unsigned and name[:6] == "x-amz-")
+            raise InvalidSignature(f"'{first[:100]}' must be a 'SignedHeader' in the AWS Authorization.")
+
+
 def canonical_headers(headers: dict[str, str], claim: SignatureClaim) -> str:
-    """`name:value` lines in order, with the empty line that ends them. Raises `InvalidSignature` for an `x-amz-` header left out."""
-    names = claim.names
-    for name in headers:
-        if name not in names and name[:6] == "x-amz-":
-            raise InvalidSignature(f"'{name[:100]}' must be a 'SignedHeader' in the AWS Authorization.")
-    lines = []
-    for name in claim.signed_headers.split(";"):
-        value = headers.get(name, "").strip(" \t")
-        if "  " in value:
-            value = _SPACES.sub(" ", value)
-        lines.append(f"{name}:{value}\n")
-    return "".join(lines)
+    """`name:value` lines in order, the line end of the last one too."""
+    lines = "".join([f"{name}:{headers.get(name, '').strip(_BLANK)}\n" for name in claim.names])
+    return _SPACES.sub(" ", lines) if "  " in lines else lines
 
 
 async def hash_body(body: bytes | Path) -> str:
@@ -364,17 +394,17 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def derive_key(key: Key, claim: SignatureClaim) -> bytes:
-    scope = f"{claim.day}/{claim.region}/{claim.service}"
-    derived = key.signing.get(scope)
-    if derived is None:
-        derived = ("AWS4" + key.secret_key).encode()
-        for part in (claim.day, claim.region, claim.service, "aws4_request"):
-            derived = hmac.digest(derived, part.encode("latin-1"), "sha256")
-        if len(key.signing) >= 16:
-            key.signing.clear()
-        key.signing[scope] = derived
-    return derived
+def derive_key(key: Key, claim: SignatureClaim) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    """HMAC-SHA256 with the key derived for a claim's scope, inside and outside (RFC 2104), before its message."""
+    derived = ("AWS4" + key.secret_key).encode()
+    for part in (claim.day, claim.region, claim.service, "aws4_request"):
+        derived = hmac.digest(derived, part.encode("latin-1"), "sha256")
+    padded = derived.ljust(64, b"\0")
+    states = (hashlib.sha256(bytes(each ^ 0x36 for each in padded)), hashlib.sha256(bytes(each ^ 0x5C for each in padded)))
+    if len(key.signing) >= 16:
+        key.signing.clear()
+    key.signing[claim.scope] = states
+    return states
 
 
 def _parse_stamp(stamp: str) -> int:

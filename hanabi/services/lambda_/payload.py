@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.errors import InvalidRequestContent, RequestTooLarge
@@ -42,6 +44,12 @@ def check_json(payload: bytes) -> None:
         return
     try:
         text = payload.decode()
+        if text[0] in '{["' and _scan(text, 0)[1] == len(text):
+            return
+    except (StopIteration, ValueError, RecursionError):
+        pass  # the decoder that is made anew says what it is
+    try:
+        text = payload.decode()
         json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise _not_json(_describe_bytes(payload, error)) from None
@@ -53,6 +61,10 @@ def check_json(payload: bytes) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"Non-standard token '{name}': enable `JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS` to allow")
+
+
+# One value from an index on: (the value, where it ends). `json.loads` makes a decoder each time.
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_constant=_refuse_constant))["scan_once"]
 
 
 def _not_json(problem: str) -> InvalidRequestContent:

@@ -166,6 +166,38 @@ def test_payloads_that_are_not_json(payload: bytes, message: str) -> None:
     assert caught.value.message.startswith(f"Could not parse request body into json: Could not parse payload into json: {message}")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [1, 2.5e3, null, true, "\\u00e9"]}',
+        "[]",
+        '"x"',
+        " {} ",
+        "{}\n",
+        "1",
+        "null",
+        "\ufeff{}",
+        "{} {}",
+        "[1]x",
+        '{"a": NaN}',
+        "[Infinity]",
+        '"\n"',
+    ]
+    + ["[" * 100_000, '{"a":' * 50_000, "[" * 50 + "]" * 50, "{", '"', "[1,]", "\u00e9", '["\ud7ff"]'],
+)
+def test_a_payload_is_json_or_not_as_pythons_own_reader_says(text: str) -> None:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        with pytest.raises(InvalidRequestContent):
+            check_json(text.encode())
+    else:
+        check_json(text.encode())
+
+
 def test_request_ids_are_uuids() -> None:
     for _ in range(50):
         text = make_request_id()

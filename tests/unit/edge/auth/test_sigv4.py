@@ -10,8 +10,8 @@ import botocore.auth
 import pytest
 
 from hanabi.contracts.http import HttpRequest
-from hanabi.edge.auth.keys import KeyRing
-from hanabi.edge.auth.sigv4 import Verifier, canonical_path, canonical_query
+from hanabi.edge.auth.keys import Key, KeyRing
+from hanabi.edge.auth.sigv4 import SKEW_S, Verifier, canonical_path, canonical_query, find_signature_claim
 from hanabi.errors import (
     AuthenticationError,
     ExpiredToken,
@@ -283,3 +283,41 @@ def test_the_owners_key_is_made_once_and_kept_private(tmp_path: Path) -> None:
     assert (again.access_key, again.secret_key) == (first.access_key, first.secret_key)
     assert again.principal.arn == "arn:aws:iam::111111111111:root" and '"eu-west-1"' in path.read_text()
     assert first.secret_key not in repr(first) and [entry.name for entry in path.parent.iterdir()] == ["keys.json"]
+
+
+@pytest.mark.parametrize("service", ["logs", "iam"])
+def test_what_one_request_says_is_not_taken_for_another(service: str) -> None:
+    """Their text before the signature is the same."""
+
+    def claim(authorization: str) -> tuple[str, str]:
+        return find_signature_claim(HttpRequest("POST", "/", "/", "", [("authorization", authorization)], b""))
+
+    for _ in range(2):
+        for key in ("AKIA1", "AKIA2"):
+            said = (key, service)
+            scope = f"{key}/20261128/us-east-1/{service}/aws4_request"
+            assert claim(f"AWS4-HMAC-SHA256 Signature=0, Credential={scope}, SignedHeaders=host") == said
+            assert claim(f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0") == said
+    assert claim("AWS4-HMAC-SHA256 Signature=0") == ("", "")
+
+
+def test_a_key_that_is_revoked_or_replaced_signs_no_more(world: World) -> None:
+    """Nothing that was kept of a key, a scope or a signature outlives it."""
+    request = sign(world.keys.root, url=URL + "/2015-03-31/functions")
+    issued = world.keys.issue("arn:aws:iam::000000000000:role/r", "session")
+    session = Key(issued.access_key, issued.secret_key, issued.session_token, world.keys.root.principal)
+    by_session = sign(session, url=URL + "/2015-03-31/functions")
+    for _ in range(2):
+        world.verify(request)
+        world.verify(by_session)
+    world.keys.revoke(issued.access_key)
+    world.refusal(by_session, UnrecognizedClient)
+    other = KeyRing(Key(world.keys.root.access_key, "another secret", "", world.keys.root.principal), world.clock)
+    assert_refused(Verifier(other, world.clock, "us-east-1"), request)
+    asyncio.run(world.clock.advance(SKEW_S + 1))
+    world.refusal(request, InvalidSignature)
+
+
+def assert_refused(verifier: Verifier, request: HttpRequest) -> None:
+    with pytest.raises(InvalidSignature):
+        verifier.verify_small(request, "lambda")
