@@ -40,10 +40,11 @@ def main() -> None:
     except Exception as exception:
         error = describe_exception(exception, "")
     else:
-        error = snapstart.run_hooks(channel) if snapstart.is_enabled() else None
-        if error is None:
+        failed = snapstart.run_hooks(channel) if snapstart.is_enabled() else None
+        if failed is None:
             channel.send(b"r")
             serve(channel, handler)
+        error = failed
     logs.log_error(error)
     channel.send(b"e", encode_text(error).encode())
     sys.exit(1)

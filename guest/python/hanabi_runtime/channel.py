@@ -29,13 +29,16 @@ class BundledChannel:
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
 
     def receive_init(self) -> dict[str, Any]:
-        frame = self._receive(b"i")
-        return json.loads(str(frame[5:], "utf-8"))
+        return self._receive_object(b"i")
 
     def receive_restored(self) -> dict[str, Any]:
         """What a clone is told: its environment is another one than its snapshot's."""
-        frame = self._receive(b"a")
-        return json.loads(str(frame[5:], "utf-8"))
+        return self._receive_object(b"a")
+
+    def _receive_object(self, kind: bytes) -> dict[str, Any]:
+        frame = self._receive(kind)
+        values: dict[str, Any] = json.loads(str(frame[5:], "utf-8"))
+        return values
 
     def receive_invocation(self) -> Invocation:
         frame = self._receive(b"n")

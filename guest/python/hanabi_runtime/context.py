@@ -40,10 +40,9 @@ def parse_client_context(text: str) -> ClientContext | None:
         raise RuntimeFailure("Runtime.LambdaContextUnmarshalError", f"Unable to parse Client Context JSON: {error}") from None
     if values is None:
         return None
-    context = ClientContext(values)
-    if context.client is not None:
-        context.client = Client(context.client)
-    return context
+    if values.get("client") is not None:
+        values["client"] = Client(values["client"])
+    return ClientContext(values)
 
 
 class LambdaContext:
@@ -68,6 +67,8 @@ class LambdaContext:
         sys.stdout.write(str(message))
 
     def __repr__(self) -> str:
-        names = ("aws_request_id", "log_group_name", "log_stream_name", "function_name", "memory_limit_in_mb", "function_version")
-        names += ("invoked_function_arn", "client_context", "identity", "tenant_id")
+        names = (
+            *("aws_request_id", "log_group_name", "log_stream_name", "function_name", "memory_limit_in_mb", "function_version"),
+            *("invoked_function_arn", "client_context", "identity", "tenant_id"),
+        )
         return f"LambdaContext([{','.join(f'{name}={getattr(self, name)}' for name in names)}])"

@@ -22,7 +22,7 @@ class RuntimeFailure(Exception):
 
 def describe_exception(exception: BaseException, request_id: str) -> dict[str, Any]:
     """What the function raised, with a stack that begins where the runtime ends."""
-    frames = [(frame.filename, frame.lineno, frame.name, frame.line) for frame in traceback.extract_tb(exception.__traceback__)]
+    frames = [(frame.filename, frame.lineno or 0, frame.name, frame.line) for frame in traceback.extract_tb(exception.__traceback__)]
     own = [index for index, frame in enumerate(frames) if frame[0].startswith(HERE + os.sep)]
     if own and own[-1] + 1 < len(frames):
         frames = frames[own[-1] + 1 :]

@@ -48,6 +48,7 @@ def load_handler(name: str) -> Handler:
         stack = [f'  File "{error.filename}" Line {error.lineno}\n    {error.text}']
         raise RuntimeFailure("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {error}", stack) from None
     try:
-        return getattr(module, function_name)
+        handler: Handler = getattr(module, function_name)
     except AttributeError:
         raise RuntimeFailure("Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_name}'") from None
+    return handler

@@ -19,7 +19,7 @@ class Unbuffered(io.TextIOWrapper):
             super().write(text)
         except BlockingIOError as error:
             os.set_blocking(self.fileno(), True)  # a process of the function's, such as Node.js, has made our pipe its own
-            self.buffer.write(text.encode(self.encoding, self.errors)[error.characters_written :])
+            self.buffer.write(text.encode(self.encoding, self.errors or "strict")[error.characters_written :])
         try:
             self.flush()
         except BlockingIOError:

@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Iterable
 
-MODULES = ("asyncio", "base64", "concurrent.futures", "datetime", "hashlib", "http.client", "random", "ssl", "urllib.request", "uuid")
-MODULES += ("importlib.metadata",)
+MODULES = (
+    *("asyncio", "base64", "concurrent.futures", "datetime", "hashlib", "http.client"),
+    *("importlib.metadata", "random", "ssl", "urllib.request", "uuid"),
+)
 
 
 def load() -> frozenset[str]:

@@ -1,0 +1,138 @@
+"""All tests, in lanes that run side by side, then those that measure, alone: `python -m tests.lanes`, which `make test` calls.
+
+The last line has the sum of all lanes, in pytest's words. What a lane printed is in `build/lanes/`.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as xml
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "build" / "lanes"
+
+# These make no sandboxes, or only doubles of them, so several processes share them.
+SHARED = [
+    "tests/unit",
+    "tests/upgrades",
+    "tests/fuzz",
+    "tests/structure",
+    "tests/security/test_escalation.py",
+    "tests/security/test_json_of_many_values.py",
+    "tests/security/test_spellings.py",
+]
+# Drivers without a server.
+DRIVERS = ["tests/system/firecracker", "tests/system/images", "tests/system/sandbox", "tests/security/test_walls.py"]
+# These measure shares of a CPU, or how time grows with input: nothing else may run.
+ALONE = ["tests/system/test_limits.py", "tests/system/sandbox/test_limits.py", "tests/security/test_linear_work.py"]
+
+
+@dataclass
+class Lane:
+    """Runs of pytest, one after another."""
+
+    name: str
+    runs: list[list[str]]
+    first: list[str] = field(default_factory=list)  # a command that what it needs is made by
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("passed", "failed", "skipped"), 0))
+    broken: list[str] = field(default_factory=list)  # tests that failed, and runs that ended otherwise than a test explains
+
+    def run(self) -> None:
+        began = time.monotonic()
+        if not self.first or self._spawn(self.first) == 0:
+            for number, arguments in enumerate(self.runs):
+                self._pytest(OUT / f"{self.name}-{number}.xml", arguments)
+        else:
+            self.broken.append(f"{self.name}: {' '.join(self.first)} failed")
+        self.seconds = time.monotonic() - began
+
+    def _pytest(self, report: Path, arguments: list[str]) -> None:
+        status = self._spawn([sys.executable, "-m", "pytest", "--durations=15", f"--junit-xml={report}", *arguments])
+        failed = self._count(report) if report.exists() else 0
+        if status and not failed:
+            self.broken.append(f"{self.name}: pytest ended with {status}")
+
+    def _count(self, report: Path) -> int:
+        """Add what a run's report says; returns how many failed."""
+        failed = 0
+        for case in xml.parse(report).getroot().iter("testcase"):
+            if case.find("failure") is not None or case.find("error") is not None:
+                failed += 1
+                self.broken.append(f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}")
+                self.counts["failed"] += 1
+            else:
+                self.counts["skipped" if case.find("skipped") is not None else "passed"] += 1
+        return failed
+
+    def _spawn(self, command: list[str]) -> int:
+        """Run a command, its lines going out under the lane's name and to its log; returns its exit status."""
+        with (OUT / f"{self.name}.log").open("a") as log:
+            log.write(f"$ {' '.join(command)}\n")
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+            _running.append(process)
+            assert process.stdout is not None
+            with process.stdout:
+                for line in process.stdout:
+                    log.write(line)
+                    sys.stdout.write(f"{self.name:8}| {line}")
+                    sys.stdout.flush()
+            return process.wait()
+
+
+_running: list["subprocess.Popen[str]"] = []
+
+
+def _ignored(paths: list[str]) -> list[str]:
+    return [f"--ignore={path}" for path in paths]
+
+
+def lanes() -> tuple[list[Lane], Lane]:
+    """Those side by side, and the last one. A new test is in the lane `system` until somebody moves it."""
+    side_by_side = [
+        Lane("shared", [["-n", "2", "--dist", "loadfile", *SHARED], [*DRIVERS, *_ignored(ALONE)]]),
+        Lane("system", [["tests", *_ignored([*SHARED, *DRIVERS, *ALONE])]], first=["make", "--no-print-directory", "roots"]),
+    ]
+    return side_by_side, Lane("alone", [ALONE])
+
+
+def main() -> int:
+    began = time.monotonic()
+    OUT.mkdir(parents=True, exist_ok=True)
+    for old in OUT.iterdir():
+        old.unlink()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    side_by_side, last = lanes()
+    threads = [threading.Thread(target=lane.run, daemon=True) for lane in side_by_side]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        last.run()
+    finally:
+        for process in _running:
+            if process.poll() is None:
+                process.terminate()
+    return _summary([*side_by_side, last], time.monotonic() - began)
+
+
+def _summary(all_lanes: list[Lane], seconds: float) -> int:
+    print("\n" + ", ".join(f"{lane.name} {lane.seconds:.0f} s" for lane in all_lanes))
+    broken = [each for lane in all_lanes for each in lane.broken]
+    for each in broken:
+        print(f"FAILED {each}")
+    counts = {name: sum(lane.counts[name] for lane in all_lanes) for name in ("failed", "passed", "skipped")}
+    unexplained = len(broken) - counts["failed"]
+    counts["failed"] += unexplained
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "passed")
+    print(f"{f' {said} in {seconds:.2f}s ({seconds // 60:.0f}:{seconds % 60:02.0f}) ':=^80}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
