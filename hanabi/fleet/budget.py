@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import settle
 from hanabi.errors import SandboxError, TooManyRequests
 
 WAIT_LIMIT_S = 60.0  # on a host that is full; then the caller is throttled, as by a concurrency limit
@@ -24,7 +25,9 @@ class Reservation:
 
 
 @dataclass(slots=True, eq=False)
-class _Waiter:
+class Claim:
+    """What was asked for. `granted` has the reservation, or None when it was no longer wanted by the time it could be had."""
+
     reservation: Reservation
     wanted: Callable[[], bool]
     since: float
@@ -32,18 +35,17 @@ class _Waiter:
 
 
 class Budget:
-    """`make_room` is called when somebody has to wait. Nobody is served before whoever asked earlier, be it for less."""
+    """Nobody is served before whoever asked earlier, be it for less."""
 
-    def __init__(self, environments: int, memory_mb: int, clock: Clock, make_room: Callable[[], None]) -> None:
+    def __init__(self, environments: int, memory_mb: int, clock: Clock) -> None:
         self.environments = environments
         self.memory_mb = memory_mb
         self._clock = clock
-        self._make_room = make_room
         self._held: set[Reservation] = set()
         self._memory_mb = 0  # of those
         self._pinned = 0
         self._pinned_mb = 0
-        self._queue: deque[_Waiter] = deque()
+        self._queue: deque[Claim] = deque()
 
     @property
     def used(self) -> tuple[int, int]:
@@ -70,36 +72,39 @@ class Budget:
         """(environments, MB) that those who wait lack still when all has come back that is on its way; 0 or less: nothing."""
         return self._shortage_of([each for each in self._queue if not each.granted.done() and each.wanted()])
 
-    def _shortage_of(self, waiters: "list[_Waiter]") -> tuple[int, int]:
-        waiting = [each.reservation.memory_mb for each in waiters]
+    def _shortage_of(self, claims: "list[Claim]") -> tuple[int, int]:
+        waiting = [each.reservation.memory_mb for each in claims]
         releasing = [reservation.memory_mb for reservation in self._held if reservation.releasing]
         places = len(waiting) - len(releasing) - (self.environments - len(self._held))
         return places, sum(waiting) - sum(releasing) - (self.memory_mb - self._memory_mb)
 
-    async def take(self, memory_mb: int, *, pinned: bool = False, wanted: Callable[[], bool] = lambda: True) -> Reservation | None:
-        """A claim, to be given back; None when it is no longer wanted by the time it could be had.
+    def claim(self, memory_mb: int, *, pinned: bool = False, wanted: Callable[[], bool] = lambda: True) -> Claim:
+        """Ask for a place and its memory: granted at once, or in its turn. Whoever asks waits with `wait`.
 
-        Raises `TooManyRequests` when there was no room in time or can be none beside what is kept, `SandboxError` for more than
-        all may have together.
+        Raises `TooManyRequests` when there can be none beside what is kept, `SandboxError` for more than all may have together.
         """
         if memory_mb > self.memory_mb:
             raise SandboxError(f"{memory_mb} MB are more than the {self.memory_mb} MB that all environments may have (--max-memory-mb)")
         reservation = Reservation(memory_mb, pinned)
         if self._can_never_fit(reservation):
             raise _throttle()
+        claim = Claim(reservation, wanted, self._clock.monotonic(), asyncio.get_running_loop().create_future())
         if self.fits(memory_mb):
             self._hold(reservation)
-            return reservation
-        waiter = _Waiter(reservation, wanted, self._clock.monotonic(), asyncio.get_running_loop().create_future())
-        self._queue.append(waiter)
-        self._make_room()
-        timer = self._clock.call_later(WAIT_LIMIT_S, _give_up, waiter)
+            claim.granted.set_result(reservation)
+        else:
+            self._queue.append(claim)
+        return claim
+
+    async def wait(self, claim: Claim) -> Reservation | None:
+        """What a claim got, to be given back. Raises `TooManyRequests` when there was no room in time."""
+        if claim.granted.done():
+            return claim.granted.result()
+        timer = self._clock.call_later(WAIT_LIMIT_S, settle, claim.granted, _throttle())
         try:
-            return await waiter.granted
+            return await claim.granted
         except asyncio.CancelledError:
-            if waiter.granted.done() and not waiter.granted.cancelled():
-                waiter.granted.exception()
-            self.give_back(reservation)  # it may have been handed over in the very moment
+            self.give_back(claim.reservation)  # it may have been handed over in the very moment
             raise
         finally:
             timer.cancel()
@@ -133,12 +138,12 @@ class Budget:
             first = self._queue[0]
             if not first.granted.done():
                 if not first.wanted():
-                    first.granted.set_result(None)
+                    settle(first.granted)
                 elif self._can_never_fit(first.reservation):
-                    first.granted.set_exception(_throttle())
+                    settle(first.granted, _throttle())
                 elif self._room_for(first.reservation.memory_mb):
                     self._hold(first.reservation)
-                    first.granted.set_result(first.reservation)
+                    settle(first.granted, first.reservation)
                 else:
                     return
             self._queue.popleft()
@@ -159,11 +164,6 @@ class Budget:
         if reservation.pinned:
             self._pinned += sign
             self._pinned_mb += sign * reservation.memory_mb
-
-
-def _give_up(waiter: _Waiter) -> None:
-    if not waiter.granted.done():
-        waiter.granted.set_exception(_throttle())
 
 
 def _throttle() -> TooManyRequests:

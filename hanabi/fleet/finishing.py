@@ -1,9 +1,9 @@
 """Environments that have answered and whose runtime has not asked for the next invocation yet: most often it does at once."""
 
 import asyncio
-from collections.abc import Callable
 
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import settle
 from hanabi.environment.environment import Environment
 
 GRACE_S = 0.02  # so long a start waits for them: it takes longer itself
@@ -17,16 +17,9 @@ class Finishing:
         self._environments: dict[str, set[Environment]] = {}  # by FunctionVersion.key
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
-    def put(self, environment: Environment, on_finished: Callable[[], None]) -> None:
-        """Call back when its runtime is ready."""
-
-        def finished() -> None:
-            self.remove(environment)
-            on_finished()
-
+    def add(self, environment: Environment) -> None:
         assert environment.version is not None
         self._environments.setdefault(environment.version.key, set()).add(environment)
-        environment.finish(finished)
 
     def remove(self, environment: Environment) -> None:
         """One that is not there is no error."""
@@ -40,17 +33,7 @@ class Finishing:
         if not present:
             del self._environments[key]
         for waiter in self._waiting.pop(key, ()):
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def reset(self, environment: Environment, release: Callable[..., None]) -> None:
-        """One that has died after its answer: it goes on without its processes, or ends."""
-        reusable = False
-        try:
-            reusable = await environment.reset()
-        finally:
-            self.remove(environment)
-            release(environment, reusable=reusable)
+            settle(waiter)
 
     async def grace(self, key: str) -> None:
         """Give one of a version the time to get ready, if there is any, before another one is started."""
@@ -58,7 +41,7 @@ class Finishing:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(waiter)
-        timer = self._clock.call_later(GRACE_S, lambda: None if waiter.done() else waiter.set_result(None))
+        timer = self._clock.call_later(GRACE_S, settle, waiter)
         try:
             await waiter
         finally:

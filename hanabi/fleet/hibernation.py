@@ -7,20 +7,21 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
+from hanabi.base.tasks import Tasks
 from hanabi.contracts.credentials import CredentialIssuer
 from hanabi.environment.environment import Environment
 from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.errors import SandboxError
-from hanabi.fleet.idle import IdleEnvironments
+from hanabi.fleet.environments import Environments
 
-FREE_DISK_BYTES = 2 << 30  # bytes, for everybody else: what is only faster must not fill a disk
+FREE_DISK_BYTES = 2 << 30  # for everybody else: what is only faster must not fill a disk
 HIBERNATE_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,15 @@ log = logging.getLogger(__name__)
 class Hibernation:
     """`directory` None: nothing is ever hibernated here."""
 
-    def __init__(self, directory: Path | None, idle: IdleEnvironments, clock: Clock, credentials: CredentialIssuer, health: Health) -> None:
+    def __init__(
+        self, directory: Path | None, environments: Environments, credentials: CredentialIssuer, clock: Clock, health: Health
+    ) -> None:
         self.enabled = directory is not None
         self._directory = directory or Path()
-        self._idle = idle
-        self._clock = clock
+        self._environments = environments
         self._credentials = credentials
         self._removals = RetryQueue(clock, health)
-        self._removing: set[asyncio.Task[None]] = set()
+        self._removing = Tasks("hibernation")
         self._by_version: dict[str, list[HibernatedEnvironment]] = {}  # by FunctionVersion.key; the most recently used last
 
     def has_room(self, memory_mb: int) -> bool:
@@ -47,9 +49,8 @@ class Hibernation:
             return False
         return disk.f_bavail * disk.f_frsize >= FREE_DISK_BYTES + (memory_mb << 20)
 
-    async def put(self, environment: Environment, discard: Callable[[Environment], None]) -> None:
-        """Write an idle environment to disk. It is nobody's meanwhile, and is discarded afterwards, whatever came of it."""
-        self._idle.remove(environment)
+    async def put(self, environment: Environment) -> None:
+        """Write an environment that is nobody's to disk; it is discarded afterwards, whatever came of it."""
         directory = self._directory / environment.id
         try:
             await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True)
@@ -62,7 +63,7 @@ class Hibernation:
         else:
             self._by_version.setdefault(hibernated.version.key, []).append(hibernated)
         finally:
-            discard(environment)
+            self._environments.discard(environment)
 
     def take(self, key: str) -> HibernatedEnvironment | None:
         """The one last used. Its files are the taker's to remove."""
@@ -98,14 +99,10 @@ class Hibernation:
     async def close(self) -> None:
         for key in list(self._by_version):
             self.retire(key)
-        while self._removing:
-            await asyncio.wait(self._removing)
+        await self._removing.join()
         await self._removals.close()
 
     def remove_files(self, id: str, directory: Path) -> None:
         """Off the loop, and not waited for: nobody looks there again. Files that cannot be removed are tried again: they are large."""
         what, remove = f"The files of the hibernated environment {id} cannot be removed", partial(shutil.rmtree, directory)
-        removing = self._removals.do(f"rest.{id}", what, partial(asyncio.to_thread, remove))
-        task = asyncio.get_running_loop().create_task(removing)
-        self._removing.add(task)
-        task.add_done_callback(self._removing.discard)
+        self._removing.spawn(self._removals.do(f"hibernation.{id}", what, partial(asyncio.to_thread, remove)))

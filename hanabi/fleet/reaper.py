@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.base.tasks import Tasks
 from hanabi.environment.environment import Environment
 from hanabi.errors import SandboxError
+from hanabi.fleet.environments import Environments
 from hanabi.fleet.hibernation import Hibernation
-from hanabi.fleet.idle import IdleEnvironments
-from hanabi.fleet.pool import Pool
 from hanabi.fleet.pressure import Pressure
+from hanabi.fleet.settings import FleetSettings
 
 INTERVAL_S = 1.0
 PROBLEM = "fleet.reaper"
@@ -31,39 +31,27 @@ async def trim(environment: Environment) -> None:
 
 
 class Reaper:
-    """`discard` ends an environment, `trim` lets it give memory back; neither waits."""
+    """Looks at the idle environments again and again. `tasks` are the fleet's."""
 
     def __init__(
         self,
-        idle: IdleEnvironments,
-        pool: Pool,
-        clock: Clock,
-        *,
-        pressure: Pressure | None,
-        discard: Callable[[Environment], None],
-        trim: Callable[[Environment], object],
-        may_replace: Callable[[Environment], bool],
-        idle_timeout_s: float,
-        trim_after_s: float,
+        environments: Environments,
         hibernation: Hibernation,
-        hibernate: Callable[[Environment], object],
-        hibernate_after_s: float,
+        pressure: Pressure,
+        settings: FleetSettings,
+        clock: Clock,
         health: Health,
+        tasks: Tasks,
     ) -> None:
-        self._idle = idle
-        self._pool = pool
-        self._clock = clock
-        self._pressure = pressure
-        self._discard = discard
-        self._trim = trim
-        self._may_replace = may_replace
-        self._idle_timeout_s = idle_timeout_s
-        self._trim_after_s = trim_after_s
+        self._environments = environments
+        self._idle = environments.idle
         self._hibernation = hibernation
-        self._hibernate = hibernate
-        self._hibernate_after_s = hibernate_after_s
+        self._pressure = pressure
+        self._settings = settings
+        self._clock = clock
         self._health = health
-        self._interval_s = min(INTERVAL_S, idle_timeout_s / 4)
+        self._tasks = tasks
+        self._interval_s = min(INTERVAL_S, settings.idle_timeout_s / 4)
         self._sampled = -INTERVAL_S
 
     async def run(self) -> None:
@@ -79,16 +67,17 @@ class Reaper:
                 self._health.clear(PROBLEM)
 
     def _look(self, now: float) -> None:
+        settings = self._settings
         self._reap(now)
         scarce = self._sample(now)
         for environment in self._idle:
             idle_s = now - environment.idle_since
-            if idle_s >= self._hibernate_after_s and self._may_hibernate(environment):
+            if idle_s >= settings.hibernate_after_s and self._may_hibernate(environment):
                 self._idle.remove(environment)  # it is nobody's from now on
-                self._hibernate(environment)
-            elif not environment.trimmed and (scarce or idle_s >= self._trim_after_s):
+                self._tasks.spawn(self._hibernation.put(environment))
+            elif not environment.trimmed and (scarce or idle_s >= settings.trim_after_s):
                 environment.trimmed = True
-                self._trim(environment)
+                self._tasks.spawn(trim(environment))
 
     def _may_hibernate(self, environment: Environment) -> bool:
         version = environment.version
@@ -101,25 +90,19 @@ class Reaper:
 
     def _reap(self, now: float) -> None:
         """Scale to zero. Provisioned ones stay, but are renewed as all others are."""
-        self._hibernation.reap(now, self._idle_timeout_s, MAX_AGE_S)
+        idle_timeout_s = self._settings.idle_timeout_s
+        self._hibernation.reap(now, idle_timeout_s, MAX_AGE_S)
         for environment in self._idle:
-            if now - environment.created >= MAX_AGE_S and self._may_replace(environment):
-                self._discard(environment)
-            elif not environment.provisioned and now - environment.idle_since >= self._idle_timeout_s:
-                self._discard(environment)
+            old = now - environment.created >= MAX_AGE_S and self._environments.targets.may_replace(environment)
+            if old or (not environment.provisioned and now - environment.idle_since >= idle_timeout_s):
+                self._environments.discard(environment)
 
     def _sample(self, now: float) -> bool:
         """Whether memory is scarce; then one environment less is kept, at each sample."""
-        if self._pressure is None:
-            return False
-        if now - self._sampled < INTERVAL_S:
-            return self._pressure.high
-        self._sampled = now
-        was_high = self._pressure.high
-        if self._pressure.sample():
-            victim = self._pool.evict_one() or self._idle.eviction_candidate(now, weigh_memory=True)
-            if victim is not None:
-                self._discard(victim)
-        elif was_high:
-            self._pool.wake()
+        if now - self._sampled >= INTERVAL_S:
+            self._sampled, was_high = now, self._pressure.high
+            if self._pressure.sample():
+                self._environments.give_up_one(weigh_memory=True)
+            elif was_high:
+                self._environments.changed.set()
         return self._pressure.high

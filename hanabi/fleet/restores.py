@@ -1,42 +1,27 @@
 """Environments that begin as clones: of a function's snapshot (SnapStart), or of a hibernated environment."""
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
-from hanabi.contracts.sandbox import Preload
 from hanabi.environment.environment import Environment
 from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.errors import SnapshotUnusable, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet import start_log
+from hanabi.fleet.environments import Environments
 from hanabi.fleet.hibernation import Hibernation
+from hanabi.fleet.maker import Maker
 
 RESTORE_LIMIT_S = 10.0  # of hooks after a restore; AWS Lambda developer guide, "Runtime hooks for Lambda SnapStart"
 
 
-class Make(Protocol):
-    """A sandbox with an environment around it; None when it is no longer wanted by the time there is room."""
-
-    def __call__(
-        self,
-        image: RuntimeImage,
-        memory_mb: int,
-        tmp_mb: int,
-        wanted: Callable[[], bool],
-        preload: Preload | None,
-        *,
-        pinned: bool = False,
-        snapshot: Path | None = None,
-    ) -> Awaitable[Environment | None]: ...
-
-
 class Restores:
-    def __init__(self, make: Make, discard: Callable[[Environment], None], hibernation: Hibernation, clock: Clock) -> None:
-        self._make = make
-        self._discard = discard
+    """Made as any other, of what `Sandbox.snapshot` wrote."""
+
+    def __init__(self, environments: Environments, maker: Maker, hibernation: Hibernation, clock: Clock) -> None:
+        self._environments = environments
+        self._maker = maker
         self._hibernation = hibernation
         self._clock = clock
         self.unusable: set[str] = set()  # names of snapshots of versions that are of no use here, until they are made again
@@ -45,7 +30,7 @@ class Restores:
         """A clone of a version's snapshot, its hooks run. Raises `SandboxError` when there can be none."""
         began = self._clock.monotonic()
         try:
-            environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=version.snapshot)
+            environment = await self._maker.make(image, version.memory_mb, version.tmp_mb, wanted, snapshot=version.snapshot)
         except SnapshotUnusable:
             assert version.snapshot is not None
             self.unusable.add(version.snapshot.name)
@@ -55,14 +40,14 @@ class Restores:
         try:
             outcome = await environment.restore(version, RESTORE_LIMIT_S, (self._clock.monotonic() - began) * 1000)
         except BaseException:
-            self._discard(environment)
+            self._environments.discard(environment)
             raise
         if outcome.status == "success":
             environment.origin = start_log.FROM_SNAPSHOT
             return environment
         environment.log_init(outcome)
         environment.log.flush()
-        self._discard(environment)
+        self._environments.discard(environment)
         if outcome.status == "timeout":
             raise SnapStartTimeout("Lambda couldn't restore the snapshot within the timeout limit.")
         raise SnapStartFailure(
@@ -73,14 +58,14 @@ class Restores:
         """Raises `SandboxError`; then the hibernated environment is lost."""
         version = hibernated.version
         try:
-            environment = await self._make(image, version.memory_mb, version.tmp_mb, wanted, None, snapshot=hibernated.directory)
+            environment = await self._maker.make(image, version.memory_mb, version.tmp_mb, wanted, snapshot=hibernated.directory)
             if environment is None:
                 self._hibernation.forget(hibernated)
                 return None
             try:
                 await environment.resume(hibernated, RESTORE_LIMIT_S)
             except BaseException:
-                self._discard(environment)
+                self._environments.discard(environment)
                 raise
         except BaseException:
             self._hibernation.forget(hibernated)

@@ -67,12 +67,12 @@ class Snapshots:
 
     def _finish(self, name: str) -> None:
         self._draft(name).rename(self.directory / name)
-        self._fleet.restores.unusable.discard(name)
+        self._fleet.unusable_snapshots.discard(name)
         sync_path(self.directory)
 
     async def find_missing(self, names: Set[str]) -> set[str]:
         """Those that are not here, and not in the trash either, or are of no use here."""
-        unusable = self._fleet.restores.unusable & names
+        unusable = self._fleet.unusable_snapshots & names
         return unusable | await asyncio.to_thread(lambda: {name for name in names if not self._is_there(self.directory / name)})
 
     def _is_there(self, place: Path) -> bool:

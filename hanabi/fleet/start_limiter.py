@@ -1,7 +1,8 @@
 """How many environments are started at a time: more at once would only slow each other down."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hanabi.base.clock import Clock
@@ -10,17 +11,23 @@ STALL_S = 1.0  # a start that takes longer waits for something else than our CPU
 
 
 class StartLimiter:
-    """`on_quiet` is called when nobody is at the gate any more."""
+    """`quiet`, where there is one, is set when no start is under way any more."""
 
-    def __init__(self, width: int, clock: Clock, on_quiet: Callable[[], None]) -> None:
+    def __init__(self, width: int, clock: Clock, quiet: asyncio.Event | None = None) -> None:
         self._semaphore = asyncio.Semaphore(width)
         self._clock = clock
-        self._on_quiet = on_quiet
+        self._quiet = quiet
+        self._quiet_since = -math.inf
         self._present = 0  # waiting or let in, those that have stalled not counted
 
     @property
     def busy(self) -> bool:
         return self._present > 0
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long no start has been under way."""
+        return 0.0 if self._present else self._clock.monotonic() - self._quiet_since
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -50,4 +57,6 @@ class StartLimiter:
     def _leave(self) -> None:
         self._present -= 1
         if not self._present:
-            self._on_quiet()
+            self._quiet_since = self._clock.monotonic()
+            if self._quiet is not None:
+                self._quiet.set()

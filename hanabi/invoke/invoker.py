@@ -71,7 +71,7 @@ class LocalInvoker:
         entered = self._admission.enter(concurrency, invocation.route.version.key)
         try:
             for _ in range(REPLACEMENTS_MAX):
-                environment = self._fleet.idle(invocation.route.version.key)
+                environment = self._fleet.take_idle(invocation.route.version.key)
                 try:
                     if environment is None:
                         return await self._invoke_cold(invocation)

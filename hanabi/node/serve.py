@@ -32,8 +32,9 @@ from hanabi.environment.node_heap import DEFAULT_MB, for_memory, for_version
 from hanabi.environment.shared import Closable, SharedServices
 from hanabi.environment.variables import preload_of
 from hanabi.errors import ImageError
-from hanabi.fleet.fleet import POOL_MEMORY_MB, Fleet
+from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.pressure import HostMemory
+from hanabi.fleet.settings import POOL_MEMORY_MB, FleetSettings
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.frontends.function_urls.access import UrlAccess
 from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of
@@ -157,16 +158,18 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             driver,
             image_of,
             host,
-            max_environments=settings.max_environments,
-            max_memory_mb=settings.max_memory_mb or memory.budget_mb,
-            pool_size=settings.pool_size,
-            pool_memory_mb=POOL_MB if driver.name == "firecracker" else POOL_MEMORY_MB,
-            idle_timeout_s=settings.idle_timeout_s,
-            trim_after_s=settings.trim_after_s,
-            hibernate_after_s=settings.hibernate_after_s,
-            hibernate_to=settings.directory("run") / "rests",
-            read_memory=memory.read,
-            health=health,
+            FleetSettings(
+                max_environments=settings.max_environments,
+                max_memory_mb=settings.max_memory_mb or memory.budget_mb,
+                pool_size=settings.pool_size,
+                pool_memory_mb=POOL_MB if driver.name == "firecracker" else POOL_MEMORY_MB,
+                idle_timeout_s=settings.idle_timeout_s,
+                trim_after_s=settings.trim_after_s,
+                hibernate_after_s=settings.hibernate_after_s,
+                hibernate_to=settings.directory("run") / "hibernated",
+            ),
+            memory.read,
+            health,
         )
         await fleet.open()
         stack.push_async_callback(fleet.close)

@@ -34,10 +34,10 @@ async def test_a_pooled_one_serves_functions_of_its_size() -> None:
         async def image_of(version: FunctionVersion) -> RuntimeImage:
             return for_version(NODE, version)
 
-        rig.fleet._ensure_image = image_of
+        rig.starter._ensure_image = image_of
         rig.fleet.keep_pool_for(for_memory(NODE, 128))
         for memory_mb in (128, 512, 128, 512):
-            await until(lambda: len(rig.fleet._pool))
+            await until(lambda: len(rig.environments.pool))
             result = await rig.invoke(rig.version(f"f{memory_mb}-{len(rig.driver.sandboxes)}", memory_mb=memory_mb))
             used = next(each for each in rig.driver.sandboxes if each.id == result.record.environment)
             assert f"--max-old-space-size={memory_mb - memory_mb // 10}" in used.processes["runtime"].argv
@@ -47,6 +47,6 @@ async def test_not_every_size_has_a_pool() -> None:
     async with Rig(pool_size=1) as rig:
         for memory_mb in range(128, 178):
             rig.fleet.keep_pool_for(for_memory(NODE, memory_mb))
-        await until(lambda: len(rig.fleet._pool) == pool.SIZES_MAX)
+        await until(lambda: len(rig.environments.pool) == pool.SIZES_MAX)
         await asyncio.sleep(0)
         assert len(rig.driver.sandboxes) == pool.SIZES_MAX

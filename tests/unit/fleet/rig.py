@@ -20,6 +20,7 @@ from hanabi.contracts.invocation import Invocation, Result
 from hanabi.contracts.journal import LogEvent, Record
 from hanabi.environment.shared import SharedServices
 from hanabi.fleet.fleet import Fleet
+from hanabi.fleet.settings import FleetSettings
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.testing.sandbox import READY, FakeDriver, FakeProcess, FakeSandbox, Killed
@@ -172,8 +173,10 @@ class Rig:
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         image = options.pop("image", CONTAINER)  # of those functions that are one
         self.host = host = SharedServices(self.clock, self.journal, self.keys, attach_nothing, freeze_after_s)
-        settings = {"max_environments": 20, "max_memory_mb": 1 << 20, "pool_size": 0, **options}
-        self.fleet = Fleet(self.driver, partial(image_of, image), host, **settings)
+        rest = {name: options.pop(name) for name in ("read_memory", "health") if name in options}
+        settings = FleetSettings(**{"max_environments": 20, "max_memory_mb": 1 << 20, "pool_size": 0, **options})
+        self.fleet = Fleet(self.driver, partial(image_of, image), host, settings, **rest)
+        self.environments, self.starter = self.fleet._environments, self.fleet._leases._starter
         self.admission = Admission(lambda: unreserved)
         self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.check_role: Callable[[str], None] = lambda arn: None

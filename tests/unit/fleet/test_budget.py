@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -11,21 +12,20 @@ from hanabi.testing import ManualClock
 
 
 class Purse:
-    """A budget, what was asked of it, and how often room was to be made."""
+    """A budget, and what is asked of it."""
 
     def __init__(self, environments: int, memory_mb: int) -> None:
         self.clock = ManualClock()
-        self.calls = 0
-        self.budget = Budget(environments, memory_mb, self.clock, self._make_room)
+        self.budget = Budget(environments, memory_mb, self.clock)
 
-    def _make_room(self) -> None:
-        self.calls += 1
+    def begin(self, memory_mb: int, **options: Any) -> "asyncio.Task[Reservation | None]":
+        async def claim() -> Reservation | None:
+            return await self.budget.wait(self.budget.claim(memory_mb, **options))
 
-    def begin(self, memory_mb: int) -> "asyncio.Task[Reservation | None]":
-        return asyncio.get_running_loop().create_task(self.budget.take(memory_mb))
+        return asyncio.get_running_loop().create_task(claim())
 
     async def take(self, memory_mb: int, *, pinned: bool = False) -> Reservation:
-        reservation = await self.budget.take(memory_mb, pinned=pinned)
+        reservation = await self.begin(memory_mb, pinned=pinned)
         assert reservation is not None
         return reservation
 
@@ -40,7 +40,7 @@ async def test_given_in_the_order_it_was_asked_for() -> None:
     held = await purse.take(100)
     first, second = purse.begin(100), purse.begin(100)
     await turns()
-    assert (purse.budget.shortage(), purse.calls) == ((2, -700), 2)
+    assert purse.budget.shortage() == (2, -700) and purse.budget.contended
     purse.budget.give_back(held)
     reservation = await first
     assert reservation is not None and not second.done()
@@ -135,10 +135,11 @@ async def test_what_can_never_be_had_fails_at_once() -> None:
 async def test_one_who_waits_is_told_when_it_becomes_impossible() -> None:
     purse = Purse(3, 1000)
     held = await purse.take(500)
-    for_good, waiting = asyncio.create_task(purse.take(600, pinned=True)), purse.begin(600)
+    for_good, waiting = purse.begin(600, pinned=True), purse.begin(600)
     await turns()
     purse.budget.give_back(held)
-    assert (await for_good).pinned
+    kept = await for_good
+    assert kept is not None and kept.pinned
     with pytest.raises(TooManyRequests):
         await waiting
 
@@ -146,7 +147,7 @@ async def test_one_who_waits_is_told_when_it_becomes_impossible() -> None:
 async def test_one_who_is_no_longer_wanted_stands_in_nobodys_way() -> None:
     purse, wanted = Purse(3, 1000), True
     await purse.take(500)
-    first = asyncio.create_task(purse.budget.take(600, wanted=lambda: wanted))
+    first = purse.begin(600, wanted=lambda: wanted)
     second = purse.begin(500)
     await turns()
     wanted = False
@@ -178,8 +179,7 @@ async def test_whatever_happens_it_is_never_exceeded_and_nothing_is_lost(seed: i
         draw = lot.randrange(10)
         if draw < 5:
             pinned, wanted = lot.random() < 0.1, lot.random() < 0.9
-            take = budget.take(lot.randint(1, memory_mb), pinned=pinned, wanted=lambda wanted=wanted: wanted)  # type: ignore[misc]
-            waiting.append(asyncio.create_task(take))
+            waiting.append(purse.begin(lot.randint(1, memory_mb), pinned=pinned, wanted=lambda wanted=wanted: wanted))
         elif draw < 7 and held:
             budget.give_back(held.pop(lot.randrange(len(held))))
         elif draw == 7 and held:

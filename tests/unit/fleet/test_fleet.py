@@ -8,7 +8,7 @@ import pytest
 
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, ServiceError, ShuttingDown
-from hanabi.fleet import fleet as module
+from hanabi.fleet import handover as module
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, Killed
 from tests.unit.fleet.rig import Rig, obedient, run, until
@@ -21,7 +21,7 @@ def test_each_start_is_in_the_log_with_its_time_and_whether_the_pool_had_one(cap
         async with Rig(pool_size=1) as rig:
             version, other = rig.version("a"), rig.version("b", environment={"PYTHONPATH": "/opt"})
             rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
-            await until(lambda: len(rig.fleet._pool) == 1)
+            await until(lambda: len(rig.environments.pool) == 1)
             for each in (version, version, other):
                 await rig.invoke(each)
 
@@ -149,7 +149,7 @@ async def test_one_that_dies_on_its_way_to_a_waiter() -> None:
     async with Rig(freeze_after_s=100.0) as rig:
         version = rig.version()
         await rig.invoke(version)
-        environment = rig.fleet.idle(version.key)
+        environment = rig.fleet.take_idle(version.key)
         assert environment is not None
         rig.sandbox.vanish()
         ended = environment.invoke(rig.invocation(version))
@@ -204,7 +204,7 @@ async def test_only_so_many_retired_keys_are_remembered(monkeypatch: pytest.Monk
     async with Rig() as rig:
         for number in range(100):
             rig.fleet.retire(str(number))
-        assert len(rig.fleet._retired) == 10 and "99" in rig.fleet._retired
+        assert len(rig.fleet._handover._retired) == 10 and "99" in rig.fleet._handover._retired
 
 
 async def test_nothing_is_remembered_of_functions_that_are_gone() -> None:
@@ -215,7 +215,7 @@ async def test_nothing_is_remembered_of_functions_that_are_gone() -> None:
         with pytest.raises(ServiceError):
             await rig.invoke(rig.version("broken"))
         await until(lambda: len(rig.driver.alive) <= 4)
-        assert len(rig.fleet._idle._queues) <= 4 and not rig.fleet._waiting
+        assert len(rig.environments.idle._queues) <= 4 and not rig.fleet._waiting
 
 
 # --- scale to zero ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ async def rest_all(rig: Rig, clock: ManualClock) -> None:
 def hibernation(tmp_path: Path, bootstrap: Any = echo, **options: Any) -> tuple[Rig, ManualClock]:
     clock = ManualClock()
     settings = {
-        "hibernate_to": tmp_path / "rests",
+        "hibernate_to": tmp_path / "hibernated",
         "hibernate_after_s": REST_S,
         "idle_timeout_s": 1000.0,
         "trim_after_s": 5000.0,
@@ -63,7 +63,7 @@ async def test_what_is_idle_for_long_rests_and_goes_on_where_it_was(tmp_path: Pa
         assert not any("INIT_START" in text for _, text in rig.journal.events[said:])
         (row,) = rig.fleet.describe()
         assert (row["state"], row["invocations"]) in (("idle", 2), ("frozen", 2))
-        await until(lambda: list((tmp_path / "rests").iterdir()) == [])
+        await until(lambda: list((tmp_path / "hibernated").iterdir()) == [])
         await rest_all(rig, clock)  # and again
         assert (await rig.invoke(version)).function_error is None
 
@@ -89,7 +89,7 @@ async def test_what_cannot_be_revived_is_started_anew(tmp_path: Path, fault: str
         await rig.invoke(version)
         await rest_all(rig, clock)
         if fault == "no snapshot":
-            next((tmp_path / "rests").glob("*/snapshot")).unlink()
+            next((tmp_path / "hibernated").glob("*/snapshot")).unlink()
         elif fault == "no sandbox":
             rig.driver.create_errors.append(SandboxError("no room"))
         else:
@@ -112,7 +112,7 @@ async def test_what_rests_goes_in_the_end(tmp_path: Path, way: str) -> None:
             await clock.advance(1000.0)
         if way != "closed":
             await until(lambda: rig.states() == [] and not rig.keys.issued)
-    await until(lambda: list((tmp_path / "rests").iterdir()) == [])
+    await until(lambda: list((tmp_path / "hibernated").iterdir()) == [])
 
 
 async def test_provisioned_concurrency_leaves_what_rests_alone(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_one_that_cannot_be_written_ends(tmp_path: Path) -> None:
         rig.driver.snapshot_errors.append(SandboxError("the disk is full"))
         await clock.advance(REST_S + 1)
         await until(lambda: rig.states() == [] and not rig.driver.alive and not rig.keys.issued)
-        await until(lambda: list((tmp_path / "rests").iterdir()) == [])
+        await until(lambda: list((tmp_path / "hibernated").iterdir()) == [])
         assert (await rig.invoke(rig.version())).function_error is None
 
 
@@ -146,7 +146,7 @@ async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path: Path, monkeypa
         await rig.invoke(rig.version())
         await clock.advance(REST_S + 1)
         await asyncio.sleep(0.05)
-        assert set(rig.states()) <= {"idle", "frozen"} and not (tmp_path / "rests").exists()
+        assert set(rig.states()) <= {"idle", "frozen"} and not (tmp_path / "hibernated").exists()
 
 
 async def test_without_snapshots_nothing_rests(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ async def hook_hangs(process: FakeProcess) -> int | None:
 
 
 def snapstart(tmp_path: Path, bootstrap: Any = dormant) -> tuple[Rig, Snapshots]:
-    rig = Rig(bootstrap, hibernate_to=tmp_path / "rests")
+    rig = Rig(bootstrap, hibernate_to=tmp_path / "hibernated")
     rig.driver.clone = wakes
     return rig, Snapshots(tmp_path / "snapshots", rig.fleet, "")
 

@@ -20,7 +20,7 @@ from tests.unit.fleet.rig import IMAGE, Rig, until
 async def test_a_step_of_the_end_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Rig() as rig:
         await rig.invoke(rig.version())
-        (environment,) = rig.fleet._all.values()
+        (environment,) = rig.environments
 
         def fail() -> None:
             raise OSError("the record cannot be written")
@@ -28,7 +28,7 @@ async def test_a_step_of_the_end_that_fails_stops_no_other(monkeypatch: pytest.M
         monkeypatch.setattr(environment.log, "close", fail)
         rig.fleet.retire("f")
         await until(lambda: rig.sandbox.destroyed and not rig.keys.issued)
-        await until(lambda: not rig.fleet._reservations)
+        await until(lambda: not rig.environments._reservations)
         assert rig.fleet.describe_budget()["environments"] == 0
 
 
@@ -74,7 +74,7 @@ async def test_a_pool_that_cannot_be_filled_is_said(monkeypatch: pytest.MonkeyPa
 async def test_the_files_of_what_was_at_rest_go_sooner_or_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock()
     health = Health(clock)
-    rig = Rig(echo, clock=clock, health=health, hibernate_to=tmp_path / "rests", hibernate_after_s=10.0, idle_timeout_s=1000.0)
+    rig = Rig(echo, clock=clock, health=health, hibernate_to=tmp_path / "hibernated", hibernate_after_s=10.0, idle_timeout_s=1000.0)
     async with rig:
         await rig.invoke(rig.version())
         await clock.advance(12)
@@ -82,12 +82,12 @@ async def test_the_files_of_what_was_at_rest_go_sooner_or_later(tmp_path: Path, 
         real, wrong = shutil.rmtree, ["is not there"]
         monkeypatch.setattr(shutil, "rmtree", lambda path: real(Path(path, *wrong)))
         rig.fleet.retire("f")
-        await until(lambda: [problem.key.partition(".")[0] for problem in health.problems] == ["rest"])
-        assert list((tmp_path / "rests").iterdir())
+        await until(lambda: [problem.key.partition(".")[0] for problem in health.problems] == ["hibernation"])
+        assert list((tmp_path / "hibernated").iterdir())
         wrong.clear()
         await clock.advance(2)
         await until(lambda: not health.problems)
-        assert not list((tmp_path / "rests").iterdir())
+        assert not list((tmp_path / "hibernated").iterdir())
 
 
 async def test_provisioned_concurrency_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ async def test_provisioned_concurrency_that_is_not_there_is_said(monkeypatch: py
             raise ImageError("no such root")
 
         with monkeypatch.context() as faults:
-            faults.setattr(rig.fleet, "_ensure_image", fail)
+            faults.setattr(rig.starter, "_ensure_image", fail)
             rig.fleet.provision(rig.version(), 1)
             await until(lambda: health.problems)
             assert "Provisioned concurrency of f:$LATEST is not there" in health.problems[0].text

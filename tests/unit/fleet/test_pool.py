@@ -7,7 +7,7 @@ import pytest
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import ServiceError, TooManyRequests
 from hanabi.fleet.budget import OVERDUE_S, WAIT_LIMIT_S
-from hanabi.fleet.pool import RETRY_S
+from hanabi.fleet.refill import RETRY_S
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, silent
 from tests.unit.fleet.rig import Rig, obedient, until

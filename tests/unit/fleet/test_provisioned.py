@@ -8,8 +8,9 @@ import pytest
 from hanabi.contracts.functions import Allocation, FunctionVersion
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, TooManyRequests
-from hanabi.fleet.provisioned import ATTEMPTS, BACKOFF_LIMIT_S, HOST_FULL, INIT_FAILURE, INIT_LIMIT_MIN_S
+from hanabi.fleet.provisioned import ATTEMPTS, BACKOFF_LIMIT_S, HOST_FULL, INIT_FAILURE
 from hanabi.fleet.reaper import MAX_AGE_S
+from hanabi.fleet.starter import INIT_LIMIT_MIN_S
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, silent
 from tests.unit.fleet.rig import Rig, obedient, until

@@ -23,7 +23,7 @@ async def test_a_timeout_costs_what_it_says_however_late_it_is_noticed() -> None
         version = rig.version(timeout_s=12)
         await rig.invoke(version)
         for spent_s in (0.0, 4.3):
-            environment = rig.fleet.idle(version.key) or await rig.fleet.lease(version)
+            environment = rig.fleet.take_idle(version.key) or await rig.fleet.lease(version)
             task = asyncio.create_task(rig.invoker._run(environment, rig.invocation(version, b"hang"), spent_s))
             await clock.advance(13.0)
             record = (await task).record
@@ -79,7 +79,7 @@ async def test_a_crash_costs_nothing_after_it_was_seen() -> None:
         version = rig.version()
         await rig.invoke(version)
         for payload in (b"exit 3", b"kill 9"):
-            environment = rig.fleet.idle(version.key) or await rig.fleet.lease(version)
+            environment = rig.fleet.take_idle(version.key) or await rig.fleet.lease(version)
             task = asyncio.create_task(rig.invoker._run(environment, rig.invocation(version, payload)))
             await until(lambda: environment._exit is not None)  # noqa: B023
             await clock.advance(1.0)

@@ -63,5 +63,10 @@ async def test_nothing_is_lost_or_left(seed: int) -> None:
     for each in results:
         assert isinstance(each, Result | HanabiError | asyncio.CancelledError), repr(each)
     assert all(rig.admission.running(f"f{number}") == 0 for number in range(4)) and rig.admission._unreserved == 0
-    assert rig.fleet._budget.used == (0, 0) and not rig.fleet._waiting and not rig.fleet._starting and not len(rig.fleet._idle)
+    assert (
+        rig.environments.budget.used == (0, 0)
+        and not rig.fleet._waiting
+        and not rig.fleet._waiting.starts
+        and not len(rig.environments.idle)
+    )
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})

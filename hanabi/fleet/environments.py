@@ -1,0 +1,131 @@
+"""All environments of this host: what each has of the budget, in which books it stands, and its end."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hanabi.base.clock import Clock
+from hanabi.base.tasks import Tasks
+from hanabi.environment.environment import Environment
+from hanabi.errors import ShuttingDown
+from hanabi.fleet.budget import Budget, Reservation
+from hanabi.fleet.finishing import Finishing
+from hanabi.fleet.idle import IdleEnvironments
+from hanabi.fleet.pool import Pool
+from hanabi.fleet.settings import FleetSettings
+from hanabi.fleet.targets import Targets
+
+
+class Environments:
+    """The registry. An environment that is discarded leaves all books at once, and the budget when it has ended."""
+
+    def __init__(self, settings: FleetSettings, clock: Clock) -> None:
+        self.changed = asyncio.Event()  # there may be room for another pooled environment, or too few of them
+        self.budget = Budget(settings.max_environments, settings.max_memory_mb, clock)
+        self.idle = IdleEnvironments()
+        self.finishing = Finishing(clock)
+        self.pool = Pool(settings.pool_size, self.changed)
+        self.targets = Targets()
+        self.pooled_died = False  # one of the pool, by itself: what fails at once must not be tried all the time
+        self.stopped = False  # no invocation may begin any more
+        self.closing = False
+        self._clock = clock
+        self._all: dict[str, Environment] = {}
+        self._reservations: dict[Environment, Reservation] = {}  # of those that are being ended too
+        self._ending = Tasks("fleet")  # never cancelled: half a destruction leaves something behind
+
+    def __iter__(self) -> Iterator[Environment]:
+        """Of a moment: they may be discarded on the way."""
+        return iter(list(self._all.values()))
+
+    def __contains__(self, environment: Environment) -> bool:
+        """Whether it has not been discarded."""
+        return environment.id in self._all
+
+    def refuse_when_closing(self) -> None:
+        """A function that is being ended may have asked for another environment."""
+        if self.closing:
+            raise ShuttingDown()
+
+    # --- room -----------------------------------------------------------------------------------------------------------
+
+    def has_room_for(self, memory_mb: int) -> bool:
+        """Whether a reservation would be given at once."""
+        return self.budget.fits(memory_mb)
+
+    async def reserve(self, memory_mb: int, *, pinned: bool, wanted: Callable[[], bool]) -> Reservation | None:
+        """Room for one more, others being given up for it; None when it is no longer wanted by the time there is some.
+
+        To be given to `add`, or back. Raises as `Budget.claim` and `wait`.
+        """
+        claim = self.budget.claim(memory_mb, pinned=pinned, wanted=wanted)
+        if not claim.granted.done():
+            self.make_room()
+        return await self.budget.wait(claim)
+
+    def resize(self, environment: Environment, memory_mb: int, *, pinned: bool) -> bool:
+        """See `Budget.resize`."""
+        return self.budget.resize(self._reservations[environment], memory_mb, pinned=pinned)
+
+    def give_back(self, reservation: Reservation) -> None:
+        self.budget.give_back(reservation)
+        self.changed.set()
+
+    def reserved_mb(self, environment: Environment) -> int:
+        return self._reservations[environment].memory_mb
+
+    def make_room(self) -> None:
+        """End what is needed least, for those who wait: pooled environments, else those idle longest; provisioned ones never."""
+        while len(self.pool) or len(self.idle):
+            places, memory_mb = self.budget.shortage()
+            if places <= 0 and memory_mb <= 0:
+                return
+            if not self.give_up_one(weigh_memory=memory_mb > 0):
+                return
+
+    def give_up_one(self, *, weigh_memory: bool) -> bool:
+        """End the one that is needed least. Whether there was any."""
+        victim = self.pool.evict_one() or self.idle.eviction_candidate(self._clock.monotonic(), weigh_memory=weigh_memory)
+        if victim is not None:
+            self.discard(victim)
+        return victim is not None
+
+    # --- from the first to the last -------------------------------------------------------------------------------------
+
+    def add(self, environment: Environment, reservation: Reservation) -> None:
+        self._all[environment.id] = environment
+        self._reservations[environment] = reservation
+
+    def discard(self, environment: Environment) -> None:
+        """End an environment, whatever it is doing. More than once is no error."""
+        environment.to_destroy = True
+        if self._all.pop(environment.id, None) is None:
+            return
+        self.pool.remove(environment)
+        self.idle.remove(environment)
+        self.finishing.remove(environment)
+        self.targets.remove(environment)
+        self.budget.release_soon(self._reservations[environment])
+        self._ending.spawn(self._destroy(environment))
+
+    async def _destroy(self, environment: Environment) -> None:
+        try:
+            await environment.destroy()
+        finally:
+            self.give_back(self._reservations.pop(environment))
+
+    async def close(self) -> None:
+        """Destroy every environment."""
+        for environment in self:
+            self.discard(environment)
+        await self._ending.join()
+
+    # --- in use ---------------------------------------------------------------------------------------------------------
+
+    def code_in_use(self) -> set[Path]:
+        """The code that environments run, be it replaced or deleted meanwhile."""
+        return {each.version.code for each in self if each.version is not None and each.version.code is not None}
+
+    def images_in_use(self) -> set[str]:
+        """The digests of the images that environments run on."""
+        return {each.image.digest for each in self}

@@ -1,0 +1,135 @@
+"""How an environment of a version comes up: from hibernation, from its snapshot, from the pool, or made anew; then its init."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.environment.environment import Environment
+from hanabi.environment.outcome import InitFailed
+from hanabi.environment.variables import needs_own_start, preload_of
+from hanabi.errors import SandboxError
+from hanabi.fleet import start_log
+from hanabi.fleet.environments import Environments
+from hanabi.fleet.hibernation import Hibernation
+from hanabi.fleet.maker import POOL_TMP_MB, Maker
+from hanabi.fleet.restores import Restores
+from hanabi.fleet.start_limiter import StartLimiter
+
+INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
+# Of an init that nobody waits for: the function's own timeout, within these (likewise).
+INIT_LIMIT_MIN_S, INIT_LIMIT_MAX_S = 130.0, 900.0
+EnsureImage = Callable[[FunctionVersion], Awaitable[RuntimeImage]]
+"""What environments of a version are started on. Raises `ImageError`, or `ResourceConflict` when its code is not there."""
+log = logging.getLogger(__name__)
+
+
+class Purpose(Enum):
+    """What an environment is started for."""
+
+    INVOCATION = "invocation"  # somebody waits for it
+    PROVISIONED = "provisioned"  # to be kept for a version with provisioned concurrency
+    SNAPSHOT = "snapshot"  # to be the snapshot of a version with SnapStart
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A start: of what, its init within which limit, and whether it is still wanted."""
+
+    version: FunctionVersion
+    limit_s: float
+    purpose: Purpose = Purpose.INVOCATION
+    phase: str = "init"  # in INIT_REPORT: "invoke" where the init is part of the invocation
+    wanted: Callable[[], bool] = lambda: True
+
+
+def init_limit_s(version: FunctionVersion) -> float:
+    """Of an init that nobody waits for."""
+    return min(max(version.timeout_s, INIT_LIMIT_MIN_S), INIT_LIMIT_MAX_S)
+
+
+class Starter:
+    """`start` is the only way to an environment that is ready for invocations."""
+
+    def __init__(
+        self,
+        environments: Environments,
+        maker: Maker,
+        hibernation: Hibernation,
+        restores: Restores,
+        limiter: StartLimiter,
+        clock: Clock,
+        ensure_image: EnsureImage,
+    ) -> None:
+        self._environments = environments
+        self._maker = maker
+        self._hibernation = hibernation
+        self._restores = restores
+        self._limiter = limiter
+        self._clock = clock
+        self._ensure_image = ensure_image
+
+    async def start(self, request: StartRequest) -> Environment | None:
+        """A new environment of a version, ready; None when it is no longer wanted.
+
+        Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when there can be no environment,
+        `TooManyRequests` when this host stays full.
+        """
+        began = self._clock.monotonic()
+        image = await self._ensure_image(request.version)
+        async with self._limiter.slot():
+            if not request.wanted():
+                return None
+            environment = await self._bring_up(image, request)
+        if environment is not None:
+            start_log.log_start(environment, self._clock.monotonic() - began)
+        return environment
+
+    async def _bring_up(self, image: RuntimeImage, request: StartRequest) -> Environment | None:
+        version, wanted = request.version, request.wanted
+        if request.purpose is Purpose.INVOCATION:  # else it has an init of its own
+            if (hibernated := self._hibernation.take(version.key)) is not None:
+                try:
+                    return await self._restores.resume(image, hibernated, wanted)
+                except SandboxError as error:
+                    log.warning("environment %s of %s is lost: %s", hibernated.id, version.name, error)
+            if version.snapshot is not None:
+                try:
+                    return await self._restores.restore(image, version, wanted)
+                except SandboxError as error:
+                    log.warning("%s:%s starts without its snapshot: %s", version.name, version.version, error)
+        environment = await self._find(image, request)
+        if environment is None:
+            return None
+        environment.provisioned = request.purpose is Purpose.PROVISIONED
+        environment.snap_start = request.purpose is Purpose.SNAPSHOT
+        return await self._initialize(environment, request)
+
+    async def _find(self, image: RuntimeImage, request: StartRequest) -> Environment | None:
+        """One without a function: from the pool, where it will do, else made."""
+        version, pinned = request.version, request.purpose is Purpose.PROVISIONED
+        own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
+        if version.tmp_mb == POOL_TMP_MB and not own_start:
+            pooled = self._maker.take_pooled(image, version.memory_mb, pinned=pinned)
+            if pooled is not None:
+                return pooled
+        preload = None if own_start else preload_of(image)
+        return await self._maker.make(image, version.memory_mb, version.tmp_mb, request.wanted, preload=preload, pinned=pinned)
+
+    async def _initialize(self, environment: Environment, request: StartRequest) -> Environment:
+        try:
+            outcome = await environment.initialize(request.version, request.limit_s)
+        except BaseException:
+            self._environments.discard(environment)
+            raise
+        if outcome.status != "success":
+            environment.log_init(outcome, request.phase)
+            environment.log.flush()
+            self._environments.discard(environment)
+            raise InitFailed(environment, outcome)
+        if request.purpose is not Purpose.INVOCATION:
+            environment.log_init(outcome)
+        return environment
