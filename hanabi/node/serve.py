@@ -203,7 +203,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         collection.add(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use())
         stack.push_async_callback(_cancel, asyncio.create_task(collection.run(), name="collection"))
 
-        admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
+        admission = Admission(functions)
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
         roles = ExecutionRoles(functions.account_region, any_role=settings.roles == "any")
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)

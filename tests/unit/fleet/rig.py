@@ -23,6 +23,7 @@ from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.settings import FleetSettings
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
+from hanabi.testing.concurrency import FixedLimits
 from hanabi.testing.sandbox import READY, FakeDriver, FakeProcess, FakeSandbox, Killed
 
 IMAGE = RuntimeImage(
@@ -177,7 +178,7 @@ class Rig:
         settings = FleetSettings(**{"max_environments": 20, "max_memory_mb": 1 << 20, "pool_size": 0, **options})
         self.fleet = Fleet(self.driver, partial(image_of, image), host, settings, **rest)
         self.environments, self.starter = self.fleet._environments, self.fleet._leases._starter
-        self.admission = Admission(lambda: unreserved)
+        self.admission = Admission(FixedLimits(unreserved))
         self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.check_role: Callable[[str], None] = lambda arn: None
         self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock, lambda arn: self.check_role(arn))
