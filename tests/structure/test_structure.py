@@ -94,7 +94,9 @@ def test_the_wheel_carries_all_that_runs_inside() -> None:
 
 
 def test_the_locks_carry_hashes() -> None:
-    for lock in ROOT.glob("requirements*.lock"):
+    locks = sorted((ROOT / "requirements").glob("*.lock"))
+    assert [lock.stem for lock in locks] == ["dev", "run", "zig"]
+    for lock in locks:
         lines = lock.read_text().splitlines()
         pinned = [index for index, line in enumerate(lines) if re.match(r"[a-z0-9-]+==", line)]
         assert pinned, lock

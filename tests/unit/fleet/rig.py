@@ -221,13 +221,6 @@ class Rig:
         return sorted(row["state"] for row in self.fleet.describe())
 
 
-async def until(condition: Callable[[], Any], within_s: float = 10.0) -> None:
-    """Wait for a condition, not for a time."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 (the condition is outside of any event)
-            await asyncio.sleep(0.005)
-
-
 def run(work: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(30):
