@@ -8,7 +8,7 @@ help:
 	@echo "make test      run the tests        make test TESTS=tests/unit/http"
 	@echo "make test-microvm   the tests on real microVMs, with what they need built first"
 	@echo "make test-apps public frameworks, installed from their registries, deployed and called"
-	@echo "make check     lint, types, structure, the agent without warnings"
+	@echo "make check     lint, types, structure, the agent without warnings, the instructions of an invocation"
 	@echo "make bench     measure"
 	@echo "make bench-path  measure the server's part of an invocation, without a sandbox"
 	@echo "make bench-microvm  measure microVMs, beside a restore by hand"
@@ -39,6 +39,7 @@ check: dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/structure
 	$(MAKE) --no-print-directory -B -C guest/agent PYTHON=$(CURDIR)/$(BIN)/python
+	$(BIN)/python -m bench.path --check
 
 # Real microVMs: the test kernel is built unless it is in the cache (five minutes), and the runtime is booted once (some minutes more).
 test-microvm: roots

@@ -12,7 +12,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from bench.load import Latencies, run
+from bench.load import Latencies, cpu_s, run
 from tests.server import Server, create_function, zip_of
 
 PAYLOAD = b'{"key1": "value1", "key2": "value2", "key3": "value3"}'
@@ -35,22 +35,34 @@ async def measure(server: Server, scale: float) -> dict[str, Any]:
     name = create_function(client, "bench-warm", HANDLER, MemorySize=1769)
     figures: dict[str, Any] = {}
     echo = await measure_echo(scale, figures)
+    await invoke(server, name, 1, 200)
     hot = await invoke(server, name, 1, int(4000 * scale))
     figures |= {"hot p50 ms": hot.quantile_ms(0.5), "hot p99 ms": hot.quantile_ms(0.99)}
     figures["hot p50 / echo p50"] = hot.quantile_ms(0.5) / echo.quantile_ms(0.5)
+    figures["hot p99 / hot p50"] = hot.quantile_ms(0.99) / hot.quantile_ms(0.5)
     frozen = await invoke(server, name, 1, int(300 * scale), pause_s=0.04)
     figures |= {"frozen p50 ms": frozen.quantile_ms(0.5), "frozen p99 ms": frozen.quantile_ms(0.99)}
     figures["thaw p50 ms (frozen - hot)"] = frozen.quantile_ms(0.5) - hot.quantile_ms(0.5)
     for clients in (1, 8, 32):
         await invoke(server, name, clients, 20)
-        best = await invoke(server, name, clients, int(16000 * scale / clients))
+        assert server.process is not None
+        count, before_s, behind_s = int(16000 * scale / clients), cpu_s(server.process.pid), index_cpu_s(server.process.pid)
+        best = await invoke(server, name, clients, count)
         figures[f"invocations/s at {clients}"] = best.rate
+        figures[f"server CPU us an invocation at {clients}"] = (cpu_s(server.process.pid) - before_s) / len(best.times) * 1e6
+        figures[f"index CPU us an invocation at {clients}"] = (index_cpu_s(server.process.pid) - behind_s) / len(best.times) * 1e6
         figures[f"p99 ms at {clients}"] = best.quantile_ms(0.99)
     figures["p99 ms under 50 MB uploads"] = (await under_uploads(server, name, scale)).quantile_ms(0.99)
     official = create_official(client)
     if official:
         figures["awslambdaric p50 ms"] = (await invoke(server, official, 1, int(1500 * scale))).quantile_ms(0.5)
     return figures
+
+
+def index_cpu_s(server: int) -> float:
+    """CPU time of the process that writes the index of the record: it has the lowest priority."""
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return sum(cpu_s(int(pid)) for pid in children if b"index_worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 async def invoke(server: Server, name: str, clients: int, count: int, pause_s: float = 0.0) -> Latencies:
@@ -68,7 +80,9 @@ async def measure_echo(scale: float, figures: dict[str, Any]) -> Latencies:
         port = int((await process.stdout.readline()).split()[1])
         request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(PAYLOAD), PAYLOAD)
         await run(port, request, clients=1, count=500)
+        before_s = cpu_s(process.pid)
         one = await run(port, request, clients=1, count=int(8000 * scale))
+        figures["echo server CPU us a request"] = (cpu_s(process.pid) - before_s) / len(one.times) * 1e6
         eight = await run(port, request, clients=8, count=int(4000 * scale))
     finally:
         process.kill()

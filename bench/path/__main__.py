@@ -3,16 +3,20 @@
 import argparse
 import json
 import pstats
+import re
 import sys
 import tempfile
 from pathlib import Path
 
 import uvloop
 
+from bench.load import cpu_s
 from bench.path import callgrind
-from bench.path.far import Echo, Node, cpu_s
+from bench.path.far import Echo, Node
 from tests.server import free_port
 
+SPECIFICATION = Path(__file__).parents[2] / "SPECIFICATION.md"
+SLACK = 1.05  # of the budget: an interpreter may be another
 BLOCK = 200  # invocations counted at a time, and twice as many
 WARM_UP = 200
 RARELY = 0.05  # calls an invocation: fewer are not shown
@@ -22,10 +26,12 @@ Figures = dict[str, float]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.path", description="The path of one invocation, without a sandbox.")
     parser.add_argument("--count", action="store_true", help="count instructions")
+    parser.add_argument("--check", action="store_true", help="count, and fail beyond the budget of SPECIFICATION.md")
     parser.add_argument("--profile", action="store_true", help="calls and time for each function of Python")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of invocations that are timed")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that runs the server and the echo")
     options = parser.parse_args()
+    options.count = options.count or options.check
     if options.count and not callgrind.is_there():
         print("bench.path: instructions are not counted: valgrind or setarch is not installed", file=sys.stderr)
         return 0
@@ -36,7 +42,16 @@ def main() -> int:
     for name, figure in figures.items():
         print(f"{name:<{width}}  {figure:>12,.3f}")
     print(json.dumps(figures))
-    return 0
+    return check(figures) if options.check else 0
+
+
+def check(figures: Figures) -> int:
+    """Whether an invocation is within its budget: its exit status."""
+    row = re.search(r"^\| instructions of the server for a warm invocation, [^|]*\| ([\d.]+) \|", SPECIFICATION.read_text(), re.MULTILINE)
+    assert row is not None, f"{SPECIFICATION} has no budget"
+    budget, ratio = float(row[1]), figures["invocation instructions"] / figures["echo instructions"]
+    print(f"an invocation takes the instructions of {ratio:.1f} echoes; the budget in {SPECIFICATION.name} is {budget}")
+    return int(ratio > budget * SLACK)
 
 
 async def time(directory: Path, python: str, scale: float) -> Figures:

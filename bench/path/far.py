@@ -172,8 +172,3 @@ class Node(Server):
         }
         lines = ["POST /2015-03-31/functions/f/invocations HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + PAYLOAD
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of all threads of a process so far, user and system, to the nanosecond."""
-    return sum(int(task.joinpath("schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
