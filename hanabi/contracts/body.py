@@ -40,3 +40,8 @@ async def read_whole(body: Body, limit_bytes: int) -> bytes:
     finally:
         await body.aclose()
     return b"".join(pieces)
+
+
+async def close(body: ByteStream) -> None:
+    """Say that nobody wants any more of it."""
+    await body.aclose()

@@ -8,32 +8,69 @@ from typing import Any
 from hanabi.contracts.body import Body, ByteStream
 
 
-@dataclass(slots=True)
 class HttpRequest:
-    """A parsed HTTP/1.1 request. Header names are lower-case, in order, duplicates kept.
+    """A parsed HTTP/1.1 request. Header names are lower-case, in order, duplicates kept; `fields` has the first value of each.
 
     The body is bytes, but, where the route's body rule allows: a file that the server deletes after the response (over 1 MiB),
-    or a stream (over 64 KiB, or of unknown length), of which the handler reads as much as it likes.
+    or a stream (over 64 KiB, or of unknown length), of which the handler reads as much as it likes before it answers.
     """
 
-    method: str
-    target: str  # as on the request line: raw path + "?" + raw query
-    path: str  # raw (still percent-encoded) path
-    query: str  # raw query, no "?"
-    headers: list[tuple[str, str]]
-    body: bytes | Path | ByteStream
-    peer: str = ""  # remote IP, "" for sockets from inside
-    trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body: of a stream, there when it has ended
-    verified: bool = False  # its signature holds: set by who verified it, for the server, which makes room for such clients
-    operation: str = ""  # for the access log, set by who knows: "lambda:Invoke"
-    caller: str = ""  # likewise: an ARN, or the id of a function URL
-    cancel: Callable[[], object] | None = None  # set by a handler that can stop: called when nobody waits for its answer any more
+    __slots__ = (
+        "body",
+        "caller",
+        "cancel",
+        "fields",
+        "headers",
+        "method",
+        "operation",
+        "path",
+        "peer",
+        "query",
+        "repeated",
+        "target",
+        "trailers",
+        "verified",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        path: str,
+        query: str,
+        headers: list[tuple[str, str]],
+        body: bytes | Path | ByteStream,
+        peer: str = "",
+    ) -> None:
+        self.method = method
+        self.target = target  # as on the request line: raw path + "?" + raw query
+        self.path = path  # raw (still percent-encoded) path
+        self.query = query  # raw query, no "?"
+        self.headers = headers
+        self.fields = dict(headers)
+        self.repeated = len(self.fields) < len(headers)  # a name comes more than once
+        if self.repeated:
+            self.fields = dict(reversed(headers))
+        self.body = body
+        self.peer = peer  # remote IP, "" for sockets from inside
+        self.trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body: of a stream, there when it has ended
+        self.verified = False  # its signature holds: set by who verified it, for the server, which makes room for such clients
+        self.operation = ""  # for the access log, set by who knows: "lambda:Invoke"
+        self.caller = ""  # likewise: an ARN, or the id of a function URL
+        self.cancel: Callable[[], object] | None = None  # set by a handler that can stop; called when nobody waits for its answer
 
     def header(self, name: str, default: str = "") -> str:
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return default
+        return self.fields.get(name, default)
+
+    @property
+    def joined(self) -> dict[str, str]:
+        """One value for each name: those of a name that comes more than once are joined by commas, in order."""
+        if not self.repeated:
+            return self.fields
+        values: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            values.setdefault(name, []).append(value)
+        return {name: ",".join(several) for name, several in values.items()}
 
 
 @dataclass(slots=True)

@@ -6,32 +6,50 @@ that are not complete is bounded over all connections in the same way.
 """
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hanabi.base.clock import Clock, Timer
 from hanabi.base.health import Health
-
-if TYPE_CHECKING:
-    from hanabi.http.connection import Connection
 
 PROBLEM = "http-connections"
 WARN_SHARE = 0.75  # of all places taken: one peer's strangers beyond their share give way to each other
 CALM_S = 60.0  # without anybody having to give way: a shortage is over
 
 
+class SlotHolder(Protocol):
+    """A connection."""
+
+    peer: str  # whose share of the places it counts to
+
+    @property
+    def handling(self) -> bool:
+        """Whether a request is being handled."""
+
+    @property
+    def idle_since(self) -> float:
+        """Grows with the time of what was last heard or said."""
+
+    @property
+    def holds_body(self) -> bool:
+        """Whether a large body is on its way, from somebody who does not name a key."""
+
+    def evict(self) -> None:
+        """Go, at once."""
+
+
 class ConnectionSlots:
     """`connections` may be there at a time, with `head_bytes` of incomplete heads between them."""
 
     def __init__(self, connections: int, head_bytes: int, clock: Clock, health: Health | None) -> None:
-        self.all: set[Connection] = set()
+        self.all: set[SlotHolder] = set()
         self.head_bytes = 0
         self._most = connections
         self._most_head_bytes = head_bytes
         self._share = max(1, connections // 2)  # of one peer's strangers
-        self._unauthenticated: dict[Connection, None] = {}  # the longest unused first
-        self._peers: dict[str, dict[Connection, None]] = {}  # the same, by where they come from
-        self._heads: dict[Connection, int] = {}  # bytes of incomplete heads, the oldest first
-        self._leaving: set[Connection] = set()  # told to go, not gone yet: they hold no place
+        self._unauthenticated: dict[SlotHolder, None] = {}  # the longest unused first
+        self._peers: dict[str, dict[SlotHolder, None]] = {}  # the same, by where they come from
+        self._heads: dict[SlotHolder, int] = {}  # bytes of incomplete heads, the oldest first
+        self._leaving: set[SlotHolder] = set()  # told to go, not gone yet: they hold no place
         self._calm: Timer | None = None  # runs while there is a shortage
         self._gave_way = False  # somebody did since it was set
         self._clock = clock
@@ -47,7 +65,7 @@ class ConnectionSlots:
     def taken(self) -> int:
         return len(self.all) - len(self._leaving)
 
-    def add(self, connection: "Connection") -> bool:
+    def add(self, connection: SlotHolder) -> bool:
         """Give a new connection a place, if need be somebody else's; False when all are at work."""
         taken = self.taken
         if taken >= self._most * WARN_SHARE:
@@ -63,23 +81,23 @@ class ConnectionSlots:
         self._peers.setdefault(connection.peer, {})[connection] = None
         return True
 
-    def remove(self, connection: "Connection") -> None:
+    def remove(self, connection: SlotHolder) -> None:
         """A connection is gone."""
         self.all.discard(connection)
         self._leaving.discard(connection)
         self._forget(connection)
 
-    def mark_authenticated(self, connection: "Connection") -> None:
+    def mark_authenticated(self, connection: SlotHolder) -> None:
         """A signature was verified on it: it is no stranger from now on."""
         self._forget(connection)
 
-    def mark_used(self, connection: "Connection") -> None:
+    def mark_used(self, connection: SlotHolder) -> None:
         """A stranger had an answer: others are now the longest unused."""
         for unauthenticated in (self._unauthenticated, self._peers.get(connection.peer, {})):
             if unauthenticated.pop(connection, connection) is None:
                 unauthenticated[connection] = None
 
-    def hold_head(self, connection: "Connection", size: int) -> None:
+    def hold_head(self, connection: SlotHolder, size: int) -> None:
         """So much of a connection's next head is there (0: it is complete). Too much in all: the oldest incomplete ones go."""
         self.head_bytes += size - self._heads.pop(connection, 0)
         if size:
@@ -104,14 +122,14 @@ class ConnectionSlots:
         self._evict(victim)
         return True
 
-    def _evict(self, connection: "Connection") -> None:
+    def _evict(self, connection: SlotHolder) -> None:
         self._evicted.add()
         self._report()
         self._forget(connection)
         self._leaving.add(connection)
         connection.evict()
 
-    def _forget(self, connection: "Connection") -> None:
+    def _forget(self, connection: SlotHolder) -> None:
         self._unauthenticated.pop(connection, None)
         self.head_bytes -= self._heads.pop(connection, 0)
         peers = self._peers.get(connection.peer)
@@ -148,7 +166,7 @@ class ConnectionSlots:
             self._calm = None
 
 
-def _idle(unauthenticated: "dict[Connection, None]") -> "Connection | None":
+def _idle(unauthenticated: dict[SlotHolder, None]) -> SlotHolder | None:
     """The longest unused one that no request of is being handled. Those before it that are at work go to the end: they are in use."""
     busy = list(itertools.takewhile(lambda stranger: stranger.handling, unauthenticated))
     for stranger in busy:

@@ -10,14 +10,19 @@ MiB = 1 << 20
 
 
 class BodyRule(NamedTuple):
-    """How large a request's body may be, whether one over `SPOOL_BYTES` goes to a file, and whether it goes before those of strangers."""
+    """How large a request's body may be, and how its handler gets it: whole, or, when over `ALWAYS_BYTES`, as a stream.
+
+    `spool`: one over `SPOOL_BYTES` goes to a file. `known`: it goes before the bodies of strangers.
+    """
 
     limit_bytes: int
     spool: bool = False
     known: bool = False
+    stream: bool = False
 
 
 SPOOL_BYTES = MiB
+ALWAYS_BYTES = 64 * 1024  # a body of which no more than this is announced is taken whole, and no rule is asked: each allows as much
 
 
 def allow_one_mib(request: HttpRequest) -> BodyRule:

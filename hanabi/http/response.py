@@ -1,8 +1,8 @@
 """Responses as bytes."""
 
+from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import cast
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.http import HttpRequest, HttpResponse
@@ -10,6 +10,8 @@ from hanabi.contracts.http import HttpRequest, HttpResponse
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 # The server's own business; a handler's are dropped.
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date", "trailer", "upgrade"})
+_HANDLERS_HEADERS: set[str] = set()  # names that were seen not to be among them, as they were written
+_SEEN_MAX = 1024
 _BODILESS = frozenset({204, 304})
 JOIN_BYTES = 64 * 1024  # up to here head and body leave in one write; beyond, the copy costs more than a second write
 
@@ -38,31 +40,84 @@ class DateHeader:
 
 
 def render(request: HttpRequest | None, response: HttpResponse, date: str, *, keep_alive: bool, http10: bool = False) -> list[bytes]:
-    """The bytes to write, in as few pieces as is cheap. Raises ValueError for a header or status that cannot be sent."""
-    status, body = response.status, cast(bytes, response.body)
+    """The bytes of a whole response, in as few pieces as is cheap. Raises ValueError for a header or status that cannot be sent."""
+    status, body = response.status, response.body
+    assert isinstance(body, bytes)
+    block = _head(response, date)
+    head_only = request is not None and request.method == "HEAD"
+    if status not in _BODILESS:
+        declared = declared_length(response) if head_only else None
+        block += f"content-length: {len(body) if declared is None else declared}\r\n"
+    head = _finish(block, keep_alive, http10)
+    if head_only or status in _BODILESS or not body:
+        return [head]
+    return [head + body] if len(body) <= JOIN_BYTES else [head, body]
+
+
+def render_head(request: HttpRequest, response: HttpResponse, date: str, *, keep_alive: bool, http10: bool) -> tuple[bytes, bool]:
+    """The head of a response whose body is a stream, and whether a body is to follow. Raises as `render` does."""
+    block = _head(response, date)
+    if response.status in _BODILESS:
+        return _finish(block, keep_alive, http10), False
+    length = declared_length(response)
+    if length is not None:
+        block += f"content-length: {length}\r\n"
+    elif not http10:
+        block += "transfer-encoding: chunked\r\n"
+    return _finish(block, keep_alive, http10), request.method != "HEAD"
+
+
+def render_trailers(trailers: Sequence[tuple[str, str]]) -> bytes:
+    """Raises ValueError for one that cannot be sent."""
+    block = "".join([f"{name}: {value}\r\n" for name, value in trailers])
+    _check(block, len(trailers))
+    return _encode(block)
+
+
+def declared_length(response: HttpResponse) -> int | None:
+    """What the handler says that the body's length is."""
+    for name, value in response.headers:
+        if name.lower() == "content-length" and value.isascii() and value.isdigit():
+            return int(value)
+    return None
+
+
+def _head(response: HttpResponse, date: str) -> str:
+    status = response.status
     if not 200 <= status <= 599:
         raise ValueError(f"status {status}")
-    head_only = request is not None and request.method == "HEAD"
-    declared = ""
     lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n", date]
     for name, value in response.headers:
-        if name.lower() not in _OWN_HEADERS:
+        if name in _HANDLERS_HEADERS or not _is_own(name):
             lines.append(f"{name}: {value}\r\n")
-        elif head_only and name.lower() == "content-length" and value.isascii() and value.isdigit():
-            declared = value
     block = "".join(lines)
-    if block.count("\n") != len(lines) or block.count("\r") != len(lines) or "\0" in block:
+    _check(block, len(lines))
+    return block
+
+
+def _is_own(name: str) -> bool:
+    if name.lower() in _OWN_HEADERS:
+        return True
+    if len(_HANDLERS_HEADERS) < _SEEN_MAX and len(name) <= 64:
+        _HANDLERS_HEADERS.add(name)
+    return False
+
+
+def _check(block: str, lines: int) -> None:
+    if block.count("\n") != lines or block.count("\r") != lines or "\0" in block:
         raise ValueError("a header with a line break")
-    if status not in _BODILESS:
-        block += f"content-length: {declared or len(body)}\r\n"
+
+
+def _finish(block: str, keep_alive: bool, http10: bool) -> bytes:
     if not keep_alive:
         block += "connection: close\r\n"
     elif http10:
         block += "connection: keep-alive\r\n"
+    return _encode(block + "\r\n")
+
+
+def _encode(block: str) -> bytes:
     try:
-        head = (block + "\r\n").encode("latin-1")
+        return block.encode("latin-1")
     except UnicodeEncodeError:
-        head = (block + "\r\n").encode()
-    if head_only or status in _BODILESS or not body:
-        return [head]
-    return [head + body] if len(body) <= JOIN_BYTES else [head, body]
+        return block.encode()

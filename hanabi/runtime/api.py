@@ -16,7 +16,7 @@ from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits, Timeouts
-from hanabi.http.server import HttpServer, serve
+from hanabi.http.server import HttpServer
 from hanabi.runtime.session import PAYLOAD_LIMIT_BYTES, TOO_LARGE, InvalidTransition, RuntimeSession, too_large
 from hanabi.runtime.states import RuntimeState
 
@@ -54,8 +54,7 @@ class RuntimeApi:
 
     async def serve(self, sock: socket.socket, *, clock: Clock) -> HttpServer:
         """Serve on a listening socket from inside a sandbox, which becomes the server's."""
-        return await serve(
-            sock,
+        return await HttpServer(
             in_task(self.handle),
             clock=clock,
             limits=LIMITS,
@@ -63,7 +62,7 @@ class RuntimeApi:
             refuse=self.refuse_oversize,
             cancel_abandoned=True,
             name_peers=False,
-        )
+        ).listen(sock)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         path = request.path.removeprefix(PREFIX)

@@ -33,8 +33,8 @@ from hanabi.frontends.function_urls.cors import answer_preflight
 from hanabi.frontends.function_urls.event import make_event
 from hanabi.frontends.function_urls.response import MalformedResponse, make_response
 from hanabi.http.connection import Connection
+from hanabi.http.context import ServerContext
 from hanabi.http.limits import BodyRule, Limits
-from hanabi.http.server import HttpServer
 from hanabi.http.spool import BodyBuffer
 from hanabi.http.target import is_canonical
 from hanabi.images.code.unzip import BadZip, make_plan
@@ -151,7 +151,7 @@ def test_bytes_of_a_request(head: bytes, unit: bytes) -> None:
 
     async def receive(data: bytes) -> None:
         limits = Limits(head_bytes=1 << 16, headers=1 << 30, heads_bytes=1 << 30, body=lambda request: BodyRule(1 << 30))
-        connection = Connection(HttpServer(answer, clock=SystemClock(), limits=limits))
+        connection = Connection(ServerContext(answer, clock=SystemClock(), limits=limits))
         connection.connection_made(Mock(get_extra_info=lambda name: None))
         for size in (1 << 18, 1 << 9):
             for start in range(0, len(data), size):

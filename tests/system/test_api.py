@@ -23,8 +23,7 @@ from botocore.exceptions import ClientError
 
 from hanabi.control.settings import ARCHITECTURES
 from hanabi.frontends.function_urls.handler import FORBIDDEN
-from tests.server import ROLE, Server, create_function, zip_of
-from tests.waiting import wait_for
+from tests.server import ROLE, Server, create_function, wait_for, zip_of
 
 WEB = """
 import base64, os

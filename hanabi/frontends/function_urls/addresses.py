@@ -9,11 +9,12 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.contracts.http import AsyncHttpHandler
-from hanabi.frontends.function_urls.handler import BODY_BYTES, LABEL, refuse_large
+from hanabi.frontends.function_urls.handler import BODY_BYTES, refuse_large
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
@@ -28,11 +29,6 @@ def address_of(url_id: str) -> str:
     return f"127.{128 | first & 127}.{second}.{1 + third % 254}"
 
 
-def named_url(port: int, url_id: str) -> str:
-    """The same under a name, which browsers and curl find by themselves."""
-    return f"http://{url_id}{LABEL}localhost:{port}/"
-
-
 class UrlAddresses:
     """One listening socket for each URL. `handler_of` gives what answers for it."""
 
@@ -42,7 +38,7 @@ class UrlAddresses:
         self._clock = clock
         self._health = health
         self._servers: dict[str, HttpServer] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def add(self, url_id: str) -> None:
         """Connections are taken from now on."""
@@ -80,12 +76,12 @@ class UrlAddresses:
         await asyncio.gather(*(server.close(grace_s) for server in self._servers.values()))
         self._servers.clear()
 
-    def _own(self, work: Coroutine[None, None, None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="function URL address")
         self._tasks.add(task)
         task.add_done_callback(self._end)
 
-    def _end(self, task: "asyncio.Task[None]") -> None:
+    def _end(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._health.report("url addresses", f"a function URL's address does not work ({error}): use its name, or restart Hanabi")

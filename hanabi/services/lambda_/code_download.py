@@ -2,22 +2,17 @@
 
 import asyncio
 import base64
-import mmap
-import os
 import re
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.auth.presign import PresignedUrls
-from hanabi.edge.own_endpoints import PREFIX as OWN_PREFIX
-from hanabi.edge.own_endpoints import Access, OwnEndpoint
-from hanabi.http.response import JOIN_BYTES
+from hanabi.http.file_stream import FileStream
 
-NAME = "code"
-PREFIX = f"{OWN_PREFIX}{NAME}/"
+PREFIX = "/_hanabi/code/"
 LIFETIME_S = 600  # as Lambda's
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
@@ -35,13 +30,12 @@ class ZipStore(Protocol):
 
 
 class CodeEndpoint:
-    """For whoever holds a URL of `code_url`: it checks that itself."""
+    """`handle` is an `HttpHandler` for whoever holds a URL of `code_url`: it checks that itself."""
 
     def __init__(self, zips: ZipStore, keys: KeyRing, clock: Clock) -> None:
         self._zip_store = zips
         self._presigned_urls = PresignedUrls(keys.root.secret_key, PREFIX)
         self._clock = clock
-        self.endpoints = (OwnEndpoint(NAME, self.handle, access=Access.GRANTED),)
 
     def code_url(self, request: HttpRequest, sha256: str) -> str | None:
         """The URL of a zip for the client of `request`; None for one inside an environment, which cannot get there."""
@@ -51,6 +45,8 @@ class CodeEndpoint:
         return self._presigned_urls.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + LIFETIME_S)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
+        if request.method != "GET":
+            return _answer(405, "GET only")
         problem = self._presigned_urls.check(request.header("host"), request.path, request.query, self._clock.time())
         if problem:
             return _answer(403, _REFUSALS[problem])
@@ -59,20 +55,10 @@ class CodeEndpoint:
             if not _DIGEST.fullmatch(digest):
                 raise FileNotFoundError(digest)
             path = self._zip_store.zip_path(base64.b64encode(bytes.fromhex(digest)).decode())
-            body = await asyncio.to_thread(_mmap, path)
+            body = await asyncio.to_thread(FileStream, path)
         except FileNotFoundError:
             return _answer(404, "There is no such code")
-        return HttpResponse(200, [("content-type", "application/zip")], body)
-
-
-def _mmap(path: Path) -> bytes:
-    """A file as memory of the kernel's, not ours, however many ask for how much and read how slowly. Zips are never changed in place."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size <= JOIN_BYTES:
-            return file.read()
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    mapped.madvise(mmap.MADV_WILLNEED)
-    return cast("bytes", memoryview(mapped))
+        return HttpResponse(200, [("content-type", "application/zip"), ("content-length", str(body.size_bytes))], body)
 
 
 def _answer(status: int, text: str) -> HttpResponse:

@@ -14,8 +14,7 @@ import pytest
 
 from hanabi.errors import SandboxError
 from tests import leftovers
-from tests.system.firecracker.rig import Rig
-from tests.waiting import until
+from tests.system.firecracker.rig import Rig, until
 
 ROOT = Path(__file__).resolve().parents[3]
 

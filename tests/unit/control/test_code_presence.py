@@ -1,6 +1,7 @@
 """What documents refer to and is not there: its versions fail with the reason, and are active again when it is back."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,18 @@ from hanabi.control.model import Function
 from hanabi.control.versions import publish_settled
 from hanabi.errors import CodeError, ImageError, ResourceConflict, SnapshotFailed
 from tests.unit.control.support import Codes, FakeSnapshots, Plane, image_params, open_plane
-from tests.waiting import until
+from tests.unit.fleet.rig import until
 
 GONE = CodeError("The function's code is not there: code/12 in the data directory. Upload the same zip again")
 STATE = "The operation cannot be performed at this time. The function is currently in the following state: Failed"
+
+
+async def pass_until(plane: Plane, condition: Callable[[], bool]) -> None:
+    """Time passes, as much as is needed."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await plane.clock.advance(LOST_S)
+            await asyncio.sleep(0.005)
 
 
 def states(function: Function) -> dict[str, str]:
@@ -52,10 +61,10 @@ async def test_what_is_lost_while_stopped_is_failed_from_the_start_and_comes_bac
     async with open_plane(tmp_path, codes=codes) as plane:  # it is still gone, and still said
         assert problems(plane) == {"code of f": f"Function f (1) cannot run: {GONE}"}
         running = asyncio.create_task(plane.functions.presence.run())
-        await until(lambda: codes.asked >= 3, clock=plane.clock, step_s=LOST_S)
+        await pass_until(plane, lambda: codes.asked >= 3)
         assert states(plane.functions.find("f"))["1"] == "Failed"
         codes.lost.clear()
-        await until(lambda: states(plane.functions.find("f"))["1"] == "Active", clock=plane.clock, step_s=LOST_S)
+        await pass_until(plane, lambda: states(plane.functions.find("f"))["1"] == "Active")
         found = plane.functions.find("f").versions["1"]
         assert found == replace(made.versions["1"], revision_id=found.revision_id)
         plane.functions.resolve("f", "1")
@@ -141,9 +150,7 @@ async def test_an_image_is_pulled_again_or_its_function_fails(tmp_path: Path) ->
             await plane.functions.presence.refuse(version)
         plane.containers.broken = None
         running = asyncio.create_task(plane.functions.presence.run())
-        await until(
-            lambda: states(plane.functions.find("f")) == {"$LATEST": "Active"} and problems(plane) == {}, clock=plane.clock, step_s=LOST_S
-        )
+        await pass_until(plane, lambda: states(plane.functions.find("f")) == {"$LATEST": "Active"} and problems(plane) == {})
         running.cancel()
 
 
@@ -155,7 +162,7 @@ async def test_a_snapshot_that_is_gone_is_made_again(tmp_path: Path, fault: Exce
         assert len(snapshots.taken) == 1
         snapshots.lost, snapshots.fault = {"snapshot-1"}, fault
         running = asyncio.create_task(plane.functions.presence.run())
-        await until(lambda: len(snapshots.taken) == 2 and len(problems(plane)) == bool(fault), clock=plane.clock, step_s=LOST_S)
+        await pass_until(plane, lambda: len(snapshots.taken) == 2 and len(problems(plane)) == bool(fault))
         assert states(plane.functions.find("f")) == {"$LATEST": "Active", "1": "Active"}
         assert snapshots.taken[1].key == snapshots.taken[0].key
         await until(lambda: all("cannot be made" in text for text in problems(plane).values()))
@@ -181,7 +188,7 @@ async def test_the_slow_wait_for_nobody(tmp_path: Path) -> None:
         for lost in (True, False):
             plane.codes.lost = {function.latest.code.sha256: GONE} if lost else {}
             wanted = {"$LATEST": "Failed" if lost else "Active"}
-            await until(lambda: states(plane.functions.find("f")) == wanted, clock=plane.clock, step_s=LOST_S)  # noqa: B023
+            await pass_until(plane, lambda: states(plane.functions.find("f")) == wanted)  # noqa: B023
         running.cancel()
         await asyncio.wait([running])
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "presence of images"]

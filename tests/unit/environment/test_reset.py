@@ -10,8 +10,7 @@ from hanabi.environment import environment as environment_module
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, FakeSandbox, silent
-from tests.unit.fleet.rig import Rig, obedient
-from tests.waiting import until
+from tests.unit.fleet.rig import Rig, obedient, until
 
 
 def error_type(result: Result) -> str:

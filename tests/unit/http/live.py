@@ -3,14 +3,14 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.http import AsyncHttpHandler, HttpHandler, HttpRequest, HttpResponse
 from hanabi.http.handlers import in_task
-from hanabi.http.server import HttpServer, serve
+from hanabi.http.server import HttpServer
 
 
 async def echo(request: HttpRequest) -> HttpResponse:
@@ -21,6 +21,14 @@ async def echo(request: HttpRequest) -> HttpResponse:
 def listen() -> tuple[socket.socket, int]:
     sock = socket.create_server(("127.0.0.1", 0))
     return sock, sock.getsockname()[1]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")
 
 
 _clients: list["Client"] = []
@@ -67,7 +75,7 @@ async def live(
     handler: AsyncHttpHandler = echo, *, direct: HttpHandler | None = None, **options: Any
 ) -> AsyncIterator[tuple[HttpServer, int]]:
     sock, port = listen()
-    server = await serve(sock, direct or in_task(handler), **({"clock": SystemClock()} | options))
+    server = await HttpServer(direct or in_task(handler), **({"clock": SystemClock()} | options)).listen(sock)
     try:
         yield server, port
     finally:
@@ -78,4 +86,4 @@ async def live(
                 await client.writer.wait_closed()
         _clients.clear()
         await server.close()
-        assert not server.connections and server.buffered == 0 and server.spooled == 0
+        assert not server.connections and server.context.buffered == 0 and server.context.spooled == 0

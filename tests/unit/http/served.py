@@ -16,7 +16,7 @@ from hanabi.base.clock import SystemClock
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import Limits
-from hanabi.http.server import serve
+from hanabi.http.server import HttpServer
 
 
 async def answer(request: HttpRequest) -> HttpResponse:
@@ -26,7 +26,7 @@ async def answer(request: HttpRequest) -> HttpResponse:
 
 async def main(descriptor: int, connections: int) -> None:
     limits = Limits(connections=connections, head_bytes=1 << 16, unauthenticated_head_bytes=1 << 14)
-    await serve(socket.socket(fileno=descriptor), in_task(answer), clock=SystemClock(), limits=limits)
+    await HttpServer(in_task(answer), clock=SystemClock(), limits=limits).listen(socket.socket(fileno=descriptor))
     print("serving", flush=True)
     await asyncio.Event().wait()
 

@@ -15,14 +15,14 @@ from unittest.mock import Mock
 from hanabi.base.clock import SystemClock
 from hanabi.base.health import Health
 from hanabi.contracts.http import HttpRequest, HttpResponse
-from hanabi.http.connection import READS, Connection
+from hanabi.http.connection import Connection
 from hanabi.http.connection_slots import CALM_S, PROBLEM, ConnectionSlots, group_peers
+from hanabi.http.context import ServerContext
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits
-from hanabi.http.server import HttpServer
+from hanabi.http.request_reader import READS
 from hanabi.testing import ManualClock
-from tests.unit.http.live import Client, live
-from tests.waiting import until
+from tests.unit.http.live import Client, live, until
 
 STRANGER = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 OWNER = b"GET / HTTP/1.1\r\nhost: a\r\nx-key: owner\r\n\r\n"
@@ -138,12 +138,12 @@ def test_one_peers_strangers_have_half_of_the_places() -> None:
     slots = ConnectionSlots(16, 1 << 20, SystemClock(), None)
     others = [Peer("b") for _ in range(3)]
     many = [Peer("a") for _ in range(20)]
-    assert all(slots.add(peer) for peer in (*others, *many))  # type: ignore[arg-type]
+    assert all(slots.add(peer) for peer in (*others, *many))
     assert [peer.evicted for peer in many] == [True] * 11 + [False] * 9 and not any(peer.evicted for peer in others)
-    assert all(slots.add(Peer("c")) for _ in range(4))  # type: ignore[arg-type]
+    assert all(slots.add(Peer("c")) for _ in range(4))
     assert slots.taken == 16
     for peer in (*others, *many):
-        slots.remove(peer)  # type: ignore[arg-type]
+        slots.remove(peer)
     assert (slots.taken, len(slots.all), slots.head_bytes) == (4, 4, 0)
 
 
@@ -189,7 +189,7 @@ async def test_a_head_in_very_many_pieces_is_refused() -> None:
     """Each costs a copy of what is there already."""
 
     transport = Mock(get_extra_info=lambda name: None)
-    connection = Connection(HttpServer(in_task(verify), clock=SystemClock()))
+    connection = Connection(ServerContext(in_task(verify), clock=SystemClock()))
     connection.connection_made(transport)
     connection.data_received(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
     for _ in range(READS - 1):
@@ -207,7 +207,7 @@ async def test_strangers_bodies_give_way_to_those_of_clients_with_a_key() -> Non
         slow = [await Client.connect(port) for _ in range(8)]
         for client in slow:
             client.send(STRANGER[:-2] + b"content-length: 200000\r\n\r\n" + b"b" * 120_000)
-        await until(lambda: server.buffered >= 900_000)
+        await until(lambda: server.context.buffered >= 900_000)
         stranger = await Client.connect(port)
         assert await ask(stranger, STRANGER[:-2] + b"content-length: 200000\r\n\r\n" + b"b" * 200_000) == 503
         owner = await Client.connect(port)

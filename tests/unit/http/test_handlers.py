@@ -6,8 +6,7 @@ import pytest
 
 from hanabi.contracts.http import NO_ANSWER, Answer, HttpRequest, HttpResponse
 from hanabi.http.limits import Limits
-from tests.unit.http.live import Client, live
-from tests.waiting import until
+from tests.unit.http.live import Client, live, until
 
 GET = b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n"
 

@@ -178,7 +178,7 @@ async def test_memory_for_bodies_is_bounded_over_all_connections() -> None:
             [asyncio.create_task(client.receive()) for client in clients], return_when="FIRST_COMPLETED", timeout=10
         )
         assert done.pop().result()[0] == 503
-        assert server.buffered <= 3 << 20
+        assert server.context.buffered <= 3 << 20
         for client in clients:
             client.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:

@@ -6,8 +6,7 @@ import pytest
 
 from hanabi.contracts.invocation import Result
 from hanabi.errors import TooManyRequests
-from tests.unit.fleet.rig import Rig
-from tests.waiting import until
+from tests.unit.fleet.rig import Rig, until
 
 
 async def test_the_result_is_told_once() -> None:

@@ -113,6 +113,7 @@ def test_a_trace_is_made_where_there_is_none() -> None:
 def test_a_url_that_is_not_there() -> None:
     request = make_request()
     request.headers[0] = ("host", "0123456789.lambda-url.localhost")
+    request.fields["host"] = "0123456789.lambda-url.localhost"
     response = StartLimiter().ask(request)
     assert (response.status, response.body) == (403, b'{"Message":null}')
     assert ("x-amzn-errortype", "AccessDeniedException") in response.headers

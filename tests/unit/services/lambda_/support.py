@@ -24,7 +24,7 @@ from hanabi.edge.edge import Edge
 from hanabi.errors import TooManyRequests
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import Limits
-from hanabi.http.server import serve
+from hanabi.http.server import HttpServer
 from hanabi.images.code.store import CodeStore
 from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore
@@ -154,7 +154,9 @@ def live_lambda(directory: Path) -> Iterator[Live]:
         allocations: dict[str, Allocation] = {}
         service = LambdaService(functions, invoker, queue, clock, allocation=lambda key: allocations.get(key, Allocation()))
         edge = Edge([service], keys, clock, REGION, spool=spool)
-        server = await serve(sock, in_task(edge.handle), clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse)
+        server = await HttpServer(
+            in_task(edge.handle), clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse
+        ).listen(sock)
         lives.append(Live(client, images, containers, invoker, queue, functions, allocations, asyncio.get_running_loop()))
         ready.set()
         await stop.wait()

@@ -13,8 +13,8 @@ import pytest
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
 from hanabi.edge.auth.keys import session_principal
-from hanabi.edge.service import DOCUMENT_BYTES
-from hanabi.errors import InvalidParameterValue, ServiceError
+from hanabi.edge.edge import DOCUMENT_BYTES
+from hanabi.errors import InvalidParameterValue, ServiceError, UnknownOperation
 from hanabi.services.lambda_ import code_upload
 from hanabi.services.lambda_.code_upload import BUCKET, LIFETIME_S, LIMIT_BYTES, STAGED_MAX, Staging
 from hanabi.testing import ManualClock
@@ -34,8 +34,8 @@ class Scene:
         self.threads = ThreadPoolExecutor(1)
         asyncio.get_running_loop().set_default_executor(self.threads)
 
-    async def put(self, body: bytes | Path) -> dict[str, str]:
-        response = await self.staging.handle(HttpRequest("PUT", "/_hanabi/uploads", "/_hanabi/uploads", "", [], body))
+    async def put(self, body: bytes | Path, method: str = "PUT") -> dict[str, str]:
+        response = await self.staging.handle(HttpRequest(method, "/_hanabi/uploads", "/_hanabi/uploads", "", [], body))
         assert isinstance(response.body, bytes)
         answer: dict[str, Any] = json.loads(response.body)
         assert (response.status, answer.pop("ExpiresIn")) == (200, 3600)
@@ -121,7 +121,9 @@ async def test_it_expires_and_there_are_never_many(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_taken_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with play(tmp_path) as scene:
-        assert [endpoint.methods for endpoint in scene.staging.endpoints] == [("PUT",)]
+        for method in ("GET", "POST"):
+            with pytest.raises(UnknownOperation):
+                await scene.put(b"x", method)
         with pytest.raises(InvalidParameterValue):
             await scene.put(b"")
         monkeypatch.setattr(code_upload, "free_bytes", lambda directory: 1000)
@@ -132,9 +134,8 @@ async def test_what_cannot_be_taken_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_only_the_owner_may_send_so_much(small_edge: Live) -> None:
     def limit(access_key: str, path: str = "/_hanabi/uploads") -> int:
-        request = HttpRequest("PUT", path, path, "", [("host", "127.0.0.1")], b"")
         claim = f"AWS4-HMAC-SHA256 Credential={access_key}/20261128/us-east-1/hanabi/aws4_request, SignedHeaders=host, Signature=0"
-        request.headers.append(("authorization", claim))
+        request = HttpRequest("PUT", path, path, "", [("host", "127.0.0.1"), ("authorization", claim)], b"")
         return small_edge.edge.body_rule(request).limit_bytes
 
     assert limit(small_edge.keys.root.access_key) == LIMIT_BYTES > 250 << 20

@@ -1,0 +1,287 @@
+"""The bytes of one connection as requests: what their heads and bodies may cost, and what is refused."""
+
+import logging
+from collections import deque
+from typing import Protocol
+
+import httptools
+
+from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.errors import BodyIncomplete
+from hanabi.http.connection_slots import SlotHolder
+from hanabi.http.context import ServerContext
+from hanabi.http.limits import ALWAYS_BYTES, SPOOL_BYTES
+from hanabi.http.request_stream import RequestStream
+from hanabi.http.response import plain
+from hanabi.http.spool import BodyBuffer
+from hanabi.http.waiting import WaitingFor
+
+log = logging.getLogger(__name__)
+
+COUNTED_BYTES = 64 * 1024  # smaller bodies are not worth counting
+READS = 4096  # that a head may come in
+HEADER_BYTES = 160  # what a header takes in memory beyond its own bytes
+NAMES_MAX = 1024
+_HEAD_TOO_LARGE = plain(431, "the request line and headers are too large")
+_names: dict[bytes, str] = {}  # of headers, as clients write them
+_methods: dict[bytes, str] = {}
+
+
+class Received:
+    """A request that can be handled, and how its answer must leave the connection."""
+
+    __slots__ = ("request", "keep_alive", "http10", "stream")
+
+    def __init__(self, request: HttpRequest, keep_alive: bool, http10: bool, stream: RequestStream | None) -> None:
+        self.request = request
+        self.keep_alive = keep_alive
+        self.http10 = http10
+        self.stream = stream  # its body, when it is read while it is handled
+
+
+class Owner(SlotHolder, Protocol):
+    """The connection."""
+
+    def send_continue(self) -> None:
+        """Tell the client to go on with the body."""
+
+    def on_taken(self) -> None:
+        """A handler took something of the body that it reads."""
+
+
+class RequestReader:
+    """`feed` it; then look at `ready`, `refusal` and `reading`. The callbacks (`on_...`) are the parser's."""
+
+    def __init__(self, context: ServerContext, owner: Owner, address: str) -> None:
+        self.ready: deque[Received] = deque()
+        self.refusal: HttpResponse | None = None  # of what is being received; nothing more is read
+        self.reading = WaitingFor.IDLE  # IDLE, HEAD or BODY: where the parser is
+        self.stream: RequestStream | None = None  # the body that is being received, if its handler reads it meanwhile
+        self.head_limit = context.limits.unauthenticated_head_bytes or context.limits.head_bytes
+        self.known = False  # the request names a key that exists
+        self.held = (0, 0)  # this connection's parts of context.buffered and context.spooled
+        self._context = context
+        self._owner = owner
+        self._address = address
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: list[tuple[str, str]] = []
+        self._header_count = 0
+        self._header_limit = context.limits.headers
+        self._unseen = 0  # bytes given to the parser since it last got anywhere
+        self._bulk = False  # more was given than a head may have: its size is to be counted
+        self._reads = 0  # that have not completed the head
+        self._head_held = False  # `slots` knows of an incomplete head
+        self._request: HttpRequest | None = None  # its headers are complete, its body is not
+        self._small = 0  # the size of the body, if it is to come whole in one piece
+        self._body: BodyBuffer | RequestStream | None = None
+        self._limit = 0
+
+    @property
+    def body_bytes(self) -> int:
+        """So much of the body is there."""
+        return self._body.size if self._body is not None else 0
+
+    def feed(self, data: bytes) -> None:
+        while data and self.refusal is None:
+            self._unseen += len(data)
+            self._bulk = self._unseen > self.head_limit
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:  # offered (h2c, websocket) and not taken: go on in HTTP/1.1
+                data = data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                self.refuse(plain(400, "malformed request"))
+        if self.reading is WaitingFor.IDLE:
+            self._unseen = 0
+        elif self._unseen > self.head_limit:  # headers, trailers or chunk extensions without end
+            self.refuse(_HEAD_TOO_LARGE)
+        if self.reading is WaitingFor.HEAD or self._head_held:
+            self._hold_head()
+
+    def refuse(self, response: HttpResponse) -> None:
+        if self.refusal is None:
+            self.refusal = response
+            self._break_off("the request was refused while it arrived")
+
+    def drop(self) -> None:
+        """What has been received of a refused request is of no use: while the connection lingers, it takes no memory."""
+        self._break_off("nobody reads it any more")
+        if isinstance(self._body, BodyBuffer):
+            self._body.discard()
+        self._body = None
+        self.hold(0, 0)
+        self._parser = httptools.HttpRequestParser(self)  # holds what it has of a header
+        self._url, self._headers, self._request = b"", [], None
+
+    def close(self) -> None:
+        """The connection is lost."""
+        self._break_off("the client has gone")
+        if isinstance(self._body, BodyBuffer):
+            self._body.discard()
+        del self._parser  # it refers back to this reader
+
+    def hold(self, buffered: int, spooled: int) -> None:
+        """So much of bodies is there now."""
+        if (buffered, spooled) != self.held:
+            self._context.buffered += buffered - self.held[0]
+            self._context.spooled += spooled - self.held[1]
+            self.held = buffered, spooled
+
+    def _break_off(self, why: str) -> None:
+        if self.stream is not None:
+            self.stream.fail(BodyIncomplete(why))
+            self.stream = None
+
+    def _hold_head(self) -> None:
+        size = 0
+        self._reads += 1
+        if self._reads > READS:  # each copies what is there of a header
+            self.refuse(_HEAD_TOO_LARGE)
+        if self.reading is WaitingFor.HEAD and self.refusal is None:
+            size = self._unseen + HEADER_BYTES * len(self._headers) + 1
+        self._head_held = size > 0
+        self._context.slots.hold_head(self._owner, size)
+
+    # --- the parser ---------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.reading = WaitingFor.HEAD
+        self.known = False
+        self._reads = 0
+        self._url = b""
+        self._headers = []
+        self._header_count = 0
+        self._small = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        if self._header_count > self._header_limit:
+            self.refuse(plain(431, "too many headers"))
+        elif self.reading is WaitingFor.HEAD:
+            self._headers.append((_names.get(name) or _header_name(name), value.decode("latin-1")))
+        elif self._request is not None:
+            self._request.trailers = (*self._request.trailers, (_header_name(name), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        if self.refusal is not None:
+            return
+        self.reading = WaitingFor.BODY
+        if self._bulk and sum(len(name) + len(value) + 4 for name, value in self._headers) + len(self._url) > self.head_limit:
+            self.refuse(_HEAD_TOO_LARGE)
+            return
+        self._unseen = 0
+        target = self._url.decode("latin-1")
+        path, _, query = target.partition("?")
+        method = self._parser.get_method()
+        request = HttpRequest(_methods.get(method) or _method(method), target, path, query, self._headers, b"", self._address)
+        self._request = request
+        fields = request.fields
+        if (target[:1] != "/" and target != "*") or "#" in target:
+            self.refuse(plain(400, "malformed request target"))
+        elif request.repeated and sum(name == "host" for name, _ in self._headers) > 1:
+            self.refuse(plain(400, "more than one host"))  # one for whoever routes, another for whoever signs
+        elif "transfer-encoding" in fields:
+            self._expect_body(request, None)
+        elif "content-length" in fields:
+            size = int(fields["content-length"] or 0)  # the parser vouches for the number
+            if size > ALWAYS_BYTES:
+                self._expect_body(request, size)
+            elif size:
+                self._small = size
+                self._invite(fields)
+
+    def _expect_body(self, request: HttpRequest, size: int | None) -> None:
+        context = self._context
+        rule = context.limits.body(request)
+        self._limit, self.known = rule.limit_bytes, rule.known
+        if size is not None and size > self._limit:
+            self.refuse(context.refuse(request, size, self._limit))
+            return
+        self._invite(request.fields)
+        if rule.stream:
+            request.body = self.stream = self._body = RequestStream(self._on_taken)
+            self._add(Received(request, self._parser.should_keep_alive(), self._parser.get_http_version() == "1.0", self.stream))
+        else:
+            self._body = BodyBuffer(context.spool if rule.spool else None, SPOOL_BYTES)
+
+    def _invite(self, fields: dict[str, str]) -> None:
+        if "expect" in fields and not self.ready and fields["expect"].lower() == "100-continue":
+            self._owner.send_continue()
+
+    def on_body(self, chunk: bytes) -> None:
+        self._unseen = 0
+        request = self._request
+        if self.refusal is not None or request is None:
+            return
+        body = self._body
+        if body is None:
+            if len(chunk) == self._small:
+                request.body = chunk
+                return
+            self._limit = self._small
+            body = self._body = BodyBuffer(None, SPOOL_BYTES)
+        if body.size + len(chunk) > self._limit:
+            self.refuse(self._context.refuse(request, None, self._limit))
+            return
+        try:
+            body.add(chunk)
+        except OSError as error:
+            log.error("cannot spool a request body: %s", error)
+            self.refuse(plain(507, "no room for the request body"))
+        if body.size > COUNTED_BYTES:
+            self._count(body)
+
+    def _count(self, body: BodyBuffer | RequestStream) -> None:
+        context = self._context
+        if isinstance(body, RequestStream):
+            self.hold(body.held_bytes, 0)
+        else:
+            self.hold(*((body.size, 0) if body.in_memory else (0, body.size)))
+        while context.buffered > context.limits.buffered_bytes and self.known and context.slots.drop_unauthenticated_body():
+            pass
+        if context.buffered > context.limits.buffered_bytes or context.spooled > context.limits.spooled_bytes:
+            self.refuse(plain(503, "too many large requests at once"))
+
+    def on_message_complete(self) -> None:
+        self.reading = WaitingFor.IDLE
+        request, self._request = self._request, None
+        body, self._body = self._body, None
+        if self.refusal is not None or request is None:
+            if isinstance(body, BodyBuffer):
+                body.discard()
+            return
+        if isinstance(body, RequestStream):
+            self.stream = None
+            body.end()
+            return
+        if body is not None:
+            request.body = body.finish()
+        parser = self._parser
+        self._add(Received(request, parser.should_keep_alive(), parser.get_http_version() == "1.0", None))
+
+    def _add(self, received: Received) -> None:
+        self.ready.append(received)
+        if len(self.ready) > self._context.limits.pipelined:
+            self.refuse(plain(400, "too many pipelined requests"))
+
+    def _on_taken(self) -> None:
+        self.hold(0, 0)
+        self._owner.on_taken()
+
+
+def _header_name(name: bytes) -> str:
+    text = name.decode("latin-1").lower()
+    if len(_names) < NAMES_MAX and len(name) <= 64:
+        _names[name] = text
+    return text
+
+
+def _method(method: bytes) -> str:
+    """There are no more of them than the parser knows."""
+    return _methods.setdefault(method, method.decode())

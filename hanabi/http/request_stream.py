@@ -1,0 +1,90 @@
+"""A request's body that its handler reads while it arrives."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from hanabi.base.tasks import settle
+from hanabi.errors import BodyError
+
+HIGH_BYTES = 128 * 1024  # so much waits for the handler: the client is not read any further (one read of up to 256 KiB may come on top)
+
+
+class RequestStream:
+    """A `ByteStream`. The connection adds what it receives and reads no more while `is_full`; `on_taken` tells it that there is room."""
+
+    __slots__ = ("size", "_buffer", "_ended", "_error", "_closed", "_reader", "_on_taken")
+
+    def __init__(self, on_taken: Callable[[], None]) -> None:
+        self.size = 0  # received so far
+        self._buffer = bytearray()
+        self._ended = False
+        self._error: BodyError | None = None
+        self._closed = False  # nobody wants any more
+        self._reader: asyncio.Future[None] | None = None
+        self._on_taken = on_taken
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._buffer) >= HIGH_BYTES
+
+    @property
+    def is_broken(self) -> bool:
+        return self._error is not None
+
+    # --- for the connection -------------------------------------------------------------------------------------------
+
+    def add(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if not self._closed:
+            self._buffer += chunk
+            self._wake()
+
+    def end(self) -> None:
+        """All of it has come."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: BodyError) -> None:
+        """The rest will not come: the reader gets what is there, then the error."""
+        if not self._ended and self._error is None:
+            self._error = error
+            self._wake()
+
+    # --- for the handler ----------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._buffer:
+            if self._closed or self._ended:
+                raise StopAsyncIteration
+            if self._error is not None:
+                raise self._error
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        piece = bytes(self._buffer)
+        self._buffer.clear()
+        self._on_taken()
+        return piece
+
+    async def aclose(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """Nobody wants any more: what is there and what still comes is thrown away."""
+        self._closed = True
+        self._buffer.clear()
+        self._on_taken()
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            settle(self._reader)
