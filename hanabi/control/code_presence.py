@@ -6,7 +6,7 @@ A snapshot that is gone is made again; its version works without it meanwhile.
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Set
+from collections.abc import Callable, Coroutine, Mapping, Set
 from typing import Any, Protocol
 
 from hanabi.base.clock import Clock
@@ -14,8 +14,8 @@ from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.control import versions
 from hanabi.control.containers import Containers, failure
+from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
-from hanabi.control.registry import Registry
 from hanabi.control.snapstart import Snapshots
 from hanabi.errors import CodeError, HanabiError, ImageError
 
@@ -31,32 +31,31 @@ class Finder(Protocol):
 
 
 class CodePresence:
-    """`settle` stores what becomes of a function, `target` makes of a version what is run."""
+    """`target` makes of a version what is run."""
 
     def __init__(
         self,
-        registry: Registry,
+        functions: Functions,
         code: Finder,
         containers: Containers | None,
         snapshots: Snapshots | None,
         target: Callable[[Function, Version], FunctionVersion],
-        settle: Callable[[str, Callable[[Function], Function]], Awaitable[None]],
         clock: Clock,
         health: Health,
     ) -> None:
-        self._registry = registry
+        self._functions = functions
         self._code = code
         self._containers = containers
         self._snapshots = snapshots
         self._target = target
-        self._settle = settle
         self._clock = clock
         self._health = health
         self._lost: set[str] = set()  # names of functions with versions that are
         self._checking = asyncio.Lock()
+        functions.listen(self._changed)
 
-    def changed(self, old: Function | None, new: Function | None) -> None:
-        """Called at every change of a function: what is lost is told, and when it is over."""
+    def _changed(self, old: Function | None, new: Function | None) -> None:
+        """What is lost is told, and when it is over."""
         lost = [version for version in new.all_versions() if version.lost] if new else []
         if new is not None and lost:
             numbers = ", ".join(version.number for version in lost)
@@ -119,9 +118,9 @@ class CodePresence:
     async def _users(self, name: str | None, everything: bool, *, images: bool) -> dict[str, set[str]]:
         """The names of the functions that are made of each zip, or image; the loop is not held for long."""
         users: dict[str, set[str]] = {}
-        names = [name] if name is not None else [each.name for each in self._registry] if everything else list(self._lost)
+        names = [name] if name is not None else [each.name for each in self._functions] if everything else list(self._lost)
         for number, each in enumerate(names, 1):
-            function = self._registry.get(each)
+            function = self._functions.get(each)
             for version in function.all_versions() if function else ():
                 if bool(version.code.image) == images and (version.lost or version.state == "Active"):
                     users.setdefault(version.code.key, set()).add(each)
@@ -133,9 +132,9 @@ class CodePresence:
         names = {name for key in faults for name in users[key]} | self._lost
         judge = versions.apply_faults(users.keys(), faults)
         for name in sorted(names):
-            function = self._registry.get(name)
+            function = self._functions.get(name)
             if function is not None and judge(function) is not function:
-                await self._settle(name, judge)
+                await self._functions.update(name, judge)
 
     async def require(self, version: FunctionVersion) -> None:
         """Before an environment is started: raises `ResourceConflict` when its zip is not there. Cheap when it is."""
@@ -145,7 +144,7 @@ class CodePresence:
     async def refuse(self, version: FunctionVersion) -> None:
         """Something of a version was not found: look closer, and raise `ResourceConflict` unless it could be mended."""
         await (self.check(version.name) if version.container is None else self.check_images(version.name))
-        function = self._registry.get(version.name)
+        function = self._functions.get(version.name)
         for each in function.all_versions() if function else ():
             if function and function.key(each) == version.key:
                 versions.check_active(each)
@@ -154,7 +153,7 @@ class CodePresence:
         snapshots = self._snapshots
         if snapshots is None or snapshots.missing:
             return
-        wanted = {v.snapshot: (each, v) for each in self._registry for v in each.versions.values() if v.snapshot and v.state == "Active"}
+        wanted = {v.snapshot: (each, v) for each in self._functions for v in each.versions.values() if v.snapshot and v.state == "Active"}
         for name in await snapshots.find_missing(wanted.keys()) if wanted else ():
             function, version = wanted[name]
             key = f"snapshot of {function.name}:{version.number}"

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hanabi.control.arns import LATEST, NAME_LIMIT, is_alias, is_version
 from hanabi.control.model import Alias, Code, Function, FunctionSettings, ProvisionedConfig, Url, Version
-from hanabi.control.routes import ACCOUNT_LIMIT
+from hanabi.quotas import ACCOUNT_CONCURRENCY
 
 T = TypeVar("T")
 _NAME = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
@@ -57,7 +57,7 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
 
 def _check_function(function: Function) -> None:
     _need(function.last_version >= max(map(int, function.versions), default=0), "has a last_version that is not the last")
-    _need(function.reserved is None or 0 <= function.reserved <= ACCOUNT_LIMIT, "reserves what no account has")
+    _need(function.reserved is None or 0 <= function.reserved <= ACCOUNT_CONCURRENCY, "reserves what no account has")
     known = {LATEST, *function.versions}
     for alias in function.aliases.values():
         _need(is_alias(alias.name), f"has an alias that cannot be: {alias.name!r}")
@@ -71,7 +71,7 @@ def _check_function(function: Function) -> None:
     for qualifier in function.policies:
         _need(qualifier in known or qualifier in function.aliases, f"has a policy of {qualifier!r}, which is not there")
     for config in function.provisioned.values():
-        _need(0 < config.requested <= ACCOUNT_LIMIT, "provisions what no account has")
+        _need(0 < config.requested <= ACCOUNT_CONCURRENCY, "provisions what no account has")
         alias_of = function.aliases.get(config.qualifier)
         number = alias_of.version if alias_of else config.qualifier
         _need(number in function.versions, f"provisions {config.qualifier!r}, which is not there")

@@ -1,8 +1,8 @@
 """Every kind of document in state.db: its version, and how older ones become what is written today.
 
-    functions/<name>            a function: control/model.py
+    functions/<name>            a function: control/model.py, read by control/documents.py
     versions/<name>/<number>    a published version of it
-    iam/role/<name>             a role with its policies: api/iam.py
+    iam/role/<name>             a role with its policies: services/iam/
     node/identity               the id of this state.db: images/identity.py
     quarantine/<revision>/<key> what was put aside, text as it was
 
@@ -68,7 +68,7 @@ def _check_identity(document: Document) -> None:
 
 
 FORMATS: Formats = {
-    "functions/": Format((_function_1,)),  # whoever reads them checks them: control/reading.py
+    "functions/": Format((_function_1,)),  # whoever reads them checks them: control/documents.py
     "versions/": Format((_version_1,)),
     "iam/role/": Format(check=_check_role),
     "node/identity": Format(check=_check_identity),

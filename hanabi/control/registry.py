@@ -1,149 +1,261 @@
-"""All functions, in memory and in the store: loaded once, written through."""
+"""What exists of one kind: in the store and in memory. Loaded once, written through, and told by the store of what others write."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
-from hanabi.contracts.store import Store
-from hanabi.control.arns import AccountRegion
-from hanabi.control.documents import read_function
-from hanabi.control.model import Function, function_document, version_document
-from hanabi.errors import DocumentDamaged, ResourceNotFound
+from hanabi.contracts.store import Change, Document, Store, Watch, Write
+from hanabi.errors import DocumentDamaged, RevisionMismatch
 from hanabi.store.formats import describe
 
-Change = Callable[[Function | None], Function | None]
+T = TypeVar("T")
+R = TypeVar("R")
+ATTEMPTS = 10  # of one change, while others change the same
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)  # what `Kind.decode` may raise
+
+Parts = Mapping[str, Document]
 
 
-class Registry:
-    """One change at a time. What is read here is on disk.
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """How values of one kind are stored: each as a document, and some with further documents of their own, its parts.
 
-    A function's document names its published versions, which are written before it and removed after it: a crash in between leaves a
-    version that no function names, and the next start puts it aside. A function one of whose documents cannot be read is left as it is:
-    it is neither run nor changed, and its name is taken until it is deleted, which puts its documents aside.
+    A value's document changes with every change of it, so that its revision stands for the whole.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        account_region: AccountRegion,
-        changed: Callable[[Function | None, Function | None], None],
-        retries: RetryQueue,
-        health: Health | None = None,
-    ) -> None:
-        self.account_region = account_region
+    name: str  # for people: "function"
+    prefix: str  # of the document's key, before the value's name
+    decode: Callable[[str, Document, Parts], T]  # name, document, parts by name. Raises one of UNREADABLE
+    encode: Callable[[T], Document]
+    parts: str = ""  # prefix of the parts' keys, before `<value's name>/<part's name>`; empty: there are none
+    encode_parts: Callable[[T | None, T | None], Mapping[str, Document | None]] = lambda old, new: {}  # those that differ; None: gone
+
+
+class Registry(Generic[T]):
+    """One change at a time. What is read here is on disk.
+
+    A change is one batch in the store, made only if nobody else was faster: else it is made again of what there is by then. A value that
+    cannot be read is left as it is: it is not changed, and its name is taken until it is put aside.
+    """
+
+    def __init__(self, store: Store, kind: Kind[T], clock: Clock, health: Health | None = None) -> None:
+        self.kind = kind
         self.damaged: dict[str, DocumentDamaged] = {}  # by name
         self._store = store
-        self._changed = changed
-        self._health = health or Health()
-        self._retries = retries
-        self._functions: dict[str, Function] = {}
+        self._health = health or Health(clock)
+        self._retries = RetryQueue(clock, self._health)
+        self._values: dict[str, T] = {}
+        self._revisions: dict[str, int] = {}
+        self._listeners: list[Callable[[T | None, T | None], None]] = []
         self._lock = asyncio.Lock()
+        self._behind: dict[str, int] = {}  # name -> revision that others have written
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._watch: Watch | None = None
 
     async def open(self) -> None:
-        versions: dict[str, dict[str, dict[str, Any]]] = {}  # by name and number
-        for key, document, _ in await self._store.list("versions/"):
-            name, _, number = key.removeprefix("versions/").partition("/")
-            versions.setdefault(name, {})[number] = document
-        functions = await self._store.list("functions/")
+        """Load what exists. Parts that no value has, which an older Hanabi left in a crash, are put aside."""
+        self._watch = self._store.watch(self.kind.prefix, self._on_change)
+        parts: dict[str, dict[str, Document]] = {}
+        for key, document, _ in await self._store.list(self.kind.parts) if self.kind.parts else ():
+            name, _, part = key.removeprefix(self.kind.parts).partition("/")
+            parts.setdefault(name, {})[part] = document
+        documents = await self._store.list(self.kind.prefix)
         for key, reason in self._store.damaged.items():
-            if key.startswith("functions/"):
-                self._leave(key.removeprefix("functions/"), reason)
-        urls: set[str] = set()
-        for key, document, _ in functions:
-            name = key.removeprefix("functions/")
-            try:
-                function = read_function(document, name, self.account_region.arn(name), versions.get(name, {}))
-                mine = {url.id for url in function.urls.values()}
-                if len(mine) < len(function.urls) or mine & urls:
-                    raise ValueError("has a URL that another one has too")
-            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-                self._leave(name, describe(error))
-                continue
-            urls |= mine
-            self._put(name, function)
-        for name, numbers in versions.items():
-            known = self._functions.get(name)
-            for number in numbers.keys() - (known.versions.keys() if known else ()) if name not in self.damaged else ():
-                await self._store.quarantine(_version_key(name, number))
+            if key.startswith(self.kind.prefix):
+                self._leave(key.removeprefix(self.kind.prefix), reason)
+        for key, document, revision in documents:
+            name = key.removeprefix(self.kind.prefix)
+            self._load(name, (document, revision), parts.get(name, {}))
+        for name, found in parts.items():
+            known = self.kind.encode_parts(None, self._values.get(name))
+            for part in found.keys() - known.keys() if name not in self.damaged else ():
+                await self._store.quarantine(self._part_key(name, part))
 
-    def _leave(self, name: str, reason: str) -> None:
-        error = self.damaged[name] = DocumentDamaged(f"functions/{name}", reason)
-        self._health.report(f"function {name}", f"The function {name} is neither run nor changed. {error}")
+    async def close(self) -> None:
+        """Let changes end."""
+        if self._watch is not None:
+            self._watch.close()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._retries.close()
 
-    def get(self, name: str) -> Function | None:
+    def listen(self, changed: Callable[[T | None, T | None], None]) -> None:
+        """Call back with (old, new) at the very moment of every change; None: absent. What there is already is new."""
+        self._listeners.append(changed)
+        for value in self:
+            changed(None, value)
+
+    @property
+    def tasks(self) -> "set[asyncio.Task[Any]]":
+        """The changes that are under way."""
+        return set(self._tasks)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, name: str) -> T | None:
         """Raises `DocumentDamaged`."""
         if name in self.damaged:
-            raise self._error(name)
-        return self._functions.get(name)
+            known = self.damaged[name]
+            raise DocumentDamaged(known.key, known.reason)  # a new one: whoever raises it adds to its traceback
+        return self._values.get(name)
 
-    def find(self, name: str) -> Function:
-        function = self.get(name)
-        if function is None:
-            raise ResourceNotFound(f"Function not found: {self.account_region.arn(name)}")
-        return function
+    def revision(self, name: str) -> int:
+        """That of the store; 0: there is no such value."""
+        return self._revisions.get(name, 0)
 
-    def _error(self, name: str) -> DocumentDamaged:
-        known = self.damaged[name]
-        return DocumentDamaged(known.key, known.reason)  # a new one: whoever raises it adds to its traceback
+    def names(self) -> list[str]:
+        """In order, those of damaged ones too."""
+        return sorted({*self._values, *self.damaged})
+
+    def __iter__(self) -> Iterator[T]:
+        """In the order of their names."""
+        return iter([self._values[name] for name in sorted(self._values)])
+
+    # --- changing -----------------------------------------------------------------------------------------------------
+
+    async def commit(self, name: str, change: Callable[[T | None], T | None]) -> T | None:
+        """Replace a value (None: absent) by what `change` makes of it, which may be called several times.
+
+        A caller that is cancelled leaves the change to end. Raises what `change` raises, and `RevisionMismatch` when others change the
+        same all the time.
+        """
+        return await asyncio.shield(self.begin(name, change))
+
+    def begin(self, name: str, change: Callable[[T | None], T | None]) -> "asyncio.Task[T | None]":
+        """As `commit`, for those who must know when the change has ended. Not to be cancelled: disk and memory would part."""
+        return self._own(self.apply(name, change), f"change of {self.kind.name} {name}")
+
+    async def update(self, name: str, change: Callable[[T], T]) -> None:
+        """As `commit`; what is gone stays so."""
+        await self.commit(name, lambda now: None if now is None else change(now))
 
     async def quarantine(self, name: str) -> None:
-        """The documents of a damaged function, so that its name is free."""
+        """The documents of a damaged value, so that its name is free."""
         async with self._lock:
-            keys = [key for key, _, _ in await self._store.list(f"versions/{name}/")]
-            keys += [key for key in self._store.damaged if key.startswith(f"versions/{name}/")]
-            for key in (*keys, f"functions/{name}"):  # the function itself last: until then this may be done again
+            below = self._part_key(name, "")
+            keys = [key for key, _, _ in await self._store.list(below)] if self.kind.parts else []
+            keys += [key for key in self._store.damaged if self.kind.parts and key.startswith(below)]
+            for key in (*keys, self.kind.prefix + name):  # the value's own last: until then this may be done again
                 await self._store.quarantine(key)
-            self.damaged.pop(name, None)
-            self._health.clear(f"function {name}")
+            self._mended(name)
+            self._catch_up()
 
-    def __iter__(self) -> Iterator[Function]:
-        """In the order of their names."""
-        return iter([self._functions[name] for name in sorted(self._functions)])
-
-    async def commit(self, name: str, change: Change) -> Function | None:
-        """Replace a function (None: absent) by what `change` makes of it. Not to be cancelled: disk and memory would part."""
+    async def apply(self, name: str, change: Callable[[T | None], T | None]) -> T | None:
+        """What `begin` runs."""
         async with self._lock:
-            old = self.get(name)
-            new = change(old)
-            if new is not old:
-                await self._write(name, old, new)
-                self._put(name, new)
-            return new
-
-    async def _write(self, name: str, old: Function | None, new: Function | None) -> None:
-        before = old.versions if old else {}
-        after = new.versions if new else {}
-        for number, version in after.items():
-            if new is not None and version is not before.get(number):
-                await self._store.put(_version_key(name, number), version_document(new, version))
-        if new is not None:
-            await self._store.put(f"functions/{name}", function_document(new))
-        else:
-            await self._store.delete(f"functions/{name}")
-        for number in before.keys() - after.keys():
-            key = _version_key(name, number)
             try:
-                await self._store.delete(key)
-            except Exception as error:
-                what = f"Version {number} of {name} is gone, but its document cannot be removed"
-                self._retries.add(key, what, partial(self._remove_document, name, number), error)
+                return await self._try_commit(name, change, ATTEMPTS)
+            finally:
+                self._catch_up()
 
-    async def _remove_document(self, name: str, number: str) -> None:
-        """Unless a function of that name has such a version again."""
-        async with self._lock:
-            function = self._functions.get(name)
-            if function is None or number not in function.versions:
-                await self._store.delete(_version_key(name, number))
+    async def _try_commit(self, name: str, change: Callable[[T | None], T | None], attempts: int) -> T | None:
+        old = self.get(name)
+        new = change(old)
+        if new is old:
+            return new
+        key, parts = self.kind.prefix + name, self.kind.encode_parts(old, new)
+        document = Write(key, None if new is None else self.kind.encode(new), self.revision(name))
+        try:
+            revision = await self._store.write([document, *(Write(self._part_key(name, part), each) for part, each in parts.items())])
+        except RevisionMismatch:
+            if attempts == 1:
+                raise
+            await self._reload(name)
+            return await self._try_commit(name, change, attempts - 1)
+        if self._behind.get(name) == revision:  # the store has told of this very change
+            del self._behind[name]
+        self._put(name, new, revision)
+        return new
 
-    def _put(self, name: str, new: Function | None) -> None:
-        old = self._functions.pop(name, None)
+    def _own(self, work: Coroutine[Any, Any, R], name: str) -> "asyncio.Task[R]":
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; nobody may be waiting any more
+
+    # --- what others write --------------------------------------------------------------------------------------------
+
+    def _on_change(self, change: Change) -> None:
+        self._behind[change.key.removeprefix(self.kind.prefix)] = change.revision
+        if not self._lock.locked():  # else it may be the change that is under way; whoever makes that looks at its end
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        behind, self._behind = self._behind, {}
+        for name, revision in behind.items():
+            if revision > self.revision(name):
+                self._own(self._follow(name), f"news of {self.kind.name} {name}")
+
+    async def _follow(self, name: str) -> None:
+        async def reload() -> None:
+            async with self._lock:
+                await self._reload(name)
+                self._catch_up()
+
+        what = f"The {self.kind.name} {name} was changed elsewhere, and cannot be read"
+        await self._retries.do(f"news of {self.kind.name} {name}", what, reload)
+
+    async def _reload(self, name: str) -> None:
+        """From the store: the document, and its parts as they were with it."""
+        key, below = self.kind.prefix + name, self._part_key(name, "")
+        parts: dict[str, Document] = {}
+        try:
+            found = await self._store.get(key)
+            while self.kind.parts:
+                parts = {part.removeprefix(below): document for part, document, _ in await self._store.list(below)}
+                before, found = found, await self._store.get(key)
+                if found == before:
+                    break
+        except DocumentDamaged as error:
+            self._leave(name, error.reason)
+            return
+        if found is None:
+            self._mended(name)
+            self._put(name, None, 0)
+        else:
+            self._load(name, found, parts)
+
+    def _load(self, name: str, found: tuple[Document, int], parts: Parts) -> None:
+        try:
+            value = self.kind.decode(name, found[0], parts)
+            self.check(name, value)
+        except UNREADABLE as error:
+            self._leave(name, describe(error))
+        else:
+            self._mended(name)
+            self._put(name, value, found[1])
+
+    def check(self, name: str, value: T) -> None:
+        """Raise `ValueError` for what was read and cannot be beside the others."""
+
+    # --- memory -------------------------------------------------------------------------------------------------------
+
+    def _put(self, name: str, new: T | None, revision: int) -> None:
+        old = self._values.pop(name, None)
+        self._revisions.pop(name, None)
         if new is not None:
-            self._functions[name] = new
-        self._changed(old, new)
+            self._values[name], self._revisions[name] = new, revision
+        if old is not new:
+            for changed in self._listeners:
+                changed(old, new)
 
+    def _leave(self, name: str, reason: str) -> None:
+        error = self.damaged[name] = DocumentDamaged(self.kind.prefix + name, reason)
+        self._health.report(f"{self.kind.name} {name}", f"The {self.kind.name} {name} is neither used nor changed. {error}")
+        self._put(name, None, 0)
 
-def _version_key(name: str, number: str) -> str:
-    return f"versions/{name}/{number}"
+    def _mended(self, name: str) -> None:
+        if self.damaged.pop(name, None) is not None:
+            self._health.clear(f"{self.kind.name} {name}")
+
+    def _part_key(self, name: str, part: str) -> str:
+        return f"{self.kind.parts}{name}/{part}"

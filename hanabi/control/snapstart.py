@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.control import versions
+from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.errors import SnapshotFailed
 
@@ -27,21 +31,25 @@ class Snapshots(Protocol):
 
 
 class SnapStart:
-    """Told of every change by `changed`. `target` makes of a version what is run, `settle` stores what became of it, sooner or later."""
+    """`target` makes of a version what is run. `close` before the registry is."""
 
     def __init__(
         self,
+        functions: Functions,
         snapshots: Snapshots | None,
         target: Callable[[Function, Version], FunctionVersion],
-        settle: Callable[[str, str, str, Callable[[Function], Function]], Awaitable[None]],
+        clock: Clock,
+        health: Health,
     ) -> None:
+        self._functions = functions
         self._snapshots = snapshots
         self._target = target
-        self._settle = settle
+        self._retries = RetryQueue(clock, health)
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by `FunctionVersion.key`
         self._closing = False
+        functions.listen(self._changed)
 
-    def changed(self, new: Function | None) -> None:
+    def _changed(self, old: Function | None, new: Function | None) -> None:
         """Begin with what awaits its snapshot; end what nobody awaits any more."""
         for version in new.versions.values() if new else ():
             key = new.key(version) if new else ""
@@ -57,11 +65,14 @@ class SnapStart:
     def tasks(self) -> list["asyncio.Task[None]"]:
         return list(self._under_way.values())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """What has no snapshot yet gets it after the next start."""
         self._closing = True
         for task in self._under_way.values():
             task.cancel()
+        while tasks := self.tasks:
+            await asyncio.wait(tasks)
+        await self._retries.close()
 
     async def _optimize(self, function: Function, version: Version) -> None:
         snapshots = self._snapshots
@@ -78,4 +89,5 @@ class SnapStart:
             log.exception("no snapshot of %s:%s", function.name, version.number)
             settled = partial(Version.failed, code="InternalError", reason="An internal error occurred while the snapshot was made.")
         apply = versions.settle_version(version.number, version.generation, settled)
-        await self._settle(function.name, version.number, version.generation, apply)
+        key, what = f"snapshot.{version.generation}", f"The snapshot of {function.name}:{version.number} is made, but that cannot be stored"
+        await self._retries.do(key, what, lambda: self._functions.update(function.name, apply))

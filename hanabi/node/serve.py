@@ -21,8 +21,9 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Driver
-from hanabi.control.functions import Functions
+from hanabi.control.arns import AccountRegion
 from hanabi.control.migrations import FORMATS
+from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.authorize import LENIENT_CHOICES, Authorizer
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
@@ -143,7 +144,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         async def image_of(version: FunctionVersion) -> RuntimeImage:
             """What an environment is started on. Raises `ResourceConflict` when the version's own code is not there."""
             if version.container is None:
-                await functions.presence.require(version)
+                await control.presence.require(version)
                 return for_version(await images.ensure(version.runtime), version)
             try:
                 image = await containers.ensure(version.container.image)
@@ -151,7 +152,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
                     return image
             except ImageError as error:
                 log.warning("the image of %s:%s is not there: %s", version.name, version.version, error)
-            await functions.presence.refuse(version)
+            await control.presence.refuse(version)
             return await containers.ensure(version.container.image)
 
         fleet = Fleet(
@@ -178,35 +179,35 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         pooled = PooledImages(images, fleet, driver)
         missing = "" if driver.can_snapshot else f"its isolation is {driver.name}, and only microVMs have snapshots"
         snapshots = Snapshots(settings.directory("snapshots"), fleet, missing, clock)
-        functions = Functions(
-            store,
-            code,
-            pooled,
-            clock,
-            account=settings.account,
-            region=settings.region,
-            url_for=url_for,
-            containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
-            snapshots=snapshots,
-            health=health,
+        control = await stack.enter_async_context(
+            open_control_plane(
+                store,
+                code,
+                pooled,
+                clock,
+                AccountRegion(settings.account, settings.region),
+                url_for=url_for,
+                containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
+                snapshots=snapshots,
+                health=health,
+            )
         )
-        functions.on_retired(fleet.retire)
-        await functions.open()
-        stack.push_async_callback(functions.close)
-        await functions.presence.check()  # what is said of a function is true from the start
-        stack.push_async_callback(_cancel, asyncio.create_task(functions.presence.run(), name="presence"))
-        collection = Collector(clock, health, lambda: identity.why_incomplete or store.why_incomplete or functions.why_incomplete)
-        collection.add(snapshots.collect, functions.referenced_snapshots)
-        collection.add(code.collect, lambda: functions.referenced_code() | fleet.code_in_use())
-        collection.add(containers.collect, lambda: functions.referenced_images() | fleet.images_in_use())
+        functions, catalog, presence, references = control.functions, control.catalog, control.presence, control.references
+        catalog.on_retired(fleet.retire)
+        await presence.check()  # what is said of a function is true from the start
+        stack.push_async_callback(_cancel, asyncio.create_task(presence.run(), name="presence"))
+        collection = Collector(clock, health, lambda: identity.why_incomplete or store.why_incomplete or references.why_incomplete)
+        collection.add(snapshots.collect, references.snapshots)
+        collection.add(code.collect, lambda: references.code() | fleet.code_in_use())
+        collection.add(containers.collect, lambda: references.images() | fleet.images_in_use())
         stack.push_async_callback(_cancel, asyncio.create_task(collection.run(), name="collection"))
 
-        admission = Admission(lambda: functions.account_concurrency()[1], functions.is_reserved)
+        admission = Admission(lambda: catalog.account_concurrency()[1], catalog.is_reserved)
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
         roles = ExecutionRoles(functions.account_region, any_role=settings.roles == "any")
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
         stack.push_async_callback(invoker.close)
-        events = DurableQueue(accepted, functions, invoker, clock, is_full=lambda: journal.full, health=health)
+        events = DurableQueue(accepted, catalog, invoker, clock, is_full=lambda: journal.full, health=health)
 
         iam = IamService(store, clock, functions.account_region, roles.changed)
         await iam.open()
@@ -215,7 +216,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         staging = Staging(empty_directory(data / "staging"), clock)
         stack.callback(staging.close)
         services: list[Service] = [
-            LambdaService(functions, invoker, events, clock, zips.code_url, fleet.allocation, roles, staging.given),
+            LambdaService(control, invoker, events, clock, zips.code_url, fleet.allocation, roles, staging.given),
             iam,
             StsService(keys, iam.find_role),
             LogsService(LogStore(journal, clock), clock, functions.account_region),
@@ -227,7 +228,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             "environments": partial(_environments, fleet, admission, events),
             "metrics": shown.metrics,
             "problems": shown.problems,
-            "urls": partial(_urls, functions, settings.port),
+            "urls": partial(_urls, control, settings.port),
             "uploads": staging.handle,
             "usage": UsageEndpoint(Usage(journal)).handle,
         }
@@ -236,7 +237,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             return await edge.verifier.verify(request, "lambda")
 
         authenticate = UrlAccess(functions, verify, authorize, everybody=settings.roles != "strict")
-        gateway = FunctionUrls(functions, functions, invoker, authenticate, clock)
+        gateway = FunctionUrls(control.urls, catalog, invoker, authenticate, clock)
         edge = Edge(
             services,
             keys,
@@ -250,7 +251,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             spool=spool,
         )
         attach.edge = edge
-        functions.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
+        control.provisioned.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
 
         connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
         limits = replace(EDGE_LIMITS, body=edge.body_rule, connections=connections)
@@ -259,7 +260,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         server = await HttpServer(handler, clock=clock, limits=limits, spool=spool, refuse=refuse, health=health).listen(listener)
         addresses = UrlAddresses(settings.port, gateway.handler_for, clock, health)
         if is_loopback(settings.host):
-            functions.on_url(addresses.add, addresses.remove)
+            control.urls.on_url(addresses.add, addresses.remove)
         await events.open()
         stack.push_async_callback(
             Drain([server, addresses], edge, gateway, events, invoker, fleet, clock, health, settings.drain_s).run, stop.stop_now
@@ -393,11 +394,11 @@ async def _environments(fleet: Fleet, admission: Admission, events: DurableQueue
     return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())
 
 
-async def _urls(functions: Functions, port: int, request: HttpRequest) -> HttpResponse:
+async def _urls(control: ControlPlane, port: int, request: HttpRequest) -> HttpResponse:
     """`GET /_hanabi/urls`: each function URL with the name that it has besides its address."""
     shown = [
-        {"function": url.function, "qualifier": url.qualifier, "url": functions.url_for(url.id), "name": _named_url(url.id, port)}
-        for function in functions
+        {"function": url.function, "qualifier": url.qualifier, "url": control.urls.url_for(url.id), "name": _named_url(url.id, port)}
+        for function in control.functions
         for url in function.urls.values()
     ]
     return HttpResponse(200, [("content-type", "application/json")], json.dumps({"urls": shown}).encode())

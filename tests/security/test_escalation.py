@@ -58,8 +58,8 @@ async def test_passing_a_role_takes_a_permission_on_that_role(tmp_path: Path) ->
         await forbids(world, key, "lambda", "CreateFunction", "iam:PassRole", **create("new", "admin"))
         change = {"FunctionName": "own", "Role": f"{ROLE}/admin"}
         await forbids(world, key, "lambda", "UpdateFunctionConfiguration", "iam:PassRole", **change)
-        assert world.functions.get("new") is None
-        found = world.functions.get("own")
+        assert world.control.functions.get("new") is None
+        found = world.control.functions.get("own")
         assert found is not None and found.latest.settings.role == f"{ROLE}/maker"
         update = await world.ask(key, "lambda", "UpdateFunctionConfiguration", FunctionName="own", Timeout=5)
         assert update.status == 200  # without a role there is nothing to pass
@@ -87,7 +87,7 @@ async def test_which_roles_may_be_passed(tmp_path: Path, statement: dict[str, An
         key = await world.session("maker", allow("lambda:CreateFunction"), statement)
         answer = await world.ask(key, "lambda", "CreateFunction", **create("new", role))
         assert answer.status == 201 if passes else answer.denied, answer
-        await world.functions.wait_idle()
+        await world.control.wait_idle()
 
 
 async def test_a_role_of_another_account_or_partition_is_not_passed(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_the_ways_to_change_a_stronger_function_take_their_own_permission(
         await forbids(world, key, "lambda", "TagResource", Resource=f"{FUNCTION}:strong", Tags={"team": "weak"})
         assert world.describe("strong") == before
         assert (await world.ask(key, "lambda", "UpdateFunctionCode", FunctionName="other", ZipFile=b"mine")).status == 200
-        await world.functions.wait_idle()
+        await world.control.wait_idle()
 
 
 async def test_layers_from_elsewhere_are_refused(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ async def test_what_policies_of_aws_give(tmp_path: Path) -> None:
             assert policy.startswith("arn:aws:iam::aws:policy/")
         maker = await world.session("maker", attached="AWSLambda_FullAccess")
         assert (await world.ask(maker, "lambda", "CreateFunction", **create("new", "admin"))).status == 201  # AWS gives it PassRole
-        await world.functions.wait_idle()
+        await world.control.wait_idle()
         await forbids(world, maker, "logs", "FilterLogEvents", logGroupName="/elsewhere")
         await forbids(world, maker, "iam", "CreateRole", RoleName="x", AssumeRolePolicyDocument=json.dumps(TRUST_LAMBDA))
         power = await world.session("power", attached="PowerUserAccess")

@@ -158,7 +158,7 @@ async def prepare(world: World) -> None:
     """A function, its log and a role, mine and theirs; roles are the last part of `ROLE`."""
     owner = world.keys.root
     for name in (MINE, THEIRS):
-        if world.functions.get(name) is None:
+        if world.control.functions.get(name) is None:
             await world.function(name, Tags={"k": "v"})
             await world.ask(owner, "lambda", "CreateFunctionUrlConfig", FunctionName=name, AuthType="AWS_IAM")
             await world.ask(
@@ -229,7 +229,7 @@ async def test_the_same_calls_are_let_through_for_what_is_allowed(tmp_path: Path
             for member in naming_members(service, operation):
                 params = parameters(service, operation, member, canonical(service, member, MINE))
                 answer = await world.ask(only, service, operation, **params)
-                await world.functions.wait_idle()
+                await world.control.wait_idle()
                 assert not answer.denied and answer.code not in ("ValidationException", "ValidationError", "SerializationException"), (
                     operation,
                     member,

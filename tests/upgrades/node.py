@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.base.health import Health
-from hanabi.control.functions import Functions
+from hanabi.control.arns import AccountRegion
 from hanabi.control.migrations import FORMATS
+from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.images.code.store import CodeStore
 from hanabi.images.identity import Identity, identify
@@ -43,7 +44,7 @@ def unpack(archive: Path, directory: Path) -> Path:
 @dataclass
 class Node:
     store: SqliteStore
-    functions: Functions
+    control: ControlPlane
     iam: IamService
     keys: KeyRing
     logs: LogStore
@@ -55,7 +56,7 @@ class Node:
 
     @property
     def why_incomplete(self) -> str:
-        return self.identity.why_incomplete or self.store.why_incomplete or self.functions.why_incomplete
+        return self.identity.why_incomplete or self.store.why_incomplete or self.control.references.why_incomplete
 
     async def roles(self) -> list[dict[str, Any]]:
         return [role for _, role, _ in await self.store.list("iam/role/")]
@@ -80,21 +81,21 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         await code.open()
         identity = await identify(store, data, keeps=not code.is_empty)
         keys = KeyRing.open(data / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
-        functions = Functions(
-            store, code, FakeImages(), clock, account=ACCOUNT, region=REGION, url_for=lambda url_id: f"http://{url_id}/", health=health
+        control = await stack.enter_async_context(
+            open_control_plane(
+                store, code, FakeImages(), clock, AccountRegion(ACCOUNT, REGION), url_for=lambda url_id: f"http://{url_id}/", health=health
+            )
         )
-        await functions.open()
-        stack.push_async_callback(functions.close)
         accepted = Database(data / "events.db", event_table.SCHEMA)
         stack.push_async_callback(accepted.close)
         await accepted.open()
-        events = DurableQueue(accepted, functions, invoker, clock)
-        iam = IamService(store, clock, functions.account_region)
+        events = DurableQueue(accepted, control.catalog, invoker, clock)
+        iam = IamService(store, clock, control.functions.account_region)
         await iam.open()
         logs = LogStore(journal, clock)
         await events.open()
         stack.push_async_callback(events.close)
-        functions.on_provisioned(lambda version, count: None)
+        control.provisioned.on_provisioned(lambda version, count: None)
         async with asyncio.timeout(60):
             await events.wait_idle()
-            yield Node(store, functions, iam, keys, logs, record, events, invoker, identity, health)
+            yield Node(store, control, iam, keys, logs, record, events, invoker, identity, health)

@@ -28,8 +28,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def load() -> None:
         async with open_node(data) as node:
-            for function in list(node.functions):
-                await node.functions.change(function.name, lambda old: type(old)(**{k: getattr(old, k) for k in old.__dataclass_fields__}))
+            for function in list(node.control.functions):
+                await node.control.functions.change(
+                    function.name, lambda old: type(old)(**{k: getattr(old, k) for k in old.__dataclass_fields__})
+                )
 
     asyncio.run(load())
     return data
@@ -40,7 +42,7 @@ def load(data: Path) -> tuple[set[str], str]:
 
     async def scenario() -> tuple[set[str], str]:
         async with open_node(data) as node:
-            for function in node.functions:
+            for function in node.control.functions:
                 for version in (function.latest, *function.versions.values()):
                     describe_version(function, version, function.arn)
                 for alias in function.aliases.values():
@@ -49,16 +51,16 @@ def load(data: Path) -> tuple[set[str], str]:
                     describe_url(function, url, "http://x/")
                 for qualifier in (None, *function.versions, *function.aliases):
                     try:
-                        node.functions.resolve(function.name, qualifier)
+                        node.control.catalog.resolve(function.name, qualifier)
                     except ApiError:
                         continue
-            node.functions.referenced_code()
-            node.functions.referenced_images()
-            node.functions.referenced_snapshots()
+            node.control.references.code()
+            node.control.references.images()
+            node.control.references.snapshots()
             await node.logs.groups()
             for role in await node.roles():
                 await node.iam.find_policies(role["Arn"])
-            return {function.name for function in node.functions}, node.why_incomplete
+            return {function.name for function in node.control.functions}, node.why_incomplete
 
     return asyncio.run(scenario())
 

@@ -40,19 +40,19 @@ def alter(data: Path, statement: str, *values: Any) -> None:
 
 
 async def check_all_is_there(node: Node) -> None:
-    greet, plain = node.functions.find("greet"), node.functions.find("plain")
-    assert [each.name for each in node.functions] == ["greet", "plain"]
+    greet, plain = node.control.functions.find("greet"), node.control.functions.find("plain")
+    assert [each.name for each in node.control.functions] == ["greet", "plain"]
     assert [*greet.versions] == ["1", "2"] and greet.last_version == 2 and greet.versions["2"].settings.description == "the second"
     assert greet.latest.settings.environment == {"COLOUR": "red"} and greet.latest.settings.memory_mb == 256
     assert greet.latest.code.sha256 != greet.versions["1"].code.sha256 and greet.latest.state == plain.latest.state == "Active"
     alias = greet.aliases["live"]
     assert (alias.version, alias.other, alias.weight, alias.description) == ("2", "1", 0.25, "what is live")
-    url = node.functions.lookup(LIVE_URL)
+    url = node.control.urls.lookup(LIVE_URL)
     assert url is not None and url.function == "greet" and url.cors == {"AllowOrigins": ["https://example.com"]}
     assert [statement["Sid"] for statement in greet.policies["$LATEST"]] == ["everybody"]
     assert greet.tags == {"team": "blue"} and greet.reserved == 5 and greet.provisioned["1"].requested == 1
     for qualifier in (None, "1", "2", "live"):
-        code = node.functions.resolve("greet", qualifier).version.code
+        code = node.control.catalog.resolve("greet", qualifier).version.code
         assert code is not None and (code / "app.py").is_file()
     (role,) = await node.roles()
     assert role["RoleName"] == "worker" and role["Policies"].keys() == {"work"} and len(role["Attached"]) == 1
@@ -72,7 +72,7 @@ def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path) -> N
             await check_all_is_there(node)
             assert node.keys.root.secret_key == kept.secret_key
         async with open_node(data) as node:  # and again, now that it is today's
-            assert [each.name for each in node.functions] == ["greet", "plain"] and not node.why_incomplete
+            assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
             assert node.invoker.seen == []
 
     asyncio.run(scenario())
@@ -82,12 +82,12 @@ def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path) -> N
 
 async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
     async with open_node(data) as node:
-        await node.functions.delete("greet")
+        await node.control.deployment.delete("greet")
     for file in files_of(data, "state.db-"):
         file.unlink()
     shutil.copy(data / "state.db.before-v1", data / "state.db")
     async with open_node(data) as node:
-        assert [each.name for each in node.functions] == ["greet", "plain"]
+        assert [each.name for each in node.control.functions] == ["greet", "plain"]
         assert (
             "has lost changes" in node.store.why_incomplete
             and "state.db.lost" in node.store.why_incomplete
@@ -103,7 +103,7 @@ async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
 def test_what_is_written_today_has_todays_version(data: Path) -> None:
     async def scenario() -> None:
         async with open_node(data) as node:
-            await node.functions.change("plain", lambda function: function.__class__(**{**_fields(function), "tags": {"a": "b"}}))
+            await node.control.functions.change("plain", lambda function: function.__class__(**{**_fields(function), "tags": {"a": "b"}}))
 
     asyncio.run(scenario())
     value, version = documents(data)["functions/plain"]
@@ -138,25 +138,25 @@ def test_a_damaged_function_is_left_alone_and_the_others_are_served(data: Path, 
 
     async def scenario() -> None:
         async with open_node(data) as node:
-            assert [each.name for each in node.functions] == ["plain"]
-            assert node.functions.resolve("plain", None).version.name == "plain"
+            assert [each.name for each in node.control.functions] == ["plain"]
+            assert node.control.catalog.resolve("plain", None).version.name == "plain"
             with pytest.raises(DocumentDamaged, match=r"functions/greet in state\.db"):
-                node.functions.find("greet")
+                node.control.functions.find("greet")
             with pytest.raises(DocumentDamaged):
-                node.functions.resolve("greet", "live")
+                node.control.catalog.resolve("greet", "live")
             with pytest.raises(DocumentDamaged):
-                await node.functions.change("greet", lambda function: function)
+                await node.control.functions.change("greet", lambda function: function)
             with pytest.raises(ResourceConflict, match="DeleteFunction puts it aside"):
-                await node.functions.create("greet", CREATE)
+                await node.control.deployment.create("greet", CREATE)
             assert "greet" in node.why_incomplete
             assert any("greet" in problem.text for problem in node.health.problems)
         assert documents(data) == before
         async with open_node(data) as node:
-            await node.functions.delete("greet")
+            await node.control.deployment.delete("greet")
             with pytest.raises(ResourceNotFound):
-                node.functions.find("greet")
-            await node.functions.create("greet", CREATE)
-            assert [each.name for each in node.functions] == ["greet", "plain"] and not node.why_incomplete
+                node.control.functions.find("greet")
+            await node.control.deployment.create("greet", CREATE)
+            assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
             assert node.health.problems == []
         kept = {key.split("/", 2)[2]: row for key, row in documents(data).items() if key.startswith("quarantine/")}
         assert kept == {key: row for key, row in before.items() if "greet" in key}
@@ -180,7 +180,7 @@ def test_a_damaged_role_is_left_alone(data: Path) -> None:
     async def scenario() -> None:
         async with open_node(data) as node:
             assert await node.roles() == [] and "iam/role/worker" in node.why_incomplete
-            assert len([*node.functions]) == 2
+            assert len([*node.control.functions]) == 2
             with pytest.raises(DocumentDamaged):
                 await node.store.get("iam/role/worker")
             assert [problem.key for problem in node.health.problems] == ["document iam/role/worker"]
@@ -203,7 +203,7 @@ async def test_a_wal_that_was_cut_is_found(data: Path) -> None:
 
     async with open_node(data) as node:
         known = {path.name: path.read_bytes() for path in files_of(data, "state.db")}
-        await node.functions.delete("plain")
+        await node.control.deployment.delete("plain")
         cut = {path.name: path.read_bytes() for path in files_of(data, "state.db")}
     for path in files_of(data, "state.db"):
         path.unlink()
@@ -212,7 +212,7 @@ async def test_a_wal_that_was_cut_is_found(data: Path) -> None:
             (data / name).write_bytes(content)
     for _ in range(2):  # it stands until somebody has taken note
         async with open_node(data) as node:
-            assert [each.name for each in node.functions] == ["greet", "plain"]
+            assert [each.name for each in node.control.functions] == ["greet", "plain"]
             assert "has lost changes" in node.why_incomplete
             (problem,) = node.health.problems
             assert problem.key == "lost writes of state.db" and "revision 20" in problem.text and "at 19" in problem.text

@@ -7,7 +7,7 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.contracts.functions import Allocation
 from hanabi.contracts.invocation import EventQueue, Invoker
-from hanabi.control.functions import Functions
+from hanabi.control.plane import ControlPlane
 from hanabi.edge.service import Operation
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.aliases import AliasOperations
@@ -34,7 +34,7 @@ class LambdaService:
 
     def __init__(
         self,
-        functions: Functions,
+        control: ControlPlane,
         invoker: Invoker,
         events: EventQueue,
         clock: Clock,
@@ -43,15 +43,16 @@ class LambdaService:
         roles: ExecutionRoles | None = None,
         staging: Staging = lambda principal, code: nullcontext(code),
     ) -> None:
+        functions = control.functions
         targets, roles = FunctionTargets(functions), roles or ExecutionRoles(functions.account_region, any_role=True)
         self.operations: Mapping[str, Operation[Any]] = {
-            **InvokeOperations(functions, targets, roles, invoker, events, clock).operations,
-            **FunctionOperations(functions, targets, code_url, roles, staging).operations,
+            **InvokeOperations(control.catalog, targets, roles, invoker, events, clock).operations,
+            **FunctionOperations(control, targets, code_url, roles, staging).operations,
             **VersionOperations(functions, targets).operations,
             **AliasOperations(functions, targets).operations,
-            **ConcurrencyOperations(functions, targets).operations,
-            **ProvisionedOperations(functions, targets, allocation).operations,
-            **UrlOperations(functions, targets).operations,
+            **ConcurrencyOperations(functions, control.catalog, targets).operations,
+            **ProvisionedOperations(functions, control.catalog, targets, allocation).operations,
+            **UrlOperations(functions, control.urls, targets).operations,
             **PolicyOperations(functions, targets).operations,
             **TagOperations(functions, targets).operations,
         }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.concurrency import reserve
 from hanabi.control.functions import Functions
 from hanabi.edge.service import Call, Operation
@@ -14,8 +15,9 @@ UNZIPPED_LIMIT_BYTES = 262_144_000
 
 
 class ConcurrencyOperations:
-    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions, catalog: FunctionCatalog, targets: FunctionTargets) -> None:
         self._functions = functions
+        self._catalog = catalog
         self.operations: dict[str, Operation[Any]] = {
             "DeleteFunctionConcurrency": targets.for_function("DeleteFunctionConcurrency", self.delete_function_concurrency),
             "GetAccountSettings": targets.for_account("GetAccountSettings", self.get_account_settings),
@@ -27,7 +29,7 @@ class ConcurrencyOperations:
         if self._functions.get(name) is None:
             raise ResourceNotFound(f"Function not found: {self._functions.account_region.arn(name, '$LATEST')}")
         reserved = params["ReservedConcurrentExecutions"]
-        await self._functions.change(name, lambda function: reserve(function, reserved, self._functions.unreserved_beside(name)))
+        await self._functions.change(name, lambda function: reserve(function, reserved, self._catalog.unreserved_beside(name)))
         return {"ReservedConcurrentExecutions": reserved}
 
     async def get_function_concurrency(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
@@ -39,7 +41,7 @@ class ConcurrencyOperations:
         return {}
 
     async def get_account_settings(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
-        limit, unreserved = self._functions.account_concurrency()
+        limit, unreserved = self._catalog.account_concurrency()
         functions = list(self._functions)
         used = sum(version.code.size for function in functions for version in (function.latest, *function.versions.values()))
         return {

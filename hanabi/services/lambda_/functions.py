@@ -6,8 +6,8 @@ from typing import Any
 
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
-from hanabi.control.functions import Functions
 from hanabi.control.model import Code, Function, Version
+from hanabi.control.plane import ControlPlane
 from hanabi.control.versions import check_deletable, find_version, remove_version
 from hanabi.edge.service import Call, Operation
 from hanabi.errors import ResourceNotFound
@@ -23,9 +23,11 @@ Staging = Callable[[Principal, Mapping[str, Any]], AbstractAsyncContextManager[M
 
 class FunctionOperations:
     def __init__(
-        self, functions: Functions, targets: FunctionTargets, code_url: CodeUrl | None, roles: ExecutionRoles, staging: Staging
+        self, control: ControlPlane, targets: FunctionTargets, code_url: CodeUrl | None, roles: ExecutionRoles, staging: Staging
     ) -> None:
-        self._functions = functions
+        functions = self._functions = control.functions
+        self._deployment = control.deployment
+        self._preparation = control.preparation
         self._code_url = code_url
         self._roles = roles
         self._staging = staging
@@ -49,15 +51,15 @@ class FunctionOperations:
     async def create_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._roles.check(params["Role"])
         async with self._staging(call.principal, params["Code"]) as code:
-            function = await self._functions.create(name, {**params, "Code": code})
-        await self._functions.wait_briefly(function)
+            function = await self._deployment.create(name, {**params, "Code": code})
+        await self._preparation.wait_briefly(function)
         version = _published(function) if params.get("Publish") else function.latest
         return self._describe(function, version, function.arn)
 
     async def update_function_code(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         async with self._staging(call.principal, params) as given:
-            function = await self._functions.update_code(name, given)
-        await self._functions.wait_briefly(function)
+            function = await self._deployment.update_code(name, given)
+        await self._preparation.wait_briefly(function)
         if params.get("Publish") and not params.get("DryRun"):
             version = _published(function)
             return self._describe(function, version, f"{function.arn}:{version.number}")
@@ -67,14 +69,14 @@ class FunctionOperations:
         self._functions.find(name)
         if params.get("Role"):
             self._roles.check(params["Role"])
-        function = await self._functions.update_settings(name, params)
-        await self._functions.wait_briefly(function)
+        function = await self._deployment.update_settings(name, params)
+        await self._preparation.wait_briefly(function)
         return self._describe(function, function.latest, function.arn)
 
     async def delete_function(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier = target
         if qualifier is None:
-            await self._functions.delete(name)
+            await self._deployment.delete(name)
         else:
             check_deletable(qualifier)
             await self._functions.change(name, lambda function: remove_version(function, qualifier))
@@ -93,7 +95,7 @@ class FunctionOperations:
         return answer
 
     def _describe(self, function: Function, version: Version, arn: str) -> dict[str, Any]:
-        return describe_version(function, self._functions.shown(function, version), arn)
+        return describe_version(function, self._preparation.shown(function, version), arn)
 
     def _describe_code(self, call: Call, code: Code) -> dict[str, str]:
         if code.image:

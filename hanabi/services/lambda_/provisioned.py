@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hanabi.contracts.functions import Allocation
+from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, ProvisionedConfig
 from hanabi.control.provisioned import UNPUBLISHED, find_config, find_resource, put_config, remove_config, shares
@@ -16,8 +17,9 @@ Allocations = Callable[[str], Allocation]  # by `FunctionVersion.key`
 
 
 class ProvisionedOperations:
-    def __init__(self, functions: Functions, targets: FunctionTargets, allocation: Allocations) -> None:
+    def __init__(self, functions: Functions, catalog: FunctionCatalog, targets: FunctionTargets, allocation: Allocations) -> None:
         self._functions = functions
+        self._catalog = catalog
         self._allocation = allocation
         self.operations: dict[str, Operation[Any]] = {
             "DeleteProvisionedConcurrencyConfig": targets.for_qualifier(
@@ -40,7 +42,7 @@ class ProvisionedOperations:
 
         def put(function: Function) -> Function:
             find_resource(function, functions.account_region, name, qualifier, UNPUBLISHED)
-            return put_config(function, qualifier, requested, functions.unreserved_beside(name), functions.now_ms())
+            return put_config(function, qualifier, requested, self._catalog.unreserved_beside(name), functions.now_ms())
 
         function = await functions.change(name, put)
         return self._describe(function, function.provisioned[qualifier])

@@ -4,6 +4,7 @@ from typing import Any
 
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Url
+from hanabi.control.url_index import UrlIndex
 from hanabi.control.urls import add_url, change_url, check_owner, check_qualifier, find_url, remove_url
 from hanabi.edge.service import Call, Operation
 from hanabi.services.lambda_.describe import describe_url
@@ -12,8 +13,9 @@ from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
 
 class UrlOperations:
-    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions, index: UrlIndex, targets: FunctionTargets) -> None:
         self._functions = functions
+        self._index = index
         self.operations: dict[str, Operation[Any]] = {
             "CreateFunctionUrlConfig": targets.for_function_or_qualifier(
                 "CreateFunctionUrlConfig", self.create_function_url_config, self._parse
@@ -68,7 +70,7 @@ class UrlOperations:
         return name, qualifier
 
     def _describe(self, function: Function, url: Url) -> dict[str, Any]:
-        return describe_url(function, url, self._functions.url_for(url.id))
+        return describe_url(function, url, self._index.url_for(url.id))
 
 
 def _sort_key(url: Url) -> str:

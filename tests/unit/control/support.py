@@ -12,9 +12,10 @@ from typing import Any
 from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
-from hanabi.control.functions import Functions
+from hanabi.control.arns import AccountRegion
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
+from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.errors import CodeError, ImageError, InvalidParameterValue
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
@@ -163,7 +164,7 @@ class Plane:
 
     def __init__(
         self,
-        functions: Functions,
+        control: ControlPlane,
         images: FakeImages,
         clock: ManualClock,
         containers: FakeContainers,
@@ -172,24 +173,33 @@ class Plane:
         health: Health,
     ) -> None:
         self.store = store
-        self.functions = functions
+        self.control = control
+        self.functions = control.functions
+        self.deployment = control.deployment
+        self.preparation = control.preparation
+        self.catalog = control.catalog
+        self.provisioned = control.provisioned
+        self.urls = control.urls
+        self.presence = control.presence
+        self.references = control.references
+        self.wait_idle = control.wait_idle
         self.codes = codes
         self.health = health
         self.images = images
         self.containers = containers
         self.clock = clock
         self.retired: list[str] = []
-        functions.on_retired(self.retired.append)
+        control.catalog.on_retired(self.retired.append)
 
     async def create(self, name: str = "f", **changes: Any) -> Function:
         """A function that is active."""
-        await self.functions.create(name, create_params(name, **changes))
+        await self.deployment.create(name, create_params(name, **changes))
         return await self.settle(name)
 
     async def settle(self, name: str = "f") -> Function:
         """The function when it is prepared."""
         async with asyncio.timeout(10):
-            await self.functions.wait_idle()
+            await self.wait_idle()
         return self.functions.find(name)
 
 
@@ -210,21 +220,18 @@ async def open_plane(
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
     await store.open()
     containers, codes, health = FakeContainers(), codes or Codes(), Health(clock)
-    functions = Functions(
-        store,
-        codes,
-        images,
-        clock,
-        account=ACCOUNT,
-        region=REGION,
-        url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
-        containers=containers,
-        snapshots=snapshots,
-        health=health,
-    )
-    await functions.open()
     try:
-        yield Plane(functions, images, clock, containers, codes, store, health)
+        async with open_control_plane(
+            store,
+            codes,
+            images,
+            clock,
+            AccountRegion(ACCOUNT, REGION),
+            url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
+            containers=containers,
+            snapshots=snapshots,
+            health=health,
+        ) as control:
+            yield Plane(control, images, clock, containers, codes, store, health)
     finally:
-        await functions.close()
         await store.close()

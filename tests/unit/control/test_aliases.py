@@ -18,7 +18,7 @@ async def two_versions(plane: Plane) -> None:
         if plane.functions.get("f") is None:
             await plane.create()
         else:
-            await plane.functions.update_settings("f", {"MemorySize": memory})
+            await plane.deployment.update_settings("f", {"MemorySize": memory})
             await plane.settle()
         await plane.functions.change("f", lambda f: publish_settled(f, sha256=None, revision_id=None, description=None))
 
@@ -36,19 +36,19 @@ async def test_an_alias_leads_to_its_version(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
         await two_versions(plane)
         await add(plane, Description="d")
-        route = plane.functions.resolve("f", "live")
+        route = plane.catalog.resolve("f", "live")
         assert (route.version.version, route.invoked_arn) == ("1", f"{ARN}:f:live")
         await change(plane, FunctionVersion="2")
-        assert plane.functions.resolve("f", "live").version.version == "2"
+        assert plane.catalog.resolve("f", "live").version.version == "2"
         assert find_alias(plane.functions.find("f"), "live").description == "d"
         await add(plane, Name="head", FunctionVersion="$LATEST")
-        assert plane.functions.resolve("f", "head").version.key == plane.functions.resolve("f", None).version.key
+        assert plane.catalog.resolve("f", "head").version.key == plane.catalog.resolve("f", None).version.key
     async with open_plane(tmp_path) as plane:
-        assert plane.functions.resolve("f", "live").version.version == "2"
+        assert plane.catalog.resolve("f", "live").version.version == "2"
         await plane.functions.change("f", lambda f: remove_alias(f, "live"))
         await plane.functions.change("f", lambda f: remove_alias(f, "live"))
         with pytest.raises(ResourceNotFound, match="Function not found"):
-            plane.functions.resolve("f", "live")
+            plane.catalog.resolve("f", "live")
         assert plane.retired == []
 
 
@@ -57,12 +57,12 @@ async def test_a_weighted_alias_leads_to_both(tmp_path: Path) -> None:
         await two_versions(plane)
         await add(plane, RoutingConfig={"AdditionalVersionWeights": {"2": 0.25}})
         random.seed(1)
-        drawn = [plane.functions.resolve("f", "live") for _ in range(2000)]
+        drawn = [plane.catalog.resolve("f", "live") for _ in range(2000)]
         share = sum(route.version.version == "2" for route in drawn) / len(drawn)
         assert 0.2 < share < 0.3
         assert {route.invoked_arn for route in drawn} == {f"{ARN}:f:live"}
         await change(plane, RoutingConfig={})
-        assert {plane.functions.resolve("f", "live").version.version for _ in range(50)} == {"1"}
+        assert {plane.catalog.resolve("f", "live").version.version for _ in range(50)} == {"1"}
 
 
 async def test_a_version_that_an_alias_points_to_cannot_be_deleted(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ async def test_an_alias_takes_its_url_along(tmp_path: Path) -> None:
         await add(plane)
         function = await plane.functions.change("f", lambda f: add_url(f, "live", {"AuthType": "NONE"}, 1))
         url_id = function.urls["live"].id
-        found = plane.functions.lookup(url_id)
+        found = plane.urls.lookup(url_id)
         assert found is not None and (found.function, found.qualifier, found.auth_type, found.cors) == ("f", "live", "NONE", None)
         await plane.functions.change("f", lambda f: remove_alias(f, "live"))
-        assert plane.functions.lookup(url_id) is None
+        assert plane.urls.lookup(url_id) is None
 
 
 AT = "at 'routingConfig.additionalVersionWeights' failed to satisfy constraint"

@@ -12,16 +12,16 @@ from tests.unit.control.support import Plane, open_plane
 
 def test_reserved_concurrency(tmp_path: Path) -> None:
     async def set_reserved(plane: Plane, name: str, reserved: int | None) -> None:
-        await plane.functions.change(name, lambda f: reserve(f, reserved, plane.functions.account_concurrency()[1]))
+        await plane.functions.change(name, lambda f: reserve(f, reserved, plane.catalog.account_concurrency()[1]))
 
     async def scenario() -> None:
         async with open_plane(tmp_path) as plane:
             await plane.create("f")
             await plane.create("g")
-            concurrency = plane.functions.resolve("f", None).concurrency
-            assert (plane.functions.account_concurrency(), concurrency.reserved) == ((1000, 1000), None)
+            concurrency = plane.catalog.resolve("f", None).concurrency
+            assert (plane.catalog.account_concurrency(), concurrency.reserved) == ((1000, 1000), None)
             await set_reserved(plane, "f", 900)
-            assert (plane.functions.account_concurrency(), concurrency.reserved) == ((1000, 100), 900)
+            assert (plane.catalog.account_concurrency(), concurrency.reserved) == ((1000, 100), 900)
             await set_reserved(plane, "f", 900)
             with pytest.raises(InvalidParameterValue) as caught:
                 await set_reserved(plane, "g", 1)
@@ -31,12 +31,12 @@ def test_reserved_concurrency(tmp_path: Path) -> None:
             )
             await set_reserved(plane, "f", 0)
             await set_reserved(plane, "g", 10)
-            assert plane.functions.resolve("f", None).concurrency is concurrency and concurrency.reserved == 0
+            assert plane.catalog.resolve("f", None).concurrency is concurrency and concurrency.reserved == 0
         async with open_plane(tmp_path) as plane:
-            assert plane.functions.account_concurrency() == (1000, 990)
-            assert plane.functions.resolve("g", None).concurrency.reserved == 10
+            assert plane.catalog.account_concurrency() == (1000, 990)
+            assert plane.catalog.resolve("g", None).concurrency.reserved == 10
             await set_reserved(plane, "f", None)
-            await plane.functions.delete("g")
-            assert plane.functions.account_concurrency() == (1000, 1000)
+            await plane.deployment.delete("g")
+            assert plane.catalog.account_concurrency() == (1000, 1000)
 
     asyncio.run(scenario())

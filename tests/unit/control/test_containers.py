@@ -16,46 +16,46 @@ ONE, TWO = "1" * 64, "2" * 64
 
 async def test_a_tag_is_resolved_once(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
-        functions, tags = plane.functions, plane.containers.tags
+        tags = plane.containers.tags
         tags["r.example/app:1"] = ONE
-        await functions.create("f", image_params(Publish=True))
+        await plane.deployment.create("f", image_params(Publish=True))
         tags["r.example/app:1"] = TWO
         function = await plane.settle()
         for version in (function.latest, function.versions["1"]):
             assert (version.code.image, version.code.sha256, version.code.size) == (f"r.example/app@sha256:{ONE}", ONE, 0)
         assert plane.containers.pulled == [f"r.example/app@sha256:{ONE}"]
-        await functions.update_settings("f", {"MemorySize": 256})
+        await plane.deployment.update_settings("f", {"MemorySize": 256})
         function = await plane.settle()
         assert function.latest.code.sha256 == ONE  # the tag is not asked again
-        await functions.update_code("f", {"ImageUri": "r.example/app:1"})
+        await plane.deployment.update_code("f", {"ImageUri": "r.example/app:1"})
         function = await plane.settle()
         assert (function.latest.code.sha256, function.versions["1"].code.sha256) == (TWO, ONE)
-        assert functions.referenced_images() == {ONE, TWO} and functions.referenced_code() == set()
-        target = functions.resolve("f", "1").version
+        assert plane.references.images() == {ONE, TWO} and plane.references.code() == set()
+        target = plane.catalog.resolve("f", "1").version
         assert target.code is None and (target.runtime, target.handler) == ("", "")
         assert target.container is not None and target.container.digest == ONE
     async with open_plane(tmp_path) as again:
         function = again.functions.find("f")
         assert function.latest.code == Code(sha256=TWO, size=0, image_uri="r.example/app:1", image=f"r.example/app@sha256:{TWO}")
-        assert again.functions.referenced_images() == {ONE, TWO}
-        await again.functions.delete("f")
-        assert again.functions.referenced_images() == set()
+        assert again.references.images() == {ONE, TWO}
+        await again.deployment.delete("f")
+        assert again.references.images() == set()
 
 
 async def test_image_config(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
         given = {"EntryPoint": ["/bin/sh"], "Command": ["-c", "x"], "WorkingDirectory": "/app"}
-        await plane.functions.create("f", image_params(ImageConfig=given))
+        await plane.deployment.create("f", image_params(ImageConfig=given))
         await plane.settle()
-        container = plane.functions.resolve("f", None).version.container
+        container = plane.catalog.resolve("f", None).version.container
         assert container is not None
         assert (container.entry_point, container.command, container.working_directory) == (("/bin/sh",), ("-c", "x"), "/app")
-        await plane.functions.update_settings("f", {"ImageConfig": {"Command": ["y"], "EntryPoint": []}})
+        await plane.deployment.update_settings("f", {"ImageConfig": {"Command": ["y"], "EntryPoint": []}})
         await plane.settle()
-        container = plane.functions.resolve("f", None).version.container
+        container = plane.catalog.resolve("f", None).version.container
         assert container is not None
         assert (container.entry_point, container.command, container.working_directory) == (None, ("y",), None)  # replaced as a whole
-        await plane.functions.update_settings("f", {"ImageConfig": {}})
+        await plane.deployment.update_settings("f", {"ImageConfig": {}})
         assert (await plane.settle()).latest.settings.image_config is None
         for config, message in (
             ({"Command": ["a\0"]}, "cannot hold"),
@@ -63,16 +63,15 @@ async def test_image_config(tmp_path: Path) -> None:
             ({"EntryPoint": ["x" * SETTINGS_LIMIT_BYTES]}, "must be smaller"),
         ):
             with pytest.raises(InvalidParameterValue, match=message):
-                await plane.functions.update_settings("f", {"ImageConfig": config})
+                await plane.deployment.update_settings("f", {"ImageConfig": config})
 
 
 async def test_what_does_not_go_together(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
-        functions = plane.functions
         both = "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."
         for changes in ({"Runtime": "python3.11"}, {"Handler": "a.b"}, {"Layers": ["arn:aws:lambda:us-east-1:1:layer:l:1"]}):
             with pytest.raises(InvalidParameterValue, match=both):
-                await functions.create("f", image_params(**changes))
+                await plane.deployment.create("f", image_params(**changes))
         for code, message in (
             ({}, "Please provide a source for function code."),
             ({"ZipFile": b"code"}, "Please provide ImageUri only"),
@@ -80,24 +79,24 @@ async def test_what_does_not_go_together(tmp_path: Path) -> None:
             ({"S3Bucket": "bucket", "S3Key": "k"}, "S3Bucket is not supported"),
         ):
             with pytest.raises(InvalidParameterValue, match=message):
-                await functions.create("f", image_params(Code=code))
+                await plane.deployment.create("f", image_params(Code=code))
         with pytest.raises(InvalidParameterValue, match="Please don't provide ImageConfig"):
-            await functions.create("f", create_params(ImageConfig={"Command": ["x"]}))
-        await functions.create("image", image_params("image"))
-        await functions.create("zip", create_params("zip"))
+            await plane.deployment.create("f", create_params(ImageConfig={"Command": ["x"]}))
+        await plane.deployment.create("image", image_params("image"))
+        await plane.deployment.create("zip", create_params("zip"))
         await plane.settle("image")
         for changes in ({"Runtime": "python3.11"}, {"Handler": "a.b"}):
             with pytest.raises(InvalidParameterValue, match=both):
-                await functions.update_settings("image", changes)
+                await plane.deployment.update_settings("image", changes)
         with pytest.raises(InvalidParameterValue, match="Please don't provide ImageConfig"):
-            await functions.update_settings("zip", {"ImageConfig": {"Command": ["x"]}})
+            await plane.deployment.update_settings("zip", {"ImageConfig": {"Command": ["x"]}})
         given: dict[str, Any]
         for given in ({"ZipFile": b"code"}, {}, {"ZipFile": b"code", "ImageUri": "r.example/a:1"}):
             with pytest.raises(InvalidParameterValue, match="Please provide ImageUri when updating a function with packageType Image."):
-                await functions.update_code("image", given)
+                await plane.deployment.update_code("image", given)
         for given in ({"ImageUri": "r.example/a:1"}, {"ZipFile": b"code", "ImageUri": "r.example/a:1"}):
             with pytest.raises(InvalidParameterValue, match="Please don't provide ImageUri when updating a function with packageType Zip"):
-                await functions.update_code("zip", given)
+                await plane.deployment.update_code("zip", given)
 
 
 UNREAD = "The image manifest, config or layer media type for the source image r.example/app:1 is not supported."
@@ -118,7 +117,7 @@ async def test_images_that_are_not_found(tmp_path: Path, kind: str, answer: type
     async with open_plane(tmp_path) as plane:
         plane.containers.refuse = ImageError("reason", kind)
         with pytest.raises(answer) as caught:
-            await plane.functions.create("f", image_params())
+            await plane.deployment.create("f", image_params())
         assert str(caught.value).startswith(message) and "reason" in str(caught.value)
         assert plane.functions.get("f") is None
 
@@ -136,38 +135,38 @@ async def test_images_that_are_not_found(tmp_path: Path, kind: str, answer: type
 async def test_images_that_cannot_be_pulled(tmp_path: Path, kind: str, code: str, reason: str) -> None:
     async with open_plane(tmp_path) as plane:
         plane.containers.broken = ImageError("no", kind)
-        await plane.functions.create("f", image_params())
+        await plane.deployment.create("f", image_params())
         failed = (await plane.settle()).latest
         assert (failed.state, failed.state_code, failed.state_reason) == ("Failed", code, reason)
         plane.containers.broken = None
-        await plane.functions.update_code("f", {"ImageUri": "r.example/app:2"})
+        await plane.deployment.update_code("f", {"ImageUri": "r.example/app:2"})
         good = await plane.settle()
         assert good.latest.state == "Active"
         plane.containers.broken = ImageError("no", kind)
-        await plane.functions.update_code("f", {"ImageUri": "r.example/app:3"})
+        await plane.deployment.update_code("f", {"ImageUri": "r.example/app:3"})
         updated = await plane.settle()
         assert (updated.latest.state, updated.latest.update, updated.latest.update_code) == ("Active", "Failed", code)
-        serving = plane.functions.resolve("f", None).version.container
+        serving = plane.catalog.resolve("f", None).version.container
         assert serving is not None and serving.digest == good.latest.code.sha256  # the old one serves on
-        assert plane.functions.referenced_images() == {serving.digest, updated.latest.code.sha256}
+        assert plane.references.images() == {serving.digest, updated.latest.code.sha256}
 
 
 async def test_a_dry_run_only_looks(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
         before = await plane.create()
-        await plane.functions.delete("f")
-        await plane.functions.create("f", image_params())
+        await plane.deployment.delete("f")
+        await plane.deployment.create("f", image_params())
         before = await plane.settle()
-        tried = await plane.functions.update_code("f", {"ImageUri": "r.example/app:9", "DryRun": True})
+        tried = await plane.deployment.update_code("f", {"ImageUri": "r.example/app:9", "DryRun": True})
         assert tried.latest.code.image_uri == "r.example/app:9" and plane.functions.find("f") is before
 
 
 async def test_a_function_made_anew_as_the_other_kind_is_not_updated(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
         await plane.create()
-        changing = asyncio.create_task(plane.functions.update_code("f", {"ZipFile": b"new"}))
-        await plane.functions.delete("f")
-        await plane.functions.create("f", image_params())
+        changing = asyncio.create_task(plane.deployment.update_code("f", {"ZipFile": b"new"}))
+        await plane.deployment.delete("f")
+        await plane.deployment.create("f", image_params())
         with pytest.raises(Exception, match="ImageUri|in progress|Pending|not found"):
             await changing
         assert (await plane.settle()).latest.code.image
@@ -175,9 +174,9 @@ async def test_a_function_made_anew_as_the_other_kind_is_not_updated(tmp_path: P
 
 async def test_without_anything_to_run_images_in(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
-        plane.functions._containers = None
+        plane.deployment._containers = None
         with pytest.raises(InvalidParameterValue, match="not supported with --isolation process"):
-            await plane.functions.create("f", image_params())
+            await plane.deployment.create("f", image_params())
 
 
 def test_functions_of_a_hanabi_without_images_are_not_new() -> None:

@@ -18,16 +18,16 @@ from tests.unit.control.support import create_params, open_plane
 
 async def work(plane, name):
     for number in range(1, 1000):
-        await plane.functions.create(name, create_params(name, code=str(number).encode()))
-        await plane.functions.wait_idle()
+        await plane.deployment.create(name, create_params(name, code=str(number).encode()))
+        await plane.wait_idle()
         for memory in (256, 512):
-            await plane.functions.update_settings(name, {"MemorySize": memory})
-            await plane.functions.wait_idle()
+            await plane.deployment.update_settings(name, {"MemorySize": memory})
+            await plane.wait_idle()
             function = await plane.functions.change(
                 name, lambda f: publish_settled(f, sha256=None, revision_id=None, description=None)
             )
             print(name, function.id, function.last_version, flush=True)
-        await plane.functions.delete(name)
+        await plane.deployment.delete(name)
         print(name, "gone", 0, flush=True)
 
 async def main():
@@ -52,11 +52,11 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, lines: int) -> None:
 
     async def check() -> None:
         async with open_plane(tmp_path) as plane:
-            await plane.functions.wait_idle()
+            await plane.wait_idle()
             for function in plane.functions:
                 assert function.latest.settled
                 for version in function.versions.values():
-                    assert plane.functions.resolve(function.name, version.number).version.code == place_of(version.code)
+                    assert plane.catalog.resolve(function.name, version.number).version.code == place_of(version.code)
             for name, (function_id, version_number) in last.items():
                 function_now = plane.functions.get(name)
                 if function_now is not None and function_now.id == function_id:

@@ -15,17 +15,17 @@ async def test_the_reason_says_what_is_done_and_for_how_long(tmp_path: Path) -> 
     images.says = ["installing packages of Debian trixie"]
     images.hold()
     async with open_plane(tmp_path, images) as plane:
-        function = await plane.functions.create("f", create_params())
+        function = await plane.deployment.create("f", create_params())
         await until(lambda: bool(images.asked))
         await plane.clock.advance(12)
-        shown = plane.functions.shown(function, function.latest)
+        shown = plane.preparation.shown(function, function.latest)
         assert shown.state_reason == "The function is being created: installing packages of Debian trixie, 12 s"
         assert shown.state_code == "Creating" and shown.revision_id == function.latest.revision_id
         stored = await plane.store.list("functions/")
         assert "installing" not in str(stored) and "is being created." in str(stored)
         images.release()
         function = await plane.settle()
-        assert plane.functions.shown(function, function.latest).state_reason is None
+        assert plane.preparation.shown(function, function.latest).state_reason is None
 
 
 def test_what_a_builder_says_is_put_in_words_and_bounded() -> None:

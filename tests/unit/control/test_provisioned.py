@@ -27,7 +27,7 @@ class Asked:
     def __init__(self, plane: Plane) -> None:
         self.now: dict[str, int] = {}
         self.all: list[tuple[str, int]] = []
-        plane.functions.on_provisioned(self._note)
+        plane.provisioned.on_provisioned(self._note)
 
     def _note(self, version: FunctionVersion, count: int) -> None:
         self.all.append((version.version, count))
@@ -35,7 +35,7 @@ class Asked:
 
 
 async def put(plane: Plane, qualifier: str, requested: int, name: str = "f") -> None:
-    unreserved = plane.functions.unreserved_beside(name)
+    unreserved = plane.catalog.unreserved_beside(name)
     plane.clock._now += 1
     await plane.functions.change(name, lambda f: put_config(f, qualifier, requested, unreserved, plane.functions.now_ms()))
 
@@ -91,7 +91,7 @@ async def test_asked_for_taken_back_and_found_again_after_a_restart(tmp_path: Pa
         await plane.functions.change("f", lambda f: remove_version(f, "2"))
         assert asked.now == {} and not plane.functions.find("f").provisioned
         await put(plane, "3", 1)
-        await plane.functions.delete("f")
+        await plane.deployment.delete("f")
         assert asked.now == {}
 
 
@@ -100,7 +100,7 @@ async def test_changes_of_the_function_leave_it_alone(tmp_path: Path) -> None:
         await put(plane, "1", 2)
         asked = Asked(plane)
         asked.all.clear()
-        await plane.functions.update_settings("f", {"MemorySize": 256})
+        await plane.deployment.update_settings("f", {"MemorySize": 256})
         await plane.settle()
         await plane.functions.change("f", lambda f: reserve(f, 10, 1000))
         assert not asked.all
@@ -160,7 +160,7 @@ async def test_bounded_by_the_functions_reservation(tmp_path: Path) -> None:
     async with run(tmp_path) as plane:
 
         async def set_reserved(reserved: int | None) -> None:
-            await plane.functions.change("f", lambda f: reserve(f, reserved, plane.functions.unreserved_beside("f")))
+            await plane.functions.change("f", lambda f: reserve(f, reserved, plane.catalog.unreserved_beside("f")))
 
         await set_reserved(2)
         assert await refused(put(plane, "1", 3)) == message
@@ -189,8 +189,8 @@ async def test_bounded_by_what_the_account_shares(tmp_path: Path) -> None:
         await plane.functions.change("g", lambda f: publish(f))
         assert "[100]" in await refused(put(plane, "1", 1, "g"))
         with pytest.raises(InvalidParameterValue, match="below its minimum"):
-            await plane.functions.change("g", lambda f: reserve(f, 1, plane.functions.unreserved_beside("g")))
-        assert plane.functions.account_concurrency() == (1000, 1000)  # GetAccountSettings speaks of reservations only
+            await plane.functions.change("g", lambda f: reserve(f, 1, plane.catalog.unreserved_beside("g")))
+        assert plane.catalog.account_concurrency() == (1000, 1000)  # GetAccountSettings speaks of reservations only
 
 
 async def test_a_version_that_is_not_ready_waits_for_it(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ async def test_a_version_that_is_not_ready_waits_for_it(tmp_path: Path) -> None:
         await alias(plane, add_alias, Name="live", FunctionVersion="1")
         await put(plane, "live", 2)
         images.hold()
-        await plane.functions.update_code("f", {"ZipFile": b"new", "Publish": True})
+        await plane.deployment.update_code("f", {"ZipFile": b"new", "Publish": True})
         assert await refused(put(plane, "2", 1), ResourceConflict) == (
             "The operation cannot be performed at this time. The function is currently in the following state: Pending"
         )

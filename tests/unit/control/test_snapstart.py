@@ -30,29 +30,29 @@ async def test_a_published_version_waits_for_its_snapshot(tmp_path: Path) -> Non
     async with open_plane(tmp_path, snapshots=snapshots) as plane:
         latest = (await plane.create(**ON)).latest
         assert shown(plane.functions.find("f"), latest)["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}
-        assert plane.functions.resolve("f", None).version.snapshot is None
+        assert plane.catalog.resolve("f", None).version.snapshot is None
         function = await publish(plane.functions)
         assert (function.versions["1"].state, function.versions["1"].state_code) == ("Pending", "Creating")
         with pytest.raises(SnapStartNotReady):
-            plane.functions.resolve("f", "1")
+            plane.catalog.resolve("f", "1")
         snapshots.go.set()
         function = await plane.settle()
         version = function.versions["1"]
         assert (version.state, version.state_reason, version.update) == ("Active", None, "Successful")
         assert shown(function, version)["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
-        assert plane.functions.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
+        assert plane.catalog.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
         assert snapshots.taken[0].snapshot is None and snapshots.taken[0].version == "1"
-        assert plane.functions.referenced_snapshots() == {"snapshot-1"}
+        assert plane.references.snapshots() == {"snapshot-1"}
         assert (await publish(plane.functions)).last_version == 1  # nothing has changed since
     async with open_plane(tmp_path, snapshots=FakeSnapshots()) as plane:
-        assert plane.functions.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
+        assert plane.catalog.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
 
 
 async def test_published_at_once_it_waits_for_its_runtime_first(tmp_path: Path) -> None:
     snapshots = FakeSnapshots()
     async with open_plane(tmp_path, snapshots=snapshots) as plane:
         plane.images.hold()
-        await plane.functions.create("f", create_params(Publish=True, **ON))
+        await plane.deployment.create("f", create_params(Publish=True, **ON))
         await asyncio.sleep(0)
         assert snapshots.taken == []
         plane.images.release()
@@ -80,7 +80,7 @@ async def test_a_function_that_fails_before_its_snapshot_fails_the_version(tmp_p
         await publish(plane.functions)
         version = (await plane.settle()).versions["1"]
         assert (version.state, version.state_code, version.state_reason) == ("Failed", "FunctionError.RuntimeInitError", "it raised")
-        assert plane.functions.resolve("f", None).version.version == "$LATEST"
+        assert plane.catalog.resolve("f", None).version.version == "$LATEST"
 
 
 @pytest.mark.parametrize("snapshots", [None, FakeSnapshots("its isolation is oci")], ids=["none", "another driver"])
@@ -92,7 +92,7 @@ async def test_where_there_are_no_snapshots_it_says_so(tmp_path: Path, snapshots
         version = function.versions["1"]
         assert version.state == "Active" and "SnapStart has no effect on this host" in (version.state_reason or "")
         assert shown(function, version)["SnapStart"]["OptimizationStatus"] == "Off"
-        assert plane.functions.resolve("f", "1").version.snapshot is None
+        assert plane.catalog.resolve("f", "1").version.snapshot is None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,6 @@ async def test_what_snapstart_does_not_go_with(tmp_path: Path, changes: dict[str
             await plane.create(**{**ON, **changes})
         await plane.create("g", **ON)
         with pytest.raises(InvalidParameterValue, match=message):
-            await plane.functions.update_settings("g", changes)
-        await plane.functions.update_settings("g", {"SnapStart": {"ApplyOn": "None"}})
+            await plane.deployment.update_settings("g", changes)
+        await plane.deployment.update_settings("g", {"SnapStart": {"ApplyOn": "None"}})
         assert not (await plane.settle("g")).latest.settings.snap_start

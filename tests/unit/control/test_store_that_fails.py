@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hanabi.control.versions import remove_version
 from hanabi.errors import ServiceError
 from tests.unit.control.support import FakeSnapshots, Plane, create_params, open_plane
 from tests.unit.control.test_snapstart import ON, publish
@@ -45,8 +46,8 @@ async def is_seen(plane: Plane, text: str) -> None:
 async def test_a_function_that_is_prepared_does_not_stay_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_plane(tmp_path) as plane:
         plane.images.hold()
-        await plane.functions.create("f", create_params())
-        mend = fails(monkeypatch, plane, "put")
+        await plane.deployment.create("f", create_params())
+        mend = fails(monkeypatch, plane, "write")
         plane.images.release()
         await is_seen(plane, "Function f is prepared")
         assert plane.functions.find("f").latest.state == "Pending"
@@ -65,45 +66,39 @@ async def test_a_snapshot_that_is_made_is_not_forgotten(tmp_path: Path, monkeypa
         await plane.create(**ON)
         snapshots.go.clear()
         await publish(plane.functions)
-        mend = fails(monkeypatch, plane, "put")
+        mend = fails(monkeypatch, plane, "write")
         snapshots.go.set()
         await is_seen(plane, "The snapshot of f:1 is made")
         mend()
         await until_over(plane)
-        assert plane.functions.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
+        assert plane.catalog.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
         assert len(snapshots.taken) == 1
 
 
-@pytest.mark.parametrize("made_again", [False, True])
-async def test_the_document_of_a_version_that_is_gone_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_again: bool) -> None:
+async def test_a_change_that_cannot_be_stored_leaves_all_documents_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_plane(tmp_path) as plane:
         await plane.create()
         await publish(plane.functions)
-        assert [key for key, _, _ in await plane.store.list("versions/")] == ["versions/f/1"]
-        real = plane.store.delete
-
-        async def fail(key: str, **options: Any) -> None:
-            if key.startswith("versions/"):
-                raise ServiceError("full")
-            await real(key, **options)
-
-        monkeypatch.setattr(plane.store, "delete", fail)
-        await plane.functions.delete("f")
-        await is_seen(plane, "Version 1 of f is gone")
-        if made_again:  # its version is another one, of the same number
-            await plane.create(Publish=True)
-        monkeypatch.setattr(plane.store, "delete", real)
-        await until_over(plane)
-        assert [key for key, _, _ in await plane.store.list("versions/")] == (["versions/f/1"] if made_again else [])
+        before = await plane.store.list("")
+        mend = fails(monkeypatch, plane, "write")
+        with pytest.raises(ServiceError):
+            await plane.deployment.delete("f")
+        with pytest.raises(ServiceError):
+            await plane.functions.change("f", lambda function: remove_version(function, "1"))
+        mend()
+        assert await plane.store.list("") == before and list(plane.functions.find("f").versions) == ["1"]
+        plane.catalog.resolve("f", "1")
+        await plane.deployment.delete("f")
+        assert await plane.store.list("") == []
     async with open_plane(tmp_path) as plane:
-        assert bool(list(plane.functions)) == made_again
+        assert list(plane.functions) == []
 
 
 async def test_at_the_end_it_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_plane(tmp_path) as plane:
         plane.images.hold()
-        await plane.functions.create("f", create_params())
-        mend = fails(monkeypatch, plane, "put")
+        await plane.deployment.create("f", create_params())
+        mend = fails(monkeypatch, plane, "write")
         plane.images.release()
         await is_seen(plane, "Function f is prepared")
         mend()

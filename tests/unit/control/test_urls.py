@@ -27,13 +27,13 @@ async def test_urls(tmp_path: Path) -> None:
         cors: dict[str, Any] = {"AllowOrigins": ["*"]}
         await plane.functions.change("f", lambda f: change_url(f, None, {"AuthType": "NONE", "Cors": cors}, 2))
     async with open_plane(tmp_path) as plane:
-        found = plane.functions.lookup(url.id)
+        found = plane.urls.lookup(url.id)
         assert found is not None
         assert (found.auth_type, found.cors, found.qualifier, found.created_ms, found.modified_ms) == ("NONE", cors, None, 1, 2)
         with pytest.raises(InvalidParameterValue, match="InvokeMode is not supported by Hanabi yet: RESPONSE_STREAM"):
             change_url(plane.functions.find("f"), None, {"InvokeMode": "RESPONSE_STREAM"}, 3)
         await plane.functions.change("f", lambda f: remove_url(f, None))
-        assert plane.functions.lookup(url.id) is None
+        assert plane.urls.lookup(url.id) is None
 
 
 def test_who_may_have_a_url() -> None:

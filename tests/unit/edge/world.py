@@ -13,7 +13,7 @@ from botocore.awsrequest import prepare_request_dict
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.http import HttpRequest
-from hanabi.control.functions import Functions
+from hanabi.control.plane import ControlPlane
 from hanabi.control.resource_policies import policy_text
 from hanabi.edge.auth.authorize import Authorizer
 from hanabi.edge.auth.keys import KeyRing
@@ -61,7 +61,7 @@ class World:
     edge: Edge
     keys: KeyRing
     iam: IamService
-    functions: Functions
+    control: ControlPlane
     record: RecordStore
     store: MemoryStore
     authorizer: Authorizer
@@ -86,8 +86,8 @@ class World:
 
     async def function(self, name: str, **changes: Any) -> None:
         """An active function with a version 1 and an alias `live` of it."""
-        await self.functions.create(name, create_params(name, Publish=True, **changes))
-        await self.functions.wait_idle()
+        await self.control.deployment.create(name, create_params(name, Publish=True, **changes))
+        await self.control.wait_idle()
         assert (await self.ask(self.keys.root, "lambda", "CreateAlias", FunctionName=name, Name="live", FunctionVersion="1")).status == 201
 
     async def role(self, name: str, *statements: dict[str, Any], trust: Any = TRUST_LAMBDA, path: str = "/", attached: str = "") -> str:
@@ -114,7 +114,7 @@ class World:
 
     def describe(self, function: str) -> str:
         """All that can be changed of a function, as text."""
-        found = self.functions.get(function)
+        found = self.control.functions.get(function)
         return repr(found) + "".join(policy_text(policy) for policy in found.policies.values()) if found else ""
 
 
@@ -151,10 +151,10 @@ async def open_world(directory: Path, *, lenient: bool = False, any_role: bool =
         iam = IamService(store, clock, PLACE, roles.changed)
         authorizer = Authorizer(iam.find_policies, clock, PLACE, lenient=lenient)
         services: list[Service] = [
-            LambdaService(plane.functions, EchoInvoker(), ListQueue(), clock, roles=roles),
+            LambdaService(plane.control, EchoInvoker(), ListQueue(), clock, roles=roles),
             iam,
             StsService(keys, iam.find_role),
             LogsService(record.logs, clock, PLACE),
         ]
         edge = Edge(services, keys, clock, REGION, authorize=authorizer)
-        yield World(edge, keys, iam, plane.functions, record, store, authorizer, roles)
+        yield World(edge, keys, iam, plane.control, record, store, authorizer, roles)

@@ -23,10 +23,10 @@ async def calls(world: World, name: str, key: Any = None, *, everybody: bool = F
     async def verify(request: HttpRequest) -> Principal:
         return await world.edge.verifier.verify(request, "lambda")
 
-    function = world.functions.get(name)
+    function = world.control.functions.get(name)
     assert function is not None
     url = function.urls[qualifier or "$LATEST"]
-    access = UrlAccess(world.functions, verify, world.authorizer, everybody=everybody)
+    access = UrlAccess(world.control.functions, verify, world.authorizer, everybody=everybody)
     request = HttpRequest("GET", "/", "/", "", [], b"", "127.0.0.1") if key is None else sign(key, "GET", f"{ENDPOINT}/", b"")
     try:
         principal = await access(request, url)

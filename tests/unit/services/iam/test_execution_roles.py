@@ -50,7 +50,7 @@ async def test_who_trusts_lambda(tmp_path: Path, document: Any, assumable: bool)
     async with open_world(tmp_path, any_role=False) as world:
         await world.role("runner", trust=document)
         answer = await world.ask(world.keys.root, "lambda", "CreateFunction", **create_params("f", Role=f"{ROLE}/runner"))
-        await world.functions.wait_idle()
+        await world.control.wait_idle()
         found = (answer.status, answer.code, answer.message)
         assert found == ((201, "", "") if assumable else (400, "InvalidParameterValueException", REFUSAL))
 
@@ -72,9 +72,9 @@ async def test_roles_that_are_not_there(tmp_path: Path, role: str, code: str) ->
         right = await world.role("runner", path="/team/")
         owner = world.keys.root
         assert (await world.ask(owner, "lambda", "CreateFunction", **create_params("f", Role=role))).code == code
-        assert world.functions.get("f") is None
+        assert world.control.functions.get("f") is None
         assert (await world.ask(owner, "lambda", "CreateFunction", **create_params("f", Role=right))).status == 201
-        await world.functions.wait_idle()
+        await world.control.wait_idle()
         assert (await world.ask(owner, "lambda", "UpdateFunctionConfiguration", FunctionName="f", Role=role)).code == code
         answer = await world.ask(owner, "lambda", "UpdateFunctionConfiguration", FunctionName="absent", Role=role)
         assert answer.code == ("ValidationException" if role == "runner" else "ResourceNotFoundException")
@@ -86,7 +86,7 @@ def test_a_role_that_goes_and_comes_back(tmp_path: Path) -> None:
             owner = world.keys.root
             role = await world.role("runner")
             await world.ask(owner, "lambda", "CreateFunction", **create_params("f", Role=role))
-            await world.functions.wait_idle()
+            await world.control.wait_idle()
             await invokes(world, True)
             await world.ask(owner, "iam", "UpdateAssumeRolePolicy", RoleName="runner", PolicyDocument=json.dumps(TRUST_ACCOUNT))
             await invokes(world, False)
@@ -96,7 +96,7 @@ def test_a_role_that_goes_and_comes_back(tmp_path: Path) -> None:
             await invokes(world, False)
             code = await world.ask(owner, "lambda", "UpdateFunctionCode", FunctionName="f", ZipFile=b"other")
             assert code.status == 200  # as on AWS
-            await world.functions.wait_idle()
+            await world.control.wait_idle()
             await world.role("runner")
             await invokes(world, True)
 
@@ -120,9 +120,9 @@ async def test_functions_that_cannot_be_invoked_are_a_problem_while_that_lasts(t
     async with open_world(tmp_path, any_role=True) as world:
         for name in "abcdef":
             await world.ask(world.keys.root, "lambda", "CreateFunction", **create_params(name, Role=f"{ROLE}/absent"))
-        await world.functions.wait_idle()
+        await world.control.wait_idle()
         health, strict = Health(), ExecutionRoles(PLACE)
-        ends = HealthEndpoints(health, ["chosen"], lambda: strict.report(world.functions, health))
+        ends = HealthEndpoints(health, ["chosen"], lambda: strict.report(world.control.functions, health))
         request = HttpRequest("GET", "/_hanabi/problems", "/_hanabi/problems", "", [], b"")
 
         async def shown() -> dict[str, Any]:
@@ -144,4 +144,4 @@ async def test_any_role_will_do_where_that_was_asked_for(tmp_path: Path) -> None
         for number, role in enumerate((f"{ROLE}/absent", "arn:aws:iam::111111111111:role/x")):
             answer = await world.ask(world.keys.root, "lambda", "CreateFunction", **create_params(f"f{number}", Role=role))
             assert answer.status == 201
-        await world.functions.wait_idle()
+        await world.control.wait_idle()

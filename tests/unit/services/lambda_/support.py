@@ -17,8 +17,9 @@ from hanabi.base.clock import SystemClock
 from hanabi.contracts.functions import Allocation, Route
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.contracts.journal import Record
-from hanabi.control.functions import Functions
+from hanabi.control.arns import AccountRegion
 from hanabi.control.migrations import FORMATS
+from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.errors import TooManyRequests
@@ -91,7 +92,7 @@ class Live:
     containers: FakeContainers
     invoker: EchoInvoker
     queue: ListQueue
-    functions: Functions
+    control: ControlPlane
     allocations: dict[str, Allocation]  # of provisioned concurrency, by `FunctionVersion.key`: set by the test
     loop: asyncio.AbstractEventLoop
 
@@ -139,29 +140,28 @@ def live_lambda(directory: Path) -> Iterator[Live]:
         containers = FakeContainers()
         await store.open()
         await code.open()
-        functions = Functions(
+        plane = open_control_plane(
             store,
             code,
             images,
             clock,
-            account=ACCOUNT,
-            region=REGION,
+            AccountRegion(ACCOUNT, REGION),
             url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:{port}/",
             containers=containers,
         )
-        await functions.open()
+        control = await plane.__aenter__()
         invoker, queue = EchoInvoker(), ListQueue()
         allocations: dict[str, Allocation] = {}
-        service = LambdaService(functions, invoker, queue, clock, allocation=lambda key: allocations.get(key, Allocation()))
+        service = LambdaService(control, invoker, queue, clock, allocation=lambda key: allocations.get(key, Allocation()))
         edge = Edge([service], keys, clock, REGION, spool=spool)
         server = await HttpServer(
             in_task(edge.handle), clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse
         ).listen(sock)
-        lives.append(Live(client, images, containers, invoker, queue, functions, allocations, asyncio.get_running_loop()))
+        lives.append(Live(client, images, containers, invoker, queue, control, allocations, asyncio.get_running_loop()))
         ready.set()
         await stop.wait()
         await server.close()
-        await functions.close()
+        await plane.__aexit__(None, None, None)
         await store.close()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))

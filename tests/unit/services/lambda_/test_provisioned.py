@@ -28,7 +28,7 @@ def test_its_life(live: Live) -> None:
     made = client.put_provisioned_concurrency_config(**one, ProvisionedConcurrentExecutions=2)
     assert made["ResponseMetadata"]["HTTPStatusCode"] == 202 and shown(made) == (2, 0, 0, "IN_PROGRESS")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000", made["LastModified"]) and "StatusReason" not in made
-    function = live.functions.find("warm")
+    function = live.control.functions.find("warm")
     key = function.key(function.versions["1"])
     for allocation, status in (
         (Allocation(1), (2, 1, 1, "IN_PROGRESS")),

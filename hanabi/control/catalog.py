@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
-from hanabi.control.arns import LATEST, AccountRegion
+from hanabi.control.arns import LATEST
 from hanabi.control.containers import container_code
+from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.errors import ResourceConflict, ResourceNotFound, SnapStartNotReady
-
-ACCOUNT_LIMIT = 1000
+from hanabi.quotas import ACCOUNT_CONCURRENCY
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +23,19 @@ class WeightedRoute:
     weight: float  # of the other
 
 
-class RouteTable:
-    """The routes of all functions, told of every change by `changed`."""
+class FunctionCatalog:
+    """A `contracts.functions.Catalog` of what the registry has."""
 
-    def __init__(
-        self,
-        account_region: AccountRegion,
-        find: Callable[[str], Function | None],
-        code_at: Callable[[str], Path],
-        snapshots: Path | None = None,
-    ) -> None:
-        self._account_region = account_region
-        self._find = find
+    def __init__(self, functions: Functions, code_at: Callable[[str], Path], snapshots: Path | None = None) -> None:
+        self._functions = functions
+        self._account_region = functions.account_region
         self._code_at = code_at  # where code is, unpacked, by its hash
         self._snapshots = snapshots  # where those of versions are
         self._routes: dict[str, dict[str | None, Route | WeightedRoute]] = {}
         self._concurrency: dict[str, Concurrency] = {}
-        self._unreserved = ACCOUNT_LIMIT
+        self._unreserved = ACCOUNT_CONCURRENCY
         self._retired: list[Callable[[str], None]] = []
+        functions.listen(self._changed)
 
     def resolve(self, function: str, qualifier: str | None) -> Route:
         try:
@@ -52,12 +47,22 @@ class RouteTable:
         return route  # type: ignore[return-value]  # `type() is` is the fast test, and narrows only one way
 
     def account_concurrency(self) -> tuple[int, int]:
-        return ACCOUNT_LIMIT, self._unreserved
+        return ACCOUNT_CONCURRENCY, self._unreserved
+
+    def unreserved_beside(self, name: str) -> int:
+        """What the account has left when the provisioned concurrency of all other functions is taken from it."""
+        others = (function for function in self._functions if function.name != name and function.reserved is None)
+        return self._unreserved - sum(config.requested for each in others for config in each.provisioned.values())
+
+    def is_reserved(self, name: str) -> bool:
+        """Whether a function has a reserved concurrency of its own."""
+        function = self._functions.get(name)
+        return function is not None and function.reserved is not None
 
     def on_retired(self, callback: Callable[[str], None]) -> None:
         self._retired.append(callback)
 
-    def changed(self, old: Function | None, new: Function | None) -> None:
+    def _changed(self, old: Function | None, new: Function | None) -> None:
         function = new or old
         assert function is not None
         self._routes.pop(function.name, None)
@@ -78,7 +83,7 @@ class RouteTable:
 
     def _make(self, name: str, qualifier: str | None) -> Route | WeightedRoute:
         arn = self._account_region.arn(name, qualifier)
-        function = self._find(name)
+        function = self._functions.get(name)
         if function is None:
             raise ResourceNotFound(f"Function not found: {arn}")
         alias = function.aliases.get(qualifier) if qualifier else None

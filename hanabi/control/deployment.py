@@ -1,0 +1,167 @@
+"""Functions made, updated and deleted: what is asked for is checked, its code taken, and the registry changed."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Set
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from hanabi.control import versions
+from hanabi.control.containers import IMAGE, Containers, check_source, refusal
+from hanabi.control.functions import Functions
+from hanabi.control.model import Code, Function, new_id
+from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
+from hanabi.control.tags import check_tags
+from hanabi.errors import CodeError, ImageError, InvalidParameterValue, ResourceConflict
+
+
+class StoredCode(Protocol):
+    @property
+    def sha256(self) -> str: ...  # of the zip, base64
+    @property
+    def size(self) -> int: ...  # of the zip
+
+
+class CodeStore(Protocol):
+    def place(self, sha256: str) -> Path:
+        """Where code is, unpacked, if it is there."""
+
+    async def find(self, hashes: Set[str]) -> Mapping[str, CodeError]:
+        """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
+
+    async def store(self, blob: bytes | Path) -> StoredCode:
+        """Unpack a zip. Raises `ApiError` when it is not a good one."""
+
+
+class KnownRuntimes(Protocol):
+    def known(self, runtime: str) -> bool:
+        """Whether there is such a runtime at all."""
+
+    async def why_unavailable(self, runtime: str) -> str:
+        """Why its functions cannot run on this host; empty: they can."""
+
+
+class Deployment:
+    """Changes are on disk when they return. Without `containers`, code is zips only."""
+
+    def __init__(self, functions: Functions, code: CodeStore, runtimes: KnownRuntimes, containers: Containers | None) -> None:
+        self._functions = functions
+        self._code = code
+        self._runtimes = runtimes
+        self._containers = containers
+        self._uploads: list[str] = []  # SHA-256 of code that is stored, and about to be referenced
+
+    @property
+    def uploads(self) -> Set[str]:
+        """The hashes of code that is stored, and of no function yet."""
+        return set(self._uploads)
+
+    async def create(self, name: str, params: Mapping[str, Any]) -> Function:
+        """`params` are CreateFunction's; the function is pending, and so is its version 1 if it is published."""
+        settings = make_settings(name, params, self._runtimes.known)
+        refuse_unsupported(params["Code"])
+        await self._check_available(params)
+        tags = check_tags(params.get("Tags") or {})
+        self._refuse_damaged(name)
+        _refuse_existing(self._functions.get(name))
+        code = await self._take_code(params["Code"], settings.package)
+
+        def make(old: Function | None) -> Function:
+            _refuse_existing(old)
+            latest = versions.make_latest(settings, code, self._functions.now_ms())
+            function = Function(id=new_id(), name=name, arn=self._functions.account_region.arn(name), latest=latest, tags=tags)
+            return versions.publish(function) if params.get("Publish") else function
+
+        return await self._replace(name, make, code)
+
+    async def update_code(self, name: str, params: Mapping[str, Any]) -> Function:
+        """`params` are UpdateFunctionCode's."""
+        function = versions.check_updatable(self._functions.find(name), params.get("RevisionId"))
+        check_source(params, function.latest.settings.package)
+        refuse_unsupported(params)
+        code = await self._take_code(params, function.latest.settings.package)
+        if params.get("DryRun"):
+            self._release_code(code)
+            return replace(function, latest=replace(function.latest, code=code))
+
+        def update(old: Function | None) -> Function:
+            old = versions.check_updatable(old or self._functions.find(name), params.get("RevisionId"))
+            check_source(params, old.latest.settings.package)  # it may be another function of that name by now
+            function = versions.update(old, self._functions.now_ms(), code=code)
+            return versions.publish(function) if params.get("Publish") else function
+
+        return await self._replace(name, update, code)
+
+    async def update_settings(self, name: str, params: Mapping[str, Any]) -> Function:
+        """`params` are UpdateFunctionConfiguration's."""
+
+        def update(old: Function) -> Function:
+            versions.check_updatable(old, params.get("RevisionId"))
+            settings = change_settings(old.latest.settings, params, self._runtimes.known)
+            return versions.update(old, self._functions.now_ms(), settings=settings)
+
+        await self._check_available(params)
+        return await self._functions.change(name, update)
+
+    async def delete(self, name: str) -> None:
+        """The function with all its versions. The documents of a damaged one are put aside, not removed."""
+        if name in self._functions.damaged:
+            await self._functions.quarantine(name)
+            return
+        self._functions.find(name)
+        await self._functions.commit(name, lambda old: None)
+
+    def _refuse_damaged(self, name: str) -> None:
+        damaged = self._functions.damaged.get(name)
+        if damaged is not None:
+            raise ResourceConflict(f"Function already exist: {name}. {damaged} DeleteFunction puts it aside and frees the name.")
+
+    async def _check_available(self, params: Mapping[str, Any]) -> None:
+        """A runtime that is known, and that nothing here can run."""
+        runtime = params.get("Runtime") or ""
+        if self._runtimes.known(runtime) and (reason := await self._runtimes.why_unavailable(runtime)):
+            raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
+
+    # --- code ---------------------------------------------------------------------------------------------------------
+
+    async def _take_code(self, given: Mapping[str, Any], package: str) -> Code:
+        """The code counts as referenced until the change that is handed it has ended."""
+        if package == IMAGE:
+            if given.get("ZipFile"):
+                raise InvalidParameterValue("Please provide ImageUri only when the intended function PackageType is Image.")
+            return await self._find_image(given.get("ImageUri"))
+        if not (blob := given.get("ZipFile")):
+            raise InvalidParameterValue("Please provide a source for function code.")
+        if given.get("ImageUri"):
+            raise InvalidParameterValue("Please do not provide other FunctionCode parameters when providing a ZipFile.")
+        stored = await self._code.store(blob)
+        self._uploads.append(stored.sha256)
+        return Code(sha256=stored.sha256, size=stored.size)
+
+    async def _find_image(self, uri: str | None) -> Code:
+        """What a tag means is asked once: versions stay with the image they had."""
+        if not uri:
+            raise InvalidParameterValue("Please provide a source for function code.")
+        if self._containers is None:
+            raise InvalidParameterValue("PackageType Image is not supported with --isolation process: there is nothing to run an image in")
+        try:
+            pinned = await self._containers.resolve(uri)
+        except ImageError as error:
+            raise refusal(uri, error) from None
+        return Code(sha256=pinned.digest, size=0, image_uri=uri, image=pinned.image)
+
+    async def _replace(self, name: str, change: Callable[[Function | None], Function], code: Code) -> Function:
+        task = self._functions.begin(name, change)
+        task.add_done_callback(lambda task: self._release_code(code))
+        function = await asyncio.shield(task)
+        assert function is not None
+        return function
+
+    def _release_code(self, code: Code) -> None:
+        if not code.image:
+            self._uploads.remove(code.sha256)
+
+
+def _refuse_existing(function: Function | None) -> None:
+    if function is not None:
+        raise ResourceConflict(f"Function already exist: {function.name}")

@@ -1,0 +1,80 @@
+"""The control plane, wired: what exists, what is made ready, and what the invoke path resolves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.store import Store
+from hanabi.control.arns import AccountRegion
+from hanabi.control.catalog import FunctionCatalog
+from hanabi.control.code_presence import CodePresence
+from hanabi.control.containers import Containers
+from hanabi.control.deployment import CodeStore, Deployment, KnownRuntimes
+from hanabi.control.functions import Functions
+from hanabi.control.preparation import Preparation, RuntimeImages
+from hanabi.control.provisioned_versions import ProvisionedVersions
+from hanabi.control.references import References
+from hanabi.control.snapstart import Snapshots, SnapStart
+from hanabi.control.url_index import UrlIndex
+
+
+class Runtimes(KnownRuntimes, RuntimeImages, Protocol):
+    """The runtimes, which exist, and whose images can be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    functions: Functions  # what exists
+    deployment: Deployment  # functions made, updated, deleted
+    preparation: Preparation  # what is being made ready
+    snap_start: SnapStart  # whose snapshots are being made
+    catalog: FunctionCatalog  # what an invocation goes to: `contracts.functions.Catalog`
+    provisioned: ProvisionedVersions  # how many environments of what are to be there ahead
+    urls: UrlIndex  # function URLs by id
+    presence: CodePresence  # whether what functions are made of is there
+    references: References  # what is in use, and must be kept
+
+    async def wait_idle(self) -> None:
+        """Return when no change is under way and nothing is being prepared."""
+        while tasks := [*self.preparation.tasks, *self.functions.tasks, *self.snap_start.tasks]:
+            await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def open_control_plane(
+    store: Store,
+    code: CodeStore,
+    runtimes: Runtimes,
+    clock: Clock,
+    account_region: AccountRegion,
+    *,
+    url_for: Callable[[str], str],
+    containers: Containers | None = None,
+    snapshots: Snapshots | None = None,
+    health: Health | None = None,
+) -> AsyncIterator[ControlPlane]:
+    """Load what exists, and go on with what was being prepared; at the end let changes end.
+
+    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only.
+    """
+    health = health or Health(clock)
+    functions = Functions(store, account_region, clock, health)
+    # Each is told of every change, in this order.
+    catalog = FunctionCatalog(functions, code.place, snapshots.directory if snapshots else None)
+    provisioned = ProvisionedVersions(functions, catalog.target)
+    snap_start = SnapStart(functions, snapshots, catalog.target, clock, health)
+    presence = CodePresence(functions, code, containers, snapshots, catalog.target, clock, health)
+    urls = UrlIndex(functions, url_for)
+    preparation = Preparation(functions, code, runtimes, containers, clock, health)
+    deployment = Deployment(functions, code, runtimes, containers)
+    references = References(functions, code.place, lambda: deployment.uploads)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(functions.close)
+        stack.push_async_callback(snap_start.close)
+        stack.push_async_callback(preparation.close)
+        await functions.open()
+        yield ControlPlane(functions, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references)

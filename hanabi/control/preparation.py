@@ -1,0 +1,134 @@
+"""What is being made ready: a function that is new, or was updated, is pending until its runtime and its code are there."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Set
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.base.retry import RetryQueue
+from hanabi.contracts.images import RuntimeImage
+from hanabi.control import versions
+from hanabi.control.containers import Containers, failure
+from hanabi.control.functions import Functions
+from hanabi.control.model import Function, Version
+from hanabi.control.preparation_progress import PreparationProgress
+from hanabi.errors import CodeError, ImageError, SandboxError
+
+LIMIT_S = 3600.0  # of a runtime image that is built at first use
+BRIEF_WAIT_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
+log = logging.getLogger(__name__)
+
+
+class PreparedCode(Protocol):
+    def place(self, sha256: str) -> Path:
+        """Where code is, unpacked, if it is there."""
+
+    async def find(self, hashes: Set[str]) -> Mapping[str, CodeError]:
+        """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
+
+
+class RuntimeImages(Protocol):
+    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
+        """Its root, built if it is not there: `progress` gets what is being done. Raises `ImageError` with the reason."""
+
+    async def prepare_code(self, directory: Path) -> None:
+        """Make unpacked code ready to be mounted."""
+
+
+class Preparation:
+    """Begins by itself with what is unfinished. `close` before the registry is."""
+
+    def __init__(
+        self, functions: Functions, code: PreparedCode, images: RuntimeImages, containers: Containers | None, clock: Clock, health: Health
+    ) -> None:
+        self._functions = functions
+        self._code = code
+        self._images = images
+        self._containers = containers
+        self._retries = RetryQueue(clock, health)
+        self._under_way: dict[str, asyncio.Task[None]] = {}  # by generation
+        self._progress = PreparationProgress(clock)
+        self._closing = False
+        functions.listen(self._changed)
+
+    async def close(self) -> None:
+        """What is not prepared yet is prepared after the next start."""
+        self._closing = True
+        for task in self._under_way.values():
+            task.cancel()
+        while tasks := self.tasks:
+            await asyncio.wait(tasks)
+        await self._retries.close()
+
+    @property
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        return list(self._under_way.values())
+
+    async def wait_briefly(self, function: Function) -> None:
+        """Return when a function as it was just changed is prepared, or when that takes longer than a moment.
+
+        Its caller is still answered "Pending", or "InProgress", as Lambda's is; but where the runtime is there already, what the
+        caller does next finds it ready.
+        """
+        task = self._under_way.get(function.latest.generation)
+        if task is not None:
+            await asyncio.wait([task], timeout=BRIEF_WAIT_S)
+
+    def shown(self, function: Function, version: Version) -> Version:
+        """A version with what is being done for it at the moment as its reason."""
+        return self._progress.show(function, version)
+
+    def _changed(self, old: Function | None, new: Function | None) -> None:
+        is_new = new is not None and (old is None or old.latest.generation != new.latest.generation)
+        if new is not None and is_new and versions.is_unfinished(new) and not self._closing:
+            generation = new.latest.generation
+            task = self._under_way[generation] = asyncio.create_task(self._prepare(new), name=f"preparation of function {new.name}")
+            task.add_done_callback(partial(self._end, generation))
+
+    def _end(self, generation: str, task: "asyncio.Task[None]") -> None:
+        del self._under_way[generation]
+        self._progress.end(generation)
+
+    async def _prepare(self, function: Function) -> None:
+        finish = await self._outcome(function)
+
+        def apply(now: Function) -> Function:
+            same = now.id == function.id and now.latest.generation == function.latest.generation
+            return finish(now) if same and versions.is_unfinished(now) else now
+
+        key, what = f"prepared.{function.latest.generation}", f"Function {function.name} is prepared, but that cannot be stored"
+        await self._retries.do(key, what, lambda: self._functions.update(function.name, apply))
+
+    async def _outcome(self, function: Function) -> Callable[[Function], Function]:
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                return versions.complete(await self._make_ready(function.latest))
+        except CodeError as error:
+            return versions.lose(error.code, str(error))
+        except ImageError as error:
+            return versions.fail(*(failure(error) if function.latest.code.image else ("InvalidRuntime", str(error))))
+        except SandboxError as error:
+            return versions.fail("InternalError", f"The runtime could not be started: {error}")
+        except TimeoutError:
+            return versions.fail("InternalError", f"The runtime was not ready within {LIMIT_S:.0f} seconds.")
+        except Exception:
+            log.exception("function %s cannot be prepared", function.name)
+            return versions.fail("InternalError", "An internal error occurred while the function was prepared.")
+
+    async def _make_ready(self, version: Version) -> str | None:
+        """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`, `CodeError`."""
+        progress = self._progress.listen(version.generation)
+        if not version.code.image:
+            image = await self._images.ensure(version.settings.runtime, progress)
+            for error in (await self._code.find({version.code.sha256})).values():
+                raise error
+            await self._images.prepare_code(self._code.place(version.code.sha256))
+            return image.version_arn
+        if self._containers is None:
+            raise ImageError("--isolation process runs no container images", "unsupported")
+        await self._containers.ensure(version.code.image, progress)
+        return None
