@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.load import run
 from bench.warm import HANDLER, signed_invoke
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
+from tests.waiting import wait_for
 
 
 async def measure(server: Server, scale: float) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.load import run
 from bench.warm import HANDLER, signed_invoke
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
+from tests.waiting import wait_for
 
 FUNCTIONS = 100
 WINDOW_S = 5.0

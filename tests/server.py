@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -144,18 +143,6 @@ class Server:
             aws_secret_access_key=options.pop("secret_key", env["AWS_SECRET_ACCESS_KEY"]),
             **options,
         )
-
-
-def wait_for(condition: Any, timeout: float = 30.0, *, every: float = 0.05) -> Any:
-    """The first true value of a condition; fails after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not true within {timeout} s: {condition}")
-        time.sleep(every)
 
 
 def zip_of(files: dict[str, str | bytes], executable: Sequence[str] = ()) -> bytes:

@@ -70,6 +70,16 @@ class Route:
     concurrency: Concurrency
 
 
+class ConcurrencyLimits(Protocol):
+    """What admission holds invocations to. All in memory: it is asked for each."""
+
+    def account_concurrency(self) -> tuple[int, int]:
+        """(account limit, unreserved limit): 1000 and 1000 minus all reserved."""
+
+    def is_reserved(self, name: str) -> bool:
+        """Whether a function has a reserved concurrency of its own: its provisioned concurrency comes out of that."""
+
+
 class Catalog(Protocol):
     """What exists, as the invoke path sees it. All in memory; a resolve is two dictionary reads."""
 

@@ -1,13 +1,15 @@
-"""What a service is to the edge: a name, and for each operation how to find what it is about, what that takes, and its handler."""
+"""What a service declares to the edge: its name, and for each operation its action, its resource, its body's limits and its handler."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
+from hanabi.errors import ApiError
 
 T = TypeVar("T")
+DOCUMENT_BYTES = 1 << 20  # of a request, unless its operation takes more
 
 # Parameters and results are plain dictionaries by the model's member names. Blobs are bytes (of a large upload a Path,
 # deleted when the handler returns, unless moved away), timestamps Unix seconds or datetimes, a status code is an int.
@@ -41,16 +43,33 @@ class RequiredPermission:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestBody:
+    """How large the body of an operation may be, and what is answered to a larger one."""
+
+    limit_bytes: int = DOCUMENT_BYTES
+    spool: bool = False  # over 1 MiB it goes to a file, and the blobs in it are handed on as Paths
+    refuse: Callable[[HttpRequest, int | None], ApiError] | None = None  # the error, by the head and the declared size of a request
+    check_blob: Callable[[int], None] | None = None  # raises `ApiError` for a blob of so many bytes that came as a Path
+
+
+DOCUMENT = RequestBody()
+
+
+@dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
     """One operation. What `resolve` found is what is authorised and what the handler is handed: it looks nothing up by itself.
 
     `resolve` finds what the parameters mean (or returns an awaitable of it); `permissions` says what the caller must be allowed on that.
     `NOTHING`, for an operation that anybody who can sign may call. Without a touch and without `NOTHING`, a call is refused.
+    `action` and `resource` say the same to people: "lambda:InvokeFunction" on "function:NAME:QUALIFIER".
     """
 
     handler: Callable[[Call, Params, T], Awaitable[Params]]
     resolve: Callable[[Params], T | Awaitable[T]]
     permissions: Callable[[T, Params], Iterable[RequiredPermission]]
+    action: str = ""
+    resource: str = ""
+    body: RequestBody = DOCUMENT
     owner_too: bool = False  # what it touches may be closed to the owner's key: a role by its trust policy
 
 
@@ -59,11 +78,12 @@ def NOTHING(target: Any, params: Params) -> tuple[()]:
     return ()
 
 
-class Service(Protocol):
-    """A service's operations, by their names in its botocore model. Handlers, and `resolve`, raise `ApiError`s."""
+class Service:
+    """One AWS service: a subclass has its `operations`, by their names in AWS's model. Handlers, and `resolve`, raise `ApiError`s.
 
-    @property
-    def name(self) -> str: ...
+    All else that the edge needs is in that model: protocol, paths, target prefix, signing name, shapes and their constraints.
+    """
 
-    @property
-    def operations(self) -> Mapping[str, Operation[Any]]: ...
+    name: str  # of AWS's model, as botocore has it
+    is_global: bool = False  # clients sign for us-east-1 wherever they are
+    operations: Mapping[str, Operation[Any]]

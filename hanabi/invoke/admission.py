@@ -5,10 +5,9 @@ not reserved is shared by all other functions. Provisioned concurrency is taken 
 alone: with all that is reserved provisioned for a version, no other one runs.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from hanabi.contracts.functions import Concurrency
+from hanabi.contracts.functions import Concurrency, ConcurrencyLimits
 from hanabi.errors import TooManyRequests
 
 
@@ -23,14 +22,10 @@ class ProvisionedUse:
 
 
 class Admission:
-    """Counts what runs. `enter` and `leave` frame every invocation; both are a few dictionary reads.
+    """Counts what runs. `enter` and `leave` frame every invocation; both are a few dictionary reads."""
 
-    `is_reserved` says of a function that has provisioned concurrency whether that comes out of a reservation of its own.
-    """
-
-    def __init__(self, unreserved_limit: Callable[[], int], is_reserved: Callable[[str], bool] = lambda function: False) -> None:
-        self._unreserved_limit = unreserved_limit
-        self._is_reserved = is_reserved
+    def __init__(self, limits: ConcurrencyLimits) -> None:
+        self._limits = limits
         self._running: dict[str, int] = {}  # on demand
         self._unreserved = 0
         self._provisions: dict[str, dict[str, ProvisionedUse]] = {}  # by function, then by `FunctionVersion.key`
@@ -62,7 +57,7 @@ class Admission:
         if concurrency.reserved is not None:
             if running >= concurrency.reserved - (_sum(provisions) if provisions else 0):
                 raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
-        elif self._unreserved >= self._unreserved_limit() - (self._provisioned_unreserved() if self._provisions else 0):
+        elif self._unreserved >= self._limits.account_concurrency()[1] - (self._provisioned_unreserved() if self._provisions else 0):
             raise TooManyRequests("ConcurrentInvocationLimitExceeded")
         else:
             self._unreserved += 1
@@ -95,7 +90,7 @@ class Admission:
 
     def _provisioned_unreserved(self) -> int:
         """What provisioned concurrency has of the part that all share."""
-        return sum(_sum(provisions) for function, provisions in self._provisions.items() if not self._is_reserved(function))
+        return sum(_sum(provisions) for function, provisions in self._provisions.items() if not self._limits.is_reserved(function))
 
 
 def _sum(provisions: dict[str, ProvisionedUse]) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import socket
@@ -18,12 +17,12 @@ from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.functions import FunctionVersion
-from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import HttpRequest
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Driver
 from hanabi.control.arns import AccountRegion
 from hanabi.control.migrations import FORMATS
-from hanabi.control.plane import ControlPlane, open_control_plane
+from hanabi.control.plane import open_control_plane
 from hanabi.edge.auth.authorize import LENIENT_CHOICES, Authorizer
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
@@ -38,7 +37,7 @@ from hanabi.fleet.pressure import HostMemory
 from hanabi.fleet.settings import POOL_MEMORY_MB, FleetSettings
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.frontends.function_urls.access import UrlAccess
-from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of
+from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of, named_url
 from hanabi.frontends.function_urls.handler import FunctionUrls
 from hanabi.http.access_log import AccessLog
 from hanabi.http.handlers import in_task
@@ -52,6 +51,7 @@ from hanabi.images.runtimes.prebuild import prebuild
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
+from hanabi.invoke.provisioned_use import describe_provisioned
 from hanabi.ledger import index
 from hanabi.ledger import usage_copy as sums_copy
 from hanabi.ledger.index_writer import ProcessIndexWriter
@@ -71,7 +71,9 @@ from hanabi.services.lambda_ import LambdaService
 from hanabi.services.lambda_.code_download import CodeEndpoint
 from hanabi.services.lambda_.code_upload import Staging
 from hanabi.services.logs.service import LogsService
-from hanabi.services.own.health import HealthEndpoints
+from hanabi.services.own.environments import EnvironmentsEndpoint
+from hanabi.services.own.health import AliveEndpoint, HealthEndpoints
+from hanabi.services.own.urls import UrlsEndpoint
 from hanabi.services.own.usage import UsageEndpoint
 from hanabi.services.sts import StsService
 from hanabi.store.database import Database
@@ -202,7 +204,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         collection.add(containers.collect, lambda: references.images() | fleet.images_in_use())
         stack.push_async_callback(_cancel, asyncio.create_task(collection.run(), name="collection"))
 
-        admission = Admission(lambda: catalog.account_concurrency()[1], catalog.is_reserved)
+        admission = Admission(catalog)
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
         roles = ExecutionRoles(functions.account_region, any_role=settings.roles == "any")
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
@@ -224,17 +226,25 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         host.served_services.extend(endpoint_variable(service.name) for service in services)
         laxer = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
         shown = HealthEndpoints(health, laxer, partial(roles.report, functions, health))
-        own: dict[str, AsyncHttpHandler] = {
-            "environments": partial(_environments, fleet, admission, events),
-            "metrics": shown.metrics,
-            "problems": shown.problems,
-            "urls": partial(_urls, control, settings.port),
-            "uploads": staging.handle,
-            "usage": UsageEndpoint(Usage(journal)).handle,
-        }
+        own = (
+            AliveEndpoint(settings.region, keys.root.access_key, lambda: edge.draining),
+            EnvironmentsEndpoint(
+                {
+                    "environments": fleet.describe,
+                    "provisioned": partial(describe_provisioned, fleet, admission),
+                    "events": events.meter.describe,
+                    "budget": fleet.describe_budget,
+                }
+            ),
+            shown,
+            UrlsEndpoint(control, partial(named_url, settings.port)),
+            UsageEndpoint(Usage(journal)),
+            staging,
+            zips,
+        )
 
         async def verify(request: HttpRequest) -> Principal:
-            return await edge.verifier.verify(request, "lambda")
+            return await edge.api.verifier.verify(request, "lambda")
 
         authenticate = UrlAccess(functions, verify, authorize, everybody=settings.roles != "strict")
         gateway = FunctionUrls(control.urls, catalog, invoker, authenticate, clock)
@@ -243,9 +253,8 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             keys,
             clock,
             settings.region,
-            gateway=gateway.handle,
-            own=own,
-            granted={"code": zips.handle},
+            frontends=[gateway],
+            endpoints=[endpoint for each in own for endpoint in each.endpoints],
             hosts=[settings.host],
             authorize=authorize,
             spool=spool,
@@ -362,43 +371,4 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _function_url(settings: NodeSettings, url_id: str) -> str:
     """At an address of its own, or under a name where Hanabi listens to other machines."""
-    return f"http://{address_of(url_id)}:{settings.port}/" if is_loopback(settings.host) else _named_url(url_id, settings.port)
-
-
-def _named_url(url_id: str, port: int) -> str:
-    return f"http://{url_id}.lambda-url.localhost:{port}/"
-
-
-async def _environments(fleet: Fleet, admission: Admission, events: DurableQueue, request: HttpRequest) -> HttpResponse:
-    """`GET /_hanabi/environments`: what `hanabi ps` shows."""
-    provisioned = []
-    for version, requested, allocation in fleet.describe_provisioned():
-        used = admission.provisions(version.name, version.key)
-        provisioned.append(
-            {
-                "function": version.name,
-                "version": version.version,
-                "requested": requested,
-                "allocated": allocation.allocated,
-                "failure": allocation.failure,
-                "invocations": used.served,
-                "spillover": used.spilled,
-            }
-        )
-    shown = {
-        "environments": fleet.describe(),
-        "provisioned": provisioned,
-        "events": events.meter.describe(),
-        "budget": fleet.describe_budget(),
-    }
-    return HttpResponse(200, [("content-type", "application/json")], json.dumps(shown).encode())
-
-
-async def _urls(control: ControlPlane, port: int, request: HttpRequest) -> HttpResponse:
-    """`GET /_hanabi/urls`: each function URL with the name that it has besides its address."""
-    shown = [
-        {"function": url.function, "qualifier": url.qualifier, "url": control.urls.url_for(url.id), "name": _named_url(url.id, port)}
-        for function in control.functions
-        for url in function.urls.values()
-    ]
-    return HttpResponse(200, [("content-type", "application/json")], json.dumps({"urls": shown}).encode())
+    return f"http://{address_of(url_id)}:{settings.port}/" if is_loopback(settings.host) else named_url(settings.port, url_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hanabi.edge.auth.keys import KeyRing, role_id, session_principal
 from hanabi.edge.auth.policy_documents import read_document, statements
-from hanabi.edge.service import NOTHING, Call, Operation, Params, RequiredPermission
+from hanabi.edge.service import NOTHING, Call, Operation, Params, RequiredPermission, Service
 from hanabi.errors import ServiceError, ValidationError
 
 CHAINED_LIMIT_S = 3600
@@ -22,10 +22,11 @@ class AssumedRole:
     role: Mapping[str, Any] | None
 
 
-class StsService:
+class StsService(Service):
     """GetCallerIdentity and AssumeRole, for roles that IAM has. `find_role` finds one by its ARN."""
 
     name = "sts"
+    is_global = True
 
     def __init__(self, keys: KeyRing, find_role: Callable[[str], Awaitable[Mapping[str, Any] | None]]) -> None:
         self._keys = keys

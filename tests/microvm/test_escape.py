@@ -27,7 +27,8 @@ from tests.microvm.hostile import MACHINE
 from tests.microvm.test_life import PYTHON, _patient, create_function_slowly, rows
 from tests.security.hostile import CHANNEL, NEAR, PRELUDE, PROTECTED, RAW_SOCKETS, SYSTEM_CALLS, evaluate
 from tests.security.test_escape import host_addresses, host_listener  # noqa: F401  (a fixture)
-from tests.server import IMAGES, Server, wait_for
+from tests.server import IMAGES, Server
+from tests.waiting import wait_for
 
 reason = rig.why_not(build=rig.building())
 pytestmark = [

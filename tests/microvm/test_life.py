@@ -19,8 +19,9 @@ from botocore.exceptions import ClientError, WaiterError
 from hanabi.sandbox.host import kvm
 from tests import leftovers
 from tests.microvm import rig
-from tests.server import ROLE, Server, create_function, wait_for, zip_of
+from tests.server import ROLE, Server, create_function, zip_of
 from tests.unit.images.layouts import Image, file, folder, layer, write_layout
+from tests.waiting import wait_for
 
 reason = rig.why_not(build=rig.building())
 pytestmark = pytest.mark.skipif(bool(reason), reason=f"no real microVMs: {reason}")
@@ -86,7 +87,7 @@ def settle(client: Any, name: str, qualifier: str = "$LATEST") -> dict[str, Any]
         now = client.get_function_configuration(FunctionName=name, Qualifier=qualifier)
         return now if now["State"] != "Pending" and now.get("LastUpdateStatus") != "InProgress" else None
 
-    return dict(wait_for(done, 2 * rig.SLOW_S, every=0.3))
+    return dict(wait_for(done, 2 * rig.SLOW_S))
 
 
 def invoke(client: Any, name: str, payload: Any = None, **options: Any) -> Any:

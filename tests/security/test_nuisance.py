@@ -13,7 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.security.hostile import CHANNEL, PRELUDE, evaluate
-from tests.server import ROLE, Server, create_function, wait_for
+from tests.server import ROLE, Server, create_function
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import hanabi
+from hanabi.base.clock import SystemClock
 from hanabi.edge.edge import Edge
 from hanabi.edge.protocols.model import load
 from hanabi.edge.service import NOTHING, Operation
@@ -65,8 +66,8 @@ ABOUT_NOTHING = {"lambda:GetAccountSettings", "lambda:ListFunctions", "logs:Desc
 
 
 def operations(world: World) -> Iterator[tuple[str, str]]:
-    for service, found in world.edge._operations.items():
-        for name in found:
+    for service, served in world.edge.api.services.by_signing_name.items():
+        for name in served.operations:
             yield service, name
 
 
@@ -330,7 +331,7 @@ async def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) 
             shape = load(service).operation(operation).input_shape
             unknown = set(shape.required_members if shape else ()) - NAMING[service] - HARMLESS
             assert not unknown, f"{service}:{operation}: {unknown} may name something: say so in NAMING, or in PLAIN"
-            found: Operation[Any] = world.edge._operations[service][operation]
+            found: Operation[Any] = world.edge.api.services.by_signing_name[service].operations[operation]
             assert found.permissions is not NOTHING or f"{service}:{operation}" == "sts:GetCallerIdentity"
             assert naming_members(service, operation) or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
 
@@ -366,9 +367,11 @@ async def test_an_operation_that_does_not_say_what_it_touches_cannot_be_register
         for wrong in (handler, Operation(handler, lambda params: None, None)):  # type: ignore[arg-type]
             service = FakeService("lambda", {"ListFunctions": wrong})  # type: ignore[dict-item]
             with pytest.raises(TypeError, match="lambda:ListFunctions does not say what it touches"):
-                Edge([service], world.keys, world.edge.verifier._clock, REGION)
+                Edge([service], world.keys, SystemClock(), REGION)
         forgetful = FakeService("lambda", {"ListFunctions": Operation(handler, lambda params: None, lambda target, params: [])})
-        world.edge._operations["lambda"] = dict(forgetful.operations)
+        served = world.edge.api.services.by_signing_name["lambda"]
+        served.operations.clear()
+        served.operations.update(forgetful.operations)
         answer: Answer = await world.ask(await world.session("admin", allow("*")), "lambda", "ListFunctions")
         assert answer.denied
         assert (await world.ask(world.keys.root, "lambda", "ListFunctions")).status == 200

@@ -10,7 +10,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tests.server import ROLE, Server, create_function, wait_for, zip_of
+from tests.server import ROLE, Server, create_function, zip_of
+from tests.waiting import wait_for
 
 CODE = "def lambda_handler(event, context):\n    print('ran', event['id'])\n    return event['id']\n"
 SIZE = "96m"  # 32 of them are the record's, had ahead

@@ -23,7 +23,8 @@ from botocore.exceptions import ClientError
 
 from hanabi.control.settings import ARCHITECTURES
 from hanabi.frontends.function_urls.handler import FORBIDDEN
-from tests.server import ROLE, Server, create_function, wait_for, zip_of
+from tests.server import ROLE, Server, create_function, zip_of
+from tests.waiting import wait_for
 
 WEB = """
 import base64, os

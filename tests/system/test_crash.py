@@ -16,8 +16,9 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.leftovers import of_run
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
 from tests.system.plane import Plane
+from tests.waiting import wait_for
 
 CODE = """
 import time
@@ -65,7 +66,7 @@ def test_nothing_accepted_is_lost_and_nothing_is_left_behind(server: Server) -> 
     assert accepted and finished and plane.answered
     client = server.client("lambda")
     assert client.get_function_configuration(FunctionName="crash")["State"] == "Active"
-    wait_for(lambda: accepted <= ran(server), 60, every=0.5)
+    wait_for(lambda: accepted <= ran(server), 60)
     assert finished <= ran(server)
     assert json.loads(client.invoke(FunctionName="crash", Payload=b'{"id": "last"}')["Payload"].read()) == "last"
     wait_for(lambda: all(each["state"] != "busy" for each in environments(server)))
@@ -86,7 +87,7 @@ def test_environments_that_are_frozen_and_that_are_starting_at_the_crash(server:
     wait_for(lambda: [each["state"] for each in environments(server)].count("frozen") >= 2)
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(client.invoke, FunctionName=name, Payload=b'{"id": "x", "sleep": 9}') for name in names[2:]]
-        wait_for(lambda: any(each["state"] in ("initializing", "busy") for each in environments(server)), every=0.01)
+        wait_for(lambda: any(each["state"] in ("initializing", "busy") for each in environments(server)))
         server.crash()
     assert all(isinstance(call.exception(), TROUBLE) for call in calls)
     left = of_run(server.data_dir / "run")
@@ -147,7 +148,7 @@ def test_a_stop_under_load_lets_what_runs_end(server: Server) -> None:
     assert isinstance(long.exception(), TROUBLE)  # it takes longer than is waited
     assert of_run(server.data_dir / "run") == []
     server.start()
-    wait_for(lambda: set(events) <= ran(server), every=0.5)
+    wait_for(lambda: set(events) <= ran(server))
     assert {"s0", "s1", "s2", "long"} <= ran(server)
     assert ledger_of(server, "crash") == reported(server, "crash")
     assert server.stop() == 0

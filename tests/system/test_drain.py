@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
+from tests.waiting import wait_for
 
 CODE = """
 import time
@@ -48,7 +49,7 @@ def invoke(client: Any, id: str, sleep_s: float) -> Any:
 def begin(pool: concurrent.futures.ThreadPoolExecutor, server: Server, client: Any, id: str, sleep_s: float) -> "Future[Any]":
     """An invocation that is seen to run."""
     future = pool.submit(invoke, client, id, sleep_s)
-    wait_for(lambda: "busy" in [each["state"] for each in json.loads(server.hanabi("ps", "--json"))], every=0.2)
+    wait_for(lambda: "busy" in [each["state"] for each in json.loads(server.hanabi("ps", "--json"))])
     return future
 
 
@@ -116,7 +117,7 @@ def test_what_takes_longer_than_the_limit_is_told_and_recorded(pool: concurrent.
     try:
         client.invoke(FunctionName="slow", InvocationType="Event", Payload=json.dumps({"id": "event", "sleep": 4}))
         running = begin(pool, server, client, "cut", 50)
-        wait_for(lambda: lines(server).count("begun") == 2, every=0.2)
+        wait_for(lambda: lines(server).count("begun") == 2)
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
         with pytest.raises(ClientError, match="shutting down") as cut:
@@ -128,7 +129,7 @@ def test_what_takes_longer_than_the_limit_is_told_and_recorded(pool: concurrent.
         log = lines(server)
         assert log.count("END RequestId") == log.count("Status: error\tError Type: Sandbox.Failure") == 2
         assert (requests(server)["requests"], requests(server)["errors"]) == (2, 2)
-        wait_for(lambda: lines(server).count("REPORT") == 3, every=0.5)  # the event runs again, under the same request id
+        wait_for(lambda: lines(server).count("REPORT") == 3)  # the event runs again, under the same request id
         ids = [line.partition("RequestId: ")[2].split()[0] for line in lines(server).splitlines() if "START RequestId" in line]
         assert len(ids) == 3 and len(set(ids)) == 2
     finally:

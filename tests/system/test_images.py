@@ -13,10 +13,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests import toolchains
-from tests.server import IMAGES, ROLE, Server, create_function, wait_for
+from tests.server import IMAGES, ROLE, Server, create_function
 from tests.system.test_runtimes import call
 from tests.unit.images.layouts import Image, Layer, archive_layout, file, folder, layer, push, symlink, write_layout
 from tests.unit.images.registries import docker_registry
+from tests.waiting import wait_for
 
 WAITER = {"Delay": 0.05, "MaxAttempts": 1200}
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("hanabi_server")
 

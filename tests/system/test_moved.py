@@ -15,13 +15,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.conftest import needs_root
-from tests.server import IMAGES, Server, create_function, wait_for, zip_of
+from tests.server import IMAGES, Server, create_function, zip_of
 from tests.system.test_images import base as base
 from tests.system.test_images import create, image
 from tests.system.test_images import program as program
 from tests.system.test_process_isolation import UID, OrdinaryServer, interpreter
 from tests.system.test_runtimes import call
 from tests.unit.images.layouts import Layer, write_layout
+from tests.waiting import wait_for
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 

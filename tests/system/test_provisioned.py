@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.leftovers import of_run
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
+from tests.waiting import wait_for
 
 CODE = """
 import os, time

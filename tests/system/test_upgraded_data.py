@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import needs_root
-from tests.server import Server, wait_for
+from tests.server import Server
 from tests.system.test_runtimes import call
 from tests.upgrades.node import VERSION_0, unpack
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_the_first_one_runs(data: Path) -> None:
         found = problems(server)
         assert found and all("functions/plain" in text for text in found), found
         client.delete_function(FunctionName="plain")
-        wait_for(lambda: not problems(server), 60, every=1)
+        wait_for(lambda: not problems(server), 60)
         assert server.stop() == 0
     with Server("--isolation", "oci", "--pool-size", "0", "--roles", "strict", data_dir=data) as server:
         assert call(server.client("lambda"), "greet", {}, Qualifier="live")[0] in ("one", "two")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
+from tests.waiting import wait_for
 
 COUNTER = """
 import os, time, threading

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import time
+from collections.abc import Collection
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,6 @@ SKEW_S = 300
 PRESIGNED_MAX_S = 604_800
 HASH_INLINE_BYTES = 256 * 1024  # a larger body is hashed off the loop (0.5 ms a MiB, and hashlib lets go of the GIL)
 
-_GLOBAL = frozenset({"iam", "sts"})  # signed for us-east-1 wherever the client is
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+|/")
 _CREDENTIAL_END = re.compile(r"[,\s]")
 _BETWEEN_FIELDS = re.compile(r"[,\s]+")
@@ -87,9 +87,10 @@ def find_signature_claim(request: HttpRequest) -> tuple[str, str]:
 
 
 class Verifier:
-    """Checks requests against a key ring."""
+    """Checks requests against a key ring. `global_services` are signed for us-east-1 wherever the client is."""
 
-    def __init__(self, keys: KeyRing, clock: Clock, region: str) -> None:
+    def __init__(self, keys: KeyRing, clock: Clock, region: str, *, global_services: Collection[str] = ()) -> None:
+        self._global_services = frozenset(global_services)
         self._keys = keys
         self._clock = clock
         self._region = region
@@ -189,7 +190,7 @@ class Verifier:
         if claim.scope == f"{day}/{self._region}/{service}/aws4_request":
             return
         wrong = []
-        if claim.region != self._region and not (service in _GLOBAL and claim.region == "us-east-1"):
+        if claim.region != self._region and not (service in self._global_services and claim.region == "us-east-1"):
             wrong.append(f"Credential should be scoped to a valid region, not '{claim.region}'. ")
         if claim.service != service:
             wrong.append(f"Credential should be scoped to correct service: '{service}'. ")

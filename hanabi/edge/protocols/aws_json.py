@@ -9,6 +9,8 @@ from hanabi.errors import ApiError, NotImplementedOperation, RequestEntityTooLar
 
 
 class Json11:
+    matches_body = False
+
     def __init__(self, model: Model) -> None:
         self.model = model
         metadata = model.botocore.metadata

@@ -25,6 +25,7 @@ class Codec(Protocol):
     """One wire protocol for one service."""
 
     model: Model
+    matches_body: bool  # whether `match` reads the body too
 
     def match(self, request: HttpRequest) -> Match:
         """Raises `UnknownOperation`."""

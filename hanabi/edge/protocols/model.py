@@ -12,8 +12,6 @@ from hanabi.edge.protocols.constraints import Check, Constraints, summarise
 from hanabi.edge.protocols.shapes import JsonShapes
 from hanabi.errors import ValidationError
 
-_VERSIONS = {"lambda": "2015-03-31", "sts": "2011-06-15", "iam": "2010-05-08", "logs": "2014-03-28"}
-
 
 def endpoint_variable(service: str) -> str:
     """What the SDKs put behind `AWS_ENDPOINT_URL_` for a service: its id in AWS's model."""
@@ -47,6 +45,21 @@ class Model:
         return str(self.botocore.resolved_protocol)
 
     @property
+    def signing_name(self) -> str:
+        """What requests are signed for."""
+        return str(self.botocore.signing_name)
+
+    @property
+    def endpoint_prefix(self) -> str:
+        """The first label of AWS's host names."""
+        return str(self.botocore.endpoint_prefix)
+
+    @property
+    def target_prefix(self) -> str:
+        """What stands before the operation in X-Amz-Target; empty where that is not used."""
+        return str(self.botocore.metadata.get("targetPrefix", ""))
+
+    @property
     def operation_names(self) -> list[str]:
         return list(self.botocore.operation_names)
 
@@ -70,7 +83,7 @@ class Model:
 def load(name: str) -> Model:
     """The model of a service."""
     loader = botocore.loaders.create_loader()
-    model = BotocoreModel(loader.load_service_model(name, "service-2", _VERSIONS.get(name)), name)
+    model = BotocoreModel(loader.load_service_model(name, "service-2"), name)
     return Model(name, model, {error.code: error for error in map(_error_shape, model.error_shapes)})
 
 

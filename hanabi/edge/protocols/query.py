@@ -46,6 +46,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 class Query:
+    matches_body = True
+
     def __init__(self, model: Model) -> None:
         self.model = model
         self._version = model.botocore.api_version

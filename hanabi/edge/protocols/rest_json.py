@@ -43,6 +43,8 @@ class OutputPlan:
 
 
 class RestJson:
+    matches_body = False
+
     def __init__(self, model: Model) -> None:
         self.model = model
         self._routes = UriRoutes(model)

@@ -14,7 +14,7 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.contracts.http import AsyncHttpHandler
-from hanabi.frontends.function_urls.handler import BODY_BYTES, refuse_large
+from hanabi.frontends.function_urls.handler import BODY_BYTES, LABEL, refuse_large
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
@@ -27,6 +27,11 @@ def address_of(url_id: str) -> str:
     """In 127.128.0.0/9, always the same for the same URL."""
     first, second, third = hashlib.sha256(url_id.encode()).digest()[:3]
     return f"127.{128 | first & 127}.{second}.{1 + third % 254}"
+
+
+def named_url(port: int, url_id: str) -> str:
+    """The same under a name, which browsers and curl find by themselves."""
+    return f"http://{url_id}{LABEL}localhost:{port}/"
 
 
 class UrlAddresses:

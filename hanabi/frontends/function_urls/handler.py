@@ -20,6 +20,7 @@ from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFou
 from hanabi.frontends.function_urls.cors import add_headers, answer_preflight
 from hanabi.frontends.function_urls.event import make_event
 from hanabi.frontends.function_urls.response import JSON, MalformedResponse, make_response
+from hanabi.http.limits import BodyRule
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ LOG_INTERVAL_S = 10.0
 RETRY_AFTER_S = 5  # when the server is stopping
 PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
 BODY_BYTES = PAYLOAD_LIMIT_BYTES + 256 * 1024  # beyond the limit whose error is worded here
+
+LABEL = ".lambda-url."  # in the host names, whatever is before and after it
 
 _HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,200})(?::\d{1,5})?", re.ASCII)
 
@@ -76,6 +79,17 @@ class FunctionUrls:
         self._log_from_s = 0.0  # the next failure is told then
         self._unlogged = 0
         self._said: dict[str, float] = {}  # function -> when its last malformed result was logged
+
+    # --- an `edge.frontend.Frontend` --------------------------------------------------------------------------------------
+
+    def serves(self, host: str) -> bool:
+        return LABEL in host
+
+    def body_rule(self, request: HttpRequest) -> BodyRule:
+        return BodyRule(BODY_BYTES)
+
+    def refuse(self, request: HttpRequest, size: int | None, limit_bytes: int) -> HttpResponse:
+        return refuse_large(request, size, limit_bytes)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """An `AsyncHttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""

@@ -12,7 +12,7 @@ from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.keys import role_id
 from hanabi.edge.auth.managed_policies import MANAGED, PREFIX
 from hanabi.edge.auth.policy_documents import check_document, read_document
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call, Operation, Service
 from hanabi.errors import ApiError, RevisionMismatch, ValidationError
 from hanabi.services.iam.targets import ROLES, Role, RoleTarget, RoleTargets
 
@@ -46,10 +46,11 @@ class ConcurrentModification(ApiError):
     status = 409
 
 
-class IamService:
+class IamService(Service):
     """Roles, kept in the store as one document each, policies and tags included. `changed` is told of each that is new, changed or gone."""
 
     name = "iam"
+    is_global = True
 
     def __init__(self, store: Store, clock: Clock, account_region: AccountRegion, changed: Changed | None = None) -> None:
         self._store = store

@@ -8,7 +8,7 @@ from hanabi.base.clock import Clock
 from hanabi.contracts.functions import Allocation
 from hanabi.contracts.invocation import EventQueue, Invoker
 from hanabi.control.plane import ControlPlane
-from hanabi.edge.service import Operation
+from hanabi.edge.service import Operation, Service
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
@@ -22,7 +22,7 @@ from hanabi.services.lambda_.urls import UrlOperations
 from hanabi.services.lambda_.versions import VersionOperations
 
 
-class LambdaService:
+class LambdaService(Service):
     """An operation of the model that is not here answers 501.
 
     `code_url` makes the URL where a client gets code with a `CodeSha256`; `allocation` says what there is of a version's

@@ -10,9 +10,12 @@ from hanabi.base.clock import Clock
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.auth.presign import PresignedUrls
+from hanabi.edge.own_endpoints import PREFIX as OWN_PREFIX
+from hanabi.edge.own_endpoints import Access, OwnEndpoint
 from hanabi.http.file_stream import FileStream
 
-PREFIX = "/_hanabi/code/"
+NAME = "code"
+PREFIX = f"{OWN_PREFIX}{NAME}/"
 LIFETIME_S = 600  # as Lambda's
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
@@ -30,12 +33,13 @@ class ZipStore(Protocol):
 
 
 class CodeEndpoint:
-    """`handle` is an `HttpHandler` for whoever holds a URL of `code_url`: it checks that itself."""
+    """For whoever holds a URL of `code_url`: it checks that itself."""
 
     def __init__(self, zips: ZipStore, keys: KeyRing, clock: Clock) -> None:
         self._zip_store = zips
         self._presigned_urls = PresignedUrls(keys.root.secret_key, PREFIX)
         self._clock = clock
+        self.endpoints = (OwnEndpoint(NAME, self.handle, access=Access.GRANTED),)
 
     def code_url(self, request: HttpRequest, sha256: str) -> str | None:
         """The URL of a zip for the client of `request`; None for one inside an environment, which cannot get there."""
@@ -45,8 +49,6 @@ class CodeEndpoint:
         return self._presigned_urls.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + LIFETIME_S)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        if request.method != "GET":
-            return _answer(405, "GET only")
         problem = self._presigned_urls.check(request.header("host"), request.path, request.query, self._clock.time())
         if problem:
             return _answer(403, _REFUSALS[problem])

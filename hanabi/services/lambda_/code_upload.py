@@ -16,7 +16,9 @@ from typing import Any
 from hanabi.base.clock import Clock, Timer
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest, HttpResponse
-from hanabi.errors import InvalidParameterValue, ServiceError, UnknownOperation
+from hanabi.edge.own_endpoints import OwnEndpoint
+from hanabi.errors import InvalidParameterValue, ServiceError
+from hanabi.http.limits import BodyRule
 from hanabi.ledger.disk_space import free_bytes
 
 BUCKET = "hanabi-staging"
@@ -42,11 +44,10 @@ class Staging:
         self._directory = directory
         self._clock = clock
         self._staged: dict[str, Staged] = {}  # oldest first
+        self.endpoints = (OwnEndpoint("uploads", self.handle, ("PUT",), body=BodyRule(LIMIT_BYTES, spool=True, known=True)),)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """An `HttpHandler` for requests whose signature holds, which is one of their body, too."""
-        if request.method != "PUT":
-            raise UnknownOperation("PUT only")
         if not request.body:
             raise InvalidParameterValue("There is nothing in the body of the request")
         assert isinstance(request.body, bytes | Path)

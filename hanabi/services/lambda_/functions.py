@@ -12,6 +12,7 @@ from hanabi.control.versions import check_deletable, find_version, remove_versio
 from hanabi.edge.service import Call, Operation
 from hanabi.errors import ResourceNotFound
 from hanabi.services.iam.execution_roles import ExecutionRoles
+from hanabi.services.lambda_.bodies import CODE
 from hanabi.services.lambda_.describe import describe_listed, describe_version
 from hanabi.services.lambda_.pages import take_page
 from hanabi.services.lambda_.targets import FunctionTargets, Qualified
@@ -32,7 +33,9 @@ class FunctionOperations:
         self._roles = roles
         self._staging = staging
         self.operations: dict[str, Operation[Any]] = {
-            "CreateFunction": targets.for_function_and_role("CreateFunction", self.create_function, functions.account_region.parse_new),
+            "CreateFunction": targets.for_function_and_role(
+                "CreateFunction", self.create_function, functions.account_region.parse_new, CODE
+            ),
             "DeleteFunction": targets.for_function_or_qualifier("DeleteFunction", self.delete_function),
             "GetFunction": targets.for_function_or_qualifier("GetFunction", self.get_function),
             "GetFunctionCodeSigningConfig": targets.for_function("GetFunctionCodeSigningConfig", self.get_function_code_signing_config),
@@ -42,7 +45,7 @@ class FunctionOperations:
                 "GetRuntimeManagementConfig", self.get_runtime_management_config
             ),
             "ListFunctions": targets.for_account("ListFunctions", self.list_functions),
-            "UpdateFunctionCode": targets.for_function("UpdateFunctionCode", self.update_function_code),
+            "UpdateFunctionCode": targets.for_function("UpdateFunctionCode", self.update_function_code, CODE),
             "UpdateFunctionConfiguration": targets.for_function_and_role(
                 "UpdateFunctionConfiguration", self.update_function_configuration, functions.account_region.parse_whole
             ),

@@ -15,6 +15,7 @@ from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.service import Call, Operation
 from hanabi.errors import InvalidParameterValue, InvalidRequestContent
 from hanabi.services.iam.execution_roles import ExecutionRoles
+from hanabi.services.lambda_.bodies import EVENT, PAYLOAD
 from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payload, check_size
 from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
@@ -35,8 +36,8 @@ class InvokeOperations:
         self._clock = clock
         self._workers = JsonWorkers(clock)
         self.operations: dict[str, Operation[Any]] = {
-            "Invoke": targets.for_qualifier("InvokeFunction", self.invoke),
-            "InvokeAsync": targets.for_qualifier("InvokeFunction", self.invoke_async),
+            "Invoke": targets.for_qualifier("InvokeFunction", self.invoke, PAYLOAD),
+            "InvokeAsync": targets.for_qualifier("InvokeFunction", self.invoke_async, EVENT),
         }
 
     async def invoke(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:

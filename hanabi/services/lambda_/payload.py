@@ -23,10 +23,13 @@ def payload_limit(invocation_type: str) -> int:
 
 def check_size(size: int, invocation_type: str) -> None:
     """Raise `RequestTooLarge` for a payload beyond its invocation type's limit."""
-    limit = payload_limit(invocation_type)
-    if size > limit:
-        kind = invocation_type or "RequestResponse"
-        raise RequestTooLarge(f"{size} byte payload is too large for the {kind} invocation type (limit {limit} bytes)")
+    if size > payload_limit(invocation_type):
+        raise describe_too_large(size, invocation_type)
+
+
+def describe_too_large(size: int, invocation_type: str) -> RequestTooLarge:
+    kind, limit = invocation_type or "RequestResponse", payload_limit(invocation_type)
+    return RequestTooLarge(f"{size} byte payload is too large for the {kind} invocation type (limit {limit} bytes)")
 
 
 async def check_payload(payload: bytes, invocation_type: str, workers: JsonWorkers) -> None:

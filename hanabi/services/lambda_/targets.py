@@ -5,7 +5,7 @@ from typing import Any
 
 from hanabi.control.arns import LATEST
 from hanabi.control.functions import Functions
-from hanabi.edge.service import Call, Context, Operation, Params, RequiredPermission
+from hanabi.edge.service import DOCUMENT, Call, Context, Operation, Params, RequestBody, RequiredPermission
 from hanabi.errors import AccessDenied
 
 Qualified = tuple[str, str | None]  # the bare name of a function, and a qualifier
@@ -19,12 +19,15 @@ class FunctionTargets:
         self._functions = functions
         self._account_region = functions.account_region
 
-    def for_function(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def for_function(
+        self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]], body: RequestBody = DOCUMENT
+    ) -> Operation[str]:
         """An operation on a function as a whole, by `FunctionName`."""
         return Operation(
             handler,
             lambda params: self._account_region.parse_whole(params["FunctionName"]),
             lambda name, params: [self._permissions(action, name, None, params)],
+            body=body,
         )
 
     def for_function_arn(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
@@ -41,16 +44,22 @@ class FunctionTargets:
         """An operation on a function or on one of its versions or aliases, that is allowed on the function."""
         return Operation(handler, parse or self.parse, lambda target, params: [self._permissions(action, target[0], None, params)])
 
-    def for_qualifier(self, action: str, handler: Callable[[Call, Params, Qualified], Awaitable[Params]]) -> Operation[Qualified]:
+    def for_qualifier(
+        self, action: str, handler: Callable[[Call, Params, Qualified], Awaitable[Params]], body: RequestBody = DOCUMENT
+    ) -> Operation[Qualified]:
         """An operation on a function or on one of its versions or aliases, that is allowed on just that."""
-        return Operation(handler, self.parse, lambda target, params: [self._permissions(action, *target, params)])
+        return Operation(handler, self.parse, lambda target, params: [self._permissions(action, *target, params)], body=body)
 
     def for_account(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
         """An operation on nothing in particular."""
         return Operation(handler, lambda params: None, lambda target, params: [RequiredPermission(f"lambda:{action}", "*")])
 
     def for_function_and_role(
-        self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]], parse: Callable[[str], str]
+        self,
+        action: str,
+        handler: Callable[[Call, Params, str], Awaitable[Params]],
+        parse: Callable[[str], str],
+        body: RequestBody = DOCUMENT,
     ) -> Operation[str]:
         """An operation that may give a function its role, and tags."""
 
@@ -61,7 +70,7 @@ class FunctionTargets:
             if params.get("Tags"):
                 yield self._permissions("TagResource", name, None, params)
 
-        return Operation(handler, lambda params: parse(params["FunctionName"]), permissions)
+        return Operation(handler, lambda params: parse(params["FunctionName"]), permissions, body=body)
 
     def _pass_role(self, arn: str, name: str) -> RequiredPermission:
         """What it takes to let a function run as a role: whoever may change a function may do what its role may."""

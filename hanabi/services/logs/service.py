@@ -5,7 +5,7 @@ from typing import Any
 
 from hanabi.base.clock import Clock
 from hanabi.control import arns
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call, Operation, Service
 from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.logs import DAY_MS, END_OF_TIME, LogGroup, LogStore, LogStream
 from hanabi.ledger.patterns import compile_pattern
@@ -19,7 +19,7 @@ FUTURE_LIMIT_MS = 2 * 3_600_000
 AGE_LIMIT_MS = 14 * DAY_MS
 
 
-class LogsService:
+class LogsService(Service):
     """The `logs` service. `operations` has a handler for each operation of the model that there is."""
 
     name = "logs"

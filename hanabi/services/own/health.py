@@ -1,21 +1,38 @@
-"""`/_hanabi/metrics` and `/_hanabi/problems`: what the node says of itself, for Prometheus and for `hanabi doctor`."""
+"""What a node says of itself: `/_hanabi/health` to everybody, `metrics` to Prometheus, `problems` to `hanabi doctor`."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from hanabi.base.health import Health
+from hanabi.base.key_file import fingerprint
 from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.edge.own_endpoints import Access, OwnEndpoint
+
+_JSON = ("content-type", "application/json")
+
+
+class AliveEndpoint:
+    """Whether the node serves, which region it is, and, as a fingerprint, whose key it takes. Open, and the same for everybody."""
+
+    def __init__(self, region: str, access_key: str, is_draining: Callable[[], bool]) -> None:
+        self._body = {"region": region, "key": fingerprint(access_key)}
+        self._is_draining = is_draining
+        self.endpoints = (OwnEndpoint("health", self.handle, ("GET", "HEAD"), Access.OPEN),)
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        status, word = (503, "draining") if self._is_draining() else (200, "ok")
+        return HttpResponse(status, [_JSON], json.dumps({"status": word, **self._body}).encode())
 
 
 class HealthEndpoints:
-    """Both are `HttpHandler`s; who may call them is the edge's business. `choices` are how this node was told to differ from AWS;
-    `look` reports what is seen only when one looks."""
+    """`choices` are how this node was told to differ from AWS; `look` reports what is seen only when one looks."""
 
     def __init__(self, health: Health, choices: Sequence[str] = (), look: Callable[[], None] = lambda: None) -> None:
         self._health = health
         self._choices = list(choices)
         self._look = look
+        self.endpoints = (OwnEndpoint("metrics", self.metrics), OwnEndpoint("problems", self.problems))
         health.gauge("hanabi_problems", "Problems that stand; see hanabi doctor", lambda: len(health.problems))
 
     async def metrics(self, request: HttpRequest) -> HttpResponse:
@@ -24,4 +41,4 @@ class HealthEndpoints:
     async def problems(self, request: HttpRequest) -> HttpResponse:
         self._look()
         body = {"problems": [asdict(problem) for problem in self._health.problems], "choices": self._choices}
-        return HttpResponse(200, [("content-type", "application/json")], json.dumps(body).encode())
+        return HttpResponse(200, [_JSON], json.dumps(body).encode())

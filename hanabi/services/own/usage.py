@@ -8,23 +8,20 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.edge.own_endpoints import OwnEndpoint
 from hanabi.ledger.usage import PERIODS, Usage, UsageReport, UsageRow
 
 
 class UsageEndpoint:
-    """`handle` is an `HttpHandler`; who may call it is the edge's business.
-
-    Query: `period` (hour, day, month), `function`, `since` and `until` (Unix seconds, counted by whole hours).
-    """
+    """Query: `period` (hour, day, month), `function`, `since` and `until` (Unix seconds, counted by whole hours)."""
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
+        self.endpoints = (OwnEndpoint("usage", self.handle),)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         query = {name: values[-1] for name, values in parse_qs(request.query).items()}
         period = query.get("period", "day")
-        if request.method != "GET":
-            return _answer(405, {"message": "GET only"})
         if period not in PERIODS:
             return _answer(400, {"message": f"period is one of {', '.join(PERIODS)}"})
         try:

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import toolchains
-from tests.server import IMAGES, Server, wait_for
+from tests.server import IMAGES, Server
 from tests.unit.images.layouts import Image, file, layer, layer_of, write_layout
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(os.environ.get("HANABI_TEST_APPS") != "1", reason="fetches packages and takes minutes: HANABI_TEST_APPS=1")
 

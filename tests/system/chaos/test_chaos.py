@@ -21,9 +21,10 @@ from pathlib import Path
 import pytest
 
 from tests.leftovers import of_run
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
 from tests.system.chaos.disk import Disk
 from tests.system.chaos.load import CODE, NAME, Load, problems, record_of
+from tests.waiting import wait_for
 
 HERE = Path(__file__).parent
 LASTS_S = float(os.environ.get("HANABI_CHAOS_S", "100"))
@@ -182,8 +183,8 @@ def test_what_was_acknowledged_is_there_after_two_minutes_of_faults(chaos: Chaos
     load.plane.check()
     assert load.answered and load.accepted and load.plane.answered
 
-    wait_for(lambda: load.accepted <= record_of(server).keys(), 120, every=0.5)  # everything accepted ran
-    wait_for(lambda: not problems(server), 60, every=0.5)  # and what was wrong is over
+    wait_for(lambda: load.accepted <= record_of(server).keys(), 120)  # everything accepted ran
+    wait_for(lambda: not problems(server), 60)  # and what was wrong is over
     usage = json.loads(server.hanabi("usage", "--function", NAME, "--json"))["total"]
     record = record_of(server)
     assert load.answered <= record.keys()  # everything answered is in the record

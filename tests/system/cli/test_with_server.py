@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import Server, wait_for
+from tests.server import Server
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 CODE = """

@@ -14,7 +14,8 @@ from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
 from hanabi.sandbox.host import mounts
 from hanabi.testing.firecracker import Fault, make_fakes
-from tests.system.firecracker.rig import PRELOAD, PlainDrives, image_of, parts_in, until
+from tests.system.firecracker.rig import PRELOAD, PlainDrives, image_of, parts_in
+from tests.waiting import until
 
 
 async def main(directory: Path, moment: str) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from hanabi.testing import ManualClock
 from hanabi.testing.firecracker import Fault
 from hanabi.testing.firecracker.nursery import ForkServer
 from tests import leftovers
+from tests.waiting import until
 
 Result = TypeVar("Result")
 PRELOAD = Preload(argv=("/bin/python", "b.py"), environment={"A": "1"})
@@ -263,12 +264,6 @@ class Owner:
 
 def _zombies() -> list[int]:
     return leftovers.zombies(os.getpid(), "python", "firecracker", "jailer", "sh")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """For what cannot be waited on: files, /proc. Bounded by `Rig.run`."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.002)
 
 
 def descriptors() -> list[str]:

@@ -14,7 +14,8 @@ import pytest
 
 from hanabi.errors import SandboxError
 from tests import leftovers
-from tests.system.firecracker.rig import Rig, until
+from tests.system.firecracker.rig import Rig
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 

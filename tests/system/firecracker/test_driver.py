@@ -15,7 +15,8 @@ from hanabi.testing.firecracker import Fault
 from hanabi.testing.firecracker.guest import PEAK
 from hanabi.testing.firecracker.nursery import ForkServer
 from tests import leftovers
-from tests.system.firecracker.rig import PRELOAD, Owner, Rig, frame, send, until
+from tests.system.firecracker.rig import PRELOAD, Owner, Rig, frame, send
+from tests.waiting import until
 
 MB = 1024 * 1024
 BOOT = [

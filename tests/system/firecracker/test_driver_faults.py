@@ -14,8 +14,9 @@ from hanabi.sandbox.firecracker import templates, vmm
 from hanabi.sandbox.firecracker.microvm import MicroVm
 from hanabi.testing import ManualClock
 from hanabi.testing.firecracker import Fault
-from tests.system.firecracker.rig import Owner, Rig, frame, outcomes, send, until
+from tests.system.firecracker.rig import Owner, Rig, frame, outcomes, send
 from tests.system.firecracker.test_driver import BOOT
+from tests.waiting import until
 
 ALWAYS = 1_000_000
 MAKING = [*BOOT, "PATCH /vm", "PUT /snapshot/create"]

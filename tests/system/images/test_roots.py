@@ -24,7 +24,8 @@ from hanabi.images.runtimes.catalog import RECIPES, RUNTIMES, digest_recipe
 from hanabi.images.runtimes.roots import CERTIFICATES, RuntimeImages, place_certificates
 from hanabi.node.config import guest_dir
 from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
-from tests.server import IMAGES, wait_for
+from tests.server import IMAGES
+from tests.waiting import until, wait_for
 
 needs_tools = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("mmdebstrap"), reason="needs root and mmdebstrap: roots are built and entered with chroot"
@@ -256,7 +257,7 @@ def test_close_ends_a_build_with_all_its_programs(tmp_path: Path, monkeypatch: p
         images = RuntimeImages(tmp_path / "images", guest_dir())
         waiting = asyncio.create_task(images.ensure("python3.11"))
         started = tmp_path / "pid"
-        pid = int(await asyncio.to_thread(wait_for, lambda: started.exists() and started.read_text().strip()))
+        pid = int(await until(lambda: started.read_text().strip() if started.exists() else ""))
         await images.close()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -308,7 +309,8 @@ def test_a_lock_outlives_a_killed_builder_while_its_program_runs(tmp_path: Path,
     fake_mmdebstrap(tmp_path, f"echo $$ >{tmp_path}/pid; exec sleep 300", monkeypatch)
     images = tmp_path / "images"
     builder = subprocess.Popen([sys.executable, "-m", "hanabi.images.runtimes.builder", images, "python3.11"], stdout=subprocess.DEVNULL)
-    pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
+    started = tmp_path / "pid"
+    pid = int(wait_for(lambda: started.read_text().strip() if started.exists() else ""))
     builder.kill()
     builder.wait(10)
     with (images / "locks" / root_path(images, "python3.11").name).open("w") as lock:

@@ -14,9 +14,10 @@ import pytest
 
 from tests import leftovers
 from tests.conftest import needs_root
-from tests.server import IMAGES, ORPHANS, READY_S, STOP_S, free_port, wait_for
+from tests.server import IMAGES, ORPHANS, READY_S, STOP_S, free_port
 from tests.system.readme.sessions import ROOT, as_typed, blocks
 from tests.system.test_process_isolation import UID, interpreter
+from tests.waiting import wait_for
 
 pytestmark = needs_root
 DEFAULT = 9555

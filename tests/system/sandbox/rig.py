@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from hanabi.sandbox.host import mounts
 from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
 from hanabi.sandbox.oci.container import Container
 from hanabi.sandbox.oci.driver import OciDriver
+from tests.waiting import until
 
 Result = TypeVar("Result")
 enter_private_mounts = functools.cache(mounts.enter_private_mounts)
@@ -135,12 +136,6 @@ class Guest:
             return text in seen
 
         await until(heard)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """For what cannot be waited on: cgroup files, /proc. Bounded by `Rig.run`."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.002)
 
 
 def make_image(directory: Path) -> RuntimeImage:

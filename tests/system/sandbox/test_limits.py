@@ -11,7 +11,8 @@ import pytest
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError
 from hanabi.sandbox.host.controllers import Cache, MemoryV2
-from tests.system.sandbox.rig import Rig, until
+from tests.system.sandbox.rig import Rig
+from tests.waiting import until
 
 MB = 1024 * 1024
 VCPU_MB = 1769

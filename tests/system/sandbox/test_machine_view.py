@@ -9,7 +9,8 @@ import pytest
 
 from hanabi.sandbox.oci import machine_view
 from hanabi.sandbox.oci.machine_view import CpuAllocator, MachineView
-from tests.system.sandbox.rig import Guest, Rig, until
+from tests.system.sandbox.rig import Guest, Rig
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(

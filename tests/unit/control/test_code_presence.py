@@ -1,7 +1,6 @@
 """What documents refer to and is not there: its versions fail with the reason, and are active again when it is back."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +11,10 @@ from hanabi.control.model import Function
 from hanabi.control.versions import publish_settled
 from hanabi.errors import CodeError, ImageError, ResourceConflict, SnapshotFailed
 from tests.unit.control.support import Codes, FakeSnapshots, Plane, image_params, open_plane
-from tests.unit.fleet.rig import until
+from tests.waiting import until
 
 GONE = CodeError("The function's code is not there: code/12 in the data directory. Upload the same zip again")
 STATE = "The operation cannot be performed at this time. The function is currently in the following state: Failed"
-
-
-async def pass_until(plane: Plane, condition: Callable[[], bool]) -> None:
-    """Time passes, as much as is needed."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await plane.clock.advance(LOST_S)
-            await asyncio.sleep(0.005)
 
 
 def states(function: Function) -> dict[str, str]:
@@ -61,10 +52,10 @@ async def test_what_is_lost_while_stopped_is_failed_from_the_start_and_comes_bac
     async with open_plane(tmp_path, codes=codes) as plane:  # it is still gone, and still said
         assert problems(plane) == {"code of f": f"Function f (1) cannot run: {GONE}"}
         running = asyncio.create_task(plane.presence.run())
-        await pass_until(plane, lambda: codes.asked >= 3)
+        await until(lambda: codes.asked >= 3, clock=plane.clock, step_s=LOST_S)
         assert states(plane.functions.find("f"))["1"] == "Failed"
         codes.lost.clear()
-        await pass_until(plane, lambda: states(plane.functions.find("f"))["1"] == "Active")
+        await until(lambda: states(plane.functions.find("f"))["1"] == "Active", clock=plane.clock, step_s=LOST_S)
         found = plane.functions.find("f").versions["1"]
         assert found == replace(made.versions["1"], revision_id=found.revision_id)
         plane.catalog.resolve("f", "1")
@@ -150,7 +141,9 @@ async def test_an_image_is_pulled_again_or_its_function_fails(tmp_path: Path) ->
             await plane.presence.refuse(version)
         plane.containers.broken = None
         running = asyncio.create_task(plane.presence.run())
-        await pass_until(plane, lambda: states(plane.functions.find("f")) == {"$LATEST": "Active"} and problems(plane) == {})
+        await until(
+            lambda: states(plane.functions.find("f")) == {"$LATEST": "Active"} and problems(plane) == {}, clock=plane.clock, step_s=LOST_S
+        )
         running.cancel()
 
 
@@ -162,7 +155,7 @@ async def test_a_snapshot_that_is_gone_is_made_again(tmp_path: Path, fault: Exce
         assert len(snapshots.taken) == 1
         snapshots.lost, snapshots.fault = {"snapshot-1"}, fault
         running = asyncio.create_task(plane.presence.run())
-        await pass_until(plane, lambda: len(snapshots.taken) == 2 and len(problems(plane)) == bool(fault))
+        await until(lambda: len(snapshots.taken) == 2 and len(problems(plane)) == bool(fault), clock=plane.clock, step_s=LOST_S)
         assert states(plane.functions.find("f")) == {"$LATEST": "Active", "1": "Active"}
         assert snapshots.taken[1].key == snapshots.taken[0].key
         await until(lambda: all("cannot be made" in text for text in problems(plane).values()))
@@ -188,7 +181,7 @@ async def test_the_slow_wait_for_nobody(tmp_path: Path) -> None:
         for lost in (True, False):
             plane.codes.lost = {function.latest.code.sha256: GONE} if lost else {}
             wanted = {"$LATEST": "Failed" if lost else "Active"}
-            await pass_until(plane, lambda: states(plane.functions.find("f")) == wanted)  # noqa: B023
+            await until(lambda: states(plane.functions.find("f")) == wanted, clock=plane.clock, step_s=LOST_S)  # noqa: B023
         running.cancel()
         await asyncio.wait([running])
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "presence of images"]

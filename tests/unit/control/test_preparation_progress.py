@@ -7,7 +7,7 @@ from hanabi.control.preparation_progress import LONGEST, PreparationProgress, in
 from hanabi.images.builders.progress import ProgressCount
 from hanabi.testing import ManualClock
 from tests.unit.control.support import FakeImages, create_params, open_plane
-from tests.unit.runtime.host import until
+from tests.waiting import until
 
 
 async def test_the_reason_says_what_is_done_and_for_how_long(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A store that fails for a while: what was to be written has an owner, is seen meanwhile, and is written when that works again."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from hanabi.control.versions import remove_version
 from hanabi.errors import ServiceError
 from tests.unit.control.support import FakeSnapshots, Plane, create_params, open_plane
 from tests.unit.control.test_snapstart import ON, publish
+from tests.waiting import until
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, plane: Plane, operation: str) -> Callable[[], None]:
@@ -30,31 +30,18 @@ def fails(monkeypatch: pytest.MonkeyPatch, plane: Plane, operation: str) -> Call
     return mend
 
 
-async def until_over(plane: Plane) -> None:
-    async with asyncio.timeout(30):
-        while plane.health.problems:
-            await plane.clock.advance(1)
-            await asyncio.sleep(0.01)
-
-
-async def is_seen(plane: Plane, text: str) -> None:
-    async with asyncio.timeout(30):
-        while not any(text in problem.text for problem in plane.health.problems):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 async def test_a_function_that_is_prepared_does_not_stay_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_plane(tmp_path) as plane:
         plane.images.hold()
         await plane.deployment.create("f", create_params())
         mend = fails(monkeypatch, plane, "write")
         plane.images.release()
-        await is_seen(plane, "Function f is prepared")
+        await until(lambda: any("Function f is prepared" in problem.text for problem in plane.health.problems))
         assert plane.functions.find("f").latest.state == "Pending"
         await plane.clock.advance(10)
         assert plane.functions.find("f").latest.state == "Pending"
         mend()
-        await until_over(plane)
+        await until(lambda: not plane.health.problems, clock=plane.clock)
         assert plane.functions.find("f").latest.state == "Active"
     async with open_plane(tmp_path) as plane:
         assert plane.functions.find("f").latest.state == "Active"
@@ -68,9 +55,9 @@ async def test_a_snapshot_that_is_made_is_not_forgotten(tmp_path: Path, monkeypa
         await publish(plane.functions)
         mend = fails(monkeypatch, plane, "write")
         snapshots.go.set()
-        await is_seen(plane, "The snapshot of f:1 is made")
+        await until(lambda: any("The snapshot of f:1 is made" in problem.text for problem in plane.health.problems))
         mend()
-        await until_over(plane)
+        await until(lambda: not plane.health.problems, clock=plane.clock)
         assert plane.catalog.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
         assert len(snapshots.taken) == 1
 
@@ -100,7 +87,7 @@ async def test_at_the_end_it_is_tried_once_more(tmp_path: Path, monkeypatch: pyt
         await plane.deployment.create("f", create_params())
         mend = fails(monkeypatch, plane, "write")
         plane.images.release()
-        await is_seen(plane, "Function f is prepared")
+        await until(lambda: any("Function f is prepared" in problem.text for problem in plane.health.problems))
         mend()
     async with open_plane(tmp_path) as plane:
         plane.images.hold()

@@ -18,14 +18,18 @@ from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.authorize import Authorizer
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
-from hanabi.edge.service import Call, Operation, Params, RequiredPermission, Service
+from hanabi.edge.own_endpoints import OwnEndpoint
+from hanabi.edge.service import DOCUMENT, Call, Operation, Params, RequestBody, RequiredPermission, Service
 from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, TooManyRequests
 from hanabi.http.handlers import in_task
-from hanabi.http.limits import Limits
+from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
 from hanabi.services.iam.service import IamService
+from hanabi.services.lambda_.bodies import CODE, PAYLOAD
 from hanabi.services.lambda_.code_download import CodeEndpoint
+from hanabi.services.lambda_.code_upload import LIMIT_BYTES
 from hanabi.services.lambda_.payload import check_payload
+from hanabi.services.own.health import AliveEndpoint
 from hanabi.services.sts import StsService
 from hanabi.testing.store import MemoryStore
 from tests.unit.http.live import listen
@@ -38,7 +42,7 @@ PLACE = AccountRegion(ACCOUNT, REGION)
 Handle = Callable[[Call, Params, Any], Awaitable[Params]]
 
 
-def on_function(name: str, handler: Handle) -> Operation[Any]:
+def on_function(name: str, handler: Handle, body: RequestBody = DOCUMENT) -> Operation[Any]:
     """An operation on whatever function is named, authorised as the real ones are."""
     action = "lambda:InvokeFunction" if name == "Invoke" else f"lambda:{name}"
 
@@ -46,7 +50,7 @@ def on_function(name: str, handler: Handle) -> Operation[Any]:
         name = params.get("FunctionName")
         return PLACE.arn(*PLACE.parse(name, params.get("Qualifier"))) if name else "*"
 
-    return Operation(handler, resolve, lambda arn, params: [RequiredPermission(action, arn)])
+    return Operation(handler, resolve, lambda arn, params: [RequiredPermission(action, arn)], body=body)
 
 
 def on_all(target: None, params: Params) -> list[RequiredPermission]:
@@ -54,7 +58,7 @@ def on_all(target: None, params: Params) -> list[RequiredPermission]:
 
 
 @dataclass
-class FakeService:
+class FakeService(Service):
     """Handlers that remember their calls and answer something fixed."""
 
     name: str
@@ -85,7 +89,8 @@ class FakeLambda(FakeService):
             "ListLayers": self.answer({"Layers": []}),
             "CreateEventSourceMapping": self.answer({"UUID": "u", "LastModified": 1_795_000_000.5, "State": "Enabled"}),
         }
-        self.operations = {name: on_function(name, handler) for name, handler in handlers.items()}
+        bodies = {"CreateFunction": CODE, "Invoke": PAYLOAD}
+        self.operations = {name: on_function(name, handler, bodies.get(name, DOCUMENT)) for name, handler in handlers.items()}
 
     def answer(self, result: dict[str, Any]) -> Handle:
         async def handle(call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
@@ -113,7 +118,7 @@ class FakeLambda(FakeService):
     async def invoke(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         self.calls.append((call, params))
         assert self.edge is not None
-        await check_payload(params["Payload"], params.get("InvocationType", ""), self.edge.workers)
+        await check_payload(params["Payload"], params.get("InvocationType", ""), self.edge.api.workers)
         if params["FunctionName"] == "too-large":
             raise RequestTooLarge("x")
         log = {"LogResult": "bG9n"} if params.get("LogType") == "Tail" else {}
@@ -136,9 +141,21 @@ class FakeLogs(FakeService):
         raise ResourceNotFound("The specified log group does not exist.")
 
 
-async def gateway(request: HttpRequest) -> HttpResponse:
-    assert isinstance(request.body, bytes)
-    return HttpResponse(200, [("x-gateway", request.header("host"))], request.body)
+class Gateway:
+    """A frontend that answers with what it was sent."""
+
+    def serves(self, host: str) -> bool:
+        return ".lambda-url." in host
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        assert isinstance(request.body, bytes)
+        return HttpResponse(200, [("x-gateway", request.header("host"))], request.body)
+
+    def body_rule(self, request: HttpRequest) -> BodyRule:
+        return BodyRule(1 << 20)
+
+    def refuse(self, request: HttpRequest, size: int | None, limit_bytes: int) -> HttpResponse:
+        return HttpResponse(413, [("x-gateway", "")])
 
 
 @dataclass
@@ -213,9 +230,13 @@ def live_edge(directory: Path) -> Iterator[Live]:
             keys,
             clock,
             REGION,
-            gateway=gateway,
-            own={"usage": own},
-            granted={"code": code.handle},
+            frontends=[Gateway()],
+            endpoints=[
+                OwnEndpoint("usage", own),
+                AliveEndpoint(REGION, keys.root.access_key, lambda: False).endpoints[0],
+                OwnEndpoint("uploads", own, ("PUT",), body=BodyRule(LIMIT_BYTES, spool=True, known=True)),
+                *code.endpoints,
+            ],
             authorize=Authorizer(iam.find_policies, clock, PLACE),
             spool=spool,
         )

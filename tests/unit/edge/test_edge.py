@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 import pytest
 
 from hanabi.contracts.http import HttpRequest
-from hanabi.edge.edge import make_request_id
 from hanabi.edge.large_json import blob_pointers
 from hanabi.edge.protocols.model import load
 from hanabi.edge.protocols.uri_routes import UriRoutes
+from hanabi.edge.request_ids import make_request_id
 from hanabi.errors import InvalidRequestContent
 from hanabi.services.lambda_.payload import check_json
 from tests.unit.edge.live import Live
@@ -113,6 +113,11 @@ def test_own_endpoints(live: Live) -> None:
     assert send(live, signed(live, "GET", "/_hanabi/usage", service="lambda"))[0] == 403
     assert send(live, signed(live, "GET", "/_hanabi/usage?since=1", service="hanabi"))[2] == b'{"own": true}'
     assert send(live, signed(live, "GET", "/_hanabi/other", service="hanabi"))[0] == 404
+    status, _, body = send(live, signed(live, "POST", "/_hanabi/usage", service="hanabi"))
+    assert (status, json.loads(body)) == (405, {"message": "GET only"})
+    for method in ("GET", "POST"):
+        assert send(live, signed(live, method, "/_hanabi/uploads", service="hanabi"))[0] == 405
+    assert send(live, plain("POST", "/_hanabi/health", host="localhost"))[0] == 405
     inside = sign(live.inside, "GET", live.endpoint + "/_hanabi/usage", b"", service="hanabi")
     assert send(live, inside)[0] == 403
     assert send(live, plain("GET", "/_hanabi/health"), live.inside_port)[0] == 403

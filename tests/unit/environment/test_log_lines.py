@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.journal import LogEvent
 from hanabi.environment.log_lines import BURST_READS, LINE_LIMIT_BYTES, READ_BYTES, OutputReader, OutputThrottle
-from tests.unit.fleet.rig import until
+from tests.waiting import until
 
 Story = Callable[[int, OutputReader, list[LogEvent]], Awaitable[None]]
 

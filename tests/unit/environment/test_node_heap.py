@@ -7,7 +7,8 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.environment.node_heap import for_memory, for_version
 from hanabi.fleet import pool
-from tests.unit.fleet.rig import IMAGE, Rig, until
+from tests.unit.fleet.rig import IMAGE, Rig
+from tests.waiting import until
 
 NODE = replace(IMAGE, runtime="nodejs22.x", digest="n", command=("node", "bootstrap.mjs"), heap_sized=True)
 

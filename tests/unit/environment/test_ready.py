@@ -10,7 +10,8 @@ from hanabi.edge.protocols.model import endpoint_variable
 from hanabi.errors import SandboxError
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess
-from tests.unit.fleet.rig import Rig, until
+from tests.unit.fleet.rig import Rig
+from tests.waiting import until
 
 # --- ready ------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from hanabi.environment import environment as environment_module
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, FakeSandbox, silent
-from tests.unit.fleet.rig import Rig, obedient, until
+from tests.unit.fleet.rig import Rig, obedient
+from tests.waiting import until
 
 
 def error_type(result: Result) -> str:

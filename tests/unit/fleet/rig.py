@@ -23,6 +23,7 @@ from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.settings import FleetSettings
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
+from hanabi.testing.concurrency import FixedLimits
 from hanabi.testing.sandbox import READY, FakeDriver, FakeProcess, FakeSandbox, Killed
 
 IMAGE = RuntimeImage(
@@ -177,7 +178,7 @@ class Rig:
         settings = FleetSettings(**{"max_environments": 20, "max_memory_mb": 1 << 20, "pool_size": 0, **options})
         self.fleet = Fleet(self.driver, partial(image_of, image), host, settings, **rest)
         self.environments, self.starter = self.fleet._environments, self.fleet._leases._starter
-        self.admission = Admission(lambda: unreserved)
+        self.admission = Admission(FixedLimits(unreserved))
         self.fleet.on_allocated(lambda version, count: self.admission.provision(version.name, version.key, count))
         self.check_role: Callable[[str], None] = lambda arn: None
         self.invoker = LocalInvoker(self.fleet, self.admission, self.journal, self.clock, lambda arn: self.check_role(arn))
@@ -218,13 +219,6 @@ class Rig:
 
     def states(self) -> list[str]:
         return sorted(row["state"] for row in self.fleet.describe())
-
-
-async def until(condition: Callable[[], Any], within_s: float = 10.0) -> None:
-    """Wait for a condition, not for a time."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 (the condition is outside of any event)
-            await asyncio.sleep(0.005)
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:

@@ -11,7 +11,8 @@ from hanabi.errors import SandboxError, ServiceError, ShuttingDown
 from hanabi.fleet import handover as module
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, Killed
-from tests.unit.fleet.rig import Rig, obedient, run, until
+from tests.unit.fleet.rig import Rig, obedient, run
+from tests.waiting import until
 
 HOUR_S = 3600.0
 

@@ -13,8 +13,9 @@ from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, echo
-from tests.unit.fleet.rig import Rig, on_runtime_api, until
+from tests.unit.fleet.rig import Rig, on_runtime_api
 from tests.unit.images.aging import pass_time
+from tests.waiting import until
 
 REST_S = 100.0
 

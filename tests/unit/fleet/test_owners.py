@@ -14,7 +14,8 @@ from hanabi.errors import ImageError
 from hanabi.fleet.reaper import Reaper
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import echo
-from tests.unit.fleet.rig import IMAGE, Rig, until
+from tests.unit.fleet.rig import IMAGE, Rig
+from tests.waiting import until
 
 
 async def test_a_step_of_the_end_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

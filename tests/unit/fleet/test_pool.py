@@ -10,7 +10,8 @@ from hanabi.fleet.budget import OVERDUE_S, WAIT_LIMIT_S
 from hanabi.fleet.refill import RETRY_S
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, silent
-from tests.unit.fleet.rig import Rig, obedient, until
+from tests.unit.fleet.rig import Rig, obedient
+from tests.waiting import until
 
 # --- stock ------------------------------------------------------------------------------------------------------------
 

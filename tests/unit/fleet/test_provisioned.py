@@ -13,7 +13,8 @@ from hanabi.fleet.reaper import MAX_AGE_S
 from hanabi.fleet.starter import INIT_LIMIT_MIN_S
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, silent
-from tests.unit.fleet.rig import Rig, obedient, until
+from tests.unit.fleet.rig import Rig, obedient
+from tests.waiting import until
 
 INIT_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"
 

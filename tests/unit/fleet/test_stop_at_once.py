@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from hanabi.errors import ShuttingDown
-from tests.unit.fleet.rig import Rig, until
+from tests.unit.fleet.rig import Rig
+from tests.waiting import until
 
 
 async def test_what_runs_is_recorded_and_told_and_what_waits_is_told() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -21,14 +21,6 @@ async def echo(request: HttpRequest) -> HttpResponse:
 def listen() -> tuple[socket.socket, int]:
     sock = socket.create_server(("127.0.0.1", 0))
     return sock, sock.getsockname()[1]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to that")
 
 
 _clients: list["Client"] = []

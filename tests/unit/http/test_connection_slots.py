@@ -22,7 +22,8 @@ from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.request_reader import READS
 from hanabi.testing import ManualClock
-from tests.unit.http.live import Client, live, until
+from tests.unit.http.live import Client, live
+from tests.waiting import until
 
 STRANGER = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 OWNER = b"GET / HTTP/1.1\r\nhost: a\r\nx-key: owner\r\n\r\n"

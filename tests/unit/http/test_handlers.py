@@ -6,7 +6,8 @@ import pytest
 
 from hanabi.contracts.http import NO_ANSWER, Answer, HttpRequest, HttpResponse
 from hanabi.http.limits import Limits
-from tests.unit.http.live import Client, live, until
+from tests.unit.http.live import Client, live
+from tests.waiting import until
 
 GET = b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n"
 

@@ -11,7 +11,8 @@ from hanabi.errors import BodyIncomplete, BodyTooLarge
 from hanabi.http.limits import ALWAYS_BYTES, BodyRule, Limits, Timeouts
 from hanabi.http.request_stream import RequestStream
 from hanabi.testing import ManualClock
-from tests.unit.http.live import Client, live, until
+from tests.unit.http.live import Client, live
+from tests.waiting import until
 
 MB = 1 << 20
 CHUNKED = b"POST /%b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -8,7 +8,8 @@ import pytest
 
 from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.testing import ManualClock
-from tests.unit.http.live import Client, live, until
+from tests.unit.http.live import Client, live
+from tests.waiting import until
 
 GET = b"GET /%b HTTP/1.1\r\nhost: a\r\n\r\n"
 MB = 1 << 20

@@ -12,8 +12,9 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from tests import toolchains
-from tests.server import free_port, wait_for
+from tests.server import free_port
 from tests.unit.images.layouts import Image
+from tests.waiting import wait_for
 
 USER, PASSWORD = "tester", "secret"
 HTPASSWD = f"{USER}:$2b$04$9O0qU8ZImr.Szc53StMNCukQ3e5nnKdOy4HC2jjseajbrMrwRYXde\n"

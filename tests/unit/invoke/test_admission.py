@@ -5,6 +5,7 @@ import pytest
 from hanabi.contracts.functions import Concurrency
 from hanabi.errors import TooManyRequests
 from hanabi.invoke.admission import Admission, ProvisionedUse
+from hanabi.testing.concurrency import FixedLimits
 
 ACCOUNT, RESERVED = "ConcurrentInvocationLimitExceeded", "ReservedFunctionConcurrentInvocationLimitExceeded"
 
@@ -16,7 +17,7 @@ def reason_of(admission: Admission, concurrency: Concurrency, key: str = "") -> 
 
 
 def test_what_is_not_reserved_is_shared() -> None:
-    admission, one, other = Admission(lambda: 2), Concurrency("one"), Concurrency("other")
+    admission, one, other = Admission(FixedLimits(2)), Concurrency("one"), Concurrency("other")
     assert admission.enter(one) and admission.enter(other)
     assert reason_of(admission, one) == reason_of(admission, other) == ACCOUNT
     admission.leave(one, True)
@@ -24,7 +25,7 @@ def test_what_is_not_reserved_is_shared() -> None:
 
 
 def test_reserved_is_a_cap_and_a_guarantee() -> None:
-    admission, shared, own = Admission(lambda: 1), Concurrency("shared"), Concurrency("own", 2)
+    admission, shared, own = Admission(FixedLimits(1)), Concurrency("shared"), Concurrency("own", 2)
     admission.enter(shared)
     assert [admission.enter(own), admission.enter(own)] == [False, False]
     assert reason_of(admission, own) == RESERVED
@@ -34,11 +35,11 @@ def test_reserved_is_a_cap_and_a_guarantee() -> None:
 
 
 def test_zero_turns_a_function_off() -> None:
-    assert reason_of(Admission(lambda: 1000), Concurrency("off", 0)) == RESERVED
+    assert reason_of(Admission(FixedLimits(1000)), Concurrency("off", 0)) == RESERVED
 
 
 def test_a_refusal_counts_nothing() -> None:
-    admission, function = Admission(lambda: 1), Concurrency("f")
+    admission, function = Admission(FixedLimits(1)), Concurrency("f")
     admission.enter(function)
     for _ in range(5):
         reason_of(admission, function)
@@ -47,7 +48,7 @@ def test_a_refusal_counts_nothing() -> None:
 
 
 def test_each_leaves_as_it_entered_whatever_was_set_meanwhile() -> None:
-    admission, function = Admission(lambda: 1), Concurrency("f")
+    admission, function = Admission(FixedLimits(1)), Concurrency("f")
     entered = admission.enter(function)
     function.reserved = 1
     assert reason_of(admission, function) == RESERVED
@@ -62,7 +63,7 @@ def test_each_leaves_as_it_entered_whatever_was_set_meanwhile() -> None:
 
 
 def test_what_is_provisioned_of_a_reservation_is_its_versions_alone() -> None:
-    admission, function = Admission(lambda: 1000, lambda name: True), Concurrency("f", 2)
+    admission, function = Admission(FixedLimits(reserved=["f"])), Concurrency("f", 2)
     admission.provision("f", "1", 1)
     first = admission.enter(function, "1")
     assert isinstance(first, ProvisionedUse) and admission.running("f") == 1
@@ -77,7 +78,7 @@ def test_what_is_provisioned_of_a_reservation_is_its_versions_alone() -> None:
 
 
 def test_with_all_that_is_reserved_provisioned_nothing_else_runs() -> None:
-    admission, function = Admission(lambda: 1000), Concurrency("f", 1)
+    admission, function = Admission(FixedLimits(1000)), Concurrency("f", 1)
     assert admission.enter(function, "$LATEST") is False
     admission.leave(function, False)
     admission.provision("f", "1", 1)
@@ -88,20 +89,20 @@ def test_with_all_that_is_reserved_provisioned_nothing_else_runs() -> None:
 
 
 def test_what_is_provisioned_is_taken_from_what_all_share_unless_it_is_reserved() -> None:
-    reserved = {"own"}
-    admission, other = Admission(lambda: 5, lambda name: name in reserved), Concurrency("other")
+    limits, other = FixedLimits(5, ["own"]), Concurrency("other")
+    admission = Admission(limits)
     admission.provision("f", "1", 2)
     admission.provision("f", "2", 1)
     admission.provision("own", "1", 2)
     assert admission.enter(other, "x") and admission.enter(other, "x")
     assert reason_of(admission, other, "x") == ACCOUNT
     assert isinstance(admission.enter(Concurrency("f"), "1"), ProvisionedUse)
-    reserved.add("f")
+    limits.reserved.add("f")
     assert admission.enter(other, "x") is True
 
 
 def test_each_leaves_as_it_entered_though_what_was_provisioned_has_gone() -> None:
-    admission, function = Admission(lambda: 1), Concurrency("f")
+    admission, function = Admission(FixedLimits(1)), Concurrency("f")
     admission.provision("f", "1", 1)
     entered = admission.enter(function, "1")
     admission.provision("f", "1", 0)

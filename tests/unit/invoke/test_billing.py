@@ -7,7 +7,8 @@ from typing import Any
 from hanabi.ledger.report import billed_ms
 from hanabi.testing import ManualClock, ManualTimer
 from hanabi.testing.sandbox import FakeProcess, silent
-from tests.unit.fleet.rig import Rig, until
+from tests.unit.fleet.rig import Rig
+from tests.waiting import until
 
 
 class LateClock(ManualClock):

@@ -15,7 +15,8 @@ from hanabi.environment.log_lines import TAIL_BYTES
 from hanabi.errors import AccessDenied, EntrypointError, ServiceError, TooManyRequests
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import MIB, FakeProcess, silent
-from tests.unit.fleet.rig import Rig, obedient, on_runtime_api, request, until
+from tests.unit.fleet.rig import Rig, obedient, on_runtime_api, request
+from tests.waiting import until
 
 
 def kinds(lines: list[str]) -> list[str]:

@@ -8,7 +8,8 @@ import pytest
 from hanabi.contracts.invocation import Result
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import HanabiError, SandboxError
-from tests.unit.fleet.rig import Rig, until
+from tests.unit.fleet.rig import Rig
+from tests.waiting import until
 
 ORDERS = [b"{}"] * 6 + [b"print x", b"fail", b"exit 1", b"kill 9", b"hang", b"babble", b"last-words"]
 PLACES = 5

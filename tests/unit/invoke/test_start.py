@@ -6,7 +6,8 @@ import pytest
 
 from hanabi.contracts.invocation import Result
 from hanabi.errors import TooManyRequests
-from tests.unit.fleet.rig import Rig, until
+from tests.unit.fleet.rig import Rig
+from tests.waiting import until
 
 
 async def test_the_result_is_told_once() -> None:

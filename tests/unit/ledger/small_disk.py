@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hanabi.base.clock import SystemClock
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.waiting import until
 
 SEGMENT = 4 << 20
 AFTER = 60  # in each turn: of 256 that may run when the rest is refused, with segments of this size
@@ -48,7 +49,7 @@ async def check(place: Path) -> None:
         assert await count(store) == finished, "the sums come from the journal while record.db cannot be written"
         for turn in range(4):
             (place / f"filling {turn}").unlink()
-        await until_there_is_room(store)
+        await until(lambda: not store.journal.full)
         await run(store, 3000)
         assert not store.journal.full and await count(store) == finished + 3000
         await store.journal.wait_indexed()
@@ -59,14 +60,6 @@ async def check_again(place: Path) -> None:
     async with open_record(place, SystemClock(), segment_bytes=SEGMENT) as store:
         assert await count(store) == int((place / "finished").read_text())
         assert store.journal.tally.lost.invocations == 0
-
-
-async def until_there_is_room(store: RecordStore) -> None:
-    for _ in range(1200):
-        if not store.journal.full:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it refuses though there is room")
 
 
 async def run(store: RecordStore, number: int) -> None:

@@ -19,6 +19,7 @@ from hanabi.ledger.losses import LossCounter, Losses
 from hanabi.services.own.usage import UsageEndpoint
 from hanabi.testing import ManualClock
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.waiting import until
 
 SEGMENT = 40_000
 
@@ -66,13 +67,6 @@ def _problems(store: RecordStore) -> set[str]:
     return {problem.key for problem in store.health.problems}
 
 
-async def _until(clock: ManualClock, condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await clock.advance(1)
-            await asyncio.sleep(0.01)
-
-
 async def _run_until_full(store: RecordStore, texts: Callable[[], tuple[str, ...]] = tuple) -> int:
     finished = 0
     while not store.journal.full:
@@ -99,7 +93,7 @@ async def test_new_invocations_are_refused_before_a_record_is_lost(tmp_path: Pat
         assert (await store.sum_ledger())[0] == finished + 20
         assert sum(message.startswith("REPORT") for message in await store.messages()) == finished + 20
         disk.faults = lambda what, size: 0
-        await _until(clock, lambda: not store.journal.full)
+        await until(lambda: not store.journal.full, clock=clock)
         assert _problems(store) == {"record-lost"}
         for _ in range(300):
             _finish(store, "more")
@@ -131,7 +125,7 @@ async def test_every_invocation_is_counted_or_counted_as_lost(tmp_path: Path, di
         if times == 1:
             assert not lost
         disk.faults = lambda what, size: 0
-        await _until(clock, lambda: not store.journal.full)
+        await until(lambda: not store.journal.full, clock=clock)
         _finish(store, "after")
         assert (await store.sum_ledger())[0] + lost.invocations == 61
         assert (await store.messages())[-3] == "after\n"
@@ -150,10 +144,10 @@ async def test_where_nothing_can_be_reserved_free_room_is_watched(tmp_path: Path
             await asyncio.sleep(0)
         assert not store.journal.full
         disk.free = SEGMENT
-        await _until(clock, lambda: store.journal.full)
+        await until(lambda: store.journal.full, clock=clock)
         _finish(store, "it ran")
         disk.free = 1 << 40
-        await _until(clock, lambda: not store.journal.full)
+        await until(lambda: not store.journal.full, clock=clock)
         assert (await store.sum_ledger())[0] == 201 and not store.journal.tally.lost
 
 
@@ -163,7 +157,7 @@ async def test_a_start_on_a_full_disk_refuses_until_there_is_room(tmp_path: Path
     async with open_record(tmp_path, clock, segment_bytes=SEGMENT) as store:
         assert store.journal.full
         disk.faults = lambda what, size: 0
-        await _until(clock, lambda: not store.journal.full)
+        await until(lambda: not store.journal.full, clock=clock)
         _finish(store)
         assert (await store.sum_ledger())[0] == 1
 

@@ -18,7 +18,8 @@ from hanabi.errors import ImageError
 from hanabi.node.serve import ANNOUNCE_INTERVAL_S, PooledImages
 from hanabi.testing import ManualClock
 from tests.conftest import needs_root
-from tests.server import Server, create_function, wait_for
+from tests.server import Server, create_function
+from tests.waiting import wait_for
 
 SECRET = ("state.db", "state.db-wal", "events.db", "record.db", "keys.json", "journal", "code", "spool", "run/state", "run/volumes")
 

@@ -1,7 +1,6 @@
 """The host's side of a runtime for tests: a session whose callbacks are written down."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
@@ -32,14 +31,6 @@ class Story:
 
     async def happens(self) -> tuple[object, ...]:
         return await asyncio.wait_for(self.told.get(), PATIENCE_S)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(int(PATIENCE_S * 1000)):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise TimeoutError("it did not come true")
 
 
 def invocation(payload: bytes = b"{}", request_id: str = "id-1", *, trace: str = "", client_context: str = "") -> Invocation:

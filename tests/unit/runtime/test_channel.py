@@ -17,7 +17,8 @@ from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.channel import RuntimeChannel
 from hanabi.runtime.frames import FRAME_LIMIT_BYTES
 from hanabi.runtime.session import TOO_LARGE
-from tests.unit.runtime.host import Story, invocation, until
+from tests.unit.runtime.host import Story, invocation
+from tests.waiting import until
 
 BOOTSTRAP = Path(__file__).resolve().parents[3] / "guest" / "python" / "bootstrap.py"
 Loop = Callable[[], asyncio.AbstractEventLoop]

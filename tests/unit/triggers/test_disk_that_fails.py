@@ -16,6 +16,7 @@ from hanabi.store.database import Database
 from hanabi.triggers.event_queue import DurableQueue
 from hanabi.triggers.event_table import SCHEMA
 from tests.unit.triggers.support import FixedCatalog, ScriptedInvoker, Setting, make_route, open_queue
+from tests.waiting import until
 
 THROTTLE = TooManyRequests("ConcurrentInvocationLimitExceeded")
 
@@ -31,20 +32,6 @@ async def be_impatient(setting: Setting) -> None:
     await setting.database.write(lambda connection: connection.execute("PRAGMA busy_timeout = 20"))
 
 
-async def wait_until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens on the database's thread)
-            await asyncio.sleep(0.01)
-
-
-async def until_written(setting: Setting) -> None:
-    """Time passes until the disk knows all."""
-    async with asyncio.timeout(60):
-        while setting.problems:
-            await setting.clock.advance(1)
-            await asyncio.sleep(0.01)
-
-
 async def test_a_locked_database_holds_up_no_event_and_none_runs_twice(tmp_path: Path) -> None:
     async with open_queue(tmp_path, window=4, concurrency=2, window_bytes=4000) as setting:
         await be_impatient(setting)
@@ -52,7 +39,7 @@ async def test_a_locked_database_holds_up_no_event_and_none_runs_twice(tmp_path:
             await setting.put(f"{i:02d}", payload=b"x" * 300)
         other = lock(tmp_path)
         await setting.queue.open()
-        await wait_until(lambda: len(setting.invoker.seen) == 40)
+        await until(lambda: len(setting.invoker.seen) == 40)
         assert setting.invoker.ids == [f"{i:02d}" for i in range(40)]
         await setting.queue.wait_idle()
         shown = setting.queue.meter.describe()
@@ -65,7 +52,7 @@ async def test_a_locked_database_holds_up_no_event_and_none_runs_twice(tmp_path:
         assert len(setting.invoker.ids) == 40
         assert await setting.queue.backlog() == 40  # as the disk knows it
         other.close()
-        await until_written(setting)
+        await until(lambda: not setting.problems, clock=setting.clock)
         assert await setting.queue.backlog() == 0
         assert len(setting.invoker.ids) == 40
         assert setting.queue.meter.describe()["unwritten"] == 0
@@ -85,13 +72,13 @@ async def test_a_postponement_that_cannot_be_written_is_kept(tmp_path: Path) -> 
         start = setting.clock.time()
         for _ in range(40):
             await setting.clock.advance(0.5)
-            await wait_until(lambda: setting.invoker.running == 0)
+            await until(lambda: setting.invoker.running == 0)
             await setting.queue.wait_idle()
         times = [when - start for when, _ in setting.invoker.seen]
         assert [round(b - a) for a, b in zip(times, times[1:], strict=False)] == [1, 2, 4, 8]
         setting.invoker.script = lambda invocation: None
         other.close()
-        await until_written(setting)
+        await until(lambda: not setting.problems, clock=setting.clock)
         rows = await setting.database.read(lambda c: c.execute("SELECT refusals FROM events").fetchall())
         assert rows in ([(5,)], [])
         await setting.pass_time(16)
@@ -105,7 +92,7 @@ async def test_what_the_disk_does_not_know_is_written_at_the_end(tmp_path: Path)
         await setting.put("id-1")
         other = lock(tmp_path)
         await setting.queue.open()
-        await wait_until(lambda: "events.mark" in setting.problems)
+        await until(lambda: "events.mark" in setting.problems)
         other.close()
     async with open_queue(tmp_path) as setting:
         await setting.queue.open()
@@ -150,8 +137,8 @@ async def test_an_event_that_is_stored_too_late_for_its_caller_runs(tmp_path: Pa
         assert setting.problems == ["events.late"]
         stuck.set()
         await hanging
-        await until_written(setting)
-        await wait_until(lambda: setting.invoker.ids == ["late"])
+        await until(lambda: not setting.problems, clock=setting.clock)
+        await until(lambda: setting.invoker.ids == ["late"])
         await setting.queue.wait_idle()
         assert setting.queue.meter.backlog == 0
 
@@ -175,7 +162,7 @@ async def test_reads_that_fail_are_tried_again(tmp_path: Path, monkeypatch: pyte
         assert setting.problems == ["events.read"]
         assert 5 <= tries <= 12
         failing = False
-        await until_written(setting)
+        await until(lambda: not setting.problems, clock=setting.clock)
         await setting.queue.wait_idle()
         assert setting.invoker.ids == ["0", "1", "2"]
 
@@ -216,7 +203,7 @@ async def test_what_waits_is_measured(tmp_path: Path) -> None:
         await setting.clock.advance(5)
         await setting.put("waits")
         await setting.queue.open()
-        await wait_until(lambda: len(setting.invoker.seen) == 2 and setting.queue.meter.describe()["running"] == 1)
+        await until(lambda: len(setting.invoker.seen) == 2 and setting.queue.meter.describe()["running"] == 1)
         values = setting.health.values()
         assert (values["hanabi_events_backlog"], values["hanabi_events_running"], values["hanabi_events_waiting"]) == (2, 1, 1)
         assert values["hanabi_events_oldest_age_seconds"] == 5
@@ -256,10 +243,10 @@ async def test_another_process_that_holds_the_file_longer_than_anybody_waits(tmp
     holder = hold(tmp_path / "events.db")
     try:
         await queue.open()
-        await wait_until(lambda: len(invoker.seen) == 20)
+        await until(lambda: len(invoker.seen) == 20)
         holder.communicate(timeout=30)
         await put("after")
-        await wait_until(lambda: len(invoker.seen) == 21 and queue.meter.describe()["unwritten"] == 0)
+        await until(lambda: len(invoker.seen) == 21 and queue.meter.describe()["unwritten"] == 0)
         assert await queue.backlog() == 0
         assert invoker.ids == [*(f"{i:02d}" for i in range(20)), "after"]
     finally:

@@ -30,7 +30,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock(NOW)
         self.keys = KeyRing.open(directory / "keys.json", region="us-east-1", account="0" * 12, clock=self.clock)
-        self.verifier = Verifier(self.keys, self.clock, "us-east-1")
+        self.verifier = Verifier(self.keys, self.clock, "us-east-1", global_services={"iam", "sts"})
 
     def verify(self, request: HttpRequest, service: str = "lambda", **options: Any) -> str:
         return asyncio.run(self.verifier.verify(request, service, **options)).arn
@@ -216,7 +216,7 @@ def test_scope(world: World) -> None:
     )
     assert world.refusal(sign(key, service="s3"), InvalidSignature) == "Credential should be scoped to correct service: 'lambda'. "
     assert world.verify(sign(key, service="iam"), "iam")
-    elsewhere = Verifier(world.keys, world.clock, "eu-west-1")
+    elsewhere = Verifier(world.keys, world.clock, "eu-west-1", global_services={"iam"})
     assert asyncio.run(elsewhere.verify(sign(key, service="iam"), "iam"))
     assert asyncio.run(elsewhere.verify(sign(key, region="eu-west-1"), "lambda"))
     request = sign(key)

@@ -21,7 +21,7 @@ async def calls(world: World, name: str, key: Any = None, *, everybody: bool = F
     """Whether a request gets through; its caller is who signed, or nobody."""
 
     async def verify(request: HttpRequest) -> Principal:
-        return await world.edge.verifier.verify(request, "lambda")
+        return await world.edge.api.verifier.verify(request, "lambda")
 
     function = world.control.functions.get(name)
     assert function is not None

@@ -19,10 +19,10 @@ from hanabi.images.containers.images import ENVIRONMENT, ContainerImages, add, e
 from hanabi.images.identity import FILE, Owner
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
-from tests.server import wait_for
 from tests.unit.images.aging import pass_time
 from tests.unit.images.layouts import Image, file, layer, write_layout
 from tests.unit.images.registries import Liar, liar
+from tests.waiting import until
 
 
 class Scene:
@@ -241,7 +241,7 @@ async def test_a_pull_ends_with_the_server(tmp_path: Path) -> None:
             server = await scene.server()
             pinned = await server.resolve(_stall(registry))
             pulling = asyncio.create_task(server.ensure(pinned.image))
-            await asyncio.to_thread(wait_for, lambda: any("/blobs/" in path for path in registry.paths()))
+            await until(lambda: any("/blobs/" in path for path in registry.paths()))
             await server.close()
             with pytest.raises(asyncio.CancelledError):
                 await pulling
@@ -266,7 +266,7 @@ async def test_a_worker_that_is_killed_says_so(tmp_path: Path) -> None:
             server = await scene.server()
             pinned = await server.resolve(_stall(registry))
             pulling = asyncio.create_task(server.ensure(pinned.image))
-            found = await asyncio.to_thread(wait_for, lambda: _worker_of(scene.images))
+            found = await until(lambda: _worker_of(scene.images))
             os.kill(found, signal.SIGKILL)
             with pytest.raises(ImageError, match="failed"):
                 await pulling

@@ -23,9 +23,10 @@ from hanabi.images.drives.drives import Drives, beside
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
-from tests.server import IMAGES, wait_for
+from tests.server import IMAGES
 from tests.unit.images.aging import pass_time
 from tests.unit.images.archives import simple
+from tests.waiting import until
 
 NEEDED = "" if shutil.which("mkfs.erofs", path=SEARCHED) else "needs mkfs.erofs (erofs-utils)"
 pytestmark = pytest.mark.skipif(bool(NEEDED), reason=NEEDED)
@@ -297,7 +298,7 @@ def test_closing_ends_the_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pid = int(await asyncio.to_thread(started.read_text))
         await made.close()
         await asyncio.gather(packing, return_exceptions=True)
-        await asyncio.to_thread(wait_for, lambda: has_ended(pid))
+        await until(lambda: has_ended(pid))
 
     use(tmp_path, work)
     assert not beside(tree).exists()

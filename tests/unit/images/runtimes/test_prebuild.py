@@ -18,8 +18,8 @@ from hanabi.images.runtimes.prebuild import COMMON, prebuild
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import guest_dir
 from tests.conftest import needs_root
-from tests.server import wait_for
 from tests.system.images.test_roots import fake_mmdebstrap
+from tests.waiting import until
 
 
 def test_what_is_missing_is_built_in_order_and_what_fails_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -52,7 +52,7 @@ async def test_a_build_ahead_gives_way_until_somebody_waits_for_it(tmp_path: Pat
     images = RuntimeImages(tmp_path / "images", guest_dir())
     first = asyncio.create_task(images.ensure("provided.al2023", urgent=False))
     started = tmp_path / "pid"
-    pid = int(await asyncio.to_thread(wait_for, lambda: started.exists() and started.read_text().strip()))
+    pid = int(await until(lambda: started.read_text().strip() if started.exists() else ""))
     assert os.getpriority(os.PRIO_PROCESS, pid) == LOW
     said = list[str]()
     second = asyncio.create_task(images.ensure("provided.al2023", said.append))

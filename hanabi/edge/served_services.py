@@ -1,0 +1,97 @@
+"""The services of an endpoint, told apart as AWS does it: by signing name, or without a signature by what else a request has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hanabi.contracts.http import HttpRequest
+from hanabi.edge.auth.sigv4 import find_signature_claim
+from hanabi.edge.large_json import blob_pointers
+from hanabi.edge.protocols.codec import Codec
+from hanabi.edge.protocols.codecs import make_codec
+from hanabi.edge.protocols.model import load
+from hanabi.edge.protocols.rest_xml import SIGNING_NAMES as REST_XML
+from hanabi.edge.service import Operation, Service
+from hanabi.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class ServedService:
+    """A service with what its model says."""
+
+    name: str
+    codec: Codec
+    operations: dict[str, Operation[Any]]
+    blobs: dict[str, list[str]]  # operation whose body is spooled -> where in it blobs are: ["Code.ZipFile"]
+
+
+class ServedServices:
+    """Raises `TypeError` for an operation that does not say what it touches. Unknown services speak as the first of a protocol."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self.by_signing_name: dict[str, ServedService] = {}
+        self.global_names: set[str] = set()  # of those that are signed for us-east-1 wherever their client is
+        self._by_protocol: dict[str, ServedService] = {}
+        self._by_host_label: dict[str, str] = {}
+        self._by_target_prefix: dict[str, str] = {}
+        for service in services:
+            served = _serve(service)
+            model = served.codec.model
+            self.by_signing_name[model.signing_name] = served
+            if service.is_global:
+                self.global_names.add(model.signing_name)
+            self._by_protocol.setdefault(model.protocol, served)
+            self._by_host_label[model.endpoint_prefix] = model.signing_name
+            if model.target_prefix:
+                self._by_target_prefix[model.target_prefix] = model.signing_name
+        self.first = next(iter(self.by_signing_name))
+
+    def name_of(self, request: HttpRequest) -> str:
+        """The signing name of the service that a request is for, as far as it says."""
+        return find_signature_claim(request)[1] or self._recognise(request)
+
+    def _recognise(self, request: HttpRequest) -> str:
+        """For an unsigned request, which gets an error: in which service's words?"""
+        for found in (
+            self._by_target_prefix.get(request.header("x-amz-target").partition(".")[0]),
+            self._by_host_label.get(request.header("host").partition(".")[0]),
+        ):
+            if found is not None:
+                return found
+        protocol = "query" if request.path == "/" and request.method == "POST" else "rest-json"
+        served = self._by_protocol.get(protocol)
+        return served.codec.model.signing_name if served else self.first
+
+    def codec(self, name: str, request: HttpRequest) -> Codec:
+        """The codec of a service; for one that is not here, of one whose errors its client most likely understands."""
+        served = self.by_signing_name.get(name)
+        if served is None:
+            if request.header("x-amz-target"):
+                protocol = "json"
+            elif "x-www-form" in request.header("content-type") or name in REST_XML:
+                protocol = "query"
+            else:
+                protocol = "rest-json"
+            served = self._by_protocol.get(protocol) or self.by_signing_name[self.first]
+        return served.codec
+
+    def find_operation(self, request: HttpRequest) -> tuple[str, Operation[Any] | None]:
+        """The name of the operation, and itself if there is one, as far as the head of a request tells; "" where it does not."""
+        served = self.by_signing_name.get(self.name_of(request))
+        if served is None or served.codec.matches_body:
+            return "", None
+        try:
+            name = served.codec.match(request).operation
+        except ApiError:
+            return "", None
+        return name, served.operations.get(name)
+
+
+def _serve(service: Service) -> ServedService:
+    model = load(service.name)
+    for name, operation in service.operations.items():
+        if not isinstance(operation, Operation) or not callable(operation.resolve) or not callable(operation.permissions):
+            raise TypeError(f"{service.name}:{name} does not say what it touches")
+    spooled = (name for name, operation in service.operations.items() if operation.body.spool)
+    blobs = {name: blob_pointers(model.operation(name).input_shape) for name in spooled}
+    return ServedService(service.name, make_codec(model), dict(service.operations), blobs)

@@ -1,0 +1,24 @@
+"""What provisioned concurrency there is and how it is used, as `hanabi ps` shows it."""
+
+from typing import Any
+
+from hanabi.fleet.fleet import Fleet
+from hanabi.invoke.admission import Admission
+
+
+def describe_provisioned(fleet: Fleet, admission: Admission) -> list[dict[str, Any]]:
+    described = []
+    for version, requested, allocation in fleet.describe_provisioned():
+        used = admission.provisions(version.name, version.key)
+        described.append(
+            {
+                "function": version.name,
+                "version": version.version,
+                "requested": requested,
+                "allocated": allocation.allocated,
+                "failure": allocation.failure,
+                "invocations": used.served,
+                "spillover": used.spilled,
+            }
+        )
+    return described
