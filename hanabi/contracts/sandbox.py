@@ -11,10 +11,15 @@ from hanabi.contracts.images import RuntimeImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preload:
-    """A process that a sandbox may come with, started before it was asked for: a bootstrap that waits for its function."""
+    """A process that a sandbox may come with, started before it was asked for: a bootstrap that waits for its function.
+
+    A driver that waits until it has loaded starts it with the variables `announce` too: then it says `loaded` on the runtime channel.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
+    announce: Mapping[str, str]
+    loaded: bytes
     cwd: str = "/"
 
 
@@ -109,10 +114,15 @@ class Driver(Protocol):
 
     name: str
     overhead_mb: int  # of host memory that a sandbox takes besides its own
+    pool_memory_mb: int  # of a sandbox that is made before its function is known
     can_snapshot: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
+    uses_roots: bool  # whether what runs inside sees its image's root; else container images cannot run, and the host's interpreters do
 
     def describe(self) -> str:
         """What it is and why it was chosen, for the ready line."""
+
+    async def why_unavailable(self, runtime: str) -> str:
+        """Why no function of a runtime can run here, with the fix; empty: nothing is lacking for it."""
 
     async def open(self) -> None:
         """Clean what an earlier run left behind, then make ready. Raises `IsolationUnavailable` with the fix."""

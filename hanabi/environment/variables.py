@@ -12,6 +12,7 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload
 from hanabi.environment.container import handler_name
 from hanabi.runtime.api import CREDENTIALS_PATH
+from hanabi.runtime.frames import LOADED_FRAME
 
 RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
@@ -37,7 +38,8 @@ def preload_of(image: RuntimeImage) -> Preload | None:
     """What may run in a sandbox of an image before it was asked for."""
     if not (image.command and image.clonable):
         return None
-    return Preload(argv=image.command, environment=generic_variables(image, runtime_api=RUNTIME_API, task_root="/var/task"))
+    environment = generic_variables(image, runtime_api=RUNTIME_API, task_root="/var/task")
+    return Preload(argv=image.command, environment=environment, announce={"HANABI_ANNOUNCE": "1"}, loaded=LOADED_FRAME)
 
 
 def credentials_document(credentials: Credentials, expires: float) -> dict[str, str]:

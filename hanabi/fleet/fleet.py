@@ -54,7 +54,7 @@ class Fleet:
         self._pressure = Pressure(read_memory)
         self._limiter = StartLimiter(CONCURRENT_STARTS, clock, environments.changed)
         self._handover = Handover(environments, self._waiting, self._tasks)
-        maker = Maker(driver, shared, environments, self._handover, settings.pool_memory_mb)
+        maker = Maker(driver, shared, environments, self._handover)
         to = settings.hibernate_to if driver.can_snapshot else None
         self._hibernation = Hibernation(to, environments, shared.credentials, clock, health)
         self._restores = Restores(environments, maker, self._hibernation, clock)

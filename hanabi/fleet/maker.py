@@ -19,17 +19,16 @@ POOL_TMP_MB = 512  # the default /tmp
 class Maker:
     """Every environment is made here, and is in the registry from then on."""
 
-    def __init__(self, driver: Driver, shared: SharedServices, environments: Environments, handover: Handover, pool_memory_mb: int) -> None:
+    def __init__(self, driver: Driver, shared: SharedServices, environments: Environments, handover: Handover) -> None:
         self._driver = driver
         self._shared = shared
         self._environments = environments
         self._handover = handover
-        self._pool_memory_mb = pool_memory_mb
 
     @property
     def pooled_mb(self) -> int:
         """What a pooled environment takes of the budget."""
-        return self._pool_memory_mb + self._driver.overhead_mb
+        return self._driver.pool_memory_mb + self._driver.overhead_mb
 
     async def make(
         self,
@@ -66,7 +65,7 @@ class Maker:
 
     async def make_pooled(self, image: RuntimeImage) -> Environment:
         """One that no function has yet, its bootstrap loaded."""
-        environment = await self.make(image, self._pool_memory_mb, POOL_TMP_MB, lambda: True, preload=preload_of(image))
+        environment = await self.make(image, self._driver.pool_memory_mb, POOL_TMP_MB, lambda: True, preload=preload_of(image))
         assert environment is not None
         environment.origin = start_log.POOL_HIT
         if image.command:

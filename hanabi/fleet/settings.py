@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-POOL_MEMORY_MB = 1024  # cap of an environment that has no function yet
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
@@ -13,7 +11,6 @@ class FleetSettings:
     max_environments: int
     max_memory_mb: int  # of all environments together
     pool_size: int = 2  # pooled environments of each runtime image in use
-    pool_memory_mb: int = POOL_MEMORY_MB
     idle_timeout_s: float = 600.0  # then an environment ends
     trim_after_s: float = 30.0  # idle: then it gives memory back
     hibernate_after_s: float = 300.0  # idle: then it is written to disk

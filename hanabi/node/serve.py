@@ -34,7 +34,7 @@ from hanabi.environment.variables import preload_of
 from hanabi.errors import ImageError
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.pressure import HostMemory
-from hanabi.fleet.settings import POOL_MEMORY_MB, FleetSettings
+from hanabi.fleet.settings import FleetSettings
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.frontends.function_urls.access import UrlAccess
 from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of, named_url
@@ -62,9 +62,7 @@ from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.node.config import NodeSettings, guest_dir, is_loopback
 from hanabi.node.drain import Drain, StopSignals
 from hanabi.node.drivers import choose_driver
-from hanabi.sandbox.firecracker.driver import POOL_MB
 from hanabi.sandbox.host.host import raise_descriptor_limit
-from hanabi.sandbox.process.interpreters import why_unavailable
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.iam.service import IamService
 from hanabi.services.lambda_ import LambdaService
@@ -165,7 +163,6 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
                 max_environments=settings.max_environments,
                 max_memory_mb=settings.max_memory_mb or memory.budget_mb,
                 pool_size=settings.pool_size,
-                pool_memory_mb=POOL_MB if driver.name == "firecracker" else POOL_MEMORY_MB,
                 idle_timeout_s=settings.idle_timeout_s,
                 trim_after_s=settings.trim_after_s,
                 hibernate_after_s=settings.hibernate_after_s,
@@ -189,7 +186,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
                 clock,
                 AccountRegion(settings.account, settings.region),
                 url_for=url_for,
-                containers=PreparedContainers(containers, driver) if driver.name != "process" else None,
+                containers=PreparedContainers(containers, driver) if driver.uses_roots else None,
                 snapshots=snapshots,
                 health=health,
             )
@@ -279,7 +276,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         announcing = asyncio.create_task(pooled.announce(runtimes, announcements), name="pool announcement")
         stack.push_async_callback(announcements.cancel)
         stack.push_async_callback(_cancel, announcing)
-        if not settings.no_prebuild and driver.name != "process":
+        if not settings.no_prebuild and driver.uses_roots:
             stack.push_async_callback(_cancel, asyncio.create_task(prebuild(images, runtimes), name="prebuild"))
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need ever look at it again
@@ -316,12 +313,10 @@ class PooledImages:
     def __init__(self, images: RuntimeImages, fleet: Fleet, driver: Driver) -> None:
         self.known = images.known
         self.prepare_code = driver.prepare_directory
+        self.why_unavailable = driver.why_unavailable
         self._images = images
         self._fleet = fleet
         self._driver = driver
-
-    async def why_unavailable(self, runtime: str) -> str:
-        return await asyncio.to_thread(why_unavailable, runtime) if self._driver.name == "process" else ""
 
     async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))

@@ -294,6 +294,8 @@ class FakeDriver:
 
     name = "fake"
     overhead_mb = 0
+    pool_memory_mb = 1024
+    uses_roots = True
 
     def describe(self) -> str:
         return "fake (in memory)"
@@ -316,6 +318,9 @@ class FakeDriver:
     @property
     def alive(self) -> list[FakeSandbox]:
         return [each for each in self.sandboxes if not each.destroyed]
+
+    async def why_unavailable(self, runtime: str) -> str:
+        return ""
 
     async def open(self) -> None:
         self.is_open = True

@@ -30,7 +30,6 @@ SLOTS_AHEAD = 4
 WATCH_INTERVAL_S = 10.0
 CONCURRENT_CHECKS = 16  # so that a deaf one does not hold up many, nor all together the loop
 OVERHEAD_MB = 64  # the guest's kernel and agent, and the VMM: measured, docs/microvm.md
-POOL_MB = 512  # of a machine that is made before its function is known: most functions fit in it
 _ID = re.compile("[a-z0-9-]{1,40}")
 
 
@@ -39,7 +38,9 @@ class FirecrackerDriver:
 
     name = "firecracker"
     overhead_mb = OVERHEAD_MB
+    pool_memory_mb = 512  # most functions fit in it
     can_snapshot = True
+    uses_roots = True
 
     def __init__(
         self,
@@ -80,6 +81,9 @@ class FirecrackerDriver:
         network = f"no outbound network: {missing}" if missing else "outbound network"
         version = ".".join(map(str, self._parts.version))
         return f"firecracker ({'; '.join([f'Firecracker {version}', *([self._why] if self._why else []), self.tree.describe(), network])})"
+
+    async def why_unavailable(self, runtime: str) -> str:
+        return ""  # a root has all that its runtime needs
 
     # --- open and close
 
@@ -153,7 +157,7 @@ class FirecrackerDriver:
     # --- sandboxes
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
-        await self.template(image, POOL_MB, preload)
+        await self.template(image, self.pool_memory_mb, preload)
 
     async def template(self, image: RuntimeImage, memory_mb: int, preload: Preload | None) -> Snapshot:
         """What the sandboxes of an image and size are clones of; made now if it is not there. Raises `SandboxError`, `ImageError`."""

@@ -27,7 +27,6 @@ from hanabi.sandbox.firecracker.microvm import Drives, MicroVm
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 
 REVISION = 1  # raise it when a snapshot of the same parts would be another one
-LOADED = b"\x01\0\0\0l"  # a frame of the runtime channel: the bootstrap has loaded, and waits for its function
 LOAD_S = 300.0  # for a bootstrap to load in a machine that has just booted
 LOCK_PAUSE_S = 0.05
 TMP_MB = 512
@@ -109,8 +108,8 @@ class Templates:
             await microvm.boot(snapshot.root)
             microvm.limit(memory_mb=snapshot.size.memory_mb, vcpus=None)
             if preload is not None:
-                await microvm.start("runtime", preload.argv, {**preload.environment, "HANABI_ANNOUNCE": "1"}, preload.cwd)
-                await self._loaded(microvm)
+                await microvm.start("runtime", preload.argv, {**preload.environment, **preload.announce}, preload.cwd)
+                await self._loaded(microvm, preload.loaded)
             async with self._draft(snapshot.directory) as draft:
                 await microvm.snapshot(draft)
                 about = {"runtime": image.runtime, "memory_mb": snapshot.size.memory_mb}  # for `hanabi images`
@@ -121,16 +120,16 @@ class Templates:
         finally:
             await microvm.destroy()
 
-    async def _loaded(self, microvm: MicroVm) -> None:
+    async def _loaded(self, microvm: MicroVm, expected: bytes) -> None:
         """Wait until the bootstrap says that it waits."""
-        saying = asyncio.ensure_future(_first_bytes(microvm.runtime, len(LOADED)))
+        saying = asyncio.ensure_future(_first_bytes(microvm.runtime, len(expected)))
         timer = self._clock.call_later(LOAD_S * microvm.timeout_factor, lambda: _give_up(saying))
         try:
             await asyncio.wait([saying])
         finally:
             timer.cancel()
             saying.cancel()
-        if saying.cancelled() or saying.result() != LOADED:
+        if saying.cancelled() or saying.result() != expected:
             raise SandboxError(f"the bootstrap did not load in a new microVM: {_printed(microvm)!r}")
 
     @asynccontextmanager

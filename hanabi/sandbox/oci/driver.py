@@ -34,7 +34,9 @@ class OciDriver:
 
     name = "oci"
     overhead_mb = 0
+    pool_memory_mb = 1024
     can_snapshot = False
+    uses_roots = True
 
     def __init__(
         self,
@@ -73,6 +75,9 @@ class OciDriver:
         user = ["as an ordinary user"] if rootless.entered() else []
         why = [self._why] if self._why else []
         return f"oci ({'; '.join([runtime, *why, *self._rejected, *user, self.tree.describe(), network])})"
+
+    async def why_unavailable(self, runtime: str) -> str:
+        return ""  # a root has all that its runtime needs
 
     # --- open and close
 

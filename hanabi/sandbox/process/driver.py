@@ -46,7 +46,9 @@ class ProcessDriver:
 
     name = "process"
     overhead_mb = 0
+    pool_memory_mb = 1024
     can_snapshot = False
+    uses_roots = False
 
     def __init__(self, directory: Path, clock: Clock, *, runtimes: Iterable[str] = (), allow_root: bool = False) -> None:
         self._directory = directory
@@ -61,6 +63,9 @@ class ProcessDriver:
         not_run = ", ".join(runtime for runtime, reason in self._lacking.items() if reason)
         reach = f" It runs {runs}{f'; not {not_run}, whose interpreters this host has not on PATH' if not_run else ''}." if runs else ""
         return f"process: no isolation, as asked for.{reach} Not protected:\n" + "\n".join(f"  {each}" for each in UNPROTECTED)
+
+    async def why_unavailable(self, runtime: str) -> str:
+        return await asyncio.to_thread(why_unavailable, runtime)
 
     async def open(self) -> None:
         if os.geteuid() == 0 and not self._allow_root:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Exit, Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.runtime.frames import LOADED_FRAME
 from hanabi.sandbox.firecracker import driver as driver_module
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
 from hanabi.sandbox.firecracker.machine import FirecrackerParts, Kernel
@@ -25,7 +26,7 @@ from tests import leftovers
 from tests.waiting import until
 
 Result = TypeVar("Result")
-PRELOAD = Preload(argv=("/bin/python", "b.py"), environment={"A": "1"})
+PRELOAD = Preload(argv=("/bin/python", "b.py"), environment={"A": "1"}, announce={"HANABI_ANNOUNCE": "1"}, loaded=LOADED_FRAME)
 VERSION = (1, 16, 1)
 LEFT_S = 20.0  # for what a busy host could not remove at once and tries again
 
