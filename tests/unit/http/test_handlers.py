@@ -61,7 +61,7 @@ async def test_a_connection_lost_while_its_handler_works_is_there_until_the_answ
         await until(lambda: kept.requests)
         client.reset()
         (connection,) = server.connections
-        await until(lambda: connection._lost)
+        await until(lambda: connection.lost)
         assert server.busy == 1
         kept.requests[0][1](ok())
         assert not server.connections
