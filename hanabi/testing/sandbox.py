@@ -192,6 +192,8 @@ class FakeSandbox:
         await self._kill()
         if self._channel:
             (await self._channel)[1].close()
+        if self.destroyed:  # meanwhile
+            raise SandboxError(f"sandbox {self.id} has gone")
         self._channel = None
         for sock in (self.runtime, self._inner):
             sock.close()
