@@ -6,11 +6,9 @@ import struct
 import subprocess
 from pathlib import Path
 
+from tests.fuzz.mutate import SECONDS, SEED
 from tests.sanitizers import build_sanitized, sanitizer_options
 from tests.unit.guest.agent.rig import string, strings
-
-SECONDS = float(os.environ.get("HANABI_FUZZ_S", "2"))
-SEED = 9
 
 
 def frame(type: bytes, body: bytes = b"") -> bytes:
