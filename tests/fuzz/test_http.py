@@ -8,8 +8,8 @@ from unittest.mock import Mock
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.http import Answer, HttpRequest, HttpResponse
 from hanabi.http.connection import Connection
+from hanabi.http.context import ServerContext
 from hanabi.http.limits import BodyRule, Limits
-from hanabi.http.server import HttpServer
 from tests.fuzz.mutate import SEED, mutations, pieces
 
 CORPUS = [
@@ -34,7 +34,7 @@ def requests_in(data: Iterable[bytes]) -> list[Seen]:
         answer(HttpResponse(200, [], b"ok"))
 
     limits = Limits(head_bytes=4096, headers=HEADERS, body=lambda request: BodyRule(1000))
-    connection = Connection(HttpServer(handle, clock=SystemClock(), limits=limits))
+    connection = Connection(ServerContext(handle, clock=SystemClock(), limits=limits))
     transport: Mock = Mock(get_extra_info=lambda name: None)
     transport.is_closing = lambda: transport.close.called or transport.abort.called
     connection.connection_made(transport)
