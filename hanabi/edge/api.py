@@ -1,23 +1,25 @@
 """An API call from request to response: verified, matched, read, validated, resolved, authorised, handled, answered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from types import CoroutineType
 from typing import Any
 
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import Tasks
 from hanabi.contracts.credentials import Principal
-from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.http import NO_ANSWER, Answer, HttpRequest, HttpResponse
+from hanabi.contracts.invocation import Cancellable
 from hanabi.edge.auth.keys import KeyRing
-from hanabi.edge.auth.sigv4 import Verifier, find_signature_claim
+from hanabi.edge.auth.sigv4 import HASH_INLINE_BYTES, Verifier, find_signature_claim
 from hanabi.edge.failures import to_api_error
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.protocols.codec import Codec, Match
 from hanabi.edge.protocols.model import known_services
 from hanabi.edge.request_ids import make_request_id
 from hanabi.edge.served_services import ServedService, ServedServices
-from hanabi.edge.service import DOCUMENT_BYTES, NOTHING, Call, Operation, RequiredPermission, Service
+from hanabi.edge.service import DOCUMENT_BYTES, NOTHING, Call, Operation, Params, RequiredPermission, Service
 from hanabi.errors import (
     AccessDenied,
     ApiError,
@@ -29,7 +31,6 @@ from hanabi.errors import (
     UnrecognizedClient,
     ValidationError,
 )
-from hanabi.http.headers import join_repeated
 from hanabi.http.limits import BodyRule
 from hanabi.http.target import is_canonical
 
@@ -53,43 +54,75 @@ class Api:
         self.services = ServedServices(services)
         self.verifier = Verifier(keys, clock, region, global_services=self.services.global_names)
         self.workers = JsonWorkers(clock, spool)
+        self.tasks = Tasks("API")
         self._keys = keys
         self._region = region
         self._authorize = authorize
 
-    async def handle(self, request: HttpRequest, only: str | None = None) -> HttpResponse:
-        """An `AsyncHttpHandler`. With `only`, for requests signed with that access key alone."""
-        request_id = make_request_id()
+    def handle(self, request: HttpRequest, answer: Answer, only: str | None = None) -> None:
+        """An `HttpHandler`. With `only`, for requests signed with that access key alone."""
         name = self.services.name_of(request)
-        codec = self.services.codec(name, request)
+        progress = _Progress(self, request, answer, self.services.codec(name, request), make_request_id())
         try:
             if not is_canonical(request.path):
                 raise ValidationError("The path of the request is not in canonical form")
-            principal = await self.verifier.verify(request, name, only=only)
-            request.caller = principal.arn
-            service = self.services.by_signing_name.get(name)
-            if service is None:
-                raise await self._absent(name)
-            match = codec.match(request)
-            request.operation = f"{service.name}:{match.operation}"
-            operation = service.operations.get(match.operation)
-            if operation is None:
-                raise NotImplementedOperation(f"Hanabi does not implement {request.operation}")
-            call = Call(request_id, principal, self._region, _header_map(request), request, match.operation)
-            if isinstance(request.body, Path):
-                result = await self._run_upload(service, operation, match, call)
-            else:
-                result = await self._run(codec, operation, match, call, None)
-            response = codec.respond(match.operation, result, request_id)
-            response.headers += call.response_headers
-            return response
+            body = request.body
+            if type(body) is bytes and len(body) <= HASH_INLINE_BYTES and name in self.services.by_signing_name:
+                self._begin(progress, self.verifier.verify_small(request, name, only), name)
+                return
         except Exception as error:
-            return codec.fail(to_api_error(error, request, request_id), request_id)
+            progress.end(error)
+            return
+        progress.go_on(self._verify_and_run(progress, name, only))
 
-    async def _run(self, codec: Codec, operation: Operation[Any], match: Match, call: Call, document: Any) -> dict[str, Any]:
+    def _begin(self, progress: "_Progress", principal: Principal, name: str) -> None:
+        """A verified call of a service that is here. Without a task where the operation can do without, and the owner calls."""
+        call, operation, match = self._match(progress, principal, name)
+        if operation.begin is None or not principal.is_root or operation.owner_too:
+            progress.go_on(self._run(call, progress.codec, operation, match, None))
+            return
+        params = progress.codec.parse(match, progress.request, None)
+        progress.codec.model.validate(match.operation, params)
+        target = operation.resolve(params)
+        if type(target) is CoroutineType:
+            progress.go_on(self._run_resolved(call, operation, params, target))
+            return
+        begun = operation.begin(call, params, target, progress.end)
+        if begun is None:
+            progress.go_on(operation.handler(call, params, target))
+        elif not progress.ended:
+            progress.running = begun
+            progress.request.cancel = progress.cancel
+
+    def _match(self, progress: "_Progress", principal: Principal, name: str) -> tuple[Call, Operation[Any], Match]:
+        request = progress.request
+        request.caller = principal.arn
+        service = self.services.by_signing_name[name]
+        match = progress.codec.match(request)
+        request.operation = f"{service.name}:{match.operation}"
+        operation = service.operations.get(match.operation)
+        if operation is None:
+            raise NotImplementedOperation(f"Hanabi does not implement {request.operation}")
+        progress.call = call = Call(progress.request_id, principal, self._region, request, match.operation)
+        return call, operation, match
+
+    async def _verify_and_run(self, progress: "_Progress", name: str, only: str | None) -> Params:
+        """What takes longer: a large body is hashed, and one in a file is read, off the loop."""
+        principal = await self.verifier.verify(progress.request, name, only=only)
+        if name not in self.services.by_signing_name:
+            progress.request.caller = principal.arn
+            raise await self._absent(name)
+        call, operation, match = self._match(progress, principal, name)
+        if isinstance(progress.request.body, Path):
+            return await self._run_upload(self.services.by_signing_name[name], operation, match, call)
+        return await self._run(call, progress.codec, operation, match, None)
+
+    async def _run(self, call: Call, codec: Codec, operation: Operation[Any], match: Match, document: Any) -> Params:
         params = codec.parse(match, call.request, document)
         codec.model.validate(match.operation, params)
-        target = operation.resolve(params)
+        return await self._run_resolved(call, operation, params, operation.resolve(params))
+
+    async def _run_resolved(self, call: Call, operation: Operation[Any], params: Params, target: Any) -> Params:
         if type(target) is CoroutineType:
             target = await target
         if not call.principal.is_root or operation.owner_too:
@@ -107,7 +140,7 @@ class Api:
         if not allowed:
             raise AccessDenied(f"User: {call.principal.arn} is not authorized to perform: {call.operation}")
 
-    async def _run_upload(self, service: ServedService, operation: Operation[Any], match: Match, call: Call) -> dict[str, Any]:
+    async def _run_upload(self, service: ServedService, operation: Operation[Any], match: Match, call: Call) -> Params:
         """An operation whose body lies in a file: its blobs become files too, which go when the handler is done."""
         assert isinstance(call.request.body, Path)
         document, blobs = await self.workers.read(call.request.body, service.blobs.get(match.operation, []))
@@ -115,7 +148,7 @@ class Api:
             if operation.body.check_blob is not None:
                 for blob in blobs:
                     operation.body.check_blob(blob.stat().st_size)
-            return await self._run(service.codec, operation, match, call, document)
+            return await self._run(call, service.codec, operation, match, document)
         finally:
             for blob in blobs:
                 asyncio.get_running_loop().run_in_executor(None, blob.unlink, True)
@@ -160,6 +193,53 @@ class Api:
         return self.services.codec(self.services.name_of(request), request)
 
 
-def _header_map(request: HttpRequest) -> dict[str, str]:
-    headers = dict(request.headers)
-    return headers if len(headers) == len(request.headers) else join_repeated(request.headers)
+class _Progress:
+    """One request between its arrival and its one answer."""
+
+    __slots__ = ("_answer", "_api", "call", "codec", "ended", "request", "request_id", "running")
+
+    def __init__(self, api: Api, request: HttpRequest, answer: Answer, codec: Codec, request_id: str) -> None:
+        self._api = api
+        self._answer = answer
+        self.request = request
+        self.codec = codec
+        self.request_id = request_id
+        self.call: Call | None = None  # once it is known who calls what
+        self.running: Cancellable | None = None
+        self.ended = False
+
+    def go_on(self, work: Coroutine[Any, Any, Params]) -> None:
+        """In a task, which the server may cancel."""
+        self.running = task = self._api.tasks.own(work, "API call")
+        self.request.cancel = task.cancel
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: "asyncio.Task[Params]") -> None:
+        if task.cancelled():
+            self.ended = True
+            self._answer(NO_ANSWER)
+            return
+        error = task.exception()
+        self.end(task.result() if error is None else error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    def cancel(self) -> None:
+        """End what runs without a task; nobody waits for its answer."""
+        if not self.ended and self.running is not None:
+            self.ended = True
+            self.running.cancel()
+            self._answer(NO_ANSWER)
+
+    def end(self, result: Params | Exception) -> None:
+        """Answer with a result, or with what went wrong."""
+        self.ended = True
+        self.request.cancel = None
+        if not isinstance(result, Exception):
+            assert self.call is not None
+            try:
+                response = self.codec.respond(self.call.operation, result, self.request_id)
+                response.headers += self.call.response_headers
+            except Exception as error:
+                result = error
+        if isinstance(result, Exception):
+            response = self.codec.fail(to_api_error(result, self.request, self.request_id), self.request_id)
+        self._answer(response)

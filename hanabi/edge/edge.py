@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hanabi.base.clock import Clock
-from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
+from hanabi.contracts.http import Answer, HttpHandler, HttpRequest, HttpResponse
 from hanabi.edge import welcome_page
 from hanabi.edge.api import Api, Authorize
 from hanabi.edge.auth.keys import KeyRing
@@ -13,6 +13,7 @@ from hanabi.edge.frontend import Frontend
 from hanabi.edge.hosts import OwnHosts
 from hanabi.edge.own_endpoints import PREFIX, OwnEndpoint, OwnEndpoints
 from hanabi.edge.service import Service
+from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule
 
 _HOSTS_REMEMBERED = 1024
@@ -42,30 +43,29 @@ class Edge:
         self.draining = False  # nothing new is taken, but from inside environments: what runs there is to end well
         self._own_hosts = OwnHosts(hosts)
         self._own = OwnEndpoints(endpoints, self.api.verifier, self._own_hosts)
+        self._handle_own = in_task(self._own.handle)
         self._frontends = tuple(frontends)
+        self._frontend_handlers = {frontend: in_task(frontend.handle) for frontend in frontends}
         self._frontend_of: dict[str, Frontend | None] = {}  # by Host header
         self._root_key = keys.root.access_key
 
-    async def handle(self, request: HttpRequest) -> HttpResponse:
-        """Everything that arrives on the node's port."""
+    def handle(self, request: HttpRequest, answer: Answer) -> None:
+        """An `HttpHandler`: everything that arrives on the node's port."""
         frontend = self._find_frontend(request)
         if frontend is not None:
-            return await frontend.handle(request)
-        if request.path.startswith(PREFIX):
-            return await self._own.handle(request)
-        if self.draining:
-            return self.api.unavailable(request)
-        if welcome_page.is_asked_for(request) and request in self._own_hosts:
-            return welcome_page.answer()
-        return await self.api.handle(request)
+            self._frontend_handlers[frontend](request, answer)
+        elif request.path.startswith(PREFIX):
+            self._handle_own(request, answer)
+        elif self.draining:
+            answer(self.api.unavailable(request))
+        elif welcome_page.is_asked_for(request) and request in self._own_hosts:
+            answer(welcome_page.answer())
+        else:
+            self.api.handle(request, answer)
 
-    def handler_for(self, access_key: str) -> AsyncHttpHandler:
+    def handler_for(self, access_key: str) -> HttpHandler:
         """For a socket from inside an environment: the API alone, for requests signed with that key alone."""
-
-        async def handle(request: HttpRequest) -> HttpResponse:
-            return await self.api.handle(request, access_key)
-
-        return handle
+        return lambda request, answer: self.api.handle(request, answer, access_key)
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
         """How large a request may be: asked before it is verified."""

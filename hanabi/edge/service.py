@@ -1,11 +1,12 @@
 """What a service declares to the edge: its name, and for each operation its action, its resource, its body's limits and its handler."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
+from hanabi.contracts.invocation import Cancellable
 from hanabi.errors import ApiError
 
 T = TypeVar("T")
@@ -15,6 +16,8 @@ DOCUMENT_BYTES = 1 << 20  # of a request, unless its operation takes more
 # deleted when the handler returns, unless moved away), timestamps Unix seconds or datetimes, a status code is an int.
 Params = dict[str, Any]
 Context = Mapping[str, str | tuple[str, ...]]
+Done = Callable[["Params | Exception"], None]
+"""Called once with an operation's result, or with what its handler would raise; perhaps before the call that it was given to returns."""
 
 
 @dataclass(slots=True)
@@ -24,7 +27,6 @@ class Call:
     request_id: str
     principal: Principal
     region: str
-    headers: Mapping[str, str]  # names in lower case
     request: HttpRequest
     operation: str
     response_headers: list[tuple[str, str]] = field(default_factory=list)  # that the service sends beyond its model's
@@ -61,14 +63,16 @@ class Operation(Generic[T]):
 
     `resolve` finds what the parameters mean (or returns an awaitable of it); `permissions` says what the caller must be allowed on that.
     `NOTHING`, for an operation that anybody who can sign may call. Without a touch and without `NOTHING`, a call is refused.
+    `begin` is for what must be quick: it takes calls that need no task, and gives what ends such a call; None leaves a call to `handler`.
     `action` and `resource` say the same to people: "lambda:InvokeFunction" on "function:NAME:QUALIFIER".
     """
 
-    handler: Callable[[Call, Params, T], Awaitable[Params]]
+    handler: Callable[[Call, Params, T], Coroutine[Any, Any, Params]]
     resolve: Callable[[Params], T | Awaitable[T]]
     permissions: Callable[[T, Params], Iterable[RequiredPermission]]
     action: str = ""
     resource: str = ""
+    begin: Callable[[Call, Params, T, Done], Cancellable | None] | None = None
     body: RequestBody = DOCUMENT
     owner_too: bool = False  # what it touches may be closed to the owner's key: a role by its trust policy
 

@@ -40,7 +40,6 @@ from hanabi.frontends.function_urls.access import UrlAccess
 from hanabi.frontends.function_urls.addresses import UrlAddresses, address_of, named_url
 from hanabi.frontends.function_urls.handler import FunctionUrls
 from hanabi.http.access_log import AccessLog
-from hanabi.http.handlers import in_task
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.images.code.store import CodeStore
@@ -261,8 +260,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
 
         connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
         limits = replace(EDGE_LIMITS, body=edge.body_rule, connections=connections)
-        handle = in_task(edge.handle)
-        handler, refuse = (access.wrap(handle), access.wrap_refusal(edge.refuse)) if access else (handle, edge.refuse)
+        handler, refuse = (access.wrap(edge.handle), access.wrap_refusal(edge.refuse)) if access else (edge.handle, edge.refuse)
         server = await HttpServer(handler, clock=clock, limits=limits, spool=spool, refuse=refuse, health=health).listen(listener)
         addresses = UrlAddresses(settings.port, gateway.handler_for, clock, health)
         if is_loopback(settings.host):
@@ -296,7 +294,7 @@ class EdgeAttacher:
 
     async def __call__(self, sock: socket.socket, access_key: str) -> Closable:
         assert self.edge is not None
-        handler = in_task(self.edge.handler_for(access_key))
+        handler = self.edge.handler_for(access_key)
         return await HttpServer(
             self._access.wrap(handler) if self._access else handler,
             clock=self._clock,

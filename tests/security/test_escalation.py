@@ -16,6 +16,7 @@ import pytest
 from hanabi.edge.auth.managed_policies import MANAGED
 from hanabi.edge.auth.policy_documents import check_document
 from tests.unit.control.support import ACCOUNT, create_params
+from tests.unit.edge.answers import answer_of
 from tests.unit.edge.signing import sign
 from tests.unit.edge.world import (
     ENDPOINT,
@@ -336,7 +337,7 @@ async def test_hanabis_own_endpoints_are_the_owners(tmp_path: Path) -> None:
         key = await world.session("super", allow("*"), attached=ADMIN)
         for path in ("usage", "environments", "metrics", "problems", "code/" + "0" * 64):
             request = sign(key, "GET", f"{ENDPOINT}/_hanabi/{path}", b"", service="hanabi")
-            assert (await world.edge.handle(request)).status == 403, path
+            assert (await answer_of(world.edge.handle, request)).status == 403, path
 
 
 async def test_tags_that_decide_are_not_for_everybody(tmp_path: Path) -> None:

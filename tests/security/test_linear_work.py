@@ -42,6 +42,7 @@ from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.patterns import compile_pattern as compile_pattern_of_logs
 from hanabi.services.lambda_.payload import check_json
 from tests.security.growth import assert_linear
+from tests.unit.edge.answers import answer_of
 from tests.unit.edge.live import FakeLogs
 
 
@@ -121,7 +122,7 @@ def test_heads(edge: Edge, kind: str) -> None:
     claim = SignatureClaim("a", "b", "c", "d", "e", "host;x-a", ("host", "x-a"), "b/c/d/e")
 
     def look(given: HttpRequest) -> None:
-        asyncio.run(edge.handle(given))
+        asyncio.run(answer_of(edge.handle, given))
         edge.body_rule(given)
         edge.refuse(given, None, 1)
         is_canonical(given.path)

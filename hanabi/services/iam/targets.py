@@ -1,6 +1,6 @@
 """What the operations of IAM are about: how the role is found, and what its caller must be allowed on it."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,11 @@ class RoleTargets:
         self._store = store
         self._prefix = prefix
 
-    def role(self, action: str, handler: Callable[[Call, Params, RoleTarget], Awaitable[Params]]) -> Operation[RoleTarget]:
+    def role(self, action: str, handler: Callable[[Call, Params, RoleTarget], Coroutine[Any, Any, Params]]) -> Operation[RoleTarget]:
         """An operation on a role by `RoleName`."""
         return Operation(handler, self._find, lambda target, params: [self._permissions(action, target, params)])
 
-    def new(self, action: str, handler: Callable[[Call, Params, RoleTarget], Awaitable[Params]]) -> Operation[RoleTarget]:
+    def new(self, action: str, handler: Callable[[Call, Params, RoleTarget], Coroutine[Any, Any, Params]]) -> Operation[RoleTarget]:
         """An operation that makes a role, and perhaps tags it."""
 
         def resolve(params: Params) -> RoleTarget:
@@ -46,7 +46,7 @@ class RoleTargets:
 
         return Operation(handler, resolve, permissions)
 
-    def path(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
+    def path(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
         """An operation on all roles below a path."""
         return Operation(
             handler,
@@ -54,7 +54,7 @@ class RoleTargets:
             lambda target, params: [RequiredPermission(f"iam:{action}", f"{self._prefix}{params.get('PathPrefix', '/')}")],
         )
 
-    def policy(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def policy(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a managed policy."""
         return Operation(handler, lambda params: str(params["PolicyArn"]), lambda arn, params: [RequiredPermission(f"iam:{action}", arn)])
 

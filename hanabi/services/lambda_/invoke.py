@@ -10,9 +10,9 @@ from typing import Any
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.functions import Catalog, Route
-from hanabi.contracts.invocation import EventQueue, Invocation, Invoker
+from hanabi.contracts.invocation import Cancellable, EventQueue, Invocation, Invoker, Result
 from hanabi.edge.large_json import JsonWorkers
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call, Done, Operation, Params
 from hanabi.errors import InvalidParameterValue, InvalidRequestContent
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.bodies import EVENT, PAYLOAD
@@ -20,6 +20,7 @@ from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payl
 from hanabi.services.lambda_.targets import FunctionTargets, Qualified
 
 CONTEXT_LIMIT = 3583  # bytes of base64
+SYNC = "RequestResponse"
 EMPTY = b"{}"  # what a function is handed when it is invoked with nothing
 
 _TRACE = re.compile(r"[!-~ ]{1,256}")
@@ -36,16 +37,27 @@ class InvokeOperations:
         self._clock = clock
         self._workers = JsonWorkers(clock)
         self.operations: dict[str, Operation[Any]] = {
-            "Invoke": targets.for_qualifier("InvokeFunction", self.invoke, PAYLOAD),
+            "Invoke": targets.for_qualifier("InvokeFunction", self.invoke, PAYLOAD, self.begin_invoke),
             "InvokeAsync": targets.for_qualifier("InvokeFunction", self.invoke_async, EVENT),
         }
 
-    async def invoke(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
-        name, qualifier = target
-        route = self._catalog.resolve(name, qualifier)
-        if "TenantId" in params or "DurableExecutionName" in params:
-            _refuse_modes(params)
-        kind = params.get("InvocationType") or "RequestResponse"
+    def begin_invoke(self, call: Call, params: Params, target: Qualified, done: Done) -> Cancellable | None:
+        """What most calls are: synchronous, with a small payload. None for all others."""
+        payload = params.get("Payload") or EMPTY
+        if type(payload) is not bytes or len(payload) > INLINE_BYTES or params.get("InvocationType", SYNC) != SYNC:
+            return None
+        route = self._find(params, target)
+        check_json(payload)
+        invocation = self._make_invocation(call, params, route, payload, self._answer_trace(call))
+
+        def end(result: Result | Exception) -> None:
+            done(result if isinstance(result, Exception) else _describe(result))
+
+        return self._invoker.start(invocation, end)
+
+    async def invoke(self, call: Call, params: Params, target: Qualified) -> Params:
+        route = self._find(params, target)
+        kind = params.get("InvocationType") or SYNC
         payload = params.get("Payload") or EMPTY
         if isinstance(payload, bytes) and len(payload) <= INLINE_BYTES:
             check_json(payload)
@@ -53,28 +65,34 @@ class InvokeOperations:
             payload = await self._read_large(payload, kind)
         if kind == "DryRun":
             return {"StatusCode": 204}
-        trace = self._trace(call)
-        call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]  # as Lambda's own edge does
+        trace = self._answer_trace(call)
         if kind == "Event":
-            await self._put(call, route, payload, qualifier, trace)
+            await self._put(call, route, payload, target[1], trace)
             return {"StatusCode": 202}
+        return _describe(await self._invoker.invoke(self._make_invocation(call, params, route, payload, trace)))
+
+    def _find(self, params: Params, target: Qualified) -> Route:
+        route = self._catalog.resolve(*target)
+        if "TenantId" in params or "DurableExecutionName" in params:
+            _refuse_modes(params)
+        return route
+
+    def _make_invocation(self, call: Call, params: Params, route: Route, payload: bytes, trace: str) -> Invocation:
         context = params.get("ClientContext")
-        result = await self._invoker.invoke(
-            Invocation(
-                request_id=call.request_id,
-                route=route,
-                payload=payload,
-                client_context=_read_context(context) if context else "",
-                trace=trace,
-                tail=params.get("LogType") == "Tail",
-            )
+        return Invocation(
+            request_id=call.request_id,
+            route=route,
+            payload=payload,
+            client_context=_read_context(context) if context else "",
+            trace=trace,
+            tail=params.get("LogType") == "Tail",
         )
-        answer: dict[str, Any] = {"StatusCode": 200, "ExecutedVersion": result.version, "Payload": result.payload}
-        if result.function_error is not None:
-            answer["FunctionError"] = result.function_error
-        if result.log_tail:
-            answer["LogResult"] = base64.b64encode(result.log_tail).decode()
-        return answer
+
+    def _answer_trace(self, call: Call) -> str:
+        """The trace, which the answer names too, as Lambda's own edge does."""
+        trace = self._trace(call)
+        call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]
+        return trace
 
     async def invoke_async(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         """The operation of 2014: Event by another name."""
@@ -98,11 +116,20 @@ class InvokeOperations:
 
     def _trace(self, call: Call) -> str:
         """The caller's trace, or a new one that is not sampled."""
-        given = call.headers.get("x-amzn-trace-id")
+        given = call.request.header("x-amzn-trace-id")
         if given and _TRACE.fullmatch(given):
             return given
         digits = f"{random.getrandbits(160):040x}"  # not a secret
         return f"Root=1-{int(self._clock.time()):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"
+
+
+def _describe(result: Result) -> Params:
+    answer: Params = {"StatusCode": 200, "ExecutedVersion": result.version, "Payload": result.payload}
+    if result.function_error is not None:
+        answer["FunctionError"] = result.function_error
+    if result.log_tail:
+        answer["LogResult"] = base64.b64encode(result.log_tail).decode()
+    return answer
 
 
 def _read_context(text: str) -> str:

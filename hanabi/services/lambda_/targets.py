@@ -1,11 +1,12 @@
 """What Lambda's operations are about: how the function is found that one is for, and what its caller must be allowed on it."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+from hanabi.contracts.invocation import Cancellable
 from hanabi.control.arns import LATEST
 from hanabi.control.functions import Functions
-from hanabi.edge.service import DOCUMENT, Call, Context, Operation, Params, RequestBody, RequiredPermission
+from hanabi.edge.service import DOCUMENT, Call, Context, Done, Operation, Params, RequestBody, RequiredPermission
 from hanabi.errors import AccessDenied
 
 Qualified = tuple[str, str | None]  # the bare name of a function, and a qualifier
@@ -20,7 +21,7 @@ class FunctionTargets:
         self._account_region = functions.account_region
 
     def for_function(
-        self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]], body: RequestBody = DOCUMENT
+        self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]], body: RequestBody = DOCUMENT
     ) -> Operation[str]:
         """An operation on a function as a whole, by `FunctionName`."""
         return Operation(
@@ -30,7 +31,7 @@ class FunctionTargets:
             body=body,
         )
 
-    def for_function_arn(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def for_function_arn(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a function as a whole, by its ARN as `Resource`."""
         return Operation(
             handler,
@@ -39,25 +40,29 @@ class FunctionTargets:
         )
 
     def for_function_or_qualifier(
-        self, action: str, handler: Callable[[Call, Params, Qualified], Awaitable[Params]], parse: Parse | None = None
+        self, action: str, handler: Callable[[Call, Params, Qualified], Coroutine[Any, Any, Params]], parse: Parse | None = None
     ) -> Operation[Qualified]:
         """An operation on a function or on one of its versions or aliases, that is allowed on the function."""
         return Operation(handler, parse or self.parse, lambda target, params: [self._permissions(action, target[0], None, params)])
 
     def for_qualifier(
-        self, action: str, handler: Callable[[Call, Params, Qualified], Awaitable[Params]], body: RequestBody = DOCUMENT
+        self,
+        action: str,
+        handler: Callable[[Call, Params, Qualified], Coroutine[Any, Any, Params]],
+        body: RequestBody = DOCUMENT,
+        begin: Callable[[Call, Params, Qualified, Done], Cancellable | None] | None = None,
     ) -> Operation[Qualified]:
         """An operation on a function or on one of its versions or aliases, that is allowed on just that."""
-        return Operation(handler, self.parse, lambda target, params: [self._permissions(action, *target, params)], body=body)
+        return Operation(handler, self.parse, lambda target, params: [self._permissions(action, *target, params)], body=body, begin=begin)
 
-    def for_account(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
+    def for_account(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
         """An operation on nothing in particular."""
         return Operation(handler, lambda params: None, lambda target, params: [RequiredPermission(f"lambda:{action}", "*")])
 
     def for_function_and_role(
         self,
         action: str,
-        handler: Callable[[Call, Params, str], Awaitable[Params]],
+        handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]],
         parse: Callable[[str], str],
         body: RequestBody = DOCUMENT,
     ) -> Operation[str]:

@@ -1,7 +1,8 @@
 """What the operations of CloudWatch Logs are about: how the group or the stream is found, and what its caller must be allowed on it."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.service import Call, Operation, Params, RequiredPermission
@@ -18,7 +19,7 @@ class LogTargets:
     def __init__(self, account_region: AccountRegion) -> None:
         self._arn_prefix = f"arn:{account_region.partition}:logs:{account_region.region}:{account_region.account}"
 
-    def group(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def group(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a group by `logGroupName`."""
 
         def permissions(group: str, params: Params) -> Iterator[RequiredPermission]:
@@ -28,17 +29,17 @@ class LogTargets:
 
         return Operation(handler, lambda params: _check_name(params["logGroupName"]), permissions)
 
-    def identified(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def identified(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a group by `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
         return Operation(handler, self._identify, lambda group, params: [self._permissions(action, group, "")])
 
-    def tagged(self, action: str, handler: Callable[[Call, Params, str], Awaitable[Params]]) -> Operation[str]:
+    def tagged(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a group by its ARN as `resourceArn`."""
         return Operation(
             handler, lambda params: self._read_arn(params["resourceArn"]), lambda group, params: [self._permissions(action, group, "")]
         )
 
-    def stream(self, action: str, handler: Callable[[Call, Params, Stream], Awaitable[Params]]) -> Operation[Stream]:
+    def stream(self, action: str, handler: Callable[[Call, Params, Stream], Coroutine[Any, Any, Params]]) -> Operation[Stream]:
         """An operation on one stream."""
         return Operation(
             handler,
@@ -46,7 +47,7 @@ class LogTargets:
             lambda target, params: [self._permissions(action, *target)],
         )
 
-    def for_account(self, action: str, handler: Callable[[Call, Params, None], Awaitable[Params]]) -> Operation[None]:
+    def for_account(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
         """An operation on no group in particular."""
         return Operation(handler, lambda params: None, lambda target, params: [self._permissions(action, "", "")])
 

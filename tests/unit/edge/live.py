@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,6 @@ from hanabi.edge.edge import Edge
 from hanabi.edge.own_endpoints import OwnEndpoint
 from hanabi.edge.service import DOCUMENT, Call, Operation, Params, RequestBody, RequiredPermission, Service
 from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, TooManyRequests
-from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
 from hanabi.services.iam.service import IamService
@@ -39,7 +38,7 @@ ACCOUNT = "000000000000"
 
 
 PLACE = AccountRegion(ACCOUNT, REGION)
-Handle = Callable[[Call, Params, Any], Awaitable[Params]]
+Handle = Callable[[Call, Params, Any], Coroutine[Any, Any, Params]]
 
 
 def on_function(name: str, handler: Handle, body: RequestBody = DOCUMENT) -> Operation[Any]:
@@ -243,9 +242,9 @@ def live_edge(directory: Path) -> Iterator[Live]:
         functions.edge = edge
         inside = keys.issue(f"arn:aws:iam::{ACCOUNT}:role/service/inside", "function", PLACE.arn("function"))
         limits = Limits(body=edge.body_rule)
-        outer = await HttpServer(in_task(edge.handle), clock=clock, limits=limits, spool=spool, refuse=edge.refuse).listen(sock)
+        outer = await HttpServer(edge.handle, clock=clock, limits=limits, spool=spool, refuse=edge.refuse).listen(sock)
         inner = await HttpServer(
-            in_task(edge.handler_for(inside.access_key)),
+            edge.handler_for(inside.access_key),
             clock=clock,
             limits=limits,
             spool=spool,

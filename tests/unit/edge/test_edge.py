@@ -17,6 +17,7 @@ from hanabi.edge.protocols.uri_routes import UriRoutes
 from hanabi.edge.request_ids import make_request_id
 from hanabi.errors import InvalidRequestContent
 from hanabi.services.lambda_.payload import check_json
+from tests.unit.edge.answers import answer_of
 from tests.unit.edge.live import Live
 from tests.unit.edge.signing import sign
 
@@ -247,5 +248,5 @@ async def test_a_request_says_what_it_was_for_the_access_log(live: Live) -> None
     request = signed(live, "GET", "/2015-03-31/functions")
 
     seen.append(request)
-    await handle(request)
+    await answer_of(handle, request)
     assert (request.operation, request.caller) == ("lambda:ListFunctions", "arn:aws:iam::000000000000:root")

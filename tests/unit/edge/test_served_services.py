@@ -14,6 +14,7 @@ from hanabi.edge.edge import Edge
 from hanabi.edge.served_services import ServedServices
 from hanabi.edge.service import NOTHING, Call, Operation, Params, RequestBody, Service
 from hanabi.errors import InvalidParameterValue
+from tests.unit.edge.answers import answer_of
 from tests.unit.edge.live import FakeLambda, FakeLogs
 from tests.unit.edge.signing import sign
 from tests.unit.edge.world import make_request
@@ -51,12 +52,12 @@ def keys(tmp_path: Path) -> KeyRing:
 async def test_a_service_that_nobody_knows_is_served(keys: KeyRing, tmp_path: Path) -> None:
     edge = Edge([FakeLambda(tmp_path), Events()], keys, SystemClock(), "us-east-1")
     request = make_request(keys.root, "events", "PutEvents", {"Entries": [{"Detail": "{}"}]})
-    response = await edge.handle(request)
+    response = await answer_of(edge.handle, request)
     assert (response.status, read(response)) == (200, {"FailedEntryCount": 1, "Entries": []})
     assert edge.body_rule(request).limit_bytes == 10
     refused = edge.refuse(request, 11, 10)
     assert refused.status == 400 and read(refused)["message"] == "11 bytes are too many events"
-    absent = await edge.handle(make_request(keys.root, "events", "ListRules", {}))
+    absent = await answer_of(edge.handle, make_request(keys.root, "events", "ListRules", {}))
     assert absent.status == 501 and b"Hanabi does not implement events:ListRules" in text(absent)
 
 
@@ -86,7 +87,7 @@ async def test_absent_services_fail_in_words_that_their_clients_read(
 ) -> None:
     edge = Edge([FakeLambda(tmp_path), FakeLogs()], keys, SystemClock(), "us-east-1")
     request = sign(keys.root, "POST", "http://127.0.0.1/v1/x", b"{}", service=service, headers=headers)
-    response = await edge.handle(request)
+    response = await answer_of(edge.handle, request)
     assert text(response).startswith(form) and f"Hanabi does not implement the service {service}".encode() in text(response)
 
 

@@ -27,6 +27,7 @@ from hanabi.services.logs.service import LogsService
 from hanabi.services.sts import StsService
 from hanabi.testing.store import MemoryStore
 from tests.unit.control.support import ARN, create_params, open_plane
+from tests.unit.edge.answers import answer_of
 from tests.unit.edge.live import ACCOUNT, PLACE, REGION
 from tests.unit.edge.signing import sign
 from tests.unit.ledger.support import RecordStore, open_record
@@ -72,7 +73,7 @@ class World:
         return await self.send(make_request(key, service, operation, params), service)
 
     async def send(self, request: HttpRequest, service: str) -> Answer:
-        response = await self.edge.handle(request)
+        response = await answer_of(self.edge.handle, request)
         headers, body = dict(response.headers), response.body
         assert isinstance(body, bytes)
         code = headers.get("x-amzn-errortype", "")

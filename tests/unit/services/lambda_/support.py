@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.functions import Allocation, Route
-from hanabi.contracts.invocation import Invocation, Result
+from hanabi.contracts.invocation import Cancellable, Invocation, OnResult, Result
 from hanabi.contracts.journal import Record
 from hanabi.control.arns import AccountRegion
 from hanabi.control.migrations import FORMATS
@@ -23,7 +23,6 @@ from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.errors import TooManyRequests
-from hanabi.http.handlers import in_task
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.images.code.store import CodeStore
@@ -42,6 +41,11 @@ class EchoInvoker(FakeInvoker):
     """Every function returns its event. Those named `throttled` and `failing` do what they say."""
 
     seen: list[Invocation] = field(default_factory=list)
+
+    def start(self, invocation: Invocation, on_end: OnResult) -> Cancellable:
+        task = asyncio.get_running_loop().create_task(self.invoke(invocation))
+        task.add_done_callback(lambda done: on_end(done.exception() or done.result()))  # type: ignore[arg-type]
+        return task
 
     async def invoke(self, invocation: Invocation) -> Result:
         self.seen.append(invocation)
@@ -154,9 +158,9 @@ def live_lambda(directory: Path) -> Iterator[Live]:
         allocations: dict[str, Allocation] = {}
         service = LambdaService(control, invoker, queue, clock, allocation=lambda key: allocations.get(key, Allocation()))
         edge = Edge([service], keys, clock, REGION, spool=spool)
-        server = await HttpServer(
-            in_task(edge.handle), clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse
-        ).listen(sock)
+        server = await HttpServer(edge.handle, clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse).listen(
+            sock
+        )
         lives.append(Live(client, images, containers, invoker, queue, control, allocations, asyncio.get_running_loop()))
         ready.set()
         await stop.wait()
