@@ -1,26 +1,77 @@
-"""Every error Hanabi raises on purpose, in one tree, with the AWS code, status and body each one becomes.
+"""Every error that Hanabi raises on purpose, in one tree, with the HTTP status and the AWS code that each one becomes.
 
-    HanabiError
-      ApiError                 what an AWS client is answered: code, HTTP status, message, extra fields
-        DocumentDamaged        what is asked for has a document in the store that cannot be read
-        ResourceNotFound, ResourceConflict, InvalidParameterValue, InvalidRequestContent, TooManyRequests, ...
-        AuthenticationError    the signature: missing, incomplete, of an unknown key, expired, wrong
-      IsolationUnavailable     a defence that was asked for is not to be had on this host (says the fix)
-      SandboxError             a sandbox could not be made, or broke
-        EntrypointError        a process could not be executed inside
-        SnapshotUnusable          a function's snapshot is not whole, or of another host
-        VmmError               a call that a VMM refused, with its fault message
-          VmmUnresponsive              a VMM that does not answer, or has hung up
-      ImageError               a runtime root could not be had (says how to get it)
-      CodeError                a function's code is not there, or damaged (says how to mend it)
-      BodyError                the bytes of a message did not come as they should
-        BodyIncomplete         its sender broke off, or was too slow
-        BodyTooLarge           there are more than its reader takes
-      RevisionMismatch         compare-and-set lost in the store
-      StateError               what is kept on disk cannot be used as it is: names the file, and what to do
-        StateTooNew             a newer Hanabi wrote it
-        StateDamaged           it is not what Hanabi wrote
-          DatabaseDamaged      a database's file (an `sqlite3.DatabaseError` too)
+Those in brackets are defined by the room named, which they are about. An exception that is not here is private to its room: it never
+leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tests.structure.errors`.
+
+    HanabiError                                 The root of the tree
+      ApiError                                  500 ServiceException
+        ServiceError                            500 ServiceException
+          ShuttingDown                          500 ServiceException
+          DocumentDamaged                       500 ServiceException
+        ServiceUnavailable                      503 ServiceUnavailable
+        ResourceNotFound                        404 ResourceNotFoundException
+        ProvisionedConcurrencyConfigNotFound    404 ProvisionedConcurrencyConfigNotFoundException
+        SnapStartNotReady                       409 SnapStartNotReadyException
+        SnapStartFailure                        400 SnapStartException
+        SnapStartTimeout                        408 SnapStartTimeoutException
+        ResourceConflict                        409 ResourceConflictException
+        InvalidParameterValue                   400 InvalidParameterValueException
+        InvalidRequestContent                   400 InvalidRequestContentException
+        ValidationError                         400 ValidationException
+        TooManyRequests                         429 TooManyRequestsException
+        RequestTooLarge                         413 RequestTooLargeException
+        RequestEntityTooLarge                   413 RequestEntityTooLargeException
+        UnsupportedMediaType                    415 UnsupportedMediaTypeException
+        PreconditionFailed                      412 PreconditionFailedException
+        CodeStorageExceeded                     400 CodeStorageExceededException
+        PolicyLengthExceeded                    400 PolicyLengthExceededException
+        InvalidZipFile                          502 InvalidZipFileException
+        InvalidRuntime                          502 InvalidRuntimeException
+        AccessDenied                            403 AccessDeniedException
+        SerializationError                      400 SerializationException
+        UnknownOperation                        404 UnknownOperationException
+        AuthenticationError                     403 IncompleteSignatureException
+          MissingAuthenticationToken            403 MissingAuthenticationTokenException
+          IncompleteSignature                   403 IncompleteSignatureException
+          UnrecognizedClient                    403 UnrecognizedClientException
+          ExpiredToken                          403 ExpiredTokenException
+          InvalidSignature                      403 InvalidSignatureException
+        NotImplementedOperation                 501 NotImplementedException
+        MalformedPolicyDocument [edge]          400 MalformedPolicyDocument
+        Throttling [edge]                       400 Throttling
+        MethodNotAllowed [edge]                 405 MethodNotAllowedException
+        InvalidParameter [ledger]               400 InvalidParameterException
+        NoSuchGroup [ledger]                    400 ResourceNotFoundException
+        NoSuchStream [ledger]                   400 ResourceNotFoundException
+        AlreadyExists [ledger]                  400 ResourceAlreadyExistsException
+        LogsUnavailable [ledger]                503 ServiceUnavailableException
+        NoSuchEntity [services.iam]             404 NoSuchEntity
+        EntityAlreadyExists [services.iam]      409 EntityAlreadyExists
+        DeleteConflict [services.iam]           409 DeleteConflict
+        LimitExceeded [services.iam]            409 LimitExceeded
+        ConcurrentModification [services.iam]   409 ConcurrentModification
+      IsolationUnavailable                      The isolation asked for cannot be given here
+      SandboxError                              A sandbox could not be made, or broke
+        EntrypointError                         A process could not be executed inside a sandbox
+        SnapshotUnusable                        A function's snapshot is not whole, or was made on another host
+        VmmError                                A call of a VMM's API that failed
+          VmmUnresponsive                       A VMM that does not answer, hangs up, or talks nonsense
+      SnapshotFailed                            A version's init, or a hook before its snapshot, failed
+      ImageError                                A runtime root or a container image could not be had; the message says why and how to get it
+      CodeError                                 Code that a function refers to is not there, or is damaged; the message says how to mend it
+      BodyError                                 The bytes of a message did not come as they should
+        BodyIncomplete                          Its sender broke off, or was too slow
+        BodyTooLarge                            There are more bytes than its reader takes
+      RevisionMismatch                          Compare-and-set lost
+      StateError                                Something on disk cannot be used as it is
+        StateTooNew                             A newer Hanabi wrote it
+        StateDamaged                            It is not what Hanabi wrote
+          DatabaseDamaged                       No database, or one whose pages contradict each other
+      SettingsError [node]                      A setting has a value that cannot be; the message names the setting
+
+What rooms tell each other by raising, and no client ever sees:
+
+    InitFailed [contracts]                      A function's init failed
 
 HTTP statuses are those of botocore's service models; `tests/unit/test_errors.py` compares them.
 """
