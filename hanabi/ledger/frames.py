@@ -74,17 +74,21 @@ def encode_head(version: int = VERSION) -> bytes:
 
 def encode(kind: str, group: str, stream: str, events: Sequence[LogEvent], record: Record | None = None) -> bytes:
     """One frame. Raises `FrameTooLarge` when there are two events or more and they do not fit."""
-    times = [event[0] for event in events] or [0]
-    first, last = min(times), max(times)
-    lines = [f"{kind}\t{group}\t{stream}\t{first}\t{last}\t{'' if record is None else _encode_record(record)}\n"]
-    for when, text in events:
-        if len(text) > EVENT_LIMIT_BYTES // 4:  # only then can it be too long in UTF-8
-            text = text.encode("utf-8", "replace")[:EVENT_LIMIT_BYTES].decode("utf-8", "ignore")
-        lines.append(f"{when} {text}\n" if "\n" not in text else f"{when} {text.replace(chr(10), chr(10) + ' ')}\n")
-    payload = "".join(lines).encode("utf-8", "replace")
+    first, last = (min(events)[0], max(events)[0]) if events else (0, 0)
+    lines = "".join([f"{when} {text}\n" for when, text in events])
+    if len(lines) > EVENT_LIMIT_BYTES // 4 or lines.count("\n") > len(events):  # only then can one be too long in UTF-8
+        lines = "".join([f"{when} {_to_line(text)}\n" for when, text in events])
+    header = f"{kind}\t{group}\t{stream}\t{first}\t{last}\t{'' if record is None else _encode_record(record)}\n"
+    payload = (header + lines).encode("utf-8", "replace")
     if len(events) > 1 and (len(payload) > FRAME_LIMIT_BYTES or last - first > SPAN_LIMIT_MS):
         raise FrameTooLarge(len(payload))
     return _PREFIX.pack(MARK, len(payload), zlib.crc32(payload)) + payload
+
+
+def _to_line(text: str) -> str:
+    if len(text) > EVENT_LIMIT_BYTES // 4:
+        text = text.encode("utf-8", "replace")[:EVENT_LIMIT_BYTES].decode("utf-8", "ignore")
+    return text.replace("\n", "\n ")
 
 
 def _encode_record(record: Record) -> str:

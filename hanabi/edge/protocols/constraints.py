@@ -22,6 +22,8 @@ Rule = tuple[str, Callable[[Any], bool]]  # what a member must do, and whether a
 _NOT_NULL = "Member must not be null"
 _NUMBERS = frozenset({"integer", "long", "float", "double"})
 _CONTAINERS = frozenset({"structure", "list", "map"})
+REMEMBERED = 256  # values of one shape, so long at most, that need not be checked again
+REMEMBERED_CHARS = 256
 LONGER = 4  # times what a member may have: what is longer still is not compared with the pattern
 ERRORS = 100  # that one answer tells of: more are of no use, and a small request could ask for very many
 # An enumeration that Lambda checks later, with an error of its own and a list of what is still allowed.
@@ -184,8 +186,17 @@ def _own(shape: Shape) -> Check | None:
     if not rules:
         return None
     hidden = bool(shape.metadata.get("sensitive")) or shape.type_name == "blob"
+    good: set[str] = set()  # that have been checked: the same names come again and again
 
     def check(value: Any, path: str, errors: list[str]) -> None:
+        if type(value) is str and len(value) <= REMEMBERED_CHARS:
+            if value in good:
+                return
+            if all(holds(value) for _, holds in rules):
+                if len(good) >= REMEMBERED:
+                    good.clear()
+                good.add(value)
+                return
         for constraint, holds in rules:
             if not holds(value):
                 errors.append(_failed("" if hidden else f"'{say(value)}' ", path, constraint))

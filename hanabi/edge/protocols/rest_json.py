@@ -58,7 +58,7 @@ class RestJson:
             raise SerializationError(str(error)) from None
         if found is None:
             raise UnknownOperation("The requested operation is not recognized by the service.")
-        return Match(*found)
+        return found
 
     def parse(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
         plan = self._inputs.get(match.operation) or self._compile_input(match.operation)

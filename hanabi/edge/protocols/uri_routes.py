@@ -3,6 +3,7 @@
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
+from hanabi.edge.protocols.codec import Match
 from hanabi.edge.protocols.model import Model
 
 _CACHED = 4096
@@ -30,7 +31,7 @@ class UriRoutes:
 
     def __init__(self, model: Model) -> None:
         self._root = PathSegment()
-        self._found: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}  # where the path alone decides
+        self._found: dict[tuple[str, str], Match] = {}  # where the path alone decides
         for name in model.operation_names:
             http = model.operation(name).http
             self._add(name, http["method"], http["requestUri"])
@@ -49,8 +50,8 @@ class UriRoutes:
         routes.append(UriRoute(operation, tuple(labels), frozenset(parse_qsl(query))))
         routes.sort(key=lambda route: -len(route.query))
 
-    def find(self, method: str, path: str, query: str) -> tuple[str, dict[str, str]] | None:
-        """(operation, its labels, decoded) or None. A slash at the end does not matter: older clients send it."""
+    def find(self, method: str, path: str, query: str) -> Match | None:
+        """The operation with its labels, decoded. A slash at the end does not matter: older clients send it."""
         found = self._found.get((method, path))
         if found is not None:
             return found
@@ -67,7 +68,7 @@ class UriRoutes:
         given = frozenset(parse_qsl(query, max_num_fields=100)) if len(routes) > 1 else frozenset()
         for route in routes:
             if route.query <= given or len(routes) == 1:
-                found = route.operation, dict(zip(route.labels, values, strict=True))
+                found = Match(route.operation, dict(zip(route.labels, values, strict=True)))
                 if len(routes) == 1 and len(path) <= 512:
                     if len(self._found) >= _CACHED:
                         self._found.clear()

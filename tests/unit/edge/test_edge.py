@@ -144,8 +144,8 @@ def test_every_lambda_operation_has_a_route() -> None:
         path, _, query = http["requestUri"].partition("?")
         path = "/".join(f"%3A{segment[1:-1]}" if segment.startswith("{") else segment for segment in path.split("/"))
         found = routes.find(http["method"], path, query)
-        assert found is not None and found[0] == name
-        assert all(value == f":{label}" for label, value in found[1].items())
+        assert found is not None and found.operation == name
+        assert all(value == f":{label}" for label, value in found.labels.items())
 
 
 def test_what_uploads_carry() -> None:

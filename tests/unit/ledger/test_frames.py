@@ -11,12 +11,14 @@ from dataclasses import asdict, fields
 
 import pytest
 
-from hanabi.contracts.journal import Record
+from hanabi.contracts.journal import LogEvent, Record
+from hanabi.ledger import frames
 from hanabi.ledger.frames import (
     EVENT_LIMIT_BYTES,
     EXACT,
     FINISH,
     LINES,
+    MARK,
     RECORD_FIELDS,
     VERSION,
     FrameTooLarge,
@@ -169,3 +171,27 @@ def test_heads_tell_versions() -> None:
 def _encode_record_0(record: Record) -> Iterator[object]:
     for name in RECORD_FIELDS[:14]:
         yield getattr(record, name)
+
+
+def _encode_one_by_one(kind: str, group: str, stream: str, events: list[LogEvent], record: Record | None) -> bytes:
+    """What `encode` does, event by event."""
+    times = [when for when, _ in events] or [0]
+    header = f"{kind}\t{group}\t{stream}\t{min(times)}\t{max(times)}\t{'' if record is None else frames._encode_record(record)}\n"
+    lines = [f"{when} {text.encode('utf-8', 'replace')[:EVENT_LIMIT_BYTES].decode('utf-8', 'ignore')}" for when, text in events]
+    payload = (header + "".join(line.replace("\n", "\n ") + "\n" for line in lines)).encode("utf-8", "replace")
+    return MARK + struct.pack("<II", len(payload), zlib.crc32(payload)) + payload
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_events_at_once_are_the_bytes_of_one_after_the_other(seed: int) -> None:
+    rng = random.Random(seed)
+    pieces = ["a", "é", "\n", "\r", "\t", " ", "\0", "𝄞", "\ud800", '"', "\\", "x" * 1000]
+    for _ in range(50):
+        events = [
+            (1_795_000_000_000 + rng.randrange(1000), "".join(rng.choices(pieces, k=rng.randrange(12)))) for _ in range(rng.randrange(8))
+        ]
+        record = make_record(duration_ms=rng.randrange(10**7) / 1000) if rng.random() < 0.5 else None
+        assert encode(FINISH, "g", "s", events, record) == _encode_one_by_one(FINISH, "g", "s", events, record)
+    for size in (EVENT_LIMIT_BYTES // 4, EVENT_LIMIT_BYTES // 4 + 1, EVENT_LIMIT_BYTES + 5):
+        events = [(1, "é" * (size // 2)), (2, "short")]
+        assert encode(LINES, "g", "s", events) == _encode_one_by_one(LINES, "g", "s", events, None)
