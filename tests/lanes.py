@@ -1,11 +1,14 @@
 """All tests, in lanes that run side by side, then those that measure, alone: `python -m tests.lanes`, which `make test` calls.
 
-The last line has the sum of all lanes, in pytest's words. What a lane printed is in `build/lanes/`.
+The last line has the sum of all lanes, in pytest's words. What a lane printed is in `build/lanes/`,
+what was covered in `build/coverage/`.
 """
 
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import xml.etree.ElementTree as xml
@@ -38,6 +41,7 @@ class Lane:
     name: str
     runs: list[list[str]]
     first: list[str] = field(default_factory=list)  # a command that what it needs is made by
+    covered: bool = False  # the lines of hanabi/ that its first run executes are counted: no fewer than pyproject.toml says
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("passed", "failed", "skipped"), 0))
     broken: list[str] = field(default_factory=list)  # tests that failed, and runs that ended otherwise than a test explains
@@ -46,13 +50,27 @@ class Lane:
         began = time.monotonic()
         if not self.first or self._spawn(self.first) == 0:
             for number, arguments in enumerate(self.runs):
-                self._pytest(OUT / f"{self.name}-{number}.xml", arguments)
+                counted = self.covered and number == 0
+                self._pytest(OUT / f"{self.name}-{number}.xml", arguments, counted)
+                if counted:
+                    self._check_coverage()
         else:
             self.broken.append(f"{self.name}: {' '.join(self.first)} failed")
         self.seconds = time.monotonic() - began
 
-    def _pytest(self, report: Path, arguments: list[str]) -> None:
-        status = self._spawn([sys.executable, "-m", "pytest", "--durations=15", f"--junit-xml={report}", *arguments])
+    def _check_coverage(self) -> None:
+        coverage = [sys.executable, "-m", "coverage"]
+        if self._spawn([*coverage, "combine", "--quiet"]) or self._spawn([*coverage, "report", "--skip-covered", "--sort=-miss"]):
+            self.broken.append("coverage: see the report, and `fail_under` in pyproject.toml")
+
+    def _pytest(self, report: Path, arguments: list[str], counted: bool) -> None:
+        scratch = Path(tempfile.mkdtemp(prefix="hanabi-", dir="/tmp"))  # short, for sockets; pytest's own is tidied by all that run
+        python = [sys.executable, "-m", *(["coverage", "run", "-m"] if counted else [])]
+        options = ["--durations=15", f"--junit-xml={report}", f"--basetemp={scratch / 'tests'}"]
+        try:
+            status = self._spawn([*python, "pytest", *options, *arguments])
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         failed = self._count(report) if report.exists() else 0
         if status and not failed:
             self.broken.append(f"{self.name}: pytest ended with {status}")
@@ -94,7 +112,7 @@ def _ignored(paths: list[str]) -> list[str]:
 def lanes() -> tuple[list[Lane], Lane]:
     """Those side by side, and the last one. A new test is in the lane `system` until somebody moves it."""
     side_by_side = [
-        Lane("shared", [["-n", "2", "--dist", "loadfile", *SHARED], [*DRIVERS, *_ignored(ALONE)]]),
+        Lane("shared", [["-n", "2", "--dist", "loadfile", *SHARED], [*DRIVERS, *_ignored(ALONE)]], covered=True),
         Lane("system", [["tests", *_ignored([*SHARED, *DRIVERS, *ALONE])]], first=["make", "--no-print-directory", "roots"]),
     ]
     return side_by_side, Lane("alone", [ALONE])
@@ -102,9 +120,9 @@ def lanes() -> tuple[list[Lane], Lane]:
 
 def main() -> int:
     began = time.monotonic()
-    OUT.mkdir(parents=True, exist_ok=True)
-    for old in OUT.iterdir():
-        old.unlink()
+    for directory in (OUT, ROOT / "build" / "coverage"):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     side_by_side, last = lanes()
     threads = [threading.Thread(target=lane.run, daemon=True) for lane in side_by_side]
