@@ -13,6 +13,7 @@ help:
 	@echo "make bench-path  measure the server's part of an invocation, without a sandbox"
 	@echo "make bench-microvm  measure microVMs, beside a restore by hand"
 	@echo "make wheel     build the wheel into dist/"
+	@echo "make release VERSION=0.2.0   the version, the changelog, the wheel, a commit and a tag"
 	@echo "make clean     remove what was made, but no data directory"
 
 install:
@@ -61,8 +62,12 @@ bench-microvm: roots
 wheel: dev
 	@scripts/wheel
 
+# make release VERSION=0.2.0
+release: dev
+	@scripts/release $(VERSION)
+
 clean:
 	rm -rf .venv build dist guest/build .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find hanabi tests bench guest -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install dev up roots test test-microvm test-apps check bench bench-path bench-microvm wheel clean
+.PHONY: help install dev up roots test test-microvm test-apps check bench bench-path bench-microvm wheel release clean

@@ -30,6 +30,8 @@ from hanabi.cli.failure import Failure, explain
 from hanabi.cli.terminal import paint
 from hanabi.node.config import DEFAULT_PORT
 
+__all__ = ["main"]
+
 
 class Command(Protocol):
     """A module of this package: its docstring is `hanabi NAME: what it does`."""
