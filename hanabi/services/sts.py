@@ -22,6 +22,16 @@ class AssumedRole:
     role: Mapping[str, Any] | None
 
 
+def operations(sts: "StsService") -> Mapping[str, Operation[Any]]:
+    """All operations of STS that there are."""
+    return {
+        "AssumeRole": Operation(
+            sts.assume_role, sts.find, sts.permissions, action="sts:AssumeRole", resource="role/NAME, by its trust policy", owner_too=True
+        ),
+        "GetCallerIdentity": Operation(sts.get_caller_identity, lambda params: None, NOTHING),
+    }
+
+
 class StsService(Service):
     """GetCallerIdentity and AssumeRole, for roles that IAM has. `find_role` finds one by its ARN."""
 
@@ -31,23 +41,20 @@ class StsService(Service):
     def __init__(self, keys: KeyRing, find_role: Callable[[str], Awaitable[Mapping[str, Any] | None]]) -> None:
         self._keys = keys
         self._find_role = find_role
-        self.operations: Mapping[str, Operation[Any]] = {
-            "GetCallerIdentity": Operation(self.get_caller_identity, lambda params: None, NOTHING),
-            "AssumeRole": Operation(self.assume_role, self._find, self._permissions, owner_too=True),
-        }
+        self.operations = operations(self)
 
     async def get_caller_identity(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         principal = call.principal
         return {"UserId": principal.user_id, "Account": principal.account, "Arn": principal.arn}
 
-    async def _find(self, params: Params) -> AssumedRole:
+    async def find(self, params: Params) -> AssumedRole:
         arn = params["RoleArn"]
         parts = arn.split(":", 5)
         if len(parts) != 6 or parts[0] != "arn" or not parts[1] or not parts[2] or not parts[5]:
             raise ValidationError(f"{arn} is invalid")
         return AssumedRole(arn, await self._find_role(arn))
 
-    def _permissions(self, target: AssumedRole, params: Params) -> list[RequiredPermission]:
+    def permissions(self, target: AssumedRole, params: Params) -> list[RequiredPermission]:
         """A role that is not there lets nobody in."""
         trust = statements(read_document(target.role["AssumeRolePolicyDocument"])) if target.role else []
         context = {"sts:RoleSessionName": params["RoleSessionName"]}

@@ -1,15 +1,8 @@
 """Writes docs/compatibility.md from the services themselves: `python -m tests.structure.compatibility`."""
 
-import inspect
 from pathlib import Path
-from typing import Any
-from unittest.mock import MagicMock
 
-from hanabi.edge.protocols.model import load
-from hanabi.services.iam.service import IamService
-from hanabi.services.lambda_ import LambdaService
-from hanabi.services.logs.service import LogsService
-from hanabi.services.sts import StsService
+from hanabi.services.listing import known_operations, listed_operations
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 NOTES = """## Worth knowing
@@ -43,17 +36,17 @@ NOTES = """## Worth knowing
   `lambda:InvokedViaFunctionUrl`, `lambda:Principal`, `lambda:SourceFunctionArn`, `sts:ExternalId`, `sts:RoleSessionName`; any other is
   absent. There is one account: no organisation, no boundaries, no session policies ([security](security.md)).
 """
-OTHERS = {"CloudWatch Logs": LogsService, "IAM": IamService, "STS": StsService}
+OTHERS = {"CloudWatch Logs": "logs", "IAM": "iam", "STS": "sts"}
 
 
 def page() -> str:
-    functions = operations_of(LambdaService)
-    names = sorted(load("lambda").operation_names)
+    functions, names = operations_of("lambda"), known_operations("lambda")
     assert functions <= set(names)
     lines = [
         "# Compatibility",
         "",
         "Generated from the code by `python -m tests.structure.compatibility`; `make check` fails when it is out of date.",
+        "`python -m hanabi.services` prints what is registered: the action that each operation needs, the resource, the handler.",
         "",
         f"## Lambda: {len(functions)} of {len(names)} operations",
         "",
@@ -76,9 +69,8 @@ def page() -> str:
     return "\n".join(lines)
 
 
-def operations_of(service: Any) -> set[str]:
-    """The operations of a service that is given nothing to work with."""
-    return set(service(*(MagicMock() for _ in inspect.signature(service).parameters)).operations)
+def operations_of(service: str) -> set[str]:
+    return {each.operation for each in listed_operations() if each.service == service}
 
 
 if __name__ == "__main__":

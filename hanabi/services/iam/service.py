@@ -46,6 +46,30 @@ class ConcurrentModification(ApiError):
     status = 409
 
 
+def operations(on: RoleTargets, iam: "IamService") -> Mapping[str, Operation[Any]]:
+    """All operations of IAM that there are."""
+    return {
+        "AttachRolePolicy": on.role("AttachRolePolicy", iam.attach_role_policy),
+        "CreateRole": on.new("CreateRole", iam.create_role),
+        "DeleteRole": on.role("DeleteRole", iam.delete_role),
+        "DeleteRolePolicy": on.role("DeleteRolePolicy", iam.delete_role_policy),
+        "DetachRolePolicy": on.role("DetachRolePolicy", iam.detach_role_policy),
+        "GetPolicy": on.policy("GetPolicy", iam.get_policy),
+        "GetRole": on.role("GetRole", iam.get_role),
+        "GetRolePolicy": on.role("GetRolePolicy", iam.get_role_policy),
+        "ListAttachedRolePolicies": on.role("ListAttachedRolePolicies", iam.list_attached_role_policies),
+        "ListInstanceProfilesForRole": on.role("ListInstanceProfilesForRole", iam.list_instance_profiles_for_role),
+        "ListRolePolicies": on.role("ListRolePolicies", iam.list_role_policies),
+        "ListRoleTags": on.role("ListRoleTags", iam.list_role_tags),
+        "ListRoles": on.path("ListRoles", iam.list_roles),
+        "PutRolePolicy": on.role("PutRolePolicy", iam.put_role_policy),
+        "TagRole": on.role("TagRole", iam.tag_role),
+        "UntagRole": on.role("UntagRole", iam.untag_role),
+        "UpdateAssumeRolePolicy": on.role("UpdateAssumeRolePolicy", iam.update_assume_role_policy),
+        "UpdateRole": on.role("UpdateRole", iam.update_role),
+    }
+
+
 class IamService(Service):
     """Roles, kept in the store as one document each, policies and tags included. `changed` is told of each that is new, changed or gone."""
 
@@ -57,27 +81,7 @@ class IamService(Service):
         self._clock = clock
         self._changed = changed or (lambda arn, role: None)
         self._prefix = f"arn:{account_region.partition}:iam::{account_region.account}:role"
-        targets = RoleTargets(store, self._prefix)
-        self.operations: Mapping[str, Operation[Any]] = {
-            "CreateRole": targets.new("CreateRole", self.create_role),
-            "GetRole": targets.role("GetRole", self.get_role),
-            "ListRoles": targets.path("ListRoles", self.list_roles),
-            "UpdateRole": targets.role("UpdateRole", self.update_role),
-            "DeleteRole": targets.role("DeleteRole", self.delete_role),
-            "UpdateAssumeRolePolicy": targets.role("UpdateAssumeRolePolicy", self.update_assume_role_policy),
-            "AttachRolePolicy": targets.role("AttachRolePolicy", self.attach_role_policy),
-            "DetachRolePolicy": targets.role("DetachRolePolicy", self.detach_role_policy),
-            "ListAttachedRolePolicies": targets.role("ListAttachedRolePolicies", self.list_attached_role_policies),
-            "PutRolePolicy": targets.role("PutRolePolicy", self.put_role_policy),
-            "GetRolePolicy": targets.role("GetRolePolicy", self.get_role_policy),
-            "DeleteRolePolicy": targets.role("DeleteRolePolicy", self.delete_role_policy),
-            "ListRolePolicies": targets.role("ListRolePolicies", self.list_role_policies),
-            "TagRole": targets.role("TagRole", self.tag_role),
-            "UntagRole": targets.role("UntagRole", self.untag_role),
-            "ListRoleTags": targets.role("ListRoleTags", self.list_role_tags),
-            "ListInstanceProfilesForRole": targets.role("ListInstanceProfilesForRole", self.list_instance_profiles_for_role),
-            "GetPolicy": targets.policy("GetPolicy", self.get_policy),
-        }
+        self.operations = operations(RoleTargets(store, self._prefix), self)
 
     async def open(self) -> None:
         """Tell of the roles that there are."""

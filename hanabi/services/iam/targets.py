@@ -30,7 +30,13 @@ class RoleTargets:
 
     def role(self, action: str, handler: Callable[[Call, Params, RoleTarget], Coroutine[Any, Any, Params]]) -> Operation[RoleTarget]:
         """An operation on a role by `RoleName`."""
-        return Operation(handler, self._find, lambda target, params: [self._permissions(action, target, params)])
+        return Operation(
+            handler,
+            self._find,
+            lambda target, params: [self._permissions(action, target, params)],
+            action=f"iam:{action}",
+            resource="role/NAME",
+        )
 
     def new(self, action: str, handler: Callable[[Call, Params, RoleTarget], Coroutine[Any, Any, Params]]) -> Operation[RoleTarget]:
         """An operation that makes a role, and perhaps tags it."""
@@ -44,7 +50,7 @@ class RoleTargets:
             if params.get("Tags"):
                 yield self._permissions("TagRole", target, params)
 
-        return Operation(handler, resolve, permissions)
+        return Operation(handler, resolve, permissions, action=f"iam:{action}", resource="role/NAME")
 
     def path(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
         """An operation on all roles below a path."""
@@ -52,11 +58,19 @@ class RoleTargets:
             handler,
             lambda params: None,
             lambda target, params: [RequiredPermission(f"iam:{action}", f"{self._prefix}{params.get('PathPrefix', '/')}")],
+            action=f"iam:{action}",
+            resource="role/PATH",
         )
 
     def policy(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a managed policy."""
-        return Operation(handler, lambda params: str(params["PolicyArn"]), lambda arn, params: [RequiredPermission(f"iam:{action}", arn)])
+        return Operation(
+            handler,
+            lambda params: str(params["PolicyArn"]),
+            lambda arn, params: [RequiredPermission(f"iam:{action}", arn)],
+            action=f"iam:{action}",
+            resource="policy/NAME",
+        )
 
     async def _find(self, params: Params) -> RoleTarget:
         name = params["RoleName"]

@@ -14,6 +14,7 @@ from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
 from hanabi.services.lambda_.functions import CodeUrl, FunctionOperations, Staging
 from hanabi.services.lambda_.invoke import InvokeOperations
+from hanabi.services.lambda_.operations import operations
 from hanabi.services.lambda_.policies import PolicyOperations
 from hanabi.services.lambda_.provisioned import Allocations, ProvisionedOperations
 from hanabi.services.lambda_.tags import TagOperations
@@ -43,16 +44,17 @@ class LambdaService(Service):
         roles: ExecutionRoles | None = None,
         staging: Staging = lambda principal, code: nullcontext(code),
     ) -> None:
-        functions = control.functions
-        targets, roles = FunctionTargets(functions), roles or ExecutionRoles(functions.account_region, any_role=True)
-        self.operations: Mapping[str, Operation[Any]] = {
-            **InvokeOperations(control.catalog, targets, roles, invoker, events, clock).operations,
-            **FunctionOperations(control, targets, code_url, roles, staging).operations,
-            **VersionOperations(functions, targets).operations,
-            **AliasOperations(functions, targets).operations,
-            **ConcurrencyOperations(functions, control.catalog, targets).operations,
-            **ProvisionedOperations(functions, control.catalog, targets, allocation).operations,
-            **UrlOperations(functions, control.urls, targets).operations,
-            **PolicyOperations(functions, targets).operations,
-            **TagOperations(functions, targets).operations,
-        }
+        functions, catalog = control.functions, control.catalog
+        roles = roles or ExecutionRoles(functions.account_region, any_role=True)
+        self.operations: Mapping[str, Operation[Any]] = operations(
+            FunctionTargets(functions),
+            AliasOperations(functions),
+            ConcurrencyOperations(functions, catalog),
+            FunctionOperations(control, code_url, roles, staging),
+            InvokeOperations(catalog, roles, invoker, events, clock),
+            PolicyOperations(functions),
+            ProvisionedOperations(functions, catalog, allocation),
+            TagOperations(functions),
+            UrlOperations(functions, control.urls),
+            VersionOperations(functions),
+        )

@@ -4,23 +4,15 @@ from typing import Any
 
 from hanabi.control.aliases import add_alias, change_alias, find_alias, remove_alias
 from hanabi.control.functions import Functions
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
 from hanabi.services.lambda_.describe import describe_alias
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import FunctionTargets
 
 
 class AliasOperations:
-    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions) -> None:
         self._functions = functions
-        self.operations: dict[str, Operation[Any]] = {
-            "CreateAlias": targets.for_function("CreateAlias", self.create_alias),
-            "DeleteAlias": targets.for_function("DeleteAlias", self.delete_alias),
-            "GetAlias": targets.for_function("GetAlias", self.get_alias),
-            "ListAliases": targets.for_function("ListAliases", self.list_aliases),
-            "UpdateAlias": targets.for_function("UpdateAlias", self.update_alias),
-        }
 
     async def create_alias(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         if self._functions.get(name) is None:

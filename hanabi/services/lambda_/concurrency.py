@@ -5,9 +5,9 @@ from typing import Any
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.concurrency import reserve
 from hanabi.control.functions import Functions
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
-from hanabi.services.lambda_.targets import FunctionTargets, Qualified
+from hanabi.services.lambda_.targets import Qualified
 
 CODE_LIMIT_BYTES = 300 * 1024**3
 ZIPPED_LIMIT_BYTES = 52_428_800
@@ -15,15 +15,9 @@ UNZIPPED_LIMIT_BYTES = 262_144_000
 
 
 class ConcurrencyOperations:
-    def __init__(self, functions: Functions, catalog: FunctionCatalog, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions, catalog: FunctionCatalog) -> None:
         self._functions = functions
         self._catalog = catalog
-        self.operations: dict[str, Operation[Any]] = {
-            "DeleteFunctionConcurrency": targets.for_function("DeleteFunctionConcurrency", self.delete_function_concurrency),
-            "GetAccountSettings": targets.for_account("GetAccountSettings", self.get_account_settings),
-            "GetFunctionConcurrency": targets.for_function_or_qualifier("GetFunctionConcurrency", self.get_function_concurrency),
-            "PutFunctionConcurrency": targets.for_function("PutFunctionConcurrency", self.put_function_concurrency),
-        }
 
     async def put_function_concurrency(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         if self._functions.get(name) is None:

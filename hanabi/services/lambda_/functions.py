@@ -9,13 +9,12 @@ from hanabi.contracts.http import HttpRequest
 from hanabi.control.model import Code, Function, Version
 from hanabi.control.plane import ControlPlane
 from hanabi.control.versions import check_deletable, find_version, remove_version
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
 from hanabi.services.iam.execution_roles import ExecutionRoles
-from hanabi.services.lambda_.bodies import CODE
 from hanabi.services.lambda_.describe import describe_listed, describe_version
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import FunctionTargets, Qualified
+from hanabi.services.lambda_.targets import Qualified
 from hanabi.services.lambda_.versions import sort_key
 
 CodeUrl = Callable[[HttpRequest, str], str | None]
@@ -23,33 +22,13 @@ Staging = Callable[[Principal, Mapping[str, Any]], AbstractAsyncContextManager[M
 
 
 class FunctionOperations:
-    def __init__(
-        self, control: ControlPlane, targets: FunctionTargets, code_url: CodeUrl | None, roles: ExecutionRoles, staging: Staging
-    ) -> None:
-        functions = self._functions = control.functions
+    def __init__(self, control: ControlPlane, code_url: CodeUrl | None, roles: ExecutionRoles, staging: Staging) -> None:
+        self._functions = control.functions
         self._deployment = control.deployment
         self._preparation = control.preparation
         self._code_url = code_url
         self._roles = roles
         self._staging = staging
-        self.operations: dict[str, Operation[Any]] = {
-            "CreateFunction": targets.for_function_and_role(
-                "CreateFunction", self.create_function, functions.account_region.parse_new, CODE
-            ),
-            "DeleteFunction": targets.for_function_or_qualifier("DeleteFunction", self.delete_function),
-            "GetFunction": targets.for_function_or_qualifier("GetFunction", self.get_function),
-            "GetFunctionCodeSigningConfig": targets.for_function("GetFunctionCodeSigningConfig", self.get_function_code_signing_config),
-            "GetFunctionConfiguration": targets.for_function_or_qualifier("GetFunctionConfiguration", self.get_function_configuration),
-            "GetFunctionRecursionConfig": targets.for_function("GetFunctionRecursionConfig", self.get_function_recursion_config),
-            "GetRuntimeManagementConfig": targets.for_function_or_qualifier(
-                "GetRuntimeManagementConfig", self.get_runtime_management_config
-            ),
-            "ListFunctions": targets.for_account("ListFunctions", self.list_functions),
-            "UpdateFunctionCode": targets.for_function("UpdateFunctionCode", self.update_function_code, CODE),
-            "UpdateFunctionConfiguration": targets.for_function_and_role(
-                "UpdateFunctionConfiguration", self.update_function_configuration, functions.account_region.parse_whole
-            ),
-        }
 
     async def create_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._roles.check(params["Role"])

@@ -12,12 +12,11 @@ from hanabi.base.clock import Clock
 from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Cancellable, EventQueue, Invocation, Invoker, Result
 from hanabi.edge.large_json import JsonWorkers
-from hanabi.edge.service import Call, Done, Operation, Params
+from hanabi.edge.service import Call, Done, Params
 from hanabi.errors import InvalidParameterValue, InvalidRequestContent
 from hanabi.services.iam.execution_roles import ExecutionRoles
-from hanabi.services.lambda_.bodies import EVENT, PAYLOAD
 from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payload, check_size
-from hanabi.services.lambda_.targets import FunctionTargets, Qualified
+from hanabi.services.lambda_.targets import Qualified
 
 CONTEXT_LIMIT = 3583  # bytes of base64
 SYNC = "RequestResponse"
@@ -27,19 +26,13 @@ _TRACE = re.compile(r"[!-~ ]{1,256}")
 
 
 class InvokeOperations:
-    def __init__(
-        self, catalog: Catalog, targets: FunctionTargets, roles: ExecutionRoles, invoker: Invoker, events: EventQueue, clock: Clock
-    ) -> None:
+    def __init__(self, catalog: Catalog, roles: ExecutionRoles, invoker: Invoker, events: EventQueue, clock: Clock) -> None:
         self._catalog = catalog
         self._roles = roles
         self._invoker = invoker
         self._events = events
         self._clock = clock
         self._workers = JsonWorkers(clock)
-        self.operations: dict[str, Operation[Any]] = {
-            "Invoke": targets.for_qualifier("InvokeFunction", self.invoke, PAYLOAD, self.begin_invoke),
-            "InvokeAsync": targets.for_qualifier("InvokeFunction", self.invoke_async, EVENT),
-        }
 
     def begin_invoke(self, call: Call, params: Params, target: Qualified, done: Done) -> Cancellable | None:
         """What most calls are: synchronous, with a small payload. None for all others."""

@@ -5,19 +5,14 @@ from typing import Any
 
 from hanabi.control.functions import Functions
 from hanabi.control.resource_policies import add_statement, find_policy, find_statement, remove_statement
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
-from hanabi.services.lambda_.targets import FunctionTargets, Qualified
+from hanabi.services.lambda_.targets import Qualified
 
 
 class PolicyOperations:
-    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions) -> None:
         self._functions = functions
-        self.operations: dict[str, Operation[Any]] = {
-            "AddPermission": targets.for_qualifier("AddPermission", self.add_permission),
-            "GetPolicy": targets.for_qualifier("GetPolicy", self.get_policy),
-            "RemovePermission": targets.for_qualifier("RemovePermission", self.remove_permission),
-        }
 
     async def add_permission(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier = target

@@ -9,34 +9,20 @@ from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, ProvisionedConfig
 from hanabi.control.provisioned import UNPUBLISHED, find_config, find_resource, put_config, remove_config, shares
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import FunctionTargets, Qualified
+from hanabi.services.lambda_.targets import Qualified
 
 Allocations = Callable[[str], Allocation]  # by `FunctionVersion.key`
 
 
 class ProvisionedOperations:
-    def __init__(self, functions: Functions, catalog: FunctionCatalog, targets: FunctionTargets, allocation: Allocations) -> None:
+    def __init__(self, functions: Functions, catalog: FunctionCatalog, allocation: Allocations) -> None:
         self._functions = functions
         self._catalog = catalog
         self._allocation = allocation
-        self.operations: dict[str, Operation[Any]] = {
-            "DeleteProvisionedConcurrencyConfig": targets.for_qualifier(
-                "DeleteProvisionedConcurrencyConfig", self.delete_provisioned_concurrency_config
-            ),
-            "GetProvisionedConcurrencyConfig": targets.for_qualifier(
-                "GetProvisionedConcurrencyConfig", self.get_provisioned_concurrency_config
-            ),
-            "ListProvisionedConcurrencyConfigs": targets.for_function_or_qualifier(
-                "ListProvisionedConcurrencyConfigs", self.list_provisioned_concurrency_configs
-            ),
-            "PutProvisionedConcurrencyConfig": targets.for_qualifier(
-                "PutProvisionedConcurrencyConfig", self.put_provisioned_concurrency_config
-            ),
-        }
 
-    async def put_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+    async def put_provisioned(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         functions, requested = self._functions, params["ProvisionedConcurrentExecutions"]
         name, qualifier, _ = self._find(target, UNPUBLISHED)
 
@@ -47,16 +33,16 @@ class ProvisionedOperations:
         function = await functions.change(name, put)
         return self._describe(function, function.provisioned[qualifier])
 
-    async def get_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+    async def get_provisioned(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         _, qualifier, function = self._find(target)
         return self._describe(function, find_config(function, qualifier))
 
-    async def delete_provisioned_concurrency_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+    async def delete_provisioned(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier, _ = self._find(target)
         await self._functions.change(name, lambda function: remove_config(function, qualifier))
         return {}
 
-    async def list_provisioned_concurrency_configs(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+    async def list_provisioned(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         function = self._functions.find(target[0])
         configs = sorted(function.provisioned.values(), key=_sort_key)
         page, more = take_page(configs, _sort_key, params)

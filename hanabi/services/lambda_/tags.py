@@ -4,18 +4,12 @@ from typing import Any
 
 from hanabi.control.functions import Functions
 from hanabi.control.tags import add_tags, remove_tags
-from hanabi.edge.service import Call, Operation
-from hanabi.services.lambda_.targets import FunctionTargets
+from hanabi.edge.service import Call
 
 
 class TagOperations:
-    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions) -> None:
         self._functions = functions
-        self.operations: dict[str, Operation[Any]] = {
-            "ListTags": targets.for_function_arn("ListTags", self.list_tags),
-            "TagResource": targets.for_function_arn("TagResource", self.tag_resource),
-            "UntagResource": targets.for_function_arn("UntagResource", self.untag_resource),
-        }
 
     async def tag_resource(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         await self._functions.change(name, lambda function: add_tags(function, params["Tags"]))

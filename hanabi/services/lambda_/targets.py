@@ -1,81 +1,114 @@
 """What Lambda's operations are about: how the function is found that one is for, and what its caller must be allowed on it."""
 
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from hanabi.contracts.invocation import Cancellable
 from hanabi.control.arns import LATEST
 from hanabi.control.functions import Functions
+from hanabi.control.urls import check_qualifier
 from hanabi.edge.service import DOCUMENT, Call, Context, Done, Operation, Params, RequestBody, RequiredPermission
 from hanabi.errors import AccessDenied
 
 Qualified = tuple[str, str | None]  # the bare name of a function, and a qualifier
 Parse = Callable[[Params], Qualified]
+T = TypeVar("T")
+
+
+Handler = Callable[[Call, Params, T], Coroutine[Any, Any, Params]]
 
 
 class FunctionTargets:
-    """Makes the `Operation`s of Lambda's handlers. `action` is without its service."""
+    """Makes the `Operation`s of Lambda's handlers. `action` is without its service. Nothing is looked at before a call."""
 
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
         self._account_region = functions.account_region
 
-    def for_function(
-        self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]], body: RequestBody = DOCUMENT
-    ) -> Operation[str]:
-        """An operation on a function as a whole, by `FunctionName`."""
-        return Operation(
-            handler,
-            lambda params: self._account_region.parse_whole(params["FunctionName"]),
-            lambda name, params: [self._permissions(action, name, None, params)],
-            body=body,
-        )
+    def function(self, action: str, handler: Handler[str], body: RequestBody = DOCUMENT) -> Operation[str]:
+        """On a function as a whole, by `FunctionName`."""
 
-    def for_function_arn(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
-        """An operation on a function as a whole, by its ARN as `Resource`."""
-        return Operation(
-            handler,
-            lambda params: self._account_region.parse_resource(params["Resource"]),
-            lambda name, params: [self._permissions(action, name, None, params)],
-        )
+        def resolve(params: Params) -> str:
+            return self._account_region.parse_whole(params["FunctionName"])
 
-    def for_function_or_qualifier(
-        self, action: str, handler: Callable[[Call, Params, Qualified], Coroutine[Any, Any, Params]], parse: Parse | None = None
-    ) -> Operation[Qualified]:
-        """An operation on a function or on one of its versions or aliases, that is allowed on the function."""
-        return Operation(handler, parse or self.parse, lambda target, params: [self._permissions(action, target[0], None, params)])
+        return self._on_function(action, handler, resolve, body)
 
-    def for_qualifier(
+    def function_arn(self, action: str, handler: Handler[str]) -> Operation[str]:
+        """On a function as a whole, by its ARN as `Resource`."""
+        return self._on_function(action, handler, lambda params: self._account_region.parse_resource(params["Resource"]), DOCUMENT)
+
+    def function_or_qualifier(self, action: str, handler: Handler[Qualified]) -> Operation[Qualified]:
+        """On a function or on one of its versions or aliases, allowed on the function."""
+        return self._allowed_on_function(action, handler, self._parse)
+
+    def function_or_alias(self, action: str, handler: Handler[Qualified]) -> Operation[Qualified]:
+        """On a function or on one of its aliases, allowed on the function."""
+        return self._allowed_on_function(action, handler, self._parse_alias)
+
+    def qualifier(
         self,
         action: str,
-        handler: Callable[[Call, Params, Qualified], Coroutine[Any, Any, Params]],
+        handler: Handler[Qualified],
         body: RequestBody = DOCUMENT,
         begin: Callable[[Call, Params, Qualified, Done], Cancellable | None] | None = None,
     ) -> Operation[Qualified]:
-        """An operation on a function or on one of its versions or aliases, that is allowed on just that."""
-        return Operation(handler, self.parse, lambda target, params: [self._permissions(action, *target, params)], body=body, begin=begin)
+        """On a function or on one of its versions or aliases, allowed on just that."""
+        return Operation(
+            handler,
+            self._parse,
+            lambda target, params: [self._permission(action, *target, params)],
+            action=f"lambda:{action}",
+            resource="function:NAME[:QUALIFIER]",
+            body=body,
+            begin=begin,
+        )
 
-    def for_account(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
-        """An operation on nothing in particular."""
-        return Operation(handler, lambda params: None, lambda target, params: [RequiredPermission(f"lambda:{action}", "*")])
+    def account(self, action: str, handler: Handler[None]) -> Operation[None]:
+        """On nothing in particular."""
+        return Operation(
+            handler,
+            lambda params: None,
+            lambda target, params: [RequiredPermission(f"lambda:{action}", "*")],
+            action=f"lambda:{action}",
+            resource="*",
+        )
 
-    def for_function_and_role(
-        self,
-        action: str,
-        handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]],
-        parse: Callable[[str], str],
-        body: RequestBody = DOCUMENT,
-    ) -> Operation[str]:
-        """An operation that may give a function its role, and tags."""
+    def new_function(self, action: str, handler: Handler[str], body: RequestBody) -> Operation[str]:
+        """On a function that need not be there yet, with its role and tags."""
+        return self._with_role(action, handler, lambda params: self._account_region.parse_new(params["FunctionName"]), body)
 
+    def function_configuration(self, action: str, handler: Handler[str]) -> Operation[str]:
+        """On a function that may be given another role."""
+        return self._with_role(action, handler, lambda params: self._account_region.parse_whole(params["FunctionName"]), DOCUMENT)
+
+    def _on_function(self, action: str, handler: Handler[str], resolve: Callable[[Params], str], body: RequestBody) -> Operation[str]:
+        return Operation(
+            handler,
+            resolve,
+            lambda name, params: [self._permission(action, name, None, params)],
+            action=f"lambda:{action}",
+            resource="function:NAME",
+            body=body,
+        )
+
+    def _allowed_on_function(self, action: str, handler: Handler[Qualified], resolve: Parse) -> Operation[Qualified]:
+        return Operation(
+            handler,
+            resolve,
+            lambda target, params: [self._permission(action, target[0], None, params)],
+            action=f"lambda:{action}",
+            resource="function:NAME",
+        )
+
+    def _with_role(self, action: str, handler: Handler[str], resolve: Callable[[Params], str], body: RequestBody) -> Operation[str]:
         def permissions(name: str, params: Params) -> Iterator[RequiredPermission]:
-            yield self._permissions(action, name, None, params)
+            yield self._permission(action, name, None, params)
             if params.get("Role"):
                 yield self._pass_role(params["Role"], name)
             if params.get("Tags"):
-                yield self._permissions("TagResource", name, None, params)
+                yield self._permission("TagResource", name, None, params)
 
-        return Operation(handler, lambda params: parse(params["FunctionName"]), permissions, body=body)
+        return Operation(handler, resolve, permissions, action=f"lambda:{action}", resource="function:NAME, role", body=body)
 
     def _pass_role(self, arn: str, name: str) -> RequiredPermission:
         """What it takes to let a function run as a role: whoever may change a function may do what its role may."""
@@ -84,11 +117,17 @@ class FunctionTargets:
         context = {"iam:PassedToService": "lambda.amazonaws.com", "iam:AssociatedResourceArn": self._account_region.arn(name)}
         return RequiredPermission("iam:PassRole", arn, context)
 
-    def parse(self, params: Params) -> Qualified:
+    def _parse(self, params: Params) -> Qualified:
         name, qualifier = params["FunctionName"], params.get("Qualifier")
         return self._account_region.parse(name, qualifier) if ":" in name else (name, qualifier)
 
-    def _permissions(self, action: str, name: str, qualifier: str | None, params: Params) -> RequiredPermission:
+    def _parse_alias(self, params: Params) -> Qualified:
+        check_qualifier(params.get("Qualifier"))
+        name, qualifier = self._account_region.parse(params["FunctionName"], params.get("Qualifier"))
+        check_qualifier(qualifier)
+        return name, qualifier
+
+    def _permission(self, action: str, name: str, qualifier: str | None, params: Params) -> RequiredPermission:
         function = self._functions.get(name)
         context: dict[str, Any] = dict(_context(params))
         for tag, value in function.tags.items() if function else ():

@@ -5,32 +5,17 @@ from typing import Any
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Url
 from hanabi.control.url_index import UrlIndex
-from hanabi.control.urls import add_url, change_url, check_owner, check_qualifier, find_url, remove_url
-from hanabi.edge.service import Call, Operation
+from hanabi.control.urls import add_url, change_url, check_owner, find_url, remove_url
+from hanabi.edge.service import Call
 from hanabi.services.lambda_.describe import describe_url
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import FunctionTargets, Qualified
+from hanabi.services.lambda_.targets import Qualified
 
 
 class UrlOperations:
-    def __init__(self, functions: Functions, index: UrlIndex, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions, index: UrlIndex) -> None:
         self._functions = functions
         self._index = index
-        self.operations: dict[str, Operation[Any]] = {
-            "CreateFunctionUrlConfig": targets.for_function_or_qualifier(
-                "CreateFunctionUrlConfig", self.create_function_url_config, self._parse
-            ),
-            "DeleteFunctionUrlConfig": targets.for_function_or_qualifier(
-                "DeleteFunctionUrlConfig", self.delete_function_url_config, self._parse
-            ),
-            "GetFunctionUrlConfig": targets.for_function_or_qualifier("GetFunctionUrlConfig", self.get_function_url_config, self._parse),
-            "ListFunctionUrlConfigs": targets.for_function_or_qualifier(
-                "ListFunctionUrlConfigs", self.list_function_url_configs, self._parse
-            ),
-            "UpdateFunctionUrlConfig": targets.for_function_or_qualifier(
-                "UpdateFunctionUrlConfig", self.update_function_url_config, self._parse
-            ),
-        }
 
     async def create_function_url_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier = target
@@ -62,12 +47,6 @@ class UrlOperations:
         urls = sorted(function.urls.values(), key=_sort_key)
         page, more = take_page(urls, _sort_key, params)
         return {"FunctionUrlConfigs": [self._describe(function, url) for url in page], **more}
-
-    def _parse(self, params: dict[str, Any]) -> tuple[str, str | None]:
-        check_qualifier(params.get("Qualifier"))
-        name, qualifier = self._functions.account_region.parse(params["FunctionName"], params.get("Qualifier"))
-        check_qualifier(qualifier)
-        return name, qualifier
 
     def _describe(self, function: Function, url: Url) -> dict[str, Any]:
         return describe_url(function, url, self._index.url_for(url.id))

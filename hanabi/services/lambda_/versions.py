@@ -6,19 +6,14 @@ from hanabi.control.functions import Functions
 from hanabi.control.model import Version
 from hanabi.control.settings import refuse_unsupported
 from hanabi.control.versions import publish_settled
-from hanabi.edge.service import Call, Operation
+from hanabi.edge.service import Call
 from hanabi.services.lambda_.describe import describe_listed, describe_version
 from hanabi.services.lambda_.pages import take_page
-from hanabi.services.lambda_.targets import FunctionTargets
 
 
 class VersionOperations:
-    def __init__(self, functions: Functions, targets: FunctionTargets) -> None:
+    def __init__(self, functions: Functions) -> None:
         self._functions = functions
-        self.operations: dict[str, Operation[Any]] = {
-            "ListVersionsByFunction": targets.for_function("ListVersionsByFunction", self.list_versions_by_function),
-            "PublishVersion": targets.for_function("PublishVersion", self.publish_version),
-        }
 
     async def publish_version(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         refuse_unsupported(params)

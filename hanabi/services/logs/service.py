@@ -1,6 +1,7 @@
 """CloudWatch Logs: enough of it for `aws logs`, its paginators and `tail --follow` to read what functions log."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from hanabi.base.clock import Clock
@@ -19,29 +20,33 @@ FUTURE_LIMIT_MS = 2 * 3_600_000
 AGE_LIMIT_MS = 14 * DAY_MS
 
 
+def operations(on: LogTargets, logs: "LogsService") -> Mapping[str, Operation[Any]]:
+    """All operations of CloudWatch Logs that there are."""
+    return {
+        "CreateLogGroup": on.group("CreateLogGroup", logs.create_log_group),
+        "CreateLogStream": on.group("CreateLogStream", logs.create_log_stream),
+        "DeleteLogGroup": on.group("DeleteLogGroup", logs.delete_log_group),
+        "DeleteLogStream": on.stream("DeleteLogStream", logs.delete_log_stream),
+        "DeleteRetentionPolicy": on.group("DeleteRetentionPolicy", logs.delete_retention_policy),
+        "DescribeLogGroups": on.account("DescribeLogGroups", logs.describe_log_groups),
+        "DescribeLogStreams": on.identified("DescribeLogStreams", logs.describe_log_streams),
+        "FilterLogEvents": on.identified("FilterLogEvents", logs.filter_log_events),
+        "GetLogEvents": on.stream("GetLogEvents", logs.get_log_events),
+        "ListTagsForResource": on.tagged("ListTagsForResource", logs.list_tags_for_resource),
+        "PutLogEvents": on.stream("PutLogEvents", logs.put_log_events),
+        "PutRetentionPolicy": on.group("PutRetentionPolicy", logs.put_retention_policy),
+    }
+
+
 class LogsService(Service):
-    """The `logs` service. `operations` has a handler for each operation of the model that there is."""
+    """The `logs` service."""
 
     name = "logs"
 
     def __init__(self, store: LogStore, clock: Clock, account_region: arns.AccountRegion) -> None:
         self._store = store
         self._clock = clock
-        targets = LogTargets(account_region)
-        self.operations: dict[str, Operation[Any]] = {
-            "CreateLogGroup": targets.group("CreateLogGroup", self.create_log_group),
-            "CreateLogStream": targets.group("CreateLogStream", self.create_log_stream),
-            "DeleteLogGroup": targets.group("DeleteLogGroup", self.delete_log_group),
-            "DeleteLogStream": targets.stream("DeleteLogStream", self.delete_log_stream),
-            "DeleteRetentionPolicy": targets.group("DeleteRetentionPolicy", self.delete_retention_policy),
-            "DescribeLogGroups": targets.for_account("DescribeLogGroups", self.describe_log_groups),
-            "DescribeLogStreams": targets.identified("DescribeLogStreams", self.describe_log_streams),
-            "FilterLogEvents": targets.identified("FilterLogEvents", self.filter_log_events),
-            "GetLogEvents": targets.stream("GetLogEvents", self.get_log_events),
-            "ListTagsForResource": targets.tagged("ListTagsForResource", self.list_tags_for_resource),
-            "PutLogEvents": targets.stream("PutLogEvents", self.put_log_events),
-            "PutRetentionPolicy": targets.group("PutRetentionPolicy", self.put_retention_policy),
-        }
+        self.operations = operations(LogTargets(account_region), self)
 
     # --- groups -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from hanabi.edge.service import Call, Operation, Params, RequiredPermission
 from hanabi.ledger.log_errors import InvalidParameter, NoSuchGroup
 
 Stream = tuple[str, str]  # the names of a group and of a stream in it
+GROUP = "log-group:NAME"  # what operations are about, for people
 _NAME = re.compile(r"[.\-_/#A-Za-z0-9]{1,512}", re.ASCII)
 _ARN = re.compile(r"(?P<place>arn:[^:]*:logs:[^:]*:[^:]*):log-group:(?P<name>[^:*]+)(?::\*)?", re.ASCII)
 
@@ -27,17 +28,15 @@ class LogTargets:
             if params.get("tags"):
                 yield self._permissions("TagResource", group, "")
 
-        return Operation(handler, lambda params: _check_name(params["logGroupName"]), permissions)
+        return Operation(handler, lambda params: _check_name(params["logGroupName"]), permissions, action=f"logs:{action}", resource=GROUP)
 
     def identified(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a group by `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
-        return Operation(handler, self._identify, lambda group, params: [self._permissions(action, group, "")])
+        return self._on_group(action, handler, self._identify)
 
     def tagged(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
         """An operation on a group by its ARN as `resourceArn`."""
-        return Operation(
-            handler, lambda params: self._read_arn(params["resourceArn"]), lambda group, params: [self._permissions(action, group, "")]
-        )
+        return self._on_group(action, handler, lambda params: self._read_arn(params["resourceArn"]))
 
     def stream(self, action: str, handler: Callable[[Call, Params, Stream], Coroutine[Any, Any, Params]]) -> Operation[Stream]:
         """An operation on one stream."""
@@ -45,11 +44,30 @@ class LogTargets:
             handler,
             lambda params: (self._identify(params), params["logStreamName"]),
             lambda target, params: [self._permissions(action, *target)],
+            action=f"logs:{action}",
+            resource=f"{GROUP}:log-stream:NAME",
         )
 
-    def for_account(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
+    def account(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
         """An operation on no group in particular."""
-        return Operation(handler, lambda params: None, lambda target, params: [self._permissions(action, "", "")])
+        return Operation(
+            handler,
+            lambda params: None,
+            lambda target, params: [self._permissions(action, "", "")],
+            action=f"logs:{action}",
+            resource="log-group:",
+        )
+
+    def _on_group(
+        self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]], resolve: Callable[[Params], str]
+    ) -> Operation[str]:
+        return Operation(
+            handler,
+            resolve,
+            lambda group, params: [self._permissions(action, group, "")],
+            action=f"logs:{action}",
+            resource=GROUP,
+        )
 
     def _permissions(self, action: str, group: str, stream: str) -> RequiredPermission:
         """Policies name a group as such, or with `:*` after it, which is also all of its streams."""

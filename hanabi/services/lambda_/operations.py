@@ -1,0 +1,71 @@
+"""All operations of Lambda that there are: what each is about, its action, its handler, its body. `python -m hanabi.services` prints it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hanabi.edge.service import Operation
+from hanabi.services.lambda_.aliases import AliasOperations
+from hanabi.services.lambda_.bodies import CODE, EVENT, PAYLOAD
+from hanabi.services.lambda_.concurrency import ConcurrencyOperations
+from hanabi.services.lambda_.functions import FunctionOperations
+from hanabi.services.lambda_.invoke import InvokeOperations
+from hanabi.services.lambda_.policies import PolicyOperations
+from hanabi.services.lambda_.provisioned import ProvisionedOperations
+from hanabi.services.lambda_.tags import TagOperations
+from hanabi.services.lambda_.targets import FunctionTargets
+from hanabi.services.lambda_.urls import UrlOperations
+from hanabi.services.lambda_.versions import VersionOperations
+
+
+def operations(
+    on: FunctionTargets,
+    aliases: AliasOperations,
+    concurrency: ConcurrencyOperations,
+    functions: FunctionOperations,
+    invocations: InvokeOperations,
+    policies: PolicyOperations,
+    provisioned: ProvisionedOperations,
+    tags: TagOperations,
+    urls: UrlOperations,
+    versions: VersionOperations,
+) -> Mapping[str, Operation[Any]]:
+    return {
+        "AddPermission": on.qualifier("AddPermission", policies.add_permission),
+        "CreateAlias": on.function("CreateAlias", aliases.create_alias),
+        "CreateFunction": on.new_function("CreateFunction", functions.create_function, CODE),
+        "CreateFunctionUrlConfig": on.function_or_alias("CreateFunctionUrlConfig", urls.create_function_url_config),
+        "DeleteAlias": on.function("DeleteAlias", aliases.delete_alias),
+        "DeleteFunction": on.function_or_qualifier("DeleteFunction", functions.delete_function),
+        "DeleteFunctionConcurrency": on.function("DeleteFunctionConcurrency", concurrency.delete_function_concurrency),
+        "DeleteFunctionUrlConfig": on.function_or_alias("DeleteFunctionUrlConfig", urls.delete_function_url_config),
+        "DeleteProvisionedConcurrencyConfig": on.qualifier("DeleteProvisionedConcurrencyConfig", provisioned.delete_provisioned),
+        "GetAccountSettings": on.account("GetAccountSettings", concurrency.get_account_settings),
+        "GetAlias": on.function("GetAlias", aliases.get_alias),
+        "GetFunction": on.function_or_qualifier("GetFunction", functions.get_function),
+        "GetFunctionCodeSigningConfig": on.function("GetFunctionCodeSigningConfig", functions.get_function_code_signing_config),
+        "GetFunctionConcurrency": on.function_or_qualifier("GetFunctionConcurrency", concurrency.get_function_concurrency),
+        "GetFunctionConfiguration": on.function_or_qualifier("GetFunctionConfiguration", functions.get_function_configuration),
+        "GetFunctionRecursionConfig": on.function("GetFunctionRecursionConfig", functions.get_function_recursion_config),
+        "GetFunctionUrlConfig": on.function_or_alias("GetFunctionUrlConfig", urls.get_function_url_config),
+        "GetPolicy": on.qualifier("GetPolicy", policies.get_policy),
+        "GetProvisionedConcurrencyConfig": on.qualifier("GetProvisionedConcurrencyConfig", provisioned.get_provisioned),
+        "GetRuntimeManagementConfig": on.function_or_qualifier("GetRuntimeManagementConfig", functions.get_runtime_management_config),
+        "Invoke": on.qualifier("InvokeFunction", invocations.invoke, PAYLOAD, invocations.begin_invoke),
+        "InvokeAsync": on.qualifier("InvokeFunction", invocations.invoke_async, EVENT),
+        "ListAliases": on.function("ListAliases", aliases.list_aliases),
+        "ListFunctionUrlConfigs": on.function_or_alias("ListFunctionUrlConfigs", urls.list_function_url_configs),
+        "ListFunctions": on.account("ListFunctions", functions.list_functions),
+        "ListProvisionedConcurrencyConfigs": on.function_or_qualifier("ListProvisionedConcurrencyConfigs", provisioned.list_provisioned),
+        "ListTags": on.function_arn("ListTags", tags.list_tags),
+        "ListVersionsByFunction": on.function("ListVersionsByFunction", versions.list_versions_by_function),
+        "PublishVersion": on.function("PublishVersion", versions.publish_version),
+        "PutFunctionConcurrency": on.function("PutFunctionConcurrency", concurrency.put_function_concurrency),
+        "PutProvisionedConcurrencyConfig": on.qualifier("PutProvisionedConcurrencyConfig", provisioned.put_provisioned),
+        "RemovePermission": on.qualifier("RemovePermission", policies.remove_permission),
+        "TagResource": on.function_arn("TagResource", tags.tag_resource),
+        "UntagResource": on.function_arn("UntagResource", tags.untag_resource),
+        "UpdateAlias": on.function("UpdateAlias", aliases.update_alias),
+        "UpdateFunctionCode": on.function("UpdateFunctionCode", functions.update_function_code, CODE),
+        "UpdateFunctionConfiguration": on.function_configuration("UpdateFunctionConfiguration", functions.update_function_configuration),
+        "UpdateFunctionUrlConfig": on.function_or_alias("UpdateFunctionUrlConfig", urls.update_function_url_config),
+    }

@@ -1,0 +1,50 @@
+"""All operations of all services that are registered, without a server: the tables, filled with parts that nobody opened."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from hanabi.edge.protocols.model import load
+from hanabi.edge.service import Operation
+from hanabi.services import sts
+from hanabi.services.iam import service as iam
+from hanabi.services.lambda_.operations import operations as lambda_operations
+from hanabi.services.logs import service as logs
+
+# By the names of AWS's models. The wiring of a server is in `hanabi.node.serve`.
+TABLES: Mapping[str, Callable[..., Mapping[str, Operation[Any]]]] = {
+    "lambda": lambda_operations,
+    "iam": iam.operations,
+    "sts": sts.operations,
+    "logs": logs.operations,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One operation, in words."""
+
+    service: str
+    operation: str
+    action: str  # that the caller must be allowed; empty: none
+    resource: str  # on which, as in its ARN
+    handler: str  # "AliasOperations.create_alias"
+    body_bytes: int  # at most, of a request
+
+
+def known_operations(service: str) -> list[str]:
+    """All operations of a service that AWS has."""
+    return sorted(load(service).operation_names)
+
+
+def listed_operations() -> Iterator[Listed]:
+    for service, table in TABLES.items():
+        for name, operation in sorted(_blank(table).items()):
+            handler = operation.handler.__qualname__
+            yield Listed(service, name, operation.action, operation.resource, handler, operation.body.limit_bytes)
+
+
+def _blank(table: Callable[..., Mapping[str, Operation[Any]]]) -> Mapping[str, Operation[Any]]:
+    """A table looks at nothing of its parts but the names of their methods."""
+    parts = [kind for name, kind in get_type_hints(table).items() if name != "return"]
+    return table(*(part.__new__(part) for part in parts))
