@@ -235,10 +235,7 @@ class Verifier:
 
 def _read_headers(request: HttpRequest) -> dict[str, str]:
     """The headers, those that came more than once joined by commas, as they are signed. What Hanabi reads itself must come once."""
-    headers = dict(request.headers)
-    if len(headers) < len(request.headers):
-        headers = _join_repeated(request.headers)
-    return headers
+    return _join_repeated(request.headers) if request.repeated else request.fields
 
 
 def _join_repeated(pairs: list[tuple[str, str]]) -> dict[str, str]:

@@ -71,10 +71,10 @@ class RestJson:
                 if name in given:
                     params[member] = convert_all(given[name])
         if plan.headers:
-            for name, value in request.headers:
-                for member, wanted, convert in plan.headers:
-                    if name == wanted:
-                        params[member] = convert(value)
+            fields = request.fields
+            for member, name, convert in plan.headers:
+                if name in fields:
+                    params[member] = convert(fields[name])
         if plan.raw and plan.payload:
             params[plan.payload] = request.body
         elif plan.body is not None:
