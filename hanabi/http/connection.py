@@ -24,7 +24,7 @@ from hanabi.http.context import ServerContext
 from hanabi.http.request_reader import RequestReader
 from hanabi.http.responder import Ending, Responder, delete_spooled
 from hanabi.http.response import CONTINUE, plain
-from hanabi.http.waiting import Deadline, WaitingFor
+from hanabi.http.waiting import BODY, HANDLER, HEAD, IDLE, LINGER, WRITE, Deadline, WaitingFor
 
 _RESET = struct.pack("ii", 1, 0)  # for SO_LINGER
 
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._peer = ""
         self.peer = ""  # the same, grouped: whose share of the places this one counts to
         self._is_unauthenticated = True  # no signature has been verified on it
-        self._wait = WaitingFor.IDLE
+        self._wait = IDLE
         self._deadline = Deadline(context.clock, self._expire)
         self._mark = 0  # bytes moved when the deadline was last set
         self._backlog = b""  # came while a request was being handled; not parsed yet
@@ -61,10 +61,10 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.last = self._late = context.draining
-        self._await(WaitingFor.IDLE, context.timeouts.idle_s)
+        self._await(IDLE, context.timeouts.idle_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._wait is WaitingFor.LINGER or self.lost:
+        if self._wait is LINGER or self.lost:
             return
         reader = self.reader
         if (self._responder.pending is None and self._writable) or reader.stream is not None:
@@ -123,12 +123,12 @@ class Connection(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a request is being handled, or its answer is on its way; one that came after the end had begun does not count."""
-        return not self._late and (self._responder.pending is not None or self._wait is WaitingFor.WRITE)
+        return not self._late and (self._responder.pending is not None or self._wait is WRITE)
 
     def wind_down(self) -> None:
         """The server is going: finish what has begun, then close."""
         self.last = True
-        if self._wait is WaitingFor.IDLE:
+        if self._wait is IDLE:
             self.transport.close()
 
     def abort(self) -> bool:
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
         """Do what comes next: the oldest request, the refusal, the backlog; or wait for more."""
         reader, ready = self.reader, self.reader.ready
         while ready and self._writable and not self._stuck():
-            self._wait = WaitingFor.HANDLER
+            self._wait = HANDLER
             self._deadline.clear()
             self._responder.begin(ready.popleft())
         if self._stuck():
@@ -192,25 +192,25 @@ class Connection(asyncio.Protocol):
         timeouts = self._context.timeouts
         if not self._writable:
             self._mark = self.transport.get_write_buffer_size()
-            self._await(WaitingFor.WRITE, timeouts.body_s)
+            self._await(WRITE, timeouts.body_s)
         elif reader.refusal is not None:
             self._responder.send(None, reader.refusal, keep_alive=False)
             self._linger()
-        elif self.last and reader.reading is WaitingFor.IDLE and not self._backlog:
+        elif self.last and reader.reading is IDLE and not self._backlog:
             self.transport.close()
         elif self._backlog:
             data, self._backlog = self._backlog, b""
             self.transport.resume_reading()
             self.data_received(data)
-        elif reader.reading is WaitingFor.IDLE:
-            self._await(WaitingFor.IDLE, timeouts.idle_s)
+        elif reader.reading is IDLE:
+            self._await(IDLE, timeouts.idle_s)
         elif reader.reading is not self._wait:
             self._mark = 0
-            self._await(reader.reading, timeouts.head_s if reader.reading is WaitingFor.HEAD else timeouts.body_s)
+            self._await(reader.reading, timeouts.head_s if reader.reading is HEAD else timeouts.body_s)
 
     def _stuck(self) -> bool:
         """Whether nothing can be begun: a request is being handled, or it is over."""
-        return self._responder.pending is not None or self._ended or self.lost or self._wait is WaitingFor.LINGER
+        return self._responder.pending is not None or self._ended or self.lost or self._wait is LINGER
 
     def end(self, ending: Ending) -> None:
         """There is no request after this one."""
@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
         self._ended = self.last = True
         if ending is Ending.CLOSE:
             self._mark = self.transport.get_write_buffer_size()
-            self._await(WaitingFor.WRITE, self._context.timeouts.body_s)
+            self._await(WRITE, self._context.timeouts.body_s)
             self.transport.close()
             return
         if ending is Ending.RESET:
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         self._backlog = b""
         self.transport.resume_reading()
         self._mark = self.transport.get_write_buffer_size()
-        self._await(WaitingFor.LINGER, self._context.timeouts.linger_s)
+        self._await(LINGER, self._context.timeouts.linger_s)
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
@@ -247,15 +247,15 @@ class Connection(asyncio.Protocol):
         pending = self._responder.pending
         if pending is None or self.lost:
             return
-        wait, mark, stream = WaitingFor.HANDLER, 0, self.reader.stream
+        wait, mark, stream = HANDLER, 0, self.reader.stream
         if self._responder.stream is not None and not self._writable:
-            wait, mark = WaitingFor.WRITE, self.transport.get_write_buffer_size()
+            wait, mark = WRITE, self.transport.get_write_buffer_size()
         elif stream is not None and stream is pending.stream and not stream.is_full:
-            wait, mark = WaitingFor.BODY, stream.size
+            wait, mark = BODY, stream.size
         if wait is self._wait:
             return
         self._wait, self._mark = wait, mark
-        if wait is WaitingFor.HANDLER:
+        if wait is HANDLER:
             self._deadline.clear()
         else:
             self._deadline.set(self._context.timeouts.body_s)
@@ -263,12 +263,12 @@ class Connection(asyncio.Protocol):
     def _expire(self) -> None:
         """The deadline has passed: that ends the wait, unless enough has moved to go on."""
         timeouts = self._context.timeouts
-        if self._wait is WaitingFor.IDLE:
+        if self._wait is IDLE:
             self.transport.close()
-        elif self._wait is WaitingFor.BODY and self.reader.body_bytes - self._mark >= timeouts.progress_bytes:
+        elif self._wait is BODY and self.reader.body_bytes - self._mark >= timeouts.progress_bytes:
             self._mark = self.reader.body_bytes
             self._deadline.extend(timeouts.body_s)
-        elif self._wait in (WaitingFor.HEAD, WaitingFor.BODY):
+        elif self._wait in (HEAD, BODY):
             self.reader.refuse(plain(408, "the request took too long to arrive"))
             self.advance()
         elif self._mark - self.transport.get_write_buffer_size() >= timeouts.progress_bytes:

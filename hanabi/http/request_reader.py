@@ -14,7 +14,7 @@ from hanabi.http.limits import ALWAYS_BYTES, SPOOL_BYTES
 from hanabi.http.request_stream import RequestStream
 from hanabi.http.response import plain
 from hanabi.http.spool import BodyBuffer
-from hanabi.http.waiting import WaitingFor
+from hanabi.http.waiting import BODY, HEAD, IDLE
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class RequestReader:
     def __init__(self, context: ServerContext, owner: Owner, address: str) -> None:
         self.ready: deque[Received] = deque()
         self.refusal: HttpResponse | None = None  # of what is being received; nothing more is read
-        self.reading = WaitingFor.IDLE  # IDLE, HEAD or BODY: where the parser is
+        self.reading = IDLE  # IDLE, HEAD or BODY: where the parser is
         self.stream: RequestStream | None = None  # the body that is being received, if its handler reads it meanwhile
         self.head_limit = context.limits.unauthenticated_head_bytes or context.limits.head_bytes
         self.known = False  # the request names a key that exists
@@ -66,7 +66,6 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[tuple[str, str]] = []
-        self._header_count = 0
         self._header_limit = context.limits.headers
         self._unseen = 0  # bytes given to the parser since it last got anywhere
         self._bulk = False  # more was given than a head may have: its size is to be counted
@@ -94,11 +93,11 @@ class RequestReader:
                 self._parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError:
                 self.refuse(plain(400, "malformed request"))
-        if self.reading is WaitingFor.IDLE:
+        if self.reading is IDLE:
             self._unseen = 0
         elif self._unseen > self.head_limit:  # headers, trailers or chunk extensions without end
             self.refuse(_HEAD_TOO_LARGE)
-        if self.reading is WaitingFor.HEAD or self._head_held:
+        if self.reading is HEAD or self._head_held:
             self._hold_head()
 
     def refuse(self, response: HttpResponse) -> None:
@@ -140,7 +139,7 @@ class RequestReader:
         self._reads += 1
         if self._reads > READS:  # each copies what is there of a header
             self.refuse(_HEAD_TOO_LARGE)
-        if self.reading is WaitingFor.HEAD and self.refusal is None:
+        if self.reading is HEAD and self.refusal is None:
             size = self._unseen + HEADER_BYTES * len(self._headers) + 1
         self._head_held = size > 0
         self._context.slots.hold_head(self._owner, size)
@@ -148,30 +147,38 @@ class RequestReader:
     # --- the parser ---------------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self.reading = WaitingFor.HEAD
+        self.reading = HEAD
         self.known = False
         self._reads = 0
         self._url = b""
         self._headers = []
-        self._header_count = 0
         self._small = 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_count += 1
-        if self._header_count > self._header_limit:
+        headers = self._headers
+        if self.reading is not HEAD:
+            self._add_trailer(name, value)
+        elif len(headers) < self._header_limit:
+            headers.append((_names.get(name) or _header_name(name), value.decode("latin-1")))
+        else:
             self.refuse(plain(431, "too many headers"))
-        elif self.reading is WaitingFor.HEAD:
-            self._headers.append((_names.get(name) or _header_name(name), value.decode("latin-1")))
-        elif self._request is not None:
-            self._request.trailers = (*self._request.trailers, (_header_name(name), value.decode("latin-1")))
+
+    def _add_trailer(self, name: bytes, value: bytes) -> None:
+        request = self._request
+        if request is None or self.refusal is not None:
+            return
+        if len(self._headers) + len(request.trailers) >= self._header_limit:
+            self.refuse(plain(431, "too many headers"))
+        else:
+            request.trailers = (*request.trailers, (_header_name(name), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         if self.refusal is not None:
             return
-        self.reading = WaitingFor.BODY
+        self.reading = BODY
         if self._bulk and sum(len(name) + len(value) + 4 for name, value in self._headers) + len(self._url) > self.head_limit:
             self.refuse(_HEAD_TOO_LARGE)
             return
@@ -249,7 +256,7 @@ class RequestReader:
             self.refuse(plain(503, "too many large requests at once"))
 
     def on_message_complete(self) -> None:
-        self.reading = WaitingFor.IDLE
+        self.reading = IDLE
         request, self._request = self._request, None
         body, self._body = self._body, None
         if self.refusal is not None or request is None:

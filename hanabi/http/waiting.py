@@ -16,6 +16,10 @@ class WaitingFor(enum.Enum):
     LINGER = enum.auto()
 
 
+# To look a member up in its enum takes Python 3.11 as long as two calls of a method, so those who ask for each request have these.
+IDLE, HEAD, BODY, HANDLER, WRITE, LINGER = WaitingFor
+
+
 class Deadline:
     """A time at which `on_expiry` is called, unless it is moved; that sets another one, or none.
 
