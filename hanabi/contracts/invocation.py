@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hanabi.contracts.body import Body
 from hanabi.contracts.functions import Route
 from hanabi.contracts.journal import LogEvent, Record
 
@@ -53,7 +54,7 @@ OnEnd = Callable[[Outcome], None]
 class Result:
     """What the caller gets. `function_error` is None or "Unhandled"."""
 
-    payload: bytes
+    payload: Body  # a stream is taken as the function makes it, and closed
     function_error: str | None
     version: str
     log_tail: bytes  # last 4 KB of this invocation's log when asked for, else empty

@@ -2,16 +2,20 @@
 
     <time> <peer> <method> <path> <status> <ms> <bytes of the answer> <request id> <operation> <caller>
 
-What is not known is `-`. Never in it: query strings (signatures travel there), headers, bodies.
+The time of a streamed answer is that of its end. What is not known is `-`.
+Never in it: query strings (signatures travel there), headers, bodies.
 """
 
 import asyncio
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Self
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.contracts.body import ByteStream
 from hanabi.contracts.http import NO_ANSWER, Answer, HttpHandler, HttpRequest, HttpResponse
 
 STDOUT = "-"
@@ -20,6 +24,29 @@ BUFFER_MAX_BYTES = 8 << 20  # bytes that wait; beyond that lines are lost, and c
 WORD_MAX_CHARS = 1024  # characters of a path or a name
 PROBLEM = "access log"
 Refuse = Callable[[HttpRequest, int | None, int], HttpResponse]
+
+
+class _Counted:
+    """A streamed answer: its line is written at its end, with the bytes that were taken of it."""
+
+    def __init__(self, stream: ByteStream, note: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._note: Callable[[int], None] | None = note
+        self._size = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await anext(self._stream)
+        self._size += len(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        note, self._note = self._note, None
+        if note is not None:
+            note(self._size)
+        await self._stream.aclose()
 
 
 class AccessLog:
@@ -41,11 +68,17 @@ class AccessLog:
         def handle(request: HttpRequest, answer: Answer) -> None:
             began = self._clock.monotonic()
 
-            def note(response: HttpResponse) -> None:
-                self._add(request, response, (self._clock.monotonic() - began) * 1000)
+            def note(response: HttpResponse, size: int | None = None) -> None:
+                self._add(request, response, size, (self._clock.monotonic() - began) * 1000)
+
+            def answer_and_note(response: HttpResponse) -> None:
+                if isinstance(response.body, bytes):
+                    note(response, len(response.body))
+                else:
+                    response.body = _Counted(response.body, partial(note, response))
                 answer(response)
 
-            handler(request, note)
+            handler(request, answer_and_note)
 
         return handle
 
@@ -54,21 +87,21 @@ class AccessLog:
 
         def refuse_and_tell(request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
             response = refuse(request, size, limit)
-            self._add(request, response, 0.0)
+            self._add(request, response, len(response.body) if isinstance(response.body, bytes) else None, 0.0)
             return response
 
         return refuse_and_tell
 
-    def _add(self, request: HttpRequest, response: HttpResponse, took_ms: float) -> None:
+    def _add(self, request: HttpRequest, response: HttpResponse, size: int | None, took_ms: float) -> None:
         if self._size > BUFFER_MAX_BYTES:
             self._lost.add()
             return
-        status, size, request_id = "-", "-", ""
+        status, sent, request_id = "-", "-", ""
         if response is not NO_ANSWER:
-            status, size = str(response.status), str(len(response.body)) if isinstance(response.body, bytes) else "-"
+            status, sent = str(response.status), "-" if size is None else str(size)
             request_id = next((value for name, value in response.headers if name == "x-amzn-requestid"), "")
         when = datetime.fromtimestamp(self._clock.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        words = (request.peer or "inside", request.method, request.path, status, f"{took_ms:.1f}", size)
+        words = (request.peer or "inside", request.method, request.path, status, f"{took_ms:.1f}", sent)
         line = " ".join([when, *map(_word, words), _word(request_id), _word(request.operation), _word(request.caller)]) + "\n"
         self._lines.append(line)
         self._size += len(line)

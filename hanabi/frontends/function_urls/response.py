@@ -8,11 +8,13 @@ import json
 import re
 from typing import Any
 
+from hanabi.contracts.body import Body
 from hanabi.contracts.http import HttpResponse
 from hanabi.frontends.function_urls.event import HOP_BY_HOP
 from hanabi.http.json_size import has_too_many_values
 
 JSON = "application/json"
+STREAM = "application/octet-stream"
 BODYLESS = frozenset({204, 304})
 
 _NOT_THE_FUNCTIONS = HOP_BY_HOP | {"content-length", "x-amzn-requestid", "x-amzn-trace-id", "x-amzn-errortype"}
@@ -24,8 +26,13 @@ class MalformedResponse(Exception):
     """The function returned what cannot be made a response of."""
 
 
-def make_response(payload: bytes) -> HttpResponse:
-    """Raises `MalformedResponse`. What has very many values is not looked into: it goes out as it is, unless it may say a status code."""
+def make_response(payload: Body) -> HttpResponse:
+    """Raises `MalformedResponse`. A stream goes out as it comes.
+
+    What has very many values is not looked into: it goes out as it is, unless it may say a status code.
+    """
+    if not isinstance(payload, bytes):
+        return HttpResponse(200, [("content-type", STREAM)], payload)
     if has_too_many_values(payload):
         if payload.lstrip().startswith(b"{") and (b"statusCode" in payload or b"\\u" in payload):
             raise MalformedResponse("the result is an object of too many values")

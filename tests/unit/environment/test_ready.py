@@ -9,6 +9,7 @@ from hanabi.contracts.sandbox import Exit
 from hanabi.edge.protocols.model import endpoint_variable
 from hanabi.errors import SandboxError
 from hanabi.testing import ManualClock
+from hanabi.testing.body import whole
 from hanabi.testing.sandbox import FakeProcess
 from tests.unit.fleet.rig import Rig
 from tests.waiting import until
@@ -160,7 +161,7 @@ async def test_an_invocation_that_was_not_delivered_runs_elsewhere_and_one_that_
         assert len([line for line in rig.journal.lines if line.startswith("START")]) == 3
         bad = 100
         result = await rig.invoke(rig.version("hopeless"))
-        assert result.function_error and b"Runtime.ExitError" in result.payload and bad == 96
+        assert result.function_error and b"Runtime.ExitError" in whole(result.payload) and bad == 96
 
 
 # --- variables ----------------------------------------------------------------------------------------------------------

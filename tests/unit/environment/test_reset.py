@@ -9,13 +9,14 @@ from hanabi.contracts.invocation import Result
 from hanabi.environment import environment as environment_module
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.testing import ManualClock
+from hanabi.testing.body import whole
 from hanabi.testing.sandbox import FakeProcess, FakeSandbox, silent
 from tests.unit.fleet.rig import Rig, obedient
 from tests.waiting import until
 
 
 def error_type(result: Result) -> str:
-    return str(json.loads(result.payload)["errorType"])
+    return str(json.loads(whole(result.payload))["errorType"])
 
 
 @pytest.mark.parametrize("runtime", ["python3.11", "provided.al2023"])

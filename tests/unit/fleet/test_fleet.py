@@ -10,6 +10,7 @@ from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, ServiceError, ShuttingDown
 from hanabi.fleet import handover as module
 from hanabi.testing import ManualClock
+from hanabi.testing.body import whole
 from hanabi.testing.sandbox import FakeProcess, Killed
 from tests.unit.fleet.rig import Rig, obedient, run
 from tests.waiting import until
@@ -282,7 +283,7 @@ async def test_a_death_in_the_middle_of_an_init_is_noticed_at_once(monkeypatch: 
         with monkeypatch.context() as broken:
             broken.setattr(FakeSandbox, "mount", dies)
             result = await rig.invoke(rig.version())
-        assert b"Runtime.ExitError" in result.payload
+        assert b"Runtime.ExitError" in whole(result.payload)
         await until(lambda: not [row for row in rig.fleet.describe() if row["function"]])
 
 

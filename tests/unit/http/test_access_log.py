@@ -7,6 +7,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.http import Answer, HttpRequest, HttpResponse
 from hanabi.http.access_log import BUFFER_MAX_BYTES, INTERVAL_S, WORD_MAX_CHARS, AccessLog
 from hanabi.testing import ManualClock
+from hanabi.testing.body import Pieces
 
 
 def request(path: str = "/2015-03-31/functions", query: str = "X-Amz-Signature=secret", peer: str = "127.0.0.1") -> HttpRequest:
@@ -64,6 +65,22 @@ def test_nothing_that_a_client_sends_ends_a_line_or_speaks_to_a_terminal(tmp_pat
     lines = asyncio.run(scenario()).splitlines()
     assert [line.split()[3][:21] for line in lines] == ["/a\\x20b\\x0a200\\x20for", "/\\x1b[2J", "/\\xff\\x666", "/" + "x" * 20]
     assert all(len(line.split()) == 10 for line in lines) and max(map(len, lines)) < WORD_MAX_CHARS + 300
+
+
+async def test_a_streamed_answer_has_its_line_at_its_end(tmp_path: Path) -> None:
+    clock = ManualClock()
+    log, answers = AccessLog(str(tmp_path / "log"), clock), list[HttpResponse]()
+    log.wrap(lambda request, answer: answer(HttpResponse(200, [], Pieces(b"x" * 100_000))))(request(), answers.append)
+    body = answers[0].body
+    assert not isinstance(body, bytes) and len(await anext(body)) == 65536
+    await clock.advance(2)
+    await log.close()
+    assert (tmp_path / "log").read_text() == ""
+    await body.aclose()
+    await body.aclose()
+    await log.close()
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.split()[4:7] == ["200", "2000.0", "65536"]
 
 
 async def test_what_cannot_be_written_is_counted_and_said(tmp_path: Path) -> None:

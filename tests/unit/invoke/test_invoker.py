@@ -14,6 +14,7 @@ from hanabi.environment.log import BUFFERED_EVENTS
 from hanabi.environment.log_lines import TAIL_BYTES
 from hanabi.errors import AccessDenied, EntrypointError, ServiceError, TooManyRequests
 from hanabi.testing import ManualClock
+from hanabi.testing.body import whole
 from hanabi.testing.sandbox import MIB, FakeProcess, silent
 from tests.unit.fleet.rig import Rig, obedient, on_runtime_api, request
 from tests.waiting import until
@@ -26,7 +27,7 @@ def kinds(lines: list[str]) -> list[str]:
 
 def error_of(result: Result) -> tuple[str, str]:
     assert result.function_error == "Unhandled"
-    payload = json.loads(result.payload)
+    payload = json.loads(whole(result.payload))
     assert result.record.request_id in payload["errorMessage"] or result.record.error_type == payload["errorType"]
     return payload["errorType"], re.sub(r"^RequestId: \S+ ", "", payload["errorMessage"])
 
@@ -119,7 +120,7 @@ async def test_a_kill_by_the_memory_cap_is_told_in_the_report() -> None:
         await rig.invoke(rig.version())
         rig.sandbox.ooms = 1
         result = await rig.invoke(rig.version(), b"kill 9")
-        assert json.loads(result.payload)["errorType"] == "Runtime.ExitError"
+        assert json.loads(whole(result.payload))["errorType"] == "Runtime.ExitError"
         assert result.record.error_type == "Runtime.OutOfMemory"
 
 
@@ -187,7 +188,7 @@ async def test_an_init_error_is_tried_once_more_within_the_invocation() -> None:
 
     async with Rig(fails) as rig:
         result = await rig.invoke(rig.version())
-        assert json.loads(result.payload)["errorType"] == "Runtime.ImportModuleError" and result.function_error
+        assert json.loads(whole(result.payload))["errorType"] == "Runtime.ImportModuleError" and result.function_error
         assert result.record.init_ms is None and result.record.duration_ms > 0
         assert len(rig.driver.sandboxes) == 2
         wanted = ["INIT_START", "trying", "INIT_REPORT", "INIT_START", "trying", "INIT_REPORT", "START", "END", "REPORT"]

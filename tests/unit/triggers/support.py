@@ -8,6 +8,7 @@ from typing import Any
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.contracts.body import Body
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.contracts.journal import Record
@@ -58,7 +59,7 @@ class FixedCatalog:
         return 1000, 1000
 
 
-def make_result(invocation: Invocation, function_error: str | None = None, payload: bytes = b"null") -> Result:
+def make_result(invocation: Invocation, function_error: str | None = None, payload: Body = b"null") -> Result:
     version = invocation.route.version
     record = Record(
         request_id=invocation.request_id,

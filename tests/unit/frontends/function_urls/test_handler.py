@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from hanabi.contracts.body import Body
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
 from hanabi.frontends.function_urls.handler import FORBIDDEN, PAYLOAD_LIMIT_BYTES, FunctionUrls, UrlConfig, is_function_url
 from hanabi.testing import ManualClock
+from hanabi.testing.body import Pieces
 from hanabi.testing.invoker import FakeInvoker
 from tests.unit.frontends.function_urls.test_event import HOST, OWNER, make_request
 from tests.unit.triggers.support import FixedCatalog, make_result
@@ -41,7 +43,7 @@ class Config:
 class StartLimiter(FakeInvoker):
     """A gateway with one URL, `abc123`."""
 
-    def __init__(self, config: Config | None = None, answer: bytes | Exception = b'{"statusCode": 200, "body": "ok"}') -> None:
+    def __init__(self, config: Config | None = None, answer: Body | Exception = b'{"statusCode": 200, "body": "ok"}') -> None:
         self.seen: list[Invocation] = []
         self.answer = answer
         self.function_error: str | None = None
@@ -249,6 +251,14 @@ def test_configured_headers_take_the_place_of_the_functions() -> None:
 def test_errors_have_the_headers_too() -> None:
     response = StartLimiter(Config(cors=CORS), ServiceError("x")).ask(make_request(headers=[ORIGIN]))
     assert response.status == 500 and dict(response.headers)["access-control-allow-origin"] == "https://app.example.com"
+
+
+def test_a_stream_passes_through_as_it_is() -> None:
+    stream = Pieces(b'{"statusCode": 201}')
+    response = StartLimiter(Config(cors=CORS), answer=stream).ask(make_request(headers=[ORIGIN]))
+    headers = dict(response.headers)
+    assert (response.status, response.body, headers["content-type"]) == (200, stream, "application/octet-stream")
+    assert "access-control-allow-origin" in headers and "x-amzn-requestid" in headers and not stream.is_closed
 
 
 def test_options_is_the_functions_where_no_cors_is_configured() -> None:

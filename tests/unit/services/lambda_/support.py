@@ -28,6 +28,7 @@ from hanabi.http.server import HttpServer
 from hanabi.images.code.store import CodeStore
 from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore
+from hanabi.testing.body import Pieces
 from hanabi.testing.invoker import FakeInvoker
 from tests.server import zip_of
 from tests.unit.control.support import ACCOUNT, REGION, ROLE, FakeContainers, FakeImages
@@ -38,7 +39,7 @@ CODE = zip_of({"app.py": "def handler(event, context): return event"})
 
 @dataclass
 class EchoInvoker(FakeInvoker):
-    """Every function returns its event. Those named `throttled` and `failing` do what they say."""
+    """Every function returns its event. Those named `throttled`, `failing` and `streaming` do what they say."""
 
     seen: list[Invocation] = field(default_factory=list)
 
@@ -69,7 +70,8 @@ class EchoInvoker(FakeInvoker):
         )
         error = "Unhandled" if version.name == "failing" else None
         tail = b"START RequestId: x\n" if invocation.tail else b""
-        return Result(payload=invocation.payload, function_error=error, version=version.version, log_tail=tail, record=record)
+        payload = Pieces(invocation.payload) if version.name == "streaming" else invocation.payload
+        return Result(payload=payload, function_error=error, version=version.version, log_tail=tail, record=record)
 
 
 @dataclass

@@ -68,6 +68,14 @@ def test_a_function_error_is_an_answer(live: Live) -> None:
     assert (answer["StatusCode"], answer["FunctionError"], answer["Payload"]) == (200, "Unhandled", b'{"errorMessage": "x"}')
 
 
+def test_a_stream_passes_through(live: Live) -> None:
+    live.create("streaming")
+    payload = json.dumps("x" * 5_000_000).encode()
+    answer = live.invoke("streaming", Payload=payload)
+    assert answer["Payload"] == payload
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["transfer-encoding"] == "chunked"
+
+
 def test_a_throttle_has_its_reason(live: Live) -> None:
     live.create("throttled")
     fails("TooManyRequestsException", 429, "Rate Exceeded.", live.client.invoke, FunctionName="throttled")
