@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Hashable, Iterable
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -55,6 +55,9 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def __iter__(self) -> "Iterator[asyncio.Task[Any]]":
+        return iter(list(self._tasks))
 
     def spawn(self, work: Coroutine[Any, Any, Result], name: str | None = None) -> "asyncio.Task[Result]":
         """Start a task of which nobody awaits the result: an exception is logged."""

@@ -2,45 +2,37 @@
 
 import asyncio
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.base.retry import RetryQueue
-from hanabi.base.threads import ThreadPool
+from hanabi.base.tasks import Tasks
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError, VmmError
 from hanabi.sandbox.firecracker import snapshots
 from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize, size_for
-from hanabi.sandbox.firecracker.microvm import Drives, FirstTryTimeout, MicroVm, MicroVmHost
+from hanabi.sandbox.firecracker.microvm import Drives, MicroVm, MicroVmHost
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.templates import Templates
-from hanabi.sandbox.host import dns, host_ids, rootless
-from hanabi.sandbox.host.cgroup import CgroupTree
-from hanabi.sandbox.host.host import SandboxHost
-from hanabi.sandbox.host.network import SlotPool
-from hanabi.sandbox.host.volume import Volumes
+from hanabi.sandbox.host import host_ids, rootless
+from hanabi.sandbox.host.shared import HostedDriver
 
 CONCURRENT_STARTS = 4
-SLOTS_AHEAD = 4
 WATCH_INTERVAL_S = 10.0
 CONCURRENT_CHECKS = 16  # so that a deaf one does not hold up many, nor all together the loop
 OVERHEAD_MB = 64  # the guest's kernel and agent, and the VMM: measured, docs/microvm.md
-_ID = re.compile("[a-z0-9-]{1,40}")
 
 
-class FirecrackerDriver:
-    """A `contracts.Driver`. The process must have called `mounts.enter_private_mounts` before it had threads."""
+class FirecrackerDriver(HostedDriver[MicroVmHost]):
+    """A `contracts.Driver`."""
 
     name = "firecracker"
     overhead_mb = OVERHEAD_MB
     pool_memory_mb = 512  # most functions fit in it
     can_snapshot = True
-    uses_roots = True
 
     def __init__(
         self,
@@ -57,33 +49,25 @@ class FirecrackerDriver:
         resolvers: Sequence[str] | None = None,
         health: Health | None = None,
     ) -> None:
-        self._sandbox_host = SandboxHost(Path(os.path.realpath(run_dir)), slots=slots, allow_net=allow_net, network=network)
+        super().__init__(
+            Path(os.path.realpath(run_dir)),
+            slots=slots,
+            clock=clock,
+            allow_net=allow_net,
+            network=network,
+            resolvers=resolvers,
+            why=why,
+            health=health,
+        )
         self._parts = parts
         self._drives = drives
-        self._slots = slots
-        self._clock = clock
-        self._health = health
-        self._why = why
-        self._resolvers = dns.resolvers() if resolvers is None else resolvers
-        self._host: MicroVmHost | None = None
-        self._threads = ThreadPool()
         self._templates = Templates(snapshots, parts, drives, self._threads, self.make, clock)
         self._watch: asyncio.Task[None] | None = None
-        self._creating: set[asyncio.Task[MicroVm]] = set()
-
-    @property
-    def tree(self) -> CgroupTree:
-        return self._sandbox_host.tree
+        self._creating = Tasks("microVM")
 
     def describe(self) -> str:
         """One line: what isolates here."""
-        missing = self._sandbox_host.uplink.missing
-        network = f"no outbound network: {missing}" if missing else "outbound network"
-        version = ".".join(map(str, self._parts.version))
-        return f"firecracker ({'; '.join([f'Firecracker {version}', *([self._why] if self._why else []), self.tree.describe(), network])})"
-
-    async def why_unavailable(self, runtime: str) -> str:
-        return ""  # a root has all that its runtime needs
+        return self._describe(f"Firecracker {'.'.join(map(str, self._parts.version))}", self._why)
 
     # --- open and close
 
@@ -91,38 +75,23 @@ class FirecrackerDriver:
         check_host()
         try:
             await self._threads.run(self._sandbox_host.open)
-            self._host = self._make_host()
+            self._host = MicroVmHost(
+                self._sandbox_host,
+                self._threads,
+                self._clock,
+                self._health,
+                self._resolvers,
+                concurrent_starts=CONCURRENT_STARTS,
+                tap_owner=host_ids.machine_uid,
+                parts=self._parts,
+                drives=self._drives,
+            )
             await self._threads.run(self._lay_out)
         except BaseException:
             await self.close()
             raise
         self._host.slots.refill()
         self._watch = asyncio.create_task(self._watch_over(self._host), name="watch over microVMs")
-
-    def _make_host(self) -> MicroVmHost:
-        sandbox_host = self._sandbox_host
-        slots = SlotPool(
-            sandbox_host.numbers,
-            self._threads,
-            sandbox_host.prefix,
-            sandbox_host.uplink,
-            ahead=min(SLOTS_AHEAD, self._slots),
-            tap_owner=host_ids.machine_uid,
-        )
-        return MicroVmHost(
-            run_dir=sandbox_host.run_dir,
-            parts=self._parts,
-            tree=sandbox_host.tree,
-            drives=self._drives,
-            volumes=Volumes(sandbox_host.run_dir / "volumes"),
-            slots=slots,
-            resolvers=self._resolvers,
-            threads=self._threads,
-            starts=asyncio.Semaphore(CONCURRENT_STARTS),
-            clock=self._clock,
-            first_try=FirstTryTimeout(),
-            releases=RetryQueue(self._clock, self._health),
-        )
 
     def _lay_out(self) -> None:
         assert self._host is not None
@@ -138,12 +107,9 @@ class FirecrackerDriver:
             task.cancel()
         await self._templates.close()
         await self._drives.close()
-        if ending:
-            await asyncio.wait(ending)
+        await asyncio.gather(*ending, return_exceptions=True)
         if host is not None:
-            await asyncio.gather(*(microvm.destroy() for microvm in host.microvms), return_exceptions=True)
-            await host.releases.close()
-            await host.slots.close()
+            await host.close()
         await self._threads.run(self._sandbox_host.close)
 
     async def _watch_over(self, host: MicroVmHost) -> None:
@@ -168,11 +134,7 @@ class FirecrackerDriver:
         await self._drives.of_directory(directory)
 
     async def create(self, spec: SandboxSpec) -> MicroVm:
-        if self._host is None:
-            raise SandboxError("the driver is not open")
-        creating = asyncio.create_task(self._create(spec), name=f"create {spec.id}")
-        self._creating.add(creating)
-        creating.add_done_callback(self._creating.discard)
+        creating = self._creating.own(self._create(spec), f"create {spec.id}")
         try:
             return await creating
         except asyncio.CancelledError:
@@ -213,30 +175,10 @@ class FirecrackerDriver:
             raise
         return microvm
 
-    @property
-    def host(self) -> MicroVmHost:
-        """What all microVMs share. Raises `SandboxError`."""
-        if self._host is None:
-            raise SandboxError("the driver is not open")
-        return self._host
-
     async def make(self, spec: SandboxSpec, size: MachineSize) -> MicroVm:
         """A machine that is neither booted nor restored yet."""
-        host = self.host
-        self._check(host, spec.id)
-        slot = await host.slots.take()
-        try:
-            self._check(host, spec.id)  # again: that took its time
-        except SandboxError:
-            await host.slots.give_back(slot)
-            raise
-        return MicroVm(host, spec, slot, size)
-
-    def _check(self, host: MicroVmHost | None, id: str) -> None:
-        if host is None or self._host is not host:
-            raise SandboxError("the driver is not open")
-        if not _ID.fullmatch(id) or any(each.id == id for each in host.microvms):
-            raise SandboxError(f"{id!r} is no sandbox id, or one in use")
+        slot = await self._take_slot(spec.id)
+        return MicroVm(self.host, spec, slot, size)
 
 
 @contextmanager

@@ -6,16 +6,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from hanabi.base.clock import Clock
-from hanabi.base.retry import RetryQueue
-from hanabi.base.threads import ThreadPool
 from hanabi.contracts.images import RuntimeImage
-from hanabi.contracts.sandbox import Exit, SandboxSpec
+from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.errors import SandboxError, VmmError
 from hanabi.sandbox.firecracker import machine, snapshots, vsock
 from hanabi.sandbox.firecracker.api import RateLimiter, TokenBucket
@@ -24,10 +20,10 @@ from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize
 from hanabi.sandbox.firecracker.machine_agent import GuestLink, Network, Ports
 from hanabi.sandbox.firecracker.snapshots import Snapshot
 from hanabi.sandbox.firecracker.vmm import Confinement, Vmm
-from hanabi.sandbox.host import dns, host_ids
-from hanabi.sandbox.host.cgroup import Cgroup, CgroupTree
-from hanabi.sandbox.host.network import TAP, NetworkSlot, SlotPool
-from hanabi.sandbox.host.volume import Volumes
+from hanabi.sandbox.host import host_ids
+from hanabi.sandbox.host.cgroup import Cgroup
+from hanabi.sandbox.host.network import TAP, NetworkSlot
+from hanabi.sandbox.host.shared import HostedSandbox, SandboxResources
 
 MIB = 1024 * 1024
 BOOT_S = 120.0  # of a host without hardware virtualisation; elsewhere a fraction of a second
@@ -61,23 +57,18 @@ class Drives(Protocol):
         """End what is being packed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroVmHost:
+class MicroVmHost(SandboxResources):
     """What all microVMs of a driver share."""
 
-    run_dir: Path
-    parts: FirecrackerParts
-    tree: CgroupTree
-    drives: Drives
-    volumes: Volumes
-    slots: SlotPool
-    resolvers: Sequence[str]
-    threads: ThreadPool
-    starts: asyncio.Semaphore
-    clock: Clock
-    first_try: "FirstTryTimeout"
-    releases: RetryQueue  # of what could not be removed with its machine
-    microvms: "set[MicroVm]" = field(default_factory=set)
+    def __init__(self, *rest: Any, parts: FirecrackerParts, drives: Drives, **more: Any) -> None:
+        super().__init__(*rest, **more)
+        self.parts = parts
+        self.drives = drives
+        self.first_try = FirstTryTimeout()
+
+    @property
+    def microvms(self) -> "list[MicroVm]":
+        return [each for each in self.sandboxes if isinstance(each, MicroVm)]
 
     @property
     def jails(self) -> Path:
@@ -102,41 +93,30 @@ class FirstTryTimeout:
         self.timeout_s = min(2.0, max(0.05, 3 * seconds))
 
 
-class MicroVm:
-    """A `contracts.Sandbox`. It owns its sockets: `destroy` closes them."""
-
-    runtime: socket.socket
-    runtime_api: socket.socket
-    edge: socket.socket
+class MicroVm(HostedSandbox):
+    """A `contracts.Sandbox`."""
 
     def __init__(self, host: MicroVmHost, wanted: SandboxSpec, slot: NetworkSlot, size: MachineSize) -> None:
-        self.id = wanted.id
-        self.on_exit: Callable[[Exit], None] = lambda exit: None
-        self.logs = -1
-        self.runtime_api_address = self.edge_address = ""
-        self.task_root = "/var/task"
-        self.preloaded = False
+        super().__init__(host, wanted, slot)
         self.memory_limit_mb: int | None = size.memory_mb
         self.size = size
-        self.slot = slot
         self._host = host
         self.timeout_factor = host.parts.kernel.timeout_factor
-        self._wanted = wanted
-        self._loop = asyncio.get_running_loop()
         jail = Jail(host.jails, host.parts.firecracker, wanted.id, host_ids.machine_uid(slot.number))
         confinement = Confinement(
             tree=host.tree, network=slot.path, memory_mb=size.machine_mb, file_mb=wanted.tmp_mb + size.machine_mb + 64
         )
         self.vmm = Vmm(host.parts, jail, confinement, host.threads, host.clock)
-        self.vmm.on_exit = self._gone
+        self.vmm.on_exit = self._report_end
         self._link: GuestLink | None = None
-        self._relay: dns.DnsRelay | None = None
         self._drives: dict[str, int] = {}  # root and what is mounted, held open: where they came from may go meanwhile
         self._frozen = False  # as its owner wants it
         self._paused = False  # as the VMM was last told
         self._vcpus: float | None = None
-        self._end: asyncio.Task[None] | None = None
-        host.microvms.add(self)
+
+    @property
+    def link(self) -> GuestLink | None:
+        return self._link
 
     # --- making
 
@@ -211,7 +191,6 @@ class MicroVm:
 
     async def _attach(self, deadline_s: float) -> None:
         """Connect the three channels, and tell the machine who it is before anything of a function's can run in it."""
-        host = self._host
         link, ports = await self._introduce(deadline_s)
         self._link = link
         link.on_exit = lambda exit: self.on_exit(exit)
@@ -222,8 +201,7 @@ class MicroVm:
         for outcome in await asyncio.gather(self._open_runtime(), self._open_logs(), return_exceptions=True):
             if outcome is not None:  # and the other one has ended, too: it would connect for nobody
                 raise outcome
-        if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
-            self._relay = dns.DnsRelay(self.slot.udp, self.slot.tcp, host.resolvers, host.clock)
+        self._start_relay()
 
     async def _introduce(self, deadline_s: float) -> tuple[GuestLink, Ports]:
         """The control channel to a machine that knows who it is. One that breaks before that, as a clone's first may, is made again."""
@@ -296,10 +274,6 @@ class MicroVm:
             self.runtime.close()
             raise SandboxError(f"sandbox {self.id} has gone")
         self._group.cpu.limit(self._vcpus)
-
-    def signal(self, role: str, signum: int) -> None:
-        if self._link is not None:
-            self._link.signal(role, signum)
 
     def _agent(self) -> GuestLink:
         if self._link is None or self._end is not None:
@@ -446,32 +420,10 @@ class MicroVm:
 
     # --- the end
 
-    def _gone(self, status: int) -> None:
-        """The machine has ended, and with it all that was in it."""
-        if self._link is not None:
-            self._link.close()
-        self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
-
-    async def destroy(self) -> None:
-        """What cannot be removed now is tried again later, by the driver."""
-        if self._end is None:
-            what = f"What was made for the microVM {self.id} cannot all be removed"
-            self._end = self._loop.create_task(self._host.releases.do(f"sandbox.{self.id}", what, self._destroy))
-        await asyncio.shield(self._end)
-
-    async def _destroy(self) -> None:
-        if self._link is not None:
-            self._link.close()
-        for name in ("runtime", "runtime_api", "edge"):
-            if (owned := getattr(self, name, None)) is not None:
-                owned.close()
-        for fd in (*self._drives.values(), *([self.logs] if self.logs >= 0 else [])):
+    def _detach(self) -> None:
+        for fd in self._drives.values():
             os.close(fd)
         self._drives.clear()
-        self.logs = -1
-        relay, self._relay = self._relay, None
-        if relay is not None:
-            await relay.close()
+
+    async def _release(self) -> None:
         await self.vmm.release()
-        await self._host.slots.give_back(self.slot)  # not while a process lives that nobody can kill: it has the slot's number
-        self._host.microvms.discard(self)

@@ -35,7 +35,7 @@ class SandboxHost:
         self.uplink = Uplink("not open")
         self.bind_mounts: BindMounts | None = None
         self._host_ids: HostIds | None = None
-        self._slots = slots
+        self.slots = slots
         self._allow_net = [str(IPv4Network(cidr, strict=False)) for cidr in allow_net]
         self._network = network
         self._lock = -1
@@ -76,7 +76,7 @@ class SandboxHost:
         earlier_runs.note(self.run_dir, before)
         self.tree.prepare()
         self._recover(before)
-        self._host_ids = HostIds(self._slots + _SLOTS_BESIDE, locks=self._locks())
+        self._host_ids = HostIds(self.slots + _SLOTS_BESIDE, locks=self._locks())
         self._end_abandoned(self._host_ids.blocks)
         self.uplink = self._open_uplink(self._host_ids)
 

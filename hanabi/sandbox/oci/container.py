@@ -1,92 +1,69 @@
 """One sandbox of the OCI driver: a container with the agent in it, and all that was made for it."""
 
-import asyncio
 import json
 import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hanabi.base import linux
-from hanabi.base.clock import Clock
-from hanabi.base.retry import RetryQueue
-from hanabi.base.threads import ThreadPool
-from hanabi.contracts.sandbox import Exit, SandboxSpec
+from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.errors import SandboxError
 from hanabi.sandbox.agent import AgentLink
-from hanabi.sandbox.host import dns, host_ids
-from hanabi.sandbox.host.cgroup import Cgroup, CgroupTree
+from hanabi.sandbox.host import host_ids
+from hanabi.sandbox.host.cgroup import Cgroup
+from hanabi.sandbox.host.host import SandboxHost
 from hanabi.sandbox.host.mounts import MountInjector
-from hanabi.sandbox.host.network import NetworkSlot, SlotPool, make_channel
+from hanabi.sandbox.host.network import NetworkSlot, make_channel
 from hanabi.sandbox.host.runtime_command import OciRuntime
-from hanabi.sandbox.host.volume import Volume, Volumes
+from hanabi.sandbox.host.shared import HostedSandbox, SandboxResources
+from hanabi.sandbox.host.volume import Volume
 from hanabi.sandbox.oci import config
-from hanabi.sandbox.oci.bind_mounts import BindMounts
 from hanabi.sandbox.oci.machine_view import SHARED, CpuAllocator, MachineView
 
 HELLO_TIMEOUT_S = 10.0
 _TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerHost:
+class ContainerHost(SandboxResources):
     """What all containers of a driver share."""
 
-    run_dir: Path
-    agent: Path
-    tree: CgroupTree
-    volumes: Volumes
-    injector: MountInjector
-    slots: SlotPool
-    resolvers: Sequence[str]
-    bind_mounts: BindMounts | None
-    cpus: CpuAllocator
-    threads: ThreadPool
-    starts: asyncio.Semaphore
-    clock: Clock
-    releases: RetryQueue  # of what could not be removed with its container
-    containers: "set[Container]" = field(default_factory=set)
+    def __init__(self, host: SandboxHost, *rest: Any, agent: Path, **more: Any) -> None:
+        super().__init__(host, *rest, **more)
+        self.agent = agent
+        self.injector = MountInjector()
+        self.bind_mounts = host.bind_mounts
+        self.cpus = CpuAllocator()
 
     @property
     def bundles(self) -> Path:
         return self.run_dir / "bundles"
 
 
-class Container:
-    """A `contracts.Sandbox`. It owns its sockets and the log pipe: `destroy` closes them."""
-
-    runtime: socket.socket
-    runtime_api: socket.socket
-    edge: socket.socket
+class Container(HostedSandbox):
+    """A `contracts.Sandbox`."""
 
     def __init__(self, host: ContainerHost, wanted: SandboxSpec, slot: NetworkSlot) -> None:
-        self.id = wanted.id
-        self.on_exit: Callable[[Exit], None] = lambda exit: None
-        self.logs = -1
-        self.runtime_api_address = self.edge_address = ""
-        self.task_root = "/var/task"
-        self.preloaded = False
+        super().__init__(host, wanted, slot)
         self.memory_limit_mb: int | None = None
         self._host = host
-        self._wanted = wanted
-        self.slot = slot
         self._bundle = host.bundles / wanted.id
-        self._loop = asyncio.get_running_loop()
         self._view = MachineView(host.run_dir / "views" / wanted.id, host.cpus)
         self._group: Cgroup | None = None
         self._link: AgentLink | None = None
-        self._relay: dns.DnsRelay | None = None
         self._control: socket.socket | None = None
         self._pid = 0
         self._pidfd = -1
         self._volume: Volume | None = None
         self._oci_runtime: OciRuntime | None = None
-        self._end: asyncio.Task[None] | None = None
-        host.containers.add(self)
+
+    @property
+    def link(self) -> AgentLink | None:
+        return self._link
 
     # --- making
 
@@ -103,8 +80,7 @@ class Container:
         self.runtime_api, self.edge = await self._link.hello(HELLO_TIMEOUT_S)
         linux.refuse_rights(self._control)  # hello was the one message with descriptors
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
-        if self.slot.udp is not None and self.slot.tcp is not None:
-            self._relay = dns.DnsRelay(self.slot.udp, self.slot.tcp, self._host.resolvers, self._host.clock)
+        self._start_relay()
         for source, target in self._wanted.mounts:
             await self.mount(source, target)
 
@@ -197,10 +173,6 @@ class Container:
         channel.setblocking(False)
         return channel
 
-    def signal(self, role: str, signum: int) -> None:
-        if self._link is not None:
-            self._link.signal(role, signum)
-
     def _agent(self) -> AgentLink:
         if self._link is None or self._end is not None:
             raise SandboxError(f"sandbox {self.id} has gone")
@@ -267,10 +239,7 @@ class Container:
     def _gone(self) -> None:
         """The first process has ended, and with it all others."""
         self._loop.remove_reader(self._pidfd)
-        status = linux.reap(self._pidfd) or 0
-        if self._link is not None:
-            self._link.close()
-        self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
+        self._report_end(linux.reap(self._pidfd) or 0)
 
     def _kill(self) -> None:
         """SIGKILL the first process and let the frozen go."""
@@ -282,34 +251,16 @@ class Container:
     async def snapshot(self, directory: Path) -> None:
         raise SandboxError("a container has no snapshot")
 
-    async def destroy(self) -> None:
-        """What cannot be removed now is tried again later, by the driver."""
-        if self._end is None:
-            what = f"What was made for sandbox {self.id} cannot all be removed"
-            self._end = self._loop.create_task(self._host.releases.do(f"sandbox.{self.id}", what, self._destroy))
-        await asyncio.shield(self._end)
-
-    async def _destroy(self) -> None:
+    def _detach(self) -> None:
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
-        if self._link is not None:
-            self._link.close()
-        elif self._control is not None:
+        if self._link is None and self._control is not None:
             self._control.close()
-        for name in ("runtime", "runtime_api", "edge"):
-            if (owned := getattr(self, name, None)) is not None:
-                owned.close()
-        if self.logs >= 0:
-            os.close(self.logs)
-            self.logs = -1
-        relay, self._relay = self._relay, None
-        if relay is not None:
-            await relay.close()
-        await self._host.threads.run(self._release)
-        await self._host.slots.give_back(self.slot)
-        self._host.containers.discard(self)
 
-    def _release(self) -> None:
+    async def _release(self) -> None:
+        await self._host.threads.run(self._remove_all)
+
+    def _remove_all(self) -> None:
         """All that blocks: processes, cgroup, mounts, loop device, files. A step that fails stops no other; may be run again."""
         with ExitStack() as last_first:
             last_first.callback(self._await_volume)

@@ -38,7 +38,7 @@ def test_what_cannot_be_removed_now_is_removed_later(rig: Rig, monkeypatch: pyte
                 await box.destroy()
                 await box.destroy()
                 await clock.advance(5)
-                assert box in host.containers
+                assert box in host.sandboxes
                 assert [problem.key for problem in health.problems] == [f"sandbox.{box.id}"]
                 left = leftovers.of_sandbox(rig.run_dir, box.id)
                 assert not any("process" in each or "mount" in each for each in left), left
@@ -46,7 +46,7 @@ def test_what_cannot_be_removed_now_is_removed_later(rig: Rig, monkeypatch: pyte
                 while health.problems:
                     await clock.advance(1)
                     await asyncio.sleep(0.01)
-            assert box not in host.containers
+            assert box not in host.sandboxes
             assert leftovers.of_sandbox(rig.run_dir, box.id) == []
         async with rig.sandbox() as guest:
             assert await guest.probe("forks", "5") == "5 ok"

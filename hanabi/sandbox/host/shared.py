@@ -1,0 +1,207 @@
+"""What the drivers `oci` and `firecracker` do alike: what their sandboxes share, how one gets its slot, and how one ends."""
+
+import asyncio
+import os
+import re
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.base.retry import RetryQueue
+from hanabi.base.threads import ThreadPool
+from hanabi.contracts.sandbox import Exit, SandboxSpec
+from hanabi.errors import SandboxError
+from hanabi.sandbox.agent import AgentLink
+from hanabi.sandbox.host import dns
+from hanabi.sandbox.host.cgroup import CgroupTree
+from hanabi.sandbox.host.host import SandboxHost
+from hanabi.sandbox.host.network import NetworkSlot, SlotPool
+from hanabi.sandbox.host.volume import Volumes
+
+SLOTS_AHEAD = 4
+_ID = re.compile("[a-z0-9-]{1,40}")
+
+
+class SandboxResources:
+    """What all sandboxes of a driver share. Made when its `SandboxHost` is open."""
+
+    def __init__(
+        self,
+        host: SandboxHost,
+        threads: ThreadPool,
+        clock: Clock,
+        health: Health | None,
+        resolvers: Sequence[str],
+        *,
+        concurrent_starts: int,
+        tap_owner: Callable[[int], int] | None = None,  # see `SlotPool`
+    ) -> None:
+        self.run_dir = host.run_dir
+        self.tree = host.tree
+        self.volumes = Volumes(host.run_dir / "volumes")
+        self.slots = SlotPool(host.numbers, threads, host.prefix, host.uplink, ahead=min(SLOTS_AHEAD, host.slots), tap_owner=tap_owner)
+        self.resolvers = resolvers
+        self.threads = threads
+        self.starts = asyncio.Semaphore(concurrent_starts)
+        self.clock = clock
+        self.releases = RetryQueue(clock, health)  # of what could not be removed with its sandbox
+        self.sandboxes: set[HostedSandbox] = set()
+
+    async def close(self) -> None:
+        """End every sandbox, and what they had."""
+        await asyncio.gather(*(each.destroy() for each in self.sandboxes), return_exceptions=True)
+        await self.releases.close()
+        await self.slots.close()
+
+
+Resources = TypeVar("Resources", bound=SandboxResources)
+
+
+class HostedDriver(Generic[Resources]):
+    """The common part of a `contracts.Driver` whose sandboxes have cgroups, network slots and volumes of this host.
+
+    The process must have called `mounts.enter_private_mounts` before it had threads.
+    """
+
+    name: str
+    uses_roots = True
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        slots: int,
+        clock: Clock,
+        allow_net: Sequence[str],
+        network: bool,
+        resolvers: Sequence[str] | None,
+        why: str,
+        health: Health | None,
+    ) -> None:
+        self._sandbox_host = SandboxHost(run_dir, slots=slots, allow_net=allow_net, network=network)
+        self._clock = clock
+        self._health = health
+        self._why = why
+        self._resolvers = dns.resolvers() if resolvers is None else resolvers
+        self._threads = ThreadPool()
+        self._host: Resources | None = None
+
+    @property
+    def tree(self) -> CgroupTree:
+        return self._sandbox_host.tree
+
+    @property
+    def host(self) -> Resources:
+        """What all sandboxes share. Raises `SandboxError` when the driver is not open."""
+        if self._host is None:
+            raise SandboxError("the driver is not open")
+        return self._host
+
+    async def why_unavailable(self, runtime: str) -> str:
+        return ""  # a root has all that its runtime needs
+
+    def _describe(self, *facts: str) -> str:
+        """One line: what isolates here, and why not something else; empty facts are left out."""
+        missing = self._sandbox_host.uplink.missing
+        network = f"no outbound network: {missing}" if missing else "outbound network"
+        return f"{self.name} ({'; '.join(filter(None, [*facts, self.tree.describe(), network]))})"
+
+    async def _take_slot(self, id: str) -> NetworkSlot:
+        """For a new sandbox. Raises `SandboxError` when the id is none, or in use, or the driver is closed meanwhile."""
+        host = self.host
+        self._check(host, id)
+        try:
+            slot = await host.slots.take()
+        except OSError as error:
+            raise SandboxError(f"cannot make a network slot: {error}") from error
+        try:
+            self._check(host, id)  # again: that took its time
+        except SandboxError:
+            await host.slots.give_back(slot)
+            raise
+        return slot
+
+    def _check(self, host: Resources, id: str) -> None:
+        if self.host is not host:
+            raise SandboxError("the driver was closed meanwhile")
+        if not _ID.fullmatch(id) or any(each.id == id for each in host.sandboxes):
+            raise SandboxError(f"{id!r} is no sandbox id, or one in use")
+
+
+class HostedSandbox(ABC):
+    """The common part of a `contracts.Sandbox` of such a driver. It owns its sockets and the log's descriptor: `destroy` closes them."""
+
+    runtime: socket.socket
+    runtime_api: socket.socket
+    edge: socket.socket
+
+    def __init__(self, shared: SandboxResources, wanted: SandboxSpec, slot: NetworkSlot) -> None:
+        self.id = wanted.id
+        self.on_exit: Callable[[Exit], None] = lambda exit: None
+        self.logs = -1
+        self.runtime_api_address = self.edge_address = ""
+        self.task_root = "/var/task"
+        self.preloaded = False
+        self.slot = slot
+        self._shared = shared
+        self._wanted = wanted
+        self._loop = asyncio.get_running_loop()
+        self._relay: dns.DnsRelay | None = None
+        self._end: asyncio.Task[None] | None = None
+        shared.sandboxes.add(self)
+
+    @property
+    @abstractmethod
+    def link(self) -> AgentLink | None:
+        """The control channel to the agent, once there is one."""
+
+    @abstractmethod
+    def _detach(self) -> None:
+        """The first thing of the end, at once: nothing is heard of the sandbox any more."""
+
+    @abstractmethod
+    async def _release(self) -> None:
+        """End its processes and remove what the driver made for it. A step that fails stops no other; may be run again."""
+
+    def signal(self, role: str, signum: int) -> None:
+        if self.link is not None:
+            self.link.signal(role, signum)
+
+    def _start_relay(self) -> None:
+        """Forward DNS from the slot, if it has a network, and nobody does yet."""
+        if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
+            self._relay = dns.DnsRelay(self.slot.udp, self.slot.tcp, self._shared.resolvers, self._shared.clock)
+
+    def _report_end(self, status: int) -> None:
+        """The first process has ended, and with it all others. `status`: negative for a signal."""
+        if self.link is not None:
+            self.link.close()
+        self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
+
+    async def destroy(self) -> None:
+        """What cannot be removed now is tried again later, by the driver."""
+        if self._end is None:
+            what = f"What was made for sandbox {self.id} cannot all be removed"
+            self._end = self._loop.create_task(self._shared.releases.do(f"sandbox.{self.id}", what, self._destroy))
+        await asyncio.shield(self._end)
+
+    async def _destroy(self) -> None:
+        self._detach()
+        if self.link is not None:
+            self.link.close()
+        for name in ("runtime", "runtime_api", "edge"):
+            if (owned := getattr(self, name, None)) is not None:
+                owned.close()
+        if self.logs >= 0:
+            os.close(self.logs)
+            self.logs = -1
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            await relay.close()
+        await self._release()
+        await self._shared.slots.give_back(self.slot)  # not while a process lives that nobody can kill: it has the slot's number
+        self._shared.sandboxes.discard(self)
