@@ -13,7 +13,6 @@ from hanabi.images.kernels import paths
 from hanabi.images.paths import read_about
 
 Progress = Callable[[str], None]
-KERNELS = ("own", "cloud")  # ways to a kernel; a file is the third
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class MicroVmParts:
         self._directory = directory
 
     async def build_kernel(self, way: str, file: Path | None, progress: Progress) -> Path:
-        """Make a kernel (`way` of KERNELS, or a file) unless it is there, and use it from now on. Gives its place; raises `ImageError`."""
+        """Make a kernel (`way`: own, cloud, or a file) unless it is there, and use it from now on. Gives its place; raises `ImageError`."""
         arguments = ("file", file) if file else (way,)
         await run_builder("hanabi.images.kernels.builder", (self._directory, *arguments), "the guest kernel", progress)
         place = paths.chosen_path(self._directory)

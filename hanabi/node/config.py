@@ -81,6 +81,9 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
     settings = NodeSettings(**values)
     if settings.no_network and settings.allow_net:
         raise SettingsError("--no-network and --allow-net contradict each other")
+    unused = [f"--{name}" for name in ("firecracker", "jailer", "kernel") if getattr(settings, name) is not None]
+    if unused and settings.isolation in ("oci", "process"):
+        raise SettingsError(f"{', '.join(unused)}: of no use with --isolation {settings.isolation}, which makes no microVMs")
     if not settings.insecure and not is_loopback(settings.host):
         raise SettingsError(
             f"--host {settings.host} is not loopback and there is no TLS: whoever can listen in sees code and payloads. "

@@ -219,13 +219,6 @@ class FirecrackerApi:
         """Put another file behind a drive, or limit it anew; the guest is told of the new size."""
         await self._patch(f"/drives/{drive_id}", drive_id=drive_id, path_on_host=path_on_host, rate_limiter=rate_limiter)
 
-    async def patch_network_interface(
-        self, iface_id: str, *, rx_rate_limiter: RateLimiter | None = None, tx_rate_limiter: RateLimiter | None = None
-    ) -> None:
-        await self._patch(
-            f"/network-interfaces/{iface_id}", iface_id=iface_id, rx_rate_limiter=rx_rate_limiter, tx_rate_limiter=tx_rate_limiter
-        )
-
     async def patch_balloon(self, amount_mib: int) -> None:
         await self._patch("/balloon", amount_mib=amount_mib)
 

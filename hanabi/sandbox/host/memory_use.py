@@ -13,7 +13,7 @@ STEP = MB  # the group's peak must have grown by this much before processes are 
 PROCESSES_MAX = 8  # looked at, some 30 us each: the oldest, the runtime first
 
 
-class Memory(Protocol):
+class MeasuredMemory(Protocol):
     """Of `controllers.Memory`, what is needed here."""
 
     def peak(self) -> int: ...
@@ -23,7 +23,7 @@ class Memory(Protocol):
 
 
 class PeakMemory:
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MeasuredMemory) -> None:
         self.agent = 0  # its pid: it is none of the function's
         self.limit = 1 << 62  # bytes
         self._memory = memory

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,17 @@ from typing import Any
 import uvloop
 
 from hanabi.base.clock import Clock, SystemClock
-from hanabi.contracts.credentials import Credentials
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.invocation import Invocation, Result
-from hanabi.contracts.journal import LogEvent, Record
 from hanabi.environment.shared import SharedServices
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.settings import FleetSettings
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.testing.concurrency import FixedLimits
+from hanabi.testing.credentials import CountingIssuer
+from hanabi.testing.journal import MemoryJournal
 from hanabi.testing.sandbox import READY, FakeDriver, FakeProcess, FakeSandbox, Killed
 
 IMAGE = RuntimeImage(
@@ -99,45 +99,6 @@ async def request(process: FakeProcess, method: str, path: str, body: bytes = b"
         writer.close()
 
 
-class MemoryJournal:
-    full = False
-
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.events: list[LogEvent] = []
-        self.records: list[Record] = []
-
-    def log(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
-        self.events += events
-
-    def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
-        self.log(group, stream, events)
-        self.records.append(record)
-
-    async def wait_indexed(self) -> None:
-        return
-
-    @property
-    def lines(self) -> list[str]:
-        return [text for _, text in self.events]
-
-
-class Keys:
-    """Counts the credentials that are out."""
-
-    def __init__(self) -> None:
-        self.issued: set[str] = set()
-
-    def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
-        key = f"ASIA{uuid.uuid4().hex[:16].upper()}"
-        self.issued.add(key)
-        return Credentials(key, "secret", "token")
-
-    def revoke(self, access_key: str) -> None:
-        self.issued.discard(access_key)
-
-
 class Closed:
     async def close(self) -> None:
         return
@@ -169,7 +130,7 @@ class Rig:
         self.driver.can_snapshot = "hibernate_to" in options
         self.ensure_image = image_for
         self.journal = MemoryJournal()
-        self.keys = Keys()
+        self.keys = CountingIssuer()
         self.clock = clock or SystemClock()
         freeze_after_s = options.pop("freeze_after_s", 0.010)
         image = options.pop("image", CONTAINER)  # of those functions that are one

@@ -99,3 +99,13 @@ def test_no_network_at_all_goes_with_nothing_that_opens_it(tmp_path: Path) -> No
         load_settings({**flags, "allow_net": ["10.0.0.0/8"]}, {})
     with pytest.raises(IsolationUnavailable, match="--no-network"):
         choose_driver(load_settings({**flags, "isolation": "process"}, {}))
+
+
+@pytest.mark.parametrize("isolation", ["oci", "process"])
+def test_what_only_microvms_use_is_not_silently_unused(tmp_path: Path, isolation: str) -> None:
+    flags = {"data_dir": tmp_path, "isolation": isolation}
+    with pytest.raises(SettingsError, match=f"--kernel: of no use with --isolation {isolation}, which makes no microVMs"):
+        load_settings({**flags, "kernel": "vmlinux"}, {})
+    with pytest.raises(SettingsError, match="--firecracker, --jailer: of no use"):
+        load_settings(flags, {"HANABI_FIRECRACKER": "firecracker", "HANABI_JAILER": "jailer"})
+    assert load_settings({**flags, "isolation": "auto", "kernel": "vmlinux"}, {}).kernel == Path("vmlinux").absolute()

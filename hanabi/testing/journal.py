@@ -1,0 +1,28 @@
+"""A journal in memory."""
+
+from collections.abc import Sequence
+
+from hanabi.contracts.journal import LogEvent, Record
+
+
+class MemoryJournal:
+    """A `contracts.Journal` that keeps what is written in lists. A test sets `full`."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.events: list[LogEvent] = []
+        self.records: list[Record] = []
+
+    def log(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
+        self.events += events
+
+    def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
+        self.log(group, stream, events)
+        self.records.append(record)
+
+    async def wait_indexed(self) -> None:
+        return
+
+    @property
+    def lines(self) -> list[str]:
+        return [text for _, text in self.events]
