@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.cli.failure import Failure
+from hanabi.quotas import UNZIPPED_CODE_BYTES
 
 SKIPPED_DIRECTORIES = {".git", ".hg", ".svn", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".aws-sam"}
 SKIPPED_FILES = {".DS_Store", ".git", ".gitignore", ".hanabiignore"}  # .git: of a submodule, or of a work tree
 IGNORE_FILES = (".hanabiignore", ".gitignore")  # the first that is there counts, with its like in the folders below
-UNZIPPED_MAX_BYTES = 262_144_000  # bytes; Lambda quotas
 _CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same folder gives the same CodeSha256
 
@@ -56,12 +56,12 @@ def pack(files: dict[str, PackageFile], target: Path) -> None:
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             with _reading(files[name].path):
-                mode, content = _read(files[name], UNZIPPED_MAX_BYTES - size)
+                mode, content = _read(files[name], UNZIPPED_CODE_BYTES - size)
             info.external_attr = mode << 16
             size += len(content)
-            if size >= UNZIPPED_MAX_BYTES:
+            if size >= UNZIPPED_CODE_BYTES:
                 raise Failure(
-                    f"Unzipped size must be smaller than {UNZIPPED_MAX_BYTES} bytes, which is Lambda's limit: use a container image"
+                    f"Unzipped size must be smaller than {UNZIPPED_CODE_BYTES} bytes, which is Lambda's limit: use a container image"
                 )
             archive.writestr(info, content)
 

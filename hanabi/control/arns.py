@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 from hanabi.errors import InvalidParameterValue, ResourceNotFound, ValidationError
+from hanabi.quotas import FUNCTION_NAME_CHARS
 
 LATEST = "$LATEST"
-NAME_LIMIT = 64
 
 _FUNCTION = re.compile(
     r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:)?"
@@ -80,10 +80,10 @@ class AccountRegion:
                 f"1 validation error detected: Value '{text}' at 'functionName' failed to satisfy constraint: "
                 "Member must name a function without a qualifier"
             )
-        if len(name) > NAME_LIMIT:
+        if len(name) > FUNCTION_NAME_CHARS:
             raise InvalidParameterValue(
                 f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: "
-                f"Member must have length less than or equal to {NAME_LIMIT}"
+                f"Member must have length less than or equal to {FUNCTION_NAME_CHARS}"
             )
         return name
 

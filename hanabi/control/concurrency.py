@@ -4,16 +4,15 @@ from dataclasses import replace
 
 from hanabi.control.model import Function
 from hanabi.errors import InvalidParameterValue
-
-UNRESERVED_MINIMUM = 100
+from hanabi.quotas import UNRESERVED_CONCURRENCY_MIN
 
 
 def reserve(function: Function, reserved: int | None, unreserved: int) -> Function:
     """`unreserved` is what the account has left, the provisioned concurrency of other functions counted, this one's share not."""
-    if reserved is not None and unreserved + (function.reserved or 0) - reserved < UNRESERVED_MINIMUM:
+    if reserved is not None and unreserved + (function.reserved or 0) - reserved < UNRESERVED_CONCURRENCY_MIN:
         raise InvalidParameterValue(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
-            f"below its minimum value of [{UNRESERVED_MINIMUM}]."
+            f"below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
         )
     provisioned = sum(config.requested for config in function.provisioned.values())
     if reserved is not None and reserved < provisioned:

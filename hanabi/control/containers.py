@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from hanabi.contracts.functions import ContainerCode
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import AccessDenied, ApiError, ImageError, InvalidParameterValue
+from hanabi.quotas import IMAGE_CONFIG_BYTES
 
 IMAGE, ZIP = "Image", "Zip"
-SETTINGS_LIMIT_BYTES = 16 << 10  # bytes of an ImageConfig; AWS Lambda developer guide, "Lambda quotas"
 
 
 class PinnedImage(Protocol):
@@ -58,8 +58,8 @@ def check_image_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
     for word in words:
         if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
             raise InvalidParameterValue("Value at 'imageConfig' has characters that the command of a process cannot hold")
-    if len(json.dumps(kept, ensure_ascii=False).encode()) > SETTINGS_LIMIT_BYTES:
-        raise InvalidParameterValue(f"ImageConfig must be smaller than {SETTINGS_LIMIT_BYTES} bytes")
+    if len(json.dumps(kept, ensure_ascii=False).encode()) > IMAGE_CONFIG_BYTES:
+        raise InvalidParameterValue(f"ImageConfig must be smaller than {IMAGE_CONFIG_BYTES} bytes")
     return kept or None
 
 

@@ -13,9 +13,9 @@ from dataclasses import MISSING, fields
 from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from hanabi.control.arns import LATEST, NAME_LIMIT, is_alias, is_version
+from hanabi.control.arns import LATEST, is_alias, is_version
 from hanabi.control.model import Alias, Code, Function, FunctionSettings, ProvisionedConfig, Url, Version
-from hanabi.quotas import ACCOUNT_CONCURRENCY
+from hanabi.quotas import ACCOUNT_CONCURRENCY, FUNCTION_NAME_CHARS, MEMORY_MAX_MB, MEMORY_MIN_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
 
 T = TypeVar("T")
 _NAME = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
@@ -30,7 +30,7 @@ _CORS_LISTS = ("AllowHeaders", "AllowMethods", "AllowOrigins", "ExposeHeaders")
 
 def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Mapping[str, Mapping[str, Any]]) -> Function:
     """`versions` holds the documents of those that the function's document names, by number."""
-    _need(bool(_NAME.fullmatch(name)) and len(name) <= NAME_LIMIT, "is of no function that can be")
+    _need(bool(_NAME.fullmatch(name)) and len(name) <= FUNCTION_NAME_CHARS, "is of no function that can be")
     numbers = _list(document["versions"], str, "versions")
     _need(len(set(numbers)) == len(numbers) and all(map(is_version, numbers)), "names versions that cannot be")
     for number in numbers:
@@ -106,7 +106,9 @@ def _read_version(document: Any) -> Version:
     settings = _build(FunctionSettings, document["settings"], "settings")
     code = _build(Code, document["code"], "code")
     _need(
-        128 <= settings.memory_mb <= 10_240 and 1 <= settings.timeout_s <= 900 and 512 <= settings.tmp_mb <= 10_240,
+        MEMORY_MIN_MB <= settings.memory_mb <= MEMORY_MAX_MB
+        and 1 <= settings.timeout_s <= TIMEOUT_MAX_S
+        and TMP_MIN_MB <= settings.tmp_mb <= TMP_MAX_MB,
         "has a size beyond limits",
     )
     _need(settings.package in ("Zip", "Image") and (settings.package == "Image") == bool(code.image), "has code of another package type")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hanabi.control.arns import LATEST
+from hanabi.quotas import MEMORY_DEFAULT_MB, TMP_MIN_MB
 
 CREATING = "The function is being created."
 
@@ -24,9 +25,9 @@ class FunctionSettings:
     role: str
     log_group: str
     description: str = ""
-    memory_mb: int = 128
+    memory_mb: int = MEMORY_DEFAULT_MB
     timeout_s: int = 3
-    tmp_mb: int = 512
+    tmp_mb: int = TMP_MIN_MB
     environment: Mapping[str, str] | None = None  # None: never given, which the API shows
     package: str = "Zip"  # or "Image", which has neither runtime nor handler
     image_config: Mapping[str, Any] | None = None  # an ImageConfig: what there is of it

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hanabi.control.arns import LATEST, AccountRegion, is_alias
-from hanabi.control.concurrency import UNRESERVED_MINIMUM
 from hanabi.control.model import Alias, Function, ProvisionedConfig
 from hanabi.control.versions import check_active
 from hanabi.errors import InvalidParameterValue, ProvisionedConcurrencyConfigNotFound, ResourceConflict, ResourceNotFound
+from hanabi.quotas import UNRESERVED_CONCURRENCY_MIN
 
 UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
 _NO_RESOURCE = "The function resource provided must be an alias or a published version."
@@ -61,10 +61,10 @@ def put_config(function: Function, qualifier: str, requested: int, unreserved: i
         raise InvalidParameterValue(
             f"Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [{unreserved - others}]."
         )
-    elif unreserved - others - requested < UNRESERVED_MINIMUM:
+    elif unreserved - others - requested < UNRESERVED_CONCURRENCY_MIN:
         raise InvalidParameterValue(
             "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
-            f"below its minimum value of [{UNRESERVED_MINIMUM}]."
+            f"below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
         )
     config = ProvisionedConfig(qualifier=qualifier, requested=requested, modified_ms=now_ms)
     return replace(function, provisioned={**function.provisioned, qualifier: config})

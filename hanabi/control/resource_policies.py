@@ -10,8 +10,7 @@ from hanabi.control.arns import LATEST
 from hanabi.control.model import Function, new_id
 from hanabi.control.versions import check_revision
 from hanabi.errors import InvalidParameterValue, PolicyLengthExceeded, ResourceConflict, ResourceNotFound
-
-POLICY_LIMIT_BYTES = 20_480
+from hanabi.quotas import POLICY_BYTES
 
 # (parameter, operator, condition key)
 _CONDITIONS = (
@@ -54,8 +53,8 @@ def add_statement(function: Function, qualifier: str | None, params: Mapping[str
     arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
     statements = (*statements, _make_statement(function, arn, params))
     size = len(policy_text(statements))
-    if size > POLICY_LIMIT_BYTES:
-        raise PolicyLengthExceeded(f"The final policy size ({size}) is bigger than the limit ({POLICY_LIMIT_BYTES}).")
+    if size > POLICY_BYTES:
+        raise PolicyLengthExceeded(f"The final policy size ({size}) is bigger than the limit ({POLICY_BYTES}).")
     return _with_statements(function, qualifier, statements)
 
 

@@ -12,13 +12,9 @@ from typing import Any
 from hanabi.control.containers import IMAGE, ZIP, check_image_config, check_package
 from hanabi.control.model import FunctionSettings
 from hanabi.errors import InvalidParameterValue, ValidationError
+from hanabi.quotas import ENVIRONMENT_BYTES, MEMORY_MAX_MB, MEMORY_MIN_MB, SNAP_START_TMP_MAX_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
 
-MEMORY_LIMIT_MB = 10_240  # the model's bounds are wider: they are those of Managed Instances
-TIMEOUT_LIMIT_S = 900
-TMP_LIMIT_MB = 10_240
-SNAP_START_TMP_MB = 512
 SNAP_START_RUNTIMES = frozenset({"python3.12", "python3.13", "python3.14", "python3.15"})
-ENVIRONMENT_LIMIT_BYTES = 4096  # bytes, as JSON
 ARCHITECTURES = ["arm64" if platform.machine() == "aarch64" else "x86_64"]  # the host's: nothing is emulated
 
 # Lambda developer guide, "Reserved environment variables"
@@ -113,11 +109,11 @@ def change_settings(settings: FunctionSettings, params: Mapping[str, Any], known
     if "Description" in params:
         changes["description"] = _check_text(params["Description"], "description")
     if "MemorySize" in params:
-        changes["memory_mb"] = _check_range(params["MemorySize"], "memorySize", 128, MEMORY_LIMIT_MB)
+        changes["memory_mb"] = _check_range(params["MemorySize"], "memorySize", MEMORY_MIN_MB, MEMORY_MAX_MB)
     if "Timeout" in params:
-        changes["timeout_s"] = _check_range(params["Timeout"], "timeout", 1, TIMEOUT_LIMIT_S)
+        changes["timeout_s"] = _check_range(params["Timeout"], "timeout", 1, TIMEOUT_MAX_S)
     if "EphemeralStorage" in params:
-        changes["tmp_mb"] = _check_range(params["EphemeralStorage"]["Size"], "ephemeralStorage.size", 512, TMP_LIMIT_MB)
+        changes["tmp_mb"] = _check_range(params["EphemeralStorage"]["Size"], "ephemeralStorage.size", TMP_MIN_MB, TMP_MAX_MB)
     if "Environment" in params:
         changes["environment"] = _check_environment(params["Environment"].get("Variables") or {})
     if settings.package == IMAGE and "ImageConfig" in params:
@@ -136,8 +132,8 @@ def check_snap_start(settings: FunctionSettings) -> FunctionSettings:
             raise InvalidParameterValue("SnapStart is not supported by Hanabi yet for functions with PackageType Image")
         if settings.runtime not in SNAP_START_RUNTIMES:
             raise InvalidParameterValue(f"{settings.runtime} is not supported for SnapStart enabled functions.")
-        if settings.tmp_mb > SNAP_START_TMP_MB:
-            raise InvalidParameterValue(f"SnapStart does not support ephemeral storage of more than {SNAP_START_TMP_MB} MB.")
+        if settings.tmp_mb > SNAP_START_TMP_MAX_MB:
+            raise InvalidParameterValue(f"SnapStart does not support ephemeral storage of more than {SNAP_START_TMP_MAX_MB} MB.")
     return settings
 
 
@@ -169,7 +165,7 @@ def _check_environment(variables: Mapping[str, str]) -> dict[str, str]:
     for name, value in variables.items():
         _check_text(value, f"environment.variables.{name}")
     measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
-    if len(measured.encode()) > ENVIRONMENT_LIMIT_BYTES:
+    if len(measured.encode()) > ENVIRONMENT_BYTES:
         raise InvalidParameterValue(
             "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded "
             f"the 4KB limit. String measured: {measured}"

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from hanabi.control.model import Function, new_id
 from hanabi.errors import InvalidParameterValue
-
-LIMIT = 50
+from hanabi.quotas import TAGS_MAX
 
 
 def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    if len(tags) > LIMIT:
+    if len(tags) > TAGS_MAX:
         raise InvalidParameterValue("Number of tags exceeds resource tag limit.")
     return dict(tags)
 

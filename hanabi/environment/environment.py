@@ -32,10 +32,10 @@ from hanabi.environment.states import EnvironmentState, advance
 from hanabi.environment.variables import credentials_document, function_variables, generic_variables
 from hanabi.errors import EntrypointError, SandboxError
 from hanabi.ledger.report import init_report_line, start_line, start_phase_line
+from hanabi.quotas import VCPU_MB
 from hanabi.runtime.session import RuntimeSession
 from hanabi.runtime.states import RuntimeState
 
-VCPU_MB = 1769  # memory that buys one vCPU
 RESET_LIMIT_S = 5.0
 EXIT_GRACE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
 SNAPSHOT_CREDENTIALS_S = 300.0  # credentials that are fetched before a snapshot last no longer: they are to be fetched again after it

@@ -10,9 +10,8 @@ from contextlib import suppress
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
+from hanabi.quotas import FUNCTION_LOG_LINE_BYTES, LOG_TAIL_BYTES
 
-TAIL_BYTES = 4096  # bytes of log in an answer with LogType=Tail
-LINE_LIMIT_BYTES = 256 * 1024  # bytes in one log event, as CloudWatch Logs
 READ_BYTES = 16 * 1024  # as many empty lines cost the loop some milliseconds
 BURST_READS = 4  # reads in one turn of the loop
 PAUSE_S = 0.01  # at least, after a full burst: the pipe fills and the printer waits
@@ -97,9 +96,10 @@ class OutputReader:
             return False
         full = len(data) == READ_BYTES
         data = self._partial + data
-        if len(data) > LINE_LIMIT_BYTES and data.find(b"\n", 0, LINE_LIMIT_BYTES + 1) < 0:  # the rest of the line is another event
-            self._sink([self._event(data[:LINE_LIMIT_BYTES])])
-            data = data[LINE_LIMIT_BYTES:]
+        # The rest of a line that is too long is another event.
+        if len(data) > FUNCTION_LOG_LINE_BYTES and data.find(b"\n", 0, FUNCTION_LOG_LINE_BYTES + 1) < 0:
+            self._sink([self._event(data[:FUNCTION_LOG_LINE_BYTES])])
+            data = data[FUNCTION_LOG_LINE_BYTES:]
         end = data.rfind(b"\n") + 1
         self._partial = data[end:]
         if end:
@@ -111,7 +111,7 @@ class OutputReader:
 
     def _split(self, data: bytes) -> list[LogEvent]:
         """Lines as events; all at once, because there may be as many as bytes."""
-        if len(data) > LINE_LIMIT_BYTES:
+        if len(data) > FUNCTION_LOG_LINE_BYTES:
             data = b"\n".join(part for line in data.split(b"\n") for part in _parts(line))
         text = data.decode("utf-8", "replace")
         now_ms = int(self._clock.time() * 1000)
@@ -142,9 +142,9 @@ class OutputReader:
 
 def _parts(line: bytes) -> list[bytes]:
     """A line too long for one event goes on in the next."""
-    if len(line) <= LINE_LIMIT_BYTES:
+    if len(line) <= FUNCTION_LOG_LINE_BYTES:
         return [line]
-    return [line[at : at + LINE_LIMIT_BYTES] for at in range(0, len(line), LINE_LIMIT_BYTES)]
+    return [line[at : at + FUNCTION_LOG_LINE_BYTES] for at in range(0, len(line), FUNCTION_LOG_LINE_BYTES)]
 
 
 def end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
@@ -152,10 +152,10 @@ def end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
     lines: list[bytes] = []
     size = 0
     for _, text in reversed(events):
-        lines.append(text[-TAIL_BYTES:].encode() + b"\n")
+        lines.append(text[-LOG_TAIL_BYTES:].encode() + b"\n")
         size += len(lines[-1])
-        if size >= TAIL_BYTES:
+        if size >= LOG_TAIL_BYTES:
             break
     else:
         lines.append(tail)
-    return b"".join(reversed(lines))[-TAIL_BYTES:]
+    return b"".join(reversed(lines))[-LOG_TAIL_BYTES:]

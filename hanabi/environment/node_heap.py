@@ -10,8 +10,6 @@ from dataclasses import replace
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 
-DEFAULT_MB = 128  # MemorySize of a function that names none
-
 
 def for_version(image: RuntimeImage, version: FunctionVersion) -> RuntimeImage:
     """The image as it is started for a version."""

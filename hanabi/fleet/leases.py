@@ -8,8 +8,9 @@ from hanabi.environment.environment import Environment
 from hanabi.errors import ShuttingDown
 from hanabi.fleet.environments import Environments
 from hanabi.fleet.handover import Handover
-from hanabi.fleet.starter import INIT_LIMIT_S, Starter, StartRequest
+from hanabi.fleet.starter import Starter, StartRequest
 from hanabi.fleet.waiting import WaitingCallers
+from hanabi.quotas import INIT_TIMEOUT_S
 
 
 class Leases:
@@ -42,7 +43,7 @@ class Leases:
     async def _start(self, version: FunctionVersion) -> None:
         """For one who waits."""
         key = version.key
-        request = StartRequest(version, INIT_LIMIT_S, wanted=lambda: self._waiting.is_awaited(key))
+        request = StartRequest(version, INIT_TIMEOUT_S, wanted=lambda: self._waiting.is_awaited(key))
         try:
             try:
                 await self._environments.finishing.grace(key)

@@ -12,8 +12,7 @@ from hanabi.environment.variables import preload_of
 from hanabi.fleet import start_log
 from hanabi.fleet.environments import Environments
 from hanabi.fleet.handover import Handover
-
-POOL_TMP_MB = 512  # the default /tmp
+from hanabi.quotas import TMP_MIN_MB
 
 
 class Maker:
@@ -65,7 +64,7 @@ class Maker:
 
     async def make_pooled(self, image: RuntimeImage) -> Environment:
         """One that no function has yet, its bootstrap loaded."""
-        environment = await self.make(image, self._driver.pool_memory_mb, POOL_TMP_MB, lambda: True, preload=preload_of(image))
+        environment = await self.make(image, self._driver.pool_memory_mb, TMP_MIN_MB, lambda: True, preload=preload_of(image))
         assert environment is not None
         environment.origin = start_log.POOL_HIT
         if image.command:

@@ -13,8 +13,8 @@ from hanabi.fleet.handover import Handover
 from hanabi.fleet.start_limiter import StartLimiter
 from hanabi.fleet.starter import Purpose, Starter, StartRequest, init_limit_s
 from hanabi.fleet.targets import Target
+from hanabi.quotas import PROVISIONED_INIT_ATTEMPTS
 
-ATTEMPTS = 6  # at an init, until the allocation has failed: so AWS was recorded doing
 BACKOFF_S = 0.5  # after the first one that fails, then doubled
 BACKOFF_LIMIT_S = 300.0
 CONCURRENT_STARTS = 2  # so that those who wait for a cold start do not stand behind hundreds of these
@@ -110,7 +110,7 @@ class Provisioned:
 
     def _note(self, target: Target, error: Exception) -> None:
         reason = INIT_FAILURE if isinstance(error, InitFailed) else HOST_FULL if isinstance(error, TooManyRequests) else str(error)
-        if target.failures >= ATTEMPTS or not isinstance(error, InitFailed):
+        if target.failures >= PROVISIONED_INIT_ATTEMPTS or not isinstance(error, InitFailed):
             target.failure = reason
             text = f"Provisioned concurrency of {target.version.name}:{target.version.version} is not there; it is tried again: {reason}"
             self._health.report(_problem(target.version.key), text)

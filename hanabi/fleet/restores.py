@@ -12,8 +12,7 @@ from hanabi.fleet import start_log
 from hanabi.fleet.environments import Environments
 from hanabi.fleet.hibernation import Hibernation
 from hanabi.fleet.maker import Maker
-
-RESTORE_LIMIT_S = 10.0  # of hooks after a restore; AWS Lambda developer guide, "Runtime hooks for Lambda SnapStart"
+from hanabi.quotas import RESTORE_TIMEOUT_S
 
 
 class Restores:
@@ -38,7 +37,7 @@ class Restores:
         if environment is None:
             return None
         try:
-            outcome = await environment.restore(version, RESTORE_LIMIT_S, (self._clock.monotonic() - began) * 1000)
+            outcome = await environment.restore(version, RESTORE_TIMEOUT_S, (self._clock.monotonic() - began) * 1000)
         except BaseException:
             self._environments.discard(environment)
             raise
@@ -63,7 +62,7 @@ class Restores:
                 self._hibernation.forget(hibernated)
                 return None
             try:
-                await environment.resume(hibernated, RESTORE_LIMIT_S)
+                await environment.resume(hibernated, RESTORE_TIMEOUT_S)
             except BaseException:
                 self._environments.discard(environment)
                 raise

@@ -15,13 +15,12 @@ from hanabi.errors import SandboxError
 from hanabi.fleet import start_log
 from hanabi.fleet.environments import Environments
 from hanabi.fleet.hibernation import Hibernation
-from hanabi.fleet.maker import POOL_TMP_MB, Maker
+from hanabi.fleet.maker import Maker
 from hanabi.fleet.restores import Restores
 from hanabi.fleet.start_limiter import StartLimiter
+from hanabi.quotas import LONG_INIT_TIMEOUT_S, TIMEOUT_MAX_S, TMP_MIN_MB
 
-INIT_LIMIT_S = 10.0  # AWS Lambda developer guide, "Init phase"
 # Of an init that nobody waits for: the function's own timeout, within these (likewise).
-INIT_LIMIT_MIN_S, INIT_LIMIT_MAX_S = 130.0, 900.0
 EnsureImage = Callable[[FunctionVersion], Awaitable[RuntimeImage]]
 """What environments of a version are started on. Raises `ImageError`, or `ResourceConflict` when its code is not there."""
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class StartRequest:
 
 def init_limit_s(version: FunctionVersion) -> float:
     """Of an init that nobody waits for."""
-    return min(max(version.timeout_s, INIT_LIMIT_MIN_S), INIT_LIMIT_MAX_S)
+    return min(max(version.timeout_s, LONG_INIT_TIMEOUT_S), TIMEOUT_MAX_S)
 
 
 class Starter:
@@ -112,7 +111,7 @@ class Starter:
         """One without a function: from the pool, where it will do, else made."""
         version, pinned = request.version, request.purpose is Purpose.PROVISIONED
         own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
-        if version.tmp_mb == POOL_TMP_MB and not own_start:
+        if version.tmp_mb == TMP_MIN_MB and not own_start:
             pooled = self._maker.take_pooled(image, version.memory_mb, pinned=pinned)
             if pooled is not None:
                 return pooled

@@ -20,6 +20,7 @@ from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
 from hanabi.contracts.journal import LogEvent, Record
+from hanabi.quotas import LOG_EVENT_BYTES
 
 VERSION = 1
 
@@ -48,7 +49,6 @@ RECORD_FIELDS = (
     "attempt",
 )
 
-EVENT_LIMIT_BYTES = 1024 * 1024  # bytes of one log event, as in CloudWatch Logs
 FRAME_LIMIT_BYTES = 8 * 1024 * 1024  # bytes of a frame of more than one event
 SPAN_LIMIT_MS = 3_600_000  # from a frame's first event to its last: a search by time need look no further back
 
@@ -76,7 +76,7 @@ def encode(kind: str, group: str, stream: str, events: Sequence[LogEvent], recor
     """One frame. Raises `FrameTooLarge` when there are two events or more and they do not fit."""
     first, last = (min(events)[0], max(events)[0]) if events else (0, 0)
     lines = "".join([f"{when} {text}\n" for when, text in events])
-    if len(lines) > EVENT_LIMIT_BYTES // 4 or lines.count("\n") > len(events):  # only then can one be too long in UTF-8
+    if len(lines) > LOG_EVENT_BYTES // 4 or lines.count("\n") > len(events):  # only then can one be too long in UTF-8
         lines = "".join([f"{when} {_to_line(text)}\n" for when, text in events])
     header = f"{kind}\t{group}\t{stream}\t{first}\t{last}\t{'' if record is None else _encode_record(record)}\n"
     payload = (header + lines).encode("utf-8", "replace")
@@ -86,8 +86,8 @@ def encode(kind: str, group: str, stream: str, events: Sequence[LogEvent], recor
 
 
 def _to_line(text: str) -> str:
-    if len(text) > EVENT_LIMIT_BYTES // 4:
-        text = text.encode("utf-8", "replace")[:EVENT_LIMIT_BYTES].decode("utf-8", "ignore")
+    if len(text) > LOG_EVENT_BYTES // 4:
+        text = text.encode("utf-8", "replace")[:LOG_EVENT_BYTES].decode("utf-8", "ignore")
     return text.replace("\n", "\n ")
 
 

@@ -13,6 +13,7 @@ from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.log_errors import AlreadyExists, LogsUnavailable, NoSuchGroup, NoSuchStream
 from hanabi.ledger.patterns import Matcher
 from hanabi.ledger.search import EventPosition, EventQuery, Page, read_page
+from hanabi.quotas import LOG_PAGE_EVENTS
 
 T = TypeVar("T")
 DAY_MS = 86_400_000
@@ -125,7 +126,7 @@ class LogStore:
         matches: Matcher | None = None,
         after: EventPosition | None = None,
         backward: bool = False,
-        limit: int = 10_000,
+        limit: int = LOG_PAGE_EVENTS,
     ) -> Page:
         """A page of the events of a group, or of the streams named. Raises `NoSuchGroup`, `NoSuchStream`."""
         now_ms = self._now_ms()

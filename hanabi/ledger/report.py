@@ -4,9 +4,6 @@ import math
 
 from hanabi.contracts.journal import Record
 
-REQUEST_PRICE = 0.20 / 1_000_000  # us-east-1
-GB_SECOND_PRICE = 0.0000166667  # us-east-1, x86_64
-
 
 def billed_ms(duration_ms: float, init_ms: float | None = None) -> int:
     """Init is billed like the invocation itself (since August 2025); the sum is rounded up once."""

@@ -11,8 +11,8 @@ from itertools import pairwise
 from hanabi.ledger.frames import SPAN_LIMIT_MS, decode_events
 from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.patterns import Matcher
+from hanabi.quotas import LOG_PAGE_BYTES
 
-PAGE_BYTES = 1024 * 1024  # of messages in one page, as in CloudWatch Logs
 READ_BYTES = 16 * 1024 * 1024  # of events looked at for one page: then it ends where it is, empty or not
 
 EventPosition = tuple[int, int, int]  # (Unix ms, chunk, index in the chunk): the order of all events of a group
@@ -82,7 +82,7 @@ def read_page(connection: sqlite3.Connection, query: EventQuery) -> Page:
     for event in walk:
         if query.matches is None or query.matches(event.message):
             size += len(event.message) + 26
-            if events and (size > PAGE_BYTES or len(events) == query.limit):
+            if events and (size > LOG_PAGE_BYTES or len(events) == query.limit):
                 return Page(events, seen)
             events.append(event)
         seen = event.position

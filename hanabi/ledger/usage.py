@@ -9,7 +9,7 @@ from hanabi.ledger import index
 from hanabi.ledger.index import read_counted, read_progress, set_sums, write_progress
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.losses import Losses
-from hanabi.ledger.report import GB_SECOND_PRICE, REQUEST_PRICE
+from hanabi.quotas import GB_SECOND_PRICE_USD, REQUEST_PRICE_USD
 
 UNINDEXED_LIMIT_BYTES = 64 * 1024 * 1024  # bytes of the journal that are summed up beside an index that is behind
 PERIODS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}  # UTC
@@ -37,7 +37,7 @@ class UsageRow:
     @property
     def cost(self) -> float:
         """US dollars."""
-        return self.requests * REQUEST_PRICE + self.gb_seconds * GB_SECOND_PRICE
+        return self.requests * REQUEST_PRICE_USD + self.gb_seconds * GB_SECOND_PRICE_USD
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.edge.protocols.model import endpoint_variable
 from hanabi.edge.service import Service
-from hanabi.environment.node_heap import DEFAULT_MB, for_memory, for_version
+from hanabi.environment.node_heap import for_memory, for_version
 from hanabi.environment.shared import Closable, SharedServices
 from hanabi.environment.variables import preload_of
 from hanabi.errors import ImageError
@@ -61,6 +61,7 @@ from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.node.config import NodeSettings, guest_dir, is_loopback
 from hanabi.node.drain import Drain, StopSignals
 from hanabi.node.drivers import choose_driver
+from hanabi.quotas import MEMORY_DEFAULT_MB
 from hanabi.sandbox.host.host import raise_descriptor_limit
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.iam.service import IamService
@@ -321,7 +322,7 @@ class PooledImages:
         if self._driver.can_snapshot:
             progress(f"making the snapshot that microVMs of {runtime} start from")
         await self._driver.prepare(image, preload_of(image))
-        self._fleet.keep_pool_for(for_memory(image, DEFAULT_MB))
+        self._fleet.keep_pool_for(for_memory(image, MEMORY_DEFAULT_MB))
         return image
 
     async def announce(self, runtimes: Iterable[str], retries: RetryQueue) -> None:

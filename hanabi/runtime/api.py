@@ -17,13 +17,14 @@ from hanabi.contracts.invocation import Invocation
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.server import HttpServer
-from hanabi.runtime.session import PAYLOAD_LIMIT_BYTES, TOO_LARGE, InvalidTransition, RuntimeSession, too_large
+from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
+from hanabi.runtime.session import TOO_LARGE, InvalidTransition, RuntimeSession, too_large
 from hanabi.runtime.states import RuntimeState
 
 PREFIX = "/2018-06-01/runtime/"
 CREDENTIALS_PATH = "/2021-04-23/credentials"
 # A runtime has one connection and says one thing at a time; what more comes is another process that wants to be a nuisance.
-LIMITS = Limits(body=lambda request: BodyRule(PAYLOAD_LIMIT_BYTES), connections=16, pipelined=4, buffered_bytes=16 << 20, refusal_s=0.05)
+LIMITS = Limits(body=lambda request: BodyRule(RESPONSE_PAYLOAD_BYTES), connections=16, pipelined=4, buffered_bytes=16 << 20, refusal_s=0.05)
 REPEATS = 8  # of one invocation, to a runtime that asks again
 TIMEOUTS = Timeouts(idle_s=24 * 3600)  # a handler may run for minutes, or be frozen for hours, between two requests of its runtime
 ERROR_TYPE = "lambda-runtime-function-error-type"

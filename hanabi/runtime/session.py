@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.sandbox import Exit
+from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
 from hanabi.runtime.states import TRANSITIONS, RuntimeEvent, RuntimeState
 
-PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024 + 100  # bytes of an answer; AWS's Runtime Interface Emulator, `interop.MaxPayloadSize`
 ERROR_TYPE_SCAN_BYTES = 64 * 1024  # bytes of an error payload that are looked at for its type
 TOO_LARGE = "Function.ResponseSizeTooLarge"
 UNKNOWN = "Runtime.Unknown"
@@ -116,7 +116,7 @@ class RuntimeSession:
 
     def answer(self, payload: bytes) -> None:
         """The runtime's result. Raises `InvalidTransition`."""
-        if len(payload) > PAYLOAD_LIMIT_BYTES:
+        if len(payload) > RESPONSE_PAYLOAD_BYTES:
             self.fail(too_large(), TOO_LARGE)
         else:
             self._advance(RuntimeEvent.ANSWER)
@@ -125,7 +125,7 @@ class RuntimeSession:
     def fail(self, payload: bytes, error_type: str | None = None) -> None:
         """The runtime's error. Raises `InvalidTransition`."""
         self._advance(RuntimeEvent.ANSWER)
-        if len(payload) > PAYLOAD_LIMIT_BYTES:
+        if len(payload) > RESPONSE_PAYLOAD_BYTES:
             payload, error_type = too_large(), TOO_LARGE
         self._answer, self._error_type = payload, error_type or error_type_of(payload)
 
@@ -158,5 +158,5 @@ def error_type_of(payload: bytes) -> str:
 
 def too_large() -> bytes:
     """The error a caller gets in place of an answer over the limit."""
-    message = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT_BYTES} bytes)."
+    message = f"Response payload size exceeded maximum allowed payload size ({RESPONSE_PAYLOAD_BYTES} bytes)."
     return json.dumps({"errorMessage": message, "errorType": TOO_LARGE}, separators=(",", ":")).encode()

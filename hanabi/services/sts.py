@@ -9,8 +9,8 @@ from hanabi.edge.auth.keys import KeyRing, role_id, session_principal
 from hanabi.edge.auth.policy_documents import read_document, statements
 from hanabi.edge.service import NOTHING, Call, Operation, Params, RequiredPermission, Service
 from hanabi.errors import ServiceError, ValidationError
+from hanabi.quotas import CHAINED_SESSION_MAX_S
 
-CHAINED_LIMIT_S = 3600
 _UNSUPPORTED = ("Policy", "PolicyArns", "SerialNumber", "TokenCode", "Tags", "TransitiveTagKeys", "ProvidedContexts")
 
 
@@ -70,7 +70,7 @@ class StsService(Service):
                 raise ValidationError(f"Hanabi does not support {unsupported} in AssumeRole")
         arn, session = target.arn, params["RoleSessionName"]
         seconds, longest = params.get("DurationSeconds", 3600), target.role.get("MaxSessionDuration", 3600)
-        if seconds > CHAINED_LIMIT_S and call.principal.role:
+        if seconds > CHAINED_SESSION_MAX_S and call.principal.role:
             raise ValidationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
         if seconds > longest:
             raise ValidationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")

@@ -26,6 +26,7 @@ from hanabi.errors import (
     ShuttingDown,
     TooManyRequests,
 )
+from hanabi.quotas import ACCOUNT_CONCURRENCY
 from hanabi.store.database import Database
 from hanabi.triggers import event_table
 from hanabi.triggers.event_states import ENDS, EventState, EventTrigger, advance
@@ -37,7 +38,6 @@ from hanabi.triggers.unsaved_events import UnsavedEvents
 
 log = logging.getLogger(__name__)
 
-CONCURRENCY = 1000  # events running at once: the account's limit, beyond which they would be throttled
 WINDOW_EVENTS = 256  # events in memory beside the running ones
 WINDOW_BYTES = 64 * 1024 * 1024  # of payloads in memory, running ones included
 UNSAVED_MAX = 10_000  # events that the disk could not be told of; with more, none is started
@@ -58,7 +58,7 @@ class DurableQueue:
         clock: Clock,
         *,
         policy: RetryPolicy | None = None,
-        concurrency: int = CONCURRENCY,
+        concurrency: int = ACCOUNT_CONCURRENCY,
         window: int = WINDOW_EVENTS,
         window_bytes: int = WINDOW_BYTES,
         drain_s: float = DRAIN_S,

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-HOUR_S = 3600.0
+from hanabi.quotas import EVENT_AGE_MAX_S, EVENT_BACKOFF_MAX_S, EVENT_BACKOFF_MIN_S, EVENT_RETRY_DELAYS_S
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Delays in seconds. `error_delays` says how often a failed function is tried again, and when: as Lambda, after 1 minute, then 2."""
 
-    error_delays: tuple[float, ...] = (60.0, 120.0)
-    first_delay_s: float = 1.0
-    longest_delay_s: float = 300.0
-    maximum_age_s: float = 6 * HOUR_S
+    error_delays: tuple[float, ...] = EVENT_RETRY_DELAYS_S
+    first_delay_s: float = EVENT_BACKOFF_MIN_S
+    longest_delay_s: float = EVENT_BACKOFF_MAX_S
+    maximum_age_s: float = EVENT_AGE_MAX_S
 
     def after_error(self, attempt: int) -> float | None:
         """The function failed for the `attempt`-th time (from 1): the delay until the next attempt, None for none."""

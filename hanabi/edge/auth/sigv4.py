@@ -17,10 +17,9 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
 from hanabi.edge.auth.keys import Key, KeyRing
 from hanabi.errors import ExpiredToken, IncompleteSignature, InvalidSignature, MissingAuthenticationToken, UnrecognizedClient
+from hanabi.quotas import PRESIGNED_MAX_S, SIGNATURE_SKEW_S
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-SKEW_S = 300
-PRESIGNED_MAX_S = 604_800
 HASH_INLINE_BYTES = 256 * 1024  # a larger body is hashed off the loop (0.5 ms a MiB, and hashlib lets go of the GIL)
 
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+|/")
@@ -213,14 +212,13 @@ class Verifier:
                 self._times.clear()
             self._times[stamp] = signed_at
         now = self._clock.time()
-        lifetime = SKEW_S if signature.expires_s is None else signature.expires_s
+        lifetime = SIGNATURE_SKEW_S if signature.expires_s is None else signature.expires_s
         if now - signed_at > lifetime:
             minutes = f"{lifetime // 60} min." if lifetime % 60 == 0 else f"{lifetime} sec."
             raise InvalidSignature(f"Signature expired: {stamp} is now earlier than {_stamp(now - lifetime)} ({_stamp(now)} - {minutes})")
-        if signed_at - now > SKEW_S:
-            raise InvalidSignature(
-                f"Signature not yet current: {stamp} is still later than {_stamp(now + SKEW_S)} ({_stamp(now)} + {SKEW_S // 60} min.)"
-            )
+        if signed_at - now > SIGNATURE_SKEW_S:
+            latest, minutes = _stamp(now + SIGNATURE_SKEW_S), f"{SIGNATURE_SKEW_S // 60} min."
+            raise InvalidSignature(f"Signature not yet current: {stamp} is still later than {latest} ({_stamp(now)} + {minutes})")
 
     def _canonical_path(self, path: str) -> str:
         canonical = self._paths.get(path)
@@ -293,7 +291,7 @@ def _read_presigned(request: HttpRequest, headers: dict[str, str]) -> Signature:
     missing = [f"AWS query-string parameters must include '{name}'. " for name in required if not fields.get(name)]
     if missing:
         raise IncompleteSignature("".join(missing) + "Re-examine the query-string parameters.")
-    expires = fields.get("X-Amz-Expires", str(SKEW_S))
+    expires = fields.get("X-Amz-Expires", str(SIGNATURE_SKEW_S))
     if not (expires.isascii() and expires.isdigit() and 1 <= len(expires) <= 6 and 1 <= int(expires) <= PRESIGNED_MAX_S):
         raise IncompleteSignature(f"X-Amz-Expires must be a number between 1 and {PRESIGNED_MAX_S} seconds. Got '{expires[:20]}'.")
     claim = _read_claim(fields["X-Amz-Credential"], fields["X-Amz-SignedHeaders"])

@@ -21,13 +21,13 @@ from hanabi.frontends.function_urls.cors import add_headers, answer_preflight
 from hanabi.frontends.function_urls.event import make_event
 from hanabi.frontends.function_urls.response import JSON, MalformedResponse, make_response
 from hanabi.http.limits import BodyRule
+from hanabi.quotas import INVOKE_PAYLOAD_BYTES
 
 log = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
 RETRY_AFTER_S = 5  # when the server is stopping
-PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
-BODY_BYTES = PAYLOAD_LIMIT_BYTES + 256 * 1024  # beyond the limit whose error is worded here
+BODY_BYTES = INVOKE_PAYLOAD_BYTES + 256 * 1024  # beyond the limit whose error is worded here
 
 LABEL = ".lambda-url."  # in the host names, whatever is before and after it
 
@@ -156,7 +156,7 @@ class FunctionUrls:
             scheme=self._scheme,
             principal=principal,
         )
-        if len(event) > PAYLOAD_LIMIT_BYTES:
+        if len(event) > INVOKE_PAYLOAD_BYTES:
             raise _too_large()
         result = await self._invoker.invoke(Invocation(request_id=request_id, route=route, payload=event, trace=trace, source="url"))
         try:
@@ -186,16 +186,16 @@ def refuse_large(request: HttpRequest, size: int | None, limit: int) -> HttpResp
 
 async def _read_body(body: bytes | Path) -> bytes:
     if isinstance(body, bytes):
-        if len(body) > PAYLOAD_LIMIT_BYTES:
+        if len(body) > INVOKE_PAYLOAD_BYTES:
             raise _too_large()
         return body
-    if (await asyncio.to_thread(body.stat)).st_size > PAYLOAD_LIMIT_BYTES:
+    if (await asyncio.to_thread(body.stat)).st_size > INVOKE_PAYLOAD_BYTES:
         raise _too_large()
     return await asyncio.to_thread(body.read_bytes)
 
 
 def _too_large() -> RequestTooLarge:
-    return RequestTooLarge(f"Request must be smaller than {PAYLOAD_LIMIT_BYTES} bytes for the InvokeFunction operation")
+    return RequestTooLarge(f"Request must be smaller than {INVOKE_PAYLOAD_BYTES} bytes for the InvokeFunction operation")
 
 
 def _trace(given: str, now: float) -> str:

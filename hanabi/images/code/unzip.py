@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-UNZIPPED_LIMIT_BYTES = 262_144_000  # bytes; AWS Lambda developer guide, "Lambda quotas": 250 MB
+UNZIPPED_CODE_BYTES = 262_144_000  # as in hanabi/quotas.py, which this program, run by itself, cannot import
 NODE_LIMIT = 100_000  # files, links and directories, those that are only implied by names included
 DEPTH_LIMIT = 100  # directories below each other
 NAME_LIMIT = 2048  # bytes of one path
@@ -27,7 +27,7 @@ BLOCK_BYTES = 256 * 1024
 
 CANNOT = "Could not unzip uploaded file. Please check your file, then try to upload again."
 EMPTY = "Uploaded file must be a non-empty zip"
-TOO_LARGE = f"Unzipped size must be smaller than {UNZIPPED_LIMIT_BYTES} bytes"
+TOO_LARGE = f"Unzipped size must be smaller than {UNZIPPED_CODE_BYTES} bytes"
 TOO_MANY = f"Uploaded file must hold at most {NODE_LIMIT} files and directories"
 
 _UNIX, _MACOS = 3, 19  # systems whose external attributes carry a mode
@@ -78,7 +78,7 @@ def make_plan(source: zipfile.ZipFile) -> UnzipPlan:
     if len(entries) > NODE_LIMIT:
         raise BadZip(TOO_MANY)
     _refuse_overlap(entries, source.start_dir)
-    if sum(entry.file_size for entry in entries) >= UNZIPPED_LIMIT_BYTES:  # zipfile reads no more of an entry than it declares
+    if sum(entry.file_size for entry in entries) >= UNZIPPED_CODE_BYTES:  # zipfile reads no more of an entry than it declares
         raise BadZip(TOO_LARGE)
     kinds: dict[bytes, tuple[str, zipfile.ZipInfo]] = {}
     for entry in entries:
@@ -233,7 +233,7 @@ def sync_filesystem(path: bytes) -> None:
 def main(arguments: list[str]) -> int:
     limits = (
         (resource.RLIMIT_AS, 1 << 30),
-        (resource.RLIMIT_FSIZE, UNZIPPED_LIMIT_BYTES),
+        (resource.RLIMIT_FSIZE, UNZIPPED_CODE_BYTES),
         (resource.RLIMIT_CPU, 60),
         (resource.RLIMIT_CORE, 0),
     )

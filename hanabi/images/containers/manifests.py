@@ -10,11 +10,10 @@ from typing import Any
 
 from hanabi.errors import ImageError
 from hanabi.images.containers.reference import is_digest
+from hanabi.quotas import IMAGE_BYTES, IMAGE_CONFIG_BYTES
 
 DOCUMENT_LIMIT_BYTES = 4 << 20  # bytes of one document, as registries have it
-IMAGE_LIMIT_BYTES = 10 << 30  # bytes, uncompressed; AWS Lambda developer guide, "Lambda quotas"
 LAYER_LIMIT = 127  # of one image; Docker's own
-SETTINGS_LIMIT_BYTES = 16 << 10  # bytes of entry point, command, directory and variables; AWS Lambda developer guide, "Lambda quotas"
 
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
@@ -100,13 +99,13 @@ def read_manifest(document: Mapping[str, Any]) -> Manifest:
     if not isinstance(layers, list) or len(layers) > LAYER_LIMIT:
         raise ImageError(f"the manifest has no list of at most {LAYER_LIMIT} layers", "invalid")
     manifest = Manifest(
-        read_descriptor(document.get("config"), DOCUMENT_LIMIT_BYTES), tuple(read_descriptor(layer, IMAGE_LIMIT_BYTES) for layer in layers)
+        read_descriptor(document.get("config"), DOCUMENT_LIMIT_BYTES), tuple(read_descriptor(layer, IMAGE_BYTES) for layer in layers)
     )
     for descriptor, known in ((manifest.config, CONFIGS), *((layer, tuple(LAYERS)) for layer in manifest.layers)):
         if descriptor.media_type not in known:
             raise ImageError(f"media type {_say(descriptor.media_type)} is not supported", "unsupported")
-    if sum(layer.size for layer in manifest.layers) > IMAGE_LIMIT_BYTES:
-        raise ImageError(f"the image is larger than {IMAGE_LIMIT_BYTES >> 30} GiB", "invalid")
+    if sum(layer.size for layer in manifest.layers) > IMAGE_BYTES:
+        raise ImageError(f"the image is larger than {IMAGE_BYTES >> 30} GiB", "invalid")
     return manifest
 
 
@@ -142,8 +141,8 @@ def read_configuration(document: Mapping[str, Any], layers: int, machine: str) -
         environment[name] = value
     directory = config.get("WorkingDir") or "/"
     words = (*_words(config, "Entrypoint"), *_words(config, "Cmd"), directory, *_words(config, "Env"))
-    if not isinstance(directory, str) or "\0" in directory or sum(len(_encode(word)) + 1 for word in words) > SETTINGS_LIMIT_BYTES:
-        raise ImageError(f"the image's settings take more than {SETTINGS_LIMIT_BYTES} bytes, or cannot be read", "invalid")
+    if not isinstance(directory, str) or "\0" in directory or sum(len(_encode(word)) + 1 for word in words) > IMAGE_CONFIG_BYTES:
+        raise ImageError(f"the image's settings take more than {IMAGE_CONFIG_BYTES} bytes, or cannot be read", "invalid")
     return Configuration(_words(config, "Entrypoint"), _words(config, "Cmd"), directory, environment, tuple(diff_ids))
 
 

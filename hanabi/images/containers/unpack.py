@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hanabi.errors import ImageError
-from hanabi.images.containers.manifests import IMAGE_LIMIT_BYTES
 from hanabi.images.containers.root_tree import RootTree
+from hanabi.quotas import IMAGE_BYTES
 
 EXIT = 3
 BLOCK_BYTES = 1 << 20
@@ -67,10 +67,10 @@ class UnpackBudget:
     def spend(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:
-            raise ImageError(f"the image is larger than {IMAGE_LIMIT_BYTES >> 30} GiB when it is unpacked", "invalid")
+            raise ImageError(f"the image is larger than {IMAGE_BYTES >> 30} GiB when it is unpacked", "invalid")
 
 
-def unpack(root: Path, layers: list[dict[str, Any]], limit: int = IMAGE_LIMIT_BYTES) -> None:
+def unpack(root: Path, layers: list[dict[str, Any]], limit: int = IMAGE_BYTES) -> None:
     """Fill an empty directory. Raises `ImageError`, and `OSError` when the machine is at fault."""
     packed, unpacked = UnpackBudget(limit + OVERHEAD_BYTES), UnpackBudget(limit)
     with closing(RootTree(root)) as tree:
@@ -182,7 +182,7 @@ def _make_mount_points(tree: RootTree) -> None:
 def main(arguments: list[str]) -> int:
     limits = (
         (resource.RLIMIT_AS, 2 << 30),
-        (resource.RLIMIT_FSIZE, IMAGE_LIMIT_BYTES),
+        (resource.RLIMIT_FSIZE, IMAGE_BYTES),
         (resource.RLIMIT_CPU, 1800),
         (resource.RLIMIT_CORE, 0),
     )

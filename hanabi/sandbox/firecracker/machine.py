@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hanabi.quotas import MEMORY_MAX_MB, VCPU_MB
 from hanabi.sandbox.oci.config import FUNCTION_UID, GID
 
 MIB = 1024 * 1024
@@ -61,7 +62,7 @@ class MachineSize:
 
 
 # Few, for each has a snapshot of its own for every runtime. 1,769 MB buy one vCPU; Lambda gives up to six.
-SIZES = (MachineSize(512, 1), MachineSize(1769, 1), MachineSize(3538, 2), MachineSize(7076, 4), MachineSize(10_240, 6))
+SIZES = (MachineSize(512, 1), *(MachineSize(vcpus * VCPU_MB, vcpus) for vcpus in (1, 2, 4)), MachineSize(MEMORY_MAX_MB, 6))
 
 
 def size_for(memory_mb: int) -> MachineSize:

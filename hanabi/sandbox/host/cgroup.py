@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from hanabi.errors import IsolationUnavailable, SandboxError
+from hanabi.quotas import PROCESSES_MAX
 from hanabi.sandbox.host import controllers, rootless
 from hanabi.sandbox.host.memory_use import PeakMemory
 
 NEEDED = ("cpu", "memory", "pids")
-PIDS_MAX = 1024
 _TIMEOUT_S = 5.0
 _DELEGATION = "start it as root, or where systemd delegates cgroups: systemd-run --user --scope -p Delegate=yes hanabi up"
 
@@ -215,7 +215,7 @@ class Cgroup:
         self.runtime_path = tree.runtime_path(name)
         for controller in ("cpu", "cpuacct", "memory", "pids", "freezer"):
             (tree.directory(controller) / name).mkdir(exist_ok=True)
-        (tree.directory("pids") / name / "pids.max").write_text(str(PIDS_MAX))
+        (tree.directory("pids") / name / "pids.max").write_text(str(PROCESSES_MAX))
         v1 = {each: tree.version(each) == 1 for each in ("cpu", "cpuacct", "memory", "freezer")}
 
         def where(controller: str) -> Path:

@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from hanabi.quotas import CPU_PERIOD_US
+
 MB = 1024 * 1024
-PERIOD_US = 20_000  # Lambda's own: a small share is then slow, not absent for a tenth of a second
 SOCKETS_PART = 4  # of the memory cap, as much again for socket buffers, where they are counted apart
 LEAST_QUOTA_US = 1_000  # the kernel's
 
@@ -170,7 +171,7 @@ class CpuV1(_Files):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._quota = self.file("cpu.cfs_quota_us", os.O_WRONLY)
-        self.write("cpu.cfs_period_us", str(PERIOD_US))
+        self.write("cpu.cfs_period_us", str(CPU_PERIOD_US))
 
     def limit(self, vcpus: float | None) -> None:
         os.pwrite(self._quota, b"-1" if vcpus is None else str(_quota(vcpus)).encode(), 0)
@@ -182,11 +183,11 @@ class CpuV2(_Files):
         self._max = self.file("cpu.max", os.O_WRONLY)
 
     def limit(self, vcpus: float | None) -> None:
-        os.pwrite(self._max, f"{'max' if vcpus is None else _quota(vcpus)} {PERIOD_US}".encode(), 0)
+        os.pwrite(self._max, f"{'max' if vcpus is None else _quota(vcpus)} {CPU_PERIOD_US}".encode(), 0)
 
 
 def _quota(vcpus: float) -> int:
-    return max(LEAST_QUOTA_US, round(vcpus * PERIOD_US))
+    return max(LEAST_QUOTA_US, round(vcpus * CPU_PERIOD_US))
 
 
 class CpuUsage(Protocol):

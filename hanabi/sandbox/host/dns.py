@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock, Timer
 from hanabi.base.tasks import Tasks, settle
+from hanabi.quotas import DNS_QUERIES_PER_S
 
 PENDING_MAX = 64  # queries of one sandbox under way
-QUERIES_PER_S = 1024.0  # of one sandbox; as the resolver of a VPC
 CONNECTIONS_MAX = 8
 TIMEOUT_S = 5.0
 _BURST_S = 1.0  # of queries that come at once
@@ -61,7 +61,7 @@ class DnsRelay:
         except OSError:
             return
         now = self._clock.monotonic()
-        self._due = max(self._due, now - _BURST_S) + 1 / QUERIES_PER_S
+        self._due = max(self._due, now - _BURST_S) + 1 / DNS_QUERIES_PER_S
         if self._due > now:  # what does not fit the socket's buffer meanwhile is dropped by the kernel
             self._loop.remove_reader(self._udp.fileno())
             self._resume = self._clock.call_later(max(_PAUSE_S, self._due - now), self._listen)

@@ -13,8 +13,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from hanabi.quotas import MEMORY_MAX_MB
+
 # (up to so many MB, vCPUs): AWS documents the last, and 1,769 MB as the worth of one; the steps between have been measured there.
-_STEPS = ((3008, 2), (5307, 3), (7076, 4), (8845, 5), (10_240, 6))
+_STEPS = ((3008, 2), (5307, 3), (7076, 4), (8845, 5), (MEMORY_MAX_MB, 6))
 _RUNTIME_KB = 28 * 1024  # what a runtime has taken of the memory before its function begins: about a loaded Python's
 NAMES = ("meminfo", "cpuinfo", "stat")  # in /proc, of each container
 SHARED = {  # in /proc, the same for all

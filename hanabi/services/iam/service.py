@@ -14,6 +14,7 @@ from hanabi.edge.auth.managed_policies import MANAGED, PREFIX
 from hanabi.edge.auth.policy_documents import check_document, read_document
 from hanabi.edge.service import Call, Operation, Service
 from hanabi.errors import ApiError, RevisionMismatch, ValidationError
+from hanabi.quotas import IAM_PAGE_ITEMS, ROLE_INLINE_POLICIES_CHARS, ROLE_POLICIES_MAX, ROLE_TAGS_MAX
 from hanabi.services.iam.targets import ROLES, Role, RoleTarget, RoleTargets
 
 _ATTEMPTS = 10
@@ -186,8 +187,8 @@ class IamService(Service):
 
         def change(role: Role) -> None:
             if arn not in role["Attached"]:
-                if len(role["Attached"]) >= 10:
-                    raise LimitExceeded("Cannot exceed quota for PoliciesPerRole: 10")
+                if len(role["Attached"]) >= ROLE_POLICIES_MAX:
+                    raise LimitExceeded(f"Cannot exceed quota for PoliciesPerRole: {ROLE_POLICIES_MAX}")
                 role["Attached"].append(arn)
 
         await self._change(target, change)
@@ -215,8 +216,8 @@ class IamService(Service):
 
         def change(role: Role) -> None:
             role["Policies"][params["PolicyName"]] = params["PolicyDocument"]
-            if sum(map(len, role["Policies"].values())) > 10_240:
-                raise LimitExceeded(f"Maximum policy size of 10240 bytes exceeded for role {role['RoleName']}")
+            if sum(map(len, role["Policies"].values())) > ROLE_INLINE_POLICIES_CHARS:
+                raise LimitExceeded(f"Maximum policy size of {ROLE_INLINE_POLICIES_CHARS} bytes exceeded for role {role['RoleName']}")
 
         await self._change(target, change)
         return {}
@@ -312,7 +313,7 @@ def _page(items: list[Any], params: dict[str, Any], name: Callable[[Any], str]) 
         except ValueError:
             raise ValidationError("Invalid Marker.") from None
         items = [item for item in items if name(item) > after]
-    size = params.get("MaxItems", 100)
+    size = params.get("MaxItems", IAM_PAGE_ITEMS)
     if len(items) <= size:
         return items, {"IsTruncated": False}
     page = items[:size]
@@ -325,7 +326,7 @@ def _check_policy_arn(arn: str) -> None:
 
 
 def _check_tags(tags: list[dict[str, str]]) -> None:
-    if len(tags) > 50:
-        raise LimitExceeded("Cannot exceed quota for TagsPerRole: 50")
+    if len(tags) > ROLE_TAGS_MAX:
+        raise LimitExceeded(f"Cannot exceed quota for TagsPerRole: {ROLE_TAGS_MAX}")
     if len({tag["Key"].lower() for tag in tags}) < len(tags):
         raise ValidationError("Duplicate tag keys found. Please note that Tag keys are case insensitive.")

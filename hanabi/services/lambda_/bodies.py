@@ -3,16 +3,15 @@
 from hanabi.contracts.http import HttpRequest
 from hanabi.edge.service import RequestBody
 from hanabi.errors import ApiError, RequestEntityTooLarge
-from hanabi.services.lambda_.payload import SYNC_BYTES, describe_too_large, payload_limit
+from hanabi.quotas import CODE_REQUEST_BYTES, INVOKE_PAYLOAD_BYTES, ZIPPED_CODE_BYTES
+from hanabi.services.lambda_.payload import describe_too_large, payload_limit
 
-CODE_BYTES = 70_167_211  # of a request that carries code, in base64
-ZIP_BYTES = 52_428_800  # of the code itself
 SLACK_BYTES = 256 * 1024  # beyond a limit whose error the handler words
 
 
 def _check_zip(size: int) -> None:
-    if size > ZIP_BYTES:
-        raise RequestEntityTooLarge(f"Zipped size must be smaller than {ZIP_BYTES} bytes")
+    if size > ZIPPED_CODE_BYTES:
+        raise RequestEntityTooLarge(f"Zipped size must be smaller than {ZIPPED_CODE_BYTES} bytes")
 
 
 def _refuse_payload(request: HttpRequest, size: int | None) -> ApiError:
@@ -28,6 +27,6 @@ def _too_large(size: int | None, invocation_type: str) -> ApiError:
     return describe_too_large(max(size or 0, payload_limit("") + 1), invocation_type)
 
 
-CODE = RequestBody(CODE_BYTES, spool=True, check_blob=_check_zip)
-PAYLOAD = RequestBody(SYNC_BYTES + SLACK_BYTES, refuse=_refuse_payload)
-EVENT = RequestBody(SYNC_BYTES + SLACK_BYTES, refuse=_refuse_event)
+CODE = RequestBody(CODE_REQUEST_BYTES, spool=True, check_blob=_check_zip)
+PAYLOAD = RequestBody(INVOKE_PAYLOAD_BYTES + SLACK_BYTES, refuse=_refuse_payload)
+EVENT = RequestBody(INVOKE_PAYLOAD_BYTES + SLACK_BYTES, refuse=_refuse_event)

@@ -13,10 +13,10 @@ from hanabi.edge.auth.presign import PresignedUrls
 from hanabi.edge.own_endpoints import PREFIX as OWN_PREFIX
 from hanabi.edge.own_endpoints import Access, OwnEndpoint
 from hanabi.http.file_stream import FileStream
+from hanabi.quotas import CODE_URL_S
 
 NAME = "code"
 PREFIX = f"{OWN_PREFIX}{NAME}/"
-LIFETIME_S = 600  # as Lambda's
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -46,7 +46,7 @@ class CodeEndpoint:
         host = request.header("host")
         if not request.peer or not _HOST.fullmatch(host):
             return None
-        return self._presigned_urls.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + LIFETIME_S)
+        return self._presigned_urls.sign(host, PREFIX + base64.b64decode(sha256).hex(), int(self._clock.time()) + CODE_URL_S)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         problem = self._presigned_urls.check(request.header("host"), request.path, request.query, self._clock.time())

@@ -7,11 +7,8 @@ from hanabi.control.concurrency import reserve
 from hanabi.control.functions import Functions
 from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
+from hanabi.quotas import CODE_STORAGE_BYTES, UNZIPPED_CODE_BYTES, ZIPPED_CODE_BYTES
 from hanabi.services.lambda_.targets import Qualified
-
-CODE_LIMIT_BYTES = 300 * 1024**3
-ZIPPED_LIMIT_BYTES = 52_428_800
-UNZIPPED_LIMIT_BYTES = 262_144_000
 
 
 class ConcurrencyOperations:
@@ -40,9 +37,9 @@ class ConcurrencyOperations:
         used = sum(version.code.size for function in functions for version in (function.latest, *function.versions.values()))
         return {
             "AccountLimit": {
-                "TotalCodeSize": CODE_LIMIT_BYTES,
-                "CodeSizeUnzipped": UNZIPPED_LIMIT_BYTES,
-                "CodeSizeZipped": ZIPPED_LIMIT_BYTES,
+                "TotalCodeSize": CODE_STORAGE_BYTES,
+                "CodeSizeUnzipped": UNZIPPED_CODE_BYTES,
+                "CodeSizeZipped": ZIPPED_CODE_BYTES,
                 "ConcurrentExecutions": limit,
                 "UnreservedConcurrentExecutions": unreserved,
             },

@@ -14,11 +14,11 @@ from hanabi.contracts.invocation import Cancellable, EventQueue, Invocation, Inv
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.service import Call, Done, Params
 from hanabi.errors import InvalidParameterValue, InvalidRequestContent
+from hanabi.quotas import CLIENT_CONTEXT_BYTES
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payload, check_size
 from hanabi.services.lambda_.targets import Qualified
 
-CONTEXT_LIMIT = 3583  # bytes of base64
 SYNC = "RequestResponse"
 EMPTY = b"{}"  # what a function is handed when it is invoked with nothing
 
@@ -127,8 +127,8 @@ def _describe(result: Result) -> Params:
 
 def _read_context(text: str) -> str:
     """The client context as one line of JSON."""
-    if len(text) > CONTEXT_LIMIT:
-        raise InvalidRequestContent(f"Client context must be no more than {CONTEXT_LIMIT} bytes")
+    if len(text) > CLIENT_CONTEXT_BYTES:
+        raise InvalidRequestContent(f"Client context must be no more than {CLIENT_CONTEXT_BYTES} bytes")
     try:
         context = json.loads(base64.b64decode(text, validate=True))
         if isinstance(context, dict):

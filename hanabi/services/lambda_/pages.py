@@ -5,16 +5,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from hanabi.errors import InvalidParameterValue
+from hanabi.quotas import LIST_PAGE_ITEMS
 
 T = TypeVar("T")
-
-PAGE_LIMIT = 50
 
 
 def take_page(items: Iterable[T], key: Callable[[T], str], params: dict[str, Any]) -> tuple[list[T], dict[str, Any]]:
     """(the items of a page, `NextMarker` if there is another one). `items` are in the order of their keys."""
     last = _read_marker(params["Marker"]) if params.get("Marker") else ""
-    limit = min(params.get("MaxItems") or PAGE_LIMIT, PAGE_LIMIT)
+    limit = min(params.get("MaxItems") or LIST_PAGE_ITEMS, LIST_PAGE_ITEMS)
     page: list[T] = []
     for item in items:
         if key(item) <= last:

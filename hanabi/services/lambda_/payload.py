@@ -8,9 +8,8 @@ from typing import Any
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.errors import InvalidRequestContent, RequestTooLarge
 from hanabi.http.json_size import has_too_many_values
+from hanabi.quotas import EVENT_PAYLOAD_BYTES, INVOKE_PAYLOAD_BYTES
 
-SYNC_BYTES = 6 * 1024 * 1024
-EVENT_BYTES = 1024 * 1024
 INLINE_BYTES = 256 * 1024  # more is parsed in a worker, as is what has very many values
 
 _SOURCE = "\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: {line}, column: {column}]"
@@ -18,7 +17,7 @@ _VALUES = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'
 
 
 def payload_limit(invocation_type: str) -> int:
-    return EVENT_BYTES if invocation_type == "Event" else SYNC_BYTES
+    return EVENT_PAYLOAD_BYTES if invocation_type == "Event" else INVOKE_PAYLOAD_BYTES
 
 
 def check_size(size: int, invocation_type: str) -> None:

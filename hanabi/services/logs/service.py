@@ -11,13 +11,15 @@ from hanabi.ledger.log_errors import InvalidParameter
 from hanabi.ledger.logs import DAY_MS, END_OF_TIME, LogGroup, LogStore, LogStream
 from hanabi.ledger.patterns import compile_pattern
 from hanabi.ledger.search import EventPosition, decode_position, encode_position
+from hanabi.quotas import (
+    LOG_BATCH_BYTES,
+    LOG_EVENT_AGE_MS,
+    LOG_EVENT_FUTURE_MS,
+    LOG_EVENT_OVERHEAD_BYTES,
+    LOG_PAGE_EVENTS,
+    LOG_RETENTION_DAYS,
+)
 from hanabi.services.logs.targets import LogTargets, Stream
-
-RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
-BATCH_LIMIT_BYTES = 1024 * 1024  # bytes of a PutLogEvents, with EVENT_OVERHEAD_BYTES for each event
-EVENT_OVERHEAD_BYTES = 26
-FUTURE_LIMIT_MS = 2 * 3_600_000
-AGE_LIMIT_MS = 14 * DAY_MS
 
 
 def operations(on: LogTargets, logs: "LogsService") -> Mapping[str, Operation[Any]]:
@@ -78,10 +80,10 @@ class LogsService(Service):
         return answer
 
     async def put_retention_policy(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
-        if params["retentionInDays"] not in RETENTION_DAYS:
+        if params["retentionInDays"] not in LOG_RETENTION_DAYS:
             raise InvalidParameter(
                 f"1 validation error detected: Value '{params['retentionInDays']}' at 'retentionInDays' failed to satisfy constraint: "
-                f"Member must satisfy enum value set: {list(RETENTION_DAYS)}"
+                f"Member must satisfy enum value set: {list(LOG_RETENTION_DAYS)}"
             )
         await self._store.set_retention(group, params["retentionInDays"])
         return {}
@@ -127,21 +129,21 @@ class LogsService(Service):
 
     async def put_log_events(self, call: Call, params: dict[str, Any], target: Stream) -> dict[str, Any]:
         events = [(int(event["timestamp"]), str(event["message"])) for event in params["logEvents"]]
-        if sum(len(text.encode("utf-8", "replace")) + EVENT_OVERHEAD_BYTES for _, text in events) > BATCH_LIMIT_BYTES:
-            raise InvalidParameter(f"Upload too large: bytes exceed limit of {BATCH_LIMIT_BYTES}")
+        if sum(len(text.encode("utf-8", "replace")) + LOG_EVENT_OVERHEAD_BYTES for _, text in events) > LOG_BATCH_BYTES:
+            raise InvalidParameter(f"Upload too large: bytes exceed limit of {LOG_BATCH_BYTES}")
         times = [when for when, _ in events]
         if times != sorted(times):
             raise InvalidParameter("Log events in a single PutLogEvents request must be in chronological order.")
         now_ms = round(self._clock.time() * 1000)
-        kept = [event for event in events if now_ms - AGE_LIMIT_MS <= event[0] <= now_ms + FUTURE_LIMIT_MS]
+        kept = [event for event in events if now_ms - LOG_EVENT_AGE_MS <= event[0] <= now_ms + LOG_EVENT_FUTURE_MS]
         if kept and kept[-1][0] - kept[0][0] > DAY_MS:
             raise InvalidParameter("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
         await self._store.put(*target, kept)
         rejected: dict[str, int] = {}
-        if times[0] < now_ms - AGE_LIMIT_MS:
-            rejected["tooOldLogEventEndIndex"] = sum(when < now_ms - AGE_LIMIT_MS for when in times)
-        if times[-1] > now_ms + FUTURE_LIMIT_MS:
-            rejected["tooNewLogEventStartIndex"] = sum(when <= now_ms + FUTURE_LIMIT_MS for when in times)
+        if times[0] < now_ms - LOG_EVENT_AGE_MS:
+            rejected["tooOldLogEventEndIndex"] = sum(when < now_ms - LOG_EVENT_AGE_MS for when in times)
+        if times[-1] > now_ms + LOG_EVENT_FUTURE_MS:
+            rejected["tooNewLogEventStartIndex"] = sum(when <= now_ms + LOG_EVENT_FUTURE_MS for when in times)
         return {"nextSequenceToken": "0", **({"rejectedLogEventsInfo": rejected} if rejected else {})}
 
     async def filter_log_events(self, call: Call, params: dict[str, Any], group: str) -> dict[str, Any]:
@@ -161,7 +163,7 @@ class LogsService(Service):
             matches=compile_pattern(params.get("filterPattern") or ""),
             after=after,
             backward=backward,
-            limit=params.get("limit") or 10_000,
+            limit=params.get("limit") or LOG_PAGE_EVENTS,
         )
         events = [
             {"logStreamName": e.stream, "timestamp": e.time_ms, "message": e.message, "ingestionTime": e.ingested_ms, "eventId": e.id}
@@ -184,7 +186,7 @@ class LogsService(Service):
             streams=[target[1]],
             after=after,
             backward=backward,
-            limit=params.get("limit") or 10_000,
+            limit=params.get("limit") or LOG_PAGE_EVENTS,
         )
         found = sorted(page.events, key=lambda event: event.position)
         first = found[0].position if found else after or (min(end_ms, END_OF_TIME), 0, 0)

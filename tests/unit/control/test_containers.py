@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hanabi.control.containers import SETTINGS_LIMIT_BYTES
 from hanabi.control.model import Code, FunctionSettings, fingerprint
 from hanabi.errors import AccessDenied, ImageError, InvalidParameterValue
+from hanabi.quotas import IMAGE_CONFIG_BYTES
 from tests.unit.control.support import create_params, image_params, open_plane
 
 ONE, TWO = "1" * 64, "2" * 64
@@ -60,7 +60,7 @@ async def test_image_config(tmp_path: Path) -> None:
         for config, message in (
             ({"Command": ["a\0"]}, "cannot hold"),
             ({"WorkingDirectory": "\ud800"}, "cannot hold"),
-            ({"EntryPoint": ["x" * SETTINGS_LIMIT_BYTES]}, "must be smaller"),
+            ({"EntryPoint": ["x" * IMAGE_CONFIG_BYTES]}, "must be smaller"),
         ):
             with pytest.raises(InvalidParameterValue, match=message):
                 await plane.deployment.update_settings("f", {"ImageConfig": config})

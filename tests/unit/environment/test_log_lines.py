@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.journal import LogEvent
-from hanabi.environment.log_lines import BURST_READS, LINE_LIMIT_BYTES, READ_BYTES, OutputReader, OutputThrottle
+from hanabi.environment.log_lines import BURST_READS, READ_BYTES, OutputReader, OutputThrottle
+from hanabi.quotas import FUNCTION_LOG_LINE_BYTES
 from tests.waiting import until
 
 Story = Callable[[int, OutputReader, list[LogEvent]], Awaitable[None]]
@@ -47,14 +48,14 @@ async def test_lines_become_events() -> None:
 
 async def test_a_line_too_long_for_one_event_goes_on_in_the_next() -> None:
     async with tell() as (pipe, output, events):
-        line = b"".join(b"%07d " % number for number in range((2 * LINE_LIMIT_BYTES + 800) // 8)) + b"\n"
+        line = b"".join(b"%07d " % number for number in range((2 * FUNCTION_LOG_LINE_BYTES + 800) // 8)) + b"\n"
         os.set_blocking(pipe, True)
         printer = threading.Thread(target=write_all, args=(pipe, line + b"next\n"))
         printer.start()
         await until(lambda: "next" in texts(events))
         printer.join()
         assert "".join(texts(events)[:-1]).encode() + b"\n" == line
-        assert max(map(len, texts(events))) <= LINE_LIMIT_BYTES
+        assert max(map(len, texts(events))) <= FUNCTION_LOG_LINE_BYTES
 
 
 async def test_one_who_never_stops_printing_does_not_hold_the_loop() -> None:

@@ -252,7 +252,7 @@ async def test_a_cold_start_is_a_clone_of_the_versions_snapshot(tmp_path: Path) 
 async def test_a_hook_after_the_restore_that_does_not_end_well(
     tmp_path: Path, clone: Any, error: type[Exception], word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hanabi.fleet.restores.RESTORE_LIMIT_S", 0.3)
+    monkeypatch.setattr("hanabi.fleet.restores.RESTORE_TIMEOUT_S", 0.3)
 
     rig, snapshots = snapstart(tmp_path)
     async with rig:

@@ -8,9 +8,9 @@ import pytest
 from hanabi.contracts.functions import Allocation, FunctionVersion
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, TooManyRequests
-from hanabi.fleet.provisioned import ATTEMPTS, BACKOFF_LIMIT_S, HOST_FULL, INIT_FAILURE
+from hanabi.fleet.provisioned import BACKOFF_LIMIT_S, HOST_FULL, INIT_FAILURE
 from hanabi.fleet.reaper import MAX_AGE_S
-from hanabi.fleet.starter import INIT_LIMIT_MIN_S
+from hanabi.quotas import LONG_INIT_TIMEOUT_S, PROVISIONED_INIT_ATTEMPTS
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, silent
 from tests.unit.fleet.rig import Rig, obedient
@@ -80,7 +80,7 @@ async def test_the_stock_is_used_and_an_init_may_take_long() -> None:
         rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
         await settle(clock)
         rig.fleet.provision(rig.version(timeout_s=3), 1)
-        await clock.advance(INIT_LIMIT_MIN_S - 1, turns=50)
+        await clock.advance(LONG_INIT_TIMEOUT_S - 1, turns=50)
         assert "initializing" in rig.states() and "mount /var/task" in rig.driver.sandboxes[0].history
         await clock.advance(1.0, turns=50)
         assert any("Status: timeout" in line for line in rig.journal.lines)
@@ -151,12 +151,12 @@ async def test_an_init_that_fails_is_tried_six_times_then_now_and_then() -> None
         version = rig.version()
         rig.fleet.provision(version, 3)
         await clock.advance(10.0, turns=50)
-        assert 2 < tries < ATTEMPTS and rig.fleet.allocation("f") == Allocation(0, False, None)
+        assert 2 < tries < PROVISIONED_INIT_ATTEMPTS and rig.fleet.allocation("f") == Allocation(0, False, None)
         await clock.advance(10.0, turns=50)
-        assert tries == ATTEMPTS and rig.fleet.allocation("f") == Allocation(0, False, INIT_FAILURE)
-        assert sum("Status: error" in line for line in rig.journal.lines) == ATTEMPTS
+        assert tries == PROVISIONED_INIT_ATTEMPTS and rig.fleet.allocation("f") == Allocation(0, False, INIT_FAILURE)
+        assert sum("Status: error" in line for line in rig.journal.lines) == PROVISIONED_INIT_ATTEMPTS
         await clock.advance(3 * BACKOFF_LIMIT_S, turns=50)
-        assert ATTEMPTS + 2 < tries < ATTEMPTS + 9
+        assert PROVISIONED_INIT_ATTEMPTS + 2 < tries < PROVISIONED_INIT_ATTEMPTS + 9
         broken = False
         await clock.advance(BACKOFF_LIMIT_S, turns=100)
         assert rig.fleet.allocation("f") == Allocation(3, True, None)

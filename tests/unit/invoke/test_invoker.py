@@ -11,8 +11,8 @@ import pytest
 
 from hanabi.contracts.invocation import Result
 from hanabi.environment.log import BUFFERED_EVENTS
-from hanabi.environment.log_lines import TAIL_BYTES
 from hanabi.errors import AccessDenied, EntrypointError, ServiceError, TooManyRequests
+from hanabi.quotas import LOG_TAIL_BYTES
 from hanabi.testing import ManualClock
 from hanabi.testing.body import whole
 from hanabi.testing.sandbox import MIB, FakeProcess, silent
@@ -335,9 +335,9 @@ async def test_the_tail_is_the_last_of_this_invocation() -> None:
         assert kinds(short.splitlines()) == ["START", "hello", "END", "REPORT"] and short.endswith("\n")
         lines = "\n".join(f"line {number}" for number in range(50 * BUFFERED_EVENTS))
         long = (await rig.invoke(version, b"write " + lines.encode(), tail=True)).log_tail
-        assert len(long) == TAIL_BYTES and f"line {50 * BUFFERED_EVENTS - 1}\nEND ".encode() in long
+        assert len(long) == LOG_TAIL_BYTES and f"line {50 * BUFFERED_EVENTS - 1}\nEND ".encode() in long
         wide = (await rig.invoke(version, b"write " + b"x" * 30_000, tail=True)).log_tail
-        assert len(wide) == TAIL_BYTES and wide.startswith(b"xxx")
+        assert len(wide) == LOG_TAIL_BYTES and wide.startswith(b"xxx")
         assert (await rig.invoke(version)).log_tail == b""
 
 

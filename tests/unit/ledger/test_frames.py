@@ -14,7 +14,6 @@ import pytest
 from hanabi.contracts.journal import LogEvent, Record
 from hanabi.ledger import frames
 from hanabi.ledger.frames import (
-    EVENT_LIMIT_BYTES,
     EXACT,
     FINISH,
     LINES,
@@ -31,6 +30,7 @@ from hanabi.ledger.frames import (
     version_of,
 )
 from hanabi.ledger.report import report_line
+from hanabi.quotas import LOG_EVENT_BYTES
 from tests.unit.ledger.support import make_record
 
 TEXTS = [
@@ -58,15 +58,15 @@ def test_round_trip() -> None:
 
 
 def test_lone_surrogates_and_long_texts_are_cut_down() -> None:
-    ((_, body, _),) = decode(encode(LINES, "g", "s", [(1, "a\ud800b"), (2, "é" * EVENT_LIMIT_BYTES)]))
+    ((_, body, _),) = decode(encode(LINES, "g", "s", [(1, "a\ud800b"), (2, "é" * LOG_EVENT_BYTES)]))
     (_, first), (_, second) = decode_events(body)
     assert first == "a?b"
-    assert second == "é" * (EVENT_LIMIT_BYTES // 2)
+    assert second == "é" * (LOG_EVENT_BYTES // 2)
 
 
 def test_too_much_for_one_frame() -> None:
     with pytest.raises(FrameTooLarge):
-        encode(LINES, "g", "s", [(1, "x" * EVENT_LIMIT_BYTES)] * 9)
+        encode(LINES, "g", "s", [(1, "x" * LOG_EVENT_BYTES)] * 9)
     with pytest.raises(FrameTooLarge):
         encode(LINES, "g", "s", [(1, "x"), (3_600_002, "y")])
 
@@ -177,7 +177,7 @@ def _encode_one_by_one(kind: str, group: str, stream: str, events: list[LogEvent
     """What `encode` does, event by event."""
     times = [when for when, _ in events] or [0]
     header = f"{kind}\t{group}\t{stream}\t{min(times)}\t{max(times)}\t{'' if record is None else frames._encode_record(record)}\n"
-    lines = [f"{when} {text.encode('utf-8', 'replace')[:EVENT_LIMIT_BYTES].decode('utf-8', 'ignore')}" for when, text in events]
+    lines = [f"{when} {text.encode('utf-8', 'replace')[:LOG_EVENT_BYTES].decode('utf-8', 'ignore')}" for when, text in events]
     payload = (header + "".join(line.replace("\n", "\n ") + "\n" for line in lines)).encode("utf-8", "replace")
     return MARK + struct.pack("<II", len(payload), zlib.crc32(payload)) + payload
 
@@ -192,6 +192,6 @@ def test_all_events_at_once_are_the_bytes_of_one_after_the_other(seed: int) -> N
         ]
         record = make_record(duration_ms=rng.randrange(10**7) / 1000) if rng.random() < 0.5 else None
         assert encode(FINISH, "g", "s", events, record) == _encode_one_by_one(FINISH, "g", "s", events, record)
-    for size in (EVENT_LIMIT_BYTES // 4, EVENT_LIMIT_BYTES // 4 + 1, EVENT_LIMIT_BYTES + 5):
+    for size in (LOG_EVENT_BYTES // 4, LOG_EVENT_BYTES // 4 + 1, LOG_EVENT_BYTES + 5):
         events = [(1, "é" * (size // 2)), (2, "short")]
         assert encode(LINES, "g", "s", events) == _encode_one_by_one(LINES, "g", "s", events, None)

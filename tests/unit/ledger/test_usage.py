@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hanabi.contracts.http import HttpRequest
-from hanabi.ledger.report import GB_SECOND_PRICE, REQUEST_PRICE
+from hanabi.quotas import GB_SECOND_PRICE_USD, REQUEST_PRICE_USD
 from hanabi.services.own.usage import UsageEndpoint
 from tests.unit.ledger.support import make_record, open_record, record_events
 
@@ -41,7 +41,7 @@ async def test_sum_of_ledger_is_sum_of_reports_is_usage(tmp_path: Path) -> None:
         only = await store.usage.rows("month", function="a")
         assert {row.function for row in only} == {"a"}
         gb_seconds = mb_ms / 1024 / 1000
-        assert abs(sum(row.cost for row in rows) - (500 * REQUEST_PRICE + gb_seconds * GB_SECOND_PRICE)) < 1e-9
+        assert abs(sum(row.cost for row in rows) - (500 * REQUEST_PRICE_USD + gb_seconds * GB_SECOND_PRICE_USD)) < 1e-9
 
 
 async def test_endpoint(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
 from hanabi.runtime.api import REPEATS
-from hanabi.runtime.session import PAYLOAD_LIMIT_BYTES, TOO_LARGE
+from hanabi.runtime.session import TOO_LARGE
 from tests.unit.runtime.host import Story, invocation
 from tests.unit.runtime.served import Runtime, serving
 
@@ -59,7 +60,7 @@ async def test_wrong_ids_and_wrong_orders() -> None:
         assert await runtime.ask("POST", RESPONSE, b"1") == invalid
         await take(story, runtime)
         assert await runtime.ask("POST", RESPONSE.replace("id-1", "id-2"), b"1") == invalid
-        assert await runtime.ask("POST", RESPONSE.replace("id-1", "id-2"), bytes(PAYLOAD_LIMIT_BYTES + 1)) == invalid
+        assert await runtime.ask("POST", RESPONSE.replace("id-1", "id-2"), bytes(RESPONSE_PAYLOAD_BYTES + 1)) == invalid
         runtime.connection.close()
         assert (await runtime.ask("GET", NEXT))[0] == 200  # the same one again
         assert (await runtime.ask("POST", RESPONSE, b"1"))[0] == 202
@@ -120,9 +121,9 @@ async def test_trailers_tell_of_a_failure_after_the_answer_has_begun(trailers: l
 async def test_an_answer_over_the_limit_fails_the_invocation_and_the_runtime_goes_on(chunked: bool) -> None:
     async with serving() as (story, runtime):
         await take(story, runtime)
-        assert (await runtime.ask("POST", RESPONSE, bytes(PAYLOAD_LIMIT_BYTES)))[0] == 202
+        assert (await runtime.ask("POST", RESPONSE, bytes(RESPONSE_PAYLOAD_BYTES)))[0] == 202
         await take(story, runtime)
-        parts = [bytes(65536)] * 97 if chunked else bytes(PAYLOAD_LIMIT_BYTES + 1)
+        parts = [bytes(65536)] * 97 if chunked else bytes(RESPONSE_PAYLOAD_BYTES + 1)
         status, body = await runtime.ask("POST", RESPONSE, parts, **({"Transfer_Encoding": "chunked"} if chunked else {}))
         message = "Exceeded maximum allowed payload size (6291556 bytes)."
         assert (status, json.loads(body)) == (413, {"errorMessage": message, "errorType": "RequestEntityTooLarge"})

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from hanabi.contracts.sandbox import Exit
-from hanabi.runtime.session import PAYLOAD_LIMIT_BYTES, TOO_LARGE, InvalidTransition, error_type_of
+from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
+from hanabi.runtime.session import TOO_LARGE, InvalidTransition, error_type_of
 from hanabi.runtime.states import TRANSITIONS, RuntimeEvent, RuntimeState
 from tests.unit.runtime.host import Story, invocation
 
@@ -78,12 +79,12 @@ def test_errors_carry_their_type() -> None:
 @pytest.mark.parametrize("way", ["answer", "fail"])
 def test_an_answer_over_the_limit_becomes_lambdas_error(way: str) -> None:
     story = ready()
-    for size in (PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES + 1):
+    for size in (RESPONSE_PAYLOAD_BYTES, RESPONSE_PAYLOAD_BYTES + 1):
         story.session.invoke(invocation())
         getattr(story.session, way)(bytes(size))
         story.session.next()
     (first, _, second, _) = story.so_far()
-    assert len(first[1]) == PAYLOAD_LIMIT_BYTES  # type: ignore[arg-type]
+    assert len(first[1]) == RESPONSE_PAYLOAD_BYTES  # type: ignore[arg-type]
     assert second[0] == "error" and second[2] == TOO_LARGE
     message = "Response payload size exceeded maximum allowed payload size (6291556 bytes)."
     assert json.loads(second[1]) == {"errorMessage": message, "errorType": TOO_LARGE}  # type: ignore[arg-type]

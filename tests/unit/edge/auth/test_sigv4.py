@@ -11,7 +11,7 @@ import pytest
 
 from hanabi.contracts.http import HttpRequest
 from hanabi.edge.auth.keys import Key, KeyRing
-from hanabi.edge.auth.sigv4 import SKEW_S, Verifier, canonical_path, canonical_query, find_signature_claim
+from hanabi.edge.auth.sigv4 import Verifier, canonical_path, canonical_query, find_signature_claim
 from hanabi.errors import (
     AuthenticationError,
     ExpiredToken,
@@ -20,6 +20,7 @@ from hanabi.errors import (
     MissingAuthenticationToken,
     UnrecognizedClient,
 )
+from hanabi.quotas import SIGNATURE_SKEW_S
 from hanabi.testing import ManualClock
 from tests.unit.edge.signing import change, digest, sign
 
@@ -314,7 +315,7 @@ def test_a_key_that_is_revoked_or_replaced_signs_no_more(world: World) -> None:
     world.refusal(by_session, UnrecognizedClient)
     other = KeyRing(Key(world.keys.root.access_key, "another secret", "", world.keys.root.principal), world.clock)
     assert_refused(Verifier(other, world.clock, "us-east-1"), request)
-    asyncio.run(world.clock.advance(SKEW_S + 1))
+    asyncio.run(world.clock.advance(SIGNATURE_SKEW_S + 1))
     world.refusal(request, InvalidSignature)
 
 

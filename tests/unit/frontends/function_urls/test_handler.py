@@ -14,7 +14,8 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.errors import AccessDenied, ResourceConflict, ResourceNotFound, SandboxError, ServiceError, TooManyRequests
-from hanabi.frontends.function_urls.handler import FORBIDDEN, PAYLOAD_LIMIT_BYTES, FunctionUrls, UrlConfig, is_function_url
+from hanabi.frontends.function_urls.handler import FORBIDDEN, FunctionUrls, UrlConfig, is_function_url
+from hanabi.quotas import INVOKE_PAYLOAD_BYTES
 from hanabi.testing import ManualClock
 from hanabi.testing.body import Pieces
 from hanabi.testing.invoker import FakeInvoker
@@ -183,13 +184,13 @@ def test_a_function_error_says_nothing_to_the_caller() -> None:
 def test_six_megabytes(tmp_path: Path) -> None:
     gate = StartLimiter()
     text = [("content-type", "text/plain")]
-    assert gate.ask(make_request("POST", headers=text, body=b"x" * (PAYLOAD_LIMIT_BYTES - 2000))).status == 200
-    assert gate.ask(make_request("POST", headers=text, body=b"x" * PAYLOAD_LIMIT_BYTES)).status == 413
-    assert gate.ask(make_request("POST", body=b"x" * (PAYLOAD_LIMIT_BYTES * 4 // 5))).status == 413  # as base64 it is too long
+    assert gate.ask(make_request("POST", headers=text, body=b"x" * (INVOKE_PAYLOAD_BYTES - 2000))).status == 200
+    assert gate.ask(make_request("POST", headers=text, body=b"x" * INVOKE_PAYLOAD_BYTES)).status == 413
+    assert gate.ask(make_request("POST", body=b"x" * (INVOKE_PAYLOAD_BYTES * 4 // 5))).status == 413  # as base64 it is too long
     spool = tmp_path / "body"
     request = make_request("POST", headers=text)
     request.body = spool
-    for size, status in ((2_000_000, 200), (PAYLOAD_LIMIT_BYTES + 1, 413)):
+    for size, status in ((2_000_000, 200), (INVOKE_PAYLOAD_BYTES + 1, 413)):
         spool.write_bytes(b"x" * size)
         assert gate.ask(request).status == status
     assert len(json.loads(gate.seen[-1].payload)["body"]) == 2_000_000

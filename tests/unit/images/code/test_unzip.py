@@ -192,7 +192,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 
 
 def test_the_limit_is_what_the_message_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unzip, "UNZIPPED_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(unzip, "UNZIPPED_CODE_BYTES", 1000)
     assert (unpacked(tmp_path, make([Entry(name=b"a", data=b"x" * 999)])) / "a").stat().st_size == 999
     (tmp_path / "2").mkdir()
     assert refused(tmp_path / "2", make([Entry(name=b"a", data=b"x" * 1000)])) == TOO_LARGE

@@ -14,7 +14,7 @@ import pytest
 
 from hanabi.errors import ImageError
 from hanabi.images.containers import root_tree, unpack
-from hanabi.images.containers.manifests import IMAGE_LIMIT_BYTES
+from hanabi.quotas import IMAGE_BYTES
 from hanabi.sandbox.oci import config
 from tests.unit.images.layouts import Entry, digest, file, folder, hard_link, layer, special, symlink, tar_of
 
@@ -32,7 +32,7 @@ class Unpacking:
         (directory / "outside").mkdir()
         (directory / "outside/kept").write_text("kept")
 
-    def layers(self, *layers: list[Entry], limit: int = IMAGE_LIMIT_BYTES) -> Path:
+    def layers(self, *layers: list[Entry], limit: int = IMAGE_BYTES) -> Path:
         """Unpack these layers into a fresh root."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir()
