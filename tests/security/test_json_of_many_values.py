@@ -1,6 +1,5 @@
 """JSON of very many values is not read on the loop: bodies are refused, payloads checked by a worker, results of URLs passed on."""
 
-import asyncio
 import json
 
 import pytest
@@ -41,7 +40,7 @@ def test_what_an_operation_takes_is_read(document: object) -> None:
     assert read_json(json.dumps(document).encode()) == document
 
 
-def test_a_payload_of_very_many_values_goes_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_payload_of_very_many_values_goes_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
 
     async def check(self: JsonWorkers, payload: bytes) -> str | None:
@@ -50,12 +49,9 @@ def test_a_payload_of_very_many_values_goes_to_a_worker(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(JsonWorkers, "check", check)
 
-    async def main() -> None:
-        with pytest.raises(InvalidRequestContent):
-            await check_payload(b"[" * 100_000, "RequestResponse", JsonWorkers(SystemClock()))
-        await check_payload(b"[" + b",".join([b"1"] * 1000) + b"]", "RequestResponse", JsonWorkers(SystemClock()))
-
-    asyncio.run(main())
+    with pytest.raises(InvalidRequestContent):
+        await check_payload(b"[" * 100_000, "RequestResponse", JsonWorkers(SystemClock()))
+    await check_payload(b"[" + b",".join([b"1"] * 1000) + b"]", "RequestResponse", JsonWorkers(SystemClock()))
     assert len(checked) == 1
 
 

@@ -37,32 +37,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def load(data: Path) -> tuple[set[str], str]:
+async def load(data: Path) -> tuple[set[str], str]:
     """(the functions that are served, the doubt there is), after all that is there was looked at."""
 
-    async def scenario() -> tuple[set[str], str]:
-        async with open_node(data) as node:
-            for function in node.control.functions:
-                for version in (function.latest, *function.versions.values()):
-                    describe_version(function, version, function.arn)
-                for alias in function.aliases.values():
-                    describe_alias(function, alias)
-                for url in function.urls.values():
-                    describe_url(function, url, "http://x/")
-                for qualifier in (None, *function.versions, *function.aliases):
-                    try:
-                        node.control.catalog.resolve(function.name, qualifier)
-                    except ApiError:
-                        continue
-            node.control.references.code()
-            node.control.references.images()
-            node.control.references.snapshots()
-            await node.logs.groups()
-            for role in await node.roles():
-                await node.iam.find_policies(role["Arn"])
-            return {function.name for function in node.control.functions}, node.why_incomplete
-
-    return asyncio.run(scenario())
+    async with open_node(data) as node:
+        for function in node.control.functions:
+            for version in (function.latest, *function.versions.values()):
+                describe_version(function, version, function.arn)
+            for alias in function.aliases.values():
+                describe_alias(function, alias)
+            for url in function.urls.values():
+                describe_url(function, url, "http://x/")
+            for qualifier in (None, *function.versions, *function.aliases):
+                try:
+                    node.control.catalog.resolve(function.name, qualifier)
+                except ApiError:
+                    continue
+        node.control.references.code()
+        node.control.references.images()
+        node.control.references.snapshots()
+        await node.logs.groups()
+        for role in await node.roles():
+            await node.iam.find_policies(role["Arn"])
+        return {function.name for function in node.control.functions}, node.why_incomplete
 
 
 def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -106,7 +103,7 @@ def copy(whole: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize("key", ["functions/greet", "functions/plain", "versions/greet/1", "iam/role/worker", "node/identity"])
-def test_a_document_costs_itself_only(whole: Path, tmp_path: Path, key: str) -> None:
+async def test_a_document_costs_itself_only(whole: Path, tmp_path: Path, key: str) -> None:
     print(f"HANABI_TEST_SEED={SEED}")
     dice = random.Random(f"{SEED} {key}")
     connection = sqlite3.connect(whole / "state.db")
@@ -122,7 +119,7 @@ def test_a_document_costs_itself_only(whole: Path, tmp_path: Path, key: str) -> 
         connection.commit()
         connection.close()
         try:
-            served, why_incomplete = load(data)
+            served, why_incomplete = await load(data)
         except Exception as error:
             raise AssertionError(f"{key}, {what}: {error!r} (HANABI_TEST_SEED={SEED})") from error
         assert served >= FUNCTIONS - {owner}, f"{key}, {what} (HANABI_TEST_SEED={SEED})"
@@ -139,7 +136,7 @@ FILES = ["state.db", "record.db", "events.db", "keys.json", "identity", "state.d
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_named_or_done_without(whole: Path, tmp_path: Path, name: str) -> None:
+async def test_a_file_is_named_or_done_without(whole: Path, tmp_path: Path, name: str) -> None:
     """What can be opened in spite of it is served; else the error names the file, and the file is as it was."""
     print(f"HANABI_TEST_SEED={SEED}")
     dice = random.Random(f"{SEED} {name}")
@@ -158,7 +155,7 @@ def test_a_file_is_named_or_done_without(whole: Path, tmp_path: Path, name: str)
         else:
             (data / name).write_bytes(new)
         try:
-            served, why_incomplete = load(data)
+            served, why_incomplete = await load(data)
         except (StateError, sqlite3.DatabaseError) as error:
             assert name in str(error), f"{name}, {what}: {error} (HANABI_TEST_SEED={SEED})"
             assert new is not None and (data / name).read_bytes()[100:] == new[100:], f"{name}, {what} (HANABI_TEST_SEED={SEED})"
@@ -171,7 +168,7 @@ def test_a_file_is_named_or_done_without(whole: Path, tmp_path: Path, name: str)
 @pytest.mark.parametrize(
     "column", ["due_ms", "accepted_ms", "attempts", "refusals", "request_id", "function", "qualifier", "trace", "payload"]
 )
-def test_an_odd_event_stops_nobody(whole: Path, tmp_path: Path, column: str) -> None:
+async def test_an_odd_event_stops_nobody(whole: Path, tmp_path: Path, column: str) -> None:
     data = copy(whole, tmp_path / "data")
     connection = sqlite3.connect(data / "events.db")
     fields = "due_ms, accepted_ms, attempts, refusals, request_id, function, qualifier, client_context, trace, size, payload"
@@ -181,4 +178,4 @@ def test_an_odd_event_stops_nobody(whole: Path, tmp_path: Path, column: str) -> 
         connection.execute(f"INSERT INTO events ({fields}) VALUES ({', '.join(values)})")
     connection.commit()
     connection.close()
-    assert load(data)[0] == FUNCTIONS
+    assert (await load(data))[0] == FUNCTIONS

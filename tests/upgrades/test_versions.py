@@ -1,6 +1,5 @@
 """What earlier versions wrote is read by this one, and nothing of it is missing."""
 
-import asyncio
 import json
 import shutil
 import sqlite3
@@ -64,18 +63,15 @@ async def check_all_is_there(node: Node) -> None:
     assert node.health.problems == [] and not node.why_incomplete
 
 
-def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path) -> None:
+async def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path) -> None:
     kept = read_key(data / "keys.json")
 
-    async def scenario() -> None:
-        async with open_node(data) as node:
-            await check_all_is_there(node)
-            assert node.keys.root.secret_key == kept.secret_key
-        async with open_node(data) as node:  # and again, now that it is today's
-            assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
-            assert node.invoker.seen == []
-
-    asyncio.run(scenario())
+    async with open_node(data) as node:
+        await check_all_is_there(node)
+        assert node.keys.root.secret_key == kept.secret_key
+    async with open_node(data) as node:  # and again, now that it is today's
+        assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
+        assert node.invoker.seen == []
     assert (data / "state.db.before-v1").is_file()
     assert json.loads((data / "keys.json").read_text())["version"] == 1
 
@@ -100,12 +96,9 @@ async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
     assert (data / "state.db.before-v1-2").is_file()
 
 
-def test_what_is_written_today_has_todays_version(data: Path) -> None:
-    async def scenario() -> None:
-        async with open_node(data) as node:
-            await node.control.functions.change("plain", lambda function: function.__class__(**{**_fields(function), "tags": {"a": "b"}}))
-
-    asyncio.run(scenario())
+async def test_what_is_written_today_has_todays_version(data: Path) -> None:
+    async with open_node(data) as node:
+        await node.control.functions.change("plain", lambda function: function.__class__(**{**_fields(function), "tags": {"a": "b"}}))
     value, version = documents(data)["functions/plain"]
     assert version == 1 and b"path" not in value
     assert documents(data)["functions/greet"][1] == 0  # not written, so as it was
@@ -131,40 +124,34 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_function_is_left_alone_and_the_others_are_served(data: Path, damage: str) -> None:
-    async def first() -> None:
-        async with open_node(data):
-            pass
-
-    async def scenario() -> None:
-        async with open_node(data) as node:
-            assert [each.name for each in node.control.functions] == ["plain"]
-            assert node.control.catalog.resolve("plain", None).version.name == "plain"
-            with pytest.raises(DocumentDamaged, match=r"functions/greet in state\.db"):
-                node.control.functions.find("greet")
-            with pytest.raises(DocumentDamaged):
-                node.control.catalog.resolve("greet", "live")
-            with pytest.raises(DocumentDamaged):
-                await node.control.functions.change("greet", lambda function: function)
-            with pytest.raises(ResourceConflict, match="DeleteFunction puts it aside"):
-                await node.control.deployment.create("greet", CREATE)
-            assert "greet" in node.why_incomplete
-            assert any("greet" in problem.text for problem in node.health.problems)
-        assert documents(data) == before
-        async with open_node(data) as node:
-            await node.control.deployment.delete("greet")
-            with pytest.raises(ResourceNotFound):
-                node.control.functions.find("greet")
-            await node.control.deployment.create("greet", CREATE)
-            assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
-            assert node.health.problems == []
-        kept = {key.split("/", 2)[2]: row for key, row in documents(data).items() if key.startswith("quarantine/")}
-        assert kept == {key: row for key, row in before.items() if "greet" in key}
-
-    asyncio.run(first())
+async def test_a_damaged_function_is_left_alone_and_the_others_are_served(data: Path, damage: str) -> None:
+    async with open_node(data):
+        pass
     alter(data, DAMAGES[damage], "functions/greet")
     before = documents(data)
-    asyncio.run(scenario())
+    async with open_node(data) as node:
+        assert [each.name for each in node.control.functions] == ["plain"]
+        assert node.control.catalog.resolve("plain", None).version.name == "plain"
+        with pytest.raises(DocumentDamaged, match=r"functions/greet in state\.db"):
+            node.control.functions.find("greet")
+        with pytest.raises(DocumentDamaged):
+            node.control.catalog.resolve("greet", "live")
+        with pytest.raises(DocumentDamaged):
+            await node.control.functions.change("greet", lambda function: function)
+        with pytest.raises(ResourceConflict, match="DeleteFunction puts it aside"):
+            await node.control.deployment.create("greet", CREATE)
+        assert "greet" in node.why_incomplete
+        assert any("greet" in problem.text for problem in node.health.problems)
+    assert documents(data) == before
+    async with open_node(data) as node:
+        await node.control.deployment.delete("greet")
+        with pytest.raises(ResourceNotFound):
+            node.control.functions.find("greet")
+        await node.control.deployment.create("greet", CREATE)
+        assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
+        assert node.health.problems == []
+    kept = {key.split("/", 2)[2]: row for key, row in documents(data).items() if key.startswith("quarantine/")}
+    assert kept == {key: row for key, row in before.items() if "greet" in key}
 
 
 CREATE = {
@@ -176,18 +163,15 @@ CREATE = {
 }
 
 
-def test_a_damaged_role_is_left_alone(data: Path) -> None:
-    async def scenario() -> None:
-        async with open_node(data) as node:
-            assert await node.roles() == [] and "iam/role/worker" in node.why_incomplete
-            assert len([*node.control.functions]) == 2
-            with pytest.raises(DocumentDamaged):
-                await node.store.get("iam/role/worker")
-            assert [problem.key for problem in node.health.problems] == ["document iam/role/worker"]
-
-    asyncio.run(scenario_of_nothing(data))
+async def test_a_damaged_role_is_left_alone(data: Path) -> None:
+    await scenario_of_nothing(data)
     alter(data, "UPDATE documents SET value = json_remove(value, '$.Arn') WHERE key = 'iam/role/worker'")
-    asyncio.run(scenario())
+    async with open_node(data) as node:
+        assert await node.roles() == [] and "iam/role/worker" in node.why_incomplete
+        assert len([*node.control.functions]) == 2
+        with pytest.raises(DocumentDamaged):
+            await node.store.get("iam/role/worker")
+        assert [problem.key for problem in node.health.problems] == ["document iam/role/worker"]
 
 
 async def scenario_of_nothing(data: Path) -> None:
@@ -232,19 +216,19 @@ async def test_a_damaged_watermark_is_made_anew(data: Path, content: bytes) -> N
 
 
 @pytest.mark.parametrize("name", ["state.db", "events.db", "record.db"])
-def test_a_newer_database_is_refused_by_name(data: Path, name: str) -> None:
+async def test_a_newer_database_is_refused_by_name(data: Path, name: str) -> None:
     connection = sqlite3.connect(data / name)
     connection.execute("PRAGMA user_version = 77")
     connection.close()
     with pytest.raises(StateTooNew, match=rf"{name} has version 77"):
-        asyncio.run(scenario_of_nothing(data))
+        await scenario_of_nothing(data)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"access_key": 5}', '{"version": 2}'])
-def test_a_key_file_is_never_written_over(data: Path, content: str) -> None:
+async def test_a_key_file_is_never_written_over(data: Path, content: str) -> None:
     (data / "keys.json").write_text(content)
     with pytest.raises((StateDamaged, StateTooNew), match=r"keys\.json"):
-        asyncio.run(scenario_of_nothing(data))
+        await scenario_of_nothing(data)
     assert (data / "keys.json").read_text() == content
 
 

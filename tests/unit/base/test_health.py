@@ -1,7 +1,5 @@
 """What a node says of itself."""
 
-import asyncio
-
 import pytest
 
 from hanabi.base.health import PROBLEMS_MAX, Health
@@ -34,12 +32,12 @@ async def _advance(clock: ManualClock) -> None:
     await clock.advance(60)
 
 
-def test_a_problem_stands_until_it_is_over() -> None:
+async def test_a_problem_stands_until_it_is_over() -> None:
     clock = ManualClock()
     health = Health(clock)
     health.report("disk", "there is no room")
     begun = clock.time()
-    asyncio.run(_advance(clock))
+    await _advance(clock)
     health.report("disk", "there is still no room")
     assert [(problem.key, problem.text, problem.since) for problem in health.problems] == [("disk", "there is still no room", begun)]
     health.clear("disk")

@@ -1,6 +1,5 @@
 """Reserved concurrency."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from hanabi.errors import InvalidParameterValue
 from tests.unit.control.support import Plane, open_plane
 
 
-def test_reserved_concurrency(tmp_path: Path) -> None:
+async def test_reserved_concurrency(tmp_path: Path) -> None:
     async def set_reserved(plane: Plane, name: str, reserved: int | None) -> None:
         await plane.functions.change(name, lambda f: reserve(f, reserved, plane.catalog.account_concurrency()[1]))
 
@@ -39,4 +38,4 @@ def test_reserved_concurrency(tmp_path: Path) -> None:
             await plane.deployment.delete("g")
             assert plane.catalog.account_concurrency() == (1000, 1000)
 
-    asyncio.run(scenario())
+    await scenario()

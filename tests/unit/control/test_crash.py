@@ -1,6 +1,5 @@
 """`kill -9` while functions are made, published, updated and deleted: what was answered is there, and all of it is consistent."""
 
-import asyncio
 import signal
 import subprocess
 import sys
@@ -39,7 +38,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("lines", [1, 30, 100])
-def test_what_was_answered_survives_a_kill(tmp_path: Path, lines: int) -> None:
+async def test_what_was_answered_survives_a_kill(tmp_path: Path, lines: int) -> None:
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     said = [process.stdout.readline() for _ in range(lines)]
@@ -64,4 +63,4 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, lines: int) -> None:
                 else:  # it was deleted, perhaps without being told, and perhaps made anew
                     assert version_number in (0, 2)
 
-    asyncio.run(check())
+    await check()

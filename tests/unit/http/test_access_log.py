@@ -23,28 +23,25 @@ def at_once(request: HttpRequest, answer: Answer) -> None:
 def ignore(response: HttpResponse) -> None: ...
 
 
-def test_a_line_says_who_asked_for_what_and_never_a_signature(tmp_path: Path) -> None:
-    async def scenario() -> list[str]:
-        clock, target = ManualClock(), tmp_path / "access.log"
-        log = AccessLog(str(target), clock)
-        running = asyncio.create_task(log.run())
-        handle = log.wrap(at_once)
-        handle(request(), ignore)
-        assert target.read_text() == ""  # nothing is written where requests are handled
-        await asyncio.sleep(0)
-        await clock.advance(INTERVAL_S)
-        async with asyncio.timeout(10):
-            while not target.read_text():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        target.rename(tmp_path / "access.log.1")
-        handle(request(peer=""), ignore)
-        log.wrap_refusal(lambda request, size, limit: HttpResponse(413, [], b""))(request(), 5, 4)
-        running.cancel()
-        await log.close()
-        assert target.stat().st_mode & 0o077 == 0
-        return [*(tmp_path / "access.log.1").read_text().splitlines(), *target.read_text().splitlines()]
-
-    first, inside, refused = asyncio.run(scenario())
+async def test_a_line_says_who_asked_for_what_and_never_a_signature(tmp_path: Path) -> None:
+    clock, target = ManualClock(), tmp_path / "access.log"
+    log = AccessLog(str(target), clock)
+    running = asyncio.create_task(log.run())
+    handle = log.wrap(at_once)
+    handle(request(), ignore)
+    assert target.read_text() == ""  # nothing is written where requests are handled
+    await asyncio.sleep(0)
+    await clock.advance(INTERVAL_S)
+    async with asyncio.timeout(10):
+        while not target.read_text():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    target.rename(tmp_path / "access.log.1")
+    handle(request(peer=""), ignore)
+    log.wrap_refusal(lambda request, size, limit: HttpResponse(413, [], b""))(request(), 5, 4)
+    running.cancel()
+    await log.close()
+    assert target.stat().st_mode & 0o077 == 0
+    first, inside, refused = [*(tmp_path / "access.log.1").read_text().splitlines(), *target.read_text().splitlines()]
     assert first.split()[1:] == [
         *("127.0.0.1", "POST", "/2015-03-31/functions", "200", "0.0", "5", "r-1", "lambda:Invoke"),
         "arn:aws:iam::000000000000:root",
@@ -54,7 +51,7 @@ def test_a_line_says_who_asked_for_what_and_never_a_signature(tmp_path: Path) ->
     assert "secret" not in first + inside + refused and "body" not in first
 
 
-def test_nothing_that_a_client_sends_ends_a_line_or_speaks_to_a_terminal(tmp_path: Path) -> None:
+async def test_nothing_that_a_client_sends_ends_a_line_or_speaks_to_a_terminal(tmp_path: Path) -> None:
     async def scenario() -> str:
         log = AccessLog(str(tmp_path / "log"), ManualClock())
         for path in ("/a b\n200 forged", "/\x1b[2J", "/\xff\u0666", "/" + "x" * 100_000):
@@ -62,7 +59,7 @@ def test_nothing_that_a_client_sends_ends_a_line_or_speaks_to_a_terminal(tmp_pat
         await log.close()
         return (tmp_path / "log").read_text()
 
-    lines = asyncio.run(scenario()).splitlines()
+    lines = (await scenario()).splitlines()
     assert [line.split()[3][:21] for line in lines] == ["/a\\x20b\\x0a200\\x20for", "/\\x1b[2J", "/\\xff\\x666", "/" + "x" * 20]
     assert all(len(line.split()) == 10 for line in lines) and max(map(len, lines)) < WORD_MAX_CHARS + 300
 

@@ -145,27 +145,24 @@ async def test_a_body_over_its_limit_is_refused_and_the_client_can_read_why() ->
         client.close()
 
 
-def test_large_bodies_are_spooled_and_deleted(tmp_path: Path) -> None:
-    async def main() -> None:
-        seen: list[Path] = []
+async def test_large_bodies_are_spooled_and_deleted(tmp_path: Path) -> None:
+    seen: list[Path] = []
 
-        async def handler(request: HttpRequest) -> HttpResponse:
-            assert isinstance(request.body, Path)
-            seen.append(request.body)
-            return HttpResponse(200, [], str(request.body.stat().st_size).encode())
+    async def handler(request: HttpRequest) -> HttpResponse:
+        assert isinstance(request.body, Path)
+        seen.append(request.body)
+        return HttpResponse(200, [], str(request.body.stat().st_size).encode())
 
-        async with live(handler, limits=Limits(body=lambda request: BodyRule(10 << 20, spool=True)), spool=tmp_path) as (_, port):
-            client = await Client.connect(port)
-            for head in (b"content-length: 3000000\r\n\r\n%b", b"transfer-encoding: chunked\r\n\r\n2dc6c0\r\n%b\r\n0\r\n\r\n"):
-                client.send(b"POST / HTTP/1.1\r\nhost: a\r\n" + head % (b"z" * 3_000_000))
-                assert (await client.receive())[2] == b"3000000"
-            client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3000000\r\n\r\n" + b"z" * 2_000_000)
-            await client.writer.drain()
-            client.close()  # in the middle of a body
-            await asyncio.get_running_loop().run_in_executor(None, lambda: None)
-        assert len(seen) == 2
-
-    asyncio.run(main())
+    async with live(handler, limits=Limits(body=lambda request: BodyRule(10 << 20, spool=True)), spool=tmp_path) as (_, port):
+        client = await Client.connect(port)
+        for head in (b"content-length: 3000000\r\n\r\n%b", b"transfer-encoding: chunked\r\n\r\n2dc6c0\r\n%b\r\n0\r\n\r\n"):
+            client.send(b"POST / HTTP/1.1\r\nhost: a\r\n" + head % (b"z" * 3_000_000))
+            assert (await client.receive())[2] == b"3000000"
+        client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3000000\r\n\r\n" + b"z" * 2_000_000)
+        await client.writer.drain()
+        client.close()  # in the middle of a body
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+    assert len(seen) == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -248,7 +245,7 @@ async def test_large_answers_arrive_whole() -> None:
         assert (await client.receive())[2] == body and await client.closed()
 
 
-def test_a_handler_outlives_its_client_unless_told_otherwise() -> None:
+async def test_a_handler_outlives_its_client_unless_told_otherwise() -> None:
     async def main(cancel: bool) -> list[str]:
         events: list[str] = []
         gate = asyncio.Event()
@@ -274,8 +271,8 @@ def test_a_handler_outlives_its_client_unless_told_otherwise() -> None:
             assert not server.connections
         return events
 
-    assert asyncio.run(main(False)) == ["begin", "end"]
-    assert asyncio.run(main(True)) == ["begin", "cancelled"]
+    assert await main(False) == ["begin", "end"]
+    assert await main(True) == ["begin", "cancelled"]
 
 
 async def test_a_half_closed_client_still_gets_its_answer() -> None:

@@ -107,19 +107,16 @@ def test_it_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
 # --- whose state this is ----------------------------------------------------------------------------------------------
 
 
-def look(data: Path, *, functions: int = 0, keeps: bool = True) -> Identity:
-    async def run() -> Identity:
-        store = SqliteStore(data / "state.db")
-        await store.open()
-        try:
-            identity = await identify(store, data, keeps)
-            for number in range(functions):
-                await store.put(f"functions/f{number}", {})
-            return identity
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
+async def look(data: Path, *, functions: int = 0, keeps: bool = True) -> Identity:
+    store = SqliteStore(data / "state.db")
+    await store.open()
+    try:
+        identity = await identify(store, data, keeps)
+        for number in range(functions):
+            await store.put(f"functions/f{number}", {})
+        return identity
+    finally:
+        await store.close()
 
 
 def forget_state(data: Path) -> None:
@@ -127,48 +124,45 @@ def forget_state(data: Path) -> None:
         path.unlink()
 
 
-def test_a_new_state_beside_old_code_is_not_believed(tmp_path: Path) -> None:
+async def test_a_new_state_beside_old_code_is_not_believed(tmp_path: Path) -> None:
     """Neither at the first start nor at any later one, until the right one is back, or it is said that nothing else is wanted."""
-    first = look(tmp_path, keeps=False, functions=1)
-    assert first.why_incomplete == "" and look(tmp_path) == first
+    first = await look(tmp_path, keeps=False, functions=1)
+    assert first.why_incomplete == "" and await look(tmp_path) == first
     kept = (tmp_path / "state.db").read_bytes()
     forget_state(tmp_path)
     for _ in range(3):
-        assert "remove" in look(tmp_path, functions=1).why_incomplete
+        assert "remove" in (await look(tmp_path, functions=1)).why_incomplete
     forget_state(tmp_path)
     (tmp_path / "state.db").write_bytes(kept)
-    assert look(tmp_path) == first
+    assert await look(tmp_path) == first
     forget_state(tmp_path)
-    assert look(tmp_path).why_incomplete
+    assert (await look(tmp_path)).why_incomplete
     (tmp_path / FILE).unlink()
-    assert look(tmp_path).why_incomplete == "" == look(tmp_path).why_incomplete
+    assert (await look(tmp_path)).why_incomplete == "" == (await look(tmp_path)).why_incomplete
 
 
 @pytest.mark.parametrize("functions", [0, 1])
-def test_a_data_directory_of_an_older_hanabi(tmp_path: Path, functions: int) -> None:
+async def test_a_data_directory_of_an_older_hanabi(tmp_path: Path, functions: int) -> None:
     """It has no ids: its state is believed if there is anything in it, else not."""
 
-    async def older() -> None:
-        store = SqliteStore(tmp_path / "state.db")
-        await store.open()
-        for number in range(functions):
-            await store.put(f"functions/f{number}", {})
-        assert await store.get(DOCUMENT) is None
-        await store.close()
-
-    asyncio.run(older())
-    assert [bool(look(tmp_path).why_incomplete) for _ in range(2)] == [not functions] * 2
+    store = SqliteStore(tmp_path / "state.db")
+    await store.open()
+    for number in range(functions):
+        await store.put(f"functions/f{number}", {})
+    assert await store.get(DOCUMENT) is None
+    await store.close()
+    assert [bool((await look(tmp_path)).why_incomplete) for _ in range(2)] == [not functions] * 2
 
 
-def test_a_copy_is_another_owner_and_a_renamed_directory_the_same(tmp_path: Path) -> None:
+async def test_a_copy_is_another_owner_and_a_renamed_directory_the_same(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    first = look(tmp_path / "a", keeps=False)
+    first = await look(tmp_path / "a", keeps=False)
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     (tmp_path / "a").rename(tmp_path / "b")
-    renamed, copied = look(tmp_path / "b"), look(tmp_path / "copy")
+    renamed, copied = await look(tmp_path / "b"), await look(tmp_path / "copy")
     assert renamed.owner.id == first.owner.id != copied.owner.id and renamed.why_incomplete == "" == copied.why_incomplete
     (tmp_path / "b" / FILE).write_text("{")
-    assert look(tmp_path / "b").why_incomplete == ""
+    assert (await look(tmp_path / "b")).why_incomplete == ""
 
 
 async def test_nothing_is_collected_in_doubt_and_one_failure_stops_nobody() -> None:

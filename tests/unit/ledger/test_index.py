@@ -218,17 +218,14 @@ async def test_a_segment_of_before_versions_is_read(tmp_path: Path) -> None:
         assert not store.journal.tally.lost
 
 
-def test_a_newer_segment_is_refused_by_name_and_stays(tmp_path: Path) -> None:
+async def test_a_newer_segment_is_refused_by_name_and_stays(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
     path = segment_path(tmp_path / "journal", 4)
     path.write_bytes(encode_head(2) + b"what nobody knows yet")
 
-    async def main() -> None:
-        with pytest.raises(StateTooNew, match="000000000004.journal"):
-            async with open_record(tmp_path):
-                raise AssertionError
-
-    asyncio.run(main())
+    with pytest.raises(StateTooNew, match="000000000004.journal"):
+        async with open_record(tmp_path):
+            raise AssertionError
     assert path.read_bytes() == encode_head(2) + b"what nobody knows yet"
     assert list_segments(tmp_path / "journal") == [4]
 

@@ -49,7 +49,7 @@ async def test_segments_go_once_indexed_and_nothing_counts_twice(tmp_path: Path)
     assert list_segments(tmp_path / "journal")[0] > 20
 
 
-def test_journal_left_by_a_crash_is_indexed_at_the_next_start(tmp_path: Path) -> None:
+async def test_journal_left_by_a_crash_is_indexed_at_the_next_start(tmp_path: Path) -> None:
     """The first journal is never closed and never indexed, as after kill -9."""
     (tmp_path / "journal").mkdir()
     record = make_record()
@@ -69,7 +69,7 @@ def test_journal_left_by_a_crash_is_indexed_at_the_next_start(tmp_path: Path) ->
                 assert (await store.sum_ledger())[0] == 10
                 await store.journal.retire()
 
-    asyncio.run(main())
+    await main()
     assert not path.exists()
 
 

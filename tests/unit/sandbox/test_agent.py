@@ -165,29 +165,26 @@ def open_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def refused_hello(send: Callable[[socket.socket], None]) -> str:
+async def refused_hello(send: Callable[[socket.socket], None]) -> str:
     """The reason the link gives, having kept no descriptor."""
 
-    async def main() -> str:
-        host, guest = socket.socketpair()
-        before = open_fds()
-        link = AgentLink(host, SystemClock())
-        send(guest)
-        with pytest.raises(SandboxError) as raised:
-            await link.hello(PATIENCE_S)
-        assert link.closed
-        assert open_fds() == before - 1  # the control socket
-        guest.close()
-        return str(raised.value)
-
-    return asyncio.run(main())
+    host, guest = socket.socketpair()
+    before = open_fds()
+    link = AgentLink(host, SystemClock())
+    send(guest)
+    with pytest.raises(SandboxError) as raised:
+        await link.hello(PATIENCE_S)
+    assert link.closed
+    assert open_fds() == before - 1  # the control socket
+    guest.close()
+    return str(raised.value)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 200])
-def test_hello_with_another_number_of_descriptors(count: int) -> None:
+async def test_hello_with_another_number_of_descriptors(count: int) -> None:
     with listening() as sockets:
         fds = [sockets[n % 2].fileno() for n in range(count)]
-        reason = refused_hello(lambda guest: send_fds(guest, hello(sockets), fds) if fds else guest.sendall(hello(sockets)))
+        reason = await refused_hello(lambda guest: send_fds(guest, hello(sockets), fds) if fds else guest.sendall(hello(sockets)))
         assert ("two listening sockets" in reason) == (count < 3)
         assert ("too many descriptors" in reason) == (count >= 3)
 
@@ -221,24 +218,24 @@ def strangers() -> dict[str, Callable[[], socket.socket | int]]:
 
 @pytest.mark.parametrize("what", strangers())
 @pytest.mark.parametrize("place", [0, 1])
-def test_hello_with_something_else(what: str, place: int) -> None:
+async def test_hello_with_something_else(what: str, place: int) -> None:
     stranger = strangers()[what]()
     with listening() as sockets:
         fds = [each.fileno() for each in sockets]
         fds[place] = stranger if isinstance(stranger, int) else stranger.fileno()
-        assert "two listening sockets" in refused_hello(lambda guest: send_fds(guest, hello(sockets), fds))
+        assert "two listening sockets" in await refused_hello(lambda guest: send_fds(guest, hello(sockets), fds))
     os.close(stranger) if isinstance(stranger, int) else stranger.close()
 
 
 @pytest.mark.parametrize("message", [b"\x05\0\0\0H", b"\x05\0\0\0X1234", b"\xff\xff\xff\xffH1234", b"x" * 4096])
-def test_something_else_than_hello(message: bytes) -> None:
+async def test_something_else_than_hello(message: bytes) -> None:
     with listening() as sockets:
         fds = [each.fileno() for each in sockets]
-        assert "did not say hello" in refused_hello(lambda guest: send_fds(guest, message, fds))
+        assert "did not say hello" in await refused_hello(lambda guest: send_fds(guest, message, fds))
 
 
-def test_silence_and_early_end() -> None:
-    assert "has gone" in refused_hello(lambda guest: guest.shutdown(socket.SHUT_RDWR))
+async def test_silence_and_early_end() -> None:
+    assert "has gone" in await refused_hello(lambda guest: guest.shutdown(socket.SHUT_RDWR))
 
     async def main() -> None:
         host, guest = socket.socketpair()
@@ -252,7 +249,7 @@ def test_silence_and_early_end() -> None:
             await waiting
         guest.close()
 
-    asyncio.run(main())
+    await main()
 
 
 async def fake_agent(clock: Any = None) -> tuple[AgentLink, socket.socket, Ended]:

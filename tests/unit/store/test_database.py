@@ -43,7 +43,7 @@ async def test_writes_are_done_in_order_and_reads_see_them(tmp_path: Path) -> No
     await reopened.close()
 
 
-def test_a_batch_is_one_transaction(tmp_path: Path) -> None:
+async def test_a_batch_is_one_transaction(tmp_path: Path) -> None:
     """Writes that gather behind a slow one are committed together: a second connection sees none or all of them."""
     statements: list[str] = []
     begun, go = threading.Event(), threading.Event()
@@ -53,17 +53,14 @@ def test_a_batch_is_one_transaction(tmp_path: Path) -> None:
         begun.set()
         go.wait(10)
 
-    async def scenario() -> None:
-        database = Database(tmp_path / "a.db", SCHEMA)
-        first = asyncio.ensure_future(database.write(slow))
-        await asyncio.to_thread(begun.wait, 10)
-        writes = [asyncio.ensure_future(database.write(adding(str(number)))) for number in range(20)]
-        await asyncio.sleep(0)
-        go.set()
-        await asyncio.gather(first, *writes)
-        await database.close()
-
-    asyncio.run(scenario())
+    database = Database(tmp_path / "a.db", SCHEMA)
+    first = asyncio.ensure_future(database.write(slow))
+    await asyncio.to_thread(begun.wait, 10)
+    writes = [asyncio.ensure_future(database.write(adding(str(number)))) for number in range(20)]
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, *writes)
+    await database.close()
     assert statements.count("BEGIN IMMEDIATE") == 1  # the slow one's had begun before the trace
     assert statements.count("COMMIT") == 2
 
@@ -142,7 +139,7 @@ async def test_trouble_with_the_file_is_told_to_whoever_asks(tmp_path: Path) -> 
     await database.close()
 
 
-def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+async def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """
         import asyncio, sys
@@ -174,4 +171,4 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         await database.close()
         return len(found)
 
-    assert asyncio.run(count()) >= answered >= 205
+    assert await count() >= answered >= 205

@@ -1,6 +1,5 @@
 """Versions of databases: forward in one transaction after a copy, never backward; what is damaged is named and left alone."""
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def count_length(connection: sqlite3.Connection) -> None:
 SECOND = Schema(FIRST.script, ("ALTER TABLE lines ADD COLUMN length INTEGER NOT NULL DEFAULT 0", count_length))
 
 
-def use(path: Path, schema: Schema, *statements: str) -> list[tuple[object, ...]]:
+async def use(path: Path, schema: Schema, *statements: str) -> list[tuple[object, ...]]:
     """The rows of the last statement."""
 
     def run(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
@@ -29,70 +28,67 @@ def use(path: Path, schema: Schema, *statements: str) -> list[tuple[object, ...]
             rows = connection.execute(statement).fetchall()
         return rows
 
-    async def scenario() -> list[tuple[object, ...]]:
-        database = Database(path, schema)
-        try:
-            return await database.write(run)
-        finally:
-            await database.close()
-
-    return asyncio.run(scenario())
+    database = Database(path, schema)
+    try:
+        return await database.write(run)
+    finally:
+        await database.close()
 
 
-def make(path: Path) -> None:
-    use(path, FIRST, "INSERT INTO lines VALUES ('abc')")
+async def make(path: Path) -> None:
+    await use(path, FIRST, "INSERT INTO lines VALUES ('abc')")
 
 
-def test_an_older_file_is_brought_forward_after_a_copy(tmp_path: Path) -> None:
+async def test_an_older_file_is_brought_forward_after_a_copy(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    make(path)
-    assert use(path, SECOND, "SELECT text, length FROM lines") == [("abc", 3)]
-    assert use(path, SECOND, "PRAGMA user_version") == [(2,)]
+    await make(path)
+    assert await use(path, SECOND, "SELECT text, length FROM lines") == [("abc", 3)]
+    assert await use(path, SECOND, "PRAGMA user_version") == [(2,)]
     backup = tmp_path / "a.db.before-v2"
     assert backup.stat().st_mode & 0o777 == 0o600
-    assert use(backup, FIRST, "SELECT * FROM lines") == [("abc",)]
+    assert await use(backup, FIRST, "SELECT * FROM lines") == [("abc",)]
     assert not list(tmp_path.glob("*draft*"))
 
 
-def test_a_copy_that_is_there_stays(tmp_path: Path) -> None:
+async def test_a_copy_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "a.db.before-v2").write_text("an earlier one")
-    make(tmp_path / "a.db")
-    use(tmp_path / "a.db", SECOND, "SELECT 1")
+    await make(tmp_path / "a.db")
+    await use(tmp_path / "a.db", SECOND, "SELECT 1")
     assert (tmp_path / "a.db.before-v2").read_text() == "an earlier one"
-    assert use(tmp_path / "a.db.before-v2-2", FIRST, "SELECT * FROM lines") == [("abc",)]
+    assert await use(tmp_path / "a.db.before-v2-2", FIRST, "SELECT * FROM lines") == [("abc",)]
 
 
-def test_a_new_file_takes_all_steps_without_a_copy(tmp_path: Path) -> None:
-    assert use(tmp_path / "a.db", SECOND, "SELECT length FROM lines") == []
-    assert use(tmp_path / "a.db", SECOND, "PRAGMA user_version") == [(2,)]
+async def test_a_new_file_takes_all_steps_without_a_copy(tmp_path: Path) -> None:
+    assert await use(tmp_path / "a.db", SECOND, "SELECT length FROM lines") == []
+    assert await use(tmp_path / "a.db", SECOND, "PRAGMA user_version") == [(2,)]
     assert not list(tmp_path.glob("*before*"))
 
 
-def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+async def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    make(path)
+    await make(path)
     broken = Schema(FIRST.script, (*SECOND.migrations, "ALTER TABLE absent ADD COLUMN x"))
     with pytest.raises(sqlite3.OperationalError, match="absent"):
-        use(path, broken, "SELECT 1")
-    assert use(path, FIRST, "SELECT * FROM lines") == [("abc",)]
-    assert use(path, SECOND, "SELECT * FROM lines") == [("abc", 3)]
+        await use(path, broken, "SELECT 1")
+    assert await use(path, FIRST, "SELECT * FROM lines") == [("abc",)]
+    assert await use(path, SECOND, "SELECT * FROM lines") == [("abc", 3)]
 
 
-def test_a_newer_file_is_refused_and_not_touched(tmp_path: Path) -> None:
+async def test_a_newer_file_is_refused_and_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    make(path)
-    use(path, SECOND, "SELECT 1")
+    await make(path)
+    await use(path, SECOND, "SELECT 1")
     before = path.read_bytes()
     with pytest.raises(StateTooNew) as caught:
-        use(path, FIRST, "SELECT 1")
+        await use(path, FIRST, "SELECT 1")
     assert str(path) in str(caught.value) and "version 2" in str(caught.value) and "up to 0" in str(caught.value)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", ["text", "header", "page", "version"])
-def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
+async def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.db"
-    make(path)
+    await make(path)
     data = bytearray(path.read_bytes())
     if damage == "text":
         data = bytearray(b"no database at all, but longer than the header of one is: " * 20)
@@ -104,39 +100,36 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         data[60:64] = b"\xff\xff\xff\xff"
     path.write_bytes(data)
     with pytest.raises(DatabaseDamaged) as caught:
-        use(path, FIRST, "SELECT 1")
+        await use(path, FIRST, "SELECT 1")
     assert str(caught.value).startswith(f"{path} ") and FIRST.fix in str(caught.value)
     assert path.read_bytes() == bytes(data)
 
 
-def test_damage_that_is_found_later_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damage_that_is_found_later_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.db"
-    make(path)
+    await make(path)
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xff" * len(data[4096:])
     path.write_bytes(data)
     assert path.stat().st_size < CHECKED_BYTES
     monkeypatch.setattr("hanabi.store.schema.CHECKED_BYTES", 0)
     with pytest.raises(DatabaseDamaged, match=r"a\.db is damaged"):
-        use(path, FIRST, "SELECT * FROM lines")
+        await use(path, FIRST, "SELECT * FROM lines")
 
 
-def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        path = tmp_path / "a.db"
-        path.write_bytes(b"no database" * 100)
-        (tmp_path / "a.db.damaged-1").write_text("an earlier one")
-        database = Database(path, FIRST)
-        with pytest.raises(DatabaseDamaged):
-            await database.open()
-        assert await database.quarantine() == tmp_path / "a.db.damaged-2"
-        assert await database.read(lambda connection: connection.execute("SELECT * FROM lines").fetchall()) == []
-        await database.write(lambda connection: connection.execute("INSERT INTO lines VALUES ('new')"))
-        assert await database.quarantine() == tmp_path / "a.db.damaged-3"  # also one that is open
-        assert await database.quarantine() is None
-        assert await database.read(lambda connection: connection.execute("SELECT * FROM lines").fetchall()) == []
-        await database.close()
-
-    asyncio.run(scenario())
+async def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"no database" * 100)
+    (tmp_path / "a.db.damaged-1").write_text("an earlier one")
+    database = Database(path, FIRST)
+    with pytest.raises(DatabaseDamaged):
+        await database.open()
+    assert await database.quarantine() == tmp_path / "a.db.damaged-2"
+    assert await database.read(lambda connection: connection.execute("SELECT * FROM lines").fetchall()) == []
+    await database.write(lambda connection: connection.execute("INSERT INTO lines VALUES ('new')"))
+    assert await database.quarantine() == tmp_path / "a.db.damaged-3"  # also one that is open
+    assert await database.quarantine() is None
+    assert await database.read(lambda connection: connection.execute("SELECT * FROM lines").fetchall()) == []
+    await database.close()
     assert (tmp_path / "a.db.damaged-2").read_bytes() == b"no database" * 100
-    assert use(tmp_path / "a.db.damaged-3", FIRST, "SELECT * FROM lines") == [("new",)]
+    assert await use(tmp_path / "a.db.damaged-3", FIRST, "SELECT * FROM lines") == [("new",)]

@@ -1,6 +1,5 @@
 """What is the SQLite store's own; `test_contract.py` has what every store does."""
 
-import asyncio
 import logging
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hanabi.errors import ServiceError
 from hanabi.store.sqlite import SqliteStore
 
 
-def test_revisions_grow_over_restarts_and_deletes(tmp_path: Path) -> None:
+async def test_revisions_grow_over_restarts_and_deletes(tmp_path: Path) -> None:
     async def once() -> int:
         store = SqliteStore(tmp_path / "state.db")
         await store.open()
@@ -21,7 +20,7 @@ def test_revisions_grow_over_restarts_and_deletes(tmp_path: Path) -> None:
         await store.close()
         return revision
 
-    assert asyncio.run(once()) < asyncio.run(once())
+    assert await once() < await once()
 
 
 async def test_a_full_disk_is_told_once_until_it_is_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,21 +23,18 @@ def invoke(payload: bytes) -> bytes:
     return frame("n", b"\3\0r\n0" + payload)
 
 
-def run(bootstrap: Bootstrap, body: Callable[[FakeSandbox, list[Exit]], Awaitable[None]]) -> None:
-    async def main() -> None:
-        fake = FakeDriver(bootstrap)
-        driver: Driver = fake
-        await driver.open()
-        sandbox = await fake.create(SPEC)
-        exits: list[Exit] = []
-        sandbox.on_exit = exits.append
-        await sandbox.start("runtime", ["/x"], {"A": "b"}, "/var/task")
-        async with asyncio.timeout(10):
-            await body(sandbox, exits)
-        await sandbox.destroy()
-        await driver.close()
-
-    asyncio.run(main())
+async def run(bootstrap: Bootstrap, body: Callable[[FakeSandbox, list[Exit]], Awaitable[None]]) -> None:
+    fake = FakeDriver(bootstrap)
+    driver: Driver = fake
+    await driver.open()
+    sandbox = await fake.create(SPEC)
+    exits: list[Exit] = []
+    sandbox.on_exit = exits.append
+    await sandbox.start("runtime", ["/x"], {"A": "b"}, "/var/task")
+    async with asyncio.timeout(10):
+        await body(sandbox, exits)
+    await sandbox.destroy()
+    await driver.close()
 
 
 async def receive(sandbox: FakeSandbox) -> bytes:
@@ -48,7 +45,7 @@ async def send(sandbox: FakeSandbox, data: bytes) -> None:
     await asyncio.get_running_loop().sock_sendall(sandbox.runtime, data)
 
 
-def test_echo_and_freeze() -> None:
+async def test_echo_and_freeze() -> None:
     async def body(sandbox: FakeSandbox, exits: list[Exit]) -> None:
         assert await receive(sandbox) == frame("r")
         await send(sandbox, invoke(b"payload"))
@@ -63,10 +60,10 @@ def test_echo_and_freeze() -> None:
         await sandbox.kill_processes()
         assert exits == [Exit("runtime", None, 9)]
 
-    run(echo, body)
+    await run(echo, body)
 
 
-def test_endings() -> None:
+async def test_endings() -> None:
     async def dies(sandbox: FakeSandbox, exits: list[Exit]) -> None:
         assert await receive(sandbox) == frame("r")
         await send(sandbox, invoke(b""))
@@ -91,7 +88,7 @@ def test_endings() -> None:
     async def crash(process: FakeProcess) -> int | None:
         return 1 // 0
 
-    run(exit_when_invoked(3), dies)
-    run(segfault, ended)
-    run(crash, crashed)
-    run(silent, vanished)
+    await run(exit_when_invoked(3), dies)
+    await run(segfault, ended)
+    await run(crash, crashed)
+    await run(silent, vanished)

@@ -1,6 +1,5 @@
 """Sessions of AssumeRole: who asks for too many loses their own, never another's."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def test_a_flood_ends_only_the_floods_own_sessions(keys: KeyRing) -> None:
     assert keys.lookup(owners.access_key) and keys.lookup(others.access_key) and keys.lookup(several[-1].access_key)
 
 
-def test_all_roles_together_are_bounded_and_the_owner_is_not_among_them(keys: KeyRing, clock: ManualClock) -> None:
+async def test_all_roles_together_are_bounded_and_the_owner_is_not_among_them(keys: KeyRing, clock: ManualClock) -> None:
     first = keys.assume(ADMIN, "x", 3600, role("quiet"))
     for number in range(SESSIONS_MAX // SESSIONS_PER_CALLER):
         for _ in range(SESSIONS_PER_CALLER - (number == 0)):
@@ -48,6 +47,6 @@ def test_all_roles_together_are_bounded_and_the_owner_is_not_among_them(keys: Ke
     assert keys.assume(ADMIN, "x", 60, keys.root.principal)
     second = keys.assume(ADMIN, "x", 3600, role("quiet"))  # at the bound, its own oldest goes
     assert keys.lookup(second.access_key) and not keys.lookup(first.access_key)
-    asyncio.run(clock.advance(61 + CLEAN_INTERVAL_S))
+    await clock.advance(61 + CLEAN_INTERVAL_S)
     assert keys.assume(ADMIN, "x", 60, role("new"))  # what has expired is out of the way
     assert keys.lookup(second.access_key)

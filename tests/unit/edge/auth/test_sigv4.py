@@ -1,6 +1,5 @@
 """Signatures: botocore's are accepted, and no other."""
 
-import asyncio
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,12 +32,12 @@ class World:
         self.keys = KeyRing.open(directory / "keys.json", region="us-east-1", account="0" * 12, clock=self.clock)
         self.verifier = Verifier(self.keys, self.clock, "us-east-1", global_services={"iam", "sts"})
 
-    def verify(self, request: HttpRequest, service: str = "lambda", **options: Any) -> str:
-        return asyncio.run(self.verifier.verify(request, service, **options)).arn
+    async def verify(self, request: HttpRequest, service: str = "lambda", **options: Any) -> str:
+        return (await self.verifier.verify(request, service, **options)).arn
 
-    def refusal(self, request: HttpRequest, kind: type[AuthenticationError], service: str = "lambda", **options: Any) -> str:
+    async def refusal(self, request: HttpRequest, kind: type[AuthenticationError], service: str = "lambda", **options: Any) -> str:
         with pytest.raises(kind) as caught:
-            self.verify(request, service, **options)
+            await self.verify(request, service, **options)
         return caught.value.message
 
 
@@ -68,21 +67,21 @@ URL = "http://127.0.0.1:9555"
         "/%E2%82%AC/plain:colon@at",
     ],
 )
-def test_botocores_signatures_hold(world: World, url: str) -> None:
+async def test_botocores_signatures_hold(world: World, url: str) -> None:
     key = world.keys.root
     root = f"arn:aws:iam::{'0' * 12}:root"
     headers = {"X-Amz-Client-Context": "  a   b ", "Content-Type": "application/json"}
     for method, body in (("POST", b'{"a": 1}'), ("GET", b"")):
         request = sign(key, method, URL + url, body, headers=headers)
         for _ in range(2):  # the second time from the caches
-            assert world.verify(request) == root
-    assert world.verify(sign(key, "GET", URL + url, b"", presign=60)) == root
+            assert await world.verify(request) == root
+    assert await world.verify(sign(key, "GET", URL + url, b"", presign=60)) == root
 
 
-def test_whatever_is_changed_the_signature_breaks(world: World) -> None:
+async def test_whatever_is_changed_the_signature_breaks(world: World) -> None:
     key = world.keys.root
     request = sign(key, url=URL + "/2015-03-31/functions/f/invocations?Qualifier=a", headers={"X-Amz-Invocation-Type": "DryRun"})
-    assert world.verify(request)
+    assert await world.verify(request)
     authorization = request.header("authorization")
     last = authorization[-1]
     tampered = [
@@ -100,38 +99,38 @@ def test_whatever_is_changed_the_signature_breaks(world: World) -> None:
     ]
     for number, broken in enumerate(tampered):
         with pytest.raises(AuthenticationError):
-            assert number >= 0 and world.verify(broken)
-    message = world.refusal(tampered[0], InvalidSignature)
+            assert number >= 0 and await world.verify(broken)
+    message = await world.refusal(tampered[0], InvalidSignature)
     assert message.startswith(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key"
     )
     stranger = sign(type(key)(key.access_key, "x" * 40, "", key.principal))
-    assert world.refusal(stranger, InvalidSignature) == message
+    assert await world.refusal(stranger, InvalidSignature) == message
 
 
-def test_payload_hashes(world: World, tmp_path: Path) -> None:
+async def test_payload_hashes(world: World, tmp_path: Path) -> None:
     key, big = world.keys.root, b"x" * (2 << 20)
-    assert world.verify(sign(key, body=big))
+    assert await world.verify(sign(key, body=big))
     request = sign(key, body=big)
     path = tmp_path / "body"
     path.write_bytes(big)
     request.body = path
-    assert world.verify(request)
+    assert await world.verify(request)
     path.write_bytes(big[:-1] + b"y")
-    world.refusal(request, InvalidSignature)
-    assert world.verify(sign(key, headers={"X-Amz-Content-SHA256": digest(b"{}")}))
+    await world.refusal(request, InvalidSignature)
+    assert await world.verify(sign(key, headers={"X-Amz-Content-SHA256": digest(b"{}")}))
     lying = sign(key, headers={"X-Amz-Content-SHA256": digest(b"{}")})
     lying.body = b"{} "
-    world.refusal(lying, InvalidSignature)
+    await world.refusal(lying, InvalidSignature)
     for literal in ("UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", ""):
-        world.refusal(sign(key, headers={"X-Amz-Content-SHA256": literal}), InvalidSignature)
-    world.refusal(change(sign(key), "x-amz-content-sha256", "UNSIGNED-PAYLOAD"), InvalidSignature)
+        await world.refusal(sign(key, headers={"X-Amz-Content-SHA256": literal}), InvalidSignature)
+    await world.refusal(change(sign(key), "x-amz-content-sha256", "UNSIGNED-PAYLOAD"), InvalidSignature)
 
 
-def test_unsigned_and_half_signed(world: World) -> None:
+async def test_unsigned_and_half_signed(world: World) -> None:
     request = sign(world.keys.root)
-    assert world.refusal(change(request, "authorization", None), MissingAuthenticationToken) == "Missing Authentication Token"
-    message = world.refusal(change(change(request, "authorization", "Bearer x"), "x-amz-date", None), IncompleteSignature)
+    assert await world.refusal(change(request, "authorization", None), MissingAuthenticationToken) == "Missing Authentication Token"
+    message = await world.refusal(change(change(request, "authorization", "Bearer x"), "x-amz-date", None), IncompleteSignature)
     assert message.startswith(
         "Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. "
         "Authorization header requires 'SignedHeaders' parameter. "
@@ -144,127 +143,128 @@ def test_unsigned_and_half_signed(world: World) -> None:
         authorization.replace("/aws4_request", ""),
         "AWS4-HMAC-SHA256",
     ):
-        world.refusal(change(request, "authorization", broken), IncompleteSignature)
+        await world.refusal(change(request, "authorization", broken), IncompleteSignature)
     for date in ("yesterday", "20261124T0000", "2026112xT000000Z"):
         with pytest.raises(AuthenticationError):
-            world.verify(change(request, "x-amz-date", date))
+            await world.verify(change(request, "x-amz-date", date))
     bare = change(request, "authorization", re.sub("SignedHeaders=[^,]*", "SignedHeaders=x-amz-date", authorization))
-    assert "must be a 'SignedHeader'" in world.refusal(bare, InvalidSignature)
+    assert "must be a 'SignedHeader'" in await world.refusal(bare, InvalidSignature)
     presigned = sign(world.keys.root, "GET", URL + "/", b"", presign=60)
     for name in ("X-Amz-Credential", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Algorithm"):
         query = re.sub(f"{name}=[^&]*&?", "", presigned.query)
-        assert name in world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), IncompleteSignature)
+        assert name in await world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), IncompleteSignature)
     query = presigned.query.replace("X-Amz-Expires=60", "X-Amz-Expires=604801")
-    world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), IncompleteSignature)
+    await world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), IncompleteSignature)
 
 
-def test_headers_of_amazons_must_be_signed(world: World) -> None:
+async def test_headers_of_amazons_must_be_signed(world: World) -> None:
     key = world.keys.root
     for request in (sign(key), sign(key, "GET", URL + "/", b"", presign=60)):
-        assert world.verify(request) and world.verify(change(request, "x-amzn-trace-id", "Root=1-2-3"))
+        assert await world.verify(request) and await world.verify(change(request, "x-amzn-trace-id", "Root=1-2-3"))
         for name in ("x-amz-invocation-type", "x-amz-log-type", "x-amz-target", "x-amz-unheard-of"):
             message = f"'{name}' must be a 'SignedHeader' in the AWS Authorization."
-            assert world.refusal(change(request, name, "Event"), InvalidSignature) == message
+            assert await world.refusal(change(request, name, "Event"), InvalidSignature) == message
     presigned = sign(world.keys.issue("arn:aws:iam::000000000000:role/r", "s"), "GET", URL + "/", b"", presign=60)
     query = re.sub("&X-Amz-Security-Token=[^&]*", "", presigned.query)
     token = change(HttpRequest("GET", "/", "/", query, presigned.headers, b""), "x-amz-security-token", "x")
     with pytest.raises(AuthenticationError):
-        world.verify(token)
+        await world.verify(token)
 
 
-def test_what_comes_twice(world: World) -> None:
+async def test_what_comes_twice(world: World) -> None:
     key = world.keys.root
     request = sign(key, headers={"X-Amz-Log-Type": "Tail", "Accept": "a"})
-    assert world.verify(request)
+    assert await world.verify(request)
 
     def with_header(name: str, value: str) -> HttpRequest:
         return HttpRequest(request.method, request.target, request.path, request.query, [*request.headers, (name, value)], request.body)
 
-    message = world.refusal(with_header("authorization", request.header("authorization")), IncompleteSignature)
+    message = await world.refusal(with_header("authorization", request.header("authorization")), IncompleteSignature)
     assert message.startswith(
         "'AWS4-HMAC-SHA256' not a valid key=value pair (missing equal-sign) in Authorization header: 'AWS4-HMAC-SHA256 "
     )
     for name in ("x-amz-log-type", "x-amz-date", "x-amz-content-sha256", "host"):
-        world.refusal(with_header(name, request.header(name)), InvalidSignature)
+        await world.refusal(with_header(name, request.header(name)), InvalidSignature)
     presigned = sign(key, "GET", URL + "/", b"", presign=60)
     both = HttpRequest("GET", presigned.target, "/", presigned.query, [*presigned.headers, *request.headers[1:]], b"")
-    world.refusal(both, InvalidSignature)
+    await world.refusal(both, InvalidSignature)
     for name in ("X-Amz-Expires=9", "X-Amz-Signature=0", "X-Amz-Credential=x/20261118/us-east-1/lambda/aws4_request"):
         for query in (f"{presigned.query}&{name}", f"{name}&{presigned.query}"):
-            world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), InvalidSignature)
+            await world.refusal(HttpRequest("GET", "/", "/", query, presigned.headers, b""), InvalidSignature)
     authorization = request.header("authorization")
     twice = authorization.replace("SignedHeaders=", "SignedHeaders=host, SignedHeaders=")
-    world.refusal(change(request, "authorization", twice), IncompleteSignature)
+    await world.refusal(change(request, "authorization", twice), IncompleteSignature)
     for names in ("host;host;x-amz-date", "x-amz-date;host", "Host;host"):
         changed = re.sub("SignedHeaders=[^,]*", f"SignedHeaders={names}", authorization)
-        world.refusal(change(request, "authorization", changed), InvalidSignature)
+        await world.refusal(change(request, "authorization", changed), InvalidSignature)
 
 
-def test_repeated_and_odd_values_are_signed_as_clients_do(world: World) -> None:
+async def test_repeated_and_odd_values_are_signed_as_clients_do(world: World) -> None:
     key = world.keys.root
     request = sign(key, headers={"Accept": "a,b", "X-Word": "voil\u00e0"})
     request = change(request, "x-word", "voil\u00e0".encode().decode("latin-1"))  # as its bytes arrive
     accept = next(index for index, (name, _) in enumerate(request.headers) if name == "accept")
     headers = [*request.headers[:accept], ("accept", "a"), ("accept", " b "), *request.headers[accept + 1 :]]
-    assert world.verify(HttpRequest(request.method, request.target, request.path, request.query, headers, request.body, request.peer))
+    assert await world.verify(HttpRequest(request.method, request.target, request.path, request.query, headers, request.body, request.peer))
     assert canonical_query("a=%FF&b=%e4") == "a=%FF&b=%E4"
 
 
-def test_scope(world: World) -> None:
+async def test_scope(world: World) -> None:
     key = world.keys.root
     assert (
-        world.refusal(sign(key, region="eu-west-1"), InvalidSignature) == "Credential should be scoped to a valid region, not 'eu-west-1'. "
+        await world.refusal(sign(key, region="eu-west-1"), InvalidSignature)
+        == "Credential should be scoped to a valid region, not 'eu-west-1'. "
     )
-    assert world.refusal(sign(key, service="s3"), InvalidSignature) == "Credential should be scoped to correct service: 'lambda'. "
-    assert world.verify(sign(key, service="iam"), "iam")
+    assert await world.refusal(sign(key, service="s3"), InvalidSignature) == "Credential should be scoped to correct service: 'lambda'. "
+    assert await world.verify(sign(key, service="iam"), "iam")
     elsewhere = Verifier(world.keys, world.clock, "eu-west-1", global_services={"iam"})
-    assert asyncio.run(elsewhere.verify(sign(key, service="iam"), "iam"))
-    assert asyncio.run(elsewhere.verify(sign(key, region="eu-west-1"), "lambda"))
+    assert await elsewhere.verify(sign(key, service="iam"), "iam")
+    assert await elsewhere.verify(sign(key, region="eu-west-1"), "lambda")
     request = sign(key)
     other_day = request.header("authorization").replace(request.header("x-amz-date")[:8], "20200101")
-    assert "does not match YYYYMMDD" in world.refusal(change(request, "authorization", other_day), InvalidSignature)
+    assert "does not match YYYYMMDD" in await world.refusal(change(request, "authorization", other_day), InvalidSignature)
 
 
-def test_clock_skew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clock_skew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     key = world.keys.root
     for offset, fine in ((-299, True), (-301, False), (299, True), (301, False)):
         freeze(monkeypatch, NOW + offset)
         if fine:
-            assert world.verify(sign(key))
+            assert await world.verify(sign(key))
         else:
-            message = world.refusal(sign(key), InvalidSignature)
+            message = await world.refusal(sign(key), InvalidSignature)
     assert message == "Signature not yet current: 20261118T111141Z is still later than 20261118T111140Z (20261118T110640Z + 5 min.)"
     freeze(monkeypatch, NOW - 301)
-    message = world.refusal(sign(key), InvalidSignature)
+    message = await world.refusal(sign(key), InvalidSignature)
     assert message == "Signature expired: 20261118T110139Z is now earlier than 20261118T110140Z (20261118T110640Z - 5 min.)"
-    assert world.verify(sign(key, "GET", URL + "/", b"", presign=302))
-    assert "Signature expired" in world.refusal(sign(key, "GET", URL + "/", b"", presign=300), InvalidSignature)
+    assert await world.verify(sign(key, "GET", URL + "/", b"", presign=302))
+    assert "Signature expired" in await world.refusal(sign(key, "GET", URL + "/", b"", presign=300), InvalidSignature)
 
 
-def test_keys_and_tokens(world: World) -> None:
+async def test_keys_and_tokens(world: World) -> None:
     role = "arn:aws:iam::000000000000:role/path/r"
     session = world.keys.issue(role, "env")
     arn = "arn:aws:sts::000000000000:assumed-role/r/env"
     for presign in (None, 60):
-        assert world.verify(sign(session, "GET", URL + "/", b"", presign=presign)) == arn
-        assert world.verify(sign(session, "GET", URL + "/", b"", presign=presign), only=session.access_key) == arn
+        assert await world.verify(sign(session, "GET", URL + "/", b"", presign=presign)) == arn
+        assert await world.verify(sign(session, "GET", URL + "/", b"", presign=presign), only=session.access_key) == arn
         for token in ("", session.session_token[:-1], session.session_token + "x"):
             assert (
-                world.refusal(sign(session, "GET", URL + "/", b"", presign=presign, token=token), UnrecognizedClient)
+                await world.refusal(sign(session, "GET", URL + "/", b"", presign=presign, token=token), UnrecognizedClient)
                 == "The security token included in the request is invalid."
             )
-    world.refusal(sign(world.keys.root), UnrecognizedClient, only=session.access_key)
-    world.refusal(sign(world.keys.root, token="abc"), UnrecognizedClient)
+    await world.refusal(sign(world.keys.root), UnrecognizedClient, only=session.access_key)
+    await world.refusal(sign(world.keys.root, token="abc"), UnrecognizedClient)
     world.keys.revoke(session.access_key)
-    world.refusal(sign(session), UnrecognizedClient)
+    await world.refusal(sign(session), UnrecognizedClient)
     world.keys.revoke(world.keys.root.access_key)
-    assert world.verify(sign(world.keys.root))
+    assert await world.verify(sign(world.keys.root))
     short = world.keys.assume(role, "s", 10, world.keys.root.principal)
-    assert world.verify(sign(short))
-    asyncio.run(world.clock.advance(11))
-    assert world.refusal(sign(short), ExpiredToken) == "The security token included in the request is expired"
+    assert await world.verify(sign(short))
+    await world.clock.advance(11)
+    assert await world.refusal(sign(short), ExpiredToken) == "The security token included in the request is expired"
     world.keys.assume(role, "s", 10, world.keys.root.principal)
-    world.refusal(sign(short), UnrecognizedClient)  # forgotten
+    await world.refusal(sign(short), UnrecognizedClient)  # forgotten
 
 
 def test_canonical_forms() -> None:
@@ -302,21 +302,21 @@ def test_what_one_request_says_is_not_taken_for_another(service: str) -> None:
     assert claim("AWS4-HMAC-SHA256 Signature=0") == ("", "")
 
 
-def test_a_key_that_is_revoked_or_replaced_signs_no_more(world: World) -> None:
+async def test_a_key_that_is_revoked_or_replaced_signs_no_more(world: World) -> None:
     """Nothing that was kept of a key, a scope or a signature outlives it."""
     request = sign(world.keys.root, url=URL + "/2015-03-31/functions")
     issued = world.keys.issue("arn:aws:iam::000000000000:role/r", "session")
     session = Key(issued.access_key, issued.secret_key, issued.session_token, world.keys.root.principal)
     by_session = sign(session, url=URL + "/2015-03-31/functions")
     for _ in range(2):
-        world.verify(request)
-        world.verify(by_session)
+        await world.verify(request)
+        await world.verify(by_session)
     world.keys.revoke(issued.access_key)
-    world.refusal(by_session, UnrecognizedClient)
+    await world.refusal(by_session, UnrecognizedClient)
     other = KeyRing(Key(world.keys.root.access_key, "another secret", "", world.keys.root.principal), world.clock)
     assert_refused(Verifier(other, world.clock, "us-east-1"), request)
-    asyncio.run(world.clock.advance(SIGNATURE_SKEW_S + 1))
-    world.refusal(request, InvalidSignature)
+    await world.clock.advance(SIGNATURE_SKEW_S + 1)
+    await world.refusal(request, InvalidSignature)
 
 
 def assert_refused(verifier: Verifier, request: HttpRequest) -> None:

@@ -1,6 +1,5 @@
 """A function URL from request to response: who may, what is refused, CORS."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,8 +67,8 @@ class StartLimiter(FakeInvoker):
             raise AccessDenied("no")
         return OWNER
 
-    def ask(self, request: HttpRequest) -> HttpResponse:
-        return asyncio.run(self._urls.handle(request))
+    async def ask(self, request: HttpRequest) -> HttpResponse:
+        return await self._urls.handle(request)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +90,9 @@ def test_hosts(host: str, is_one: bool) -> None:
     assert is_function_url(host) is is_one
 
 
-def test_a_request_reaches_the_function_and_its_answer_comes_back() -> None:
+async def test_a_request_reaches_the_function_and_its_answer_comes_back() -> None:
     gate = StartLimiter(answer=b'{"statusCode": 201, "headers": {"x-own": "1"}, "body": "made"}')
-    response = gate.ask(make_request("PUT", "/things?id=1", [("x-amzn-trace-id", "Root=1-5-6")]))
+    response = await gate.ask(make_request("PUT", "/things?id=1", [("x-amzn-trace-id", "Root=1-5-6")]))
     (invocation,) = gate.seen
     event = json.loads(invocation.payload)
     assert (invocation.source, invocation.trace) == ("url", "Root=1-5-6")
@@ -105,28 +104,28 @@ def test_a_request_reaches_the_function_and_its_answer_comes_back() -> None:
     assert headers["x-amzn-trace-id"] == "Root=1-5-6"
 
 
-def test_a_trace_is_made_where_there_is_none() -> None:
+async def test_a_trace_is_made_where_there_is_none() -> None:
     gate = StartLimiter()
-    gate.ask(make_request())
+    await gate.ask(make_request())
     event = json.loads(gate.seen[0].payload)
     assert event["headers"]["x-amzn-trace-id"] == gate.seen[0].trace
     assert gate.seen[0].trace.startswith("Root=1-6afd86c0-") and len(gate.seen[0].trace) == 40
 
 
-def test_a_url_that_is_not_there() -> None:
+async def test_a_url_that_is_not_there() -> None:
     request = make_request()
     request.headers[0] = ("host", "0123456789.lambda-url.localhost")
     request.fields["host"] = "0123456789.lambda-url.localhost"
-    response = StartLimiter().ask(request)
+    response = await StartLimiter().ask(request)
     assert (response.status, response.body) == (403, b'{"Message":null}')
     assert ("x-amzn-errortype", "AccessDeniedException") in response.headers
 
 
-def test_iam() -> None:
+async def test_iam() -> None:
     gate = StartLimiter(Config(auth_type="AWS_IAM"))
-    response = gate.ask(make_request())
+    response = await gate.ask(make_request())
     assert (response.status, response.body, gate.seen) == (403, json.dumps({"Message": FORBIDDEN}, separators=(",", ":")).encode(), [])
-    assert gate.ask(make_request(headers=[("authorization", "good")])).status == 200
+    assert (await gate.ask(make_request(headers=[("authorization", "good")]))).status == 200
     assert json.loads(gate.seen[0].payload)["requestContext"]["authorizer"]["iam"]["userArn"] == OWNER.arn
 
 
@@ -146,53 +145,53 @@ def test_iam() -> None:
         (SandboxError("secret path"), 500, b'{"Message":null}'),
     ],
 )
-def test_failures(answer: bytes | Exception, status: int, body: bytes) -> None:
-    response = StartLimiter(answer=answer).ask(make_request())
+async def test_failures(answer: bytes | Exception, status: int, body: bytes) -> None:
+    response = await StartLimiter(answer=answer).ask(make_request())
     assert (response.status, response.body) == (status, body)
 
 
-def test_strangers_do_not_fill_the_log_with_what_ails_the_server(caplog: pytest.LogCaptureFixture) -> None:
+async def test_strangers_do_not_fill_the_log_with_what_ails_the_server(caplog: pytest.LogCaptureFixture) -> None:
     gate = StartLimiter(answer=ServiceError("the disk is full"))
     for _ in range(100):
-        assert gate.ask(make_request()).status == 500
+        assert (await gate.ask(make_request())).status == 500
     assert len(caplog.records) == 1
-    asyncio.run(gate.clock.advance(1))
-    gate.ask(make_request())
+    await gate.clock.advance(1)
+    await gate.ask(make_request())
     assert caplog.messages[1].endswith("the disk is full (and 99 others since the last line)")
 
 
-def test_why_a_result_makes_no_response_is_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+async def test_why_a_result_makes_no_response_is_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     gate = StartLimiter(answer=json.dumps({"statusCode": 200, "headers": {"x": "\n" * 100_000}}).encode())
-    assert [gate.ask(make_request()).status for _ in range(3)] == [502] * 3
+    assert [(await gate.ask(make_request())).status for _ in range(3)] == [502] * 3
     (said,) = caplog.messages
     assert "the URL of hello answers request" in said and "header value '\\n\\n" in said and len(said) < 400
-    asyncio.run(gate.clock.advance(10))
-    assert gate.ask(make_request()).status == 502 and len(caplog.messages) == 2
+    await gate.clock.advance(10)
+    assert (await gate.ask(make_request())).status == 502 and len(caplog.messages) == 2
     gate.function_error = "Unhandled"  # its own log says that
-    asyncio.run(gate.clock.advance(10))
-    assert gate.ask(make_request()).status == 502 and len(caplog.messages) == 2
+    await gate.clock.advance(10)
+    assert (await gate.ask(make_request())).status == 502 and len(caplog.messages) == 2
 
 
-def test_a_function_error_says_nothing_to_the_caller() -> None:
+async def test_a_function_error_says_nothing_to_the_caller() -> None:
     gate = StartLimiter(answer=b'{"errorMessage": "secret"}')
     gate.function_error = "Unhandled"
-    response = gate.ask(make_request())
+    response = await gate.ask(make_request())
     assert (response.status, response.body) == (502, b"Internal Server Error")
 
 
-def test_six_megabytes(tmp_path: Path) -> None:
+async def test_six_megabytes(tmp_path: Path) -> None:
     gate = StartLimiter()
     text = [("content-type", "text/plain")]
-    assert gate.ask(make_request("POST", headers=text, body=b"x" * (INVOKE_PAYLOAD_BYTES - 2000))).status == 200
-    assert gate.ask(make_request("POST", headers=text, body=b"x" * INVOKE_PAYLOAD_BYTES)).status == 413
-    assert gate.ask(make_request("POST", body=b"x" * (INVOKE_PAYLOAD_BYTES * 4 // 5))).status == 413  # as base64 it is too long
+    assert (await gate.ask(make_request("POST", headers=text, body=b"x" * (INVOKE_PAYLOAD_BYTES - 2000)))).status == 200
+    assert (await gate.ask(make_request("POST", headers=text, body=b"x" * INVOKE_PAYLOAD_BYTES))).status == 413
+    assert (await gate.ask(make_request("POST", body=b"x" * (INVOKE_PAYLOAD_BYTES * 4 // 5)))).status == 413  # as base64 it is too long
     spool = tmp_path / "body"
     request = make_request("POST", headers=text)
     request.body = spool
     for size, status in ((2_000_000, 200), (INVOKE_PAYLOAD_BYTES + 1, 413)):
         spool.write_bytes(b"x" * size)
-        assert gate.ask(request).status == status
+        assert (await gate.ask(request)).status == status
     assert len(json.loads(gate.seen[-1].payload)["body"]) == 2_000_000
 
 
@@ -205,9 +204,9 @@ def preflight(origin: str, method: str = "GET", headers: str = "x-token") -> Htt
 
 
 @pytest.mark.parametrize("origin", ["https://app.example.com", "https://a.dev.example.com"])
-def test_preflight_is_answered_without_the_function(origin: str) -> None:
+async def test_preflight_is_answered_without_the_function(origin: str) -> None:
     gate = StartLimiter(Config(cors=CORS, auth_type="AWS_IAM"))
-    response = gate.ask(preflight(origin))
+    response = await gate.ask(preflight(origin))
     assert (response.status, response.body, gate.seen) == (200, b"", [])
     assert dict(response.headers) == {
         "access-control-allow-origin": origin,
@@ -220,14 +219,14 @@ def test_preflight_is_answered_without_the_function(origin: str) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://evil.com", "https://app.example.com.evil.com", "https://appXexample.com", "null"])
-def test_preflight_of_a_stranger_gets_nothing(origin: str) -> None:
-    response = StartLimiter(Config(cors=CORS)).ask(preflight(origin))
+async def test_preflight_of_a_stranger_gets_nothing(origin: str) -> None:
+    response = await StartLimiter(Config(cors=CORS)).ask(preflight(origin))
     assert (response.status, response.headers) == (200, [])
 
 
-def test_wildcards() -> None:
+async def test_wildcards() -> None:
     cors = {"AllowOrigins": ["*"], "AllowMethods": ["*"], "AllowHeaders": ["*"]}
-    response = StartLimiter(Config(cors=cors)).ask(preflight("https://any.where", "PATCH", "a, b"))
+    response = await StartLimiter(Config(cors=cors)).ask(preflight("https://any.where", "PATCH", "a, b"))
     assert dict(response.headers) == {
         "access-control-allow-origin": "*",
         "access-control-allow-methods": "PATCH",
@@ -235,9 +234,9 @@ def test_wildcards() -> None:
     }
 
 
-def test_configured_headers_take_the_place_of_the_functions() -> None:
+async def test_configured_headers_take_the_place_of_the_functions() -> None:
     answer = b'{"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*", "x-own": "1"}}'
-    response = StartLimiter(Config(cors=CORS), answer).ask(make_request(headers=[ORIGIN]))
+    response = await StartLimiter(Config(cors=CORS), answer).ask(make_request(headers=[ORIGIN]))
     headers = [pair for pair in response.headers if not pair[0].startswith("x-amzn")]
     assert headers == [
         ("x-own", "1"),
@@ -249,21 +248,21 @@ def test_configured_headers_take_the_place_of_the_functions() -> None:
     ]
 
 
-def test_errors_have_the_headers_too() -> None:
-    response = StartLimiter(Config(cors=CORS), ServiceError("x")).ask(make_request(headers=[ORIGIN]))
+async def test_errors_have_the_headers_too() -> None:
+    response = await StartLimiter(Config(cors=CORS), ServiceError("x")).ask(make_request(headers=[ORIGIN]))
     assert response.status == 500 and dict(response.headers)["access-control-allow-origin"] == "https://app.example.com"
 
 
-def test_a_stream_passes_through_as_it_is() -> None:
+async def test_a_stream_passes_through_as_it_is() -> None:
     stream = Pieces(b'{"statusCode": 201}')
-    response = StartLimiter(Config(cors=CORS), answer=stream).ask(make_request(headers=[ORIGIN]))
+    response = await StartLimiter(Config(cors=CORS), answer=stream).ask(make_request(headers=[ORIGIN]))
     headers = dict(response.headers)
     assert (response.status, response.body, headers["content-type"]) == (200, stream, "application/octet-stream")
     assert "access-control-allow-origin" in headers and "x-amzn-requestid" in headers and not stream.is_closed
 
 
-def test_options_is_the_functions_where_no_cors_is_configured() -> None:
+async def test_options_is_the_functions_where_no_cors_is_configured() -> None:
     gate = StartLimiter()
-    assert gate.ask(preflight("https://app.example.com")).body == b"ok"
+    assert (await gate.ask(preflight("https://app.example.com"))).body == b"ok"
     assert len(gate.seen) == 1
-    assert StartLimiter(Config(cors=CORS)).ask(make_request("OPTIONS")).body == b"ok"  # no preflight: the function's as well
+    assert (await StartLimiter(Config(cors=CORS)).ask(make_request("OPTIONS"))).body == b"ok"  # no preflight: the function's as well

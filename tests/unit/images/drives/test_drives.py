@@ -35,15 +35,12 @@ needs_mount = pytest.mark.skipif(not can_mount, reason="needs root, loop devices
 NAMES = [b"plain", "größe".encode(), b"\xff\xfe", b"new\nline", b"-rf", b" ", b"a" * 254, b"*"]
 
 
-def use(directory: Path, work: Callable[[Drives], Coroutine[Any, Any, Any]], **options: str) -> Any:
-    async def run() -> Any:
-        made = Drives(directory, directory / "agent", **options)
-        try:
-            return await asyncio.wait_for(work(made), 120)
-        finally:
-            await made.close()
-
-    return asyncio.run(run())
+async def use(directory: Path, work: Callable[[Drives], Coroutine[Any, Any, Any]], **options: str) -> Any:
+    made = Drives(directory, directory / "agent", **options)
+    try:
+        return await asyncio.wait_for(work(made), 120)
+    finally:
+        await made.close()
 
 
 @contextmanager
@@ -96,9 +93,9 @@ def listing(tree: Path) -> dict[bytes, tuple[Any, ...]]:
 
 
 @needs_mount
-def test_a_drive_holds_the_tree(tmp_path: Path) -> None:
+async def test_a_drive_holds_the_tree(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "code" / "task", NAMES)
-    drive = use(tmp_path, lambda made: made.of_directory(tree))
+    drive = await use(tmp_path, lambda made: made.of_directory(tree))
     assert drive == beside(tree) == tmp_path / "code" / "task.erofs"
     assert stat.S_IMODE(drive.stat().st_mode) == 0o444
     assert drive.stat().st_size % 4096 == 0
@@ -111,20 +108,20 @@ def test_a_drive_holds_the_tree(tmp_path: Path) -> None:
     assert (tree / "program").stat().st_nlink == 2  # nothing is left of the stage
 
 
-def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
+async def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     """Made in another order, at another time, elsewhere, in directories of other ages."""
     one = make_tree(tmp_path / "a" / "task", NAMES)
     two = make_tree(tmp_path / "somewhere else" / "task", NAMES[::-1])
     os.utime(two, (5, 5))
-    first = use(tmp_path, lambda made: made.of_directory(one)).read_bytes()
-    assert use(tmp_path, lambda made: made.of_directory(two)).read_bytes() == first
+    first = (await use(tmp_path, lambda made: made.of_directory(one))).read_bytes()
+    assert (await use(tmp_path, lambda made: made.of_directory(two))).read_bytes() == first
     os.utime(two / "program", (2, 2))
     beside(two).unlink()
-    assert use(tmp_path, lambda made: made.of_directory(two)).read_bytes() != first  # byte code is valid for a time
+    assert (await use(tmp_path, lambda made: made.of_directory(two))).read_bytes() != first  # byte code is valid for a time
 
 
 @needs_mount
-def test_what_others_may_not_read_becomes_readable(tmp_path: Path) -> None:
+async def test_what_others_may_not_read_becomes_readable(tmp_path: Path) -> None:
     tree = tmp_path / "task"
     (tree / "closed").mkdir(parents=True)
     (tree / "closed" / "secret").write_text("x")
@@ -133,7 +130,7 @@ def test_what_others_may_not_read_becomes_readable(tmp_path: Path) -> None:
     (tree / "closed" / "run").chmod(0o700)
     (tree / "closed").chmod(0o700)
     os.mkfifo(tree / "fifo")
-    with mounted(use(tmp_path, lambda made: made.of_directory(tree)), tmp_path / "mnt") as point:
+    with mounted(await use(tmp_path, lambda made: made.of_directory(tree)), tmp_path / "mnt") as point:
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in point.rglob("*")}
     assert modes == {"closed": 0o755, "secret": 0o644, "run": 0o755}
     assert stat.S_IMODE((tree / "closed" / "secret").stat().st_mode) == 0o600  # the tree itself is left alone
@@ -154,10 +151,10 @@ def image(tmp_path: Path) -> RuntimeImage:
 
 
 @needs_mount
-def test_a_root_has_its_extras(tmp_path: Path) -> None:
+async def test_a_root_has_its_extras(tmp_path: Path) -> None:
     runtime = image(tmp_path)
     before = listing(runtime.root)
-    drive = use(tmp_path, lambda made: made.of_image(runtime), resolv_conf="nameserver 10.0.0.1\n")
+    drive = await use(tmp_path, lambda made: made.of_image(runtime), resolv_conf="nameserver 10.0.0.1\n")
     assert drive.parent == tmp_path / "drives" and drive.name.startswith("x1-")
     with mounted(drive, tmp_path / "mnt") as point:
         assert (point / "var/runtime/bootstrap.py").read_text() == "pass"
@@ -172,7 +169,7 @@ def test_a_root_has_its_extras(tmp_path: Path) -> None:
     assert listing(runtime.root) == before  # the root that containers use is left alone
 
 
-def test_a_drive_is_known_by_all_that_is_on_it(tmp_path: Path) -> None:
+async def test_a_drive_is_known_by_all_that_is_on_it(tmp_path: Path) -> None:
     runtime = image(tmp_path)
 
     async def work(made: Drives) -> None:
@@ -186,14 +183,14 @@ def test_a_drive_is_known_by_all_that_is_on_it(tmp_path: Path) -> None:
         agent.write_bytes(b"another agent")
         assert await Drives(tmp_path, agent).of_image(runtime) != first
 
-    use(tmp_path, work)
+    await use(tmp_path, work)
 
 
 @needs_mount
-def test_a_container_images_drive_lies_beside_it_and_keeps_its_own_runtime(tmp_path: Path) -> None:
+async def test_a_container_images_drive_lies_beside_it_and_keeps_its_own_runtime(tmp_path: Path) -> None:
     runtime = image(tmp_path)
     (runtime.root / "var/runtime/own").write_text("own")
-    drive = use(tmp_path, lambda made: made.of_image(replace(runtime, runtime="image", runtime_dir=None)))
+    drive = await use(tmp_path, lambda made: made.of_image(replace(runtime, runtime="image", runtime_dir=None)))
     assert drive.parent == runtime.root.parent and drive.name.startswith("root-")
     with mounted(drive, tmp_path / "mnt") as point:
         assert (point / "var/runtime/own").read_text() == "own" and (point / ".hanabi/init").stat().st_size
@@ -208,7 +205,7 @@ def test_removing_a_runtime_removes_its_drives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["etc", ".hanabi", "var"])
-def test_a_root_that_points_out_of_itself(tmp_path: Path, place: str) -> None:
+async def test_a_root_that_points_out_of_itself(tmp_path: Path, place: str) -> None:
     """An image from elsewhere may have a link where an extra goes: nothing is written through it."""
     runtime = image(tmp_path)
     victim = tmp_path / "victim"
@@ -216,20 +213,20 @@ def test_a_root_that_points_out_of_itself(tmp_path: Path, place: str) -> None:
     shutil.rmtree(runtime.root / place, ignore_errors=True)
     (runtime.root / place).symlink_to(victim)
     with pytest.raises(ImageError, match="no directory in this root"):
-        use(tmp_path, lambda made: made.of_image(runtime))
+        await use(tmp_path, lambda made: made.of_image(runtime))
     assert list(victim.iterdir()) == []
     assert [path.name for path in (tmp_path / "drives").iterdir() if path.suffix != ".lock"] == []
 
 
 @needs_mount
-def test_the_empty_drive(tmp_path: Path) -> None:
-    drive = use(tmp_path, lambda made: made.empty())
+async def test_the_empty_drive(tmp_path: Path) -> None:
+    drive = await use(tmp_path, lambda made: made.empty())
     assert drive.stat().st_size == 4096
     with mounted(drive, tmp_path / "mnt") as point:
         assert list(point.iterdir()) == []
 
 
-def test_codes_drive_goes_with_the_code(tmp_path: Path) -> None:
+async def test_codes_drive_goes_with_the_code(tmp_path: Path) -> None:
     async def work(made: Drives) -> None:
         clock = ManualClock()
         store = CodeStore(tmp_path / "code", clock)
@@ -241,10 +238,10 @@ def test_codes_drive_goes_with_the_code(tmp_path: Path) -> None:
         await pass_time(clock, UNUSED_S, lambda: store.collect(set()))
         assert not drive.parent.exists() and (tmp_path / "code" / "trash" / drive.parent.name / drive.name).exists()
 
-    use(tmp_path, work)
+    await use(tmp_path, work)
 
 
-def test_callers_at_the_same_time_share_one_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_callers_at_the_same_time_share_one_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = make_tree(tmp_path / "task", NAMES)
     runs = 0
     real = drives._run_packer
@@ -266,24 +263,24 @@ def test_callers_at_the_same_time_share_one_packer(tmp_path: Path, monkeypatch: 
         beside(tree).unlink()
         await asyncio.gather(made.of_directory(tree), other.of_directory(tree))
 
-    use(tmp_path, work)
+    await use(tmp_path, work)
     assert runs == 3
     assert not Path(f"{beside(tree)}.packing").exists()
 
 
-def test_a_killed_packer(tmp_path: Path) -> None:
+async def test_a_killed_packer(tmp_path: Path) -> None:
     """Whatever it leaves is not taken for a drive, and the next one clears it."""
     tree = make_tree(tmp_path / "task", NAMES)
     stage = Path(f"{beside(tree)}.packing")
     (stage / "tree" / "half").mkdir(parents=True)
     (stage / "drive").write_bytes(b"half a drive")
     assert not beside(tree).exists()
-    drive = use(tmp_path, lambda made: made.of_directory(tree))
+    drive = await use(tmp_path, lambda made: made.of_directory(tree))
     assert len(drive.read_bytes()) > 100_000
     assert not stage.exists()
 
 
-def test_closing_ends_the_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_ends_the_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = make_tree(tmp_path / "task", NAMES)
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -300,7 +297,7 @@ def test_closing_ends_the_packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         await asyncio.gather(packing, return_exceptions=True)
         await until(lambda: has_ended(pid))
 
-    use(tmp_path, work)
+    await use(tmp_path, work)
     assert not beside(tree).exists()
     assert not Path(f"{beside(tree)}.packing").exists()
 
@@ -313,7 +310,7 @@ def has_ended(pid: int) -> bool:
     return False
 
 
-def test_what_a_failing_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_failing_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = make_tree(tmp_path / "task", NAMES)
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -321,40 +318,40 @@ def test_what_a_failing_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tools / "mkfs.erofs").chmod(0o755)
     monkeypatch.setattr(drives, "SEARCHED", f"{tools}:{SEARCHED}")
     with pytest.raises(ImageError, match="task.erofs could not be made: mkfs.erofs failed with status 7: disk full"):
-        use(tmp_path, lambda made: made.of_directory(tree))
+        await use(tmp_path, lambda made: made.of_directory(tree))
     with pytest.raises(ImageError, match="No such file"):
-        use(tmp_path, lambda made: made.of_directory(tmp_path / "none"))
+        await use(tmp_path, lambda made: made.of_directory(tmp_path / "none"))
 
 
-def test_a_name_that_the_tool_cannot_take(tmp_path: Path) -> None:
+async def test_a_name_that_the_tool_cannot_take(tmp_path: Path) -> None:
     """mkfs.erofs 1.5 loses the last of 255 bytes; it is said, or packed by a newer one."""
     tree = tmp_path / "task"
     tree.mkdir()
     (tree / ("n" * 255)).touch()
     try:
-        use(tmp_path, lambda made: made.of_directory(tree))
+        await use(tmp_path, lambda made: made.of_directory(tree))
     except ImageError as error:
         assert "a name of 255 bytes" in str(error)
 
 
-def test_without_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hanabi.images.builders.programs.SEARCHED", str(tmp_path))
     with pytest.raises(ImageError, match="mkfs.erofs is not installed: sudo apt-get install erofs-utils"):
-        use(tmp_path, lambda made: made.empty())
+        await use(tmp_path, lambda made: made.empty())
 
 
-def test_a_packer_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_packer_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = make_tree(tmp_path / "task", NAMES)
     lock = os.open(f"{beside(tree)}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # another one, that does not end
     monkeypatch.setattr(drives, "PACK_S", 0.3)
     with pytest.raises(ImageError, match="not packed within"):
-        use(tmp_path, lambda made: made.of_directory(tree))
+        await use(tmp_path, lambda made: made.of_directory(tree))
     os.close(lock)
 
 
 @needs_mount
-def test_a_real_root(tmp_path: Path) -> None:
+async def test_a_real_root(tmp_path: Path) -> None:
     places = sorted(IMAGES.glob("roots/python3.13-*/root"))
     if not places:
         pytest.skip("needs the runtime root of python3.13: make roots")
@@ -363,7 +360,7 @@ def test_a_real_root(tmp_path: Path) -> None:
     bootstrap = tmp_path / "bootstrap"
     bootstrap.mkdir()
     root = RuntimeImage(runtime="python3.13", digest="d", root=places[0], runtime_dir=bootstrap, command=(), environment={}, version_arn="")
-    drive = use(tmp_path, lambda made: made.of_image(root))
+    drive = await use(tmp_path, lambda made: made.of_image(root))
     with mounted(drive, tmp_path / "mnt") as point:
         stdlib = "usr/lib/python3.13"
         ages = {path.name: path.lstat().st_mtime_ns for path in (places[0] / stdlib).glob("*.py") if not path.is_symlink()}

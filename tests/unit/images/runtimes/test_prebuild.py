@@ -22,7 +22,7 @@ from tests.system.images.test_roots import fake_mmdebstrap
 from tests.waiting import until
 
 
-def test_what_is_missing_is_built_in_order_and_what_fails_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_missing_is_built_in_order_and_what_fails_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     built = root_path(tmp_path, "nodejs22.x")
     built.mkdir(parents=True)
     describe(built, size=1)
@@ -39,7 +39,7 @@ def test_what_is_missing_is_built_in_order_and_what_fails_stops_nothing(tmp_path
 
     images.ensure = ensure  # type: ignore[method-assign, assignment]
     with caplog.at_level(logging.INFO):
-        asyncio.run(prebuild(images, ["provided.al2023", "no.such", "python3.13"]))
+        await prebuild(images, ["provided.al2023", "no.such", "python3.13"])
     assert asked == ["provided.al2023", "python3.13"] and set(COMMON) == {"python3.13", "nodejs22.x"}
     assert "the runtime root of python3.13 could not be built ahead: no mirror answers" in caplog.text
     assert "--no-prebuild" in caplog.text

@@ -1,6 +1,5 @@
 """Functions run as roles that are there and trust Lambda."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ async def test_roles_that_are_not_there(tmp_path: Path, role: str, code: str) ->
         assert answer.code == ("ValidationException" if role == "runner" else "ResourceNotFoundException")
 
 
-def test_a_role_that_goes_and_comes_back(tmp_path: Path) -> None:
+async def test_a_role_that_goes_and_comes_back(tmp_path: Path) -> None:
     async def story() -> None:
         async with open_world(tmp_path, any_role=False) as world:
             owner = world.keys.root
@@ -104,7 +103,7 @@ def test_a_role_that_goes_and_comes_back(tmp_path: Path) -> None:
         answer = await world.ask(world.keys.root, "lambda", "Invoke", FunctionName="f", InvocationType="Event", Payload=b"{}")
         assert (answer.status, answer.code, answer.message) == ((202, "", "") if may else (403, "AccessDeniedException", REFUSAL))
 
-    asyncio.run(story())
+    await story()
 
 
 async def test_after_a_restart_it_is_known_which_roles_there_are(tmp_path: Path) -> None:
