@@ -63,6 +63,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         BodyIncomplete                          Its sender broke off, or was too slow
         BodyTooLarge                            There are more bytes than its reader takes
       RevisionMismatch                          Compare-and-set lost
+      StorageFailed                             What is to be kept cannot be written now, or what is kept cannot be read
       StateError                                Something on disk cannot be used as it is
         StateTooNew                             A newer Hanabi wrote it
         StateDamaged                            It is not what Hanabi wrote
@@ -370,6 +371,10 @@ class BodyTooLarge(BodyError):
 
 class RevisionMismatch(HanabiError):
     """Compare-and-set lost: somebody else wrote first."""
+
+
+class StorageFailed(HanabiError):
+    """What is to be kept cannot be written now, or what is kept cannot be read: a full disk, or the like."""
 
 
 class StateError(HanabiError):

@@ -76,7 +76,7 @@ from hanabi.services.own.usage import UsageEndpoint
 from hanabi.services.sts import StsService
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
-from hanabi.triggers import event_table
+from hanabi.triggers.event_log import SqliteEventLog
 from hanabi.triggers.event_queue import DurableQueue
 
 MIB = 1 << 20
@@ -109,7 +109,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         store = SqliteStore(data / "state.db", FORMATS, health, clock)
         await store.open()
         stack.push_async_callback(store.close)
-        accepted = Database(data / "events.db", event_table.SCHEMA)
+        accepted = SqliteEventLog(data / "events.db")
         stack.push_async_callback(accepted.close)
         await accepted.open()
         if accepted.lost:

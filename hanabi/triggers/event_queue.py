@@ -6,14 +6,13 @@ Only a window of events is held in memory; the rest waits on disk. What cannot b
 
 import asyncio
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 from hanabi.base.clock import Clock, Timer
 from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
+from hanabi.contracts.events import Event, EventChange, EventLog
 from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Invocation, Invoker
 from hanabi.errors import (
@@ -24,13 +23,11 @@ from hanabi.errors import (
     ResourceNotFound,
     ServiceError,
     ShuttingDown,
+    StorageFailed,
     TooManyRequests,
 )
 from hanabi.quotas import ACCOUNT_CONCURRENCY
-from hanabi.store.database import Database
-from hanabi.triggers import event_table
 from hanabi.triggers.event_states import ENDS, EventState, EventTrigger, advance
-from hanabi.triggers.event_table import Change, Event
 from hanabi.triggers.queue_metrics import QueueMetrics
 from hanabi.triggers.retry_policy import RetryPolicy
 from hanabi.triggers.unsaved_events import KEY as MARK
@@ -48,11 +45,11 @@ READ, STORE, LATE, OPEN = "events.read", "events.store", "events.late", "events.
 
 
 class DurableQueue:
-    """A `contracts.EventQueue` in `database` (opened with `rows.SCHEMA`, synchronous=FULL)."""
+    """A `contracts.invocation.EventQueue` over a log of events."""
 
     def __init__(
         self,
-        database: Database,
+        events: EventLog,
         catalog: Catalog,
         invoker: Invoker,
         clock: Clock,
@@ -68,7 +65,7 @@ class DurableQueue:
         """`is_full`: invocations would be refused for want of room on the disk, so that none is begun until there is some."""
         self._is_full = is_full
         self._health = health = health or Health(clock)
-        self._database = database
+        self._events = events
         self._catalog = catalog
         self._invoker = invoker
         self._clock = clock
@@ -87,7 +84,7 @@ class DurableQueue:
         self._settled = asyncio.Event()
         self._timer: Timer | None = None
         self._retries = RetryQueue(clock, health)
-        self._unsaved = UnsavedEvents(database, self._retries, self._on_written)
+        self._unsaved = UnsavedEvents(events, self._retries, self._on_written)
         self.meter = QueueMetrics(clock, health, lambda: len(self._running), lambda: len(self._unsaved))
         self._dispatcher: asyncio.Task[None] | None = None
 
@@ -95,7 +92,7 @@ class DurableQueue:
         """Begin to run what is queued, oldest first."""
         try:
             await self._repair_times()
-        except sqlite3.Error as error:  # a full disk is no reason not to run what is there
+        except StorageFailed as error:  # a full disk is no reason not to run what is there
             self._retries.add(OPEN, "The waiting events in events.db cannot be looked over", self._repair_times, error)
         self._next_fill_ms = 0
         self._wake_dispatcher()
@@ -131,14 +128,12 @@ class DurableQueue:
             async with asyncio.timeout(None) as limit:
                 timer = self._clock.call_later(PUT_LIMIT_S, limit.reschedule, 0.0)
                 try:
-                    event.id = await self._database.write(partial(event_table.add, event=event))
+                    event.id = await self._events.add(event)
                 finally:
                     timer.cancel()
-        except sqlite3.Error as error:
+        except StorageFailed as error:
             self.meter.failed_writes.add()
-            self._retries.add(
-                STORE, "Accepted events cannot be stored in events.db", partial(self._database.write, event_table.probe_write), error
-            )
+            self._retries.add(STORE, "Accepted events cannot be stored in events.db", self._events.probe, error)
             raise ServiceError(f"The event could not be stored: {error}. Please try again.") from error
         except TimeoutError:
             self.meter.failed_writes.add()
@@ -156,16 +151,11 @@ class DurableQueue:
         self._wake_dispatcher()
 
     async def _repair_times(self) -> None:
-        """Mend the times, and count. As a write: what is written before it is counted, what comes after it is not."""
+        """Mend the times, and count."""
         longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
-        now_ms = self._now_ms()
-
-        def look(connection: sqlite3.Connection) -> tuple[int, int | None]:
-            event_table.repair_times(connection, now_ms, longest_ms)
-            return event_table.count(connection), event_table.oldest(connection)
-
-        count, self.meter.oldest_ms = await self._database.write(look)
-        self.meter.backlog = count - self._unsaved.ended
+        found = await self._events.repair_times(self._now_ms(), longest_ms)
+        self.meter.oldest_ms = found.oldest_ms
+        self.meter.backlog = found.count - self._unsaved.ended
 
     async def _find_late(self) -> None:
         """What was stored after its caller had given up is on disk when this is."""
@@ -184,7 +174,7 @@ class DurableQueue:
 
     async def backlog(self) -> int:
         """How many events were accepted and have not ended."""
-        return await self._database.read(event_table.count)
+        return await self._events.count()
 
     # --- the dispatcher -----------------------------------------------------------------------------------------------
 
@@ -214,17 +204,17 @@ class DurableQueue:
         count, size = self._window - len(self._ready), self._window_bytes - self._held_bytes
         self._next_fill_ms, self._filling = None, True  # what is put from here on notes itself
         try:
-            events, again = await self._database.read(lambda connection: event_table.load_due(connection, now_ms, held, count, size, first))
+            due = await self._events.load_due(now_ms, held, count, size, first)
         except BaseException:
             self._schedule_fill(now_ms)
             raise
         finally:
             self._filling = False
-        for event in events:
+        for event in due.events:
             self._unsaved.correct(event)
             self._hold(event)
-        if again is not None:
-            self._schedule_fill(again)
+        if due.next_ms is not None:
+            self._schedule_fill(due.next_ms)
         if len(postponed) > len(first):
             self._schedule_fill(postponed[len(first)][0])
         self._wake_dispatcher()
@@ -241,22 +231,22 @@ class DurableQueue:
                 reason = f"{trigger.value}. {reason}"
                 log.warning("event %s of %s dropped after %d failed attempts: %s", event.request_id, event.function, event.attempts, reason)
             self.meter.end(event, state, reason)
-            await self._store(Change(event.id, None, event.attempts, event.refusals))
+            await self._store(EventChange(event.id, None, event.attempts, event.refusals))
         elif state is EventState.WAITING:
             self.meter.retried.add()
             log.info("event %s of %s is tried again in %.0f s: %s %s", event.request_id, event.function, delay_s, trigger.value, reason)
-            await self._store(Change(event.id, due_ms, event.attempts, event.refusals))
+            await self._store(EventChange(event.id, due_ms, event.attempts, event.refusals))
             self._schedule_fill(due_ms)
         self._release(event)
 
-    async def _store(self, change: Change) -> None:
+    async def _store(self, change: EventChange) -> None:
         """On disk, or in memory until it can be: while others wait for that, this one does not hold up the window with a try of its own."""
         if len(self._unsaved):
             self._unsaved.note(change, "")
             return
         try:
-            self._on_written(await self._database.write(lambda connection: event_table.apply(connection, [change])))
-        except sqlite3.Error as error:
+            self._on_written(await self._events.apply([change]))
+        except StorageFailed as error:
             self.meter.failed_writes.add()
             self._unsaved.note(change, error)
 

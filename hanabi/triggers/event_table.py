@@ -3,9 +3,9 @@
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import chain
 
+from hanabi.contracts.events import DueEvents, Event, EventChange
 from hanabi.store.schema import Schema
 
 SCHEMA = Schema(
@@ -21,22 +21,6 @@ CREATE INDEX IF NOT EXISTS events_by_due ON events (due_ms, id, size);
 )
 
 _COLUMNS = "id, accepted_ms, attempts, refusals, request_id, function, qualifier, client_context, trace, payload"
-
-
-@dataclass(slots=True)
-class Event:
-    """An accepted event. `attempts` counts runs that failed, `refusals` throttles and service errors since the last run."""
-
-    id: int
-    accepted_ms: int
-    attempts: int
-    refusals: int
-    request_id: str
-    function: str
-    qualifier: str | None
-    client_context: str
-    trace: str
-    payload: bytes
 
 
 def add(connection: sqlite3.Connection, event: Event) -> int:
@@ -59,17 +43,7 @@ def add(connection: sqlite3.Connection, event: Event) -> int:
     return cursor.lastrowid
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What has become of an event: it is due again then, or it has ended (None)."""
-
-    id: int
-    due_ms: int | None
-    attempts: int
-    refusals: int
-
-
-def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> int | None:
+def apply(connection: sqlite3.Connection, changes: Iterable[EventChange]) -> int | None:
     """Returns when the oldest event that is left was accepted; None: none is left."""
     for change in changes:
         if change.due_ms is None:
@@ -103,7 +77,7 @@ def repair_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -
 
 def load_due(
     connection: sqlite3.Connection, now_ms: int, held: Iterable[int], count: int, size: int, first: Iterable[int] = ()
-) -> tuple[list[Event], int | None]:
+) -> DueEvents:
     """Up to `count` events, their payloads up to `size` bytes in all but for the first: those of `first`, which are due whatever the disk
     says of them, then those that are due and not held, oldest first.
     And when to look again: now if more are due, else when the next one will be; None if there is none.
@@ -121,7 +95,7 @@ def load_due(
             break
         ids.append(event_id)
     rows = [connection.execute(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,)).fetchone() for event_id in ids]
-    return [Event(*row) for row in rows], again
+    return DueEvents([Event(*row) for row in rows], again)
 
 
 def count(connection: sqlite3.Connection) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from hanabi.base.clock import Clock, Timer
 from hanabi.base.health import Health
+from hanabi.contracts.events import Event
 from hanabi.triggers.event_states import EventState
-from hanabi.triggers.event_table import Event
 
 SHOWN_S = 3600.0  # a dropped event is a problem that stands for so long
 DROPPED = "events.dropped"

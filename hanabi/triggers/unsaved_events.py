@@ -4,9 +4,7 @@ import itertools
 from collections.abc import Callable, Collection
 
 from hanabi.base.retry import RetryQueue
-from hanabi.store.database import Database
-from hanabi.triggers import event_table
-from hanabi.triggers.event_table import Change, Event
+from hanabi.contracts.events import Event, EventChange, EventLog
 
 KEY = "events.mark"
 BATCH = 1000  # in one transaction
@@ -18,11 +16,11 @@ class UnsavedEvents:
     It is small: numbers only, no payload. `on_written` is called with when the oldest event left was accepted, each time something was.
     """
 
-    def __init__(self, database: Database, retries: RetryQueue, on_written: Callable[[int | None], None]) -> None:
-        self._database = database
+    def __init__(self, log: EventLog, retries: RetryQueue, on_written: Callable[[int | None], None]) -> None:
+        self._log = log
         self._retries = retries
         self._on_written = on_written
-        self._changes: dict[int, Change] = {}
+        self._changes: dict[int, EventChange] = {}
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -37,7 +35,7 @@ class UnsavedEvents:
         """How many have ended, and are on disk still."""
         return sum(change.due_ms is None for change in self._changes.values())
 
-    def note(self, change: Change, error: Exception | str) -> None:
+    def note(self, change: EventChange, error: Exception | str) -> None:
         """It could not be written, or is not tried because others cannot be."""
         self._changes[change.id] = change
         self._retries.add(KEY, "What has become of accepted events cannot be written to events.db", self.write, error)
@@ -54,10 +52,10 @@ class UnsavedEvents:
             event.attempts, event.refusals = change.attempts, change.refusals
 
     async def write(self) -> None:
-        """Raises `sqlite3.Error`; what was not written is still remembered then."""
+        """Raises `StorageFailed`; what was not written is still remembered then."""
         while self._changes:
             changes = list(itertools.islice(self._changes.values(), BATCH))
-            oldest_ms = await self._database.write(lambda connection, changes=changes: event_table.apply(connection, changes))  # type: ignore[misc]
+            oldest_ms = await self._log.apply(changes)
             for change in changes:
                 if self._changes.get(change.id) is change:  # else it has run again meanwhile
                     del self._changes[change.id]

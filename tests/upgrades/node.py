@@ -24,7 +24,7 @@ from hanabi.services.iam.service import IamService
 from hanabi.store.database import Database
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
-from hanabi.triggers import event_table
+from hanabi.triggers.event_log import SqliteEventLog
 from hanabi.triggers.event_queue import DurableQueue
 from tests.unit.control.support import FakeImages
 from tests.unit.triggers.support import ScriptedInvoker
@@ -86,7 +86,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
                 store, code, FakeImages(), clock, AccountRegion(ACCOUNT, REGION), url_for=lambda url_id: f"http://{url_id}/", health=health
             )
         )
-        accepted = Database(data / "events.db", event_table.SCHEMA)
+        accepted = SqliteEventLog(data / "events.db")
         stack.push_async_callback(accepted.close)
         await accepted.open()
         events = DurableQueue(accepted, control.catalog, invoker, clock)

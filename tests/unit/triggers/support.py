@@ -13,11 +13,10 @@ from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.contracts.journal import Record
 from hanabi.errors import ResourceNotFound
-from hanabi.store.database import Database
 from hanabi.testing import ManualClock
 from hanabi.testing.invoker import FakeInvoker
+from hanabi.triggers.event_log import SqliteEventLog
 from hanabi.triggers.event_queue import DurableQueue
-from hanabi.triggers.event_table import SCHEMA
 
 
 def make_route(name: str = "hello") -> Route:
@@ -116,9 +115,10 @@ class Setting:
         self.clock = clock
         self.catalog = catalog
         self.invoker = ScriptedInvoker(clock)
-        self.database = Database(directory / "events.db", SCHEMA, synchronous="FULL")
+        self.log = SqliteEventLog(directory / "events.db")
+        self.database = self.log.database
         self.health = Health(clock)
-        self.queue = DurableQueue(self.database, catalog, self.invoker, clock, health=self.health, **options)
+        self.queue = DurableQueue(self.log, catalog, self.invoker, clock, health=self.health, **options)
 
     async def put(self, request_id: str, function: str = "hello", payload: bytes = b"{}", qualifier: str | None = None) -> None:
         await self.queue.put(make_route(function), payload, request_id=request_id, client_context="", trace="t", qualifier=qualifier)

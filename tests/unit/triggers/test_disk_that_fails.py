@@ -12,9 +12,8 @@ import pytest
 
 from hanabi.base.clock import SystemClock
 from hanabi.errors import ServiceError, ShuttingDown, TooManyRequests
-from hanabi.store.database import Database
+from hanabi.triggers.event_log import SqliteEventLog
 from hanabi.triggers.event_queue import DurableQueue
-from hanabi.triggers.event_table import SCHEMA
 from tests.unit.triggers.support import FixedCatalog, ScriptedInvoker, Setting, make_route, open_queue
 from tests.waiting import until
 
@@ -232,8 +231,8 @@ async def test_another_process_that_holds_the_file_longer_than_anybody_waits(tmp
     """With the real clock, and SQLite's own five seconds."""
 
     clock = SystemClock()
-    database, invoker = Database(tmp_path / "events.db", SCHEMA), ScriptedInvoker(clock)
-    queue = DurableQueue(database, FixedCatalog(), invoker, clock, window=4, concurrency=2)
+    log, invoker = SqliteEventLog(tmp_path / "events.db"), ScriptedInvoker(clock)
+    queue = DurableQueue(log, FixedCatalog(), invoker, clock, window=4, concurrency=2)
 
     async def put(request_id: str) -> None:
         await queue.put(make_route(), b"{}", request_id=request_id, client_context="", trace="", qualifier=None)
@@ -253,7 +252,7 @@ async def test_another_process_that_holds_the_file_longer_than_anybody_waits(tmp
         holder.kill()
         holder.communicate()
         await queue.close()
-        await database.close()
+        await log.close()
 
 
 async def test_on_a_full_disk_events_wait_and_run_soon_after(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""The log of accepted events in SQLite: `contracts.events.EventLog`."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from hanabi.contracts.events import Backlog, DueEvents, Event, EventChange
+from hanabi.errors import StorageFailed
+from hanabi.store.database import Database
+from hanabi.triggers import event_table
+
+T = TypeVar("T")
+
+
+class SqliteEventLog:
+    """One file, each write on disk (synchronous=FULL) when it returns; writes that come together are one commit."""
+
+    def __init__(self, path: Path) -> None:
+        self.database = Database(path, event_table.SCHEMA, synchronous="FULL")
+
+    async def open(self) -> None:
+        """Raises `StateError` or `sqlite3.Error` when the file cannot be used."""
+        await self.database.open()
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    @property
+    def lost(self) -> str:
+        """What the file had and has no more, in words; empty: nothing."""
+        return self.database.lost
+
+    async def add(self, event: Event) -> int:
+        return await self._write(lambda connection: event_table.add(connection, event))
+
+    async def apply(self, changes: Sequence[EventChange]) -> int | None:
+        return await self._write(lambda connection: event_table.apply(connection, changes))
+
+    async def load_due(self, now_ms: int, held: Iterable[int], count: int, size_bytes: int, first: Iterable[int] = ()) -> DueEvents:
+        held, first = list(held), list(first)
+        try:
+            return await self.database.read(lambda connection: event_table.load_due(connection, now_ms, held, count, size_bytes, first))
+        except sqlite3.Error as error:
+            raise StorageFailed(str(error)) from error
+
+    async def repair_times(self, now_ms: int, longest_ms: int) -> Backlog:
+        """A write: what is written before it is counted, what comes after it is not."""
+
+        def repair(connection: sqlite3.Connection) -> Backlog:
+            event_table.repair_times(connection, now_ms, longest_ms)
+            return Backlog(event_table.count(connection), event_table.oldest(connection))
+
+        return await self._write(repair)
+
+    async def count(self) -> int:
+        try:
+            return await self.database.read(event_table.count)
+        except sqlite3.Error as error:
+            raise StorageFailed(str(error)) from error
+
+    async def probe(self) -> None:
+        await self._write(event_table.probe_write)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self.database.write(work)
+        except sqlite3.Error as error:
+            raise StorageFailed(str(error)) from error
