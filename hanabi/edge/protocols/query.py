@@ -2,22 +2,20 @@
 
 import base64
 import binascii
-import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
-from xml.sax.saxutils import escape
 
 from botocore.model import Shape
 
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.edge.protocols.codec import Match
 from hanabi.edge.protocols.model import Model
-from hanabi.edge.protocols.shapes import from_iso, to_iso
+from hanabi.edge.protocols.shapes import from_iso
+from hanabi.edge.protocols.xml_documents import escape_text, write_members
 from hanabi.errors import ApiError, SerializationError, UnknownOperation
 
 _FIELDS_MAX = 2000
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # Query services say these in words of their own: code -> (code, status).
 _CODES = {
@@ -77,7 +75,7 @@ class Query:
         inner = ""
         if shape is not None:
             wrapper = shape.serialization.get("resultWrapper", f"{operation}Result")
-            inner = f"<{wrapper}>{_write_members(shape, result)}</{wrapper}>"
+            inner = f"<{wrapper}>{write_members(shape, result)}</{wrapper}>"
         body = (
             f'<{operation}Response xmlns="{self._namespace}">{inner}'
             f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>"
@@ -89,7 +87,7 @@ class Query:
         sender = "Receiver" if status >= 500 else "Sender"
         body = (
             f'<ErrorResponse xmlns="{self._namespace}"><Error><Type>{sender}</Type><Code>{code}</Code>'
-            f"<Message>{_text(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+            f"<Message>{escape_text(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         )
         return _xml(status, body, request_id)
 
@@ -143,32 +141,6 @@ def _items(value: Any, wrapper: str) -> list[Any]:
     if not isinstance(numbered, dict):
         return []
     return [numbered[index] for index in sorted((key for key in numbered if key.isdecimal() and len(key) < 6), key=int)]
-
-
-def _write_members(shape: Shape, value: dict[str, Any]) -> str:
-    parts = ((inner.serialization.get("name", member), inner, value.get(member)) for member, inner in shape.members.items())
-    return "".join(f"<{name}>{_write(inner, item)}</{name}>" for name, inner, item in parts if item is not None)
-
-
-def _write(shape: Shape, value: Any) -> str:
-    kind = shape.type_name
-    if kind == "structure":
-        return _write_members(shape, value)
-    if kind == "list":
-        name = shape.member.serialization.get("name", "member")
-        return "".join(f"<{name}>{_write(shape.member, item)}</{name}>" for item in value)
-    if kind == "map":
-        pairs = ((_text(key), _write(shape.value, item)) for key, item in value.items())
-        return "".join(f"<entry><key>{key}</key><value>{item}</value></entry>" for key, item in pairs)
-    if kind == "timestamp":
-        return to_iso(value)
-    if kind == "boolean":
-        return "true" if value else "false"
-    return base64.b64encode(value).decode() if kind == "blob" else _text(str(value))
-
-
-def _text(text: str) -> str:
-    return escape(_NOT_XML.sub("\ufffd", text)).replace("\r", "&#13;")
 
 
 def _xml(status: int, body: str, request_id: str) -> HttpResponse:
