@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+import hanabi.node.artifacts
 import hanabi.node.serve
 from bench.path.standins import FarDriver, NoImages, StepClock
 from hanabi.node.config import load_settings
@@ -25,8 +26,9 @@ async def serve(directory: Path, port: int, runtimes: str) -> None:
     loop.add_signal_handler(signal.SIGUSR2, profile.toggle)
     standins = {"choose_driver": lambda settings, health: FarDriver(runtimes), "RuntimeImages": NoImages, "SystemClock": lambda: clock}
     for name, standin in standins.items():
-        getattr(hanabi.node.serve, name)  # it must be there to be replaced
-        setattr(hanabi.node.serve, name, standin)
+        module = hanabi.node.artifacts if name == "RuntimeImages" else hanabi.node.serve
+        getattr(module, name)  # it must be there to be replaced
+        setattr(module, name, standin)
     await hanabi.node.serve.serve(load_settings(flags, {}), lambda line: print("ready", flush=True))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hanabi.base.clock import Clock
+from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import Answer, HttpHandler, HttpRequest, HttpResponse
 from hanabi.edge import welcome_page
 from hanabi.edge.api import Api, Authorize
@@ -66,6 +67,10 @@ class Edge:
     def handler_for(self, access_key: str) -> HttpHandler:
         """For a socket from inside an environment: the API alone, for requests signed with that key alone."""
         return lambda request, answer: self.api.handle(request, answer, access_key)
+
+    async def verify(self, request: HttpRequest, service: str) -> Principal:
+        """Who signed a request, for frontends. Raises `AuthenticationError`s."""
+        return await self.api.verifier.verify(request, service)
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
         """How large a request may be: asked before it is verified."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.edge.auth.sigv4 import Verifier
@@ -34,6 +35,13 @@ class OwnEndpoint:
     methods: tuple[str, ...] = ("GET",)
     access: Access = Access.OWNER
     body: BodyRule = BodyRule(DOCUMENT_BYTES)
+
+
+class OwnEndpointGroup(Protocol):
+    """What has endpoints that belong together."""
+
+    @property
+    def endpoints(self) -> Sequence[OwnEndpoint]: ...
 
 
 class MethodNotAllowed(ApiError):

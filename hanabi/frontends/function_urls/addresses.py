@@ -34,6 +34,11 @@ def named_url(port: int, url_id: str) -> str:
     return f"http://{url_id}{LABEL}localhost:{port}/"
 
 
+def url_of(port: int, own_addresses: bool, url_id: str) -> str:
+    """The URL that is shown; without addresses of their own, the one with a name."""
+    return f"http://{address_of(url_id)}:{port}/" if own_addresses else named_url(port, url_id)
+
+
 class UrlAddresses:
     """One listening socket for each URL. `handler_of` gives what answers for it."""
 

@@ -1,7 +1,7 @@
 """`/_hanabi/environments`: what `hanabi ps` shows."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from hanabi.contracts.http import HttpRequest, HttpResponse
@@ -9,10 +9,10 @@ from hanabi.edge.own_endpoints import OwnEndpoint
 
 
 class EnvironmentsEndpoint:
-    """`parts` gives each part of the answer by its name: "environments", "provisioned", "events", "budget"."""
+    """Each part of the answer under its name."""
 
-    def __init__(self, parts: Mapping[str, Callable[[], Any]]) -> None:
-        self._parts = dict(parts)
+    def __init__(self, **parts: Callable[[], Any]) -> None:
+        self._parts = parts
         self.endpoints = (OwnEndpoint("environments", self.handle),)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:

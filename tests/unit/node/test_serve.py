@@ -15,7 +15,7 @@ from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
-from hanabi.node.serve import ANNOUNCE_INTERVAL_S, PooledImages
+from hanabi.node.prepared_images import ANNOUNCE_INTERVAL_S, PreparedRuntimes
 from hanabi.testing import ManualClock
 from tests.conftest import needs_root
 from tests.server import Server, create_function
@@ -145,7 +145,7 @@ async def test_a_runtime_that_cannot_be_announced_is_tried_again() -> None:
     expected: list[str] = []
     times: list[float] = []
 
-    class Announced(PooledImages):
+    class Announced(PreparedRuntimes):
         def __init__(self) -> None: ...
 
         async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:

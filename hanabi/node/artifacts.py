@@ -1,0 +1,51 @@
+"""What functions are made of, opened: their code, runtime roots and container images; and the collector of what nobody uses."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.control.references import References
+from hanabi.fleet.fleet import Fleet
+from hanabi.fleet.snapshots import Snapshots
+from hanabi.images.code.store import CodeStore
+from hanabi.images.collector import Collector
+from hanabi.images.containers.images import ContainerImages
+from hanabi.images.identity import Identity, identify
+from hanabi.images.runtimes.roots import RuntimeImages
+from hanabi.node.config import NodeSettings, guest_dir
+from hanabi.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    code: CodeStore
+    runtimes: RuntimeImages
+    containers: ContainerImages
+    identity: Identity  # of the data directory: whether its code is that which its documents name
+
+
+@asynccontextmanager
+async def open_artifacts(settings: NodeSettings, store: SqliteStore, clock: Clock) -> AsyncIterator[Artifacts]:
+    async with AsyncExitStack() as stack:
+        runtimes = RuntimeImages(settings.images_dir, guest_dir())
+        stack.push_async_callback(runtimes.close)
+        code = CodeStore(settings.directory("code"), clock)
+        await code.open()
+        identity = await identify(store, settings.data_dir, keeps=not code.is_empty)
+        containers = ContainerImages(settings.images_dir, identity.owner, settings.insecure_registry, clock)
+        await containers.open()
+        stack.push_async_callback(containers.close)
+        yield Artifacts(code, runtimes, containers, identity)
+
+
+def make_collector(
+    artifacts: Artifacts, store: SqliteStore, references: References, snapshots: Snapshots, fleet: Fleet, clock: Clock, health: Health
+) -> Collector:
+    """In use is what a function names, and what an environment has. In doubt, nothing is collected."""
+    collector = Collector(clock, health, lambda: artifacts.identity.why_incomplete or store.why_incomplete or references.why_incomplete)
+    collector.add(snapshots.collect, references.snapshots)
+    collector.add(artifacts.code.collect, lambda: references.code() | fleet.code_in_use())
+    collector.add(artifacts.containers.collect, lambda: references.images() | fleet.images_in_use())
+    return collector

@@ -1,0 +1,85 @@
+"""Images as control and the fleet see them: one that is there is ready to be started, and its runtime is in the pool."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from hanabi.base.retry import RetryQueue
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.sandbox import Driver
+from hanabi.control.code_presence import CodePresence
+from hanabi.environment.node_heap import for_memory, for_version
+from hanabi.environment.variables import preload_of
+from hanabi.errors import ImageError
+from hanabi.images.containers.images import ContainerImages
+from hanabi.images.runtimes.roots import RuntimeImages
+from hanabi.node.artifacts import Artifacts
+from hanabi.quotas import MEMORY_DEFAULT_MB
+
+ANNOUNCE_INTERVAL_S = 600.0  # at most: a root that cannot be built is not tried all the time
+log = logging.getLogger(__name__)
+
+
+class PreparedRuntimes:
+    """A runtime that functions use is also one to keep environments ready for: `keep_pool_for` is told."""
+
+    def __init__(self, images: RuntimeImages, driver: Driver, keep_pool_for: Callable[[RuntimeImage], None]) -> None:
+        self.known = images.known
+        self.prepare_code = driver.prepare_directory
+        self.why_unavailable = driver.why_unavailable
+        self._images = images
+        self._driver = driver
+        self._keep_pool_for = keep_pool_for
+
+    async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
+        image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))
+        if self._driver.can_snapshot:
+            progress(f"making the snapshot that microVMs of {runtime} start from")
+        await self._driver.prepare(image, preload_of(image))
+        self._keep_pool_for(for_memory(image, MEMORY_DEFAULT_MB))
+        return image
+
+    async def announce(self, runtimes: Iterable[str], retries: RetryQueue) -> None:
+        """Functions of an earlier run are prepared already, and nobody will ask for their runtimes before the first cold start."""
+        for runtime in runtimes:
+            await retries.do(f"announce.{runtime}", f"No environments of {runtime} can be kept ready", partial(self.ensure, runtime))
+
+
+class PreparedContainers:
+    """The container images."""
+
+    def __init__(self, containers: ContainerImages, driver: Driver) -> None:
+        self.resolve = containers.resolve
+        self.find_missing = containers.find_missing
+        self._containers = containers
+        self._driver = driver
+
+    async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
+        ready = await self._containers.ensure(image, progress)
+        await self._driver.prepare(ready, preload_of(ready))
+        return ready
+
+
+class VersionImages:
+    """What environments are started on. `presence` says whether the code of a version is there."""
+
+    def __init__(self, artifacts: Artifacts, presence: Callable[[], CodePresence]) -> None:
+        self._artifacts = artifacts
+        self._presence = presence
+
+    async def find(self, version: FunctionVersion) -> RuntimeImage:
+        """Raises `ResourceConflict` when the version's own code is not there."""
+        containers, presence = self._artifacts.containers, self._presence()
+        if version.container is None:
+            await presence.require(version)
+            return for_version(await self._artifacts.runtimes.ensure(version.runtime), version)
+        try:
+            image = await containers.ensure(version.container.image)
+            if os.access(image.root, os.F_OK):
+                return image
+        except ImageError as error:
+            log.warning("the image of %s:%s is not there: %s", version.name, version.version, error)
+        await presence.refuse(version)
+        return await containers.ensure(version.container.image)

@@ -1,0 +1,52 @@
+"""What a node keeps on disk, opened: documents, accepted events, the record, the owner's key."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.control.migrations import FORMATS
+from hanabi.edge.auth.keys import KeyRing
+from hanabi.ledger import index
+from hanabi.ledger import usage_copy as sums_copy
+from hanabi.ledger.index_writer import ProcessIndexWriter
+from hanabi.ledger.journal import FileJournal
+from hanabi.ledger.usage_copy import UsageCopy
+from hanabi.node.config import NodeSettings
+from hanabi.store.database import Database
+from hanabi.store.sqlite import SqliteStore
+from hanabi.triggers.event_log import SqliteEventLog
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    store: SqliteStore  # functions, roles
+    accepted: SqliteEventLog  # events that a 202 was answered to
+    journal: FileJournal  # the record of invocations
+    keys: KeyRing
+
+
+@asynccontextmanager
+async def open_state(settings: NodeSettings, clock: Clock, health: Health) -> AsyncIterator[State]:
+    """Closed again at the end, the journal first."""
+    data = settings.data_dir
+    async with AsyncExitStack() as stack:
+        store = SqliteStore(data / "state.db", FORMATS, health, clock)
+        await store.open()
+        stack.push_async_callback(store.close)
+        accepted = SqliteEventLog(data / "events.db")
+        stack.push_async_callback(accepted.close)
+        await accepted.open()
+        if accepted.lost:
+            health.report("lost writes of events.db", accepted.lost)
+        keys = KeyRing.open(settings.keys_file, region=settings.region, account=settings.account, clock=clock)
+        record = Database(data / "record.db", index.SCHEMA)
+        stack.push_async_callback(record.close)
+        sums = UsageCopy(Database(data / "usage.db", sums_copy.SCHEMA), health)
+        segments = settings.directory("journal")
+        index_writer = ProcessIndexWriter(record, segments, clock)
+        journal = FileJournal(segments, record, sums, clock, index_writer=index_writer, health=health)
+        await journal.open()
+        stack.push_async_callback(journal.close)
+        yield State(store, accepted, journal, keys)
