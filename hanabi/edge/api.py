@@ -81,8 +81,7 @@ class Api:
         if operation.begin is None or not principal.is_root or operation.owner_too:
             progress.go_on(self._run(call, progress.codec, operation, match, None))
             return
-        params = progress.codec.parse(match, progress.request, None)
-        progress.codec.model.validate(match.operation, params)
+        params = progress.codec.read(match, progress.request, None)
         target = operation.resolve(params)
         if type(target) is CoroutineType:
             progress.go_on(self._run_resolved(call, operation, params, target))
@@ -118,8 +117,7 @@ class Api:
         return await self._run(call, progress.codec, operation, match, None)
 
     async def _run(self, call: Call, codec: Codec, operation: Operation[Any], match: Match, document: Any) -> Params:
-        params = codec.parse(match, call.request, document)
-        codec.model.validate(match.operation, params)
+        params = codec.read(match, call.request, document)
         return await self._run_resolved(call, operation, params, operation.resolve(params))
 
     async def _run_resolved(self, call: Call, operation: Operation[Any], params: Params, target: Any) -> Params:

@@ -86,13 +86,13 @@ def _head(response: HttpResponse, date: str) -> str:
     status = response.status
     if not 200 <= status <= 599:
         raise ValueError(f"status {status}")
-    lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n", date]
-    for name, value in response.headers:
-        if name in _HANDLERS_HEADERS or not _is_own(name):
-            lines.append(f"{name}: {value}\r\n")
-    block = "".join(lines)
-    _check(block, len(lines))
+    lines = [f"{name}: {value}\r\n" for name, value in response.headers if name in _HANDLERS_HEADERS or not _is_own(name)]
+    block = f"{_STATUS_LINES.get(status) or f'HTTP/1.1 {status} {_END}'}{date}{''.join(lines)}"
+    _check(block, len(lines) + 2)
     return block
+
+
+_END = "\r\n"
 
 
 def _is_own(name: str) -> bool:

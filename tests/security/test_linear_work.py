@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from time import thread_time
 from unittest.mock import Mock
@@ -119,7 +120,7 @@ HEADS: dict[str, Callable[[int], HttpRequest]] = {
 @pytest.mark.parametrize("kind", HEADS)
 def test_heads(edge: Edge, kind: str) -> None:
     """All that looks at a head before anybody has proved anything: routing, body rules, signatures, canonical forms, URLs."""
-    claim = SignatureClaim("a", "b", "c", "d", "e", "host;x-a", ("host", "x-a"), "b/c/d/e")
+    claim = SignatureClaim("a", "b", "c", "d", "e", "host;x-a", ("host", "x-a"), "b/c/d/e", "host:%s\nx-a:%s\n", itemgetter("host", "x-a"))
 
     def look(given: HttpRequest) -> None:
         asyncio.run(answer_of(edge.handle, given))

@@ -35,6 +35,11 @@ class Json11:
         params: dict[str, Any] = self.model.shapes.parser(shape)(document)
         return params
 
+    def read(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
+        params = self.parse(match, request, document)
+        self.model.validate(match.operation, params)
+        return params
+
     def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse:
         headers = [self._type, ("x-amzn-requestid", request_id)]
         shape = self.model.operation(operation).output_shape

@@ -33,6 +33,9 @@ class Codec(Protocol):
     def parse(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
         """The operation's parameters, by member name. `document` is the body when it has been read already. Raises `SerializationError`."""
 
+    def read(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
+        """As `parse`, and what the model says of them holds. Raises `ValidationError` too."""
+
     def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse: ...
 
     def fail(self, error: ApiError, request_id: str) -> HttpResponse: ...

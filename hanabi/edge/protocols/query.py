@@ -70,6 +70,11 @@ class Query:
         params: dict[str, Any] = _read(shape, tree, match.operation)
         return params
 
+    def read(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
+        params = self.parse(match, request, document)
+        self.model.validate(match.operation, params)
+        return params
+
     def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse:
         shape = self.model.operation(operation).output_shape
         inner = ""

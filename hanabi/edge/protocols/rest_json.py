@@ -1,7 +1,7 @@
 """The rest-json protocol: Lambda's."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,6 +15,9 @@ from hanabi.edge.protocols.shapes import Convert, from_iso, structure_parser, st
 from hanabi.edge.protocols.uri_routes import UriRoutes
 from hanabi.errors import ApiError, SerializationError, UnknownOperation
 
+_HEADS = 4096  # that are remembered, in so many characters each at most
+_HEAD_CHARS = 512
+_IMMUTABLE = frozenset({str, int, float, bool, bytes})
 _JSON = ("content-type", "application/json")
 
 
@@ -28,6 +31,8 @@ class InputPlan:
     payload: str | None  # the member that is the whole body
     raw: bool  # the payload is bytes, not JSON
     body: Convert | None
+    header_names: tuple[str, ...] = ()
+    head_decides: bool = False  # the payload is whatever it is: all that can be wrong is in the head
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class RestJson:
         self._routes = UriRoutes(model)
         self._inputs: dict[str, InputPlan] = {}
         self._outputs: dict[str, OutputPlan] = {}
+        self._heads: dict[tuple[str | None, ...], dict[str, Any]] = {}  # the parameters of heads in which nothing is wrong
 
     def match(self, request: HttpRequest) -> Match:
         try:
@@ -87,6 +93,25 @@ class RestJson:
                 params[plan.payload] = plan.body(document)
         return params
 
+    def read(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
+        plan = self._inputs.get(match.operation) or self._compile_input(match.operation)
+        if plan.payload is None or not plan.head_decides:
+            params = self.parse(match, request, document)
+            self.model.validate(match.operation, params)
+            return params
+        head = (match.operation, request.target, *map(request.fields.get, plan.header_names))
+        known = self._heads.get(head)
+        if known is None:
+            known = self.parse(match, request, document)
+            self.model.validate(match.operation, known)
+            if sum(len(each) for each in head if each) <= _HEAD_CHARS and all(type(each) in _IMMUTABLE for each in known.values()):
+                if len(self._heads) >= _HEADS:
+                    self._heads.clear()
+                self._heads[head] = known | {plan.payload: b""}
+        params = known.copy()
+        params[plan.payload] = request.body
+        return params
+
     def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse:
         plan = self._outputs.get(operation) or self._compile_output(operation)
         status = int(result.get(plan.status_member) or plan.status) if plan.status_member else plan.status
@@ -122,6 +147,9 @@ class RestJson:
                 raw=raw,
                 body=None if raw else self._body(shape, payload_shape, parse=True),
             )
+            names = tuple(name for _, name, _ in plan.headers)
+            free = payload_shape is not None and raw and self.model.constraints.check(payload_shape) is None
+            plan = replace(plan, header_names=names, head_decides=free)
         self._inputs[operation] = plan
         return plan
 

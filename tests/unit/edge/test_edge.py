@@ -13,9 +13,10 @@ import pytest
 from hanabi.contracts.http import HttpRequest
 from hanabi.edge.large_json import blob_pointers
 from hanabi.edge.protocols.model import load
+from hanabi.edge.protocols.rest_json import RestJson
 from hanabi.edge.protocols.uri_routes import UriRoutes
 from hanabi.edge.request_ids import make_request_id
-from hanabi.errors import InvalidRequestContent
+from hanabi.errors import InvalidRequestContent, ValidationError
 from hanabi.services.lambda_.payload import check_json
 from tests.unit.edge.answers import answer_of
 from tests.unit.edge.live import Live
@@ -250,3 +251,30 @@ async def test_a_request_says_what_it_was_for_the_access_log(live: Live) -> None
     seen.append(request)
     await answer_of(handle, request)
     assert (request.operation, request.caller) == ("lambda:ListFunctions", "arn:aws:iam::000000000000:root")
+
+
+def test_a_head_that_was_read_before_is_read_alike() -> None:
+    """What is remembered of heads changes nothing: parameters, errors, and what handlers do with what they get."""
+    codec = RestJson(load("lambda"))
+
+    def read(target: str, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+        path, _, query = target.partition("?")
+        request = HttpRequest("POST", target, path, query, list(headers.items()), body)
+        return codec.read(codec.match(request), request, None)
+
+    target = "/2015-03-31/functions/f/invocations"
+    for number in range(3):
+        params = read(target, {"host": "x"}, b"%d" % number)
+        assert params == {"FunctionName": "f", "Payload": b"%d" % number}
+        params["FunctionName"] = "another"
+        assert read(target + "?Qualifier=live", {"x-amz-log-type": "Tail"}, b"") == {
+            "FunctionName": "f",
+            "Qualifier": "live",
+            "LogType": "Tail",
+            "Payload": b"",
+        }
+        assert read(target, {"x-amz-client-context": "c" * 3000}, b"{}")["ClientContext"] == "c" * 3000
+        for bad, headers in (("/2015-03-31/functions/f!/invocations", {}), (target, {"x-amz-log-type": "All"})):
+            with pytest.raises(ValidationError):
+                read(bad, headers, b"{}")
+    assert len(codec._heads) == 2
