@@ -33,6 +33,7 @@ class SandboxSpec:
     tmp_mb: int  # size of /tmp, on disk
     mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
     snapshot: Path | None = None  # a function's own: what `Sandbox.snapshot` wrote
+    background: bool = False  # nobody waits for it: where the driver can, it runs when nobody else wants the CPU, until `Sandbox.limit`
     preload: Preload | None = None  # what it may come with, as role "runtime"; `Sandbox.preloaded` says whether it did
 
 

@@ -39,6 +39,7 @@ class Maker:
         preload: Preload | None = None,
         pinned: bool = False,
         snapshot: Path | None = None,
+        background: bool = False,
     ) -> Environment | None:
         """A sandbox with nothing in it but what it came with; None when it is no longer wanted by the time there is room."""
         environments = self._environments
@@ -51,7 +52,9 @@ class Maker:
                 environments.give_back(reservation)
                 return None
             id = f"e{uuid.uuid4().hex[:20]}"
-            spec = SandboxSpec(id=id, image=image, memory_mb=memory_mb, tmp_mb=tmp_mb, preload=preload, snapshot=snapshot)
+            spec = SandboxSpec(
+                id=id, image=image, memory_mb=memory_mb, tmp_mb=tmp_mb, preload=preload, snapshot=snapshot, background=background
+            )
             environment = Environment(await self._driver.create(spec), image, self._shared)
         except BaseException:
             environments.give_back(reservation)
@@ -64,7 +67,8 @@ class Maker:
 
     async def make_pooled(self, image: RuntimeImage) -> Environment:
         """One that no function has yet, its bootstrap loaded."""
-        environment = await self.make(image, self._driver.pool_memory_mb, TMP_MIN_MB, lambda: True, preload=preload_of(image))
+        preload = preload_of(image)
+        environment = await self.make(image, self._driver.pool_memory_mb, TMP_MIN_MB, lambda: True, preload=preload, background=True)
         assert environment is not None
         environment.origin = start_log.POOL_HIT
         if image.command:

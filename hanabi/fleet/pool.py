@@ -37,10 +37,10 @@ class Pool:
         self._members.setdefault(_kind(environment.image), []).append(environment)
 
     def take(self, image: RuntimeImage, fits: Callable[[Environment], bool]) -> Environment | None:
-        """A ready one that fits, or None. It must not have died while it waited."""
+        """One that fits, or None: the oldest, as the bootstrap of the youngest may be loading still. It must not have died meanwhile."""
         self.keep_for(image)
         members = self._members.get(_kind(image), [])
-        for environment in reversed(members):
+        for environment in members:
             if not environment.to_destroy and fits(environment):
                 members.remove(environment)
                 self._changed.set()

@@ -164,10 +164,26 @@ class MemoryV2(_Files):
 
 class Cpu(Protocol):
     def limit(self, vcpus: float | None) -> None: ...
+    def yield_to_others(self, on: bool) -> None:
+        """Whether it runs only when no other cgroup beside it wants the CPU."""
+
     def close(self) -> None: ...
 
 
-class CpuV1(_Files):
+class _Cpu(_Files):
+    weight: tuple[str, str, str]  # (file, the least, the usual): for kernels before 5.15, which have no `cpu.idle`
+
+    def yield_to_others(self, on: bool) -> None:
+        try:
+            self.write("cpu.idle", "1" if on else "0")
+        except FileNotFoundError:
+            file, least, usual = self.weight
+            self.write(file, least if on else usual)
+
+
+class CpuV1(_Cpu):
+    weight = ("cpu.shares", "2", "1024")
+
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._quota = self.file("cpu.cfs_quota_us", os.O_WRONLY)
@@ -177,7 +193,9 @@ class CpuV1(_Files):
         os.pwrite(self._quota, b"-1" if vcpus is None else str(_quota(vcpus)).encode(), 0)
 
 
-class CpuV2(_Files):
+class CpuV2(_Cpu):
+    weight = ("cpu.weight", "1", "100")
+
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._max = self.file("cpu.max", os.O_WRONLY)

@@ -51,6 +51,7 @@ class Container(HostedSandbox):
         super().__init__(host, wanted, slot)
         self.memory_limit_mb: int | None = None
         self._host = host
+        self._background = wanted.background
         self._bundle = host.bundles / wanted.id
         self._view = MachineView(host.run_dir / "views" / wanted.id, host.cpus)
         self._group: Cgroup | None = None
@@ -91,6 +92,8 @@ class Container(HostedSandbox):
         tmp.mkdir(parents=True)
         self._group = Cgroup(self._host.tree, self.id)
         self._group.limit(self._wanted.memory_mb, None)
+        if self._background:
+            self._group.cpu.yield_to_others(True)
         self._view.open(self._wanted.memory_mb)
         self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
         (self._bundle / "config.json").write_text(json.dumps(config.make(self._layout(ids, tmp))))
@@ -194,6 +197,9 @@ class Container(HostedSandbox):
 
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
         try:
+            if self._background:
+                self._background = False
+                self.group.cpu.yield_to_others(False)
             self.group.limit(memory_mb, vcpus)
             self._view.resize(memory_mb, self.group.memory.pids)
         except OSError as error:
