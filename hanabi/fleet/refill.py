@@ -9,6 +9,7 @@ from hanabi.fleet.pressure import Pressure
 from hanabi.fleet.start_limiter import StartLimiter
 
 QUIET_S = 0.25  # since the last start: the next one comes soon after it, or not soon
+SLEEP_MIN_S = 0.01  # less than a clock can tell would be none
 RETRY_S = 5.0  # after one that failed, or died by itself
 
 
@@ -38,7 +39,7 @@ class Refill:
             if not self._is_possible():
                 continue
             if (wait_s := QUIET_S - self._limiter.quiet_s) > 0:
-                await self._clock.sleep(wait_s)
+                await self._clock.sleep(max(wait_s, SLEEP_MIN_S))
                 changed.set()
             elif (image := pool.next_to_fill()) is not None:
                 failed = not await self._add(image)

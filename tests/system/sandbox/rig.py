@@ -88,9 +88,9 @@ class Rig:
         return replace(self.image, root=self.directory / "broken")
 
     @asynccontextmanager
-    async def sandbox(self, *, memory_mb: int = 128, tmp_mb: int = 16) -> AsyncIterator["Guest"]:
+    async def sandbox(self, *, memory_mb: int = 128, tmp_mb: int = 16, background: bool = False) -> AsyncIterator["Guest"]:
         self._count += 1
-        spec = SandboxSpec(id=f"env-{self._count}", image=self.image, memory_mb=memory_mb, tmp_mb=tmp_mb)
+        spec = SandboxSpec(id=f"env-{self._count}", image=self.image, memory_mb=memory_mb, tmp_mb=tmp_mb, background=background)
         guest = Guest(await self.driver.create(spec))
         try:
             yield guest

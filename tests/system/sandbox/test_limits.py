@@ -10,7 +10,7 @@ import pytest
 
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError
-from hanabi.sandbox.host.controllers import Cache, MemoryV2
+from hanabi.sandbox.host.controllers import Cache, CpuV1, CpuV2, MemoryV2
 from tests.system.sandbox.rig import Rig
 from tests.waiting import until
 
@@ -114,6 +114,34 @@ def test_cpu_share_follows_memory(rig: Rig, memory_mb: int) -> None:
             raise AssertionError(f"got {measured:.3f} of a vCPU, not {share:.3f}")
 
     rig.run(work())
+
+
+def test_one_in_the_background_yields_the_cpu_until_it_is_limited(rig: Rig) -> None:
+    async def work() -> None:
+        async with rig.sandbox(background=True) as guest:
+            idle = rig.driver.tree.directory("cpu") / guest.box.id / "cpu.idle"
+            if not idle.exists():
+                pytest.skip("cgroups have cpu.idle since Linux 5.15")
+            assert idle.read_text() == "1\n"
+            guest.box.limit(memory_mb=128, vcpus=1.0)
+            assert idle.read_text() == "0\n"
+            assert await guest.probe("alloc", "10") == "ok 10"
+
+    rig.run(work())
+
+
+@pytest.mark.parametrize(("version", "file", "least", "usual"), [(CpuV1, "cpu.shares", "2", "1024"), (CpuV2, "cpu.weight", "1", "100")])
+def test_where_no_cgroup_is_idle_it_has_the_least_weight(
+    version: type[CpuV1] | type[CpuV2], file: str, least: str, usual: str, tmp_path: Path
+) -> None:
+    for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max", file):
+        (tmp_path / name).write_text("")
+    cpu = version(tmp_path)
+    cpu.yield_to_others(True)
+    assert (tmp_path / file).read_text() == least
+    cpu.yield_to_others(False)
+    assert (tmp_path / file).read_text() == usual
+    cpu.close()
 
 
 def test_processes_are_counted(rig: Rig) -> None:
