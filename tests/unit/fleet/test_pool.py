@@ -94,7 +94,7 @@ async def test_the_stock_makes_room_first_then_the_longest_idle() -> None:
     async with Rig(max_environments=3, pool_size=1) as rig:
         await rig.invoke(rig.version("a"))
         await rig.invoke(rig.version("b"))
-        await until(lambda: pooled(rig) == 1)
+        await until(lambda: len(rig.environments.pool) == 1)
         await rig.invoke(rig.version("c", tmp_mb=1024))
         assert functions(rig) == {"a", "b", "c"}
         await rig.invoke(rig.version("b"))
