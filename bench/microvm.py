@@ -30,7 +30,7 @@ from hanabi.node.drivers import make_firecracker
 from hanabi.sandbox.firecracker import machine
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
 from hanabi.sandbox.firecracker.microvm import MicroVm, MicroVmHost
-from hanabi.sandbox.firecracker.snapshots import Snapshot
+from hanabi.sandbox.firecracker.snapshot_files import Snapshot
 from hanabi.sandbox.host import host_ids, kvm
 from hanabi.sandbox.host.network import NetworkSlot
 from hanabi.sandbox.host.volume import copy_sparse

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ImageOwner:
     """A data directory that needs images of an images directory, which it may share with others."""
 
     id: str
@@ -32,7 +32,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    owner: Owner
+    owner: ImageOwner
     why_incomplete: str  # why nothing here may be taken for unused; empty: it may
 
 
@@ -54,7 +54,7 @@ async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
             f"{data_dir}/state.db is not the one that the code in this directory was kept for: it is new, or another one. Nothing is "
             f"collected. Stop Hanabi and restore state.db; or, if what was there before is no longer wanted, remove {data_dir / FILE}"
         )
-    return Identity(Owner(id, data_dir), why_incomplete)
+    return Identity(ImageOwner(id, data_dir), why_incomplete)
 
 
 async def _read_document(store: Store) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import ImageError
-from hanabi.images.runtimes.catalog import digest_recipe
+from hanabi.images.runtimes.recipes import digest_recipe
 
 ABOUT = "about.json"
 

@@ -13,7 +13,7 @@ from hanabi.images.drives.drives import Drives
 from hanabi.images.firecracker.binaries import find_firecracker
 from hanabi.images.kernels.paths import find_kernel
 from hanabi.images.runtimes.bootstraps import install_agent
-from hanabi.images.runtimes.catalog import RUNTIMES
+from hanabi.images.runtimes.recipes import RUNTIMES
 from hanabi.node.config import NodeSettings
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver, check_host

@@ -19,12 +19,12 @@ from hanabi.cli.progress import Progress
 from hanabi.errors import ImageError
 from hanabi.images.builders.progress import ProgressReporter
 from hanabi.images.builders.staging import staged_directory
-from hanabi.images.kernels import source
+from hanabi.images.kernels import kernel_source
 from hanabi.images.paths import describe, is_whole
 from hanabi.images.runtimes.packages import Package
 from tests.microvm.cache import CACHE, place
 
-FRAGMENTS = (source.FRAGMENT, Path(__file__).parent / "nested.config")
+FRAGMENTS = (kernel_source.FRAGMENT, Path(__file__).parent / "nested.config")
 BOOT_ARGS = (
     "console=ttyS0 reboot=k panic=1 8250.nr_uarts=1 random.trust_cpu=on mitigations=off tsc=reliable no_timer_check lpj=4000000 quiet "
     "lapic=notscdeadline noxsave clearcpuid=popcnt,smap"
@@ -110,7 +110,7 @@ def apply_edits(tree: Path) -> None:
 def ensure_kernel(progress: Callable[[str], None] = print) -> Path:
     """The kernel, from the cache or built now (five minutes on two cores). Raises `ImageError` with what is missing."""
     install_packages(progress)
-    package, fragments = source.find_source(), [path.read_text() for path in FRAGMENTS]
+    package, fragments = kernel_source.find_source(), [path.read_text() for path in FRAGMENTS]
     made_for = _place(package, fragments)
     if not is_whole(made_for):
         reporter, started = ProgressReporter(progress), time.monotonic()
@@ -118,10 +118,10 @@ def ensure_kernel(progress: Callable[[str], None] = print) -> Path:
             if made is not None:
                 work = made / "work"
                 work.mkdir()
-                tree = source.unpack_source(package, CACHE / "downloads", work, lock, reporter)
+                tree = kernel_source.unpack_source(package, CACHE / "downloads", work, lock, reporter)
                 apply_edits(tree)
-                source.configure(tree, fragments, lock)
-                source.compile_kernel(tree, made / "vmlinux", lock, reporter)
+                kernel_source.configure(tree, fragments, lock)
+                kernel_source.compile_kernel(tree, made / "vmlinux", lock, reporter)
                 shutil.rmtree(work)
                 describe(made, version=package.version)
                 progress(f"{package.version} built in {time.monotonic() - started:.0f} s")
@@ -145,20 +145,20 @@ def write_profile(made_for: Path) -> None:
 def kernel_path() -> Path | None:
     """Where the kernel is or would be; None when its source cannot be had."""
     try:
-        return _place(source.find_source(), [path.read_text() for path in FRAGMENTS])
+        return _place(kernel_source.find_source(), [path.read_text() for path in FRAGMENTS])
     except ImageError:
         return None
 
 
 def _place(package: Package, fragments: list[str]) -> Path:
-    return place("kernel", source.digest_inputs(package, fragments, repr(EDITS)))
+    return place("kernel", kernel_source.digest_inputs(package, fragments, repr(EDITS)))
 
 
 def install_packages(progress: Callable[[str], None]) -> None:
     """What the build needs, when root and when something is missing."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return
-    if missing := source.missing_packages():
+    if missing := kernel_source.missing_packages():
         progress(f"installing {' '.join(missing)}")
         command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
         subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, timeout=600)

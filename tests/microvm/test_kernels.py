@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.kernels import cloud, source
+from hanabi.images.kernels import cloud, kernel_source
 from hanabi.images.kernels.builder import KernelBuilder
 from hanabi.images.kernels.paths import find_kernel, install_initrd, kernel_path
 from hanabi.images.paths import is_whole
@@ -96,7 +96,7 @@ def test_the_distributions_kernel_with_its_modules(init: Path, drives: list[Path
 
 def test_our_own_kernel(init: Path, drives: list[Path]) -> None:
     try:
-        digest = source.digest_inputs(source.find_source(), [source.FRAGMENT.read_text()])
+        digest = kernel_source.digest_inputs(kernel_source.find_source(), [kernel_source.FRAGMENT.read_text()])
     except ImageError as error:
         pytest.skip(f"its source cannot be had: {error}")
     place = kernel_path(IMAGES, "own", digest)

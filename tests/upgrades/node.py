@@ -13,7 +13,7 @@ from hanabi.control.arns import AccountRegion
 from hanabi.control.migrations import FORMATS
 from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
-from hanabi.images.code.store import CodeStore
+from hanabi.images.code.code_store import CodeStore
 from hanabi.images.identity import Identity, identify
 from hanabi.ledger import index
 from hanabi.ledger.journal import FileJournal

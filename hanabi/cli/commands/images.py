@@ -108,7 +108,7 @@ def _add(images: "RuntimeImages", directory: Path, words: list[str], plain: tupl
     import asyncio
 
     from hanabi.cli.progress import Progress
-    from hanabi.images.containers.images import add
+    from hanabi.images.containers.container_images import add
 
     if len(words) != 2:
         raise Failure("hanabi images add NAME docker://HOST/REPOSITORY:TAG, or oci:PATH[:TAG], or oci-archive:PATH[:TAG]", 2)

@@ -14,7 +14,7 @@ from pathlib import Path
 from hanabi.base import locks
 from hanabi.errors import ImageError
 from hanabi.images.containers.manifests import Descriptor
-from hanabi.images.containers.registry import Blob
+from hanabi.images.containers.registry_client import Blob
 from hanabi.images.trash import Trash
 
 BLOCK_BYTES = 1 << 20

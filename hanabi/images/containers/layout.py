@@ -14,7 +14,7 @@ from typing import BinaryIO
 from hanabi.errors import ImageError
 from hanabi.images.containers.manifests import DOCUMENT_LIMIT_BYTES, Descriptor, load
 from hanabi.images.containers.reference import LayoutReference, is_digest
-from hanabi.images.containers.registry import Blob
+from hanabi.images.containers.registry_client import Blob
 
 MEMBER_LIMIT = 4096  # files in a tar file of a layout
 TAG = "org.opencontainers.image.ref.name"

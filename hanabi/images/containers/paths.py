@@ -26,7 +26,7 @@ from hanabi.base.files import make_open_directory, write_whole
 from hanabi.base.locks import hold
 from hanabi.errors import ImageError
 from hanabi.images.containers.blobs import Blobs
-from hanabi.images.identity import Owner, is_alive
+from hanabi.images.identity import ImageOwner, is_alive
 from hanabi.images.paths import is_whole, read_about
 from hanabi.images.trash import Trash
 
@@ -91,7 +91,7 @@ def using_blobs(directory: Path) -> Iterator[None]:
 # --- who needs an image -------------------------------------------------------------------------------------------------
 
 
-def refer(directory: Path, digest: str, owner: Owner, now: float) -> None:
+def refer(directory: Path, digest: str, owner: ImageOwner, now: float) -> None:
     """Note that an owner needs an image, at a Unix time. Under the image's lock when it was not needed before."""
     refs = directory / "containers" / "refs" / digest
     ref, at = refs / owner.id, os.path.relpath(owner.directory, directory)
@@ -101,7 +101,7 @@ def refer(directory: Path, digest: str, owner: Owner, now: float) -> None:
         write_whole(ref, json.dumps({"at": at, "seen": now}))
 
 
-def release(directory: Path, owner: Owner, used: Set[str]) -> None:
+def release(directory: Path, owner: ImageOwner, used: Set[str]) -> None:
     """An owner needs nothing but `used` any more."""
     once = hashlib.sha256(os.fsencode(owner.directory / "state.db")).hexdigest()[:16]  # what refs of this owner were called
     for refs in (directory / "containers" / "refs").iterdir():

@@ -36,9 +36,9 @@ from hanabi.images.containers.manifests import (
     read_manifest,
 )
 from hanabi.images.containers.reference import LayoutReference, RegistryReference, parse
-from hanabi.images.containers.registry import ImageRegistry, Source
+from hanabi.images.containers.registry_client import ImageRegistry, Source
 from hanabi.images.containers.registry_http import Transport
-from hanabi.images.identity import Owner
+from hanabi.images.identity import ImageOwner
 from hanabi.images.paths import describe, measure
 
 UNPACK_S = 1800.0
@@ -99,7 +99,7 @@ class Puller:
         paths.prepare(directory)
         self._blobs = Blobs(directory)
 
-    def pull(self, owner: Owner | None = None, name: str = "") -> None:
+    def pull(self, owner: ImageOwner | None = None, name: str = "") -> None:
         """Raises `ImageError`."""
         place = paths.container_path(self._directory, self.digest)
         with staged_directory(self._directory, place, self._progress) as (made, lock):
@@ -180,7 +180,7 @@ def main(arguments: list[str]) -> int:
             progress(json.dumps(resolve(request["image"], plain, machine)))
             return
         puller = Puller(Path(arguments[0]), request["image"], plain, machine, lambda line: progress(_printable(line)))
-        owner = Owner(request["owner"], Path(request["owner_directory"])) if "owner" in request else None
+        owner = ImageOwner(request["owner"], Path(request["owner_directory"])) if "owner" in request else None
         puller.pull(owner, request.get("name", ""))
 
     return run_as_builder(build, _explain)

@@ -29,7 +29,7 @@ EXIT = 3
 BLOCK_BYTES = 1 << 20
 WHITEOUT, OPAQUE, OTHER = b".wh.", b".wh..wh..opq", b".wh..wh."
 OVERHEAD_BYTES = 1 << 30  # bytes that tar's own headers may take beside the files
-# What a sandbox mounts on or into a root, restated from hanabi/sandbox/oci/config.py: a read-only root cannot be given these later.
+# What a sandbox mounts on or into a root, restated from hanabi/sandbox/oci/bundle_config.py: a read-only root cannot be given these later.
 MOUNT_POINTS = ("proc", "dev", "tmp", "opt", "var/task", "var/runtime", "etc", ".hanabi")
 MOUNT_FILES = (".hanabi/init", "etc/resolv.conf", "etc/hosts")
 _MOUNTED = ("proc", "dev", "tmp", "etc", ".hanabi")  # for these, what the image has there must be a directory of its own

@@ -14,7 +14,7 @@ from hanabi.images.builders.download import digest_file
 from hanabi.images.builders.main import run_as_builder
 from hanabi.images.builders.progress import ProgressReporter
 from hanabi.images.builders.staging import staged_directory
-from hanabi.images.kernels import cloud, source
+from hanabi.images.kernels import cloud, kernel_source
 from hanabi.images.kernels.bzimage import MAX_BYTES, check_elf
 from hanabi.images.kernels.paths import FILES, VMLINUX, choose, kernel_path
 from hanabi.images.paths import describe, is_whole
@@ -32,15 +32,15 @@ class KernelBuilder:
 
     def build_own(self) -> Path:
         """From the distribution's kernel source. Returns its place; raises `ImageError`."""
-        package, fragments = source.find_source(), [source.FRAGMENT.read_text()]  # read once: the digest is of what is built
+        package, fragments = kernel_source.find_source(), [kernel_source.FRAGMENT.read_text()]  # read once: the digest is of what is built
 
         def fill(made: Path, work: Path, lock: int) -> None:
-            source.need_tools()
-            tree = source.unpack_source(package, self._downloads, work, lock, self._reporter)
-            source.configure(tree, fragments, lock)
-            source.compile_kernel(tree, made / VMLINUX, lock, self._reporter)
+            kernel_source.need_tools()
+            tree = kernel_source.unpack_source(package, self._downloads, work, lock, self._reporter)
+            kernel_source.configure(tree, fragments, lock)
+            kernel_source.compile_kernel(tree, made / VMLINUX, lock, self._reporter)
 
-        return self._make("own", package.version, source.digest_inputs(package, fragments), fill)
+        return self._make("own", package.version, kernel_source.digest_inputs(package, fragments), fill)
 
     def build_cloud(self) -> Path:
         """The distribution's own for virtual machines. Returns its place; raises `ImageError`."""

@@ -16,9 +16,9 @@ from hanabi.images.builders.main import run_as_builder
 from hanabi.images.builders.programs import all_or_none, forget, run
 from hanabi.images.builders.staging import staged_directory
 from hanabi.images.paths import describe, is_whole, measure, root_path
-from hanabi.images.runtimes.catalog import RECIPES, Recipe
 from hanabi.images.runtimes.debian import install_packages, open_to_all
 from hanabi.images.runtimes.languages import add_python, fetch_node, fetch_python, fetch_sdk
+from hanabi.images.runtimes.recipes import RECIPES, Recipe
 
 
 class Builder:

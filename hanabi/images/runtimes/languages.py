@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.programs import run, run_in_root
-from hanabi.images.runtimes.catalog import LOCKS
+from hanabi.images.runtimes.recipes import LOCKS
 
 SDK_INSTALLER = "22"  # the Node.js whose npm installs the SDK, on the host
 

@@ -17,7 +17,7 @@ from hanabi.images.builders.worker import Priority, run_builder
 from hanabi.images.drives.drives import remove_drives
 from hanabi.images.paths import is_whole, make_readable, read_about, root_path
 from hanabi.images.runtimes.bootstraps import install_bootstrap
-from hanabi.images.runtimes.catalog import RUNTIMES, digest_recipe
+from hanabi.images.runtimes.recipes import RUNTIMES, digest_recipe
 from hanabi.images.runtimes.unavailable import explain_unknown, unavailable_runtimes
 
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...

@@ -3,7 +3,7 @@
 AWS Lambda developer guide, "Lambda runtimes". What AWS itself no longer creates functions of is said to be so.
 """
 
-from hanabi.images.runtimes.catalog import RUNTIMES
+from hanabi.images.runtimes.recipes import RUNTIMES
 
 _BASES = ("python", "nodejs", "java", "dotnet", "ruby")  # of which AWS has base images
 _CURRENT = (

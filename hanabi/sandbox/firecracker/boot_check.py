@@ -10,7 +10,7 @@ from hanabi.errors import SandboxError
 from hanabi.sandbox.firecracker.driver import FirecrackerDriver
 from hanabi.sandbox.firecracker.machine import size_for
 from hanabi.sandbox.firecracker.microvm import Drives
-from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
+from hanabi.sandbox.oci.bundle_config import MOUNT_FILES, MOUNT_POINTS
 
 MEMORY_MB, TMP_MB = 128, 512
 

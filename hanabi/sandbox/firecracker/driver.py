@@ -12,13 +12,13 @@ from hanabi.base.tasks import Tasks
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError, VmmError
-from hanabi.sandbox.firecracker import snapshots
+from hanabi.sandbox.firecracker import snapshot_files
 from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize, size_for
 from hanabi.sandbox.firecracker.microvm import Drives, MicroVm, MicroVmHost
-from hanabi.sandbox.firecracker.snapshots import Snapshot
+from hanabi.sandbox.firecracker.snapshot_files import Snapshot
 from hanabi.sandbox.firecracker.templates import Templates
 from hanabi.sandbox.host import host_ids, rootless
-from hanabi.sandbox.host.shared import HostedDriver
+from hanabi.sandbox.host.hosted import HostedDriver
 
 CONCURRENT_STARTS = 4
 WATCH_INTERVAL_S = 10.0
@@ -157,7 +157,7 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
     async def _restore(self, spec: SandboxSpec) -> MicroVm:
         if spec.snapshot is not None:
             own = spec.snapshot
-            snapshot = await self._threads.run(lambda: snapshots.read_snapshot(own, self._parts))
+            snapshot = await self._threads.run(lambda: snapshot_files.read_snapshot(own, self._parts))
         else:
             snapshot = await self.template(spec.image, spec.memory_mb, spec.preload)
         microvm = await self.make(spec, snapshot.size)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.quotas import MEMORY_MAX_MB, VCPU_MB
-from hanabi.sandbox.oci.config import FUNCTION_UID, GID
+from hanabi.sandbox.oci.bundle_config import FUNCTION_UID, GID
 
 MIB = 1024 * 1024
 PORT = 5000  # of the agent's control channel; the others follow

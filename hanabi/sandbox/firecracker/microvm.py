@@ -13,17 +13,17 @@ from typing import Any, Protocol
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.errors import SandboxError, VmmError
-from hanabi.sandbox.firecracker import machine, snapshots, vsock
-from hanabi.sandbox.firecracker.api import RateLimiter, TokenBucket
+from hanabi.sandbox.firecracker import machine, snapshot_files, vsock
 from hanabi.sandbox.firecracker.jail import Jail
 from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize
 from hanabi.sandbox.firecracker.machine_agent import GuestLink, Network, Ports
-from hanabi.sandbox.firecracker.snapshots import Snapshot
+from hanabi.sandbox.firecracker.snapshot_files import Snapshot
 from hanabi.sandbox.firecracker.vmm import Confinement, Vmm
+from hanabi.sandbox.firecracker.vmm_api import RateLimiter, TokenBucket
 from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
+from hanabi.sandbox.host.hosted import HostedSandbox, SandboxResources
 from hanabi.sandbox.host.network import TAP, NetworkSlot
-from hanabi.sandbox.host.shared import HostedSandbox, SandboxResources
 
 MIB = 1024 * 1024
 BOOT_S = 120.0  # of a host without hardware virtualisation; elsewhere a fraction of a second
@@ -414,9 +414,9 @@ class MicroVm(HostedSandbox):
         names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._drives else {})}
         for name, written in names.items():
             self.vmm.jail.move_out(written, directory / name)
-            snapshots.punch_holes(directory / name)
+            snapshot_files.punch_holes(directory / name)
         if self._drives:
-            snapshots.describe(directory, self._host.parts, self.size, self._drives)
+            snapshot_files.describe(directory, self._host.parts, self.size, self._drives)
 
     # --- the end
 

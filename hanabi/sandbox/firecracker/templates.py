@@ -21,10 +21,10 @@ from hanabi.base.threads import ThreadPool
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import SandboxError
-from hanabi.sandbox.firecracker import snapshots
+from hanabi.sandbox.firecracker import snapshot_files
 from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize
 from hanabi.sandbox.firecracker.microvm import Drives, MicroVm
-from hanabi.sandbox.firecracker.snapshots import Snapshot
+from hanabi.sandbox.firecracker.snapshot_files import Snapshot
 
 REVISION = 1  # raise it when a snapshot of the same parts would be another one
 LOAD_S = 300.0  # for a bootstrap to load in a machine that has just booted
@@ -73,7 +73,7 @@ class Templates:
             "image": image.digest,
             "size": [size.machine_mb, size.vcpus],
             "preload": None if preload is None else [preload.argv, sorted(preload.environment.items()), preload.cwd],
-            "host": snapshots.identity(self._parts),
+            "host": snapshot_files.identity(self._parts),
             "environment": sorted(self._parts.kernel.environment.items()),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
@@ -83,9 +83,9 @@ class Templates:
         key = hashlib.sha256(f"{key}/{root.name}".encode()).hexdigest()[:24]  # the drive's name says what agent is on it
         place = self._directory / key
         snapshot = Snapshot(directory=place, size=size, root=root, preloaded=preload is not None)
-        if not await self._threads.run(lambda: snapshots.is_whole(snapshot)):
+        if not await self._threads.run(lambda: snapshot_files.is_whole(snapshot)):
             async with self._lock(key):
-                if not await self._threads.run(lambda: snapshots.is_whole(snapshot)):
+                if not await self._threads.run(lambda: snapshot_files.is_whole(snapshot)):
                     await self._build(snapshot, image, preload)
         self._ready[self._key(image, size, preload)] = snapshot
         return snapshot
@@ -113,7 +113,7 @@ class Templates:
             async with self._draft(snapshot.directory) as draft:
                 await microvm.snapshot(draft)
                 about = {"runtime": image.runtime, "memory_mb": snapshot.size.memory_mb}  # for `hanabi images`
-                (draft / snapshots.ABOUT).write_text(json.dumps(about))
+                (draft / snapshot_files.ABOUT).write_text(json.dumps(about))
         except (SandboxError, OSError) as error:
             known = error if isinstance(error, SandboxError) else SandboxError(str(error))
             raise SandboxError(f"no snapshot of {image.runtime} could be made: {microvm.vmm.explain(known)}") from error

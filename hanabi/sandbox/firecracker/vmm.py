@@ -15,10 +15,10 @@ from hanabi.base.clock import Clock
 from hanabi.base.threads import ThreadPool
 from hanabi.errors import SandboxError
 from hanabi.sandbox.firecracker import jail_files
-from hanabi.sandbox.firecracker.api import FirecrackerApi
-from hanabi.sandbox.firecracker.channel import TIMEOUT_S
 from hanabi.sandbox.firecracker.jail import API_SOCKET, LOG, METRICS, Jail
 from hanabi.sandbox.firecracker.machine import VMM_OVERHEAD_MB, FirecrackerParts
+from hanabi.sandbox.firecracker.vmm_api import FirecrackerApi
+from hanabi.sandbox.firecracker.vmm_connection import TIMEOUT_S
 from hanabi.sandbox.host import runtime_command
 from hanabi.sandbox.host.cgroup import Cgroup, CgroupTree
 

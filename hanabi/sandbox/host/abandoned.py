@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hanabi.sandbox.host.host_ids import BLOCK, UID_BASE
-from hanabi.sandbox.oci.config import UID_RANGE
+from hanabi.sandbox.oci.bundle_config import UID_RANGE
 
 _INTERFACE = re.compile(r"hn([0-9a-f]{6})([0-9a-f]{1,5})")
 _GROUP = re.compile(r":/(?:.*/)?hanabi/([0-9a-f]{6})/")

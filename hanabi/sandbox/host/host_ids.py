@@ -12,7 +12,7 @@ from pathlib import Path
 from hanabi.base.locks import try_lock
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.host import rootless
-from hanabi.sandbox.oci.config import AGENT_UID, FUNCTION_UID, GID, UID_RANGE
+from hanabi.sandbox.oci.bundle_config import AGENT_UID, FUNCTION_UID, GID, UID_RANGE
 
 UID_BASE = 1 << 30
 BLOCK = 512

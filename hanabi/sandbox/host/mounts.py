@@ -8,7 +8,7 @@ from pathlib import Path
 from hanabi.base import linux
 from hanabi.errors import SandboxError
 from hanabi.sandbox.host import cgroup, rootless
-from hanabi.sandbox.oci.config import MOUNT_TARGETS
+from hanabi.sandbox.oci.bundle_config import MOUNT_TARGETS
 
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -17,12 +17,12 @@ from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
 from hanabi.sandbox.host.host import SandboxHost
+from hanabi.sandbox.host.hosted import HostedSandbox, SandboxResources
 from hanabi.sandbox.host.mounts import MountInjector
 from hanabi.sandbox.host.network import NetworkSlot, make_channel
 from hanabi.sandbox.host.runtime_command import OciRuntime
-from hanabi.sandbox.host.shared import HostedSandbox, SandboxResources
 from hanabi.sandbox.host.volume import Volume
-from hanabi.sandbox.oci import config
+from hanabi.sandbox.oci import bundle_config
 from hanabi.sandbox.oci.machine_view import SHARED, CpuAllocator, MachineView
 
 HELLO_TIMEOUT_S = 10.0
@@ -96,7 +96,7 @@ class Container(HostedSandbox):
             self._group.cpu.yield_to_others(True)
         self._view.open(self._wanted.memory_mb)
         self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
-        (self._bundle / "config.json").write_text(json.dumps(config.make(self._layout(ids, tmp))))
+        (self._bundle / "config.json").write_text(json.dumps(bundle_config.make(self._layout(ids, tmp))))
         self._control, control = make_channel(self.slot)
         channel, runtime = make_channel(self.slot)
         self.runtime = self._prepared(channel)
@@ -116,10 +116,10 @@ class Container(HostedSandbox):
         self._view.confine([self._pid])
         self._forget_start()
 
-    def _layout(self, ids: host_ids.IdMapping, tmp: Path) -> config.ContainerLayout:
+    def _layout(self, ids: host_ids.IdMapping, tmp: Path) -> bundle_config.ContainerLayout:
         image, run_dir = self._wanted.image, self._host.run_dir
         shown = {**self._view.files, **{name: run_dir / name for name in SHARED}}
-        return config.ContainerLayout(
+        return bundle_config.ContainerLayout(
             root=self._show(image.root, "root"),
             runtime_dir=self._show(image.runtime_dir, "runtime") if image.runtime_dir else None,
             agent=self._show(self._host.agent, "agent"),

@@ -10,9 +10,9 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Preload, SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.host import rootless, runtime_command
+from hanabi.sandbox.host.hosted import HostedDriver
 from hanabi.sandbox.host.runtime_command import OciRuntime
-from hanabi.sandbox.host.shared import HostedDriver
-from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
+from hanabi.sandbox.oci.bundle_config import MOUNT_FILES, MOUNT_POINTS
 from hanabi.sandbox.oci.container import Container, ContainerHost
 from hanabi.sandbox.oci.machine_view import SHARED
 

@@ -15,7 +15,7 @@ from hanabi.node.config import NodeSettings
 from hanabi.sandbox.firecracker.boot_check import bare_image, boot_once
 from hanabi.sandbox.host import kvm
 from hanabi.sandbox.host.doctor import Check
-from hanabi.sandbox.oci.config import MOUNT_POINTS
+from hanabi.sandbox.oci.bundle_config import MOUNT_POINTS
 from hanabi.testing.firecracker import Fault
 from tests.system.firecracker.rig import Rig
 

@@ -16,7 +16,7 @@ import pytest
 
 from hanabi.base.clock import SystemClock
 from hanabi.errors import VmmUnresponsive
-from hanabi.sandbox.firecracker.api import FirecrackerApi
+from hanabi.sandbox.firecracker.vmm_api import FirecrackerApi
 from hanabi.testing.firecracker import make_fakes
 from tests.unit.sandbox.firecracker.machines import boot, lay_out
 from tests.unit.sandbox.firecracker.scripted import find_binary, on_both, run

@@ -20,10 +20,10 @@ from hanabi.images.builders import programs
 from hanabi.images.paths import root_path
 from hanabi.images.runtimes.bootstraps import install_agent, install_bootstrap
 from hanabi.images.runtimes.builder import Builder
-from hanabi.images.runtimes.catalog import RECIPES, RUNTIMES, digest_recipe
+from hanabi.images.runtimes.recipes import RECIPES, RUNTIMES, digest_recipe
 from hanabi.images.runtimes.roots import CERTIFICATES, RuntimeImages, place_certificates
 from hanabi.node.config import guest_dir
-from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
+from hanabi.sandbox.oci.bundle_config import MOUNT_FILES, MOUNT_POINTS
 from tests.server import IMAGES
 from tests.waiting import until, wait_for
 

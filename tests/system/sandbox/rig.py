@@ -21,7 +21,7 @@ from hanabi.contracts.sandbox import Exit, SandboxSpec
 from hanabi.errors import IsolationUnavailable
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.host import mounts
-from hanabi.sandbox.oci.config import MOUNT_FILES, MOUNT_POINTS
+from hanabi.sandbox.oci.bundle_config import MOUNT_FILES, MOUNT_POINTS
 from hanabi.sandbox.oci.container import Container
 from hanabi.sandbox.oci.driver import OciDriver
 from tests.waiting import until

@@ -12,7 +12,7 @@ from hanabi.images.firecracker import binaries
 from hanabi.images.kernels import paths as kernels
 from hanabi.images.microvm_parts import MicroVmParts
 from hanabi.images.paths import ABOUT, root_path
-from hanabi.images.runtimes.catalog import RUNTIMES
+from hanabi.images.runtimes.recipes import RUNTIMES
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.images.trash import Trash
 from hanabi.testing import ManualClock
@@ -76,7 +76,7 @@ def test_a_name_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
 
 def test_notes_of_owners_that_cannot_be_read_count_as_notes(tmp_path: Path) -> None:
     paths.prepare(tmp_path)
-    owner, digest = identity.Owner("me", tmp_path / "data"), "cd" * 32
+    owner, digest = identity.ImageOwner("me", tmp_path / "data"), "cd" * 32
     paths.refer(tmp_path, digest, owner, 1.0)
     for content in (b"", b"{", b"\xff", json.dumps({"at": 1}).encode()):
         (tmp_path / "containers" / "refs" / digest / "me").write_bytes(content)

@@ -12,8 +12,8 @@ from hanabi.base.clock import SystemClock
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, SandboxError, VmmError, VmmUnresponsive
 from hanabi.sandbox.firecracker import machine, vsock
-from hanabi.sandbox.firecracker.api import FirecrackerApi
 from hanabi.sandbox.firecracker.machine_agent import GuestLink
+from hanabi.sandbox.firecracker.vmm_api import FirecrackerApi
 from hanabi.testing import ManualClock
 from hanabi.testing.firecracker import FakeAgent, FakeFirecracker, Fault, Faults, IdleGuest
 from tests.unit.sandbox.firecracker.machines import boot, connected, lay_out

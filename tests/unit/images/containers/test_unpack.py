@@ -15,7 +15,7 @@ import pytest
 from hanabi.errors import ImageError
 from hanabi.images.containers import root_tree, unpack
 from hanabi.quotas import IMAGE_BYTES
-from hanabi.sandbox.oci import config
+from hanabi.sandbox.oci import bundle_config
 from tests.unit.images.layouts import Entry, digest, file, folder, hard_link, layer, special, symlink, tar_of
 
 MOUNTS = {"proc", "dev", "tmp", "opt", "var", "etc", ".hanabi"}
@@ -79,11 +79,11 @@ def content(root: Path) -> dict[str, str]:
 
 
 def test_the_places_that_are_mounted_on_are_those_of_the_sandbox(unpacking: Unpacking) -> None:
-    assert (unpack.MOUNT_POINTS, unpack.MOUNT_FILES) == (config.MOUNT_POINTS, config.MOUNT_FILES)
+    assert (unpack.MOUNT_POINTS, unpack.MOUNT_FILES) == (bundle_config.MOUNT_POINTS, bundle_config.MOUNT_FILES)
     root = unpacking.layers([file("app", "x")])
-    for name in config.MOUNT_POINTS:
+    for name in bundle_config.MOUNT_POINTS:
         assert stat.S_ISDIR((root / name).lstat().st_mode), name
-    for name in config.MOUNT_FILES:
+    for name in bundle_config.MOUNT_FILES:
         assert stat.S_ISREG((root / name).lstat().st_mode), name
     assert stat.S_IMODE((root / "tmp").stat().st_mode) == 0o1777
 

@@ -17,7 +17,7 @@ import pytest
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.builders.programs import SEARCHED
-from hanabi.images.code.store import CodeStore
+from hanabi.images.code.code_store import CodeStore
 from hanabi.images.drives import drives
 from hanabi.images.drives.drives import Drives, beside
 from hanabi.images.runtimes.roots import RuntimeImages

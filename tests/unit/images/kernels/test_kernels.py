@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import ImageError
-from hanabi.images.kernels import cloud, source
+from hanabi.images.kernels import cloud, kernel_source
 from hanabi.images.kernels.builder import KernelBuilder
 from hanabi.images.kernels.bzimage import check_elf, extract_kernel
 from hanabi.images.kernels.initramfs import ArchiveEntry, write_archive
@@ -52,19 +52,19 @@ def bzimage(payload: bytes, *, version: int = 0x20F) -> bytes:
 
 def test_every_group_of_the_configuration_has_its_reason() -> None:
     """A group begins with a comment, and no setting is there twice."""
-    text = source.FRAGMENT.read_text()
+    text = kernel_source.FRAGMENT.read_text()
     groups = text.strip().split("\n\n")[1:]  # the first says what the file is
     assert len(groups) > 10
-    settings = [name for group in groups for name in source.merge([group])]
+    settings = [name for group in groups for name in kernel_source.merge([group])]
     assert len(settings) == len(set(settings))
     for group in groups:
         first, *rest = group.splitlines()
         assert first.startswith("# ") and not first.startswith("# CONFIG_"), first
-        assert rest and len(source.merge([group])) == len(rest), group
+        assert rest and len(kernel_source.merge([group])) == len(rest), group
 
 
 def test_a_later_setting_wins() -> None:
-    assert source.merge(["CONFIG_A=y\nCONFIG_B=y\n# words\n", '# CONFIG_A is not set\nCONFIG_C="x"\n']) == {
+    assert kernel_source.merge(["CONFIG_A=y\nCONFIG_B=y\n# words\n", '# CONFIG_A is not set\nCONFIG_C="x"\n']) == {
         "CONFIG_A": "n",
         "CONFIG_B": "y",
         "CONFIG_C": '"x"',
@@ -74,15 +74,15 @@ def test_a_later_setting_wins() -> None:
 def test_a_setting_that_does_not_come_out_as_wanted_stops_the_build(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("tinyconfig:\n\techo CONFIG_A=n >.config\nolddefconfig:\n\tsed -i '/CONFIG_B/d' .config\n")
     with pytest.raises(ImageError, match="CONFIG_B is n, not y$"):
-        source.configure(tmp_path, ["CONFIG_A=y\nCONFIG_B=y\n"], lock=1)
-    source.configure(tmp_path, ["CONFIG_A=y\n"], lock=1)
+        kernel_source.configure(tmp_path, ["CONFIG_A=y\nCONFIG_B=y\n"], lock=1)
+    kernel_source.configure(tmp_path, ["CONFIG_A=y\n"], lock=1)
 
 
 def test_all_that_a_build_needs_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "TOOLS", {"sh": "dash", "no-such-program": "b-package", "nor-this": "a-package"})
-    monkeypatch.setattr(source, "HEADERS", {"/nonexistent.h": "c-package"})
+    monkeypatch.setattr(kernel_source, "TOOLS", {"sh": "dash", "no-such-program": "b-package", "nor-this": "a-package"})
+    monkeypatch.setattr(kernel_source, "HEADERS", {"/nonexistent.h": "c-package"})
     with pytest.raises(ImageError, match="sudo apt-get install a-package b-package c-package$"):
-        source.need_tools()
+        kernel_source.need_tools()
 
 
 # --- what is in packages ----------------------------------------------------------------------------------------------

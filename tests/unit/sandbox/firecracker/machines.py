@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hanabi.base.clock import SystemClock
-from hanabi.sandbox.firecracker.api import FirecrackerApi
+from hanabi.sandbox.firecracker.vmm_api import FirecrackerApi
 from hanabi.testing import ManualClock
 from hanabi.testing.firecracker import FakeFirecracker
 

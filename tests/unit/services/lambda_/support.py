@@ -25,7 +25,7 @@ from hanabi.edge.edge import Edge
 from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
-from hanabi.images.code.store import CodeStore
+from hanabi.images.code.code_store import CodeStore
 from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing.body import Pieces

@@ -14,9 +14,9 @@ import pytest
 
 from hanabi.control.containers import failure
 from hanabi.errors import ImageError
-from hanabi.images.containers import images, paths
-from hanabi.images.containers.images import ENVIRONMENT, ContainerImages, add, extensions_of
-from hanabi.images.identity import FILE, Owner
+from hanabi.images.containers import container_images, paths
+from hanabi.images.containers.container_images import ENVIRONMENT, ContainerImages, add, extensions_of
+from hanabi.images.identity import FILE, ImageOwner
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
 from tests.unit.images.aging import pass_time
@@ -35,7 +35,7 @@ class Scene:
         self._open: list[ContainerImages] = []
 
     async def server(self, name: str = "one") -> ContainerImages:
-        owner = Owner(name, self.directory / name)
+        owner = ImageOwner(name, self.directory / name)
         owner.directory.mkdir(exist_ok=True)
         (owner.directory / FILE).write_text(json.dumps({"id": name}))
         server = ContainerImages(self.images, owner, clock=self.clock)
@@ -126,7 +126,7 @@ async def test_a_data_directory_that_is_away_needs_its_images_for_a_month(tmp_pa
         await scene.age((two, set()))
         assert len(scene.kept()) == 1
         (scene.directory / "one").rename(scene.directory / "elsewhere")
-        moved = ContainerImages(scene.images, Owner("one", scene.directory / "elsewhere"), clock=scene.clock)
+        moved = ContainerImages(scene.images, ImageOwner("one", scene.directory / "elsewhere"), clock=scene.clock)
         await moved.collect({pinned.digest})
         await scene.clock.advance(10 * paths.ABSENT_S)
         await scene.age((two, set()))
@@ -204,7 +204,7 @@ async def test_collection_is_no_step_ahead(tmp_path: Path) -> None:
         await server.ensure(pinned.image)
         for _ in range(20):
             await scene.age((server, {pinned.digest}), seconds=0)
-            paths.release(scene.images, Owner("one", scene.directory / "one"), set())
+            paths.release(scene.images, ImageOwner("one", scene.directory / "one"), set())
             await scene.age((server, set()), seconds=UNUSED_S - 60)
             await scene.clock.advance(60)
             collecting = asyncio.create_task(server.collect(set()))
@@ -289,7 +289,7 @@ async def test_a_worker_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.
         with liar() as registry:
             server = await scene.server()
             pinned = await server.resolve(_stall(registry))
-            monkeypatch.setattr(images, "PULL_S", 2.0)
+            monkeypatch.setattr(container_images, "PULL_S", 2.0)
             with pytest.raises(ImageError, match="was not had within 2 s"):
                 await server.ensure(pinned.image)
 

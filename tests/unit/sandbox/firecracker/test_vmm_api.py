@@ -16,7 +16,7 @@ import pytest
 import hanabi
 from hanabi.base.clock import SystemClock
 from hanabi.errors import VmmError, VmmUnresponsive
-from hanabi.sandbox.firecracker.api import FirecrackerApi, InstanceInfo, RateLimiter, TokenBucket
+from hanabi.sandbox.firecracker.vmm_api import FirecrackerApi, InstanceInfo, RateLimiter, TokenBucket
 from tests.unit.sandbox.firecracker.scripted import FIRECRACKER, on_both
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from hanabi.errors import ImageError
 from hanabi.images.containers import blobs, paths, pull
-from hanabi.images.containers.credentials import find_login
 from hanabi.images.containers.reference import parse
+from hanabi.images.containers.registry_credentials import find_login
 from tests.unit.images.layouts import ARCHITECTURE, DOCKER, OCI, Image, Layer, file, index_of, layer, push, put_manifest
 from tests.unit.images.registries import PASSWORD, USER, Answer, Liar, docker_registry, liar
 

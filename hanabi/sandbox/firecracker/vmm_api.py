@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hanabi.base.clock import Clock
 from hanabi.errors import VmmError, VmmUnresponsive
-from hanabi.sandbox.firecracker.channel import TIMEOUT_S, ApiConnection
+from hanabi.sandbox.firecracker.vmm_connection import TIMEOUT_S, ApiConnection
 
 CONNECT_S = 5.0
 SNAPSHOT_S = 120.0  # to create one: all of the guest's memory is written

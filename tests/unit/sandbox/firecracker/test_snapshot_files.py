@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from hanabi.errors import SandboxError
-from hanabi.sandbox.firecracker import snapshots
+from hanabi.sandbox.firecracker import snapshot_files
 from hanabi.sandbox.firecracker.machine import MIB, SIZES, FirecrackerParts, Kernel, MachineSize, boot_args, size_for
-from hanabi.sandbox.firecracker.snapshots import Snapshot, describe, is_whole, punch_holes, read_snapshot
+from hanabi.sandbox.firecracker.snapshot_files import Snapshot, describe, is_whole, punch_holes, read_snapshot
 
 PAGE = os.sysconf("SC_PAGESIZE")
 PARTS = FirecrackerParts(
@@ -53,7 +53,7 @@ def test_files_of_any_size(tmp_path: Path, content: bytes) -> None:
 
 def test_a_file_system_without_holes_keeps_the_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     punched: list[int] = []
-    monkeypatch.setattr(snapshots, "_punch", lambda fd, start, size: punched.append(start))
+    monkeypatch.setattr(snapshot_files, "_punch", lambda fd, start, size: punched.append(start))
     (tmp_path / "memory").write_bytes(bytes(4 * MIB))
     punch_holes(tmp_path / "memory")
     assert punched == [0]  # one try
@@ -173,7 +173,7 @@ def test_a_snapshot_of_another_host_is_refused(kept: Path, parts: FirecrackerPar
 
 
 def test_one_of_another_processor_too(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_processor", lambda: "i486")
+    monkeypatch.setattr(snapshot_files, "_processor", lambda: "i486")
     with pytest.raises(SandboxError, match="another Firecracker, kernel or processor"):
         read_snapshot(kept, PARTS)
 

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from hanabi.sandbox.firecracker.http import BODY_MAX_BYTES, HEAD_MAX_BYTES, REQUEST_MAX_BYTES, Answer, MalformedAnswer, encode, take_answer
+from hanabi.sandbox.firecracker.vmm_http import (
+    BODY_MAX_BYTES,
+    HEAD_MAX_BYTES,
+    REQUEST_MAX_BYTES,
+    Answer,
+    MalformedAnswer,
+    encode,
+    take_answer,
+)
 
 VERSION = (
     b'HTTP/1.1 200 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\nContent-Length: 32\r\n\r\n{"firecracker_version":"1.12.1"}'

@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 from urllib.request import parse_http_list
 
 from hanabi.errors import ImageError
-from hanabi.images.containers.credentials import Login, find_login
 from hanabi.images.containers.manifests import DOCUMENT_LIMIT_BYTES, INDEXES, MANIFESTS, Descriptor
 from hanabi.images.containers.reference import DOCKER_HUB, RegistryReference
+from hanabi.images.containers.registry_credentials import Login, find_login
 from hanabi.images.containers.registry_http import Transport
 
 TOKEN_LIMIT_BYTES = 1 << 20  # bytes of a token service's answer

@@ -16,8 +16,8 @@ from typing import Any
 from hanabi.base.clock import Clock, Timer
 from hanabi.base.tasks import settle
 from hanabi.errors import VmmError, VmmUnresponsive
-from hanabi.sandbox.firecracker.http import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, MalformedAnswer, encode, take_answer
 from hanabi.sandbox.firecracker.sockets import dial
+from hanabi.sandbox.firecracker.vmm_http import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, MalformedAnswer, encode, take_answer
 
 TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.001  # between two attempts to connect, doubling up to

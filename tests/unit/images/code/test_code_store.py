@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from hanabi.errors import CodeError, InvalidParameterValue, RequestEntityTooLarge, ServiceError
-from hanabi.images.code import store, unzip
-from hanabi.images.code.store import CodeStore, StoredCode
+from hanabi.images.code import code_store, unzip
+from hanabi.images.code.code_store import CodeStore, StoredCode
 from hanabi.images.trash import TRASH_S, UNUSED_S
 from hanabi.testing import ManualClock
 from tests.unit.images.aging import pass_time
@@ -74,7 +74,7 @@ async def test_many_uploads_of_the_same_bytes_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "archive",
     [
-        make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES))]),
+        make([Entry(name=b"big.bin", data=os.urandom(code_store.INLINE_LIMIT_BYTES))]),
         make([Entry(name=b"%d.txt" % number) for number in range(1000)]),
         make([Entry(name=b"a")], comment=b"where an end record is not looked for"),
     ],
@@ -91,7 +91,7 @@ async def test_what_is_not_quick_is_unpacked_in_a_process(tmp_path: Path, archiv
 
 
 async def test_a_process_that_refuses(tmp_path: Path) -> None:
-    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES)), Entry(name=b"../evil")])
+    archive = make([Entry(name=b"big.bin", data=os.urandom(code_store.INLINE_LIMIT_BYTES)), Entry(name=b"../evil")])
     with pytest.raises(InvalidParameterValue, match="Could not unzip uploaded file. Please check your file, then try to upload again."):
         await in_store(tmp_path / "code", lambda store: store.store(archive))
     assert names(tmp_path / "code") == set()
@@ -100,7 +100,7 @@ async def test_a_process_that_refuses(tmp_path: Path) -> None:
 async def test_a_process_that_breaks_is_not_the_zips_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.py").write_text("raise OSError('the disk is full')\n")
     monkeypatch.setattr(unzip, "__file__", str(tmp_path / "broken.py"))
-    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES))])
+    archive = make([Entry(name=b"big.bin", data=os.urandom(code_store.INLINE_LIMIT_BYTES))])
     with pytest.raises(ServiceError, match="the disk is full"):
         await in_store(tmp_path / "code", lambda store: store.store(archive))
     assert names(tmp_path / "code") == set()
@@ -109,8 +109,8 @@ async def test_a_process_that_breaks_is_not_the_zips_fault(tmp_path: Path, monke
 async def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hanging.py").write_text("import time; time.sleep(60)\n")
     monkeypatch.setattr(unzip, "__file__", str(tmp_path / "hanging.py"))
-    monkeypatch.setattr(store, "UNPACK_S", 0.1)
-    archive = make([Entry(name=b"big.bin", data=os.urandom(store.INLINE_LIMIT_BYTES))])
+    monkeypatch.setattr(code_store, "UNPACK_S", 0.1)
+    archive = make([Entry(name=b"big.bin", data=os.urandom(code_store.INLINE_LIMIT_BYTES))])
     with pytest.raises(InvalidParameterValue):
         await in_store(tmp_path / "code", lambda store: store.store(archive))
 

@@ -9,7 +9,7 @@ import pytest
 from hanabi.base.clock import SystemClock
 from hanabi.errors import SandboxError, VmmError, VmmUnresponsive
 from hanabi.sandbox.firecracker import sockets
-from hanabi.sandbox.firecracker.channel import ApiConnection
+from hanabi.sandbox.firecracker.vmm_connection import ApiConnection
 from hanabi.testing import ManualClock
 from tests.unit.sandbox.firecracker.scripted import NO_CONTENT, RuntimeLink, read_request, run, serving
 

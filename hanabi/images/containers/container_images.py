@@ -17,7 +17,7 @@ from hanabi.errors import ImageError
 from hanabi.images.builders.worker import WorkerFailed, run_worker
 from hanabi.images.containers import paths
 from hanabi.images.containers.reference import parse
-from hanabi.images.identity import Owner
+from hanabi.images.identity import ImageOwner
 from hanabi.images.paths import is_whole, make_readable
 from hanabi.images.trash import Trash
 
@@ -41,7 +41,7 @@ class PinnedImage:
 class ContainerImages:
     """`resolve` and `ensure` run workers, which `close` ends. `owner` is the data directory that the functions are in."""
 
-    def __init__(self, directory: Path, owner: Owner, plain: Sequence[str] = (), clock: Clock | None = None) -> None:
+    def __init__(self, directory: Path, owner: ImageOwner, plain: Sequence[str] = (), clock: Clock | None = None) -> None:
         self._directory = directory
         self._owner = owner
         self._plain = list(plain)
