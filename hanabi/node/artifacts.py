@@ -9,9 +9,9 @@ from hanabi.base.health import Health
 from hanabi.control.references import References
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.snapshots import Snapshots
-from hanabi.images.code.store import CodeStore
+from hanabi.images.code.code_store import CodeStore
 from hanabi.images.collector import Collector
-from hanabi.images.containers.images import ContainerImages
+from hanabi.images.containers.container_images import ContainerImages
 from hanabi.images.identity import Identity, identify
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import NodeSettings, guest_dir

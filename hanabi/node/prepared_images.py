@@ -13,7 +13,7 @@ from hanabi.control.code_presence import CodePresence
 from hanabi.environment.node_heap import for_memory, for_version
 from hanabi.environment.variables import preload_of
 from hanabi.errors import ImageError
-from hanabi.images.containers.images import ContainerImages
+from hanabi.images.containers.container_images import ContainerImages
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.artifacts import Artifacts
 from hanabi.quotas import MEMORY_DEFAULT_MB
