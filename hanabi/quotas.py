@@ -62,6 +62,7 @@ FUNCTION_LOG_LINE_BYTES = 256 * 1024  # CloudWatch Logs user guide, "CloudWatch 
 LOG_EVENT_BYTES = 1024 * 1024  # CloudWatch Logs user guide, "CloudWatch Logs quotas": event size
 LOG_BATCH_BYTES = 1024 * 1024  # CloudWatch Logs API reference, "PutLogEvents": messages in UTF-8, and for each event ...
 LOG_EVENT_OVERHEAD_BYTES = 26  # CloudWatch Logs API reference, "PutLogEvents": ... so much
+LOG_BATCH_SPAN_MS = 24 * 3_600_000  # CloudWatch Logs API reference, "PutLogEvents": from the first event of a batch to its last
 LOG_EVENT_FUTURE_MS = 2 * 3_600_000  # CloudWatch Logs API reference, "PutLogEvents": none is further ahead
 LOG_EVENT_AGE_MS = 14 * 86_400_000  # CloudWatch Logs API reference, "PutLogEvents": none is older
 LOG_PAGE_BYTES = 1024 * 1024  # CloudWatch Logs API reference, "FilterLogEvents": of one answer

@@ -3,45 +3,23 @@
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
+from hanabi.contracts.logs import END_OF_TIME_MS, EventPosition, LogGroup, LogPage, LogStream, Matcher
 from hanabi.ledger.index import ensure_group
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.log_errors import AlreadyExists, LogsUnavailable, NoSuchGroup, NoSuchStream
-from hanabi.ledger.patterns import Matcher
-from hanabi.ledger.search import EventPosition, EventQuery, Page, read_page
+from hanabi.ledger.search import EventQuery, read_page
 from hanabi.quotas import LOG_PAGE_EVENTS
 
 T = TypeVar("T")
 DAY_MS = 86_400_000
-END_OF_TIME = 10**15 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class LogGroup:
-    id: int
-    name: str
-    created_ms: int
-    retention_days: int | None
-    stored_bytes: int
-    tags: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class LogStream:
-    id: int
-    name: str
-    created_ms: int
-    first_ms: int | None
-    last_ms: int | None
-    ingested_ms: int | None
 
 
 class LogStore:
-    """Answers from the index, after what is in the journal has got there: who logs and then looks, finds."""
+    """A `contracts.logs.Logs`. Answers from the index, after what is in the journal has got there: who logs and then looks, finds."""
 
     def __init__(self, journal: FileJournal, clock: Clock) -> None:
         self._journal = journal
@@ -120,22 +98,22 @@ class LogStore:
         group: str,
         *,
         start_ms: int = 0,
-        end_ms: int = END_OF_TIME,
+        end_ms: int = END_OF_TIME_MS,
         streams: Sequence[str] = (),
         prefix: str = "",
         matches: Matcher | None = None,
         after: EventPosition | None = None,
         backward: bool = False,
         limit: int = LOG_PAGE_EVENTS,
-    ) -> Page:
+    ) -> LogPage:
         """A page of the events of a group, or of the streams named. Raises `NoSuchGroup`, `NoSuchStream`."""
         now_ms = self._now_ms()
 
-        def find(connection: sqlite3.Connection) -> Page:
+        def find(connection: sqlite3.Connection) -> LogPage:
             found = _group(connection, group)
             chosen = [_stream(connection, found, name) for name in streams] or _select_streams(connection, found, prefix)
             oldest_ms = 0 if found.retention_days is None else now_ms - found.retention_days * DAY_MS
-            first_ms, last_ms = min(max(start_ms, oldest_ms), END_OF_TIME), min(end_ms, END_OF_TIME)
+            first_ms, last_ms = min(max(start_ms, oldest_ms), END_OF_TIME_MS), min(end_ms, END_OF_TIME_MS)
             names = {stream.id: stream.name for stream in chosen}
             return read_page(connection, EventQuery(found.id, first_ms, last_ms, names, after, backward, matches, limit))
 

@@ -6,41 +6,16 @@ Shown by `hanabi usage`, whose sums it is missing from.
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.contracts.usage import Losses
 
 _SIZE = 512  # bytes: one block of any disk, written whole
 VERSION = 1
 SHOWN_MS = 7 * 86_400_000
-
-
-@dataclass(slots=True)
-class Losses:
-    """Counts, and the times (Unix ms) of the first and the last loss; 0: there was none."""
-
-    invocations: int = 0
-    log_lines: int = 0
-    damaged_bytes: int = 0
-    since_ms: int = 0
-    until_ms: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.invocations or self.log_lines or self.damaged_bytes)
-
-    def describe(self) -> str:
-        parts = [
-            f"{count} {text}"
-            for count, text in (
-                (self.invocations, "invocations were not counted"),
-                (self.log_lines, "log lines were lost"),
-                (self.damaged_bytes, "bytes of the journal were damaged"),
-            )
-            if count
-        ]
-        return ", ".join(parts)
 
 
 class LossCounter:

@@ -5,11 +5,9 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.
 """
 
 import re
-from collections.abc import Callable
 
+from hanabi.contracts.logs import Matcher
 from hanabi.ledger.log_errors import InvalidParameter
-
-Matcher = Callable[[str], bool]
 
 _TERM = re.compile(r'\s*(?P<sign>[-?]?)(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s"]+))')
 _PLAIN = re.compile(r"\w+")

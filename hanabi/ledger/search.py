@@ -8,42 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from hanabi.contracts.logs import EventPosition, FoundEvent, LogPage, Matcher
 from hanabi.ledger.frames import SPAN_LIMIT_MS, decode_events
 from hanabi.ledger.log_errors import InvalidParameter
-from hanabi.ledger.patterns import Matcher
 from hanabi.quotas import LOG_PAGE_BYTES
 
 READ_BYTES = 16 * 1024 * 1024  # of events looked at for one page: then it ends where it is, empty or not
 
-EventPosition = tuple[int, int, int]  # (Unix ms, chunk, index in the chunk): the order of all events of a group
-
 _WIDTHS = (15, 20, 20)
-
-
-@dataclass(frozen=True, slots=True)
-class FoundEvent:
-    """A log event where it was found."""
-
-    position: EventPosition
-    stream: str
-    ingested_ms: int
-    message: str
-
-    @property
-    def time_ms(self) -> int:
-        return self.position[0]
-
-    @property
-    def id(self) -> str:
-        return encode_position(self.position)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Events in the order they were walked; `last` is where to go on after, None at the end."""
-
-    events: list[FoundEvent]
-    last: EventPosition | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +45,7 @@ def decode_position(text: str) -> EventPosition:
     return when, chunk, index
 
 
-def read_page(connection: sqlite3.Connection, query: EventQuery) -> Page:
+def read_page(connection: sqlite3.Connection, query: EventQuery) -> LogPage:
     """One page of a walk."""
     events: list[FoundEvent] = []
     seen: EventPosition | None = None
@@ -83,12 +55,12 @@ def read_page(connection: sqlite3.Connection, query: EventQuery) -> Page:
         if query.matches is None or query.matches(event.message):
             size += len(event.message) + 26
             if events and (size > LOG_PAGE_BYTES or len(events) == query.limit):
-                return Page(events, seen)
+                return LogPage(events, seen)
             events.append(event)
         seen = event.position
         if walk.read_bytes > READ_BYTES:
-            return Page(events, seen)
-    return Page(events, None)
+            return LogPage(events, seen)
+    return LogPage(events, None)
 
 
 class _Walk:

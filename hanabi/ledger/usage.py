@@ -2,66 +2,19 @@
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 
+from hanabi.contracts.usage import PERIODS, UsageReport, UsageRow
+from hanabi.errors import StorageFailed
 from hanabi.ledger import index
 from hanabi.ledger.index import read_counted, read_progress, set_sums, write_progress
 from hanabi.ledger.journal import FileJournal
-from hanabi.ledger.losses import Losses
-from hanabi.quotas import GB_SECOND_PRICE_USD, REQUEST_PRICE_USD
 
 UNINDEXED_LIMIT_BYTES = 64 * 1024 * 1024  # bytes of the journal that are summed up beside an index that is behind
-PERIODS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}  # UTC
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """The use of one function in one period. All counts are whole numbers, so that sums are exact."""
-
-    function: str
-    period: str
-    requests: int
-    errors: int
-    billed_ms: int
-    mb_ms: int  # billed ms times memory
-
-    def __add__(self, other: "UsageRow") -> "UsageRow":
-        sums = (getattr(self, name) + getattr(other, name) for name in ("requests", "errors", "billed_ms", "mb_ms"))
-        return UsageRow(self.function, self.period, *sums)
-
-    @property
-    def gb_seconds(self) -> float:
-        return self.mb_ms / 1024 / 1000
-
-    @property
-    def cost(self) -> float:
-        """US dollars."""
-        return self.requests * REQUEST_PRICE_USD + self.gb_seconds * GB_SECOND_PRICE_USD
-
-
-@dataclass(frozen=True, slots=True)
-class UsageReport:
-    """By period, then function; `lost` is in no sum and never will be; `behind`: why the index does not have all yet, or nothing."""
-
-    rows: list[UsageRow]
-    lost: Losses
-    behind: str = ""
-    until_ms: int | None = None  # up to when the sums are whole; None: they are, all the same
-
-    @property
-    def note(self) -> str:
-        if not self.behind:
-            return ""
-        held = f"the index of the record cannot be brought up to date ({self.behind})"
-        if self.until_ms is None:
-            return f"{held}; what it lacks was read from the journal, nothing is missing"
-        when = datetime.fromtimestamp(self.until_ms / 1000, UTC)
-        return f"{held}: these sums are whole up to {when:%Y-%m-%d %H:%M:%S} UTC only"
-
-
-class Usage:
-    """Reads the hourly sums, after what is in the journal has got there; where it cannot, adds it up beside them."""
+class JournalUsage:
+    """A `contracts.usage.Usage`: the hourly sums, when what is in the journal has got there; where it cannot, that is added up beside."""
 
     def __init__(self, journal: FileJournal) -> None:
         self._journal = journal
@@ -71,7 +24,13 @@ class Usage:
         return (await self.report(period, function=function, since_ms=since_ms, until_ms=until_ms)).rows
 
     async def report(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> UsageReport:
-        """As `rows`, with what they lack. Raises sqlite3.Error or OSError when nothing can be read."""
+        """As `rows`, with what they lack. Raises `StorageFailed` when nothing can be read."""
+        try:
+            return await self._report(period, function, since_ms, until_ms)
+        except (OSError, sqlite3.Error) as error:
+            raise StorageFailed(str(error)) from error
+
+    async def _report(self, period: str, function: str | None, since_ms: int, until_ms: int) -> UsageReport:
         behind = await self._journal.try_wait_indexed()
 
         def select(connection: sqlite3.Connection) -> list[UsageRow]:

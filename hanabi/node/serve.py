@@ -33,7 +33,7 @@ from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.invoke.provisioned_use import describe_provisioned
 from hanabi.ledger.logs import LogStore
-from hanabi.ledger.usage import Usage
+from hanabi.ledger.usage import JournalUsage
 from hanabi.node.artifacts import make_collector, open_artifacts
 from hanabi.node.config import NodeSettings, is_loopback
 from hanabi.node.drain import Drain, StopSignals
@@ -134,7 +134,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             ),
             HealthEndpoints(health, laxer, partial(roles.report, functions, health)),
             UrlsEndpoint(control, partial(named_url, port)),
-            UsageEndpoint(Usage(journal)),
+            UsageEndpoint(JournalUsage(journal)),
             downloads,
             uploads,
         ]

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from hanabi.base.clock import Clock
+from hanabi.contracts.logs import END_OF_TIME_MS, EventPosition, LogGroup, Logs, LogStream
 from hanabi.control import arns
 from hanabi.edge.service import Call, Operation, Service
 from hanabi.ledger.log_errors import InvalidParameter
-from hanabi.ledger.logs import DAY_MS, END_OF_TIME, LogGroup, LogStore, LogStream
 from hanabi.ledger.patterns import compile_pattern
-from hanabi.ledger.search import EventPosition, decode_position, encode_position
+from hanabi.ledger.search import decode_position, encode_position
 from hanabi.quotas import (
     LOG_BATCH_BYTES,
+    LOG_BATCH_SPAN_MS,
     LOG_EVENT_AGE_MS,
     LOG_EVENT_FUTURE_MS,
     LOG_EVENT_OVERHEAD_BYTES,
@@ -45,7 +46,7 @@ class LogsService(Service):
 
     name = "logs"
 
-    def __init__(self, store: LogStore, clock: Clock, account_region: arns.AccountRegion) -> None:
+    def __init__(self, store: Logs, clock: Clock, account_region: arns.AccountRegion) -> None:
         self._store = store
         self._clock = clock
         self.operations = operations(LogTargets(account_region), self)
@@ -136,7 +137,7 @@ class LogsService(Service):
             raise InvalidParameter("Log events in a single PutLogEvents request must be in chronological order.")
         now_ms = round(self._clock.time() * 1000)
         kept = [event for event in events if now_ms - LOG_EVENT_AGE_MS <= event[0] <= now_ms + LOG_EVENT_FUTURE_MS]
-        if kept and kept[-1][0] - kept[0][0] > DAY_MS:
+        if kept and kept[-1][0] - kept[0][0] > LOG_BATCH_SPAN_MS:
             raise InvalidParameter("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
         await self._store.put(*target, kept)
         rejected: dict[str, int] = {}
@@ -157,7 +158,7 @@ class LogsService(Service):
         page = await self._store.find(
             group,
             start_ms=params.get("startTime") or 0,
-            end_ms=params["endTime"] + 1 if "endTime" in params else END_OF_TIME,  # here, and only here, the end is included
+            end_ms=params["endTime"] + 1 if "endTime" in params else END_OF_TIME_MS,  # here, and only here, the end is included
             streams=names,
             prefix=prefix,
             matches=compile_pattern(params.get("filterPattern") or ""),
@@ -166,7 +167,13 @@ class LogsService(Service):
             limit=params.get("limit") or LOG_PAGE_EVENTS,
         )
         events = [
-            {"logStreamName": e.stream, "timestamp": e.time_ms, "message": e.message, "ingestionTime": e.ingested_ms, "eventId": e.id}
+            {
+                "logStreamName": e.stream,
+                "timestamp": e.time_ms,
+                "message": e.message,
+                "ingestionTime": e.ingested_ms,
+                "eventId": encode_position(e.position),
+            }
             for e in page.events
         ]
         answer: dict[str, Any] = {"events": events, "searchedLogStreams": []}
@@ -178,7 +185,7 @@ class LogsService(Service):
         backward, after = not params.get("startFromHead"), None
         if params.get("nextToken"):
             backward, after = _read_position_token(params["nextToken"])
-        start_ms, end_ms = params.get("startTime") or 0, params.get("endTime", END_OF_TIME)
+        start_ms, end_ms = params.get("startTime") or 0, params.get("endTime", END_OF_TIME_MS)
         page = await self._store.find(
             target[0],
             start_ms=start_ms,
@@ -189,7 +196,7 @@ class LogsService(Service):
             limit=params.get("limit") or LOG_PAGE_EVENTS,
         )
         found = sorted(page.events, key=lambda event: event.position)
-        first = found[0].position if found else after or (min(end_ms, END_OF_TIME), 0, 0)
+        first = found[0].position if found else after or (min(end_ms, END_OF_TIME_MS), 0, 0)
         last = found[-1].position if found else after or (start_ms, 0, 0)
         # A page may be empty because nothing is left, or because one look was long enough: then the walk goes on where it was.
         if page.last is not None:

@@ -1,15 +1,15 @@
 """`/_hanabi/usage`: requests, GB-seconds and cost by function and period, as JSON."""
 
 import json
-import sqlite3
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
 from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.contracts.usage import PERIODS, Usage, UsageReport, UsageRow
 from hanabi.edge.own_endpoints import OwnEndpoint
-from hanabi.ledger.usage import PERIODS, Usage, UsageReport, UsageRow
+from hanabi.errors import StorageFailed
 
 
 class UsageEndpoint:
@@ -32,7 +32,7 @@ class UsageEndpoint:
             return _answer(400, {"message": "since and until are Unix seconds"})
         try:
             report = await self._usage.report(period, function=query.get("function"), **bounds)
-        except (OSError, sqlite3.Error) as error:
+        except StorageFailed as error:
             return _answer(503, {"message": f"the record of invocations cannot be read: {error}"})
         total = sum(report.rows, UsageRow("", "", 0, 0, 0, 0))
         body = {"period": period, "rows": [_describe(row) for row in report.rows], "total": _counts(total)}

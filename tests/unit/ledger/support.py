@@ -15,7 +15,7 @@ from hanabi.ledger.index_writer import IndexWriter, ThreadIndexWriter
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
-from hanabi.ledger.usage import Usage
+from hanabi.ledger.usage import JournalUsage
 from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.store.database import Database
 from hanabi.testing import ManualClock
@@ -41,7 +41,7 @@ class RecordStore:
         values: dict[str, Any] = {**limits, "health": self.health, "index_writer": self.index_writer}
         self.journal = FileJournal(segments, self.database, self.copy, clock, **values)
         self.logs = LogStore(self.journal, clock)
-        self.usage = Usage(self.journal)
+        self.usage = JournalUsage(self.journal)
 
     async def messages(self, group: str = GROUP, **query: Any) -> list[str]:
         return [event.message for event in (await self.logs.find(group, **query)).events]

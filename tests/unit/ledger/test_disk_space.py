@@ -13,9 +13,10 @@ import pytest
 
 from hanabi.base.health import Health
 from hanabi.contracts.http import HttpRequest
+from hanabi.contracts.usage import Losses
 from hanabi.ledger import segments
 from hanabi.ledger.disk_space import reserve
-from hanabi.ledger.losses import LossCounter, Losses
+from hanabi.ledger.losses import LossCounter
 from hanabi.services.own.usage import UsageEndpoint
 from hanabi.testing import ManualClock
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events

@@ -1,0 +1,99 @@
+"""Log groups, streams and events, as they are asked for. What is printed reaches them through the journal."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hanabi.contracts.journal import LogEvent
+from hanabi.quotas import LOG_PAGE_EVENTS
+
+END_OF_TIME_MS = 10**15 - 1  # Unix ms
+
+EventPosition = tuple[int, int, int]  # (Unix ms, chunk, index in the chunk): the order of all events of a group
+Matcher = Callable[[str], bool]  # of a message
+
+
+@dataclass(frozen=True, slots=True)
+class LogGroup:
+    id: int
+    name: str
+    created_ms: int
+    retention_days: int | None
+    stored_bytes: int
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LogStream:
+    id: int
+    name: str
+    created_ms: int
+    first_ms: int | None
+    last_ms: int | None
+    ingested_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """A log event where it was found."""
+
+    position: EventPosition
+    stream: str
+    ingested_ms: int
+    message: str
+
+    @property
+    def time_ms(self) -> int:
+        return self.position[0]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Events in the order they were walked; `last` is where to go on after, None at the end."""
+
+    events: list[FoundEvent]
+    last: EventPosition | None
+
+
+class Logs(Protocol):
+    """Who logs and then looks, finds. All raise `LogsUnavailable`; a group or stream that is not there is `NoSuchGroup`, `NoSuchStream`."""
+
+    async def groups(self, *, prefix: str = "", pattern: str = "", after: str = "", limit: int = 50) -> list[LogGroup]:
+        """In order of name, those after `after`."""
+
+    async def group(self, name: str) -> LogGroup: ...
+
+    async def create_group(self, name: str, tags: dict[str, str]) -> None:
+        """Raises `AlreadyExists`."""
+
+    async def delete_group(self, name: str) -> None:
+        """With all its streams and events."""
+
+    async def set_retention(self, name: str, days: int | None) -> None:
+        """Events older than this are not found from now on."""
+
+    async def streams(self, group: str, *, prefix: str = "") -> list[LogStream]:
+        """Of a group, in order of name."""
+
+    async def create_stream(self, group: str, name: str) -> None:
+        """Raises `AlreadyExists`."""
+
+    async def delete_stream(self, group: str, name: str) -> None: ...
+
+    async def put(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
+        """Append to a stream that exists."""
+
+    async def find(
+        self,
+        group: str,
+        *,
+        start_ms: int = 0,
+        end_ms: int = END_OF_TIME_MS,
+        streams: Sequence[str] = (),
+        prefix: str = "",
+        matches: Matcher | None = None,
+        after: EventPosition | None = None,
+        backward: bool = False,
+        limit: int = LOG_PAGE_EVENTS,
+    ) -> LogPage:
+        """A page of the events of a group, or of the streams named; from `start_ms` to `end_ms`, which is excluded."""
