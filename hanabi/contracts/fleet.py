@@ -27,8 +27,8 @@ class Lease(Protocol):
         """Give it back: the next invocation of its version gets it, or it ends."""
 
 
-class Environments(Protocol):
-    """The environments of this node; `hanabi.fleet.fleet.Fleet`."""
+class Fleet(Protocol):
+    """The environments of this node; one implementation: `hanabi.fleet.fleet`."""
 
     def take_idle(self, key: str) -> Lease | None:
         """An idle environment of a `FunctionVersion.key`, or None. Raises `ShuttingDown`."""

@@ -28,7 +28,7 @@ class Invocation:
 class Outcome:
     """How an init or an invocation ended in its environment: complete, nobody asks the environment afterwards. Times in microseconds."""
 
-    payload: bytes  # the answer, or the error as JSON
+    payload: Body  # the answer, or the error as JSON
     status: str  # "success" | "error" | "timeout"
     error_type: str | None = None
     message: str | None = None  # of an error that Lambda words itself: the runtime had no chance to

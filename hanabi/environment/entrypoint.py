@@ -1,4 +1,4 @@
-"""What is started as a function's runtime, and Lambda's words when it cannot be: a bundled bootstrap, the function's own, an image's."""
+"""What is started as a function's runtime: a bundled bootstrap, the function's own, an image's."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Sandbox
 from hanabi.environment.container import start_container
-from hanabi.environment.outcome import Outcome, error_outcome
 from hanabi.errors import EntrypointError
 
 BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
@@ -30,7 +29,7 @@ async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: Function
     try:
         await sandbox.start("runtime", first, variables, sandbox.task_root)
     except EntrypointError as error:
-        if error.errno != ENOENT or not others or _has_bootstrap(version):
+        if error.errno != ENOENT or not others or has_bootstrap(version):
             raise
         await sandbox.start("runtime", others[0], variables, sandbox.task_root)
 
@@ -41,20 +40,6 @@ def _commands(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion) -
     return [(wrapper, *command) if wrapper else command for command in commands]
 
 
-def refusal(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> Outcome:
-    """The end of an init whose runtime could not be started, in the words of Lambda, which are those of Go's os/exec."""
-    error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
-    return error_outcome(error_type, _message(error, image, version), None)
-
-
-def _message(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> str:
-    if image.command or exec_wrapper(version) or version.container is not None:
-        return str(error)
-    if error.errno == ENOENT and not _has_bootstrap(version):
-        return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"
-    return f"fork/exec {BOOTSTRAPS[0]}: {os.strerror(error.errno).lower()}"
-
-
-def _has_bootstrap(version: FunctionVersion) -> bool:
+def has_bootstrap(version: FunctionVersion) -> bool:
     """A link counts, wherever it leads: it is followed in the sandbox only, never on the host."""
     return version.code is not None and os.path.lexists(version.code / "bootstrap")

@@ -5,8 +5,9 @@ import uuid
 
 from hanabi.base.clock import Timer
 from hanabi.contracts.journal import LogEvent
-from hanabi.environment.log_lines import OutputReader, end_of_log
+from hanabi.environment.log_lines import OutputReader
 from hanabi.environment.shared import SharedServices
+from hanabi.ledger.log_tail import end_of_log
 
 BUFFERED_EVENTS = 64  # events held back for the write that ends the invocation
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
@@ -44,6 +45,12 @@ class EnvironmentLog:
         """One that is written at once, and that no caller is shown."""
         self._shared.journal.log(self._group, self.stream, [(int(self._shared.clock.time() * 1000), line)])
 
+    def start(self, now_ms: int, line: str) -> None:
+        """The first line of an invocation."""
+        self._events.append((now_ms, line))
+        if self._timer is None:
+            self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
+
     def add(self, events: list[LogEvent]) -> None:
         self._events += events
         if len(self._events) > BUFFERED_EVENTS:
@@ -51,12 +58,20 @@ class EnvironmentLog:
         elif self._timer is None:
             self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
 
-    def retract(self, line: str) -> None:
-        """One that was not to be said after all, unless it has been written."""
-        self._events = [event for event in self._events if event[1] != line]
+    def retract(self, line: str) -> bool:
+        """One that was not to be said after all. False: it has been written."""
+        before, self._events = self._events, [event for event in self._events if event[1] != line]
+        return len(self._events) < len(before)
+
+    def drain(self) -> int:
+        """Take what has been printed until now, which belongs to the invocation that ends. Bytes that are left, for `read_more`."""
+        return self._output.drain()
+
+    async def read_more(self, left: int) -> None:
+        await self._output.read_more(left)
 
     async def read_printed(self) -> None:
-        """Have all that has been printed until now: it belongs to the invocation that ends."""
+        """Have all that has been printed until now."""
         if left := self._output.drain():
             await self._output.read_more(left)
 
@@ -66,9 +81,10 @@ class EnvironmentLog:
         events, self._events = self._events, []
         return events
 
-    def tail(self, last: list[LogEvent]) -> bytes:
-        """The last 4 KB of the log of an invocation that asked for it, ending with `last`."""
-        return end_of_log(self._tail or b"", last)
+    @property
+    def written_tail(self) -> bytes:
+        """The last 4 KB of what has been written of an invocation that asks for its log."""
+        return self._tail or b""
 
     def flush(self) -> None:
         """Write the log events held back."""

@@ -6,11 +6,10 @@ import fcntl
 import os
 import termios
 from collections.abc import Callable
-from contextlib import suppress
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
-from hanabi.quotas import FUNCTION_LOG_LINE_BYTES, LOG_TAIL_BYTES
+from hanabi.quotas import FUNCTION_LOG_LINE_BYTES
 
 READ_BYTES = 16 * 1024  # as many empty lines cost the loop some milliseconds
 BURST_READS = 4  # reads in one turn of the loop
@@ -42,17 +41,27 @@ class OutputReader:
         self._partial = b""
         self._reading = False
         self._closed = False
+        self._size = array.array("i", (0,))
         self._resume()
 
     def drain(self) -> int:
         """Take what has been printed so far, at most one burst; returns how much of it is left. Called when an invocation ends."""
+        if self._left() == 0:
+            return 0
         for _ in range(BURST_READS):
             if not self._read():
                 return 0
-        left = array.array("i", (0,))
-        with suppress(OSError):
-            fcntl.ioctl(self._fd, termios.FIONREAD, left)
-        return left[0]
+        return self._left()
+
+    def _left(self) -> int:
+        """Bytes that may be read. Most often none: asking is cheaper than a read that fails."""
+        if self._closed:
+            return 0
+        try:
+            fcntl.ioctl(self._fd, termios.FIONREAD, self._size)
+        except OSError:
+            return 0
+        return self._size[0]
 
     async def read_more(self, size: int) -> None:
         """Take so many bytes more, in bursts: a microVM's connection, or a pipe that a function has enlarged, holds more than one."""
@@ -145,17 +154,3 @@ def _parts(line: bytes) -> list[bytes]:
     if len(line) <= FUNCTION_LOG_LINE_BYTES:
         return [line]
     return [line[at : at + FUNCTION_LOG_LINE_BYTES] for at in range(0, len(line), FUNCTION_LOG_LINE_BYTES)]
-
-
-def end_of_log(tail: bytes, events: list[LogEvent]) -> bytes:
-    """The last bytes of a log and what follows it, though its lines may be long."""
-    lines: list[bytes] = []
-    size = 0
-    for _, text in reversed(events):
-        lines.append(text[-LOG_TAIL_BYTES:].encode() + b"\n")
-        size += len(lines[-1])
-        if size >= LOG_TAIL_BYTES:
-            break
-    else:
-        lines.append(tail)
-    return b"".join(reversed(lines))[-LOG_TAIL_BYTES:]

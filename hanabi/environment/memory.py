@@ -1,10 +1,9 @@
 """What an environment has used of its memory, as it is reported, and whether that was too much."""
 
-from contextlib import suppress
-
 from hanabi.contracts.sandbox import Sandbox
 
 MIB = 1024 * 1024
+READ_AFTER_US = 1000  # of the environment's running time: in less a process touches a few MB at most, and the next reading shows them
 
 
 class MemoryUse:
@@ -15,6 +14,7 @@ class MemoryUse:
         self._peak = 0  # bytes
         self._kills = 0  # by the memory cap, that have been told
         self._exceeded = False
+        self._unread_us = 0  # that it ran since it was last read
 
     def begin(self) -> None:
         """An init is next: count from here."""
@@ -22,8 +22,17 @@ class MemoryUse:
         self._peak, self._exceeded = 0, False
 
     def read(self) -> None:
-        with suppress(OSError):
+        self._unread_us = 0
+        try:
             self._peak = self._sandbox.peak_memory()
+        except OSError:
+            pass  # its cgroup has gone with it: what was read last stays
+
+    def ran(self, duration_us: int) -> None:
+        """An invocation has ended well: read, if there was time for much to have changed."""
+        self._unread_us += duration_us
+        if self._unread_us >= READ_AFTER_US:
+            self.read()
 
     def was_exceeded(self) -> bool:
         """Whether the cap has killed since this was last found true."""

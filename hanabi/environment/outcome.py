@@ -4,14 +4,16 @@ Error types and messages: AWS Lambda developer guide, "Troubleshoot invocation i
 """
 
 import json
+import os
 import signal
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from errno import ENOENT
 
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.invocation import Outcome
 from hanabi.contracts.sandbox import Exit
-
-if TYPE_CHECKING:
-    from hanabi.environment.environment import Environment
+from hanabi.environment.entrypoint import BOOTSTRAPS, exec_wrapper, has_bootstrap
+from hanabi.errors import EntrypointError
 
 STOPPED = "Hanabi was stopped before the function had ended"
 NO_REASON = "Runtime exited without providing a reason"
@@ -37,29 +39,6 @@ SIGNAL_NAMES: dict[int, str] = {  # those of Go's syscall package
 }
 
 
-@dataclass(slots=True)
-class Outcome:
-    """The end of an init or an invocation. `payload` is the answer, or the error as JSON."""
-
-    payload: bytes
-    status: str  # "success" | "error" | "timeout"
-    error_type: str | None = None
-    message: str | None = None  # of an error that Lambda words itself: the runtime had no chance to
-    reusable: bool = False  # whether the environment may serve the next invocation
-    undelivered: bool = False  # the runtime never had the invocation: another environment may run it
-    duration_ms: float = 0.0
-    aborted: bool = False  # ended because the server stops
-
-
-class InitFailed(Exception):
-    """A function's init failed. `environment` is on its way out, its log stream still takes the record."""
-
-    def __init__(self, environment: "Environment", outcome: Outcome) -> None:
-        super().__init__(outcome.error_type)
-        self.environment = environment
-        self.outcome = outcome
-
-
 def error_outcome(error_type: str, message: str, request_id: str | None, *, status: str = "error", reported: str | None = None) -> Outcome:
     """An end that the runtime could not word itself. `reported` is the type in REPORT where it differs from the answer's."""
     return Outcome(error_payload(error_type, message, request_id), status, reported or error_type, message)
@@ -71,6 +50,38 @@ def error_payload(error_type: str, message: str, request_id: str | None) -> byte
     return json.dumps({"errorType": error_type, "errorMessage": prefix + message}, separators=(",", ":")).encode()
 
 
+def timeout_outcome(timeout_s: float, request_id: str | None) -> Outcome:
+    message = f"Task timed out after {timeout_s:.2f} seconds"
+    return error_outcome("Sandbox.Timedout", message, request_id, status="timeout")
+
+
+def stopped_outcome(request_id: str | None) -> Outcome:
+    """Of what is ended because the server stops."""
+    outcome = error_outcome("Sandbox.Failure", STOPPED, request_id)
+    outcome.aborted = True
+    return outcome
+
+
+def refused_outcome(error: EntrypointError, image: RuntimeImage, version: FunctionVersion, request_id: str | None) -> Outcome:
+    """The end of an init whose runtime could not be started, in the words of Lambda, which are those of Go's os/exec."""
+    error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
+    return error_outcome(error_type, _refusal(error, image, version), request_id)
+
+
+def _refusal(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> str:
+    if image.command or exec_wrapper(version) or version.container is not None:
+        return str(error)
+    if error.errno == ENOENT and not has_bootstrap(version):
+        return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"
+    return f"fork/exec {BOOTSTRAPS[0]}: {os.strerror(error.errno).lower()}"
+
+
+def name_request(outcome: Outcome, request_id: str) -> None:
+    """An init that failed has become the end of an invocation, which an error that Lambda words itself names."""
+    if outcome.message is not None and isinstance(outcome.payload, bytes):
+        outcome.payload = error_payload(json.loads(outcome.payload)["errorType"], outcome.message, request_id)
+
+
 def exit_outcome(exit: Exit | None, violation: str, request_id: str | None, *, out_of_memory: bool) -> Outcome:
     """What a runtime died of."""
     if exit is not None:
@@ -78,10 +89,6 @@ def exit_outcome(exit: Exit | None, violation: str, request_id: str | None, *, o
     if violation:
         return error_outcome("Runtime.ProtocolViolation", violation, request_id)
     return error_outcome("Runtime.ExitError", NO_REASON, request_id)
-
-
-def timeout_message(timeout_s: float) -> str:
-    return f"Task timed out after {timeout_s:.2f} seconds"
 
 
 def exit_message(ended: Exit) -> str:

@@ -1,52 +1,248 @@
-"""The lifecycle of an execution environment, as a table. Everything that may change the state goes through `advance`.
+"""The state of an execution environment. Everything that decides what may happen in it next lives here, and nothing else does.
 
-    starting --> initializing --> idle <--> busy
-                                   |  \\
-                                   |   frozen --> busy (thawed)
-    busy --> resetting --> idle, or frozen later --> initializing: after a timeout or a crash
-    any of them -----------------> stopping --> gone
+Three kinds of machines, each a table: the environment's phase, every process in its sandbox, and the sandbox itself. What follows from
+all of them together (`usable`, `needs_init`, `may_reset`) is derived here, so that nobody keeps a flag of his own.
 """
 
-from enum import Enum
+from collections.abc import Iterable
+from enum import auto
+
+from hanabi.base.state_table import StateTable, TableEnum
 
 
-class EnvironmentState(Enum):
-    STARTING = "starting"  # the sandbox is being made, or waits in a pool
-    INITIALIZING = "initializing"  # the function's init runs, at one full vCPU
-    IDLE = "idle"  # waiting for work, running
-    FROZEN = "frozen"  # waiting for work, stopped
+class Phase(TableEnum):
+    """The values are what `hanabi ps` shows."""
+
+    STARTING = "starting"  # the sandbox is there and knows no function: it is being started, or waits in a pool
+    INITIALIZING = "initializing"  # the function's init runs, at one full vCPU at least, or its restore
+    IDLE = "idle"  # waits for an invocation
     BUSY = "busy"  # one invocation is inside
+    FINISHING = "finishing"  # it has answered, and its runtime has not asked for the next invocation yet
     RESETTING = "resetting"  # its processes are being ended; the sandbox stays
-    STOPPING = "stopping"
+    DISCARDED = "discarded"  # it is to end, and nobody will use it any more
+    RUNTIME_SHUTDOWN = "runtime shutdown"  # the runtime has been told to end; only where there are extensions
+    EXTENSIONS_SHUTDOWN = "extensions shutdown"  # then the extensions
+    STOPPING = "stopping"  # its processes are killed, and all that it has is released
     GONE = "gone"
 
 
-TRANSITIONS: dict[EnvironmentState, frozenset[EnvironmentState]] = {
-    EnvironmentState.STARTING: frozenset({EnvironmentState.INITIALIZING, EnvironmentState.STOPPING}),
-    EnvironmentState.INITIALIZING: frozenset({EnvironmentState.IDLE, EnvironmentState.STOPPING}),
-    EnvironmentState.IDLE: frozenset(
-        {
-            EnvironmentState.BUSY,
-            EnvironmentState.FROZEN,
-            EnvironmentState.INITIALIZING,
-            EnvironmentState.RESETTING,
-            EnvironmentState.STOPPING,
-        }
-    ),
-    EnvironmentState.FROZEN: frozenset({EnvironmentState.BUSY, EnvironmentState.INITIALIZING, EnvironmentState.STOPPING}),
-    EnvironmentState.BUSY: frozenset({EnvironmentState.IDLE, EnvironmentState.RESETTING, EnvironmentState.STOPPING}),
-    EnvironmentState.RESETTING: frozenset({EnvironmentState.IDLE, EnvironmentState.STOPPING}),
-    EnvironmentState.STOPPING: frozenset({EnvironmentState.GONE}),
-    EnvironmentState.GONE: frozenset(),
-}
+class PhaseEvent(TableEnum):
+    ASSIGN = auto()  # it becomes a function's
+    INITIALIZED = auto()
+    INITIALIZE_AGAIN = auto()  # the init of one that was reset
+    INVOKE = auto()
+    ANSWERED_EARLY = auto()  # the invocation is over, and the runtime is not ready
+    RELEASED = auto()  # nobody has it any more, and it is ready for the next
+    RESET = auto()
+    DISCARD = auto()
+    SHUT_DOWN = auto()
+    RUNTIME_ENDED = auto()  # by itself, or its time is over
+    STOP = auto()
+    STOPPED = auto()
 
 
-class IllegalTransition(AssertionError):
-    """A defect of ours: no input can cause it."""
+_END = {PhaseEvent.DISCARD: Phase.DISCARDED, PhaseEvent.STOP: Phase.STOPPING}
+
+PHASES: StateTable[Phase, PhaseEvent] = StateTable(
+    "environment",
+    Phase.STARTING,
+    {
+        Phase.STARTING: {PhaseEvent.ASSIGN: Phase.INITIALIZING, **_END},
+        Phase.INITIALIZING: {PhaseEvent.INITIALIZED: Phase.IDLE, **_END},
+        Phase.IDLE: {
+            PhaseEvent.INVOKE: Phase.BUSY,
+            PhaseEvent.INITIALIZE_AGAIN: Phase.INITIALIZING,
+            PhaseEvent.RESET: Phase.RESETTING,
+            **_END,
+        },
+        Phase.BUSY: {
+            PhaseEvent.RELEASED: Phase.IDLE,
+            PhaseEvent.ANSWERED_EARLY: Phase.FINISHING,
+            PhaseEvent.RESET: Phase.RESETTING,
+            **_END,
+        },
+        Phase.FINISHING: {PhaseEvent.RELEASED: Phase.IDLE, PhaseEvent.RESET: Phase.RESETTING, **_END},
+        Phase.RESETTING: {PhaseEvent.RELEASED: Phase.IDLE, **_END},
+        Phase.DISCARDED: {PhaseEvent.SHUT_DOWN: Phase.RUNTIME_SHUTDOWN, **_END},
+        Phase.RUNTIME_SHUTDOWN: {PhaseEvent.RUNTIME_ENDED: Phase.EXTENSIONS_SHUTDOWN, PhaseEvent.STOP: Phase.STOPPING},
+        Phase.EXTENSIONS_SHUTDOWN: {PhaseEvent.STOP: Phase.STOPPING},
+        Phase.STOPPING: {PhaseEvent.STOPPED: Phase.GONE},
+    },
+)
 
 
-def advance(now: EnvironmentState, to: EnvironmentState) -> EnvironmentState:
-    """The new state, if the table allows it."""
-    if to not in TRANSITIONS[now]:
-        raise IllegalTransition(f"{now.value} -> {to.value}")
-    return to
+class ProcessState(TableEnum):
+    """Of the process of one role: the runtime, or an extension."""
+
+    ABSENT = auto()
+    LOADED = auto()  # a bundled bootstrap that waits for its function
+    RUNNING = auto()
+    HUNG_UP = auto()  # it has closed its end while nothing was under way: nothing can be said to it any more
+    BROKEN = auto()  # it said what it must not, and is not to be trusted, nor is what it left behind
+    EXITED = auto()
+
+
+class ProcessEvent(TableEnum):
+    LOAD = auto()
+    START = auto()
+    HANG_UP = auto()
+    BREAK = auto()
+    EXIT = auto()
+    KILL = auto()  # the host has ended it, and knows that it is gone
+
+
+PROCESSES: StateTable[ProcessState, ProcessEvent] = StateTable(
+    "process",
+    ProcessState.ABSENT,
+    {
+        ProcessState.ABSENT: {
+            ProcessEvent.LOAD: ProcessState.LOADED,
+            ProcessEvent.START: ProcessState.RUNNING,
+            ProcessEvent.HANG_UP: ProcessState.ABSENT,
+            ProcessEvent.EXIT: ProcessState.ABSENT,  # of one that was killed
+            ProcessEvent.KILL: ProcessState.ABSENT,
+        },
+        ProcessState.LOADED: {
+            ProcessEvent.START: ProcessState.RUNNING,
+            ProcessEvent.HANG_UP: ProcessState.HUNG_UP,
+            ProcessEvent.BREAK: ProcessState.BROKEN,
+            ProcessEvent.EXIT: ProcessState.EXITED,
+            ProcessEvent.KILL: ProcessState.ABSENT,
+        },
+        ProcessState.RUNNING: {
+            ProcessEvent.HANG_UP: ProcessState.HUNG_UP,
+            ProcessEvent.BREAK: ProcessState.BROKEN,
+            ProcessEvent.EXIT: ProcessState.EXITED,
+            ProcessEvent.KILL: ProcessState.ABSENT,
+        },
+        ProcessState.HUNG_UP: {
+            ProcessEvent.HANG_UP: ProcessState.HUNG_UP,
+            ProcessEvent.BREAK: ProcessState.BROKEN,
+            ProcessEvent.EXIT: ProcessState.EXITED,
+            ProcessEvent.KILL: ProcessState.ABSENT,
+        },
+        ProcessState.BROKEN: {
+            ProcessEvent.HANG_UP: ProcessState.BROKEN,
+            ProcessEvent.BREAK: ProcessState.BROKEN,
+            ProcessEvent.EXIT: ProcessState.BROKEN,
+            ProcessEvent.KILL: ProcessState.ABSENT,
+        },
+        ProcessState.EXITED: {
+            ProcessEvent.HANG_UP: ProcessState.EXITED,
+            ProcessEvent.BREAK: ProcessState.BROKEN,
+            ProcessEvent.EXIT: ProcessState.EXITED,
+            ProcessEvent.KILL: ProcessState.ABSENT,
+        },
+    },
+)
+
+
+class SandboxState(TableEnum):
+    RUNNING = auto()
+    FROZEN = auto()
+    STUCK = auto()  # it could not be frozen or thawed
+    LOST = auto()  # it has ended, with all in it
+
+
+class SandboxEvent(TableEnum):
+    FREEZE = auto()
+    THAW = auto()
+    FAIL = auto()  # at freezing or thawing
+    LOSE = auto()
+
+
+SANDBOXES: StateTable[SandboxState, SandboxEvent] = StateTable(
+    "sandbox of an environment",
+    SandboxState.RUNNING,
+    {
+        SandboxState.RUNNING: {
+            SandboxEvent.FREEZE: SandboxState.FROZEN,
+            SandboxEvent.FAIL: SandboxState.STUCK,
+            SandboxEvent.LOSE: SandboxState.LOST,
+        },
+        SandboxState.FROZEN: {
+            SandboxEvent.THAW: SandboxState.RUNNING,
+            SandboxEvent.FAIL: SandboxState.STUCK,
+            SandboxEvent.LOSE: SandboxState.LOST,
+        },
+        SandboxState.STUCK: {SandboxEvent.FAIL: SandboxState.STUCK, SandboxEvent.LOSE: SandboxState.LOST},
+        SandboxState.LOST: {SandboxEvent.FAIL: SandboxState.LOST, SandboxEvent.LOSE: SandboxState.LOST},
+    },
+)
+
+RUNTIME = "runtime"  # its role; every other one is an extension's
+ENDED = frozenset({Phase.DISCARDED, Phase.RUNTIME_SHUTDOWN, Phase.EXTENSIONS_SHUTDOWN, Phase.STOPPING, Phase.GONE})
+_ALIVE = frozenset({ProcessState.ABSENT, ProcessState.LOADED, ProcessState.RUNNING})
+_INTACT = frozenset({SandboxState.RUNNING, SandboxState.FROZEN})
+
+
+class EnvironmentState:
+    """The whole state of one environment. Raises `IllegalTransition` for what no table allows."""
+
+    __slots__ = ("extensions", "phase", "runtime", "sandbox", "usable")
+
+    def __init__(self) -> None:
+        self.phase = PHASES.initial
+        self.runtime = PROCESSES.initial
+        self.extensions: dict[str, ProcessState] = {}  # by role; their ends end no environment
+        self.sandbox = SANDBOXES.initial
+        self.usable = True  # derived: it may go on as it is, and need not end as soon as it is no longer busy
+
+    def advance(self, event: PhaseEvent) -> None:
+        self.phase = PHASES.advance(self.phase, event)
+        if self.phase in ENDED:
+            self.usable = False
+
+    def advance_process(self, role: str, event: ProcessEvent) -> None:
+        if role == RUNTIME:
+            self.runtime = PROCESSES.advance(self.runtime, event)
+            self._derive()
+        else:
+            self.extensions[role] = PROCESSES.advance(self.extensions.get(role, PROCESSES.initial), event)
+
+    def advance_sandbox(self, event: SandboxEvent) -> None:
+        self.sandbox = SANDBOXES.advance(self.sandbox, event)
+        self._derive()
+
+    def kill_processes(self) -> None:
+        """The host has ended them all."""
+        for role in (RUNTIME, *self.extensions):
+            self.advance_process(role, ProcessEvent.KILL)
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ENDED
+
+    @property
+    def frozen(self) -> bool:
+        return self.sandbox is SandboxState.FROZEN
+
+    @property
+    def needs_init(self) -> bool:
+        """It was reset: its next invocation runs the init anew."""
+        return self.phase is Phase.IDLE and self.runtime is ProcessState.ABSENT
+
+    @property
+    def may_reset(self) -> bool:
+        """Whether its processes may be ended and its sandbox go on: one that died frozen, or broke the protocol, may not."""
+        return (
+            self.phase in (Phase.BUSY, Phase.FINISHING, Phase.IDLE)
+            and self.runtime in (ProcessState.RUNNING, ProcessState.EXITED)
+            and self.sandbox is SandboxState.RUNNING
+        )
+
+    def living(self, roles: Iterable[str] | None = None) -> list[str]:
+        """The roles whose processes have not ended, as far as is known."""
+        states = {RUNTIME: self.runtime, **self.extensions}
+        ended = (ProcessState.ABSENT, ProcessState.EXITED)
+        return [role for role, state in states.items() if state not in ended and (roles is None or role in roles)]
+
+    @property
+    def shown(self) -> str:
+        """For people. That one is not ready yet is nothing to them: it is busy."""
+        if self.phase is Phase.IDLE and self.frozen:
+            return "frozen"
+        return str((Phase.BUSY if self.phase is Phase.FINISHING else Phase.STOPPING if self.ended else self.phase).value)
+
+    def _derive(self) -> None:
+        self.usable = self.phase not in ENDED and self.runtime in _ALIVE and self.sandbox in _INTACT

@@ -98,7 +98,7 @@ class Environments:
 
     def discard(self, environment: Environment) -> None:
         """End an environment, whatever it is doing. More than once is no error."""
-        environment.to_destroy = True
+        environment.discard()
         if self._all.pop(environment.id, None) is None:
             return
         self.pool.remove(environment)

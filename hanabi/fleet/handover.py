@@ -27,14 +27,14 @@ class Handover:
         if self._environments.stopped:
             raise ShuttingDown()
         while (environment := self._idle.take(key)) is not None:
-            if not environment.to_destroy:
+            if environment.state.usable:
                 return environment
             self._environments.discard(environment)
         return None
 
     def release(self, environment: Environment, *, reusable: bool) -> None:
         """An invocation is over."""
-        if not reusable or environment.to_destroy:
+        if not reusable or not environment.state.usable:
             self.on_gone(environment, reset=reusable)
         elif environment.ready:
             environment.mark_idle()
@@ -52,7 +52,7 @@ class Handover:
         """It is ready, and nobody's: one who waits gets it at once, else it is kept idle, if it is to be kept."""
         version, budget, targets = environment.version, self._environments.budget, self._environments.targets
         assert version is not None
-        if environment.to_destroy or self._environments.closing:
+        if not environment.state.usable or self._environments.closing:
             self._environments.discard(environment)
         elif budget.overdue and environment.invocations and not environment.provisioned:
             self._environments.discard(environment)  # else those who keep it busy would never let a larger one in

@@ -4,7 +4,7 @@ from typing import Any
 
 from hanabi.environment.environment import Environment
 from hanabi.environment.hibernated import HibernatedEnvironment
-from hanabi.environment.states import EnvironmentState
+from hanabi.environment.states import Phase
 from hanabi.fleet.budget import Budget
 
 
@@ -38,15 +38,15 @@ def describe_budget(budget: Budget, scarce: bool) -> dict[str, Any]:
 
 def describe_environment(environment: Environment, memory_mb: int, now: float) -> dict[str, Any]:
     version = environment.version
-    pooled = version is None and environment.state is EnvironmentState.STARTING
-    is_idle = environment.state in (EnvironmentState.IDLE, EnvironmentState.FROZEN)
+    pooled = version is None and environment.state.phase is Phase.STARTING
+    is_idle = environment.state.phase is Phase.IDLE
     return {
         "id": environment.id,
         "function": version.name if version else None,
         "version": version.version if version else None,
         "runtime": environment.image.runtime,
         "type": "provisioned" if environment.provisioned else "on-demand" if version else None,
-        "state": "pooled" if pooled else environment.state.value,
+        "state": "pooled" if pooled else environment.state.shown,
         "memory_mb": memory_mb,
         "age_s": round(now - environment.created, 1),
         "idle_s": round(now - environment.idle_since, 1) if is_idle else None,

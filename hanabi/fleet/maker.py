@@ -60,6 +60,7 @@ class Maker:
             environments.give_back(reservation)
             raise
         environment.on_gone = self._handover.on_gone
+        environment.on_released = self._handover.release
         environments.add(environment, reservation)
         if environment.sandbox.preloaded:
             await self._load(environment)

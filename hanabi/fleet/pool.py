@@ -41,7 +41,7 @@ class Pool:
         self.keep_for(image)
         members = self._members.get(_kind(image), [])
         for environment in members:
-            if not environment.to_destroy and fits(environment):
+            if environment.usable and fits(environment):
                 members.remove(environment)
                 self._changed.set()
                 return environment

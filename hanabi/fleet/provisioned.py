@@ -5,8 +5,8 @@ import asyncio
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.base.tasks import Tasks
+from hanabi.contracts.fleet import InitFailed
 from hanabi.contracts.functions import Allocation, FunctionVersion
-from hanabi.environment.outcome import InitFailed
 from hanabi.errors import TooManyRequests
 from hanabi.fleet.environments import Environments
 from hanabi.fleet.handover import Handover
@@ -102,7 +102,7 @@ class Provisioned:
             environment = await self._starter.start(request)
         if environment is None:
             return
-        if not is_wanted() or environment.to_destroy:
+        if not is_wanted() or not environment.usable:
             self._environments.discard(environment)
             return
         self._targets.add(target, environment)

@@ -26,7 +26,7 @@ async def trim(environment: Environment) -> None:
         async with asyncio.timeout(TRIM_LIMIT_S):
             await environment.sandbox.trim()
     except (OSError, SandboxError, TimeoutError) as error:
-        if not environment.to_destroy:
+        if environment.usable:
             log.warning("environment %s cannot give memory back: %s", environment.id, error or "no answer")
 
 

@@ -58,7 +58,7 @@ class Refill:
             self._health.report(problem, f"No environment of {image.runtime} can be made for the pool: {error}")
             return False
         self._health.clear(problem)
-        if environment.to_destroy:
+        if not environment.usable:
             return False
         self._environments.pool.add(environment)
         self._environments.make_room()  # somebody may have come to wait for its place meanwhile

@@ -44,8 +44,6 @@ class Restores:
         if outcome.status == "success":
             environment.origin = start_log.FROM_SNAPSHOT
             return environment
-        environment.log_init(outcome)
-        environment.log.flush()
         self._environments.discard(environment)
         if outcome.status == "timeout":
             raise SnapStartTimeout("Lambda couldn't restore the snapshot within the timeout limit.")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.files import sync_path
+from hanabi.contracts.fleet import InitFailed
 from hanabi.contracts.functions import FunctionVersion
-from hanabi.environment.outcome import InitFailed
 from hanabi.errors import SnapshotFailed
 from hanabi.fleet.fleet import Fleet
 from hanabi.images.trash import Trash

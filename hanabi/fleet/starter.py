@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hanabi.base.clock import Clock
+from hanabi.contracts.fleet import InitFailed
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.environment.environment import Environment
-from hanabi.environment.outcome import InitFailed
 from hanabi.environment.variables import needs_own_start, preload_of
 from hanabi.errors import SandboxError
 from hanabi.fleet import start_log
@@ -120,15 +120,11 @@ class Starter:
 
     async def _initialize(self, environment: Environment, request: StartRequest) -> Environment:
         try:
-            outcome = await environment.initialize(request.version, request.limit_s)
+            outcome = await environment.initialize(request.version, request.limit_s, request.phase)
         except BaseException:
             self._environments.discard(environment)
             raise
         if outcome.status != "success":
-            environment.log_init(outcome, request.phase)
-            environment.log.flush()
             self._environments.discard(environment)
-            raise InitFailed(environment, outcome)
-        if request.purpose is not Purpose.INVOCATION:
-            environment.log_init(outcome)
+            raise InitFailed(outcome)
         return environment

@@ -14,10 +14,13 @@ from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.frames import (
     ERROR,
     FATAL,
+    FRAME_LIMIT_BYTES,
+    HEAD,
     INIT_ERROR,
     LOADED,
     OVERSIZE,
     READY,
+    READY_FRAME,
     RESULT,
     BrokenFrame,
     FrameReader,
@@ -38,6 +41,7 @@ class RuntimeChannel(asyncio.Protocol):
         self._frames = FrameReader()
         self._transport: asyncio.WriteTransport | None = None
         self._sent = 0  # bytes, since the channel was opened
+        self._answered = False  # an answer is to be handed out
         self._cut = False  # it ended with bytes of ours that nobody had read
         self.on_hangup: Callable[[], None] = lambda: None  # the runtime, and all who could answer in its place, have closed their end
         session.deliver = self._deliver
@@ -83,28 +87,45 @@ class RuntimeChannel(asyncio.Protocol):
         self.on_hangup()
 
     def data_received(self, data: bytes) -> None:
+        """An answer is handed out when all that came with it has been looked at: most often the runtime is ready by then."""
         try:
+            if self._frames.between and len(data) >= HEAD.size:  # the most usual: one result, and ready, in one piece
+                length, kind = HEAD.unpack_from(data)
+                end = 4 + length
+                if kind == RESULT and 0 < length <= FRAME_LIMIT_BYTES:
+                    if len(data) == end + HEAD.size and data.endswith(READY_FRAME):
+                        self._session.finish(data[HEAD.size : end], ready=True)
+                        return
+                    if len(data) == end:
+                        self._session.finish(data[HEAD.size :], ready=False)
+                        return
             for kind, body in self._frames.feed(data):
                 self._take(kind, body)
+            self._hand_out()
         except (BrokenFrame, InvalidTransition) as error:
             self.close()
             self._session.violate(str(error))
+
+    def _hand_out(self) -> None:
+        if self._answered:
+            self._answered = False
+            self._session.release_answer()
 
     def _take(self, kind: int, body: bytes) -> None:
         session = self._session
         if kind == RESULT:
             session.answer(body)
-            session.release_answer()
+            self._answered = True
         elif kind == READY:
             session.start()
         elif kind == ERROR:
             session.fail(body)
-            session.release_answer()
+            self._answered = True
         elif kind == FATAL:  # it exits now: never ready again
             session.fail(body)
         elif kind == OVERSIZE:
             session.fail(too_large(), TOO_LARGE)
-            session.release_answer()
+            self._answered = True
         elif kind == LOADED:
             session.restore_next()
         elif kind == INIT_ERROR:

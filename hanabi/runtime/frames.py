@@ -18,6 +18,7 @@ INVOKE_HEAD = struct.Struct("<IBH")
 INIT, INVOKE, RESTORED = ord("i"), ord("n"), ord("a")
 LOADED, READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("l"), ord("r"), ord("e"), ord("o"), ord("f"), ord("x")
 LOADED_FRAME = HEAD.pack(1, LOADED)  # all of it: it has no body
+READY_FRAME = HEAD.pack(1, READY)
 OVERSIZE = 0  # in place of the type of a frame that was over the limit and skipped
 
 
@@ -52,6 +53,11 @@ class FrameReader:
         self._frame: bytearray | None = None  # a frame under way, allocated whole
         self._have = 0  # bytes of it
         self._skip = 0  # bytes left of an oversize frame
+
+    @property
+    def between(self) -> bool:
+        """Whether what comes next begins a frame."""
+        return not (self._head or self._skip) and self._frame is None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """The frames that are complete now, one at a time: to be taken to the end, or not used again. Raises `BrokenFrame`."""

@@ -89,7 +89,8 @@ class RuntimeSession:
             self._on_ready()
         elif before is RuntimeState.ANSWERED:
             self.release_answer()
-            self._on_ready()
+            if self.state is RuntimeState.READY:  # and has not been given the next one at once
+                self._on_ready()
 
     def release_answer(self) -> None:
         """The caller gets the answer now, though the runtime is not ready for the next one yet."""
@@ -121,6 +122,22 @@ class RuntimeSession:
         else:
             self._advance(RuntimeEvent.ANSWER)
             self._answer, self._error_type = payload, None
+
+    def finish(self, payload: bytes, *, ready: bool) -> None:
+        """As `answer`, handed out at once; `ready`: it has asked for the next invocation with it. Raises `InvalidTransition`."""
+        if len(payload) > RESPONSE_PAYLOAD_BYTES:
+            self.fail(too_large(), TOO_LARGE)
+            if ready:
+                self.next()
+            else:
+                self.release_answer()
+            return
+        self._advance(RuntimeEvent.ANSWER)
+        if ready:
+            self._advance(RuntimeEvent.NEXT)
+        self._on_result(payload)
+        if self.state is RuntimeState.READY:  # and has not been given the next one at once
+            self._on_ready()
 
     def fail(self, payload: bytes, error_type: str | None = None) -> None:
         """The runtime's error. Raises `InvalidTransition`."""

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from hanabi.contracts.invocation import Outcome
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, ServiceError, ShuttingDown
 from hanabi.fleet import handover as module
@@ -154,8 +155,9 @@ async def test_one_that_dies_on_its_way_to_a_waiter() -> None:
         environment = rig.fleet.take_idle(version.key)
         assert environment is not None
         rig.sandbox.vanish()
-        ended = environment.invoke(rig.invocation(version))
-        assert ended.done() and b"Runtime.ExitError" in ended.result().payload
+        ended: list[Outcome] = []
+        environment.invoke(rig.invocation(version), ended.append)
+        assert ended[0].undelivered and ended[0].error_type == "Runtime.ExitError" and len(ended) == 1
         rig.fleet.release(environment, reusable=False)
         rig.fleet.release(environment, reusable=True)  # whatever was said: it has gone
         await until(lambda: not rig.driver.alive)

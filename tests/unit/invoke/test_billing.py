@@ -1,13 +1,12 @@
 """What an invocation lasts and costs: its timeout at most, whatever else happened on the host."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from hanabi.ledger.report import billed_ms
 from hanabi.testing import ManualClock, ManualTimer
 from hanabi.testing.sandbox import FakeProcess, silent
-from tests.unit.fleet.rig import Rig
+from tests.unit.fleet.rig import Rig, obedient
 from tests.waiting import until
 
 
@@ -20,13 +19,20 @@ class LateClock(ManualClock):
 
 async def test_a_timeout_costs_what_it_says_however_late_it_is_noticed() -> None:
     clock = LateClock()
-    async with Rig(clock=clock) as rig:
+
+    async def slow_again(process: FakeProcess) -> int | None:
+        if process.sandbox.history.count("start runtime") > 1:
+            await clock.sleep(4.3)
+        return await obedient(process)
+
+    async with Rig(slow_again, clock=clock) as rig:
         version = rig.version(timeout_s=12)
         await rig.invoke(version)
-        for spent_s in (0.0, 4.3):
-            environment = rig.fleet.take_idle(version.key) or await rig.fleet.lease(version)
-            task = asyncio.create_task(rig.invoker._run(environment, rig.invocation(version, b"hang"), spent_s))
-            await clock.advance(13.0)
+        for _ in range(2):  # the second time with its init
+            task = rig.begin(version, b"hang")
+            for _ in range(13):
+                await clock.advance(1.0, turns=40)
+            await until(task.done)
             record = (await task).record
             assert (record.status, record.duration_ms, billed_ms(record.duration_ms)) == ("timeout", 12000.0, 12000)
         assert [line.split("\t")[1:3] for line in rig.journal.lines if line.startswith("REPORT")][1] == [
@@ -80,8 +86,9 @@ async def test_a_crash_costs_nothing_after_it_was_seen() -> None:
         version = rig.version()
         await rig.invoke(version)
         for payload in (b"exit 3", b"kill 9"):
-            environment = rig.fleet.take_idle(version.key) or await rig.fleet.lease(version)
-            task = asyncio.create_task(rig.invoker._run(environment, rig.invocation(version, payload)))
-            await until(lambda: environment._exit is not None)  # noqa: B023
+            (environment,) = rig.fleet._environments
+            task = rig.begin(version, payload)
+            await until(lambda: not environment.usable)  # noqa: B023
             await clock.advance(1.0)
+            await until(task.done)
             assert (await task).record.duration_ms == 0.0

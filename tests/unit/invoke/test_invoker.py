@@ -11,6 +11,7 @@ import pytest
 
 from hanabi.contracts.invocation import Result
 from hanabi.environment.log import BUFFERED_EVENTS
+from hanabi.environment.memory import READ_AFTER_US
 from hanabi.errors import AccessDenied, EntrypointError, ServiceError, TooManyRequests
 from hanabi.quotas import LOG_TAIL_BYTES
 from hanabi.testing import ManualClock
@@ -54,7 +55,15 @@ async def test_a_success_and_its_record(runtime: str) -> None:
 
 @pytest.mark.parametrize("peak, reported", [(0, 1), (1, 1), (40 * MIB + 1, 41), (128 * MIB, 128), (200 * MIB, 128)])
 async def test_memory_used_is_at_least_one_and_at_most_what_there_is(peak: int, reported: int) -> None:
-    async with Rig() as rig:
+    async def takes_its_time(process: FakeProcess) -> int | None:
+        await process.write("r")
+        while True:
+            kind, body = await process.read()
+            if kind == "n":
+                await asyncio.sleep(READ_AFTER_US / 1e6)
+                await process.answer(process.payload(body))
+
+    async with Rig(takes_its_time) as rig:
         await rig.invoke(rig.version())
         rig.sandbox.peak = peak
         assert (await rig.invoke(rig.version())).record.max_memory_mb == reported

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hanabi.contracts.invocation import Result
-from hanabi.errors import TooManyRequests
+from hanabi.errors import ShuttingDown, TooManyRequests
 from tests.unit.fleet.rig import Rig
 from tests.waiting import until
 
@@ -55,9 +55,12 @@ async def test_what_is_cancelled_is_told_no_more(warm: bool) -> None:
         assert told == []
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_closing_tells_those_who_wait_for_an_environment() -> None:
     async with Rig() as rig:
-        rig.invoker.start(rig.invocation(rig.version(), b"hang"), lambda result: None)
-        await until(lambda: rig.states() == ["busy"])
+        rig.driver.create_allowed.clear()
+        told: list[Result | Exception] = []
+        rig.invoker.start(rig.invocation(rig.version()), told.append)
+        await asyncio.sleep(0)
         await rig.invoker.close()
-        assert rig.invoker.in_flight == 0
+        assert rig.invoker.in_flight == 0 and isinstance(told[0], ShuttingDown) and len(told) == 1
+        rig.driver.create_allowed.set()

@@ -1,0 +1,63 @@
+"""The end of an environment that has extensions: the runtime is told first, then they are, and what is left then is killed.
+
+AWS Lambda developer guide, "Lambda execution environment lifecycle", Shutdown phase: without extensions there is none; with external ones
+it lasts 2 s. Of these the runtime has 30 %, as in the Runtime Interface Emulator.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from signal import SIGTERM
+from typing import Protocol
+
+from hanabi.base.clock import Clock
+from hanabi.contracts.sandbox import Sandbox
+from hanabi.environment.states import RUNTIME, EnvironmentState, PhaseEvent
+
+LIMIT_S = 2.0
+RUNTIME_SHARE = 0.3
+
+
+class ExtensionSession(Protocol):
+    """What the host says to one extension. Its own state is its session's, as the runtime's is in `RuntimeSession`."""
+
+    def shut_down(self, reason: str, deadline_ms: int) -> None:
+        """The SHUTDOWN event. `reason`: "spindown" | "timeout" | "failure"."""
+
+
+class Shutdown:
+    """`on_exit` is to be called for each process that ends meanwhile."""
+
+    def __init__(self, sandbox: Sandbox, clock: Clock, state: EnvironmentState) -> None:
+        self._sandbox = sandbox
+        self._clock = clock
+        self._state = state
+        self._exit = asyncio.Event()
+
+    def on_exit(self) -> None:
+        self._exit.set()
+
+    async def run(self, extensions: Mapping[str, ExtensionSession], reason: str = "spindown") -> None:
+        """Nothing where there are none. `extensions`: by role."""
+        state = self._state
+        if not state.living(extensions):
+            return
+        until = self._clock.monotonic() + LIMIT_S
+        state.advance(PhaseEvent.SHUT_DOWN)
+        if state.living([RUNTIME]):
+            self._sandbox.signal(RUNTIME, SIGTERM)
+        await self._wait(lambda: not state.living([RUNTIME]), until - LIMIT_S * (1 - RUNTIME_SHARE))
+        state.advance(PhaseEvent.RUNTIME_ENDED)
+        deadline_ms = int((self._clock.time() + until - self._clock.monotonic()) * 1000)
+        for role in state.living(extensions):
+            extensions[role].shut_down(reason, deadline_ms)
+        await self._wait(lambda: not state.living(extensions), until)
+
+    async def _wait(self, ended: Callable[[], bool], until: float) -> None:
+        """Until that is so, or `until` is over."""
+        timer = self._clock.call_later(max(0.0, until - self._clock.monotonic()), self._exit.set)
+        try:
+            while not ended() and self._clock.monotonic() < until:
+                self._exit.clear()
+                await self._exit.wait()
+        finally:
+            timer.cancel()

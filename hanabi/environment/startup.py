@@ -1,0 +1,168 @@
+"""How an environment becomes a function's: by its init, by the restore of its snapshot, or by going on after hibernation."""
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, NamedTuple
+
+from hanabi.base.tasks import settle
+from hanabi.contracts.functions import FunctionVersion
+from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.invocation import Outcome
+from hanabi.contracts.sandbox import Sandbox
+from hanabi.environment.credentials import EnvironmentCredentials
+from hanabi.environment.hibernated import HibernatedEnvironment
+from hanabi.environment.log import EnvironmentLog, stream_name
+from hanabi.environment.memory import MemoryUse
+from hanabi.environment.outcome import refused_outcome
+from hanabi.environment.run import Run
+from hanabi.environment.runtime_process import RuntimeProcess
+from hanabi.environment.shared import SharedServices
+from hanabi.environment.states import EnvironmentState, PhaseEvent
+from hanabi.environment.variables import function_variables
+from hanabi.errors import EntrypointError, SandboxError
+from hanabi.ledger.report import init_report_line, start_phase_line
+from hanabi.quotas import VCPU_MB
+
+
+class FirstReport(NamedTuple):
+    """What the first invocation after an init reports of it, and no other."""
+
+    init_us: int | None = None
+    restore_us: tuple[int, int] | None = None  # (restore, its hooks)
+    spent_us: int = 0  # an init that is part of the invocation itself
+
+
+class Startup:
+    """Each of its methods runs once, or again after a reset."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        image: RuntimeImage,
+        shared: SharedServices,
+        state: EnvironmentState,
+        log: EnvironmentLog,
+        credentials: EnvironmentCredentials,
+        memory: MemoryUse,
+        run: Run,
+        runtime: RuntimeProcess,
+    ) -> None:
+        self._sandbox = sandbox
+        self._image = image
+        self._shared = shared
+        self._state = state
+        self._log = log
+        self._credentials = credentials
+        self._memory = memory
+        self._run = run
+        self._runtime = runtime
+        self._variables: dict[str, str] = {}
+
+    async def initialize(self, version: FunctionVersion, limit_s: float, *, provisioned: bool, snap_start: bool) -> Outcome:
+        """Take a function's code and run its init, at a full vCPU at least. On success the environment is idle, its CPU share set."""
+        self._variables = await self._assign(version, provisioned=provisioned, snap_start=snap_start)
+        if version.code is not None:
+            await self._sandbox.mount(version.code, "/var/task")
+        if version.opt is not None:
+            await self._sandbox.mount(version.opt, "/opt")
+        return await self._initialize(version, limit_s, None)
+
+    async def initialize_again(self, version: FunctionVersion, limit_s: float, request_id: str) -> Outcome:
+        """The init of one that was reset, which is part of an invocation."""
+        self._state.advance(PhaseEvent.INITIALIZE_AGAIN)
+        self._set_limits(version, least_vcpus=1.0)
+        return await self._initialize(version, limit_s, request_id)
+
+    async def restore(self, version: FunctionVersion, limit_s: float) -> Outcome:
+        """Be a function whose snapshot the sandbox is a clone of: run its hooks."""
+        self._credentials.in_clone = True
+        variables = await self._assign(version, provisioned=False, snap_start=True)
+        self._memory.begin()
+        self._log.write_now(start_phase_line("RESTORE_START", self._image.runtime, self._image.version_arn))
+        return await self._run_init(version, self._runtime.restore(version, variables), limit_s, None)
+
+    async def resume(self, hibernated: HibernatedEnvironment, limit_s: float) -> None:
+        """Be the environment that was hibernated; the sandbox is a clone of it. Raises `SandboxError` when its runtime does not go on."""
+        version = hibernated.version
+        self._state.advance(PhaseEvent.ASSIGN)
+        self._log.open(version.log_group, hibernated.stream)
+        self._credentials.in_clone = hibernated.snap_start
+        await self._credentials.take_over(hibernated.credentials, hibernated.token)
+        self._set_limits(version)
+        ended = self._begin(limit_s, None)
+        await self._runtime.resume(version)
+        if (await ended).status != "success" or not self._state.usable:
+            raise SandboxError(f"environment {hibernated.id} does not go on where it was")
+        self._state.advance(PhaseEvent.INITIALIZED)
+
+    def log_report(self, outcome: Outcome, phase: str) -> None:
+        """INIT_REPORT: of an init that failed, or that no invocation reports as it was had ahead ("Failures during the Init phase")."""
+        word = "RESTORE" if self._credentials.in_clone else "INIT"
+        self._log.write(init_report_line(outcome.duration_us / 1000, outcome.status, outcome.error_type, phase=phase, word=word))
+
+    async def complete(self, outcome: Outcome, version: FunctionVersion) -> None:
+        """Of an init that failed: have all that it printed, so that it may be told as the end of an invocation."""
+        await self._log.read_printed()
+        self._log.flush()
+        outcome.environment, outcome.stream, outcome.tail = self._sandbox.id, self._log.stream, self._log.written_tail
+        outcome.max_memory_mb = self._memory.reported_mb(version.memory_mb)
+
+    async def _assign(self, version: FunctionVersion, *, provisioned: bool, snap_start: bool) -> dict[str, str]:
+        """Belong to a function from now on; returns its variables."""
+        shared, sandbox = self._shared, self._sandbox
+        self._state.advance(PhaseEvent.ASSIGN)
+        self._log.open(version.log_group, stream_name(version.version, shared.clock.time()))
+        credentials = await self._credentials.issue(version)
+        self._set_limits(version, least_vcpus=1.0)
+        return function_variables(
+            self._image,
+            version,
+            credentials,
+            runtime_api=sandbox.runtime_api_address,
+            edge=sandbox.edge_address,
+            served_services=shared.served_services,
+            task_root=sandbox.task_root,
+            log_stream=self._log.stream,
+            provisioned=provisioned,
+            token=self._credentials.token if snap_start else None,
+        )
+
+    def _set_limits(self, version: FunctionVersion, least_vcpus: float = 0.0) -> None:
+        self._sandbox.limit(memory_mb=version.memory_mb, vcpus=max(least_vcpus, version.memory_mb / VCPU_MB))
+
+    async def _initialize(self, version: FunctionVersion, limit_s: float, request_id: str | None) -> Outcome:
+        self._memory.begin()
+        if self._image.version_arn:
+            self._log.write_now(start_phase_line("INIT_START", self._image.runtime, self._image.version_arn))
+        return await self._run_init(version, self._runtime.start(version, self._variables), limit_s, request_id)
+
+    async def _run_init(
+        self, version: FunctionVersion, start: Coroutine[Any, Any, None], limit_s: float, request_id: str | None
+    ) -> Outcome:
+        """Start, and wait until the function is ready or has failed."""
+        self._log.keep_tail(True)  # of what follows: INIT_START is not among what a caller is shown
+        ended = self._begin(limit_s, request_id)
+        try:
+            if self._state.usable:
+                await start
+            else:  # it ended while it was made ready for the function
+                start.close()
+                self._run.end(self._runtime.exit_outcome())
+        except EntrypointError as error:
+            self._run.end(refused_outcome(error, self._image, version, request_id))
+        outcome = await ended
+        if outcome.status == "success" and not self._state.usable:  # it got ready, and died at once
+            duration_us, outcome = outcome.duration_us, self._runtime.exit_outcome()
+            outcome.duration_us = duration_us
+        if not self._state.ended:
+            self._memory.read()  # what its libraries take is not to be told any more once it has died
+        if outcome.status == "success":
+            self._set_limits(version)
+            self._state.advance(PhaseEvent.INITIALIZED)
+        return outcome
+
+    def _begin(self, limit_s: float, request_id: str | None) -> "asyncio.Future[Outcome]":
+        ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._run.begin(request_id, self._shared.clock.monotonic(), limit_s, partial(settle, ended))
+        return ended

@@ -1,0 +1,45 @@
+"""The record of an invocation that has ended, its last log lines, and what its caller gets: all made of its outcome."""
+
+from hanabi.contracts.invocation import Invocation, Outcome, Result
+from hanabi.contracts.journal import Journal, Record
+from hanabi.ledger.log_tail import end_of_log
+from hanabi.ledger.report import end_line, report_line, start_line
+
+
+def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: int) -> Result:
+    """Write the record with its log events. Raises `OSError` when it cannot be written."""
+    version = invocation.route.version
+    duration_us, init_us, restore_us = outcome.duration_us, outcome.init_us, outcome.restore_us
+    # Init is billed like the invocation itself (since August 2025), of a restore its hooks; the sum is rounded up once.
+    billed_us = duration_us + (init_us or 0 if restore_us is None else restore_us[1])
+    made = Record(
+        request_id=invocation.request_id,
+        function=version.name,
+        version=version.version,
+        memory_mb=version.memory_mb,
+        started_ms=now_ms - duration_us // 1000,
+        duration_ms=duration_us / 1000,
+        billed_ms=-(-billed_us // 1000),
+        init_ms=None if init_us is None else init_us / 1000,
+        max_memory_mb=outcome.max_memory_mb,
+        status=outcome.status,
+        error_type=outcome.error_type,
+        environment=outcome.environment,
+        source=invocation.source,
+        trace=invocation.trace,
+        restore=None if restore_us is None else (restore_us[0] / 1000, restore_us[1] / 1000),
+        attempt=invocation.attempt,
+    )
+    events = outcome.events
+    if not outcome.started:
+        events.append((made.started_ms, start_line(invocation.request_id, version.version)))
+    events.append((now_ms, end_line(invocation.request_id)))
+    events.append((now_ms, report_line(made)))
+    journal.finish(made, version.log_group, outcome.stream, events)
+    return Result(
+        payload=outcome.payload,
+        function_error=None if outcome.status == "success" else "Unhandled",
+        version=version.version,
+        log_tail=end_of_log(outcome.tail, events) if invocation.tail else b"",
+        record=made,
+    )

@@ -1,0 +1,20 @@
+"""The end of an invocation's log, as an answer with LogType=Tail has it."""
+
+from collections.abc import Sequence
+
+from hanabi.contracts.journal import LogEvent
+from hanabi.quotas import LOG_TAIL_BYTES
+
+
+def end_of_log(tail: bytes, events: Sequence[LogEvent]) -> bytes:
+    """The last bytes of a log and what follows it, though its lines may be long."""
+    lines: list[bytes] = []
+    size = 0
+    for _, text in reversed(events):
+        lines.append(text[-LOG_TAIL_BYTES:].encode() + b"\n")
+        size += len(lines[-1])
+        if size >= LOG_TAIL_BYTES:
+            break
+    else:
+        lines.append(tail)
+    return b"".join(reversed(lines))[-LOG_TAIL_BYTES:]
