@@ -36,7 +36,7 @@ def ask(command: Sequence[str | Path], *, timeout_s: float = ASK_S, environment:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout_s, env=environment
         )
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a name that no program can have
         return None
     return done.stdout[:ANSWER_MAX_BYTES].decode(errors="replace") if done.returncode == 0 else None
 

@@ -1,6 +1,7 @@
 """Tasks with an owner, work shared by those who ask for the same at the same time, and futures settled once."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
@@ -30,17 +31,14 @@ async def cancel_and_wait(tasks: "Iterable[asyncio.Future[Any]]") -> None:
 
 
 async def wait_for_end(future: "asyncio.Future[Any]") -> None:
-    """Wait until a future is done, however often the caller is cancelled meanwhile; the result or exception is left in it."""
-    cancelled = False
+    """Wait until a future is done, however often the caller is cancelled meanwhile: it is called where that is being raised already.
+
+    The result or exception is left in the future.
+    """
     while not future.done():
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([future])
-        except asyncio.CancelledError:
-            cancelled = True
-    if not future.cancelled():
-        future.exception()  # nobody else may look
-    if cancelled:
-        raise asyncio.CancelledError
+    _retrieve(future)
 
 
 class Tasks:
@@ -140,7 +138,7 @@ class SingleFlight(Generic[Key, Result]):
             self._on_end(key)
 
 
-def _retrieve(task: "asyncio.Task[Any]") -> None:
+def _retrieve(task: "asyncio.Future[Any]") -> None:
     """Whoever waits has the exception; nobody may be waiting any more, and that is no error."""
     if not task.cancelled():
         task.exception()

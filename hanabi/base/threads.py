@@ -1,10 +1,12 @@
 """Blocking work off the loop, in threads of the drivers' own: whoever unpacks zips elsewhere does not hold up a destroy."""
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from hanabi.base.tasks import wait_for_end
 
 Made = TypeVar("Made")
 
@@ -22,18 +24,26 @@ class ThreadPool:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await _ended(future)
+            await wait_for_end(future)
             if undo is not None and future.exception() is None:
-                await _ended(asyncio.get_running_loop().run_in_executor(self._pool, undo, future.result()))
+                await wait_for_end(asyncio.get_running_loop().run_in_executor(self._pool, undo, future.result()))
             raise
 
     def close(self) -> None:
         self._pool.shutdown()
 
 
-async def _ended(future: "asyncio.Future[Made]") -> None:
-    """However often the caller is cancelled meanwhile."""
-    while not future.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
-    future.exception()  # nobody else looks
+def in_new_thread(work: Callable[[], Made]) -> Made:
+    """Run something that changes its thread's namespaces in a thread that ends with it."""
+    future: Future[Made] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    return future.result()

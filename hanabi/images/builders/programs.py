@@ -1,5 +1,6 @@
 """Running the programs that make roots: their failures become an `ImageError` that quotes them."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,15 +10,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from hanabi.base.processes import search_path
+from hanabi.base import processes
+from hanabi.base.processes import ANSWER_MAX_BYTES, search_path
 from hanabi.errors import ImageError
 
 TIMEOUT_S = 1800.0  # for one program; a slow mirror is slow
 SEARCHED = search_path()
-ASK_S = 30.0
-ANSWER_MAX_BYTES = 1 << 20
 QUOTED = 1500  # characters of what a failed program said
 _changing = threading.Lock()
 _running: "defaultdict[int, set[subprocess.Popen[bytes]]]" = defaultdict(set)  # by the lock that they hold
@@ -36,38 +36,81 @@ def run(
 
     `lock` stays open in the program, so that the lock outlives a builder that was killed while its program runs on.
     """
-    name = os.path.basename(command[0])
     with tempfile.TemporaryFile() as said, open(output or os.devnull, "wb") as stdout:
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout if output else said, "stderr": said}
+        _execute(lock, command, lambda program: None, lambda: _end_of(said), environment=environment, cwd=cwd, **options)
+
+
+def feed_file(
+    source: Path, command: Sequence[str | Path], *, lock: int, counted: Callable[[int, int | None], None], cwd: Path | None = None
+) -> None:
+    """Give a file to a program's standard input, counting its bytes. Raises `ImageError`."""
+
+    def feed(program: "subprocess.Popen[bytes]") -> None:
+        assert program.stdin
+        done, size = 0, source.stat().st_size
+        with contextlib.suppress(BrokenPipeError):  # its status says why
+            while piece := file.read(1 << 20):
+                program.stdin.write(piece)
+                done += len(piece)
+                counted(done, size)
+            program.stdin.close()
+
+    with tempfile.TemporaryFile() as said, source.open("rb") as file:
+        _execute(lock, command, feed, lambda: _end_of(said), cwd=cwd, stdin=subprocess.PIPE, stdout=said, stderr=said)
+
+
+def run_with_output(command: Sequence[str | Path], *, lock: int, cwd: Path, line: Callable[[str], None]) -> None:
+    """Run a program whose output tells how far it is, giving each line of it. Raises `ImageError` with the last of them."""
+    last: deque[str] = deque(maxlen=30)
+
+    def follow(program: "subprocess.Popen[bytes]") -> None:
+        assert program.stdout
+        while text := program.stdout.readline(ANSWER_MAX_BYTES):
+            last.append(text.decode(errors="replace").rstrip())
+            line(last[-1])
+
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    _execute(lock, command, follow, lambda: "\n".join(last)[-QUOTED:], cwd=cwd, **options)
+
+
+def _execute(
+    lock: int,
+    command: Sequence[str | Path],
+    work: Callable[["subprocess.Popen[bytes]"], None],
+    quote: Callable[[], str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> None:
+    """Run a program while `work` reads or writes its streams, and wait for its end. Raises `ImageError` that has `quote()`."""
+    name = os.path.basename(command[0])
+    try:
+        program = _begin(lock, command, env={**_environment(), **(environment or {})}, pass_fds=(lock,), **options)
+    except FileNotFoundError:
+        raise ImageError(f"{name} is not installed") from None
+    with program:
         try:
-            program = _begin(
-                lock,
-                command,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout if output else said,
-                stderr=said,
-                env={**_environment(), **(environment or {})},
-                pass_fds=(lock,),
-            )
-        except FileNotFoundError:
-            raise ImageError(f"{name} is not installed") from None
-        with program:
-            try:
-                status = program.wait(TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                program.kill()
-                raise ImageError(f"{name} did not end within {TIMEOUT_S:.0f} s") from None
-            except BaseException:
-                program.kill()
-                raise
-            finally:
-                with _changing:
-                    _running[lock].discard(program)
-                    if not _running[lock]:
-                        del _running[lock]
-        if status:
-            said.seek(max(0, said.seek(0, os.SEEK_END) - QUOTED))
-            raise ImageError(f"{name} failed with status {status}:\n{said.read().decode(errors='replace').strip()}")
+            work(program)
+            status = program.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            raise ImageError(f"{name} did not end within {TIMEOUT_S:.0f} s") from None
+        except BaseException:
+            program.kill()
+            raise
+        finally:
+            with _changing:
+                _running[lock].discard(program)
+                if not _running[lock]:
+                    del _running[lock]
+    if status:
+        raise ImageError(f"{name} failed with status {status}:\n{quote()}")
+
+
+def _end_of(said: IO[bytes]) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - QUOTED))
+    return said.read().decode(errors="replace").strip()
 
 
 def _begin(lock: int, command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[bytes]":
@@ -100,74 +143,7 @@ def forget(lock: int) -> None:
 
 def ask(command: Sequence[str | Path]) -> str | None:
     """What a program that answers at once prints; None when it is not there or fails."""
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), timeout=ASK_S
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout[:ANSWER_MAX_BYTES].decode(errors="replace") if done.returncode == 0 else None
-
-
-def feed_file(
-    source: Path, command: Sequence[str | Path], *, lock: int, counted: Callable[[int, int | None], None], cwd: Path | None = None
-) -> None:
-    """Give a file to a program's standard input, counting its bytes. Raises `ImageError`."""
-    name, size, done = os.path.basename(command[0]), source.stat().st_size, 0
-    with tempfile.TemporaryFile() as said, source.open("rb") as file:
-        try:
-            program = subprocess.Popen(
-                command, cwd=cwd, stdin=subprocess.PIPE, stdout=said, stderr=said, env=_environment(), pass_fds=(lock,)
-            )
-        except FileNotFoundError:
-            raise ImageError(f"{name} is not installed") from None
-        with program:
-            assert program.stdin
-            try:
-                while piece := file.read(1 << 20):
-                    program.stdin.write(piece)
-                    done += len(piece)
-                    counted(done, size)
-                program.stdin.close()
-            except BrokenPipeError:
-                pass  # its status says why
-            except BaseException:
-                program.kill()
-                raise
-            status = program.wait(TIMEOUT_S)
-        if status:
-            said.seek(max(0, said.seek(0, os.SEEK_END) - QUOTED))
-            raise ImageError(f"{name} failed with status {status}:\n{said.read().decode(errors='replace').strip()}")
-
-
-def run_with_output(command: Sequence[str | Path], *, lock: int, cwd: Path, line: Callable[[str], None]) -> None:
-    """Run a program whose output tells how far it is, giving each line of it. Raises `ImageError` with the last of them."""
-    name = os.path.basename(command[0])
-    last: deque[str] = deque(maxlen=30)
-    try:
-        program = subprocess.Popen(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            pass_fds=(lock,),
-        )
-    except FileNotFoundError:
-        raise ImageError(f"{name} is not installed") from None
-    with program:
-        assert program.stdout
-        try:
-            while text := program.stdout.readline(ANSWER_MAX_BYTES):
-                last.append(text.decode(errors="replace").rstrip())
-                line(last[-1])
-        except BaseException:
-            program.kill()
-            raise
-        status = program.wait(TIMEOUT_S)
-    if status:
-        raise ImageError(f"{name} failed with status {status}:\n{chr(10).join(last)[-QUOTED:]}")
+    return processes.ask(command, environment=_environment())
 
 
 def _environment() -> dict[str, str]:

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.base.netlink import Netlink
-from hanabi.base.threads import ThreadPool
+from hanabi.base.threads import ThreadPool, in_new_thread
 from hanabi.sandbox.host import firewall, host_ids
 from hanabi.sandbox.host.host_ids import HostIds
-from hanabi.sandbox.host.uplink import Uplink, in_new_thread
+from hanabi.sandbox.host.uplink import Uplink
 
 INSIDE = "eth0"
 PREFIX_LENGTH = 30

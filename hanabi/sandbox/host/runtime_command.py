@@ -4,7 +4,6 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.base import linux
-from hanabi.base.processes import search_path
+from hanabi.base.processes import ask, search_path
 from hanabi.errors import SandboxError
 
 CANDIDATES = ("crun", "runc")  # in this order: crun starts three times as fast, but not everywhere
@@ -35,10 +34,7 @@ class OciRuntime:
 
     def version(self) -> str:
         """As in "runc 1.1.5"."""
-        try:
-            said = subprocess.run([self.program, "--version"], capture_output=True, text=True, timeout=10).stdout
-        except (OSError, subprocess.SubprocessError):
-            said = ""
+        said = ask([self.program, "--version"], timeout_s=10) or ""
         return " ".join([os.path.basename(self.program), *said.partition("\n")[0].split()[2:3]])
 
     def start(self, name: str, bundle: Path, channels: Sequence[int]) -> int:

@@ -3,10 +3,8 @@
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -15,28 +13,13 @@ from typing import TypeVar
 
 from hanabi.base import linux, netlink
 from hanabi.base.processes import search_path
+from hanabi.base.threads import in_new_thread
 from hanabi.sandbox.host import firewall
 
 _PASTA_TIMEOUT_S = 5.0
 _PASTA = ("--config-net", "--no-map-gw", "--ipv4-only", "--netns-only", "--foreground", "--quiet")
 _NO_PORTS = ("-t", "none", "-u", "none", "-T", "none", "-U", "none")
 Made = TypeVar("Made")
-
-
-def in_new_thread(work: Callable[[], Made]) -> Made:
-    """Run something that changes its thread's namespaces in a thread that ends with it."""
-    future: Future[Made] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    return future.result()
 
 
 @dataclass(slots=True)

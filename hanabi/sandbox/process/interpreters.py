@@ -3,10 +3,10 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from errno import ENOENT
 
+from hanabi.base.processes import ask
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import EntrypointError
 
@@ -57,7 +57,4 @@ def _look_for(runtime: str) -> str:
 
 def _output_of(*command: str) -> str:
     """A name on PATH is not enough: version managers put programs there that only say what is not installed."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_S, stdin=subprocess.DEVNULL).stdout.strip()
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return ""
+    return (ask(command, timeout_s=TRIAL_S) or "").strip()

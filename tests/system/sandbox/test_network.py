@@ -10,8 +10,8 @@ import pytest
 
 from hanabi.base import linux
 from hanabi.base.netlink import Netlink
+from hanabi.base.threads import in_new_thread
 from hanabi.sandbox.host import firewall, host_ids
-from hanabi.sandbox.host.uplink import in_new_thread
 from tests.system.sandbox.rig import Rig, unavailable
 
 NAMED = IPv4Address("198.51.100.2")  # on the internet
