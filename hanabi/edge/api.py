@@ -173,6 +173,8 @@ class Api:
         name, operation = self.services.find_operation(request)
         if operation is not None and operation.body.refuse is not None:
             return operation.body.refuse(request, size)
+        if name and operation is None:
+            return NotImplementedOperation(f"Hanabi does not implement {self.services.name_of(request)}:{name}")
         return RequestEntityTooLarge(f"Request must be smaller than {limit_bytes} bytes for the {name or 'requested'} operation")
 
     def unavailable(self, request: HttpRequest) -> HttpResponse:
@@ -237,7 +239,14 @@ class _Progress:
                 response = self.codec.respond(self.call.operation, result, self.request_id)
                 response.headers += self.call.response_headers
             except Exception as error:
+                self._close_streams(result)
                 result = error
         if isinstance(result, Exception):
             response = self.codec.fail(to_api_error(result, self.request, self.request_id), self.request_id)
         self._answer(response)
+
+    def _close_streams(self, result: Params) -> None:
+        """Of a result that does not go out."""
+        for value in result.values():
+            if not isinstance(value, bytes) and hasattr(value, "aclose"):
+                self._api.tasks.spawn(value.aclose(), "close a result's stream")

@@ -14,6 +14,7 @@ DOCUMENT_BYTES = 1 << 20  # of a request, unless its operation takes more
 
 # Parameters and results are plain dictionaries by the model's member names. Blobs are bytes (of a large upload a Path,
 # deleted when the handler returns, unless moved away), timestamps Unix seconds or datetimes, a status code is an int.
+# In a result a blob that is the whole body may be a `ByteStream`, an event stream is `protocols.event_stream.Events`.
 Params = dict[str, Any]
 Context = Mapping[str, str | tuple[str, ...]]
 Done = Callable[["Params | Exception"], None]

@@ -6,8 +6,8 @@ u32 CRC-32 of all before`. A header: `u8 length, name, u8 type, value`; of type 
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol, Self
 
 from botocore.model import Shape
 
@@ -18,6 +18,7 @@ from hanabi.errors import ApiError
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 PAYLOAD_MAX_BYTES = 16 << 20  # clients take no larger message: 24 MiB in the format, 16 MiB in botocore
 _HEADERS_MAX_BYTES = 128 * 1024
+_MESSAGE_CHARS = 8192  # of an error, in a header
 _STRING = 7
 _BYTES, _JSON = "application/octet-stream", "application/json"
 
@@ -41,6 +42,42 @@ def _encode_header(header: tuple[str, str]) -> bytes:
     return struct.pack(f">B{len(name)}sBH{len(value)}s", len(name), name, _STRING, len(value), value)
 
 
+class Events(Protocol):
+    """The value of a result's event stream: (name, members) of one event after the other. Whoever takes it closes it."""
+
+    def __aiter__(self) -> Self: ...
+
+    def __anext__(self) -> Awaitable[tuple[str, Mapping[str, Any]]]: ...
+
+    def aclose(self) -> Awaitable[None]: ...
+
+
+class EncodedEvents:
+    """A `ByteStream` of events: each is asked for when the one before has gone out. An `ApiError` among them is the last message."""
+
+    def __init__(self, stream: "EventStream", events: Events) -> None:
+        self._stream = stream
+        self._events = events
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            event, members = await anext(self._events)
+        except ApiError as error:
+            self._ended = True
+            return self._stream.encode_error(error)
+        return self._stream.encode(event, members)
+
+    async def aclose(self) -> None:
+        self._ended = True
+        await self._events.aclose()
+
+
 class EventStream:
     """The events of one operation's output, by its model."""
 
@@ -57,8 +94,10 @@ class EventStream:
 
     def encode_error(self, error: ApiError) -> bytes:
         """The last message of a stream that fails after its answer has begun."""
-        headers = ((":message-type", "exception"), (":exception-type", error.code), (":content-type", _JSON))
-        return encode_message(headers, write_json({"message": error.message}))
+        if error.code in self._encoders:  # one of the stream's own exceptions
+            headers = [(":message-type", "exception"), (":exception-type", error.code), (":content-type", _JSON)]
+            return encode_message(headers, write_json({"message": error.message}))
+        return encode_message([(":message-type", "error"), (":error-code", error.code), (":error-message", error.message[:_MESSAGE_CHARS])])
 
 
 def _encoder(model: Model, name: str, shape: Shape) -> Callable[[Mapping[str, Any]], bytes]:

@@ -10,6 +10,8 @@ from botocore.model import Shape
 
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.edge.protocols.codec import Match, error_body, read_json, write_json
+from hanabi.edge.protocols.event_stream import CONTENT_TYPE as EVENT_STREAM
+from hanabi.edge.protocols.event_stream import EncodedEvents, EventStream
 from hanabi.edge.protocols.model import Model
 from hanabi.edge.protocols.shapes import Convert, from_iso, structure_parser, structure_renderer, to_datetime
 from hanabi.edge.protocols.uri_routes import UriRoutes
@@ -19,6 +21,7 @@ _HEADS = 4096  # that are remembered, in so many characters each at most
 _HEAD_CHARS = 512
 _IMMUTABLE = frozenset({str, int, float, bool, bytes})
 _JSON = ("content-type", "application/json")
+_EVENTS = ("content-type", EVENT_STREAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class OutputPlan:
     payload: str | None
     raw: bool
     body: Convert | None
+    events: EventStream | None = None  # the payload is events: its value is `event_stream.Events`
 
 
 class RestJson:
@@ -115,13 +119,15 @@ class RestJson:
     def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse:
         plan = self._outputs.get(operation) or self._compile_output(operation)
         status = int(result.get(plan.status_member) or plan.status) if plan.status_member else plan.status
-        headers = [_JSON, ("x-amzn-requestid", request_id)]
+        headers = [_JSON if plan.events is None else _EVENTS, ("x-amzn-requestid", request_id)]
         for member, name, convert in plan.headers:
             value = result.get(member)
             if value is not None:
                 headers.append((name, convert(value)))
         if plan.raw and plan.payload:
-            return HttpResponse(status, headers, result.get(plan.payload) or b"")
+            return HttpResponse(status, headers, result.get(plan.payload) or b"")  # or a stream
+        if plan.events is not None and plan.payload:
+            return HttpResponse(status, headers, EncodedEvents(plan.events, result[plan.payload]))
         if plan.body is None or status == 204:
             return HttpResponse(status, headers)
         value = result.get(plan.payload) if plan.payload else result
@@ -161,13 +167,19 @@ class RestJson:
             payload = shape.serialization.get("payload")
             payload_shape = shape.members[payload] if payload else None
             raw = payload_shape is not None and payload_shape.type_name in ("blob", "string")
+            has_events = payload_shape is not None and bool(payload_shape.serialization.get("eventstream"))
             plan = OutputPlan(
                 status=plan.status,
                 status_member=next((member for member, _, _ in _located(shape, "statusCode")), None),
-                headers=[(member, name, _text_renderer(inner)) for member, name, inner in _located(shape, "header")],
+                headers=[
+                    (member, name, _text_renderer(inner))
+                    for member, name, inner in _located(shape, "header")
+                    if not (has_events and name.lower() == "content-type")  # that is the stream's
+                ],
                 payload=payload,
                 raw=raw,
-                body=None if raw else self._body(shape, payload_shape, parse=False),
+                body=None if raw or has_events else self._body(shape, payload_shape, parse=False),
+                events=EventStream(self.model, operation) if has_events else None,
             )
         self._outputs[operation] = plan
         return plan

@@ -1,13 +1,14 @@
 """An edge with small services, served from a thread, so that the real (blocking) clients can be pointed at it."""
 
 import asyncio
+import queue
 import shutil
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
@@ -20,7 +21,7 @@ from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.edge.own_endpoints import OwnEndpoint
 from hanabi.edge.service import DOCUMENT, Call, Operation, Params, RequestBody, RequiredPermission, Service
-from hanabi.errors import InvalidZipFile, RequestTooLarge, ResourceNotFound, TooManyRequests
+from hanabi.errors import ApiError, InvalidZipFile, RequestTooLarge, ResourceNotFound, TooManyRequests
 from hanabi.http.limits import BodyRule, Limits
 from hanabi.http.server import HttpServer
 from hanabi.services.iam.service import IamService
@@ -65,11 +66,38 @@ class FakeService(Service):
     calls: list[tuple[Call, dict[str, Any]]] = field(default_factory=list)
 
 
+class GatedEvents:
+    """Events of a response stream: `let_go` one from the test's thread, None for the end."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[tuple[str, dict[str, Any]] | ApiError | None] = queue.Queue()
+        self.closed = threading.Event()
+
+    def let_go(self, event: tuple[str, dict[str, Any]] | ApiError | None) -> None:
+        self._queue.put(event)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[str, dict[str, Any]]:
+        event = await asyncio.to_thread(self._queue.get, timeout=30)
+        if event is None:
+            raise StopAsyncIteration
+        if isinstance(event, ApiError):
+            raise event
+        return event
+
+    async def aclose(self) -> None:
+        self.closed.set()
+        self._queue.put(None)  # for a thread that waits still
+
+
 class FakeLambda(FakeService):
     def __init__(self, kept: Path) -> None:
         super().__init__("lambda")
         self.kept = kept  # where uploads are moved
         self.edge: Edge | None = None
+        self.events = GatedEvents()
         handlers = {
             "CreateFunction": self.create,
             "GetFunction": self.get,
@@ -79,6 +107,7 @@ class FakeLambda(FakeService):
             "ListFunctions": self.answer({"Functions": [{"FunctionName": "a"}], "NextMarker": "m"}),
             "DeleteFunction": self.answer({"StatusCode": 204}),
             "Invoke": self.invoke,
+            "InvokeWithResponseStream": self.stream,
             "UntagResource": self.answer({}),
             "ListTags": self.answer({"Tags": {"k": "v"}}),
             "CreateAlias": self.answer({"Name": "x"}),
@@ -106,6 +135,11 @@ class FakeLambda(FakeService):
         elif code == b"bad":
             raise InvalidZipFile("Could not unzip uploaded file. Please check your file, then try to upload again.")
         return {"FunctionName": params["FunctionName"], "CodeSize": len(code) if isinstance(code, bytes) else -1}
+
+    async def stream(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
+        """Events, each of which waits until the test lets it go."""
+        self.calls.append((call, params))
+        return {"StatusCode": 200, "ExecutedVersion": "$LATEST", "EventStream": self.events}
 
     async def get(self, call: Call, params: dict[str, Any], target: Any) -> dict[str, Any]:
         self.calls.append((call, params))

@@ -9,7 +9,7 @@ from botocore.parsers import EventStreamJSONParser
 
 from hanabi.edge.protocols.event_stream import PAYLOAD_MAX_BYTES, EventStream, encode_message
 from hanabi.edge.protocols.model import load
-from hanabi.errors import ServiceError
+from hanabi.errors import ApiError, ServiceError
 
 SHAPE = load("lambda").operation("InvokeWithResponseStream").output_shape.members["EventStream"]
 
@@ -52,7 +52,18 @@ def test_members_that_are_not_there_are_left_out() -> None:
 def test_an_error_in_the_middle() -> None:
     (message,) = read(EventStream(load("lambda"), "InvokeWithResponseStream").encode_error(ServiceError("it ended")))
     assert message.to_response_dict()["status_code"] == 400
-    assert message.headers[":exception-type"] == "ServiceException" and message.payload == b'{"message":"it ended"}'
+    assert message.headers == {":message-type": "error", ":error-code": "ServiceException", ":error-message": "it ended"}
+
+
+def test_an_error_that_the_stream_has_in_its_model() -> None:
+    class Throttled(ApiError):
+        code = "SessionStreamingException"
+        status = 400
+
+    (message,) = read(EventStream(load("logs"), "StartLiveTail").encode_error(Throttled("slowly")))
+    shape = load("logs").operation("StartLiveTail").output_shape.members["responseStream"]
+    parsed = EventStreamJSONParser().parse(message.to_response_dict(), shape)
+    assert parsed["Error"] == {"Code": "SessionStreamingException", "Message": "slowly"}
 
 
 def test_any_headers_and_payloads() -> None:
