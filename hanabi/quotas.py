@@ -33,6 +33,7 @@ IMAGE_CONFIG_BYTES = 16 * 1024  # "Lambda quotas": container image settings
 
 INVOKE_PAYLOAD_BYTES = 6 * 1024 * 1024  # "Lambda quotas": request and response of a synchronous invocation, each
 RESPONSE_PAYLOAD_BYTES = INVOKE_PAYLOAD_BYTES + 100  # Runtime Interface Emulator, "interop.MaxPayloadSize": what a runtime may answer
+STREAMED_RESPONSE_BYTES = 200 * 1024 * 1024  # "Lambda quotas": a streamed response of a synchronous invocation
 EVENT_PAYLOAD_BYTES = 1024 * 1024  # "Lambda quotas": payload of an asynchronous invocation
 CLIENT_CONTEXT_BYTES = 3_583  # Lambda API reference, "Invoke": X-Amz-Client-Context, in base64
 LOG_TAIL_BYTES = 4_096  # Lambda API reference, "Invoke": LogResult, the last 4 KB

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from hanabi.contracts.http import NO_ANSWER, Answer, AsyncHttpHandler, HttpHandler, HttpRequest, HttpResponse
+from hanabi.errors import BodyError
 from hanabi.http.response import plain
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,8 @@ def in_task(handler: AsyncHttpHandler) -> HttpHandler:
             if task.cancelled():
                 answer(NO_ANSWER)
             elif (error := task.exception()) is not None:
-                log.error("unhandled error for %s %s", request.method, request.path, exc_info=error)
+                if not isinstance(error, BodyError):  # else the client broke off, and is told what was wrong if it still listens
+                    log.error("unhandled error for %s %s", request.method, request.path, exc_info=error)
                 answer(plain(500, "internal error"))
             else:
                 answer(task.result())

@@ -6,12 +6,12 @@ from typing import Protocol
 
 import httptools
 
+from hanabi.base.stream_buffer import StreamBuffer
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.errors import BodyIncomplete
 from hanabi.http.connection_slots import SlotHolder
 from hanabi.http.context import ServerContext
 from hanabi.http.limits import ALWAYS_BYTES, SPOOL_BYTES
-from hanabi.http.request_stream import RequestStream
 from hanabi.http.response import plain
 from hanabi.http.spool import BodyBuffer
 from hanabi.http.waiting import BODY, HEAD, IDLE
@@ -32,7 +32,7 @@ class Received:
 
     __slots__ = ("request", "keep_alive", "http10", "stream")
 
-    def __init__(self, request: HttpRequest, keep_alive: bool, http10: bool, stream: RequestStream | None) -> None:
+    def __init__(self, request: HttpRequest, keep_alive: bool, http10: bool, stream: StreamBuffer | None) -> None:
         self.request = request
         self.keep_alive = keep_alive
         self.http10 = http10
@@ -56,7 +56,7 @@ class RequestReader:
         self.ready: deque[Received] = deque()
         self.refusal: HttpResponse | None = None  # of what is being received; nothing more is read
         self.reading = IDLE  # IDLE, HEAD or BODY: where the parser is
-        self.stream: RequestStream | None = None  # the body that is being received, if its handler reads it meanwhile
+        self.stream: StreamBuffer | None = None  # the body that is being received, if its handler reads it meanwhile
         self.head_limit = context.limits.unauthenticated_head_bytes or context.limits.head_bytes
         self.known = False  # the request names a key that exists
         self.held = (0, 0)  # this connection's parts of context.buffered and context.spooled
@@ -73,7 +73,7 @@ class RequestReader:
         self._head_held = False  # `slots` knows of an incomplete head
         self._request: HttpRequest | None = None  # its headers are complete, its body is not
         self._small = 0  # the size of the body, if it is to come whole in one piece
-        self._body: BodyBuffer | RequestStream | None = None
+        self._body: BodyBuffer | StreamBuffer | None = None
         self._limit = 0
 
     @property
@@ -212,7 +212,7 @@ class RequestReader:
             return
         self._invite(request.fields)
         if rule.stream:
-            request.body = self.stream = self._body = RequestStream(self._on_taken)
+            request.body = self.stream = self._body = StreamBuffer(self._on_taken)
             self._add(Received(request, self._parser.should_keep_alive(), self._parser.get_http_version() == "1.0", self.stream))
         else:
             self._body = BodyBuffer(context.spool if rule.spool else None, SPOOL_BYTES)
@@ -244,9 +244,9 @@ class RequestReader:
         if body.size > COUNTED_BYTES:
             self._count(body)
 
-    def _count(self, body: BodyBuffer | RequestStream) -> None:
+    def _count(self, body: BodyBuffer | StreamBuffer) -> None:
         context = self._context
-        if isinstance(body, RequestStream):
+        if isinstance(body, StreamBuffer):
             self.hold(body.held_bytes, 0)
         else:
             self.hold(*((body.size, 0) if body.in_memory else (0, body.size)))
@@ -263,7 +263,7 @@ class RequestReader:
             if isinstance(body, BodyBuffer):
                 body.discard()
             return
-        if isinstance(body, RequestStream):
+        if isinstance(body, StreamBuffer):
             self.stream = None
             body.end()
             return

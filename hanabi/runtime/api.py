@@ -10,14 +10,20 @@ import json
 import re
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from hanabi.base.clock import Clock
+from hanabi.base.tasks import settle
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation
+from hanabi.errors import BodyError
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.server import HttpServer
-from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
+from hanabi.quotas import RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
 from hanabi.runtime.session import TOO_LARGE, InvalidTransition, RuntimeSession, too_large
 from hanabi.runtime.states import RuntimeState
 
@@ -30,6 +36,8 @@ TIMEOUTS = Timeouts(idle_s=24 * 3600)  # a handler may run for minutes, or be fr
 ERROR_TYPE = "lambda-runtime-function-error-type"
 ERROR_BODY = "lambda-runtime-function-error-body"  # a trailer: base64
 RESPONSE_MODE = "lambda-runtime-function-response-mode"
+STREAMING = "streaming"
+TRUNCATED = "Runtime.TruncatedResponse"  # Runtime Interface Emulator, "fatalerror"
 BAD_MODE = "Runtime.InvalidResponseModeHeader"
 _ANSWER = re.compile(r"invocation/([0-9A-Za-z-]{1,64})/(response|error)")
 _ERROR_TYPE = re.compile(r"(?:Runtime|Function|Extension)\.[A-Z][A-Za-z]{0,100}")
@@ -58,12 +66,18 @@ class RuntimeApi:
         return await HttpServer(
             in_task(self.handle),
             clock=clock,
-            limits=LIMITS,
+            limits=replace(LIMITS, body=self.body_rule),
             timeouts=TIMEOUTS,
             refuse=self.refuse_oversize,
             cancel_abandoned=True,
             name_peers=False,
         ).listen(sock)
+
+    def body_rule(self, request: HttpRequest) -> BodyRule:
+        """An answer that is to be streamed is read as it comes, where somebody takes it so."""
+        if self._session.takes_streams and request.header(RESPONSE_MODE) == STREAMING:
+            return BodyRule(STREAMED_RESPONSE_BYTES, stream=True)
+        return LIMITS.body(request)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         path = request.path.removeprefix(PREFIX)
@@ -73,7 +87,7 @@ class RuntimeApi:
             return _not_served(path)
         if self._bundled:
             return _error(403, "InvalidStateTransition", "The bundled runtime has a channel of its own")
-        body = request.body if isinstance(request.body, bytes) else b""  # never a file: `LIMITS` does not spool
+        body = request.body if isinstance(request.body, bytes) else b""  # never a file: `LIMITS` does not spool; a stream is an answer
         try:
             if request.method == "GET" and path == "invocation/next":
                 return await self._next()
@@ -83,6 +97,8 @@ class RuntimeApi:
                 self._session.fail_init(body, _error_type(request))
                 return _accepted()
             if request.method == "POST" and (answer := _ANSWER.fullmatch(path)):
+                if not isinstance(request.body, bytes) or self._is_streamed(answer[2], request):
+                    return await self._stream(answer[1], answer[2], request)
                 return self._answer(answer[1], answer[2], request, body)
         except InvalidTransition as error:
             return _error(403, "InvalidStateTransition", str(error))
@@ -95,7 +111,7 @@ class RuntimeApi:
             if not self._is_current(answer[1]):
                 return _error(400, "InvalidRequestID", "Invalid request ID")
             try:
-                self._session.fail(too_large(), TOO_LARGE)
+                self._session.fail(too_large(limit), TOO_LARGE)
             except InvalidTransition as error:
                 return _error(403, "InvalidStateTransition", str(error))
         return _error(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
@@ -156,7 +172,7 @@ class RuntimeApi:
             return _error(400, "InvalidRequestID", "Invalid request ID")
         if kind == "error":
             self._session.fail(body, _error_type(request))
-        elif request.header(RESPONSE_MODE) not in ("", "streaming"):
+        elif request.header(RESPONSE_MODE) not in ("", STREAMING):
             self._session.fail(b"", BAD_MODE)
             return _error(400, "InvalidFunctionResponseMode", "Invalid function response mode")
         elif ERROR_TYPE in (trailers := dict(request.trailers)):  # it failed after it had begun to answer
@@ -164,6 +180,44 @@ class RuntimeApi:
         else:
             self._session.answer(body)
         return _accepted()
+
+    def _is_streamed(self, kind: str, request: HttpRequest) -> bool:
+        return self._session.takes_streams and kind == "response" and request.header(RESPONSE_MODE) == STREAMING
+
+    async def _stream(self, request_id: str, kind: str, request: HttpRequest) -> HttpResponse:
+        """An answer whose pieces are handed on as they come, no faster than they are taken."""
+        session = self._session
+        if not self._is_current(request_id):
+            return _error(400, "InvalidRequestID", "Invalid request ID")
+        if kind != "response":  # an error is never so large
+            return _error(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({RESPONSE_PAYLOAD_BYTES} bytes).")
+        session.begin_stream(request.header("content-type"))
+        try:
+            if isinstance(request.body, bytes):
+                session.add_chunk(request.body)
+            elif not isinstance(request.body, Path):
+                async for piece in request.body:
+                    session.add_chunk(piece)
+                    await self._wait_for_room()
+        except (BodyError, asyncio.CancelledError):
+            with suppress(InvalidTransition):  # it was refused, or all is over
+                session.fail(_truncated(), TRUNCATED)
+            raise
+        if ERROR_TYPE in (trailers := dict(request.trailers)):  # it failed after it had begun to answer
+            session.fail(_decoded(trailers.get(ERROR_BODY, "")), _known_error_type(trailers[ERROR_TYPE]))
+        else:
+            session.end_stream()
+        return _accepted()
+
+    async def _wait_for_room(self) -> None:
+        while self._session.is_full:
+            room = asyncio.get_running_loop().create_future()
+            self._session.on_room = partial(settle, room)
+            await room  # the reader takes more, or is closed; else the deadline ends it all
+
+
+def _truncated() -> bytes:
+    return json.dumps({"errorMessage": "Response truncated", "errorType": TRUNCATED}, separators=(",", ":")).encode()
 
 
 def _error_type(request: HttpRequest) -> str | None:

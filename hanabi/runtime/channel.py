@@ -12,6 +12,8 @@ from typing import Self, cast
 from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.frames import (
+    CHUNK,
+    END,
     ERROR,
     FATAL,
     FRAME_LIMIT_BYTES,
@@ -22,6 +24,7 @@ from hanabi.runtime.frames import (
     READY,
     READY_FRAME,
     RESULT,
+    STREAM,
     BrokenFrame,
     FrameReader,
     init_frame,
@@ -39,12 +42,13 @@ class RuntimeChannel(asyncio.Protocol):
     def __init__(self, session: RuntimeSession) -> None:
         self._session = session
         self._frames = FrameReader()
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self._sent = 0  # bytes, since the channel was opened
         self._answered = False  # an answer is to be handed out
         self._cut = False  # it ended with bytes of ours that nobody had read
         self.on_hangup: Callable[[], None] = lambda: None  # the runtime, and all who could answer in its place, have closed their end
         session.deliver = self._deliver
+        session.on_room = self._go_on
         session.undelivered = self._undelivered
 
     @classmethod
@@ -78,7 +82,7 @@ class RuntimeChannel(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The runtime is most likely dead, and its exit says more than we know. If it lives, the deadline ends it."""
@@ -126,12 +130,25 @@ class RuntimeChannel(asyncio.Protocol):
         elif kind == OVERSIZE:
             session.fail(too_large(), TOO_LARGE)
             self._answered = True
+        elif kind == STREAM:
+            session.begin_stream(body.decode("latin-1"))
+        elif kind == CHUNK:
+            session.add_chunk(body)
+            if session.is_full and self._transport is not None:
+                self._transport.pause_reading()  # no more is read than the reader of the answer takes
+        elif kind == END:
+            session.end_stream()
+            self._answered = True
         elif kind == LOADED:
             session.restore_next()
         elif kind == INIT_ERROR:
             session.fail_init(body)
         else:
             raise BrokenFrame(f"a frame of type {kind}")
+
+    def _go_on(self) -> None:
+        if self._transport is not None and not self._session.is_full:
+            self._transport.resume_reading()
 
     def _deliver(self, invocation: Invocation) -> None:
         head, payload = invoke_head(invocation), invocation.payload
@@ -167,7 +184,7 @@ class RuntimeChannel(asyncio.Protocol):
         return left[0] > 0
 
 
-def _hang_up(opening: "asyncio.Task[tuple[asyncio.WriteTransport, RuntimeChannel]]") -> None:
+def _hang_up(opening: "asyncio.Task[tuple[asyncio.Transport, RuntimeChannel]]") -> None:
     """Nobody waits any more for the channel that is open now."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result()[1].close()

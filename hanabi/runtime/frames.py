@@ -19,6 +19,7 @@ INIT, INVOKE, RESTORED = ord("i"), ord("n"), ord("a")
 LOADED, READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("l"), ord("r"), ord("e"), ord("o"), ord("f"), ord("x")
 LOADED_FRAME = HEAD.pack(1, LOADED)  # all of it: it has no body
 READY_FRAME = HEAD.pack(1, READY)
+STREAM, CHUNK, END = ord("s"), ord("c"), ord("d")  # an answer in pieces
 OVERSIZE = 0  # in place of the type of a frame that was over the limit and skipped
 
 

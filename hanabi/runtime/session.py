@@ -4,10 +4,12 @@ import json
 import re
 from collections.abc import Callable
 
+from hanabi.contracts.body import ByteStream
 from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.sandbox import Exit
 from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
 from hanabi.runtime.states import TRANSITIONS, RuntimeEvent, RuntimeState
+from hanabi.runtime.streamed_answer import StreamedAnswer
 
 ERROR_TYPE_SCAN_BYTES = 64 * 1024  # bytes of an error payload that are looked at for its type
 TOO_LARGE = "Function.ResponseSizeTooLarge"
@@ -31,6 +33,7 @@ class RuntimeSession:
         on_error: Callable[[bytes, str], None],
         on_violation: Callable[[str], None],
         on_awaiting_restore: Callable[[], None] = lambda: None,
+        on_stream: Callable[[ByteStream, str], None] | None = None,  # an answer begins, of this content type; None: it is collected first
         begin: RuntimeState = RuntimeState.STARTING,  # DORMANT, RESTORING: of a clone
     ) -> None:
         self.state = begin
@@ -44,6 +47,8 @@ class RuntimeSession:
         self._on_error = on_error
         self._on_violation = on_violation
         self._on_awaiting_restore = on_awaiting_restore
+        self._streamed = StreamedAnswer(on_stream)
+        self.on_room: Callable[[], None] = lambda: None  # likewise; see `is_full`
         self._asked_early = False
         self._answer: bytes | None = None  # given by the runtime, and not handed out
         self._error_type: str | None = None
@@ -75,6 +80,7 @@ class RuntimeSession:
 
     def close(self) -> None:
         self._advance(RuntimeEvent.CLOSE)
+        self._streamed.break_off("the runtime ended in the middle of its answer")
         self.invocation = None
 
     # --- the runtime --------------------------------------------------------------------------------------------------
@@ -139,9 +145,42 @@ class RuntimeSession:
         if self.state is RuntimeState.READY:  # and has not been given the next one at once
             self._on_ready()
 
+    # --- the runtime answers piece by piece ---------------------------------------------------------------------------
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether a streamed answer is handed on as it comes."""
+        return self._streamed.on_begin is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the runtime is to wait: the reader of its answer is slower. `on_room` says when that is over."""
+        return self._streamed.is_full
+
+    def begin_stream(self, content_type: str) -> None:
+        """An answer begins. Raises `InvalidTransition`."""
+        self._advance(RuntimeEvent.STREAM)
+        self._streamed.begin(content_type, self._on_room)
+
+    def add_chunk(self, chunk: bytes) -> None:
+        """Raises `InvalidTransition`."""
+        self._advance(RuntimeEvent.CHUNK)
+        self._streamed.add(chunk)
+
+    def end_stream(self) -> None:
+        """The answer is whole; it is handed out as an empty one if its pieces were handed on. Raises `InvalidTransition`."""
+        self._advance(RuntimeEvent.END)
+        self._answer, self._error_type = self._streamed.end(), None
+        if self._streamed.is_too_large:
+            self._answer, self._error_type = too_large(self._streamed.limit_bytes), TOO_LARGE
+
+    def _on_room(self) -> None:
+        self.on_room()
+
     def fail(self, payload: bytes, error_type: str | None = None) -> None:
-        """The runtime's error. Raises `InvalidTransition`."""
-        self._advance(RuntimeEvent.ANSWER)
+        """The runtime's error, also in the middle of an answer. Raises `InvalidTransition`."""
+        self._advance(RuntimeEvent.END if self.state is RuntimeState.STREAMING else RuntimeEvent.ANSWER)
+        self._streamed.break_off("the function failed in the middle of its answer")
         if len(payload) > RESPONSE_PAYLOAD_BYTES:
             payload, error_type = too_large(), TOO_LARGE
         self._answer, self._error_type = payload, error_type or error_type_of(payload)
@@ -155,6 +194,7 @@ class RuntimeSession:
         """What came makes no sense: the environment is not to be trusted any more."""
         if self.state not in (RuntimeState.FAILED, RuntimeState.CLOSED):
             self._advance(RuntimeEvent.VIOLATION)
+            self._streamed.break_off(reason)
             self._on_violation(reason)
 
     def _advance(self, event: RuntimeEvent) -> None:
@@ -173,7 +213,7 @@ def error_type_of(payload: bytes) -> str:
     return "".join(letter for letter in text if letter.isprintable()) or UNKNOWN
 
 
-def too_large() -> bytes:
+def too_large(limit_bytes: int = RESPONSE_PAYLOAD_BYTES) -> bytes:
     """The error a caller gets in place of an answer over the limit."""
-    message = f"Response payload size exceeded maximum allowed payload size ({RESPONSE_PAYLOAD_BYTES} bytes)."
+    message = f"Response payload size exceeded maximum allowed payload size ({limit_bytes} bytes)."
     return json.dumps({"errorMessage": message, "errorType": TOO_LARGE}, separators=(",", ":")).encode()

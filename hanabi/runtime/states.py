@@ -14,6 +14,7 @@ class RuntimeState(TableEnum):
     RESTORING = auto()  # its hooks after the restore run
     READY = auto()  # it has asked for the next invocation
     INVOKING = auto()  # it has one
+    STREAMING = auto()  # it answers it piece by piece
     ANSWERED = auto()  # it has answered, and may still work, or end: it gets nothing before it asks for the next
     FAILED = auto()  # its init failed, or it said what it must not: nothing it says counts any more
     CLOSED = auto()
@@ -24,7 +25,10 @@ class RuntimeEvent(TableEnum):
     RESTORE_NEXT = auto()
     RESTORE = auto()
     INVOKE = auto()
-    ANSWER = auto()
+    ANSWER = auto()  # or an error
+    STREAM = auto()  # an answer begins that comes in pieces
+    CHUNK = auto()
+    END = auto()  # of such an answer, also by an error
     INIT_ERROR = auto()
     VIOLATION = auto()
     CLOSE = auto()
@@ -62,7 +66,14 @@ TABLE: StateTable[RuntimeState, RuntimeEvent] = StateTable(
             RuntimeEvent.CLOSE: RuntimeState.CLOSED,
         },
         RuntimeState.INVOKING: {
+            RuntimeEvent.STREAM: RuntimeState.STREAMING,
             RuntimeEvent.ANSWER: RuntimeState.ANSWERED,
+            RuntimeEvent.VIOLATION: RuntimeState.FAILED,
+            RuntimeEvent.CLOSE: RuntimeState.CLOSED,
+        },
+        RuntimeState.STREAMING: {
+            RuntimeEvent.CHUNK: RuntimeState.STREAMING,
+            RuntimeEvent.END: RuntimeState.ANSWERED,
             RuntimeEvent.VIOLATION: RuntimeState.FAILED,
             RuntimeEvent.CLOSE: RuntimeState.CLOSED,
         },

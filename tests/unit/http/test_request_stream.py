@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from hanabi.base.stream_buffer import StreamBuffer
 from hanabi.contracts.body import ByteStream, read_whole
 from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.errors import BodyIncomplete, BodyTooLarge
 from hanabi.http.limits import ALWAYS_BYTES, BodyRule, Limits, Timeouts
-from hanabi.http.request_stream import RequestStream
 from hanabi.testing import ManualClock
 from tests.unit.http.live import Client, live
 from tests.waiting import until
@@ -28,7 +28,7 @@ def reading(read: Callable[[HttpRequest, ByteStream], Awaitable[bytes]]) -> Asyn
     async def handler(request: HttpRequest) -> HttpResponse:
         if request.path == "/after":
             return HttpResponse(200, [], b"after")
-        assert isinstance(request.body, RequestStream)
+        assert isinstance(request.body, StreamBuffer)
         return HttpResponse(200, [], await read(request, request.body))
 
     return handler
@@ -202,7 +202,7 @@ async def test_what_nobody_reads_is_swallowed_and_the_client_gets_its_answer() -
 
 async def test_both_ways_at_once() -> None:
     async def handler(request: HttpRequest) -> HttpResponse:
-        assert isinstance(request.body, RequestStream)
+        assert isinstance(request.body, StreamBuffer)
         return HttpResponse(200, [], request.body)
 
     async with live(handler, limits=streaming()) as (server, port):

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from hanabi.contracts.body import ByteStream
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
 from hanabi.contracts.invocation import Invocation
 from hanabi.runtime.session import RuntimeSession
@@ -13,15 +14,21 @@ PATIENCE_S = 20.0
 class Story:
     """What a session told its owner, in order; `happens` waits for the next thing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, streams: bool = False) -> None:
         self.told: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
+        self.streams: list[ByteStream] = []  # of the answers that came so
         self.session = RuntimeSession(
             on_ready=lambda: self.told.put_nowait(("ready",)),
             on_init_error=lambda payload, kind: self.told.put_nowait(("init error", payload, kind)),
             on_result=lambda payload: self.told.put_nowait(("result", payload)),
             on_error=lambda payload, kind: self.told.put_nowait(("error", payload, kind)),
             on_violation=lambda reason: self.told.put_nowait(("violation", reason)),
+            on_stream=self._take_stream if streams else None,
         )
+
+    def _take_stream(self, stream: ByteStream, content_type: str) -> None:
+        self.streams.append(stream)
+        self.told.put_nowait(("stream", content_type))
 
     def so_far(self) -> list[tuple[object, ...]]:
         told = []

@@ -29,9 +29,9 @@ class Runtime:
 
 
 @asynccontextmanager
-async def serving(*, bundled: bool = False) -> AsyncIterator[tuple[Story, Runtime]]:
+async def serving(*, bundled: bool = False, streams: bool = False) -> AsyncIterator[tuple[Story, Runtime]]:
     sock = socket.create_server(("127.0.0.1", 0))
-    story = Story()
+    story = Story(streams=streams)
     server = await RuntimeApi(story.session, bundled=bundled).serve(sock, clock=SystemClock())
     runtime = Runtime(sock.getsockname()[1])
     try:

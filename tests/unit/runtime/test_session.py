@@ -7,7 +7,7 @@ import pytest
 
 from hanabi.contracts.sandbox import Exit
 from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
-from hanabi.runtime.session import TOO_LARGE, InvalidTransition, error_type_of
+from hanabi.runtime.session import TOO_LARGE, InvalidTransition, RuntimeSession, error_type_of
 from hanabi.runtime.states import TRANSITIONS, RuntimeEvent, RuntimeState
 from tests.unit.runtime.host import Story, invocation
 
@@ -113,19 +113,29 @@ def test_nothing_is_told_after_the_close() -> None:
     assert story.so_far() == []
 
 
+def is_streaming(session: RuntimeSession) -> bool:
+    return session.state is RuntimeState.STREAMING
+
+
 def test_random_orders_never_leave_the_table() -> None:
     dice = random.Random(11)
     events = {
         RuntimeEvent.NEXT: lambda s: s.next(),
         RuntimeEvent.INVOKE: lambda s: s.invoke(invocation()),
-        RuntimeEvent.ANSWER: lambda s: (dice.choice([s.answer, s.fail])(b"{}"), dice.choice([s.release_answer, lambda: None])()),
+        RuntimeEvent.ANSWER: lambda s: (
+            dice.choice([s.answer, s.answer if is_streaming(s) else s.fail])(b"{}"),
+            dice.choice([s.release_answer, lambda: None])(),
+        ),
+        RuntimeEvent.STREAM: lambda s: s.begin_stream("text/plain"),
+        RuntimeEvent.CHUNK: lambda s: s.add_chunk(b"x"),
+        RuntimeEvent.END: lambda s: dice.choice([s.end_stream, (lambda: s.fail(b"{}")) if is_streaming(s) else s.end_stream])(),
         RuntimeEvent.INIT_ERROR: lambda s: s.fail_init(b"{}"),
         RuntimeEvent.CLOSE: lambda s: s.close(),
     }
     for _ in range(500):
         story = Story()
         story.session.deliver = lambda _: None
-        for event in dice.choices(list(events), weights=[5, 5, 5, 1, 1], k=30):
+        for event in dice.choices(list(events), weights=[5, 5, 5, 2, 3, 3, 1, 1], k=30):
             before = story.session.state
             expected = TRANSITIONS[before].get(event)
             if expected is None:

@@ -1,4 +1,4 @@
-"""A request's body that its handler reads while it arrives."""
+"""Bytes that arrive and that somebody reads meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Self
 from hanabi.base.tasks import settle
 from hanabi.errors import BodyError
 
-HIGH_BYTES = 128 * 1024  # so much waits for the handler: the client is not read any further (one read of up to 256 KiB may come on top)
+HIGH_BYTES = 128 * 1024  # so much waits for the reader: then the sender is made to wait (what one read of a socket gives may come on top)
 
 
-class RequestStream:
-    """A `ByteStream`. The connection adds what it receives and reads no more while `is_full`; `on_taken` tells it that there is room."""
+class StreamBuffer:
+    """A `ByteStream` of one reader. Who fills it receives no more while it `is_full`; `on_taken` says that something was taken."""
 
     __slots__ = ("size", "_buffer", "_ended", "_error", "_closed", "_reader", "_on_taken")
 
@@ -36,7 +36,7 @@ class RequestStream:
     def is_broken(self) -> bool:
         return self._error is not None
 
-    # --- for the connection -------------------------------------------------------------------------------------------
+    # --- for who fills it ---------------------------------------------------------------------------------------------
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -55,7 +55,7 @@ class RequestStream:
             self._error = error
             self._wake()
 
-    # --- for the handler ----------------------------------------------------------------------------------------------
+    # --- for who reads it ---------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> Self:
         return self

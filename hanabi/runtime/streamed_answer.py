@@ -1,0 +1,63 @@
+"""An answer that a runtime gives piece by piece: handed on as it comes, or collected for a caller who takes it whole."""
+
+from collections.abc import Callable
+
+from hanabi.base.stream_buffer import StreamBuffer
+from hanabi.contracts.body import ByteStream
+from hanabi.errors import BodyIncomplete
+from hanabi.quotas import RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
+
+
+class StreamedAnswer:
+    """`on_begin(stream, content type)` is given the stream of each answer; without it, `end` gives the whole of one.
+
+    What is over the limit is counted and thrown away.
+    """
+
+    def __init__(self, on_begin: Callable[[ByteStream, str], None] | None) -> None:
+        self.on_begin = on_begin
+        self.limit_bytes = RESPONSE_PAYLOAD_BYTES if on_begin is None else STREAMED_RESPONSE_BYTES
+        self._stream: StreamBuffer | None = None
+        self._collected = bytearray()
+        self._size = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._stream is not None and self._stream.is_full
+
+    @property
+    def is_too_large(self) -> bool:
+        return self._size > self.limit_bytes
+
+    def begin(self, content_type: str, on_room: Callable[[], None]) -> None:
+        """`on_room` is called when the reader has taken something."""
+        self._size = 0
+        self._collected.clear()
+        if self.on_begin is not None:
+            self._stream = StreamBuffer(on_room)
+            self.on_begin(self._stream, content_type)
+
+    def add(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self.is_too_large:
+            self.break_off(f"more than {self.limit_bytes} bytes")
+            self._collected.clear()
+        elif self._stream is not None:
+            self._stream.add(chunk)
+        else:
+            self._collected += chunk
+
+    def end(self) -> bytes:
+        """All that was not handed on."""
+        if self._stream is not None:
+            self._stream.end()
+            self._stream = None
+        collected = bytes(self._collected)
+        self._collected.clear()
+        return collected
+
+    def break_off(self, why: str) -> None:
+        """The rest will not come."""
+        if self._stream is not None:
+            self._stream.fail(BodyIncomplete(why))
+            self._stream = None
