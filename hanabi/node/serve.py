@@ -111,8 +111,9 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         events = DurableQueue(state.accepted, catalog, invoker, clock, is_full=lambda: journal.full, health=health)
 
         # who may ask for what: one line for each service, endpoint and frontend
-        iam = IamService(store, clock, place, roles.changed)
+        iam = IamService(store, clock, place, roles.changed, health)
         await iam.open()
+        stack.push_async_callback(iam.close)
         authorize = Authorizer(iam.find_policies, clock, place, lenient=settings.roles != "strict")
         downloads = CodeEndpoint(artifacts.code, keys, clock)
         uploads = Staging(empty_directory(settings.data_dir / "staging"), clock)

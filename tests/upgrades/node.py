@@ -92,6 +92,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         events = DurableQueue(accepted, control.catalog, invoker, clock)
         iam = IamService(store, clock, control.functions.account_region)
         await iam.open()
+        stack.push_async_callback(iam.close)
         logs = LogStore(journal, clock)
         await events.open()
         stack.push_async_callback(events.close)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hanabi.base.clock import Clock
+from hanabi.base.health import Health
 from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.keys import role_id
@@ -15,9 +16,8 @@ from hanabi.edge.auth.policy_documents import check_document, read_document
 from hanabi.edge.service import Call, Operation, Service
 from hanabi.errors import ApiError, RevisionMismatch, ValidationError
 from hanabi.quotas import IAM_PAGE_ITEMS, ROLE_INLINE_POLICIES_CHARS, ROLE_POLICIES_MAX, ROLE_TAGS_MAX
-from hanabi.services.iam.targets import ROLES, Role, RoleTarget, RoleTargets
-
-_ATTEMPTS = 10
+from hanabi.services.iam.roles import Role, Roles
+from hanabi.services.iam.targets import RoleTarget, RoleTargets
 
 Changed = Callable[[str, Role | None], None]  # a role's ARN, and what it is now
 
@@ -72,33 +72,34 @@ def operations(on: RoleTargets, iam: "IamService") -> Mapping[str, Operation[Any
 
 
 class IamService(Service):
-    """Roles, kept in the store as one document each, policies and tags included. `changed` is told of each that is new, changed or gone."""
+    """Roles and their policies. `changed` is told of each role that is new, changed or gone, whoever changes it."""
 
     name = "iam"
     is_global = True
 
-    def __init__(self, store: Store, clock: Clock, account_region: AccountRegion, changed: Changed | None = None) -> None:
-        self._store = store
+    def __init__(
+        self, store: Store, clock: Clock, account_region: AccountRegion, changed: Changed | None = None, health: Health | None = None
+    ) -> None:
         self._clock = clock
-        self._changed = changed or (lambda arn, role: None)
-        self._prefix = f"arn:{account_region.partition}:iam::{account_region.account}:role"
-        self.operations = operations(RoleTargets(store, self._prefix), self)
+        self._roles = Roles(store, f"arn:{account_region.partition}:iam::{account_region.account}:role", clock, health)
+        self.operations = operations(RoleTargets(self._roles), self)
+        if changed is not None:
+            self._roles.listen(lambda old, new: changed((new or old or {})["Arn"], new))
 
     async def open(self) -> None:
-        """Tell of the roles that there are."""
-        for _, role, _ in await self._store.list(ROLES):
-            self._changed(role["Arn"], role)
+        """Load the roles that there are."""
+        await self._roles.open()
+
+    async def close(self) -> None:
+        await self._roles.close()
 
     async def find_role(self, arn: str) -> Role | None:
         """The role that has just this ARN."""
-        if not arn.startswith(f"{self._prefix}/"):
-            return None
-        found = await self._store.get(ROLES + arn.rpartition("/")[2])
-        return found[0] if found is not None and found[0]["Arn"] == arn else None
+        return self._roles.with_arn(arn)
 
     async def find_policies(self, arn: str) -> list[dict[str, Any]] | None:
         """The policies of a role; None if it is not there."""
-        role = await self.find_role(arn)
+        role = self._roles.with_arn(arn)
         if role is None:
             return None
         attached = [MANAGED[policy] for policy in role["Attached"] if policy in MANAGED]
@@ -125,23 +126,24 @@ class IamService(Service):
             "Attached": [],
             "Policies": {},
         }
-        taken = {key.lower() for key, _, _ in await self._store.list(ROLES)}  # names differ by more than case
-        try:
-            if (ROLES + name).lower() in taken:
-                raise RevisionMismatch(name)
-            await self._store.put(ROLES + name, role, revision=0)
-        except RevisionMismatch:
-            raise EntityAlreadyExists(f"Role with name {name} already exists.") from None
-        self._changed(arn, role)
+
+        def make(old: Role | None) -> Role:
+            if self._roles.is_taken(name):
+                raise EntityAlreadyExists(f"Role with name {name} already exists.")
+            return role
+
+        if self._roles.is_taken(name):  # by a damaged one, perhaps
+            make(None)
+        await self._commit(name, make)
         return {"Role": _shown(role, whole=True)}
 
     async def get_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
-        role, _ = await self._find(target)
+        role = self._find(target)
         return {"Role": _shown(role, whole=True) | {"RoleLastUsed": {}}}
 
     async def list_roles(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         prefix = params.get("PathPrefix", "/")
-        roles = [role for _, role, _ in await self._store.list(ROLES) if role["Path"].startswith(prefix)]
+        roles = [role for role in self._roles if role["Path"].startswith(prefix)]
         page, more = _page(roles, params, lambda role: str(role["RoleName"]))
         return {"Roles": [_shown(role, whole=False) for role in page], **more}
 
@@ -153,19 +155,18 @@ class IamService(Service):
         return {}
 
     async def delete_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
-        if ROLES + target.name in self._store.damaged and call.principal.is_root:  # its path and its tags are not known
-            await self._store.quarantine(ROLES + target.name)
+        if target.name in self._roles.damaged and call.principal.is_root:  # its path and its tags are not known
+            await self._roles.quarantine(target.name)
             return {}
-        role, revision = await self._find(target)
-        if role["Attached"]:
-            raise DeleteConflict("Cannot delete entity, must detach all policies first.")
-        if role["Policies"]:
-            raise DeleteConflict("Cannot delete entity, must delete policies first.")
-        try:
-            await self._store.delete(ROLES + role["RoleName"], revision=revision)
-        except RevisionMismatch:
-            raise ConcurrentModification("The role was changed at the same time. Please try again.") from None
-        self._changed(role["Arn"], None)
+
+        def remove(now: Role | None) -> None:
+            role = _check_same(now, target)
+            if role["Attached"]:
+                raise DeleteConflict("Cannot delete entity, must detach all policies first.")
+            if role["Policies"]:
+                raise DeleteConflict("Cannot delete entity, must delete policies first.")
+
+        await self._commit(target.name, remove)
         return {}
 
     async def update_assume_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
@@ -207,7 +208,7 @@ class IamService(Service):
         return {}
 
     async def list_attached_role_policies(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
-        role, _ = await self._find(target)
+        role = self._find(target)
         page, more = _page(sorted(role["Attached"]), params, str)
         return {"AttachedPolicies": [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in page], **more}
 
@@ -223,7 +224,7 @@ class IamService(Service):
         return {}
 
     async def get_role_policy(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
-        role, _ = await self._find(target)
+        role = self._find(target)
         document = role["Policies"].get(params["PolicyName"])
         if document is None:
             raise NoSuchEntity(f"The role policy with name {params['PolicyName']} cannot be found.")
@@ -238,7 +239,7 @@ class IamService(Service):
         return {}
 
     async def list_role_policies(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
-        role, _ = await self._find(target)
+        role = self._find(target)
         page, more = _page(sorted(role["Policies"]), params, str)
         return {"PolicyNames": page, **more}
 
@@ -269,33 +270,37 @@ class IamService(Service):
         return {}
 
     async def list_role_tags(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
-        role, _ = await self._find(target)
+        role = self._find(target)
         page, more = _page(sorted(role["Tags"], key=lambda tag: str(tag["Key"])), params, lambda tag: str(tag["Key"]))
         return {"Tags": page, **more}
 
     async def list_instance_profiles_for_role(self, call: Call, params: dict[str, Any], target: RoleTarget) -> dict[str, Any]:
-        await self._find(target)
+        self._find(target)
         return {"InstanceProfiles": [], "IsTruncated": False}
 
-    async def _find(self, target: RoleTarget) -> tuple[Role, int]:
-        """The role that was found and authorised, if it is still there: not another one of that name by now."""
-        found = await self._store.get(ROLES + target.name)
-        if found is None or found[0]["Arn"] != target.arn:
-            raise NoSuchEntity(f"The role with name {target.name} cannot be found.")
-        return found
+    def _find(self, target: RoleTarget) -> Role:
+        return _check_same(self._roles.get(target.name), target)
 
     async def _change(self, target: RoleTarget, change: Callable[[Role], None]) -> None:
-        for _ in range(_ATTEMPTS):
-            role, revision = await self._find(target)
-            role = json.loads(json.dumps(role))  # the store's copy stays as it is if the change is refused
+        def apply(now: Role | None) -> Role:
+            role: Role = json.loads(json.dumps(_check_same(now, target)))  # what there is stays as it is if the change is refused
             change(role)
-            try:
-                await self._store.put(ROLES + target.name, role, revision=revision)
-            except RevisionMismatch:
-                continue
-            self._changed(role["Arn"], role)
-            return
-        raise ConcurrentModification("The role is being changed by too many at once. Please try again.")
+            return role
+
+        await self._commit(target.name, apply)
+
+    async def _commit(self, name: str, change: Callable[[Role | None], Role | None]) -> None:
+        try:
+            await self._roles.commit(name, change)
+        except RevisionMismatch:
+            raise ConcurrentModification("The role is being changed by too many at once. Please try again.") from None
+
+
+def _check_same(role: Role | None, target: RoleTarget) -> Role:
+    """The role that was found and authorised, if it is still there: not another one of that name by now."""
+    if role is None or role["Arn"] != target.arn:
+        raise NoSuchEntity(f"The role with name {target.name} cannot be found.")
+    return role
 
 
 def _shown(role: Role, *, whole: bool) -> dict[str, Any]:

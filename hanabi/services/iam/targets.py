@@ -4,12 +4,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hanabi.contracts.store import Store
 from hanabi.edge.service import Call, Context, Operation, Params, RequiredPermission
-from hanabi.errors import DocumentDamaged
-
-Role = dict[str, Any]
-ROLES = "iam/role/"  # in the store, followed by the name
+from hanabi.services.iam.roles import Roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +18,11 @@ class RoleTarget:
 
 
 class RoleTargets:
-    """Makes the `Operation`s of the handlers. `action` is without its service; `prefix` is what the ARNs of roles begin with."""
+    """Makes the `Operation`s of the handlers. `action` is without its service."""
 
-    def __init__(self, store: Store, prefix: str) -> None:
-        self._store = store
-        self._prefix = prefix
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+        self._prefix = roles.prefix
 
     def role(self, action: str, handler: Callable[[Call, Params, RoleTarget], Coroutine[Any, Any, Params]]) -> Operation[RoleTarget]:
         """An operation on a role by `RoleName`."""
@@ -72,15 +68,12 @@ class RoleTargets:
             resource="policy/NAME",
         )
 
-    async def _find(self, params: Params) -> RoleTarget:
+    def _find(self, params: Params) -> RoleTarget:
         name = params["RoleName"]
-        try:
-            found = await self._store.get(ROLES + name)
-        except DocumentDamaged:  # whoever works on it raises that again
-            found = None
-        if found is None:
+        role = self._roles.if_readable(name)
+        if role is None:
             return RoleTarget(name, f"{self._prefix}/{name}")
-        return RoleTarget(name, found[0]["Arn"], tuple((tag["Key"], tag["Value"]) for tag in found[0]["Tags"]))
+        return RoleTarget(name, role["Arn"], tuple((tag["Key"], tag["Value"]) for tag in role["Tags"]))
 
     def _permissions(self, action: str, target: RoleTarget, params: Params) -> RequiredPermission:
         context = dict(_context(params))

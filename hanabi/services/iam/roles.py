@@ -1,0 +1,38 @@
+"""The roles of an account: each one document, policies and tags included."""
+
+from typing import Any
+
+from hanabi.base.clock import Clock
+from hanabi.base.health import Health
+from hanabi.contracts.store import Store
+from hanabi.control.registry import Kind, Registry
+from hanabi.errors import DocumentDamaged
+
+Role = dict[str, Any]  # as CreateRole answers it, with `Attached`, `Policies` and `Tags`; whoever has one does not change it
+KIND: Kind[Role] = Kind("role", "iam/role/", lambda name, document, parts: document, lambda role: role)
+
+
+class Roles(Registry[Role]):
+    """By name. `prefix` is what the ARNs of roles begin with: "arn:aws:iam::000000000000:role"."""
+
+    def __init__(self, store: Store, prefix: str, clock: Clock, health: Health | None = None) -> None:
+        super().__init__(store, KIND, clock, health)
+        self.prefix = prefix
+
+    def with_arn(self, arn: str) -> Role | None:
+        """The role that has just this ARN. Raises `DocumentDamaged`."""
+        if not arn.startswith(f"{self.prefix}/"):
+            return None
+        role = self.get(arn.rpartition("/")[2])
+        return role if role is not None and role["Arn"] == arn else None
+
+    def if_readable(self, name: str) -> Role | None:
+        """As `get`, but for one that is damaged: whoever works on it meets the error."""
+        try:
+            return self.get(name)
+        except DocumentDamaged:
+            return None
+
+    def is_taken(self, name: str) -> bool:
+        """Names differ by more than case."""
+        return name.lower() in {known.lower() for known in self.names()}
