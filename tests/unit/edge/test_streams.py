@@ -43,10 +43,11 @@ def test_an_error_after_the_first_event_is_an_exception_of_the_stream(live: Live
     with closing(live.client("lambda")) as client:
         events.let_go(("PayloadChunk", {"Payload": b"one"}))
         events.let_go(ServiceError("it ended"))
-        stream = iter(client.invoke_with_response_stream(FunctionName="f")["EventStream"])
-        assert next(stream) == {"PayloadChunk": {"Payload": b"one"}}
-        with pytest.raises(EventStreamError, match=r"ServiceException.*it ended"):
-            next(stream)
+        with closing(client.invoke_with_response_stream(FunctionName="f")["EventStream"]) as events_read:
+            stream = iter(events_read)
+            assert next(stream) == {"PayloadChunk": {"Payload": b"one"}}
+            with pytest.raises(EventStreamError, match=r"ServiceException.*it ended"):
+                next(stream)
     assert events.closed.wait(30)
 
 
