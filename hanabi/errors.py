@@ -21,12 +21,9 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         TooManyRequests                         429 TooManyRequestsException
         RequestTooLarge                         413 RequestTooLargeException
         RequestEntityTooLarge                   413 RequestEntityTooLargeException
-        UnsupportedMediaType                    415 UnsupportedMediaTypeException
         PreconditionFailed                      412 PreconditionFailedException
-        CodeStorageExceeded                     400 CodeStorageExceededException
         PolicyLengthExceeded                    400 PolicyLengthExceededException
         InvalidZipFile                          502 InvalidZipFileException
-        InvalidRuntime                          502 InvalidRuntimeException
         AccessDenied                            403 AccessDeniedException
         SerializationError                      400 SerializationException
         UnknownOperation                        404 UnknownOperationException
@@ -201,19 +198,9 @@ class RequestEntityTooLarge(ApiError):
     status = 413
 
 
-class UnsupportedMediaType(ApiError):
-    code = "UnsupportedMediaTypeException"
-    status = 415
-
-
 class PreconditionFailed(ApiError):
     code = "PreconditionFailedException"
     status = 412
-
-
-class CodeStorageExceeded(ApiError):
-    code = "CodeStorageExceededException"
-    status = 400
 
 
 class PolicyLengthExceeded(ApiError):
@@ -223,11 +210,6 @@ class PolicyLengthExceeded(ApiError):
 
 class InvalidZipFile(ApiError):
     code = "InvalidZipFileException"
-    status = 502
-
-
-class InvalidRuntime(ApiError):
-    code = "InvalidRuntimeException"
     status = 502
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hanabi.sandbox.host import volume
 from hanabi.sandbox.host.cgroup import CgroupTree
 from hanabi.sandbox.host.earlier_runs import tag_of
+from hanabi.sandbox.host.host import RUN_DIRECTORIES
 from hanabi.sandbox.host.host_ids import UID_BASE
 
 
@@ -30,8 +31,7 @@ def of_run(run_dir: Path) -> list[str]:
     tree = CgroupTree(tag)
     found = [f"process {pid}" for name in tree.groups() for pid in tree.pids(name)]
     found += [f"cgroup {each}" for each in tree.directories() if each.exists()]
-    made = ("bundles", "views", "state", "volumes", "probe", "jails", "rests")
-    found += [f"path {path}" for name in made if (path := run_dir / name).exists()]
+    found += [f"path {path}" for name in RUN_DIRECTORIES if (path := run_dir / name).exists()]
     found += [f"mount {line}" for line in _mounts() if str(run_dir) in line]
     found += [f"loop {device}" for device in volume.leftovers(run_dir / "volumes")]
     found += [f"interface {name}" for name in os.listdir("/sys/class/net") if name.startswith(f"hn{tag}")]

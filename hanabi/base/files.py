@@ -41,6 +41,13 @@ def make_open_directory(path: Path) -> None:
         path.chmod(0o755)
 
 
+def make_private_directory(path: Path) -> None:
+    """A directory that nobody else may enter, whatever it was before."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+
+
 def empty_directory(path: Path, mode: int = 0o700) -> Path:
     """A directory with nothing in it: what an earlier run left there is removed."""
     shutil.rmtree(path, ignore_errors=True)

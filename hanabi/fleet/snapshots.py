@@ -11,7 +11,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from hanabi.base.clock import Clock
-from hanabi.base.files import sync_path
+from hanabi.base.files import make_private_directory, sync_path
 from hanabi.contracts.fleet import InitFailed
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.errors import SnapshotFailed
@@ -59,8 +59,7 @@ class Snapshots:
         return self.directory / f"{_DRAFT}{name}"
 
     def _begin(self, name: str) -> None:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.directory.chmod(0o700)
+        make_private_directory(self.directory)
         for left in (self._draft(name), self.directory / name):  # of a run that ended before it was stored
             shutil.rmtree(left, ignore_errors=True)
         self._draft(name).mkdir(mode=0o700)

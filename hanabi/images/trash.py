@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 from hanabi.base.clock import Clock, SystemClock
-from hanabi.base.files import remove_tree
+from hanabi.base.files import make_private_directory, remove_tree
 
 UNUSED_S = 86_400.0
 TRASH_S = 7 * 86_400.0
@@ -44,7 +44,7 @@ class Trash:
     def discard(self, path: Path) -> None:
         """Gone at once, and whole for as long as it is in the trash."""
         target = self._trash / path.name
-        self._trash.mkdir(mode=0o700, exist_ok=True)
+        make_private_directory(self._trash)
         self._rename_away(target)
         path.rename(target)
         self._unused.forget(path.name)
@@ -94,7 +94,7 @@ class _Ages:
 
     def grow(self, name: str) -> float:
         now = self._clock.time()
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         file = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:

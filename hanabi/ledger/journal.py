@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hanabi.base.clock import Clock
+from hanabi.base.files import make_private_directory
 from hanabi.base.health import Health
 from hanabi.contracts.journal import LogEvent, Record
 from hanabi.errors import DatabaseDamaged
@@ -134,7 +135,7 @@ class FileJournal:
         await asyncio.to_thread(self.tally.close)
 
     def _prepare(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_directory(self.directory)
         check_versions(self.directory)
         self.tally.open()
 

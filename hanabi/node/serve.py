@@ -41,6 +41,7 @@ from hanabi.node.drivers import choose_driver
 from hanabi.node.endpoint import EdgeServers, listen
 from hanabi.node.prepared_images import ANNOUNCE_INTERVAL_S, PreparedContainers, PreparedRuntimes, VersionImages
 from hanabi.node.state import open_state
+from hanabi.sandbox.host.host import HIBERNATED
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.iam.service import IamService
 from hanabi.services.lambda_ import LambdaService
@@ -200,5 +201,5 @@ def _fleet_settings(settings: NodeSettings, budget_mb: int) -> FleetSettings:
         idle_timeout_s=settings.idle_timeout_s,
         trim_after_s=settings.trim_after_s,
         hibernate_after_s=settings.hibernate_after_s,
-        hibernate_to=settings.directory("run") / "hibernated",
+        hibernate_to=settings.directory("run") / HIBERNATED,
     )

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanabi.base.clock import Clock
+from hanabi.base.files import make_private_directory
 from hanabi.errors import CodeError, InvalidParameterValue, RequestEntityTooLarge, ServiceError
 from hanabi.images.code import unzip
 from hanabi.images.code.unzip import CANNOT, EMPTY, BadZip, sync_directory
@@ -69,8 +70,7 @@ class CodeStore:
         await asyncio.get_running_loop().run_in_executor(self._workers, self._prepare)
 
     def _prepare(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._directory.chmod(0o700)  # sandboxes get a mount of it; nobody else reads what functions are made of
+        make_private_directory(self._directory)  # sandboxes get a mount of it; nobody else reads what functions are made of
         for left in self._directory.glob(INCOMING + "*"):
             shutil.rmtree(left, ignore_errors=True)
 

@@ -21,7 +21,8 @@ from hanabi.sandbox.host.uplink import Uplink
 from hanabi.sandbox.oci.bind_mounts import BindMounts
 
 _SLOTS_BESIDE = 8  # of those being made ahead or taken down
-_MADE = ("state", "bundles", "views", "probe", "jails", "rests", "volumes")  # directories of a run, by whichever driver
+HIBERNATED = "hibernated"  # what the fleet writes beside ours; it is of no use to another run
+RUN_DIRECTORIES = ("state", "bundles", "views", "probe", "jails", "volumes", HIBERNATED)  # of whichever driver: they go with the run
 log = logging.getLogger(__name__)
 
 
@@ -157,7 +158,7 @@ class SandboxHost:
         self._lock = -1
 
     def _remove_made(self) -> None:
-        for name in _MADE:
+        for name in RUN_DIRECTORIES:
             shutil.rmtree(self.run_dir / name, ignore_errors=True)
 
     def write(self, name: str, text: str) -> Path:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hanabi.base import procfs
 from hanabi.base.clock import Clock
+from hanabi.base.files import make_private_directory
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Exit, Preload, SandboxSpec
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
@@ -77,7 +78,7 @@ class ProcessDriver:
 
     def _clean(self) -> None:
         """An earlier run's processes ended with it; its directories may be there still."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         for left in self._directory.iterdir():
             shutil.rmtree(left, ignore_errors=True)
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.base.files import empty_directory, make_open_directory, remove_at_once, remove_tree, sync_path, write_whole
+from hanabi.base.files import (
+    empty_directory,
+    make_open_directory,
+    make_private_directory,
+    remove_at_once,
+    remove_tree,
+    sync_path,
+    write_whole,
+)
 
 
 @pytest.mark.parametrize("sync", [True, False])
@@ -52,6 +60,16 @@ def test_directories(tmp_path: Path) -> None:
     private = empty_directory(tmp_path / "a" / "open")
     assert list(private.iterdir()) == [] and private.stat().st_mode & 0o777 == 0o700
     assert empty_directory(tmp_path / "new" / "deep").is_dir()
+
+
+def test_a_private_directory_is_made_private_again(tmp_path: Path) -> None:
+    for mode in (0o755, 0o700):
+        (tmp_path / "code").mkdir(exist_ok=True)
+        (tmp_path / "code").chmod(mode)
+        make_private_directory(tmp_path / "code")
+        assert (tmp_path / "code").stat().st_mode & 0o777 == 0o700
+    make_private_directory(tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep").stat().st_mode & 0o777 == 0o700
 
 
 def test_trees_go(tmp_path: Path) -> None:
