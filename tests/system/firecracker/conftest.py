@@ -1,14 +1,18 @@
-"""One nursery of stand-ins for all tests of the driver, and one driver for the tests of a module."""
+"""One nursery of stand-ins for all tests of the driver, and one driver for the tests of a module, which share its event loop."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from hanabi.testing.firecracker.nursery import ForkServer
 from tests.system.firecracker.rig import Rig, unavailable
+from tests.system.sandbox.conftest import pytest_pycollect_makeitem
 from tests.system.sandbox.rig import enter_private_mounts
+
+__all__ = ["pytest_pycollect_makeitem"]
 
 
 @pytest.fixture(scope="session")
@@ -20,20 +24,16 @@ def nursery() -> Iterator[ForkServer]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def rig(nursery: ForkServer) -> Iterator[Rig]:
-    made = Rig(nursery)
-    yield made
-    made.close()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_rig(nursery: ForkServer) -> AsyncIterator[Rig]:
+    async with Rig(nursery) as made:
+        yield made
 
 
-@pytest.fixture(autouse=True)
-def fresh(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def rig(shared_rig: Rig) -> AsyncIterator[Rig]:
     """Every test begins without faults, and ends without sandboxes."""
-    rig: Rig | None = request.getfixturevalue("rig") if "rig" in request.fixturenames else None
-    if rig is not None:
-        rig.play()
-        rig.run(rig.begin_test())
-    yield
-    if rig is not None:
-        rig.run(rig.destroy_all())
+    shared_rig.play()
+    await shared_rig.begin_test()
+    yield shared_rig
+    await shared_rig.destroy_all()

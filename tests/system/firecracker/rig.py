@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Exit, Preload, SandboxSpec
@@ -25,7 +25,6 @@ from hanabi.testing.firecracker.nursery import ForkServer
 from tests import leftovers
 from tests.waiting import until
 
-Result = TypeVar("Result")
 PRELOAD = Preload(argv=("/bin/python", "b.py"), environment={"A": "1"}, announce={"HANABI_ANNOUNCE": "1"}, loaded=LOADED_FRAME)
 VERSION = (1, 16, 1)
 LEFT_S = 20.0  # for what a busy host could not remove at once and tries again
@@ -97,7 +96,7 @@ def parts_in(directory: Path) -> FirecrackerParts:
 
 
 class Rig:
-    """One driver, one event loop, for many tests. What it makes lies in `directory`."""
+    """One driver for many tests, on one event loop. What it makes lies in `directory`."""
 
     def __init__(self, nursery: ForkServer, **places: Path) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="hanabi-test-", dir="/var/tmp"))
@@ -113,12 +112,9 @@ class Rig:
         self.parts = parts_in(self.directory)
         self.image = image_of(self.directory)
         self.clock = PacedClock()
-        self._runner = asyncio.Runner()
         self._count = 0
         self._pace: asyncio.Task[None]
         self.driver = self.another_driver(self.run_dir)
-        self.problems: list[dict[str, Any]] = []
-        self.run(self._begin())
 
     def another_driver(self, run_dir: Path, snapshots: Path | None = None) -> FirecrackerDriver:
         return FirecrackerDriver(
@@ -131,12 +127,19 @@ class Rig:
             resolvers=(),
         )
 
-    async def _begin(self) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.problems.append(context))
+    async def __aenter__(self) -> Self:
         self._pace = asyncio.create_task(self.clock.run())
         await self.driver.open()
         self.stop_watch()
         await self.begin_test()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.driver.close()
+        self._pace.cancel()
+        left = leftovers.of_run(self.run_dir)
+        shutil.rmtree(self.directory)
+        assert left == []
 
     async def begin_test(self) -> None:
         """What is here already is not of the test that begins."""
@@ -144,22 +147,6 @@ class Rig:
         self._descriptors = len(os.listdir("/proc/self/fd"))
         self._zombies = set(_zombies())
         self._machines = set(leftovers.of_machines(self.run_dir))
-
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        result = self._runner.run(asyncio.wait_for(work, 60))
-        assert self.problems == []
-        return result
-
-    def close(self) -> None:
-        self.run(self._end())
-        self._runner.close()
-        left = leftovers.of_run(self.run_dir)
-        shutil.rmtree(self.directory)
-        assert left == []
-
-    async def _end(self) -> None:
-        await self.driver.close()
-        self._pace.cancel()
 
     # --- the script
 

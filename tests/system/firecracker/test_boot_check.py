@@ -27,13 +27,10 @@ async def boots(rig: Rig) -> float:
     return await boot_once(rig.driver, rig.drives, rig.image, rig.clock, LIMIT_S)
 
 
-def test_a_guest_that_boots_is_timed_and_gone(rig: Rig) -> None:
-    async def work() -> None:
-        assert 0 < await boots(rig) < LIMIT_S
-        await rig.nothing_left()
-        assert "PUT /boot-source" in rig.asked("trial") and "PUT /snapshot/load" not in rig.asked("trial")
-
-    rig.run(work())
+async def test_a_guest_that_boots_is_timed_and_gone(rig: Rig) -> None:
+    assert 0 < await boots(rig) < LIMIT_S
+    await rig.nothing_left()
+    assert "PUT /boot-source" in rig.asked("trial") and "PUT /snapshot/load" not in rig.asked("trial")
 
 
 @pytest.mark.parametrize(
@@ -46,28 +43,22 @@ def test_a_guest_that_boots_is_timed_and_gone(rig: Rig) -> None:
     ],
     ids=str,
 )
-def test_a_guest_that_does_not_boot_ends_in_time_and_leaves_nothing(rig: Rig, fault: Fault, words: str) -> None:
-    async def work() -> None:
-        rig.play(fault)
-        said = await rig.fails(boots(rig), fault=0)
-        assert words in said, said
-        await rig.nothing_left()
-
-    rig.run(work())
+async def test_a_guest_that_does_not_boot_ends_in_time_and_leaves_nothing(rig: Rig, fault: Fault, words: str) -> None:
+    rig.play(fault)
+    said = await rig.fails(boots(rig), fault=0)
+    assert words in said, said
+    await rig.nothing_left()
 
 
-def test_whoever_goes_away_leaves_nothing(rig: Rig) -> None:
-    async def work() -> None:
-        rig.play(Fault(on="CONNECT 5000", do="hang", times=ALWAYS))
-        task = asyncio.create_task(boots(rig))
-        while not rig.struck():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-        await rig.nothing_left()
-
-    rig.run(work())
+async def test_whoever_goes_away_leaves_nothing(rig: Rig) -> None:
+    rig.play(Fault(on="CONNECT 5000", do="hang", times=ALWAYS))
+    task = asyncio.create_task(boots(rig))
+    while not rig.struck():  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await rig.nothing_left()
 
 
 def test_the_root_has_what_a_machine_mounts_on(tmp_path: Path) -> None:
@@ -83,7 +74,7 @@ def settings(directory: Path) -> NodeSettings:
     return NodeSettings(data_dir=directory, images_dir=directory / "images")
 
 
-def test_what_booted_is_not_tried_again_until_something_changes(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_booted_is_not_tried_again_until_something_changes(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts, tried = rig.parts, list[Any]()
     boot_id = tmp_path / "boot_id"
     boot_id.write_text("one")
@@ -110,7 +101,7 @@ def test_what_booted_is_not_tried_again_until_something_changes(rig: Rig, tmp_pa
     assert len(tried) == 4
 
 
-def test_what_did_not_boot_is_tried_again_and_says_why(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_did_not_boot_is_tried_again_and_says_why(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(parts: Any) -> float:
         raise SandboxError("no guest booted within 30 s (the kernel said this)")
 

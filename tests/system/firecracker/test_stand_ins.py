@@ -19,7 +19,7 @@ from hanabi.errors import VmmUnresponsive
 from hanabi.sandbox.firecracker.vmm_api import FirecrackerApi
 from hanabi.testing.firecracker import make_fakes
 from tests.unit.sandbox.firecracker.machines import boot, lay_out
-from tests.unit.sandbox.firecracker.scripted import find_binary, on_both, run
+from tests.unit.sandbox.firecracker.scripted import find_binary, on_both
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ class Jail:
             return subprocess.CompletedProcess(command, done.returncode, said.read())
 
 
-def test_the_stand_ins(place: Path) -> None:
+async def test_the_stand_ins(place: Path) -> None:
     jail = Jail(place, faults=[{"on": "PATCH /vm", "do": "crash-before"}])
     for program, name in ((jail.firecracker, "Firecracker"), (jail.jailer, "Jailer")):
         assert subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout == f"{name} v1.16.1\n"
@@ -80,8 +80,8 @@ def test_the_stand_ins(place: Path) -> None:
             await api.pause()
         api.close()
 
-    run(main())
-    ended = asyncio.run(_ended(pidfd))
+    await main()
+    ended = await _ended(pidfd)
     assert ended
     requests = [json.loads(line) for line in jail.record.read_text().splitlines()]
     assert [f"{each['method']} {each['path']}" for each in requests][-2:] == ["PUT /actions", "PATCH /vm"]
@@ -98,14 +98,14 @@ def test_the_stand_ins(place: Path) -> None:
         await api.pause()
         api.close()
 
-    run(again())
+    await again()
     pidfd = os.pidfd_open(int((root / "firecracker.pid").read_text()))
-    end(pidfd)
+    await end(pidfd)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes jails")
 @on_both
-def test_a_jail(place: Path, which: str) -> None:
+async def test_a_jail(place: Path, which: str) -> None:
     """Who the VMM is, what it sees and where its number is written: the same of the jailer and of its stand-in."""
     jail = Jail(place)
     if which == "real":
@@ -121,14 +121,11 @@ def test_a_jail(place: Path, which: str) -> None:
     pid = int((root / "firecracker.pid").read_text())
     pidfd = os.pidfd_open(pid)
 
-    async def main() -> None:
-        api = FirecrackerApi(root / "run/firecracker.socket", clock=SystemClock(), timeout_s=20)
-        await api.connect(30)
-        assert (await api.instance_info()).id == "one"
-        await api.vsock(guest_cid=3, uds_path="/v.sock")
-        api.close()
-
-    run(main())
+    api = FirecrackerApi(root / "run/firecracker.socket", clock=SystemClock(), timeout_s=20)
+    await api.connect(30)
+    assert (await api.instance_info()).id == "one"
+    await api.vsock(guest_cid=3, uds_path="/v.sock")
+    api.close()
     facts = os.stat(f"/proc/{pid}")
     assert (facts.st_uid, facts.st_gid) == (31005, 31005)
     assert os.stat(f"/proc/{pid}/root/v.sock").st_ino == os.stat(root / "v.sock").st_ino
@@ -138,20 +135,21 @@ def test_a_jail(place: Path, which: str) -> None:
     assert stat.S_IMODE(os.stat(root).st_mode) == 0o700
     limits = Path(f"/proc/{pid}/limits").read_text()
     assert [line.split()[3] for line in limits.splitlines() if line.startswith("Max open files")] == ["1024"]
-    end(pidfd)
+    await end(pidfd)
 
 
 async def _ended(pidfd: int) -> bool:
     done = asyncio.Event()
     asyncio.get_running_loop().add_reader(pidfd, done.set)
     await asyncio.wait_for(done.wait(), 60)
+    asyncio.get_running_loop().remove_reader(pidfd)
     os.close(pidfd)
     return True
 
 
-def end(pidfd: int) -> None:
+async def end(pidfd: int) -> None:
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    assert asyncio.run(_ended(pidfd))
+    assert await _ended(pidfd)
 
 
 @pytest.mark.parametrize(

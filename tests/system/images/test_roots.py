@@ -176,11 +176,11 @@ def test_a_built_root_is_listed(image: RuntimeImage) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["python3.12", "nodejs16.x", "java21", "provided", "../etc", ""])
-def test_a_runtime_that_cannot_be_had_says_what_to_do(tmp_path: Path, runtime: str) -> None:
+async def test_a_runtime_that_cannot_be_had_says_what_to_do(tmp_path: Path, runtime: str) -> None:
     images = RuntimeImages(tmp_path / "images", guest_dir())
     assert not images.known(runtime)
     with pytest.raises(ImageError, match="provided.al2023"):
-        asyncio.run(images.ensure(runtime))
+        await images.ensure(runtime)
     assert not (tmp_path / "images").exists()
 
 
@@ -234,14 +234,14 @@ def test_without_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not list((tmp_path / "images/building").iterdir())
 
 
-def test_a_failed_build_says_why_to_all_who_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_build_says_why_to_all_who_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_mmdebstrap(tmp_path, f"echo build >>{tmp_path}/builds; echo 'E: no such mirror' >&2; exit 25", monkeypatch)
     images, said = RuntimeImages(tmp_path / "images", guest_dir()), list[str]()
 
     async def ensure() -> list[RuntimeImage | BaseException]:
         return await asyncio.gather(*(images.ensure("python3.11", said.append) for _ in range(3)), return_exceptions=True)
 
-    for error in asyncio.run(ensure()):
+    for error in await ensure():
         assert isinstance(error, ImageError)
         assert "E: no such mirror" in str(error) and "status 25" in str(error)
     assert (tmp_path / "builds").read_text() == "build\n"
@@ -250,20 +250,17 @@ def test_a_failed_build_says_why_to_all_who_wait(tmp_path: Path, monkeypatch: py
     assert not images.list()[0].built
 
 
-def test_close_ends_a_build_with_all_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_close_ends_a_build_with_all_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_mmdebstrap(tmp_path, f"echo $$ >{tmp_path}/pid; exec sleep 300", monkeypatch)
 
-    async def start_and_close() -> int:
-        images = RuntimeImages(tmp_path / "images", guest_dir())
-        waiting = asyncio.create_task(images.ensure("python3.11"))
-        started = tmp_path / "pid"
-        pid = int(await until(lambda: started.read_text().strip() if started.exists() else ""))
-        await images.close()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        return pid
-
-    pid = asyncio.run(start_and_close())
+    images = RuntimeImages(tmp_path / "images", guest_dir())
+    waiting = asyncio.create_task(images.ensure("python3.11"))
+    started = tmp_path / "pid"
+    pid = int(await until(lambda: started.read_text().strip() if started.exists() else ""))
+    await images.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    pid = pid
     wait_for(lambda: not _is_running(pid))
 
 

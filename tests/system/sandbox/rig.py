@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import pytest
 
@@ -26,7 +26,6 @@ from hanabi.sandbox.oci.container import Container
 from hanabi.sandbox.oci.driver import OciDriver
 from tests.waiting import until
 
-Result = TypeVar("Result")
 enter_private_mounts = functools.cache(mounts.enter_private_mounts)
 
 
@@ -50,7 +49,7 @@ def has_landlock() -> bool:
 
 
 class Rig:
-    """One driver, one event loop, for many tests."""
+    """One driver for many tests, on one event loop."""
 
     def __init__(self, **options: Any) -> None:
         enter_private_mounts()
@@ -58,22 +57,19 @@ class Rig:
         self.directory.chmod(0o755)
         self.run_dir = self.directory / "run"
         self.image = make_image(self.directory)
-        self._runner = asyncio.Runner()
         self._count = 0
         self.driver = OciDriver(self.run_dir, agent=find_agent(), slots=16, clock=SystemClock(), **options)
+
+    async def __aenter__(self) -> Self:
         try:
-            self.run(self.driver.open())
+            await self.driver.open()
         except IsolationUnavailable as error:
-            self._runner.close()
             shutil.rmtree(self.directory)
             pytest.skip(f"the oci driver is not available: {error}")
+        return self
 
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return self._runner.run(asyncio.wait_for(work, 60))
-
-    def close(self) -> None:
-        self.run(self.driver.close())
-        self._runner.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self.driver.close()
         shutil.rmtree(self.directory)
 
     def another_scene(self, name: str = "scene") -> Path:

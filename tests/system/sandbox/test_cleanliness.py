@@ -21,87 +21,67 @@ from tests import leftovers
 from tests.system.sandbox.rig import Rig, unavailable
 
 
-def test_destroy_leaves_nothing_and_may_be_repeated(rig: Rig) -> None:
-    async def work() -> None:
+async def test_destroy_leaves_nothing_and_may_be_repeated(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        assert await guest.probe("forks", "50") == "50 ok"  # orphans now
+        assert await guest.probe("fill", "/tmp/file", "8") == "8 ok"
+        assert leftovers.of_sandbox(rig.run_dir, guest.box.id)
+        await asyncio.gather(guest.box.destroy(), guest.box.destroy())
+        assert leftovers.of_sandbox(rig.run_dir, guest.box.id) == []
+        await guest.box.destroy()
+        with pytest.raises(SandboxError):
+            guest.box.thaw()
+
+
+async def test_a_frozen_sandbox_can_be_destroyed(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        await guest.start("spin", "600000")
+        guest.box.freeze()
+        await guest.box.destroy()
+        assert leftovers.of_sandbox(rig.run_dir, guest.box.id) == []
+
+
+async def test_destroying_costs_little(rig: Rig) -> None:
+    used = []
+    for _ in range(5):
         async with rig.sandbox() as guest:
-            assert await guest.probe("forks", "50") == "50 ok"  # orphans now
-            assert await guest.probe("fill", "/tmp/file", "8") == "8 ok"
-            assert leftovers.of_sandbox(rig.run_dir, guest.box.id)
-            await asyncio.gather(guest.box.destroy(), guest.box.destroy())
-            assert leftovers.of_sandbox(rig.run_dir, guest.box.id) == []
+            before = time.process_time()
             await guest.box.destroy()
-            with pytest.raises(SandboxError):
-                guest.box.thaw()
-
-    rig.run(work())
+            used.append(time.process_time() - before)
+    assert sorted(used)[2] < 0.020
 
 
-def test_a_frozen_sandbox_can_be_destroyed(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as guest:
-            await guest.start("spin", "600000")
-            guest.box.freeze()
-            await guest.box.destroy()
-            assert leftovers.of_sandbox(rig.run_dir, guest.box.id) == []
-
-    rig.run(work())
-
-
-def test_destroying_costs_little(rig: Rig) -> None:
-    async def work() -> float:
-        used = []
-        for _ in range(5):
-            async with rig.sandbox() as guest:
-                before = time.process_time()
-                await guest.box.destroy()
-                used.append(time.process_time() - before)
-        return sorted(used)[2]
-
-    assert rig.run(work()) < 0.020
+async def test_a_sandbox_that_cannot_start_leaves_nothing(rig: Rig) -> None:
+    broken = SandboxSpec(id="broken", image=rig.broken_image(), memory_mb=128, tmp_mb=16)
+    with pytest.raises(SandboxError, match="runc|crun"):
+        await rig.driver.create(broken)
+    creation = asyncio.create_task(rig.driver.create(SandboxSpec(id="abandoned", image=rig.image, memory_mb=128, tmp_mb=16)))
+    await asyncio.sleep(0.01)
+    creation.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creation
+    for id in ("broken", "abandoned"):
+        assert leftovers.of_sandbox(rig.run_dir, id) == []
+    assert leftovers.zombies(os.getpid(), "crun", "runc") == []
 
 
-def test_a_sandbox_that_cannot_start_leaves_nothing(rig: Rig) -> None:
-    async def work() -> None:
-        broken = SandboxSpec(id="broken", image=rig.broken_image(), memory_mb=128, tmp_mb=16)
-        with pytest.raises(SandboxError, match="runc|crun"):
-            await rig.driver.create(broken)
-        creation = asyncio.create_task(rig.driver.create(SandboxSpec(id="abandoned", image=rig.image, memory_mb=128, tmp_mb=16)))
-        await asyncio.sleep(0.01)
-        creation.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await creation
-        for id in ("broken", "abandoned"):
-            assert leftovers.of_sandbox(rig.run_dir, id) == []
-        assert leftovers.zombies(os.getpid(), "crun", "runc") == []
-
-    rig.run(work())
-
-
-def test_a_closed_driver_leaves_nothing() -> None:
+async def test_a_closed_driver_leaves_nothing() -> None:
     if reason := unavailable():
         pytest.skip(reason)
-    rig = Rig()
-
-    async def work() -> None:
+    async with Rig() as rig:
         await rig.driver.create(SandboxSpec(id="forgotten", image=rig.image, memory_mb=128, tmp_mb=16))
         assert leftovers.of_run(rig.run_dir)
         await rig.driver.close()
         assert leftovers.of_run(rig.run_dir) == []
 
-    rig.run(work())
-    rig.close()
 
-
-def test_two_drivers_do_not_share_a_directory(rig: Rig) -> None:
+async def test_two_drivers_do_not_share_a_directory(rig: Rig) -> None:
     other = OciDriver(rig.run_dir, agent=find_agent(), slots=4, clock=SystemClock())
     with pytest.raises(IsolationUnavailable, match="another Hanabi"):
-        rig.run(other.open())
+        await other.open()
 
-    async def work() -> str:
-        async with rig.sandbox() as guest:
-            return await guest.probe("try", "tcp")
-
-    assert rig.run(work()) == "tcp ok 0"  # unharmed
+    async with rig.sandbox() as guest:
+        assert await guest.probe("try", "tcp") == "tcp ok 0"  # unharmed
 
 
 def start_to_be_killed(scene: Path) -> "subprocess.Popen[str]":
@@ -128,25 +108,22 @@ def successor(run_dir: Path) -> OciDriver:
     return OciDriver(run_dir, agent=find_agent(), slots=8, clock=SystemClock())
 
 
-def test_what_a_killed_driver_left_is_cleaned_by_the_next(rig: Rig) -> None:
+async def test_what_a_killed_driver_left_is_cleaned_by_the_next(rig: Rig) -> None:
     scene = rig.another_scene()
     kill(start_to_be_killed(scene))
     run_dir = scene / "run"
     assert processes(run_dir)  # the frozen one cannot have gone by itself
 
-    async def work() -> None:
-        driver = successor(run_dir)
-        await driver.open()
-        for id in ("box-0", "box-1", "box-2", *(f"late-{n}" for n in range(4))):
-            assert leftovers.of_sandbox(run_dir, id) == []
-        await driver.close()
-        assert leftovers.of_run(run_dir) == []
-
-    rig.run(work())
+    driver = successor(run_dir)
+    await driver.open()
+    for id in ("box-0", "box-1", "box-2", *(f"late-{n}" for n in range(4))):
+        assert leftovers.of_sandbox(run_dir, id) == []
+    await driver.close()
+    assert leftovers.of_run(run_dir) == []
 
 
 @pytest.mark.parametrize("how", ["moved", "copied away", "moved twice"])
-def test_it_is_cleaned_though_the_directory_has_another_place_since(rig: Rig, how: str) -> None:
+async def test_it_is_cleaned_though_the_directory_has_another_place_since(rig: Rig, how: str) -> None:
     scene = rig.another_scene(how.replace(" ", "-"))
     run_dir, new = scene / "run", scene / "elsewhere"
     kill(start_to_be_killed(scene))
@@ -160,19 +137,16 @@ def test_it_is_cleaned_though_the_directory_has_another_place_since(rig: Rig, ho
         earlier_runs.note(new, earlier_runs.places(new))
         new = new.rename(scene / "further")
 
-    async def work() -> None:
-        driver = successor(new)
-        await driver.open()
-        assert processes(run_dir) == []
-        await driver.close()
-        left = leftovers.of_run(run_dir)
-        assert left == leftovers.of_run(new) == leftovers.of_run(scene / "elsewhere") == []
-        assert earlier_runs.places(new) == []
-
-    rig.run(work())
+    driver = successor(new)
+    await driver.open()
+    assert processes(run_dir) == []
+    await driver.close()
+    left = leftovers.of_run(run_dir)
+    assert left == leftovers.of_run(new) == leftovers.of_run(scene / "elsewhere") == []
+    assert earlier_runs.places(new) == []
 
 
-def test_a_copy_of_a_directory_in_use_ends_nothing_of_the_other(rig: Rig) -> None:
+async def test_a_copy_of_a_directory_in_use_ends_nothing_of_the_other(rig: Rig) -> None:
     """Nor when the other one was renamed while it ran, so that nothing is any more where it began. When that one is killed, both go."""
     scene = rig.another_scene("used")
     run_dir, copy, renamed, again = scene / "run", scene / "copy", scene / "renamed", scene / "again"
@@ -191,19 +165,19 @@ def test_a_copy_of_a_directory_in_use_ends_nothing_of_the_other(rig: Rig) -> Non
 
         assert len(before) >= 2
         assert earlier_runs.places(copy) == [run_dir]
-        rig.run(open_and_close(copy))
+        await open_and_close(copy)
         assert alive()
         run_dir.rename(renamed)
-        rig.run(open_and_close(copy))
+        await open_and_close(copy)
         assert alive()
         subprocess.run(["cp", "-a", "--sparse=always", renamed, again], check=False, capture_output=True, timeout=60)
-        rig.run(open_and_close(again))
+        await open_and_close(again)
         assert alive()
         run_dir.mkdir()  # nor may anybody begin where it began
         with pytest.raises(IsolationUnavailable, match="still runs"):
-            rig.run(open_and_close(run_dir))
+            await open_and_close(run_dir)
         assert alive()
     finally:
         kill(driver)
-    rig.run(open_and_close(renamed))
+    await open_and_close(renamed)
     assert processes(run_dir) == []

@@ -18,63 +18,51 @@ MB = 1024 * 1024
 VCPU_MB = 1769
 
 
-def test_too_much_memory_is_killed_and_the_agent_lives(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=128) as guest:
-            started = time.monotonic()
-            exit, said = await guest.outcome("alloc", "300")
-            assert time.monotonic() - started < 1
-            assert exit == Exit("runtime", None, 9) and said == ""
-            assert guest.box.oom_kills() == 1
-            assert guest.box.peak_memory() >= 120 * MB
-            assert await guest.probe("alloc", "80") == "ok 80"
-
-    rig.run(work())
+async def test_too_much_memory_is_killed_and_the_agent_lives(rig: Rig) -> None:
+    async with rig.sandbox(memory_mb=128) as guest:
+        started = time.monotonic()
+        exit, said = await guest.outcome("alloc", "300")
+        assert time.monotonic() - started < 1
+        assert exit == Exit("runtime", None, 9) and said == ""
+        assert guest.box.oom_kills() == 1
+        assert guest.box.peak_memory() >= 120 * MB
+        assert await guest.probe("alloc", "80") == "ok 80"
 
 
-def test_peak_memory_can_be_reset(rig: Rig) -> None:
+async def test_peak_memory_can_be_reset(rig: Rig) -> None:
     kernel = tuple(int(number) for number in re.findall(r"[0-9]+", os.uname().release)[:2])
     if rig.driver.tree.version("memory") == 2 and kernel < (6, 12):
         pytest.skip("cgroup v2 can reset memory.peak since Linux 6.12; until then it is the peak of the sandbox's life")
 
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=256) as guest:
-            await guest.probe("alloc", "100")
-            assert 100 * MB <= guest.box.peak_memory() < 140 * MB
-            guest.box.reset_peak()
-            assert guest.box.peak_memory() < 50 * MB
-            await guest.probe("alloc", "60")
-            assert 60 * MB <= guest.box.peak_memory() < 100 * MB
-
-    rig.run(work())
+    async with rig.sandbox(memory_mb=256) as guest:
+        await guest.probe("alloc", "100")
+        assert 100 * MB <= guest.box.peak_memory() < 140 * MB
+        guest.box.reset_peak()
+        assert guest.box.peak_memory() < 50 * MB
+        await guest.probe("alloc", "60")
+        assert 60 * MB <= guest.box.peak_memory() < 100 * MB
 
 
-def test_the_memory_cap_can_be_raised_and_lowered(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=128) as guest:
-            guest.box.limit(memory_mb=512, vcpus=None)
-            assert await guest.probe("alloc", "300") == "ok 300"
-            guest.box.limit(memory_mb=128, vcpus=None)
-            assert (await guest.outcome("alloc", "300"))[0] == Exit("runtime", None, 9)
-
-    rig.run(work())
+async def test_the_memory_cap_can_be_raised_and_lowered(rig: Rig) -> None:
+    async with rig.sandbox(memory_mb=128) as guest:
+        guest.box.limit(memory_mb=512, vcpus=None)
+        assert await guest.probe("alloc", "300") == "ok 300"
+        guest.box.limit(memory_mb=128, vcpus=None)
+        assert (await guest.outcome("alloc", "300"))[0] == Exit("runtime", None, 9)
 
 
-def test_memory_is_given_back_while_frozen(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=256, tmp_mb=64) as guest:
-            await guest.probe("alloc", "50")
-            guest.box.freeze()
-            await until(guest.box.group.freezer.frozen)
-            await guest.box.trim()
-            assert guest.box.group.freezer.frozen()
-            guest.box.thaw()
-            await guest.box.trim()
-            assert await guest.probe("alloc", "50") == "ok 50"
-        with pytest.raises(SandboxError):
-            await guest.box.trim()
-
-    rig.run(work())
+async def test_memory_is_given_back_while_frozen(rig: Rig) -> None:
+    async with rig.sandbox(memory_mb=256, tmp_mb=64) as guest:
+        await guest.probe("alloc", "50")
+        guest.box.freeze()
+        await until(guest.box.group.freezer.frozen)
+        await guest.box.trim()
+        assert guest.box.group.freezer.frozen()
+        guest.box.thaw()
+        await guest.box.trim()
+        assert await guest.probe("alloc", "50") == "ok 50"
+    with pytest.raises(SandboxError):
+        await guest.box.trim()
 
 
 def test_reclaim_asks_for_all_there_is(tmp_path: Path) -> None:
@@ -99,7 +87,7 @@ def test_reclaim_asks_for_all_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("memory_mb", [256, 884, VCPU_MB])
-def test_cpu_share_follows_memory(rig: Rig, memory_mb: int) -> None:
+async def test_cpu_share_follows_memory(rig: Rig, memory_mb: int) -> None:
     async def work() -> None:
         async with rig.sandbox(memory_mb=memory_mb) as guest:
             share = memory_mb / VCPU_MB
@@ -113,21 +101,18 @@ def test_cpu_share_follows_memory(rig: Rig, memory_mb: int) -> None:
                     return
             raise AssertionError(f"got {measured:.3f} of a vCPU, not {share:.3f}")
 
-    rig.run(work())
+    await work()
 
 
-def test_one_in_the_background_yields_the_cpu_until_it_is_limited(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(background=True) as guest:
-            idle = rig.driver.tree.directory("cpu") / guest.box.id / "cpu.idle"
-            if not idle.exists():
-                pytest.skip("cgroups have cpu.idle since Linux 5.15")
-            assert idle.read_text() == "1\n"
-            guest.box.limit(memory_mb=128, vcpus=1.0)
-            assert idle.read_text() == "0\n"
-            assert await guest.probe("alloc", "10") == "ok 10"
-
-    rig.run(work())
+async def test_one_in_the_background_yields_the_cpu_until_it_is_limited(rig: Rig) -> None:
+    async with rig.sandbox(background=True) as guest:
+        idle = rig.driver.tree.directory("cpu") / guest.box.id / "cpu.idle"
+        if not idle.exists():
+            pytest.skip("cgroups have cpu.idle since Linux 5.15")
+        assert idle.read_text() == "1\n"
+        guest.box.limit(memory_mb=128, vcpus=1.0)
+        assert idle.read_text() == "0\n"
+        assert await guest.probe("alloc", "10") == "ok 10"
 
 
 @pytest.mark.parametrize(("version", "file", "least", "usual"), [(CpuV1, "cpu.shares", "2", "1024"), (CpuV2, "cpu.weight", "1", "100")])
@@ -144,72 +129,54 @@ def test_where_no_cgroup_is_idle_it_has_the_least_weight(
     cpu.close()
 
 
-def test_processes_are_counted(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=512) as guest:
-            count, error = (await guest.probe("forks", "5000")).split()
-            assert error == "EAGAIN" and 1000 <= int(count) < 1024
-            await guest.box.kill_processes()
-            assert await guest.probe("forks", "5") == "5 ok"
-
-    rig.run(work())
+async def test_processes_are_counted(rig: Rig) -> None:
+    async with rig.sandbox(memory_mb=512) as guest:
+        count, error = (await guest.probe("forks", "5000")).split()
+        assert error == "EAGAIN" and 1000 <= int(count) < 1024
+        await guest.box.kill_processes()
+        assert await guest.probe("forks", "5") == "5 ok"
 
 
-def test_descriptors_are_counted(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as guest:
-            assert await guest.probe("fds") == "1023 EMFILE"  # the highest number
-
-    rig.run(work())
+async def test_descriptors_are_counted(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        assert await guest.probe("fds") == "1023 EMFILE"  # the highest number
 
 
-def test_a_full_tmp_says_so(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(tmp_mb=16) as guest:
-            written, error = (await guest.probe("fill", "/tmp/full", "100")).split()
-            assert error == "ENOSPC" and 16 <= int(written) < 24
-
-    rig.run(work())
+async def test_a_full_tmp_says_so(rig: Rig) -> None:
+    async with rig.sandbox(tmp_mb=16) as guest:
+        written, error = (await guest.probe("fill", "/tmp/full", "100")).split()
+        assert error == "ENOSPC" and 16 <= int(written) < 24
 
 
-def test_tmp_may_be_larger_than_memory(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=128, tmp_mb=512) as guest:
-            guest.box.limit(memory_mb=128, vcpus=1)
-            assert await guest.probe("fill", "/tmp/large", "512") == "512 ok"
-            assert guest.box.oom_kills() == 0
-
-    rig.run(work())
+async def test_tmp_may_be_larger_than_memory(rig: Rig) -> None:
+    async with rig.sandbox(memory_mb=128, tmp_mb=512) as guest:
+        guest.box.limit(memory_mb=128, vcpus=1)
+        assert await guest.probe("fill", "/tmp/large", "512") == "512 ok"
+        assert guest.box.oom_kills() == 0
 
 
-def test_a_frozen_sandbox_does_nothing(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as guest:
-            await guest.start("spin", "60000")
-            before = guest.box.cpu_usage()
-            await until(lambda: guest.box.cpu_usage() > before + 20_000)
+async def test_a_frozen_sandbox_does_nothing(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        await guest.start("spin", "60000")
+        before = guest.box.cpu_usage()
+        await until(lambda: guest.box.cpu_usage() > before + 20_000)
+        guest.box.freeze()
+        await until(guest.box.group.freezer.frozen)
+        frozen = guest.box.cpu_usage()
+        await asyncio.sleep(0.2)
+        assert guest.box.cpu_usage() - frozen < 1000
+        guest.box.thaw()
+        await until(lambda: guest.box.cpu_usage() > frozen + 20_000)
+
+
+async def test_freezing_and_thawing_take_one_write(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        await guest.start("wait")
+        await guest.said("ok")
+        taken = []
+        for _ in range(50):
+            started = time.perf_counter()
             guest.box.freeze()
-            await until(guest.box.group.freezer.frozen)
-            frozen = guest.box.cpu_usage()
-            await asyncio.sleep(0.2)
-            assert guest.box.cpu_usage() - frozen < 1000
             guest.box.thaw()
-            await until(lambda: guest.box.cpu_usage() > frozen + 20_000)
-
-    rig.run(work())
-
-
-def test_freezing_and_thawing_take_one_write(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as guest:
-            await guest.start("wait")
-            await guest.said("ok")
-            taken = []
-            for _ in range(50):
-                started = time.perf_counter()
-                guest.box.freeze()
-                guest.box.thaw()
-                taken.append(time.perf_counter() - started)
-            assert sorted(taken)[25] < 0.001
-
-    rig.run(work())
+            taken.append(time.perf_counter() - started)
+        assert sorted(taken)[25] < 0.001

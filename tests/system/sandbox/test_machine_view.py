@@ -83,67 +83,53 @@ def _allow(rig: Rig, monkeypatch: pytest.MonkeyPatch, cpus: Iterable[int]) -> No
     monkeypatch.setattr(rig.driver._host.cpus, "_allowed", lambda: cpus)
 
 
-def test_memory_is_its_own(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=256) as guest:
-            memory = _memory_kb(await guest.probe("cat", "/proc/meminfo"))
-            assert memory["MemTotal"] == 256 * 1024
-            assert 128 * 1024 < memory["MemFree"] <= memory["MemAvailable"] < memory["MemTotal"]
-            assert memory["SwapTotal"] == memory["SwapFree"] == 0
-            assert len((await guest.probe("cat", "/proc/swaps")).splitlines()) == 1
-            assert (await guest.probe("cat", "/proc/loadavg")).startswith("0.00 0.00 0.00 ")
-            guest.box.limit(memory_mb=1024, vcpus=1.0)  # a function has taken it from the pool
-            assert _memory_kb(await guest.probe("cat", "/proc/meminfo"))["MemTotal"] == 1024 * 1024
-            assert await guest.probe("put", "/proc/meminfo") in ("EROFS", "EACCES")
-            mounts = [line.split()[4:6] for line in (await guest.probe("cat", "/proc/self/mountinfo")).splitlines()]
-            over = {
-                place: options for place, options in mounts if place.removeprefix("/proc/") in {*machine_view.NAMES, *machine_view.SHARED}
-            }
-            assert len(over) == 5 and all({"ro", "nosuid", "nodev", "noexec"} <= set(each.split(",")) for each in over.values())
-
-    rig.run(work())
+async def test_memory_is_its_own(rig: Rig) -> None:
+    async with rig.sandbox(memory_mb=256) as guest:
+        memory = _memory_kb(await guest.probe("cat", "/proc/meminfo"))
+        assert memory["MemTotal"] == 256 * 1024
+        assert 128 * 1024 < memory["MemFree"] <= memory["MemAvailable"] < memory["MemTotal"]
+        assert memory["SwapTotal"] == memory["SwapFree"] == 0
+        assert len((await guest.probe("cat", "/proc/swaps")).splitlines()) == 1
+        assert (await guest.probe("cat", "/proc/loadavg")).startswith("0.00 0.00 0.00 ")
+        guest.box.limit(memory_mb=1024, vcpus=1.0)  # a function has taken it from the pool
+        assert _memory_kb(await guest.probe("cat", "/proc/meminfo"))["MemTotal"] == 1024 * 1024
+        assert await guest.probe("put", "/proc/meminfo") in ("EROFS", "EACCES")
+        mounts = [line.split()[4:6] for line in (await guest.probe("cat", "/proc/self/mountinfo")).splitlines()]
+        over = {place: options for place, options in mounts if place.removeprefix("/proc/") in {*machine_view.NAMES, *machine_view.SHARED}}
+        assert len(over) == 5 and all({"ro", "nosuid", "nodev", "noexec"} <= set(each.split(",")) for each in over.values())
 
 
-def test_cpus_are_its_own(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cpus_are_its_own(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = max(os.sched_getaffinity(0))
     _allow(rig, monkeypatch, [cpu])
 
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=128) as guest:
-            assert await _cpus(guest) == (str(cpu), 1, 1)
-
-    rig.run(work())
+    async with rig.sandbox(memory_mb=128) as guest:
+        assert await _cpus(guest) == (str(cpu), 1, 1)
 
 
-def test_a_larger_function_gets_more_cpus(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_larger_function_gets_more_cpus(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what has been running there since it was in the pool."""
     cpus = sorted(os.sched_getaffinity(0))[:2]
     if len(cpus) < 2:
         pytest.skip("needs two CPUs")
     _allow(rig, monkeypatch, cpus[:1])
 
-    async def work() -> None:
-        async with rig.sandbox(memory_mb=128) as guest:
-            await guest.start("wait")
-            await guest.said("ok")
-            waiting = guest.box.group.memory.pids()
-            assert len(waiting) == 2 and all(os.sched_getaffinity(pid) == {cpus[0]} for pid in waiting)
-            _allow(rig, monkeypatch, cpus)
-            guest.box.limit(memory_mb=256, vcpus=1.0)  # as many as before: they stay where they are
-            assert all(os.sched_getaffinity(pid) == {cpus[0]} for pid in waiting)
-            guest.box.limit(memory_mb=4096, vcpus=2.3)
-            assert all(os.sched_getaffinity(pid) == set(cpus) for pid in waiting)
-            await guest.box.kill_processes()
-            await guest.exits.get()
-            assert await _cpus(guest) == (f"{cpus[0]}-{cpus[1]}" if cpus[1] == cpus[0] + 1 else f"{cpus[0]},{cpus[1]}", 2, 2)
-
-    rig.run(work())
+    async with rig.sandbox(memory_mb=128) as guest:
+        await guest.start("wait")
+        await guest.said("ok")
+        waiting = guest.box.group.memory.pids()
+        assert len(waiting) == 2 and all(os.sched_getaffinity(pid) == {cpus[0]} for pid in waiting)
+        _allow(rig, monkeypatch, cpus)
+        guest.box.limit(memory_mb=256, vcpus=1.0)  # as many as before: they stay where they are
+        assert all(os.sched_getaffinity(pid) == {cpus[0]} for pid in waiting)
+        guest.box.limit(memory_mb=4096, vcpus=2.3)
+        assert all(os.sched_getaffinity(pid) == set(cpus) for pid in waiting)
+        await guest.box.kill_processes()
+        await guest.exits.get()
+        assert await _cpus(guest) == (f"{cpus[0]}-{cpus[1]}" if cpus[1] == cpus[0] + 1 else f"{cpus[0]},{cpus[1]}", 2, 2)
 
 
-def test_nothing_of_it_is_left(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as guest:
-            assert (rig.run_dir / "views" / guest.box.id).is_dir()
-        await until(lambda: not any((rig.run_dir / "views").iterdir()))
-
-    rig.run(work())
+async def test_nothing_of_it_is_left(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        assert (rig.run_dir / "views" / guest.box.id).is_dir()
+    await until(lambda: not any((rig.run_dir / "views").iterdir()))

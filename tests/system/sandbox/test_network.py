@@ -3,10 +3,11 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
 
 import pytest
+import pytest_asyncio
 
 from hanabi.base import linux
 from hanabi.base.netlink import Netlink
@@ -68,11 +69,10 @@ def internet() -> Iterator[Internet]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def rig(internet: Internet) -> Iterator[Rig]:
-    made = Rig(allow_net=[f"{OPENED}/32"], resolvers=[RESOLVER])
-    yield made
-    made.close()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rig(internet: Internet) -> AsyncIterator[Rig]:
+    async with Rig(allow_net=[f"{OPENED}/32"], resolvers=[RESOLVER]) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -81,36 +81,27 @@ def outbound(rig: Rig) -> None:
         pytest.skip(rig.driver.describe())
 
 
-def test_the_internet_is_reached_under_the_hosts_address(rig: Rig, internet: Internet) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as guest:
-            assert await guest.probe("reach", str(NAMED), str(PORT)) == "ok 0"
-
-    rig.run(work())
+async def test_the_internet_is_reached_under_the_hosts_address(rig: Rig, internet: Internet) -> None:
+    async with rig.sandbox() as guest:
+        assert await guest.probe("reach", str(NAMED), str(PORT)) == "ok 0"
     assert internet.peer() == str(NAMED - 1)
 
 
-def test_private_networks_are_closed_unless_opened(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as guest:
-            assert await guest.probe("reach", str(PRIVATE), str(PORT)) == "ETIMEDOUT"
-            assert await guest.probe("reach", str(OPENED), str(PORT)) == "ok 0"
-            assert await guest.probe("reach", "169.254.169.254", "80") == "ETIMEDOUT"
-
-    rig.run(work())
+async def test_private_networks_are_closed_unless_opened(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        assert await guest.probe("reach", str(PRIVATE), str(PORT)) == "ETIMEDOUT"
+        assert await guest.probe("reach", str(OPENED), str(PORT)) == "ok 0"
+        assert await guest.probe("reach", "169.254.169.254", "80") == "ETIMEDOUT"
 
 
-def test_the_host_is_closed_under_all_its_addresses(rig: Rig) -> None:
-    async def work() -> None:
+async def test_the_host_is_closed_under_all_its_addresses(rig: Rig) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        port = server.getsockname()[1]
         async with rig.sandbox() as guest:
             gateway = IPv4Address(guest.box.slot.hostname) - 1
             for address in (str(gateway), str(NAMED - 1), str(OPENED - 1), _own_address()):
                 assert await guest.probe("reach", address, str(port)) == "ETIMEDOUT", address
             assert await guest.probe("reach", "127.0.0.1", str(port)) == "ECONNREFUSED"  # its own loopback, not the host's
-
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        port = server.getsockname()[1]
-        rig.run(work())
 
 
 def _own_address() -> str:
@@ -119,17 +110,14 @@ def _own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def test_neighbours_do_not_reach_each_other(rig: Rig) -> None:
-    async def work() -> None:
-        async with rig.sandbox() as one, rig.sandbox() as two:
-            await one.start("serve", "8000")
-            await one.said("ok")
-            assert await two.probe("reach", one.box.slot.hostname, "8000") == "ETIMEDOUT"
-
-    rig.run(work())
+async def test_neighbours_do_not_reach_each_other(rig: Rig) -> None:
+    async with rig.sandbox() as one, rig.sandbox() as two:
+        await one.start("serve", "8000")
+        await one.said("ok")
+        assert await two.probe("reach", one.box.slot.hostname, "8000") == "ETIMEDOUT"
 
 
-def test_names_are_resolved_by_the_hosts_resolver(rig: Rig) -> None:
+async def test_names_are_resolved_by_the_hosts_resolver(rig: Rig) -> None:
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((RESOLVER, 53))
 
@@ -137,50 +125,34 @@ def test_names_are_resolved_by_the_hosts_resolver(rig: Rig) -> None:
         question, client = server.recvfrom(512)
         server.sendto(question[:2] + b"\x81\x80" + question[4:] + b"answer", client)
 
-    async def work() -> str:
-        async with rig.sandbox() as guest:
-            return await guest.probe("ask", "127.0.0.1")
-
     with server:
         thread = threading.Thread(target=answer)
         thread.start()
-        assert rig.run(work()) == "answer 25 code 0"
+        async with rig.sandbox() as guest:
+            assert await guest.probe("ask", "127.0.0.1") == "answer 25 code 0"
         thread.join()
 
 
-def test_without_a_resolver_the_answer_is_failure(rig: Rig) -> None:
-    async def work() -> str:
+async def test_without_a_resolver_the_answer_is_failure(rig: Rig) -> None:
+    async with rig.sandbox() as guest:
+        assert await guest.probe("ask", "127.0.0.1") == "answer 12 code 2"  # SERVFAIL
+
+
+async def test_slots_are_not_used_again_at_once(rig: Rig) -> None:
+    used = set()
+    for _ in range(3):
         async with rig.sandbox() as guest:
-            return await guest.probe("ask", "127.0.0.1")
-
-    assert rig.run(work()) == "answer 12 code 2"  # SERVFAIL
-
-
-def test_slots_are_not_used_again_at_once(rig: Rig) -> None:
-    async def work() -> set[int]:
-        used = set()
-        for _ in range(3):
-            async with rig.sandbox() as guest:
-                used.add(guest.box.slot.number)
-        return used
-
-    assert len(rig.run(work())) == 3
+            used.add(guest.box.slot.number)
+    assert len(used) == 3
 
 
-def test_without_network_there_is_loopback_only(internet: Internet) -> None:
-    rig = Rig(network=False)
-
-    async def work() -> None:
+async def test_without_network_there_is_loopback_only(internet: Internet) -> None:
+    async with Rig(network=False) as rig:
+        assert "no outbound network: turned off" in rig.driver.describe()
         async with rig.sandbox() as guest:
             assert await guest.probe("reach", str(NAMED), str(PORT)) == "ENETUNREACH"
             assert await guest.probe("ask", "127.0.0.1") == "ECONNREFUSED"
             assert guest.box.slot.hostname == "127.0.0.1"
-
-    try:
-        assert "no outbound network: turned off" in rig.driver.describe()
-        rig.run(work())
-    finally:
-        rig.close()
 
 
 def test_numbers_map_to_distinct_addresses() -> None:

@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.images import RuntimeImage
@@ -20,7 +20,8 @@ from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox.process import interpreters
 from hanabi.sandbox.process.driver import ProcessDriver
 from hanabi.sandbox.process.interpreters import find_program, why_unavailable
-from tests.unit.guest.agent.rig import PATIENCE_S, build, gone
+from tests.unit.guest.agent.rig import build, gone
+from tests.waiting import until
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 TICK_S = 0.005
@@ -43,13 +44,6 @@ class Place:
         self.exits: list[Exit] = []
         sandbox.on_exit = self.exits.append
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(int(PATIENCE_S / TICK_S)):
-            if condition():
-                return
-            await asyncio.sleep(TICK_S)
-        raise TimeoutError
-
     async def read(self, end: bytes = b"\n") -> str:
         text = b""
 
@@ -61,14 +55,14 @@ class Place:
                 pass
             return text.endswith(end)
 
-        await self.until(more)
+        await until(more)
         return text.decode()
 
     async def run(self, *argv: str, environment: dict[str, str] | None = None, cwd: str = "/") -> str:
         """Run to the end, which must be good, and return what was printed."""
         self.exits.clear()
         await self.sandbox.start("runtime", argv, {"PATH": os.environ["PATH"], **(environment or {})}, cwd)
-        await self.until(lambda: bool(self.exits))
+        await until(lambda: bool(self.exits))
         text = await self.read(b"") if self.exits == [Exit("runtime", 0, None)] else ""
         assert self.exits == [Exit("runtime", 0, None)], text
         return text
@@ -77,37 +71,33 @@ class Place:
         return await self.run("/bin/sh", "-ec", script)
 
 
-def run(tmp_path: Path, body: Callable[[Place], Awaitable[None]], runner: Any = asyncio.run, **spec: Any) -> None:
+@asynccontextmanager
+async def alive(tmp_path: Path, **spec: Any) -> AsyncIterator[Place]:
+    """A sandbox in a driver of its own; afterwards nothing is left."""
     build()
-
-    async def main() -> None:
-        driver: Driver = ProcessDriver(tmp_path / "run", SystemClock(), allow_root=True)
-        await driver.open()
-        sandbox = await driver.create(SandboxSpec(id="one", image=image(tmp_path), memory_mb=128, tmp_mb=512, **spec))
-        try:
-            await body(Place(sandbox, tmp_path / "run" / "one"))
-        finally:
-            await sandbox.destroy()
-            await sandbox.destroy()
-            await driver.close()
-        assert not (tmp_path / "run").exists()
-
-    runner(main())
+    driver: Driver = ProcessDriver(tmp_path / "run", SystemClock(), allow_root=True)
+    await driver.open()
+    sandbox = await driver.create(SandboxSpec(id="one", image=image(tmp_path), memory_mb=128, tmp_mb=512, **spec))
+    try:
+        yield Place(sandbox, tmp_path / "run" / "one")
+    finally:
+        await sandbox.destroy()
+        await sandbox.destroy()
+        await driver.close()
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_the_life_of_a_sandbox(tmp_path: Path, runner: Any) -> None:
-    async def body(place: Place) -> None:
+@pytest.mark.both_loops
+async def test_the_life_of_a_sandbox(tmp_path: Path) -> None:
+    async with alive(tmp_path) as place:
         assert await place.shell("echo hello; echo there >&2") == "hello\nthere\n"
         await place.sandbox.start("runtime", ["/bin/sleep", "1000"], {}, "/")
         place.sandbox.signal("runtime", signal.SIGTERM)
-        await place.until(lambda: Exit("runtime", None, signal.SIGTERM) in place.exits)
-
-    run(tmp_path, body, runner)
+        await until(lambda: Exit("runtime", None, signal.SIGTERM) in place.exits)
 
 
-def test_a_reset_keeps_files_and_nothing_else(tmp_path: Path) -> None:
-    async def body(place: Place) -> None:
+async def test_a_reset_keeps_files_and_nothing_else(tmp_path: Path) -> None:
+    async with alive(tmp_path) as place:
         loop = asyncio.get_running_loop()
         await place.sandbox.start("runtime", ["/bin/sh", "-c", "echo kept >$TMPDIR/file; echo half >&4; echo $$; sleep 1000"], {}, "/")
         pid = int(await place.read())
@@ -117,13 +107,11 @@ def test_a_reset_keeps_files_and_nothing_else(tmp_path: Path) -> None:
         assert await place.shell("read line <&4; echo $line; cat $TMPDIR/file; echo whole >&4") == "for the next one\nkept\n"
         assert await loop.sock_recv(place.sandbox.runtime, 64) == b"whole\n"
 
-    run(tmp_path, body)
 
-
-def test_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(IsolationUnavailable, match="ordinary user"):
-        asyncio.run(ProcessDriver(tmp_path, SystemClock()).open())
+        await ProcessDriver(tmp_path, SystemClock()).open()
 
 
 def test_it_says_what_it_does_not_protect(tmp_path: Path) -> None:
@@ -132,7 +120,7 @@ def test_it_says_what_it_does_not_protect(tmp_path: Path) -> None:
         assert word in said
 
 
-def test_it_says_which_runtimes_have_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_says_which_runtimes_have_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build()
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -143,7 +131,7 @@ def test_it_says_which_runtimes_have_an_interpreter(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
     runtimes = [PYTHON, "python3.99", "python2.2", "nodejs97.x", "nodejs4.x", "provided.al2023"]
     driver = ProcessDriver(tmp_path / "run", SystemClock(), runtimes=runtimes, allow_root=True)
-    asyncio.run(driver.open())
+    await driver.open()
     said = driver.describe().splitlines()[0]
     assert f"It runs {PYTHON}, python3.99, nodejs97.x, provided.al2023; not python2.2, nodejs4.x, whose interpreters" in said
     assert why_unavailable("python3.99") == why_unavailable("provided.al2023") == why_unavailable(PYTHON) == ""
@@ -153,7 +141,7 @@ def test_it_says_which_runtimes_have_an_interpreter(tmp_path: Path, monkeypatch:
     assert why_unavailable("python2.2") == ""  # it was installed meanwhile
 
 
-def test_paths_are_those_of_the_sandbox(tmp_path: Path) -> None:
+async def test_paths_are_those_of_the_sandbox(tmp_path: Path) -> None:
     code, later, layer = tmp_path / "code", tmp_path / "later", tmp_path / "layer"
     for directory in (code, later, layer):
         directory.mkdir()
@@ -161,7 +149,7 @@ def test_paths_are_those_of_the_sandbox(tmp_path: Path) -> None:
     (code / "bootstrap").write_text("#!/bin/sh\ncat name\necho :$A:$PWD:$TMPDIR; touch $TMPDIR/x")
     (code / "bootstrap").chmod(0o755)
 
-    async def body(place: Place) -> None:
+    async with alive(tmp_path, mounts=((code, "/var/task"),)) as place:
         where = place.directory
         assert place.sandbox.task_root == f"{where}/var/task"
         text = await place.run("/var/task/bootstrap", environment={"A": "/var/task:/opt/lib:/var/tasks:/x"}, cwd="/var/task")
@@ -172,25 +160,21 @@ def test_paths_are_those_of_the_sandbox(tmp_path: Path) -> None:
         with pytest.raises(SandboxError, match="cannot mount on /etc"):
             await place.sandbox.mount(later, "/etc")
 
-    run(tmp_path, body, mounts=((code, "/var/task"),))
 
-
-def test_code_comes_to_a_sandbox_that_runs(tmp_path: Path) -> None:
+async def test_code_comes_to_a_sandbox_that_runs(tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
     (code / "name").write_text("found")
 
-    async def body(place: Place) -> None:
+    async with alive(tmp_path) as place:
         script = f"until cat {place.sandbox.task_root}/name 2>/dev/null; do sleep 0.01; done"
         running = asyncio.create_task(place.shell(script))
         await asyncio.sleep(0)
         await place.sandbox.mount(code, "/var/task")
         assert await running == "found"
 
-    run(tmp_path, body)
 
-
-def test_the_runtime_channel_and_the_ports(tmp_path: Path) -> None:
+async def test_the_runtime_channel_and_the_ports(tmp_path: Path) -> None:
     script = """
 import os, socket
 os.write(4, os.read(4, 10)[::-1])
@@ -199,7 +183,7 @@ for name in ('API', 'EDGE'):
     socket.create_connection((host, int(port))).sendall(name.encode())
 """
 
-    async def body(place: Place) -> None:
+    async with alive(tmp_path) as place:
         sandbox, loop = place.sandbox, asyncio.get_running_loop()
         await loop.sock_sendall(sandbox.runtime, b"abc")
         variables = {"API": sandbox.runtime_api_address, "EDGE": sandbox.edge_address}
@@ -210,15 +194,11 @@ for name in ('API', 'EDGE'):
             with connection:
                 assert await loop.sock_recv(connection, 10) == expected
 
-    run(tmp_path, body)
 
-
-def test_a_runtime_of_another_version_is_refused(tmp_path: Path) -> None:
-    async def body(place: Place) -> None:
+async def test_a_runtime_of_another_version_is_refused(tmp_path: Path) -> None:
+    async with alive(tmp_path) as place:
         with pytest.raises(EntrypointError, match="No such file"):
             await place.sandbox.start("runtime", ["/var/task/bootstrap"], {}, "/")
-
-    run(tmp_path, body)
     assert os.path.basename(find_program("/usr/bin/python3", image(tmp_path))) == PYTHON
     with pytest.raises(EntrypointError, match=r"this host has no python2\.2"):
         find_program("/usr/bin/python3", image(tmp_path, "python2.2"))
@@ -236,31 +216,29 @@ def test_node_of_the_same_major_version(tmp_path: Path) -> None:
     assert find_program("/usr/bin/node", image(tmp_path, f"nodejs{major}.x")) == node
 
 
-def test_freeze_and_thaw(tmp_path: Path) -> None:
-    async def body(place: Place) -> None:
+async def test_freeze_and_thaw(tmp_path: Path) -> None:
+    async with alive(tmp_path) as place:
         sandbox = place.sandbox
         await sandbox.start("runtime", ["/bin/sh", "-c", "while :; do :; done & while :; do :; done"], {}, "/")
-        await place.until(lambda: sandbox.cpu_usage() > 50_000)
+        await until(lambda: sandbox.cpu_usage() > 50_000)
         sandbox.freeze()
         await asyncio.sleep(0.05)  # a stop takes effect at the next turn of each process
         frozen = sandbox.cpu_usage()
         await asyncio.sleep(0.15)
         assert sandbox.cpu_usage() == frozen
         sandbox.thaw()
-        await place.until(lambda: sandbox.cpu_usage() > frozen)
+        await until(lambda: sandbox.cpu_usage() > frozen)
         sandbox.freeze()
         await sandbox.kill_processes()
         assert place.exits == [Exit("runtime", None, signal.SIGKILL)]
         sandbox.freeze()
         sandbox.thaw()
 
-    run(tmp_path, body)
 
-
-def test_measures(tmp_path: Path) -> None:
+async def test_measures(tmp_path: Path) -> None:
     script = "import os; x = bytearray(80 << 20); del x; os.write(4, b'.'); os.read(4, 1)"
 
-    async def body(place: Place) -> None:
+    async with alive(tmp_path) as place:
         sandbox, loop = place.sandbox, asyncio.get_running_loop()
         assert sandbox.peak_memory() == 0 and sandbox.oom_kills() == 0
         await sandbox.start("runtime", ["/usr/bin/python3", "-c", script], {}, "/")
@@ -270,36 +248,28 @@ def test_measures(tmp_path: Path) -> None:
         assert 0 < sandbox.peak_memory() < 80 << 20
         sandbox.limit(memory_mb=128, vcpus=None)
         await loop.sock_sendall(sandbox.runtime, b".")
-        await place.until(lambda: bool(place.exits))
+        await until(lambda: bool(place.exits))
         assert sandbox.cpu_usage() > 0
 
-    run(tmp_path, body)
 
-
-def test_destroy_leaves_nothing(tmp_path: Path) -> None:
-    pids: list[int] = []
-
-    async def body(place: Place) -> None:
-        await place.sandbox.start("runtime", ["/bin/sh", "-c", "setsid sleep 1000 & echo $! $$; wait"], {"PATH": os.environ["PATH"]}, "/")
-        pids.extend(map(int, (await place.read()).split()))
-        assert not any(map(gone, pids))
-
+async def test_destroy_leaves_nothing(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    run(tmp_path, body)
+    async with alive(tmp_path) as place:
+        await place.sandbox.start("runtime", ["/bin/sh", "-c", "setsid sleep 1000 & echo $! $$; wait"], {"PATH": os.environ["PATH"]}, "/")
+        pids = [int(pid) for pid in (await place.read()).split()]
+        assert not any(map(gone, pids))
     assert len(pids) == 2 and all(map(gone, pids))
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_the_agent_s_death_is_the_sandbox_s(tmp_path: Path) -> None:
-    async def body(place: Place) -> None:
+async def test_the_agent_s_death_is_the_sandbox_s(tmp_path: Path) -> None:
+    async with alive(tmp_path) as place:
         await place.sandbox.start("runtime", ["/bin/sh", "-c", "echo $PPID; sleep 1000"], {"PATH": os.environ["PATH"]}, "/")
         os.kill(int(await place.read()), signal.SIGKILL)
-        await place.until(lambda: bool(place.exits))
+        await until(lambda: bool(place.exits))
         assert place.exits[-1].role == "sandbox"
         with pytest.raises(SandboxError):
             await place.sandbox.start("runtime", ["/bin/true"], {}, "/")
-
-    run(tmp_path, body)
 
 
 async def test_an_agent_that_does_not_run_fails_the_create(tmp_path: Path) -> None:
@@ -320,8 +290,8 @@ async def test_an_agent_that_does_not_run_fails_the_create(tmp_path: Path) -> No
     await driver.close()
 
 
-def test_what_an_earlier_run_left_is_cleaned(tmp_path: Path) -> None:
+async def test_what_an_earlier_run_left_is_cleaned(tmp_path: Path) -> None:
     (tmp_path / "run" / "old" / "var").mkdir(parents=True)
     build()
-    asyncio.run(ProcessDriver(tmp_path / "run", SystemClock(), allow_root=True).open())
+    await ProcessDriver(tmp_path / "run", SystemClock(), allow_root=True).open()
     assert os.listdir(tmp_path / "run") == []

@@ -19,36 +19,33 @@ FAULTS = {"cgroup": (Cgroup, "remove"), "volume": (Volume, "await_end"), "slot":
 
 
 @pytest.mark.parametrize("what", FAULTS)
-def test_what_cannot_be_removed_now_is_removed_later(rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+async def test_what_cannot_be_removed_now_is_removed_later(rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     health, clock = Health(), ManualClock()
 
-    async def work() -> None:
-        host = rig.driver._host
-        assert host is not None
-        monkeypatch.setattr(host.releases, "_health", health)
-        monkeypatch.setattr(host.releases, "_clock", clock)
-        async with rig.sandbox() as guest:
-            box = guest.box
+    host = rig.driver._host
+    assert host is not None
+    monkeypatch.setattr(host.releases, "_health", health)
+    monkeypatch.setattr(host.releases, "_clock", clock)
+    async with rig.sandbox() as guest:
+        box = guest.box
 
-            def fail(*_: object) -> None:
-                raise OSError(errno.EBUSY, "injected")
+        def fail(*_: object) -> None:
+            raise OSError(errno.EBUSY, "injected")
 
-            with monkeypatch.context() as faults:
-                faults.setattr(*FAULTS[what], fail)
-                await box.destroy()
-                await box.destroy()
-                await clock.advance(5)
-                assert box in host.sandboxes
-                assert [problem.key for problem in health.problems] == [f"sandbox.{box.id}"]
-                left = leftovers.of_sandbox(rig.run_dir, box.id)
-                assert not any("process" in each or "mount" in each for each in left), left
-            async with asyncio.timeout(30):
-                while health.problems:
-                    await clock.advance(1)
-                    await asyncio.sleep(0.01)
-            assert box not in host.sandboxes
-            assert leftovers.of_sandbox(rig.run_dir, box.id) == []
-        async with rig.sandbox() as guest:
-            assert await guest.probe("forks", "5") == "5 ok"
-
-    rig.run(work())
+        with monkeypatch.context() as faults:
+            faults.setattr(*FAULTS[what], fail)
+            await box.destroy()
+            await box.destroy()
+            await clock.advance(5)
+            assert box in host.sandboxes
+            assert [problem.key for problem in health.problems] == [f"sandbox.{box.id}"]
+            left = leftovers.of_sandbox(rig.run_dir, box.id)
+            assert not any("process" in each or "mount" in each for each in left), left
+        async with asyncio.timeout(30):
+            while health.problems:
+                await clock.advance(1)
+                await asyncio.sleep(0.01)
+        assert box not in host.sandboxes
+        assert leftovers.of_sandbox(rig.run_dir, box.id) == []
+    async with rig.sandbox() as guest:
+        assert await guest.probe("forks", "5") == "5 ok"

@@ -4,13 +4,11 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import uvloop
 
 from hanabi.base.clock import Clock, SystemClock
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
@@ -180,13 +178,3 @@ class Rig:
 
     def states(self) -> list[str]:
         return sorted(row["state"] for row in self.fleet.describe())
-
-
-def run(work: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(30):
-            await work()
-
-    # As in production; and asyncio's own loop forgets a socket that is accepted in the moment its server is closed.
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(bounded())

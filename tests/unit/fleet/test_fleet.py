@@ -13,23 +13,20 @@ from hanabi.fleet import handover as module
 from hanabi.testing import ManualClock
 from hanabi.testing.body import whole
 from hanabi.testing.sandbox import FakeProcess, Killed
-from tests.unit.fleet.rig import Rig, obedient, run
+from tests.unit.fleet.rig import Rig, obedient
 from tests.waiting import until
 
 HOUR_S = 3600.0
 
 
-def test_each_start_is_in_the_log_with_its_time_and_whether_the_pool_had_one(caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
+async def test_each_start_is_in_the_log_with_its_time_and_whether_the_pool_had_one(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "hanabi.fleet.start_log"):
         async with Rig(pool_size=1) as rig:
             version, other = rig.version("a"), rig.version("b", environment={"PYTHONPATH": "/opt"})
             rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
             await until(lambda: len(rig.environments.pool) == 1)
             for each in (version, version, other):
                 await rig.invoke(each)
-
-    with caplog.at_level(logging.INFO, "hanabi.fleet.start_log"):
-        run(story)
     said = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records if record.name == "hanabi.fleet.start_log"]
     assert said == ["cold start of a:$LATEST: N ms, pool hit", "cold start of b:$LATEST: N ms, pool miss"]
 

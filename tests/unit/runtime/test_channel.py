@@ -7,11 +7,9 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.channel import RuntimeChannel
@@ -21,16 +19,6 @@ from tests.unit.runtime.host import Story, invocation
 from tests.waiting import until
 
 BOOTSTRAP = Path(__file__).resolve().parents[3] / "guest" / "python" / "bootstrap.py"
-Loop = Callable[[], asyncio.AbstractEventLoop]
-loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-
-
-def run(loop: Loop, scene: Callable[[], Awaitable[None]]) -> None:
-    async def play() -> None:
-        await scene()
-
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(play())
 
 
 class Fake:
@@ -207,8 +195,8 @@ async def test_a_channel_that_ends_with_the_invocation_unread() -> None:
     assert story.session.lost(None)
 
 
-@loops
-def test_with_the_real_bootstrap(loop: Loop, tmp_path: Path) -> None:
+@pytest.mark.both_loops
+async def test_with_the_real_bootstrap(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("def handler(event, context):\n    if event == 'big': return 'x' * 7_000_000\n    return 1 / event\n")
 
     host, guest = socket.socketpair()
@@ -216,7 +204,7 @@ def test_with_the_real_bootstrap(loop: Loop, tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, str(BOOTSTRAP)], env=environment, pass_fds=[guest.fileno()], stdout=subprocess.DEVNULL)
     guest.close()
 
-    async def scene() -> None:
+    try:
         story = Story()
         channel = await RuntimeChannel.open(host, story.session)
         channel.initialize({}, "app.handler", str(tmp_path), generic=True)
@@ -231,9 +219,6 @@ def test_with_the_real_bootstrap(loop: Loop, tmp_path: Path) -> None:
         story.session.invoke(invocation(b"4"))
         assert await story.happens() == ("result", b"0.25")
         channel.close()
-
-    try:
-        run(loop, scene)
     finally:
         process.kill()
         process.wait()

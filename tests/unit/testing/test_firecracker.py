@@ -17,7 +17,6 @@ from hanabi.sandbox.firecracker.vmm_api import FirecrackerApi
 from hanabi.testing import ManualClock
 from hanabi.testing.firecracker import FakeAgent, FakeFirecracker, Fault, Faults, IdleGuest
 from tests.unit.sandbox.firecracker.machines import boot, connected, lay_out
-from tests.unit.sandbox.firecracker.scripted import run
 
 VERSION = "GET /version"
 
@@ -34,20 +33,16 @@ async def load(api: FirecrackerApi, **options: Any) -> None:
 # --- faults
 
 
-def hit(tmp_path: Path, fault: Fault, work: Callable[[FirecrackerApi], Awaitable[None]]) -> FakeFirecracker:
+async def hit(tmp_path: Path, fault: Fault, work: Callable[[FirecrackerApi], Awaitable[None]]) -> FakeFirecracker:
     """Run `work`, which must fail by the fault."""
 
-    async def main() -> FakeFirecracker:
-        lay_out(tmp_path)
-        async with FakeFirecracker(tmp_path, faults=[fault], guest=IdleGuest) as fake:
-            api = await connected(fake)
-            with pytest.raises(VmmError):
-                await work(api)
-            api.close()
-        return fake
-
-    made: FakeFirecracker = run(main())
-    return made
+    lay_out(tmp_path)
+    async with FakeFirecracker(tmp_path, faults=[fault], guest=IdleGuest) as fake:
+        api = await connected(fake)
+        with pytest.raises(VmmError):
+            await work(api)
+        api.close()
+    return fake
 
 
 STEPS = 9  # requests of `boot` and `snapshot`
@@ -60,12 +55,12 @@ async def boot_and_snapshot(api: FirecrackerApi) -> None:
 
 @pytest.mark.parametrize("step", range(STEPS))
 @pytest.mark.parametrize("do", ["refuse", "close", "garbage", "half-answer", "crash-before", "crash-after", "crash-answered"])
-def test_a_fault_at_every_step(tmp_path: Path, do: str, step: int) -> None:
+async def test_a_fault_at_every_step(tmp_path: Path, do: str, step: int) -> None:
     async def work(api: FirecrackerApi) -> None:
         await boot_and_snapshot(api)
         await api.version()  # who crashes after its answer is found out by the next question
 
-    fake = hit(tmp_path, Fault(on="* /*", do=do, after=step), work)
+    fake = await hit(tmp_path, Fault(on="* /*", do=do, after=step), work)
     assert len(fake.requests) == step + 1
     assert fake.ended.is_set() == do.startswith("crash")
     assert fake.status == (1 if do.startswith("crash") else None)
@@ -74,22 +69,19 @@ def test_a_fault_at_every_step(tmp_path: Path, do: str, step: int) -> None:
 
 
 @pytest.mark.parametrize(("do", "state", "memory"), [("half-state", False, True), ("half-memory", False, False)])
-def test_a_snapshot_half_written_is_not_restored(tmp_path: Path, do: str, state: bool, memory: bool) -> None:
-    fake = hit(tmp_path, Fault(on="PUT /snapshot/create", do=do), boot_and_snapshot)
+async def test_a_snapshot_half_written_is_not_restored(tmp_path: Path, do: str, state: bool, memory: bool) -> None:
+    fake = await hit(tmp_path, Fault(on="PUT /snapshot/create", do=do), boot_and_snapshot)
     assert fake.ended.is_set()
     assert (tmp_path / "memory").stat().st_size == (16 << 20 if memory else 8 << 20)
     (tmp_path / "v.sock").unlink()
     fake.api_path.unlink()
 
-    async def main() -> None:
-        async with FakeFirecracker(tmp_path) as second:
-            api = await connected(second)
-            with pytest.raises(VmmError, match="Failed to load snapshot state"):
-                await load(api)
-            await second.ended.wait()  # one VMM is one attempt
-            api.close()
-
-    run(main())
+    async with FakeFirecracker(tmp_path) as second:
+        api = await connected(second)
+        with pytest.raises(VmmError, match="Failed to load snapshot state"):
+            await load(api)
+        await second.ended.wait()  # one VMM is one attempt
+        api.close()
 
 
 def test_what_a_script_may_say() -> None:

@@ -3,13 +3,11 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
 
 from hanabi.sandbox.firecracker import sockets
 from tests.microvm.binaries import SHA256
@@ -17,21 +15,6 @@ from tests.microvm.cache import place
 
 RuntimeLink = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NO_CONTENT = b"HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n"
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-
-
-def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
-    """Run to the end, within a minute; what tasks failed with and nobody looked at is a failure."""
-    problems: list[dict[str, Any]] = []
-
-    async def main() -> Any:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-        return await asyncio.wait_for(work, 60)
-
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        result = runner.run(main())
-    assert problems == []
-    return result
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from hanabi.errors import SandboxError, VmmError, VmmUnresponsive
 from hanabi.sandbox.firecracker import sockets
 from hanabi.sandbox.firecracker.vmm_connection import ApiConnection
 from hanabi.testing import ManualClock
-from tests.unit.sandbox.firecracker.scripted import NO_CONTENT, RuntimeLink, read_request, run, serving
+from tests.unit.sandbox.firecracker.scripted import NO_CONTENT, RuntimeLink, read_request, serving
 
 VERSION = b'HTTP/1.1 200 \r\nContent-Length: 32\r\n\r\n{"firecracker_version":"1.12.1"}'
 FAULT = b'HTTP/1.1 400 \r\nContent-Length: 26\r\n\r\n{"fault_message":"no way"}'
@@ -275,22 +275,19 @@ async def test_a_path_of_any_length(tmp_path: Path) -> None:
         channel.close()
 
 
-def test_a_jail_that_points_out_of_itself(tmp_path: Path) -> None:
+async def test_a_jail_that_points_out_of_itself(tmp_path: Path) -> None:
     """The VMM owns the directories of its jail: a link there must not lead the host to another's socket."""
 
-    async def main() -> None:
-        outside = tmp_path / "outside"
-        outside.mkdir()
-        jail = tmp_path / "jail"
-        jail.mkdir()
-        (jail / "run").symlink_to(outside)
-        (jail / "link").symlink_to(outside / "s")
-        (jail / "file").touch()
-        async with serving(outside / "s", saying(VERSION)):
-            for path in (jail / "run" / "s", jail / "link", jail / "file"):
-                with pytest.raises(VmmUnresponsive):
-                    await ApiConnection(path, SystemClock()).open(3600)
-
     before = len(os.listdir("/proc/self/fd"))
-    run(main())
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    jail = tmp_path / "jail"
+    jail.mkdir()
+    (jail / "run").symlink_to(outside)
+    (jail / "link").symlink_to(outside / "s")
+    (jail / "file").touch()
+    async with serving(outside / "s", saying(VERSION)):
+        for path in (jail / "run" / "s", jail / "link", jail / "file"):
+            with pytest.raises(VmmUnresponsive):
+                await ApiConnection(path, SystemClock()).open(3600)
     assert len(os.listdir("/proc/self/fd")) == before
