@@ -84,7 +84,7 @@ class Fleet:
     def abort(self) -> None:
         """End every invocation now: whoever waits is told, whoever runs is ended, recorded and told, and no other one begins."""
         self._environments.stopped = True
-        self._waiting.refuse_all(ShuttingDown())
+        self._waiting.refuse_all(ShuttingDown)
         for environment in self._environments:
             environment.abort()
 

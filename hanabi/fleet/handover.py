@@ -38,7 +38,7 @@ class Handover:
             self.on_gone(environment, reset=reusable)
         elif environment.ready:
             environment.mark_idle()
-            self.offer(environment)
+            self._place(environment)
         else:
             self._finishing.add(environment)
             environment.finish(partial(self._finished, environment))
@@ -49,22 +49,30 @@ class Handover:
         self.release(environment, reusable=True)
 
     def offer(self, environment: Environment) -> None:
-        """It is ready, and nobody's: one who waits gets it at once, else it is kept idle, if it is to be kept."""
-        version, budget, targets = environment.version, self._environments.budget, self._environments.targets
-        assert version is not None
-        if not environment.state.usable or self._environments.closing:
+        """It is ready, or has died meanwhile, and is nobody's."""
+        if environment.state.usable:
+            self._place(environment)
+        else:
             self._environments.discard(environment)
-        elif budget.overdue and environment.invocations and not environment.provisioned:
-            self._environments.discard(environment)  # else those who keep it busy would never let a larger one in
+
+    def _place(self, environment: Environment) -> None:
+        """One who waits gets it at once, else it is kept idle, if it is to be kept."""
+        environments, version = self._environments, environment.version
+        assert version is not None
+        contended = environments.budget.contended
+        if environments.closing:
+            environments.discard(environment)
+        elif contended and environments.budget.overdue and environment.invocations and not environment.provisioned:
+            environments.discard(environment)  # else those who keep it busy would never let a larger one in
         elif waiter := self._waiting.pop(version.key):
             waiter.set_result(environment)
-        elif version.key in self._retired or (environment.provisioned and not targets.is_wanted(environment)):
-            self._environments.discard(environment)
+        elif version.key in self._retired or (environment.provisioned and not environments.targets.is_wanted(environment)):
+            environments.discard(environment)
         else:
             self._idle.put(environment)
             environment.arm_freeze()
-            if budget.contended:
-                self._environments.make_room()
+            if contended:
+                environments.make_room()
 
     def retire(self, key: str) -> None:
         """A version will never be invoked again: its environments go as soon as they are free."""

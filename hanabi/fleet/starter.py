@@ -20,7 +20,6 @@ from hanabi.fleet.restores import Restores
 from hanabi.fleet.start_limiter import StartLimiter
 from hanabi.quotas import LONG_INIT_TIMEOUT_S, TIMEOUT_MAX_S, TMP_MIN_MB
 
-# Of an init that nobody waits for: the function's own timeout, within these (likewise).
 EnsureImage = Callable[[FunctionVersion], Awaitable[RuntimeImage]]
 """What environments of a version are started on. Raises `ImageError`, or `ResourceConflict` when its code is not there."""
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class StartRequest:
 
 
 def init_limit_s(version: FunctionVersion) -> float:
-    """Of an init that nobody waits for."""
+    """Of an init that nobody waits for: the function's own timeout, within bounds."""
     return min(max(version.timeout_s, LONG_INIT_TIMEOUT_S), TIMEOUT_MAX_S)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
 
 from hanabi.environment.environment import Environment
 
@@ -58,12 +59,12 @@ class WaitingCallers:
         """Whether no fewer wait than there are starts under way: environments that come free may have served some of them."""
         return len(self._queues.get(key, ())) >= self._starting[key]
 
-    def refuse_all(self, error: Exception) -> None:
+    def refuse_all(self, error: Callable[[], Exception]) -> None:
         """Tell everybody that there will be none."""
         for waiters in self._queues.values():
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_exception(error)
+                    waiter.set_exception(error())
 
     def clear(self) -> None:
         """Starts that never began have ended too."""
