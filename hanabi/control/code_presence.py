@@ -6,28 +6,24 @@ A snapshot that is gone is made again; its version works without it meanwhile.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping, Set
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.control import versions
 from hanabi.control.containers import Containers, failure
+from hanabi.control.dependencies import CodeStore
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.snapstart import Snapshots
-from hanabi.errors import CodeError, HanabiError, ImageError
+from hanabi.errors import HanabiError, ImageError
 
 ALL_S = 300.0  # between two looks at everything
 LOST_S = 15.0  # and at what was not there the last time
 _MEND = "Bring that image back, or update the function's code."
 log = logging.getLogger(__name__)
-
-
-class Finder(Protocol):
-    async def find(self, hashes: Set[str]) -> Mapping[str, CodeError]:
-        """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
 
 
 class CodePresence:
@@ -36,7 +32,7 @@ class CodePresence:
     def __init__(
         self,
         functions: Functions,
-        code: Finder,
+        code: CodeStore,
         containers: Containers | None,
         snapshots: Snapshots | None,
         target: Callable[[Function, Version], FunctionVersion],

@@ -3,48 +3,22 @@
 import asyncio
 from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hanabi.control import versions
 from hanabi.control.containers import IMAGE, Containers, check_source, refusal
+from hanabi.control.dependencies import CodeStore, Runtimes
 from hanabi.control.functions import Functions
 from hanabi.control.model import Code, Function, new_id
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.tags import check_tags
-from hanabi.errors import CodeError, ImageError, InvalidParameterValue, ResourceConflict
-
-
-class StoredCode(Protocol):
-    @property
-    def sha256(self) -> str: ...  # of the zip, base64
-    @property
-    def size(self) -> int: ...  # of the zip
-
-
-class CodeStore(Protocol):
-    def place(self, sha256: str) -> Path:
-        """Where code is, unpacked, if it is there."""
-
-    async def find(self, hashes: Set[str]) -> Mapping[str, CodeError]:
-        """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
-
-    async def store(self, blob: bytes | Path) -> StoredCode:
-        """Unpack a zip. Raises `ApiError` when it is not a good one."""
-
-
-class KnownRuntimes(Protocol):
-    def known(self, runtime: str) -> bool:
-        """Whether there is such a runtime at all."""
-
-    async def why_unavailable(self, runtime: str) -> str:
-        """Why its functions cannot run on this host; empty: they can."""
+from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
 
 
 class Deployment:
     """Changes are on disk when they return. Without `containers`, code is zips only."""
 
-    def __init__(self, functions: Functions, code: CodeStore, runtimes: KnownRuntimes, containers: Containers | None) -> None:
+    def __init__(self, functions: Functions, code: CodeStore, runtimes: Runtimes, containers: Containers | None) -> None:
         self._functions = functions
         self._code = code
         self._runtimes = runtimes

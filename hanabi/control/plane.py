@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
@@ -13,17 +12,14 @@ from hanabi.control.arns import AccountRegion
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
 from hanabi.control.containers import Containers
-from hanabi.control.deployment import CodeStore, Deployment, KnownRuntimes
+from hanabi.control.dependencies import CodeStore, Runtimes
+from hanabi.control.deployment import Deployment
 from hanabi.control.functions import Functions
-from hanabi.control.preparation import Preparation, RuntimeImages
+from hanabi.control.preparation import Preparation
 from hanabi.control.provisioned_versions import ProvisionedVersions
 from hanabi.control.references import References
 from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.url_index import UrlIndex
-
-
-class Runtimes(KnownRuntimes, RuntimeImages, Protocol):
-    """The runtimes, which exist, and whose images can be had."""
 
 
 @dataclass(frozen=True, slots=True)

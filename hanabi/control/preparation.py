@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Protocol
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
-from hanabi.contracts.images import RuntimeImage
 from hanabi.control import versions
 from hanabi.control.containers import Containers, failure
+from hanabi.control.dependencies import CodeStore, Runtimes
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.preparation_progress import PreparationProgress
@@ -23,31 +21,15 @@ BRIEF_WAIT_S = 1.0  # of a caller who was answered "Pending" and will most likel
 log = logging.getLogger(__name__)
 
 
-class PreparedCode(Protocol):
-    def place(self, sha256: str) -> Path:
-        """Where code is, unpacked, if it is there."""
-
-    async def find(self, hashes: Set[str]) -> Mapping[str, CodeError]:
-        """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
-
-
-class RuntimeImages(Protocol):
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
-        """Its root, built if it is not there: `progress` gets what is being done. Raises `ImageError` with the reason."""
-
-    async def prepare_code(self, directory: Path) -> None:
-        """Make unpacked code ready to be mounted."""
-
-
 class Preparation:
     """Begins by itself with what is unfinished. `close` before the registry is."""
 
     def __init__(
-        self, functions: Functions, code: PreparedCode, images: RuntimeImages, containers: Containers | None, clock: Clock, health: Health
+        self, functions: Functions, code: CodeStore, runtimes: Runtimes, containers: Containers | None, clock: Clock, health: Health
     ) -> None:
         self._functions = functions
         self._code = code
-        self._images = images
+        self._runtimes = runtimes
         self._containers = containers
         self._retries = RetryQueue(clock, health)
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by generation
@@ -123,10 +105,10 @@ class Preparation:
         """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`, `CodeError`."""
         progress = self._progress.listen(version.generation)
         if not version.code.image:
-            image = await self._images.ensure(version.settings.runtime, progress)
+            image = await self._runtimes.ensure(version.settings.runtime, progress)
             for error in (await self._code.find({version.code.sha256})).values():
                 raise error
-            await self._images.prepare_code(self._code.place(version.code.sha256))
+            await self._runtimes.prepare_code(self._code.place(version.code.sha256))
             return image.version_arn
         if self._containers is None:
             raise ImageError("--isolation process runs no container images", "unsupported")

@@ -1,6 +1,5 @@
 """The stores that the contract tests run on."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from hanabi.contracts.store import Store
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing.clock import ManualClock
 from hanabi.testing.store import MemoryDocuments, MemoryStore
+from tests.waiting import until
 
 
 class Node:
@@ -28,10 +28,7 @@ class Node:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Let time pass until what was written elsewhere is known."""
-        async with asyncio.timeout(30):
-            while not condition():
-                await self._clock.advance(1)
-                await asyncio.sleep(0.01)
+        await until(condition, clock=self._clock)
 
 
 @asynccontextmanager
