@@ -185,9 +185,12 @@ class Connection(asyncio.Protocol):
             self._wait = HANDLER
             self._deadline.clear()
             self._responder.begin(ready.popleft())
-        if self._stuck():
-            if self._responder.pending is not None and self._responder.pending.stream is not None:
+        pending = self._responder.pending
+        if pending is not None:
+            if pending.stream is not None:
                 self.watch()
+            return
+        if self._ended or self.lost or self._wait is LINGER:
             return
         timeouts = self._context.timeouts
         if not self._writable:

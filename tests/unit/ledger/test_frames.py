@@ -195,3 +195,11 @@ def test_all_events_at_once_are_the_bytes_of_one_after_the_other(seed: int) -> N
     for size in (LOG_EVENT_BYTES // 4, LOG_EVENT_BYTES // 4 + 1, LOG_EVENT_BYTES + 5):
         events = [(1, "é" * (size // 2)), (2, "short")]
         assert encode(LINES, "g", "s", events) == _encode_one_by_one(LINES, "g", "s", events, None)
+
+
+@pytest.mark.parametrize("field", ["request_id", "function", "version", "status", "environment", "source", "trace", "error_type"])
+def test_a_record_of_odd_texts_is_json_all_the_same(field: str) -> None:
+    for text in ("plain", "", 'a"b', "a\\", "\n", "é", "\ud800", "\x7f", "\0"):
+        record = make_record(**{field: text})
+        encoded = json.loads(frames._encode_record(record))
+        assert encoded == [getattr(record, name, None) for name in RECORD_FIELDS[:-3]] + [None, None, record.attempt]
