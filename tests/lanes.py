@@ -4,6 +4,7 @@ The last line has the sum of all lanes, in pytest's words. What a lane printed i
 what was covered in `build/coverage/`.
 """
 
+import resource
 import shutil
 import signal
 import subprocess
@@ -140,7 +141,8 @@ def main() -> int:
 
 
 def _summary(all_lanes: list[Lane], seconds: float) -> int:
-    print("\n" + ", ".join(f"{lane.name} {lane.seconds:.0f} s" for lane in all_lanes))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print("\n" + ", ".join(f"{lane.name} {lane.seconds:.0f} s" for lane in all_lanes) + f"; CPU {used.ru_utime + used.ru_stime:.0f} s")
     broken = [each for lane in all_lanes for each in lane.broken]
     for each in broken:
         print(f"FAILED {each}")

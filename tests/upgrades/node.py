@@ -37,7 +37,8 @@ ACCEPTED_MS = 1_795_882_312_207  # when the waiting event of the first fixture w
 
 def unpack(archive: Path, directory: Path) -> Path:
     with tarfile.open(archive) as tar:
-        tar.extractall(directory, filter="data")
+        safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # since Python 3.11.4
+        tar.extractall(directory, **safely)
     return directory
 
 

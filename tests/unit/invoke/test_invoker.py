@@ -135,7 +135,7 @@ async def test_a_kill_by_the_memory_cap_is_told_in_the_report() -> None:
 
 async def test_a_sandbox_that_vanishes_in_the_middle() -> None:
     async with Rig() as rig:
-        task = rig.begin(rig.version(), b"hang")
+        task = rig.begin(rig.version(timeout_s=60), b"hang")
         await until(lambda: rig.states() == ["busy"])
         rig.sandbox.vanish()
         assert error_of(await task)[0] == "Runtime.ExitError"

@@ -13,6 +13,7 @@ from hanabi.base.clock import SystemClock
 from hanabi.ledger.index_writer import LOWEST, ProcessIndexWriter
 from tests.unit.ledger import support
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +94,7 @@ async def test_one_that_is_killed_is_begun_again_and_nothing_counts_twice(tmp_pa
             assert await store.sum_ledger() == (number, 2 * number)
             pid = _pid(store)
             os.kill(pid, signal.SIGKILL)
-            await _wait_ended(pid)
+            await until(lambda: (process := _writer(store)._process) is None or process.returncode is not None)
         assert await store.sum_ledger() == (3, 6)
         _finish(store)
         await asyncio.sleep(0)
