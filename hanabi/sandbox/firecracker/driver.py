@@ -17,7 +17,7 @@ from hanabi.sandbox.firecracker.machine import FirecrackerParts, MachineSize, si
 from hanabi.sandbox.firecracker.microvm import Drives, MicroVm, MicroVmHost
 from hanabi.sandbox.firecracker.snapshot_files import Snapshot
 from hanabi.sandbox.firecracker.templates import Templates
-from hanabi.sandbox.host import host_ids, rootless
+from hanabi.sandbox.host import rootless
 from hanabi.sandbox.host.hosted import HostedDriver
 
 CONCURRENT_STARTS = 4
@@ -75,17 +75,7 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
         check_host()
         try:
             await self._threads.run(self._sandbox_host.open)
-            self._host = MicroVmHost(
-                self._sandbox_host,
-                self._threads,
-                self._clock,
-                self._health,
-                self._resolvers,
-                concurrent_starts=CONCURRENT_STARTS,
-                tap_owner=host_ids.machine_uid,
-                parts=self._parts,
-                drives=self._drives,
-            )
+            self._host = MicroVmHost(self._context, concurrent_starts=CONCURRENT_STARTS, parts=self._parts, drives=self._drives)
             await self._threads.run(self._lay_out)
         except BaseException:
             await self.close()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import SandboxSpec
@@ -22,7 +22,7 @@ from hanabi.sandbox.firecracker.vmm import Confinement, Vmm
 from hanabi.sandbox.firecracker.vmm_api import RateLimiter, TokenBucket
 from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
-from hanabi.sandbox.host.hosted import HostedSandbox, SandboxResources
+from hanabi.sandbox.host.hosted import DriverContext, HostedSandbox, SandboxResources
 from hanabi.sandbox.host.network import TAP, NetworkSlot
 
 MIB = 1024 * 1024
@@ -60,8 +60,8 @@ class Drives(Protocol):
 class MicroVmHost(SandboxResources):
     """What all microVMs of a driver share."""
 
-    def __init__(self, *rest: Any, parts: FirecrackerParts, drives: Drives, **more: Any) -> None:
-        super().__init__(*rest, **more)
+    def __init__(self, context: DriverContext, *, concurrent_starts: int, parts: FirecrackerParts, drives: Drives) -> None:
+        super().__init__(context, concurrent_starts=concurrent_starts, tap_owner=host_ids.machine_uid)
         self.parts = parts
         self.drives = drives
         self.first_try = FirstTryTimeout()

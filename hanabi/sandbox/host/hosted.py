@@ -6,6 +6,7 @@ import re
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -26,29 +27,31 @@ SLOTS_AHEAD = 4
 _ID = re.compile("[a-z0-9-]{1,40}")
 
 
-class SandboxResources:
-    """What all sandboxes of a driver share. Made when its `SandboxHost` is open."""
+@dataclass(frozen=True, slots=True)
+class DriverContext:
+    """What a driver has from its making on."""
 
-    def __init__(
-        self,
-        host: SandboxHost,
-        threads: ThreadPool,
-        clock: Clock,
-        health: Health | None,
-        resolvers: Sequence[str],
-        *,
-        concurrent_starts: int,
-        tap_owner: Callable[[int], int] | None = None,  # see `SlotPool`
-    ) -> None:
+    host: SandboxHost
+    threads: ThreadPool
+    clock: Clock
+    health: Health | None
+    resolvers: Sequence[str]
+
+
+class SandboxResources:
+    """What all sandboxes of a driver share. Made when its `SandboxHost` is open. `tap_owner`: see `SlotPool`."""
+
+    def __init__(self, context: DriverContext, *, concurrent_starts: int, tap_owner: Callable[[int], int] | None = None) -> None:
+        host, threads, clock = context.host, context.threads, context.clock
         self.run_dir = host.run_dir
         self.tree = host.tree
         self.volumes = Volumes(host.run_dir / "volumes")
         self.slots = SlotPool(host.numbers, threads, host.prefix, host.uplink, ahead=min(SLOTS_AHEAD, host.slots), tap_owner=tap_owner)
-        self.resolvers = resolvers
+        self.resolvers = context.resolvers
         self.threads = threads
         self.starts = asyncio.Semaphore(concurrent_starts)
         self.clock = clock
-        self.releases = RetryQueue(clock, health)  # of what could not be removed with its sandbox
+        self.releases = RetryQueue(clock, context.health)  # of what could not be removed with its sandbox
         self.sandboxes: set[HostedSandbox] = set()
 
     async def close(self) -> None:
@@ -84,10 +87,9 @@ class HostedDriver(Generic[Resources]):
     ) -> None:
         self._sandbox_host = SandboxHost(run_dir, slots=slots, allow_net=allow_net, network=network)
         self._clock = clock
-        self._health = health
         self._why = why
-        self._resolvers = dns.resolvers() if resolvers is None else resolvers
         self._threads = ThreadPool()
+        self._context = DriverContext(self._sandbox_host, self._threads, clock, health, dns.resolvers() if resolvers is None else resolvers)
         self._host: Resources | None = None
 
     @property

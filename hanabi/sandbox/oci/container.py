@@ -8,7 +8,6 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from hanabi.base import linux
 from hanabi.contracts.sandbox import SandboxSpec
@@ -16,8 +15,7 @@ from hanabi.errors import SandboxError
 from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
-from hanabi.sandbox.host.host import SandboxHost
-from hanabi.sandbox.host.hosted import HostedSandbox, SandboxResources
+from hanabi.sandbox.host.hosted import DriverContext, HostedSandbox, SandboxResources
 from hanabi.sandbox.host.mounts import MountInjector
 from hanabi.sandbox.host.network import NetworkSlot, make_channel
 from hanabi.sandbox.host.runtime_command import OciRuntime
@@ -32,11 +30,11 @@ _TIMEOUT_S = 5.0
 class ContainerHost(SandboxResources):
     """What all containers of a driver share."""
 
-    def __init__(self, host: SandboxHost, *rest: Any, agent: Path, **more: Any) -> None:
-        super().__init__(host, *rest, **more)
+    def __init__(self, context: DriverContext, *, concurrent_starts: int, agent: Path) -> None:
+        super().__init__(context, concurrent_starts=concurrent_starts)
         self.agent = agent
         self.injector = MountInjector()
-        self.bind_mounts = host.bind_mounts
+        self.bind_mounts = context.host.bind_mounts
         self.cpus = CpuAllocator()
 
     @property

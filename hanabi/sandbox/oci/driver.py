@@ -57,8 +57,7 @@ class OciDriver(HostedDriver[ContainerHost]):
     async def open(self) -> None:
         try:
             await self._threads.run(self._prepare)
-            resources = (self._sandbox_host, self._threads, self._clock, self._health, self._resolvers)
-            self._host = ContainerHost(*resources, concurrent_starts=CONCURRENT_STARTS, agent=self._agent)
+            self._host = ContainerHost(self._context, concurrent_starts=CONCURRENT_STARTS, agent=self._agent)
             await self._threads.run(self._host.volumes.open)
             await self._choose_runtime()
         except BaseException:
