@@ -225,7 +225,7 @@ class Cgroup:
         self.peak_memory = PeakMemory(self.memory)
         self.cpu: controllers.Cpu = (controllers.CpuV1 if v1["cpu"] else controllers.CpuV2)(where("cpu"))
         self.usage: controllers.CpuUsage = (controllers.CpuUsageV1 if v1["cpuacct"] else controllers.CpuUsageV2)(where("cpuacct"))
-        self.freezer: controllers.Freezer = (controllers.FreezerV1 if v1["freezer"] else controllers.FreezerV2)(where("freezer"))
+        self.freezer: controllers.FreezerController = (controllers.FreezerV1 if v1["freezer"] else controllers.FreezerV2)(where("freezer"))
 
     def limit(self, memory_mb: int, vcpus: float | None) -> None:
         self.memory.limit(memory_mb)

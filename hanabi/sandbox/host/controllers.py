@@ -231,7 +231,7 @@ class CpuUsageV2(_Files):
         return _keyed(os.pread(self._stat, 512, 0), b"usage_usec")
 
 
-class Freezer(Protocol):
+class FreezerController(Protocol):
     def freeze(self) -> None: ...
     def thaw(self) -> None: ...
     def frozen(self) -> bool:
