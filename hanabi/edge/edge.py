@@ -68,6 +68,12 @@ class Edge:
         """For a socket from inside an environment: the API alone, for requests signed with that key alone."""
         return lambda request, answer: self.api.handle(request, answer, access_key)
 
+    def drain(self) -> None:
+        """From now on nothing new is taken, by frontends neither."""
+        self.draining = True
+        for frontend in self._frontends:
+            frontend.draining = True
+
     async def verify(self, request: HttpRequest, service: str) -> Principal:
         """Who signed a request, for frontends. Raises `AuthenticationError`s."""
         return await self.api.verifier.verify(request, service)

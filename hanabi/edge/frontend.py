@@ -9,6 +9,8 @@ from hanabi.http.limits import BodyRule
 class Frontend(Protocol):
     """Function URLs, HTTP APIs, a console. What arrives for its hosts never reaches the API or `/_hanabi/`."""
 
+    draining: bool  # set when the server is stopping: nothing new is taken
+
     def serves(self, host: str) -> bool:
         """Whether a Host header, in lower case, perhaps with a port, is one of its own."""
 

@@ -33,6 +33,9 @@ class Call:
     response_headers: list[tuple[str, str]] = field(default_factory=list)  # that the service sends beyond its model's
 
 
+Handler = Callable[[Call, Params, T], Coroutine[Any, Any, Params]]
+
+
 @dataclass(frozen=True, slots=True)
 class RequiredPermission:
     """One action on one resource, which the caller must be allowed."""
@@ -63,12 +66,12 @@ class Operation(Generic[T]):
     """One operation. What `resolve` found is what is authorised and what the handler is handed: it looks nothing up by itself.
 
     `resolve` finds what the parameters mean (or returns an awaitable of it); `permissions` says what the caller must be allowed on that.
-    `NOTHING`, for an operation that anybody who can sign may call. Without a touch and without `NOTHING`, a call is refused.
+    `NOTHING`, for an operation that anybody who can sign may call. A call that needs no permission is refused otherwise.
     `begin` is for what must be quick: it takes calls that need no task, and gives what ends such a call; None leaves a call to `handler`.
     `action` and `resource` say the same to people: "lambda:InvokeFunction" on "function:NAME:QUALIFIER".
     """
 
-    handler: Callable[[Call, Params, T], Coroutine[Any, Any, Params]]
+    handler: Handler[T]
     resolve: Callable[[Params], T | Awaitable[T]]
     permissions: Callable[[T, Params], Iterable[RequiredPermission]]
     action: str = ""

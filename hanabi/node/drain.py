@@ -10,7 +10,6 @@ from hanabi.base.health import Health
 from hanabi.edge.edge import Edge
 from hanabi.fleet.fleet import Fleet
 from hanabi.frontends.function_urls.addresses import UrlAddresses
-from hanabi.frontends.function_urls.handler import FunctionUrls
 from hanabi.http.server import HttpServer
 from hanabi.invoke.invoker import LocalInvoker
 from hanabi.triggers.event_queue import DurableQueue
@@ -51,7 +50,6 @@ class Drain:
         self,
         servers: Sequence[HttpServer | UrlAddresses],
         edge: Edge,
-        gateway: FunctionUrls,
         events: DurableQueue,
         invoker: LocalInvoker,
         fleet: Fleet,
@@ -61,7 +59,6 @@ class Drain:
     ) -> None:
         self._servers = servers
         self._edge = edge
-        self._gateway = gateway
         self._events = events
         self._invoker = invoker
         self._fleet = fleet
@@ -72,7 +69,7 @@ class Drain:
 
     async def run(self, stop_now: asyncio.Event) -> None:
         """Take nothing new; wait for what has begun, which ends by its own timeout, as long as the limit allows; end the rest."""
-        self._edge.draining = self._gateway.draining = True
+        self._edge.drain()
         self._health.report("draining", f"Hanabi is shutting down, within {self._limit_s:.0f} s; {self._invoker.in_flight} invocations run")
         for server in self._servers:
             server.drain()

@@ -156,7 +156,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         if is_loopback(settings.host):
             control.urls.on_url(addresses.add, addresses.remove)
         await events.open()
-        drain = Drain([server, addresses], edge, function_urls, events, invoker, fleet, clock, health, settings.drain_s)
+        drain = Drain([server, addresses], edge, events, invoker, fleet, clock, health, settings.drain_s)
         stack.push_async_callback(drain.run, stop.stop_now)
         used = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
         announcements = RetryQueue(clock, health, longest_delay_s=ANNOUNCE_INTERVAL_S)

@@ -35,7 +35,7 @@ _HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,2
 
 
 class UrlConfig(Protocol):
-    """What the gateway needs to know of a URL. `cors` has the members of Lambda's `Cors` shape."""
+    """What is to be known of a URL. `cors` has the members of Lambda's `Cors` shape."""
 
     @property
     def function(self) -> str: ...
@@ -57,14 +57,11 @@ FORBIDDEN = (
 )
 
 
-def is_function_url(host: str) -> bool:
-    """Whether a Host header names a function URL: `<id>.lambda-url.<anything>`, with or without a port."""
-    return _HOST.fullmatch(host.lower()) is not None
-
-
 class FunctionUrls:
-    """Request -> event -> invocation -> response. `authenticate` says who signed a request (None for a URL that wants no signature),
-    if they may use the URL; it raises `ApiError` otherwise."""
+    """A `hanabi.edge.frontend.Frontend`: request -> event -> invocation -> response.
+
+    `authenticate` says who signed a request, if they may use the URL (None where it wants no signature); it raises `ApiError` otherwise.
+    """
 
     def __init__(
         self, urls: UrlDirectory, catalog: Catalog, invoker: Invoker, authenticate: Authenticate, clock: Clock, *, scheme: str = "http"
@@ -80,9 +77,8 @@ class FunctionUrls:
         self._unlogged = 0
         self._said: dict[str, float] = {}  # function -> when its last malformed result was logged
 
-    # --- an `edge.frontend.Frontend` --------------------------------------------------------------------------------------
-
     def serves(self, host: str) -> bool:
+        """What looks like a function URL never reaches the API, whether there is such a one or not."""
         return LABEL in host
 
     def body_rule(self, request: HttpRequest) -> BodyRule:

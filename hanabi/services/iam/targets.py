@@ -1,10 +1,9 @@
 """What the operations of IAM are about: how the role is found, and what its caller must be allowed on it."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from hanabi.edge.service import Call, Context, Operation, Params, RequiredPermission
+from hanabi.edge.service import Context, Handler, Operation, Params, RequiredPermission
 from hanabi.services.iam.roles import Roles
 
 
@@ -24,7 +23,7 @@ class RoleTargets:
         self._roles = roles
         self._prefix = roles.prefix
 
-    def role(self, action: str, handler: Callable[[Call, Params, RoleTarget], Coroutine[Any, Any, Params]]) -> Operation[RoleTarget]:
+    def role(self, action: str, handler: Handler[RoleTarget]) -> Operation[RoleTarget]:
         """An operation on a role by `RoleName`."""
         return Operation(
             handler,
@@ -34,7 +33,7 @@ class RoleTargets:
             resource="role/NAME",
         )
 
-    def new(self, action: str, handler: Callable[[Call, Params, RoleTarget], Coroutine[Any, Any, Params]]) -> Operation[RoleTarget]:
+    def new(self, action: str, handler: Handler[RoleTarget]) -> Operation[RoleTarget]:
         """An operation that makes a role, and perhaps tags it."""
 
         def resolve(params: Params) -> RoleTarget:
@@ -48,7 +47,7 @@ class RoleTargets:
 
         return Operation(handler, resolve, permissions, action=f"iam:{action}", resource="role/NAME")
 
-    def path(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
+    def path(self, action: str, handler: Handler[None]) -> Operation[None]:
         """An operation on all roles below a path."""
         return Operation(
             handler,
@@ -58,7 +57,7 @@ class RoleTargets:
             resource="role/PATH",
         )
 
-    def policy(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
+    def policy(self, action: str, handler: Handler[str]) -> Operation[str]:
         """An operation on a managed policy."""
         return Operation(
             handler,

@@ -1,21 +1,17 @@
 """What Lambda's operations are about: how the function is found that one is for, and what its caller must be allowed on it."""
 
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from hanabi.contracts.invocation import Cancellable
 from hanabi.control.arns import LATEST
 from hanabi.control.functions import Functions
 from hanabi.control.urls import check_qualifier
-from hanabi.edge.service import DOCUMENT, Call, Context, Done, Operation, Params, RequestBody, RequiredPermission
+from hanabi.edge.service import DOCUMENT, Call, Context, Done, Handler, Operation, Params, RequestBody, RequiredPermission
 from hanabi.errors import AccessDenied
 
 Qualified = tuple[str, str | None]  # the bare name of a function, and a qualifier
 Parse = Callable[[Params], Qualified]
-T = TypeVar("T")
-
-
-Handler = Callable[[Call, Params, T], Coroutine[Any, Any, Params]]
 
 
 class FunctionTargets:

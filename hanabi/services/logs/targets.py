@@ -1,11 +1,10 @@
 """What the operations of CloudWatch Logs are about: how the group or the stream is found, and what its caller must be allowed on it."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from hanabi.control.arns import AccountRegion
-from hanabi.edge.service import Call, Operation, Params, RequiredPermission
+from hanabi.edge.service import Handler, Operation, Params, RequiredPermission
 from hanabi.ledger.log_errors import InvalidParameter, NoSuchGroup
 
 Stream = tuple[str, str]  # the names of a group and of a stream in it
@@ -20,7 +19,7 @@ class LogTargets:
     def __init__(self, account_region: AccountRegion) -> None:
         self._arn_prefix = f"arn:{account_region.partition}:logs:{account_region.region}:{account_region.account}"
 
-    def group(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
+    def group(self, action: str, handler: Handler[str]) -> Operation[str]:
         """An operation on a group by `logGroupName`."""
 
         def permissions(group: str, params: Params) -> Iterator[RequiredPermission]:
@@ -30,15 +29,15 @@ class LogTargets:
 
         return Operation(handler, lambda params: _check_name(params["logGroupName"]), permissions, action=f"logs:{action}", resource=GROUP)
 
-    def identified(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
+    def identified(self, action: str, handler: Handler[str]) -> Operation[str]:
         """An operation on a group by `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
         return self._on_group(action, handler, self._identify)
 
-    def tagged(self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]]) -> Operation[str]:
+    def tagged(self, action: str, handler: Handler[str]) -> Operation[str]:
         """An operation on a group by its ARN as `resourceArn`."""
         return self._on_group(action, handler, lambda params: self._read_arn(params["resourceArn"]))
 
-    def stream(self, action: str, handler: Callable[[Call, Params, Stream], Coroutine[Any, Any, Params]]) -> Operation[Stream]:
+    def stream(self, action: str, handler: Handler[Stream]) -> Operation[Stream]:
         """An operation on one stream."""
         return Operation(
             handler,
@@ -48,7 +47,7 @@ class LogTargets:
             resource=f"{GROUP}:log-stream:NAME",
         )
 
-    def account(self, action: str, handler: Callable[[Call, Params, None], Coroutine[Any, Any, Params]]) -> Operation[None]:
+    def account(self, action: str, handler: Handler[None]) -> Operation[None]:
         """An operation on no group in particular."""
         return Operation(
             handler,
@@ -58,9 +57,7 @@ class LogTargets:
             resource="log-group:",
         )
 
-    def _on_group(
-        self, action: str, handler: Callable[[Call, Params, str], Coroutine[Any, Any, Params]], resolve: Callable[[Params], str]
-    ) -> Operation[str]:
+    def _on_group(self, action: str, handler: Handler[str], resolve: Callable[[Params], str]) -> Operation[str]:
         return Operation(
             handler,
             resolve,

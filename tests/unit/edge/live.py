@@ -177,6 +177,8 @@ class FakeLogs(FakeService):
 class Gateway:
     """A frontend that answers with what it was sent."""
 
+    draining = False
+
     def serves(self, host: str) -> bool:
         return ".lambda-url." in host
 
