@@ -74,7 +74,7 @@ def test_an_ordinary_user_with_delegated_cgroups(scene: Path) -> None:
 
 def test_an_ordinary_user_without_delegation_is_told_what_to_do(scene: Path) -> None:
     code = (
-        "import os; from hanabi.sandbox import mounts; from hanabi.errors import IsolationUnavailable\n"
+        "import os; from hanabi.sandbox.host import mounts; from hanabi.errors import IsolationUnavailable\n"
         f"os.setgroups([]); os.setresgid({UID}, {UID}, {UID}); os.setresuid({UID}, {UID}, {UID})\n"
         "try: mounts.enter_private_mounts()\n"
         "except IsolationUnavailable as error: print(error)"

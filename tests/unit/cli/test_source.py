@@ -178,10 +178,10 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
 def test_too_much_is_refused_before_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = folder(tmp_path / "code", {"app.py": HANDLER, "other.py": "x"})
     size = len(HANDLER) + 1
-    monkeypatch.setattr("hanabi.cli.source.UNZIPPED_MAX_BYTES", size)
+    monkeypatch.setattr("hanabi.cli.source.UNZIPPED_CODE_BYTES", size)
     with pytest.raises(Failure, match=f"Unzipped size must be smaller than {size} bytes"):
         packed(code, tmp_path)
-    monkeypatch.setattr("hanabi.cli.source.UNZIPPED_MAX_BYTES", size + 1)
+    monkeypatch.setattr("hanabi.cli.source.UNZIPPED_CODE_BYTES", size + 1)
     packed(code, tmp_path)
 
 
