@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -142,12 +143,12 @@ class SqliteStore:
 
     async def follow(self) -> None:
         """Tell those who watch of what other processes have written. Raises `sqlite3.Error`."""
-        prefixes, foreign, known = self._watches.prefixes, self._foreign, self._watches.known()
-        news = await self._database.read(lambda connection: _find_news(connection, prefixes, foreign, known))
-        if news is None:
+        if await self._database.read(_count_foreign_commits) == self._foreign:
             return
-        if self._watches.is_stale(news.revision):
-            return await self.follow()
+        news = None
+        while news is None or self._watches.is_stale(news.revision):
+            look = partial(_find_news, prefixes=self._watches.prefixes, known=self._watches.known())
+            news = await self._database.read(look)
         for key, value, revision, version in news.changed:
             self._watches.tell(_name(key), self._read(key, value, revision, version), revision, gone=False)
         for name in news.gone:
@@ -245,11 +246,14 @@ class _News:
     gone: list[str]
 
 
-def _find_news(connection: sqlite3.Connection, prefixes: Sequence[str], foreign: int | None, known: Mapping[str, int]) -> _News | None:
-    """None: nothing since `foreign`. On the database's thread."""
-    (now,) = connection.execute("PRAGMA data_version").fetchone()
-    if now == foreign or not prefixes:
-        return None
+def _count_foreign_commits(connection: sqlite3.Connection) -> int:
+    """Another number whenever somebody else has written the file."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _find_news(connection: sqlite3.Connection, prefixes: Sequence[str], known: Mapping[str, int]) -> _News:
+    """What is there and not known, or known and not there. On the database's thread."""
+    foreign = _count_foreign_commits(connection)
     revision, found, changed = _revision(connection), set(), set()
     for prefix in prefixes:
         for key, document_revision in connection.execute(f"SELECT CAST(key AS BLOB), revision {_BELOW}", (prefix, len(prefix), prefix)):
@@ -260,7 +264,7 @@ def _find_news(connection: sqlite3.Connection, prefixes: Sequence[str], foreign:
     select = f"SELECT {_COLUMNS} FROM documents WHERE key = CAST(? AS TEXT)"
     rows = [connection.execute(select, (key,)).fetchone() for key in changed]
     gone = [name for name, at in known.items() if name not in found and at <= revision and name.startswith(tuple(prefixes))]
-    return _News(now, revision, sorted((row for row in rows if row), key=lambda row: int(row[2])), gone)
+    return _News(foreign, revision, sorted((row for row in rows if row), key=lambda row: int(row[2])), gone)
 
 
 def _name(key: bytes) -> str:
