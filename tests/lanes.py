@@ -29,8 +29,11 @@ SHARED = [
     "tests/security/test_json_of_many_values.py",
     "tests/security/test_spellings.py",
 ]
-# Drivers without a server.
-DRIVERS = ["tests/system/firecracker", "tests/system/images", "tests/system/sandbox", "tests/security/test_walls.py"]
+# Real sandboxes, one test after another, beside the lane `system`: drivers without a server, and what mostly waits.
+BESIDE = [
+    *("tests/system/firecracker", "tests/system/images", "tests/system/sandbox", "tests/security/test_walls.py"),
+    *("tests/system/chaos", "tests/system/test_crash.py", "tests/system/test_moved.py"),
+]
 # These measure shares of a CPU, or how time grows with input: nothing else may run.
 ALONE = ["tests/system/test_limits.py", "tests/system/sandbox/test_limits.py", "tests/security/test_linear_work.py"]
 
@@ -113,8 +116,8 @@ def _ignored(paths: list[str]) -> list[str]:
 def lanes() -> tuple[list[Lane], Lane]:
     """Those side by side, and the last one. A new test is in the lane `system` until somebody moves it."""
     side_by_side = [
-        Lane("shared", [["-n", "2", "--dist", "loadfile", *SHARED], [*DRIVERS, *_ignored(ALONE)]], covered=True),
-        Lane("system", [["tests", *_ignored([*SHARED, *DRIVERS, *ALONE])]], first=["make", "--no-print-directory", "roots"]),
+        Lane("shared", [["-n", "2", "--dist", "loadfile", *SHARED], [*BESIDE, *_ignored(ALONE)]], covered=True),
+        Lane("system", [["tests", *_ignored([*SHARED, *BESIDE, *ALONE])]], first=["make", "--no-print-directory", "roots"]),
     ]
     return side_by_side, Lane("alone", [ALONE])
 

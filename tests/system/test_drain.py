@@ -115,7 +115,7 @@ def test_what_runs_ends_and_nothing_new_is_taken(pool: concurrent.futures.Thread
 def test_what_takes_longer_than_the_limit_is_told_and_recorded(pool: concurrent.futures.ThreadPoolExecutor) -> None:
     server, client = serving("--drain-s", "1")
     try:
-        client.invoke(FunctionName="slow", InvocationType="Event", Payload=json.dumps({"id": "event", "sleep": 4}))
+        client.invoke(FunctionName="slow", InvocationType="Event", Payload=json.dumps({"id": "event", "sleep": 12}))
         running = begin(pool, server, client, "cut", 50)
         wait_for(lambda: lines(server).count("begun") == 2)
         assert server.process is not None
@@ -159,7 +159,7 @@ def test_a_second_signal_hurries(pool: concurrent.futures.ThreadPoolExecutor, hu
 def test_hangup_drains_unless_it_was_ignored_at_the_start(pool: concurrent.futures.ThreadPoolExecutor) -> None:
     server, client = serving()
     try:
-        running = begin(pool, server, client, "patient", 3)
+        running = begin(pool, server, client, "patient", 10)
         assert server.process is not None
         server.process.send_signal(signal.SIGHUP)
         assert running.result(60) == "patient"
