@@ -121,8 +121,8 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         stack.callback(uploads.close)
         services: list[Service] = [
             LambdaService(control, invoker, events, clock, downloads.code_url, fleet.allocation, roles, uploads.given),
-            iam,
             StsService(keys, iam.find_role),
+            iam,
             LogsService(LogStore(journal, clock), clock, place),
         ]
         laxer = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []

@@ -59,6 +59,8 @@ async def test_a_service_that_nobody_knows_is_served(keys: KeyRing, tmp_path: Pa
     assert refused.status == 400 and read(refused)["message"] == "11 bytes are too many events"
     absent = await answer_of(edge.handle, make_request(keys.root, "events", "ListRules", {}))
     assert absent.status == 501 and b"Hanabi does not implement events:ListRules" in text(absent)
+    large = edge.refuse(make_request(keys.root, "events", "ListRules", {}), 1 << 30, 10)
+    assert large.status == 501 and b"Hanabi does not implement events:ListRules" in text(large)
 
 
 def ask(headers: list[tuple[str, str]], method: str = "GET", path: str = "/x") -> HttpRequest:
