@@ -1,7 +1,8 @@
 """One execution environment: a sandbox, the runtime in it, and the function it belongs to once it has one.
 
 It never changes its function. One invocation at a time is inside; between two it may be frozen. What may happen next is decided by its
-state alone (`states`); its parts do the work: `startup`, `run`, `runtime_process`, `log`, `credentials`, `freezer`, `memory`, `shutdown`.
+state alone (`states`); its parts do the work: `startup`, `execution`, `run`, `runtime_process`, `log`, `credentials`, `freezer`, `memory`,
+`shutdown`.
 """
 
 import asyncio
@@ -11,12 +12,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
-from hanabi.base.tasks import Tasks
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.invocation import Invocation, OnEnd, Outcome
 from hanabi.contracts.sandbox import Sandbox
 from hanabi.environment.credentials import EnvironmentCredentials
+from hanabi.environment.execution import Execution
 from hanabi.environment.freezer import Freezer
 from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.environment.log import EnvironmentLog
@@ -27,9 +28,8 @@ from hanabi.environment.runtime_process import RuntimeProcess
 from hanabi.environment.shared import SharedServices
 from hanabi.environment.shutdown import ExtensionSession, Shutdown
 from hanabi.environment.startup import FirstReport, Startup
-from hanabi.environment.states import EnvironmentState, Phase, PhaseEvent, ProcessState, SandboxState
-from hanabi.errors import HanabiError, SandboxError
-from hanabi.ledger.report import start_line
+from hanabi.environment.states import EnvironmentState, Phase, PhaseEvent, ProcessEvent, ProcessState, SandboxState
+from hanabi.errors import SandboxError
 from hanabi.runtime.states import RuntimeState
 
 RESET_LIMIT_S = 5.0
@@ -53,7 +53,6 @@ class Environment:
         self.version: FunctionVersion | None = None
         self.state = EnvironmentState()
         self.created = self.idle_since = clock.monotonic()
-        self.invocations = 0
         self.origin = "pool miss"  # for the log: see `starts`
         self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
         self.snap_start = False  # to be a snapshot, or the clone of one
@@ -61,7 +60,7 @@ class Environment:
         self.extensions: dict[str, ExtensionSession] = {}  # by role
         self.on_gone: Callable[[Environment, bool], None] = lambda _, __: None  # (this, whether a reset may help)
         self.on_released: Released = lambda _, *, reusable: None
-        self.log = EnvironmentLog(sandbox.logs, shared)
+        self.log = EnvironmentLog(sandbox.id, sandbox.logs, shared)
         self._clock = clock
         self._credentials = EnvironmentCredentials(sandbox, shared, self.state)
         self._memory = MemoryUse(sandbox)
@@ -81,11 +80,8 @@ class Environment:
             on_late_exit=self._shutdown.on_exit,
         )
         self._startup = Startup(sandbox, image, shared, self.state, self.log, self._credentials, self._memory, self._run, self._runtime)
-        self._first: FirstReport | None = None  # nothing was invoked since its init
-        self._invocation: Invocation | None = None  # under way
-        self._on_end: OnEnd | None = None  # of the invocation
+        self._execution = Execution(self.state, self.log, self._memory, self._run, self._runtime, self._startup, self._freezer, clock)
         self._on_finished: Callable[[], None] = lambda: None
-        self._tasks = Tasks("environment")
         sandbox.on_exit = self._runtime.on_exit
 
     # --- its beginning ------------------------------------------------------------------------------------------------
@@ -103,7 +99,7 @@ class Environment:
             if ahead:
                 self._startup.log_report(outcome, phase)
             spent_us = outcome.duration_us if phase == "invoke" else 0
-            self._first = FirstReport(None if ahead or phase == "invoke" else outcome.duration_us, None, spent_us)
+            self._execution.first = FirstReport(None if ahead or phase == "invoke" else outcome.duration_us, None, spent_us)
             self.idle_since = self._clock.monotonic()
         else:
             self._startup.log_report(outcome, phase)
@@ -115,12 +111,17 @@ class Environment:
         self.version, self.snap_start = version, True
         outcome = await self._startup.restore(version, limit_s)
         if outcome.status == "success":
-            self._first = FirstReport(None, (int(spent_ms * 1000) + outcome.duration_us, outcome.duration_us))
+            self._execution.first = FirstReport(None, (int(spent_ms * 1000) + outcome.duration_us, outcome.duration_us))
             self.idle_since = self._clock.monotonic()
         else:
             self._startup.log_report(outcome, "init")
             await self._startup.complete(outcome, version)
         return outcome
+
+    def add_extension(self, role: str, session: ExtensionSession) -> None:
+        """A process beside the runtime, with a session of its own: its end ends nothing else, and it is told when the environment ends."""
+        self.state.advance_process(role, ProcessEvent.START)
+        self.extensions[role] = session
 
     async def snapshot(self, directory: Path) -> None:
         """Write the sandbox of a function that is dormant, or ready, into a directory. The environment is of no other use afterwards."""
@@ -146,108 +147,24 @@ class Environment:
     async def resume(self, hibernated: HibernatedEnvironment, limit_s: float) -> None:
         """Be the environment that was hibernated; the sandbox is a clone of it. Raises `SandboxError` when its runtime does not go on."""
         self.version, self.snap_start = hibernated.version, hibernated.snap_start
-        self.created, self.invocations = hibernated.created, hibernated.invocations
+        self.created, self._execution.count = hibernated.created, hibernated.invocations
         await self._startup.resume(hibernated, limit_s)
 
     # --- invocations --------------------------------------------------------------------------------------------------
 
     def invoke(self, invocation: Invocation, on_end: OnEnd) -> None:
-        """Hand an invocation to the runtime; `on_end` gets its end. One that dies before its runtime has it ends it as undelivered."""
-        state = self.state
-        if state.sandbox is SandboxState.FROZEN:
-            self._freezer.thaw()
-        if state.runtime is ProcessState.ABSENT and state.usable:
-            self._tasks.spawn(self._initialize_and_invoke(invocation, on_end), "init within an invocation")
-            return
-        version = invocation.route.version
-        limit_s: float = version.timeout_s
-        first = self._first
-        if first is not None and first.spent_us:
-            limit_s = max(0.001, limit_s - first.spent_us / 1e6)
-        now_ms = int(self._clock.time() * 1000)
-        invocation.deadline_ms = now_ms + int(limit_s * 1000)
-        if first is None or not invocation.tail:  # what the init printed is shown with the first invocation
-            self.log.keep_tail(invocation.tail)
-        self.log.start(now_ms, start_line(invocation.request_id, version.version))
-        self.invocations += 1
-        self._invocation, self._on_end = invocation, on_end
-        self._run.begin(invocation.request_id, self._clock.monotonic(), limit_s, self._on_run_end)
-        if state.usable:
-            state.advance(PhaseEvent.INVOKE)
-            assert self._runtime.session is not None
-            self._runtime.session.invoke(invocation)
-        else:
-            outcome = self._runtime.exit_outcome()
-            outcome.undelivered = True
-            self._run.end(outcome)
-
-    async def _initialize_and_invoke(self, invocation: Invocation, on_end: OnEnd) -> None:
-        """One that was reset: the init is part of the invocation, as after one that failed; the environment has its /tmp still."""
-        version = invocation.route.version
-        try:
-            outcome = await self._startup.initialize_again(version, version.timeout_s, invocation.request_id)
-            if outcome.status == "success":
-                self._first = FirstReport(spent_us=outcome.duration_us)
-                self.invoke(invocation, on_end)
-                return
-            self._startup.log_report(outcome, "invoke")
-            await self._startup.complete(outcome, version)
-        except (HanabiError, OSError) as error:
-            log.warning("environment %s does not come up after its reset: %s", self.id, error)
-            outcome = error_outcome("Runtime.ExitError", NO_REASON, invocation.request_id)
-            outcome.undelivered = True  # the function has seen nothing of it
-            self._describe(outcome)
-        on_end(outcome)
-
-    def _on_run_end(self, outcome: Outcome) -> None:
-        """What was printed until now belongs to the invocation that has ended."""
-        if left := self.log.drain():
-            self._tasks.spawn(self._read_printed(outcome, left), "log of an invocation")
-        else:
-            self._complete(outcome)
-
-    async def _read_printed(self, outcome: Outcome, left: int) -> None:
-        try:
-            await self.log.read_more(left)
-        finally:
-            self._complete(outcome)
-
-    def _complete(self, outcome: Outcome) -> None:
-        invocation, on_end, first = self._invocation, self._on_end, self._first
-        assert invocation is not None and on_end is not None
-        self._invocation = self._on_end = self._first = None
-        version = invocation.route.version
-        timeout_us = version.timeout_s * 1_000_000
-        if first is not None:
-            outcome.init_us, outcome.restore_us = first.init_us, first.restore_us
-            outcome.duration_us += first.spent_us
-        if outcome.duration_us > timeout_us:  # a timer that was late bought nobody any time
-            outcome.duration_us = timeout_us
-        if self.state.phase is Phase.BUSY:
-            if outcome.reusable:
-                self._memory.ran(outcome.duration_us)
-            else:
-                self._memory.read()
-        if outcome.undelivered:
-            outcome.started = not self.log.retract(start_line(invocation.request_id, version.version))
-        else:
-            outcome.started = True
-        outcome.events = self.log.take_events()
-        if invocation.tail:
-            outcome.tail = self.log.written_tail
-        self._describe(outcome)
-        on_end(outcome)
-
-    def _describe(self, outcome: Outcome) -> None:
-        assert self.version is not None
-        outcome.environment = self.id
-        outcome.stream = self.log.stream
-        outcome.max_memory_mb = self._memory.reported_mb(self.version.memory_mb)
+        """Run an invocation; `on_end` gets its end. One that dies before its runtime has it ends it as undelivered."""
+        self._execution.invoke(invocation, on_end)
 
     @property
     def usable(self) -> bool:
         """Whether it may go on as it is; else it ends as soon as it is not busy any more."""
         return self.state.usable
+
+    @property
+    def invocations(self) -> int:
+        """How many it has had."""
+        return self._execution.count
 
     @property
     def ready(self) -> bool:
@@ -288,9 +205,7 @@ class Environment:
         if self.state.phase is Phase.FINISHING:
             self.on_gone(self, False)
             return
-        version, invocation = self.version, self._invocation
-        limit_s = self._run.limit_s if version is None or invocation is None else version.timeout_s
-        self._run.end(timeout_outcome(limit_s, self._run.request_id))
+        self._run.end(timeout_outcome(self._execution.timeout_s or self._run.limit_s, self._run.request_id))
 
     def _on_runtime_gone(self) -> None:
         """Its runtime, or its sandbox, has ended, or cannot be used any more."""

@@ -21,7 +21,8 @@ def stream_name(version: str, unix_s: float) -> str:
 class EnvironmentLog:
     """`open` gives it the stream to write to; what is printed before is held back. `logs` is the sandbox's pipe."""
 
-    def __init__(self, logs: int, shared: SharedServices) -> None:
+    def __init__(self, environment: str, logs: int, shared: SharedServices) -> None:
+        self.environment = environment  # its id
         self.stream = ""
         self._group = ""
         self._shared = shared

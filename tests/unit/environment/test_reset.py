@@ -171,6 +171,19 @@ async def test_one_that_dies_before_its_second_init_costs_no_invocation() -> Non
         assert error_type(await rig.invoke(rig.version())) == "Runtime.InvalidEntrypoint"
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_sandbox_that_goes_as_its_second_init_begins_loses_no_invocation(turns: int) -> None:
+    async with Rig() as rig:
+        await rig.invoke(rig.version(), b"exit 1")
+        task = rig.begin(rig.version(), b'"x"')
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        rig.sandbox.vanish()
+        await until(task.done)
+        assert (await task).payload == b'"x"' or error_type(await task) == "Runtime.ExitError"
+        await until(lambda: len(rig.driver.alive) <= 1)
+
+
 async def test_a_sandbox_that_goes_while_it_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     async def vanishes(sandbox: FakeSandbox) -> None:
         sandbox.vanish()
