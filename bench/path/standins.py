@@ -1,6 +1,7 @@
 """What takes the place of sandboxes, images and time while the path of an invocation is measured."""
 
 import asyncio
+import itertools
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -27,22 +28,13 @@ class StepClock:
     def __init__(self) -> None:
         self._system = SystemClock()
         self._stepping = False
-        self._time = self._monotonic = 0.0
+        self.time: Callable[[], float] = self._system.time
+        self.monotonic: Callable[[], float] = self._system.monotonic
 
     def step(self) -> None:
-        self._stepping, self._time, self._monotonic = True, self._system.time(), self._system.monotonic()
-
-    def time(self) -> float:
-        if not self._stepping:
-            return self._system.time()
-        self._time += READING_S
-        return self._time
-
-    def monotonic(self) -> float:
-        if not self._stepping:
-            return self._system.monotonic()
-        self._monotonic += READING_S
-        return self._monotonic
+        self._stepping = True
+        self.time = itertools.count(self._system.time(), READING_S).__next__
+        self.monotonic = itertools.count(self._system.monotonic(), READING_S).__next__
 
     async def sleep(self, seconds: float) -> None:
         if self._stepping:
