@@ -1,32 +1,16 @@
-"""One client connection: bytes in, requests to the handler one at a time, answers out in order.
-
-A connection waits for one thing at a time, and never for ever:
-
-    IDLE      a next request                               idle_s, then close
-    HEAD      the rest of the request line and headers     head_s, then 408
-    BODY      the rest of the body                         body_s for each `progress` bytes, then 408
-    HANDLER   the handler                                  the handler's own limits
-    WRITE     a client slow to take its answer             body_s for each `progress` bytes, then drop
-    LINGER    refused: the rest of what it still sends     linger_s, then drop
-
-While a handler reads its request's body as it arrives, the connection waits for that (BODY); while it answers with a stream, for the
-client to take it (WRITE). Only when neither is the client's turn does it wait for the handler.
-"""
+"""One client connection: bytes in, requests to the handler one at a time, answers out in order. What it waits for: `connection_waits`."""
 
 import asyncio
 import socket
 import struct
 from typing import cast
 
-from hanabi.contracts.http import HttpRequest
 from hanabi.http.connection_slots import group_peers
+from hanabi.http.connection_waits import BODY, HANDLER, HEAD, IDLE, LINGER, WRITE, WaitingFor, WaitTimer
 from hanabi.http.context import ServerContext
 from hanabi.http.request_reader import RequestReader
-from hanabi.http.responder import Ending, Responder, delete_spooled
+from hanabi.http.responder import Ending, Responder
 from hanabi.http.response import CONTINUE, plain
-from hanabi.http.waiting import BODY, HANDLER, HEAD, IDLE, LINGER, WRITE, Deadline, WaitingFor
-
-_RESET = struct.pack("ii", 1, 0)  # for SO_LINGER
 
 
 class Connection(asyncio.Protocol):
@@ -34,9 +18,8 @@ class Connection(asyncio.Protocol):
         self._context = context
         self._peer = ""
         self.peer = ""  # the same, grouped: whose share of the places this one counts to
-        self._is_unauthenticated = True  # no signature has been verified on it
         self._wait = IDLE
-        self._deadline = Deadline(context.clock, self._expire)
+        self._deadline = WaitTimer(context.clock, self._expire)
         self._mark = 0  # bytes moved when the deadline was last set
         self._backlog = b""  # came while a request was being handled; not parsed yet
         self._writable = True
@@ -89,9 +72,6 @@ class Connection(asyncio.Protocol):
         self.lost = self.last = True
         self._deadline.close()
         self.reader.close()
-        for received in self.reader.ready:
-            delete_spooled(received.request)
-        self.reader.ready.clear()
         self._backlog = b""
         if self._responder.pending is None:
             self.gone()
@@ -139,7 +119,7 @@ class Connection(asyncio.Protocol):
         return stopping
 
     def gone(self) -> None:
-        self.reader.hold(0, 0)
+        self.reader.body.hold(0, 0)
         self._context.slots.remove(self)
         self._context.on_gone()
 
@@ -158,23 +138,12 @@ class Connection(asyncio.Protocol):
     @property
     def holds_body(self) -> bool:
         """Whether a large body is on its way, from somebody who does not name a key."""
-        return self._responder.pending is None and self.reader.held[0] > 0 and not self.reader.known
+        return self._responder.pending is None and self.reader.body.held[0] > 0 and not self.reader.body.known
 
     def evict(self) -> None:
-        self.reader.hold(0, 0)
+        self.reader.body.hold(0, 0)
         self.lost = self.last = True
         self.transport.abort()
-
-    def mark_used(self, request: HttpRequest) -> None:
-        """A request was handled, signed or not."""
-        if not self._is_unauthenticated or self.lost:
-            return
-        if request.verified:
-            self._is_unauthenticated = False
-            self.reader.head_limit = self._context.limits.head_bytes
-            self._context.slots.mark_authenticated(self)
-        else:
-            self._context.slots.mark_used(self)
 
     # --- one thing after another --------------------------------------------------------------------------------------
 
@@ -227,7 +196,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         if ending is Ending.RESET:
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def _linger(self) -> None:
@@ -268,8 +237,8 @@ class Connection(asyncio.Protocol):
         timeouts = self._context.timeouts
         if self._wait is IDLE:
             self.transport.close()
-        elif self._wait is BODY and self.reader.body_bytes - self._mark >= timeouts.progress_bytes:
-            self._mark = self.reader.body_bytes
+        elif self._wait is BODY and self.reader.body.size - self._mark >= timeouts.progress_bytes:
+            self._mark = self.reader.body.size
             self._deadline.extend(timeouts.body_s)
         elif self._wait in (HEAD, BODY):
             self.reader.refuse(plain(408, "the request took too long to arrive"))

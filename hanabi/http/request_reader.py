@@ -1,7 +1,7 @@
 """The bytes of one connection as requests: what their heads and bodies may cost, and what is refused."""
 
-import logging
 from collections import deque
+from pathlib import Path
 from typing import Protocol
 
 import httptools
@@ -10,18 +10,15 @@ from hanabi.base.stream_buffer import StreamBuffer
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.errors import BodyIncomplete
 from hanabi.http.connection_slots import SlotHolder
+from hanabi.http.connection_waits import BODY, HEAD, IDLE
 from hanabi.http.context import ServerContext
-from hanabi.http.limits import ALWAYS_BYTES, SPOOL_BYTES
+from hanabi.http.limits import ALWAYS_BYTES
+from hanabi.http.received_body import ReceivedBody
 from hanabi.http.response import plain
-from hanabi.http.spool import BodyBuffer
-from hanabi.http.waiting import BODY, HEAD, IDLE
+from hanabi.http.spool import delete_spooled
 
-log = logging.getLogger(__name__)
-
-COUNTED_BYTES = 64 * 1024  # smaller bodies are not worth counting
-READS = 4096  # that a head may come in
+READS, NAMES_MAX = 4096, 1024  # reads that a head may come in; names that are kept
 HEADER_BYTES = 160  # what a header takes in memory beyond its own bytes
-NAMES_MAX = 1024
 _HEAD_TOO_LARGE = plain(431, "the request line and headers are too large")
 _names: dict[bytes, str] = {}  # of headers, as clients write them
 _methods: dict[bytes, str] = {}
@@ -39,7 +36,7 @@ class Received:
         self.stream = stream  # its body, when it is read while it is handled
 
 
-class Owner(SlotHolder, Protocol):
+class ReaderOwner(SlotHolder, Protocol):
     """The connection."""
 
     def send_continue(self) -> None:
@@ -52,14 +49,13 @@ class Owner(SlotHolder, Protocol):
 class RequestReader:
     """`feed` it; then look at `ready`, `refusal` and `reading`. The callbacks (`on_...`) are the parser's."""
 
-    def __init__(self, context: ServerContext, owner: Owner, address: str) -> None:
+    def __init__(self, context: ServerContext, owner: ReaderOwner, address: str) -> None:
         self.ready: deque[Received] = deque()
         self.refusal: HttpResponse | None = None  # of what is being received; nothing more is read
         self.reading = IDLE  # IDLE, HEAD or BODY: where the parser is
         self.stream: StreamBuffer | None = None  # the body that is being received, if its handler reads it meanwhile
         self.head_limit = context.limits.unauthenticated_head_bytes or context.limits.head_bytes
-        self.known = False  # the request names a key that exists
-        self.held = (0, 0)  # this connection's parts of context.buffered and context.spooled
+        self.body = ReceivedBody(context)  # what is there of the body that is being received
         self._context = context
         self._owner = owner
         self._address = address
@@ -73,13 +69,6 @@ class RequestReader:
         self._head_held = False  # `slots` knows of an incomplete head
         self._request: HttpRequest | None = None  # its headers are complete, its body is not
         self._small = 0  # the size of the body, if it is to come whole in one piece
-        self._body: BodyBuffer | StreamBuffer | None = None
-        self._limit = 0
-
-    @property
-    def body_bytes(self) -> int:
-        """So much of the body is there."""
-        return self._body.size if self._body is not None else 0
 
     def feed(self, data: bytes) -> None:
         while data and self.refusal is None:
@@ -108,26 +97,20 @@ class RequestReader:
     def drop(self) -> None:
         """What has been received of a refused request is of no use: while the connection lingers, it takes no memory."""
         self._break_off("nobody reads it any more")
-        if isinstance(self._body, BodyBuffer):
-            self._body.discard()
-        self._body = None
-        self.hold(0, 0)
+        self.body.discard()
+        self.body.hold(0, 0)
         self._parser = httptools.HttpRequestParser(self)  # holds what it has of a header
         self._url, self._headers, self._request = b"", [], None
 
     def close(self) -> None:
         """The connection is lost."""
         self._break_off("the client has gone")
-        if isinstance(self._body, BodyBuffer):
-            self._body.discard()
+        self.body.discard()
+        for received in self.ready:
+            if isinstance(received.request.body, Path):
+                delete_spooled(received.request.body)
+        self.ready.clear()
         del self._parser  # it refers back to this reader
-
-    def hold(self, buffered: int, spooled: int) -> None:
-        """So much of bodies is there now."""
-        if (buffered, spooled) != self.held:
-            self._context.buffered += buffered - self.held[0]
-            self._context.spooled += spooled - self.held[1]
-            self.held = buffered, spooled
 
     def _break_off(self, why: str) -> None:
         if self.stream is not None:
@@ -135,20 +118,18 @@ class RequestReader:
             self.stream = None
 
     def _hold_head(self) -> None:
-        size = 0
         self._reads += 1
         if self._reads > READS:  # each copies what is there of a header
             self.refuse(_HEAD_TOO_LARGE)
-        if self.reading is HEAD and self.refusal is None:
-            size = self._unseen + HEADER_BYTES * len(self._headers) + 1
-        self._head_held = size > 0
+        is_incomplete = self.reading is HEAD and self.refusal is None
+        size = self._unseen + HEADER_BYTES * len(self._headers) + 1 if is_incomplete else 0
+        self._head_held = is_incomplete
         self._context.slots.hold_head(self._owner, size)
 
     # --- the parser ---------------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self.reading = HEAD
-        self.known = False
         self._reads = 0
         self._url = b""
         self._headers = []
@@ -204,18 +185,18 @@ class RequestReader:
                 self._invite(fields)
 
     def _expect_body(self, request: HttpRequest, size: int | None) -> None:
-        context = self._context
-        rule = context.limits.body(request)
-        self._limit, self.known = rule.limit_bytes, rule.known
-        if size is not None and size > self._limit:
-            self.refuse(context.refuse(request, size, self._limit))
+        rule = self._context.limits.body(request)
+        if size is not None and size > rule.limit_bytes:
+            self.refuse(self._context.refuse(request, size, rule.limit_bytes))
             return
         self._invite(request.fields)
-        if rule.stream:
-            request.body = self.stream = self._body = StreamBuffer(self._on_taken)
-            self._add(Received(request, self._parser.should_keep_alive(), self._parser.get_http_version() == "1.0", self.stream))
-        else:
-            self._body = BodyBuffer(context.spool if rule.spool else None, SPOOL_BYTES)
+        if not rule.stream:
+            self.body.begin(rule)
+            return
+        self.stream = StreamBuffer(self._on_taken)
+        request.body = self.stream
+        self.body.begin(rule, self.stream)
+        self._add(request, self.stream)
 
     def _invite(self, fields: dict[str, str]) -> None:
         if "expect" in fields and not self.ready and fields["expect"].lower() == "100-continue":
@@ -226,59 +207,34 @@ class RequestReader:
         request = self._request
         if self.refusal is not None or request is None:
             return
-        body = self._body
-        if body is None:
-            if len(chunk) == self._small:
-                request.body = chunk
-                return
-            self._limit = self._small
-            body = self._body = BodyBuffer(None, SPOOL_BYTES)
-        if body.size + len(chunk) > self._limit:
-            self.refuse(self._context.refuse(request, None, self._limit))
+        if len(chunk) == self._small:  # all of it
+            request.body = chunk
             return
-        try:
-            body.add(chunk)
-        except OSError as error:
-            log.error("cannot spool a request body: %s", error)
-            self.refuse(plain(507, "no room for the request body"))
-        if body.size > COUNTED_BYTES:
-            self._count(body)
-
-    def _count(self, body: BodyBuffer | StreamBuffer) -> None:
-        context = self._context
-        if isinstance(body, StreamBuffer):
-            self.hold(body.held_bytes, 0)
-        else:
-            self.hold(*((body.size, 0) if body.in_memory else (0, body.size)))
-        while context.buffered > context.limits.buffered_bytes and self.known and context.slots.drop_unauthenticated_body():
-            pass
-        if context.buffered > context.limits.buffered_bytes or context.spooled > context.limits.spooled_bytes:
-            self.refuse(plain(503, "too many large requests at once"))
+        refusal = self.body.add(request, chunk, self._small)
+        if refusal is not None:
+            self.refuse(refusal)
 
     def on_message_complete(self) -> None:
         self.reading = IDLE
         request, self._request = self._request, None
-        body, self._body = self._body, None
-        if self.refusal is not None or request is None:
-            if isinstance(body, BodyBuffer):
-                body.discard()
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.end()
+        if stream is not None or self.refusal is not None or request is None:
+            self.body.discard()
             return
-        if isinstance(body, StreamBuffer):
-            self.stream = None
-            body.end()
-            return
-        if body is not None:
-            request.body = body.finish()
-        parser = self._parser
-        self._add(Received(request, parser.should_keep_alive(), parser.get_http_version() == "1.0", None))
+        if self.body.kept is not None:
+            request.body = self.body.finish()
+        self._add(request, None)
 
-    def _add(self, received: Received) -> None:
-        self.ready.append(received)
+    def _add(self, request: HttpRequest, stream: StreamBuffer | None) -> None:
+        parser = self._parser
+        self.ready.append(Received(request, parser.should_keep_alive(), parser.get_http_version() == "1.0", stream))
         if len(self.ready) > self._context.limits.pipelined:
             self.refuse(plain(400, "too many pipelined requests"))
 
     def _on_taken(self) -> None:
-        self.hold(0, 0)
+        self.body.hold(0, 0)
         self._owner.on_taken()
 
 

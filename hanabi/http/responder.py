@@ -10,10 +10,12 @@ from typing import Protocol
 from hanabi.contracts.body import close
 from hanabi.contracts.http import NO_ANSWER, HttpRequest, HttpResponse
 from hanabi.errors import BodyError
+from hanabi.http.connection_slots import SlotHolder
 from hanabi.http.context import ServerContext
 from hanabi.http.request_reader import Received, RequestReader
 from hanabi.http.response import declared_length, plain, render, render_head
 from hanabi.http.response_stream import ResponseStream
+from hanabi.http.spool import delete_spooled
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +29,13 @@ class Ending(enum.Enum):
     RESET = enum.auto()  # so that the client sees that the answer is not whole, whose end is that of the connection
 
 
-class Owner(Protocol):
+class ResponderOwner(SlotHolder, Protocol):
     """The connection."""
 
     transport: asyncio.Transport
     reader: RequestReader
     last: bool  # no request after this one
     lost: bool
-
-    def mark_used(self, request: HttpRequest) -> None:
-        """A request was handled."""
 
     def advance(self) -> None:
         """Do what comes after an answer."""
@@ -54,13 +53,14 @@ class Owner(Protocol):
 class Responder:
     """`begin` a request when none is `pending`. `stream`: what its answer is written by, if that is a stream."""
 
-    def __init__(self, context: ServerContext, owner: Owner) -> None:
+    def __init__(self, context: ServerContext, owner: ResponderOwner) -> None:
         self.pending: Received | None = None
         self.stream: ResponseStream | None = None
         self._context = context
         self._owner = owner
         self._task: asyncio.Task[None] | None = None  # of the stream
         self._beginning = False  # the handler has not returned yet
+        self._is_unauthenticated = True  # no signature has been verified on the connection
 
     @property
     def is_unread(self) -> bool:
@@ -109,7 +109,8 @@ class Responder:
 
     def _answer(self, received: Received, response: HttpResponse) -> None:
         owner = self._owner
-        owner.mark_used(received.request)
+        if self._is_unauthenticated and not owner.lost:
+            self._mark_slot(received.request)
         if received.stream is not None and received.stream.is_broken and not owner.lost and owner.reader.refusal is not None:
             self._close(received, response)  # whatever the handler says, the client is told what was wrong
         elif owner.lost:
@@ -122,6 +123,15 @@ class Responder:
             self._reply(received, response)
         else:
             self._begin_stream(received, response)
+
+    def _mark_slot(self, request: HttpRequest) -> None:
+        slots = self._context.slots
+        if request.verified:
+            self._is_unauthenticated = False
+            self._owner.reader.head_limit = self._context.limits.head_bytes
+            slots.mark_authenticated(self._owner)
+        else:
+            slots.mark_used(self._owner)
 
     def _reply(self, received: Received, response: HttpResponse) -> None:
         unread = received.stream is not None and self.is_unread
@@ -182,16 +192,11 @@ class Responder:
             self._discard(unsent)
         if received.stream is not None:
             received.stream.drop()
-        self._owner.reader.hold(0, 0)
+        self._owner.reader.body.hold(0, 0)
         if isinstance(received.request.body, Path):
-            delete_spooled(received.request)
+            delete_spooled(received.request.body)
 
     def _discard(self, response: HttpResponse) -> None:
         """Nobody will have it."""
         if not isinstance(response.body, bytes):
             self._context.tasks.spawn(close(response.body), "unsent answer")
-
-
-def delete_spooled(request: HttpRequest) -> None:
-    if isinstance(request.body, Path):  # off the loop: freeing tens of megabytes takes the kernel milliseconds
-        asyncio.get_running_loop().run_in_executor(None, request.body.unlink, True)

@@ -251,6 +251,18 @@ async def test_an_answer_that_comes_when_its_client_has_gone_is_closed() -> None
         assert source.asked == 0
 
 
+async def test_a_draining_server_lets_a_stream_end() -> None:
+    gate = asyncio.Event()
+    async with live(answering(Source([b"a"], gate=gate))) as (server, port):
+        client = await Client.connect(port)
+        client.send(GET % b"")
+        await head(client)
+        server.drain()
+        assert server.busy == 1
+        gate.set()
+        assert await client.reader.read() == b"1\r\na\r\n0\r\n\r\n" and server.busy == 0  # and the connection ends with it
+
+
 async def test_close_gives_a_stream_its_grace_then_cancels_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     ending, endless = Source([b"a"], gate=asyncio.Event()), Source([b"a"], gate=asyncio.Event())

@@ -6,6 +6,8 @@ from random import Random
 
 import pytest
 
+from hanabi.base.stream_buffer import StreamBuffer
+from hanabi.contracts.body import read_whole
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.response import render
@@ -367,13 +369,20 @@ async def test_no_room_to_spool(caplog: pytest.LogCaptureFixture) -> None:
     assert "cannot spool" in caplog.text
 
 
-async def test_mutated_requests_never_hurt_the_next_client() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_mutated_requests_never_hurt_the_next_client(stream: bool) -> None:
     """A fuzz with a fixed seed: bytes changed, dropped and doubled, in random pieces."""
 
     random = Random(5)
     head = b"POST /a?b=c HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
     valid = head + b"5;x=y\r\nhello\r\n0\r\nT: 1\r\n\r\n"
-    async with live() as (server, port):
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        if isinstance(request.body, StreamBuffer):
+            return HttpResponse(200, [], await read_whole(request.body, 1 << 20))
+        return await echo(request)
+
+    async with live(handler, limits=Limits(body=lambda request: BodyRule(1 << 20, stream=stream))) as (server, port):
         for _ in range(200):
             data = bytearray(valid * random.randint(1, 3))
             for _ in range(random.randint(1, 4)):

@@ -1,4 +1,15 @@
-"""What a connection waits for, and until when: one thing at a time, and never for ever."""
+"""What a connection waits for, and until when: one thing at a time, and never for ever.
+
+    IDLE      a next request                               idle_s, then close
+    HEAD      the rest of the request line and headers     head_s, then 408
+    BODY      the rest of the body                         body_s for each `progress` bytes, then 408
+    HANDLER   the handler                                  the handler's own limits
+    WRITE     a client slow to take its answer             body_s for each `progress` bytes, then drop
+    LINGER    refused: the rest of what it still sends     linger_s, then drop
+
+While a handler reads its request's body as it arrives, the connection waits for that (BODY); while it answers with a stream, for the
+client to take it (WRITE). Only when neither is the client's turn does it wait for the handler.
+"""
 
 import enum
 import math
@@ -20,7 +31,7 @@ class WaitingFor(enum.Enum):
 IDLE, HEAD, BODY, HANDLER, WRITE, LINGER = WaitingFor
 
 
-class Deadline:
+class WaitTimer:
     """A time at which `on_expiry` is called, unless it is moved; that sets another one, or none.
 
     The timer is left alone unless it would fire too late: most deadlines never come.
