@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from hanabi.base.clock import Clock
-from hanabi.contracts.journal import LogEvent, Record
+from hanabi.contracts.journal import LogEvent
 from hanabi.contracts.logs import END_OF_TIME_MS, EventPosition, FoundEvent, LogGroup, LogPage, LogStream, Matcher
 from hanabi.contracts.usage import PERIODS, Losses, UsageReport, UsageRow
 from hanabi.ledger.log_errors import AlreadyExists, NoSuchGroup, NoSuchStream
 from hanabi.quotas import LOG_PAGE_EVENTS
+from hanabi.testing.journal import MemoryJournal
 
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 
@@ -31,25 +32,16 @@ class _Group:
     streams: dict[str, _Stream] = field(default_factory=dict)
 
 
-class MemoryLedger:
+class MemoryLedger(MemoryJournal):
     def __init__(self, clock: Clock) -> None:
-        self.full = False
-        self.records: list[Record] = []
+        super().__init__()
         self._clock = clock
         self._ids = itertools.count(1)
         self._groups: dict[str, _Group] = {}
 
-    # --- contracts.journal.Journal ------------------------------------------------------------------------------------
-
     def log(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
+        super().log(group, stream, events)
         self._append(group, stream, [(when, f"{text}\n") for when, text in events])
-
-    def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
-        self.log(group, stream, events)
-        self.records.append(record)
-
-    async def wait_indexed(self) -> None:
-        return
 
     # --- contracts.usage.Usage ----------------------------------------------------------------------------------------
 
