@@ -182,6 +182,11 @@ class Environment:
         self._on_finished = on_finished
         self._run.resume_deadline()
 
+    def hand_over(self) -> None:
+        """It is free, and somebody waits for it: it is his at once."""
+        self.state.advance(PhaseEvent.HAND_OVER)
+        self.trimmed = False
+
     def mark_idle(self) -> None:
         """The invocation is over and recorded: wait for the next one."""
         self.state.advance(PhaseEvent.RELEASED)

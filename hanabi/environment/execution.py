@@ -59,6 +59,7 @@ class Execution:
         if state.sandbox is SandboxState.FROZEN:
             self._freezer.thaw()
         if state.runtime is ProcessState.ABSENT and state.usable:
+            state.advance(PhaseEvent.INITIALIZE_AGAIN)  # now: from here on it is not idle
             self._tasks.spawn(self._initialize_and_invoke(invocation, on_end), "init within an invocation")
             return
         version = invocation.route.version

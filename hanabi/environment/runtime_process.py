@@ -148,7 +148,7 @@ class RuntimeProcess:
         state = self._state
         if ended.role == "sandbox":
             state.advance_sandbox(SandboxEvent.LOSE)
-        elif state.phase is Phase.RESETTING:
+        elif state.phase is Phase.RESETTING or (ended.role == RUNTIME and state.runtime is ProcessState.ABSENT):
             return  # it was killed
         else:
             state.advance_process(ended.role, ProcessEvent.EXIT)

@@ -69,8 +69,7 @@ class Startup:
         return await self._initialize(version, limit_s, None)
 
     async def initialize_again(self, version: FunctionVersion, limit_s: float, request_id: str) -> Outcome:
-        """The init of one that was reset, which is part of an invocation."""
-        self._state.advance(PhaseEvent.INITIALIZE_AGAIN)
+        """The init of one that was reset, which is part of an invocation. It is initializing already."""
         self._set_limits(version, least_vcpus=1.0)
         return await self._initialize(version, limit_s, request_id)
 

@@ -15,7 +15,8 @@ class Phase(TableEnum):
 
     STARTING = "starting"  # the sandbox is there and knows no function: it is being started, or waits in a pool
     INITIALIZING = "initializing"  # the function's init runs, at one full vCPU at least, or its restore
-    IDLE = "idle"  # waits for an invocation
+    LEASED = "leased"  # somebody has it, who is about to invoke it or to give it back
+    IDLE = "idle"  # nobody's: it waits for an invocation
     BUSY = "busy"  # one invocation is inside
     FINISHING = "finishing"  # it has answered, and its runtime has not asked for the next invocation yet
     RESETTING = "resetting"  # its processes are being ended; the sandbox stays
@@ -31,6 +32,7 @@ class PhaseEvent(TableEnum):
     INITIALIZED = auto()
     INITIALIZE_AGAIN = auto()  # the init of one that was reset
     INVOKE = auto()
+    HAND_OVER = auto()  # to one who waits for it
     ANSWERED_EARLY = auto()  # the invocation is over, and the runtime is not ready
     RELEASED = auto()  # nobody has it any more, and it is ready for the next
     RESET = auto()
@@ -48,7 +50,14 @@ PHASES: StateTable[Phase, PhaseEvent] = StateTable(
     Phase.STARTING,
     {
         Phase.STARTING: {PhaseEvent.ASSIGN: Phase.INITIALIZING, **_END},
-        Phase.INITIALIZING: {PhaseEvent.INITIALIZED: Phase.IDLE, **_END},
+        Phase.INITIALIZING: {PhaseEvent.INITIALIZED: Phase.LEASED, **_END},
+        Phase.LEASED: {
+            PhaseEvent.INVOKE: Phase.BUSY,
+            PhaseEvent.INITIALIZE_AGAIN: Phase.INITIALIZING,
+            PhaseEvent.HAND_OVER: Phase.LEASED,
+            PhaseEvent.RELEASED: Phase.IDLE,
+            **_END,
+        },
         Phase.IDLE: {
             PhaseEvent.INVOKE: Phase.BUSY,
             PhaseEvent.INITIALIZE_AGAIN: Phase.INITIALIZING,
@@ -57,12 +66,18 @@ PHASES: StateTable[Phase, PhaseEvent] = StateTable(
         },
         Phase.BUSY: {
             PhaseEvent.RELEASED: Phase.IDLE,
+            PhaseEvent.HAND_OVER: Phase.LEASED,
             PhaseEvent.ANSWERED_EARLY: Phase.FINISHING,
             PhaseEvent.RESET: Phase.RESETTING,
             **_END,
         },
-        Phase.FINISHING: {PhaseEvent.RELEASED: Phase.IDLE, PhaseEvent.RESET: Phase.RESETTING, **_END},
-        Phase.RESETTING: {PhaseEvent.RELEASED: Phase.IDLE, **_END},
+        Phase.FINISHING: {
+            PhaseEvent.RELEASED: Phase.IDLE,
+            PhaseEvent.HAND_OVER: Phase.LEASED,
+            PhaseEvent.RESET: Phase.RESETTING,
+            **_END,
+        },
+        Phase.RESETTING: {PhaseEvent.RELEASED: Phase.IDLE, PhaseEvent.HAND_OVER: Phase.LEASED, **_END},
         Phase.DISCARDED: {PhaseEvent.SHUT_DOWN: Phase.RUNTIME_SHUTDOWN, **_END},
         Phase.RUNTIME_SHUTDOWN: {PhaseEvent.RUNTIME_ENDED: Phase.EXTENSIONS_SHUTDOWN, PhaseEvent.STOP: Phase.STOPPING},
         Phase.EXTENSIONS_SHUTDOWN: {PhaseEvent.STOP: Phase.STOPPING},
@@ -172,6 +187,7 @@ SANDBOXES: StateTable[SandboxState, SandboxEvent] = StateTable(
 
 RUNTIME = "runtime"  # its role; every other one is an extension's
 ENDED = frozenset({Phase.DISCARDED, Phase.RUNTIME_SHUTDOWN, Phase.EXTENSIONS_SHUTDOWN, Phase.STOPPING, Phase.GONE})
+_SHOWN = {Phase.FINISHING: Phase.BUSY, Phase.LEASED: Phase.IDLE}
 _ALIVE = frozenset({ProcessState.ABSENT, ProcessState.LOADED, ProcessState.RUNNING})
 _INTACT = frozenset({SandboxState.RUNNING, SandboxState.FROZEN})
 
@@ -220,7 +236,7 @@ class EnvironmentState:
     @property
     def needs_init(self) -> bool:
         """It was reset: its next invocation runs the init anew."""
-        return self.phase is Phase.IDLE and self.runtime is ProcessState.ABSENT
+        return self.phase in (Phase.IDLE, Phase.LEASED) and self.runtime is ProcessState.ABSENT
 
     @property
     def may_reset(self) -> bool:
@@ -242,7 +258,7 @@ class EnvironmentState:
         """For people. That one is not ready yet is nothing to them: it is busy."""
         if self.phase is Phase.IDLE and self.frozen:
             return "frozen"
-        return str((Phase.BUSY if self.phase is Phase.FINISHING else Phase.STOPPING if self.ended else self.phase).value)
+        return str((Phase.STOPPING if self.ended else _SHOWN.get(self.phase, self.phase)).value)
 
     def _derive(self) -> None:
         self.usable = self.phase not in ENDED and self.runtime in _ALIVE and self.sandbox in _INTACT

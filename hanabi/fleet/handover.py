@@ -37,7 +37,6 @@ class Handover:
         if not reusable or not environment.state.usable:
             self.on_gone(environment, reset=reusable)
         elif environment.ready:
-            environment.mark_idle()
             self._place(environment)
         else:
             self._finishing.add(environment)
@@ -65,10 +64,12 @@ class Handover:
         elif contended and environments.budget.overdue and environment.invocations and not environment.provisioned:
             environments.discard(environment)  # else those who keep it busy would never let a larger one in
         elif waiter := self._waiting.pop(version.key):
+            environment.hand_over()
             waiter.set_result(environment)
         elif version.key in self._retired or (environment.provisioned and not environments.targets.is_wanted(environment)):
             environments.discard(environment)
         else:
+            environment.mark_idle()
             self._idle.put(environment)
             environment.arm_freeze()
             if contended:
