@@ -52,10 +52,10 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         EntrypointError                         A process could not be executed inside a sandbox
         SnapshotUnusable                        A function's snapshot is not whole, or was made on another host
         VmmError                                A call of a VMM's API that failed
-          VmmUnresponsive                       A VMM that does not answer, hangs up, or talks nonsense
+          VmmUnresponsive                       A VMM that does not answer, hangs up, or answers malformed bytes
       SnapshotFailed                            A version's init, or a hook before its snapshot, failed
       ImageError                                A runtime root or a container image could not be had; the message says why and how to get it
-      CodeError                                 Code that a function refers to is not there, or is damaged; the message says how to mend it
+      CodeError                                 Code that a function refers to is not there, or is damaged; the message says how to fix it
       BodyError                                 The bytes of a message did not come as they should
         BodyIncomplete                          Its sender broke off, or was too slow
         BodyTooLarge                            There are more bytes than its reader takes
@@ -310,7 +310,7 @@ class VmmError(SandboxError):
 
 
 class VmmUnresponsive(VmmError):
-    """A VMM that does not answer, hangs up, or talks nonsense: of no use any more."""
+    """A VMM that does not answer, hangs up, or answers malformed bytes: of no use any more."""
 
     def __init__(self, method: str, path: str, reason: str) -> None:
         super().__init__(method, path, 0, reason)
@@ -329,7 +329,7 @@ class ImageError(HanabiError):
 
 
 class CodeError(HanabiError):
-    """Code that a function refers to is not there, or is damaged; the message says how to mend it. `code` is a StateReasonCode."""
+    """Code that a function refers to is not there, or is damaged; the message says how to fix it. `code` is a StateReasonCode."""
 
     def __init__(self, message: str, code: str = "InternalError") -> None:
         super().__init__(message)

@@ -35,7 +35,7 @@ class Store(Protocol):
 
     Keys are `/`-separated. Every write is on disk when it returns, and ends when its caller is cancelled. Revisions grow with every write
     to the store, so that a key that is deleted and made anew never repeats one. A document that cannot be read is left out of lists,
-    raises `DocumentDamaged` where it is asked for, and is never lost: what is written or deleted under its key puts it aside first.
+    raises `DocumentDamaged` where it is asked for, and is never lost: what is written or deleted under its key quarantines it first.
     """
 
     damaged: dict[str, str]  # key -> why, of those that were met; "it" is the subject

@@ -138,7 +138,7 @@ class CodePresence:
             await self.refuse(version)
 
     async def refuse(self, version: FunctionVersion) -> None:
-        """Something of a version was not found: look closer, and raise `ResourceConflict` unless it could be mended."""
+        """Something of a version was not found: look closer, and raise `ResourceConflict` unless it could be fixed."""
         await (self.check(version.name) if version.container is None else self.check_images(version.name))
         function = self._functions.get(version.name)
         for each in function.all_versions() if function else ():

@@ -78,7 +78,7 @@ class Deployment:
         return await self._functions.change(name, update)
 
     async def delete(self, name: str) -> None:
-        """The function with all its versions. The documents of a damaged one are put aside, not removed."""
+        """The function with all its versions. The documents of a damaged one are quarantined, not removed."""
         if name in self._functions.damaged:
             await self._functions.quarantine(name)
             return
@@ -88,7 +88,7 @@ class Deployment:
     def _refuse_damaged(self, name: str) -> None:
         damaged = self._functions.damaged.get(name)
         if damaged is not None:
-            raise ResourceConflict(f"Function already exist: {name}. {damaged} DeleteFunction puts it aside and frees the name.")
+            raise ResourceConflict(f"Function already exist: {name}. {damaged} DeleteFunction quarantines it and frees the name.")
 
     async def _check_available(self, params: Mapping[str, Any]) -> None:
         """A runtime that is known, and that nothing here can run."""

@@ -4,7 +4,7 @@
     versions/<name>/<number>    a published version of it
     iam/role/<name>             a role with its policies: services/iam/
     node/identity               the id of this state.db: images/identity.py
-    quarantine/<revision>/<key> what was put aside, text as it was
+    quarantine/<revision>/<key> what was quarantined, text as it was
 
 A step that has been released never changes; another one is added behind it, and the documents' tests get one more example.
 """

@@ -39,7 +39,7 @@ class Registry(Generic[T]):
     """One change at a time. What is read here is on disk.
 
     A change is one batch in the store, made only if nobody else was faster: else it is made again of what there is by then. A value that
-    cannot be read is left as it is: it is not changed, and its name is taken until it is put aside.
+    cannot be read is left as it is: it is not changed, and its name is taken until it is quarantined.
     """
 
     def __init__(self, store: Store, kind: Kind[T], clock: Clock, health: Health | None = None) -> None:
@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         self._watch: Watch | None = None
 
     async def open(self) -> None:
-        """Load what exists. Parts that no value has, which an older Hanabi left in a crash, are put aside."""
+        """Load what exists. Parts that no value has, which an older Hanabi left in a crash, are quarantined."""
         self._watch = self._store.watch(self.kind.prefix, self._on_change)
         parts: dict[str, dict[str, Document]] = {}
         for key, document, _ in await self._store.list(self.kind.parts) if self.kind.parts else ():

@@ -12,7 +12,7 @@ MiB = 1 << 20
 class BodyRule(NamedTuple):
     """How large a request's body may be, and how its handler gets it: whole, or, when over `ALWAYS_BYTES`, as a stream.
 
-    `spool`: one over `SPOOL_BYTES` goes to a file. `known`: it goes before the bodies of strangers.
+    `spool`: one over `SPOOL_BYTES` goes to a file. `known`: it goes before the bodies of clients that name no key.
     """
 
     limit_bytes: int

@@ -125,7 +125,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             iam,
             LogsService(LogStore(journal, clock), clock, place),
         ]
-        laxer = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
+        lenient = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
         own: list[OwnEndpointGroup] = [
             AliveEndpoint(settings.region, keys.root.access_key, lambda: edge.draining),
             EnvironmentsEndpoint(
@@ -134,7 +134,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
                 events=events.meter.describe,
                 budget=fleet.describe_budget,
             ),
-            HealthEndpoints(health, laxer, partial(roles.report, functions, health)),
+            HealthEndpoints(health, lenient, partial(roles.report, functions, health)),
             UrlsEndpoint(control, partial(named_url, port)),
             UsageEndpoint(JournalUsage(journal)),
             downloads,

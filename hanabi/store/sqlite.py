@@ -228,7 +228,7 @@ class _Row:
     text: str | None
     version: int
     expected: int | None
-    aside: bool  # what is there is damaged, and put aside
+    aside: bool  # what is there is damaged, and quarantined
 
     @classmethod
     def of(cls, write: Write, formats: Formats, aside: bool) -> "_Row":

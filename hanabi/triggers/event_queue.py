@@ -151,7 +151,7 @@ class DurableQueue:
         self._wake_dispatcher()
 
     async def _repair_times(self) -> None:
-        """Mend the times, and count."""
+        """Fix the times, and count."""
         longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
         found = await self._events.repair_times(self._now_ms(), longest_ms)
         self.meter.oldest_ms = found.oldest_ms

@@ -72,7 +72,7 @@ def test_what_is_in_the_way_is_said_and_nothing_is_changed(copy: Path, tmp_path:
 
     assert "scripts/release 0.2.0" in refused() and "scripts/release 0.2.0" in refused("v2")
     (copy / "new").touch()
-    assert "commit or put aside" in refused("0.2.0")
+    assert "commit or stash" in refused("0.2.0")
     (copy / "new").unlink()
     git(copy, "switch", "--quiet", "--create", "other")
     assert "on main" in refused("0.2.0")

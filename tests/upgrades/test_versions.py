@@ -138,7 +138,7 @@ async def test_a_damaged_function_is_left_alone_and_the_others_are_served(data: 
             node.control.catalog.resolve("greet", "live")
         with pytest.raises(DocumentDamaged):
             await node.control.functions.change("greet", lambda function: function)
-        with pytest.raises(ResourceConflict, match="DeleteFunction puts it aside"):
+        with pytest.raises(ResourceConflict, match="DeleteFunction quarantines it"):
             await node.control.deployment.create("greet", CREATE)
         assert "greet" in node.why_incomplete
         assert any("greet" in problem.text for problem in node.health.problems)

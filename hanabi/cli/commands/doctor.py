@@ -1,4 +1,4 @@
-"""hanabi doctor: say which defences are active on this host, and how to mend what is missing"""
+"""hanabi doctor: say which defences are active on this host, and how to fix what is missing"""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status 1 when something is to be mended. A server that does not run is no such thing."""
+    """Exit status 1 when something is to be fixed. A server that does not run is no such thing."""
     from hanabi.sandbox.host.doctor import Check, probe, probe_microvm
 
     if options.require:
@@ -64,7 +64,7 @@ def _microvm(options: argparse.Namespace, complete: bool) -> "Check":
     from hanabi.sandbox.host.doctor import Check
 
     if not complete:
-        return Check("microvm", False, "not tried: something that it needs is missing", "mend what is marked above")
+        return Check("microvm", False, "not tried: something that it needs is missing", "fix what is marked above")
     try:
         return Check("microvm", True, try_microvm(_settings(options)))
     except SandboxError as error:
@@ -101,7 +101,7 @@ def _ask_server(options: argparse.Namespace) -> tuple[bool | None, str, str]:
 
 
 def _ask_problems(options: argparse.Namespace) -> dict[str, Any]:
-    """What the server says is wrong, and chosen to be laxer than AWS; nothing where its key cannot be read here."""
+    """What the server says is wrong, and chosen to be less strict than AWS; nothing where its key cannot be read here."""
     try:
         said: dict[str, Any] = find_server(options).get("/_hanabi/problems", {})
     except StateError as error:

@@ -122,7 +122,7 @@ class FunctionUrls:
         return response
 
     def _log_error(self, error: HanabiError, request_id: str) -> None:
-        """What ails the server is not for strangers. Nor may they fill the log with it: one line a second."""
+        """What is wrong with the server is not told to its callers. Nor may they fill the log with it: one line a second."""
         now_s = self._clock.monotonic()
         if now_s < self._log_from_s:
             self._unlogged += 1

@@ -1,7 +1,7 @@
-"""Function code at rest: a zip comes in, is checked and unpacked once, and is known by its hash from then on.
+"""Function code on disk: a zip comes in, is checked and unpacked once, and is known by its hash from then on.
 
 `<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. Under that name it is complete and on disk; what a copy or
-an accident has left incomplete is mended from the zip, or from the trash, when it is asked for.
+an accident has left incomplete is repaired from the zip, or from the trash, when it is asked for.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ _END_SIZE = 22  # bytes, of an end record without a comment
 
 @dataclass(frozen=True, slots=True)
 class StoredCode:
-    """Code that is at rest: `sha256` of the zip in base64 (`CodeSha256`), its `size` in bytes, and the unpacked tree."""
+    """Code on disk: `sha256` of the zip in base64 (`CodeSha256`), its `size` in bytes, and the unpacked tree."""
 
     sha256: str
     size: int
@@ -140,7 +140,7 @@ class CodeStore:
         return not any(_NAME.fullmatch(name) for name in os.listdir(self._directory))
 
     async def find(self, hashes: Set[str]) -> dict[str, CodeError]:
-        """Make sure of the code with these `CodeSha256`, mended if that can be; what is wrong with each that cannot be used."""
+        """Make sure of the code with these `CodeSha256`, fixed if that can be; what is wrong with each that cannot be used."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, self._find_all, hashes)
 
     def _find_all(self, hashes: Set[str]) -> dict[str, CodeError]:
@@ -161,11 +161,11 @@ class CodeStore:
                 self._trash.recover(final)
             if not _has_tree(final):
                 digest = _hash(final / "code.zip")
-                mend = "Upload the same zip again, or bring that directory back from a copy of the data directory."
+                fix = "Upload the same zip again, or bring that directory back from a copy of the data directory."
                 if not digest:
-                    raise CodeError(f"The function's code is not there: code/{final.name} in the data directory. {mend}")
+                    raise CodeError(f"The function's code is not there: code/{final.name} in the data directory. {fix}")
                 if digest.hex() != final.name:
-                    damaged = f"The function's code is damaged: code/{final.name}/code.zip in the data directory. {mend}"
+                    damaged = f"The function's code is damaged: code/{final.name}/code.zip in the data directory. {fix}"
                     raise CodeError(damaged, "InvalidZipFileException")
                 self._unpack_again(final)
         make_readable(final / "task", final)

@@ -1,4 +1,4 @@
-"""Blobs at rest: `blobs/sha256/<hex>` in the images directory, shared by all images. What is there under its name is what the name says.
+"""Blobs on disk: `blobs/sha256/<hex>` in the images directory, shared by all images. What is there under its name is what the name says.
 
 A blob grows in `blobs/incoming/<hex>`; what an interrupted download left there is gone on with.
 """

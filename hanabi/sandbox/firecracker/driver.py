@@ -22,7 +22,7 @@ from hanabi.sandbox.host.hosted import HostedDriver
 
 CONCURRENT_STARTS = 4
 WATCH_INTERVAL_S = 10.0
-CONCURRENT_CHECKS = 16  # so that a deaf one does not hold up many, nor all together the loop
+CONCURRENT_CHECKS = 16  # so that one that does not answer delays few others, and all together not the loop
 OVERHEAD_MB = 64  # the guest's kernel and agent, and the VMM: measured, docs/microvm.md
 
 

@@ -1,4 +1,4 @@
-"""Machines at rest on disk: what belongs to a snapshot, and whether a snapshot that was kept still fits this host."""
+"""Snapshots of machines on disk: what belongs to a snapshot, and whether a snapshot that was kept still fits this host."""
 
 import ctypes
 import errno
@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A machine at rest: `state`, `memory` and perhaps `tmp` in a directory, and the drives it was made with."""
+    """A snapshot of a machine: `state`, `memory` and perhaps `tmp` in a directory, and the drives it was made with."""
 
     directory: Path
     size: MachineSize

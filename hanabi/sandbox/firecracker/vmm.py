@@ -1,4 +1,4 @@
-"""One VMM process in its jail: started by the jailer, spoken to over its API, killed when it is deaf, and nothing left of it."""
+"""One VMM process in its jail: started by the jailer, spoken to over its API, killed when it does not answer, and nothing left of it."""
 
 import asyncio
 import os

@@ -1,6 +1,6 @@
 """One keep-alive connection to a VMM's API socket: requests go out one at a time, in order, each with a timeout.
 
-The VMM is no more trusted than its guest. What it says is bounded; a timeout, an end or nonsense ends the connection for good, for
+The VMM is no more trusted than its guest. What it says is bounded; a timeout, an end or malformed bytes end the connection for good, for
 after any of these nobody knows which answer belongs to what. `send_nowait` on an idle connection is one write.
 """
 

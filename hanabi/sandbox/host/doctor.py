@@ -1,4 +1,4 @@
-"""Which defences this host has, and how to mend what is missing: what `hanabi doctor` prints. Blocks for some tenths of a second."""
+"""Which defences this host has, and how to fix what is missing: what `hanabi doctor` prints. Blocks for some tenths of a second."""
 
 import asyncio
 import fcntl
@@ -165,7 +165,7 @@ def _container() -> Check:
         return Check("container", True, asyncio.run(_try_container(directory, agent)))
     except (HanabiError, OSError) as error:
         problem, _, fix = str(error).partition("; ")
-        return Check("container", False, problem, fix or "mend what is marked above")
+        return Check("container", False, problem, fix or "fix what is marked above")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -21,7 +21,7 @@ class BindMounts:
         raise IsolationUnavailable(f"none of {', '.join(_PLACES)} is there to mount on; choose another --data-dir")
 
     def bind(self, source: Path, name: str) -> Path:
-        """Make a file or directory visible under the stage."""
+        """Make a file or directory visible in the shared place."""
         target = self.directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -32,7 +32,7 @@ class BindMounts:
         return target
 
     def unbind(self, name: str) -> None:
-        """Take all below a name off the stage."""
+        """Take all below a name out of the shared place."""
         directory = self.directory / name
         if directory.is_dir():
             for entry in sorted(directory.iterdir()):

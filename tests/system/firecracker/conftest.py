@@ -1,4 +1,4 @@
-"""One nursery of stand-ins for all tests of the driver, and one driver for the tests of a module, which share its event loop."""
+"""One fork server of stand-ins for all tests of the driver, and one driver for the tests of a module, which share its event loop."""
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hanabi.testing.firecracker.nursery import ForkServer
+from hanabi.testing.firecracker.fork_server import ForkServer
 from tests.system.firecracker.rig import Rig, unavailable
 from tests.system.sandbox.conftest import pytest_pycollect_makeitem
 from tests.system.sandbox.rig import enter_private_mounts
@@ -16,7 +16,7 @@ __all__ = ["pytest_pycollect_makeitem"]
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[ForkServer]:
+def fork_server() -> Iterator[ForkServer]:
     if reason := unavailable():
         pytest.skip(reason)
     enter_private_mounts()
@@ -25,8 +25,8 @@ def nursery() -> Iterator[ForkServer]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_rig(nursery: ForkServer) -> AsyncIterator[Rig]:
-    async with Rig(nursery) as made:
+async def shared_rig(fork_server: ForkServer) -> AsyncIterator[Rig]:
+    async with Rig(fork_server) as made:
         yield made
 
 

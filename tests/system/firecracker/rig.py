@@ -21,7 +21,7 @@ from hanabi.sandbox.firecracker.machine import FirecrackerParts, Kernel
 from hanabi.sandbox.firecracker.microvm import MicroVm
 from hanabi.testing import ManualClock
 from hanabi.testing.firecracker import Fault
-from hanabi.testing.firecracker.nursery import ForkServer
+from hanabi.testing.firecracker.fork_server import ForkServer
 from tests import leftovers
 from tests.waiting import until
 
@@ -98,7 +98,7 @@ def parts_in(directory: Path) -> FirecrackerParts:
 class Rig:
     """One driver for many tests, on one event loop. What it makes lies in `directory`."""
 
-    def __init__(self, nursery: ForkServer, **places: Path) -> None:
+    def __init__(self, fork_server: ForkServer, **places: Path) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="hanabi-test-", dir="/var/tmp"))
         self.directory.chmod(0o755)
         self.run_dir = self.directory / "run"
@@ -108,7 +108,7 @@ class Rig:
         self.requests_file = self.directory / "requests"
         self.play()
         for name in ("firecracker", "jailer"):
-            nursery.make_client(self.directory / name, self.script)
+            fork_server.make_client(self.directory / name, self.script)
         self.parts = parts_in(self.directory)
         self.image = image_of(self.directory)
         self.clock = PacedClock()

@@ -12,8 +12,8 @@ from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, IsolationUnavailable, SandboxError
 from hanabi.sandbox.firecracker import microvm
 from hanabi.testing.firecracker import Fault
+from hanabi.testing.firecracker.fork_server import ForkServer
 from hanabi.testing.firecracker.guest import PEAK
-from hanabi.testing.firecracker.nursery import ForkServer
 from tests import leftovers
 from tests.system.firecracker.rig import PRELOAD, Owner, Rig, frame, send
 from tests.waiting import until
@@ -310,8 +310,8 @@ async def test_fifty_sandboxes_leave_no_descriptor(rig: Rig) -> None:
     await rig.nothing_left()
 
 
-async def test_close_ends_all(nursery: ForkServer) -> None:
-    async with Rig(nursery) as rig:
+async def test_close_ends_all(fork_server: ForkServer) -> None:
+    async with Rig(fork_server) as rig:
         alive = [await rig.create() for _ in range(2)]
         alive[0].freeze()
         under_way = [asyncio.create_task(rig.create(digest)) for digest in ("0", "0", "1")]
@@ -337,13 +337,13 @@ async def test_a_run_directory_is_one_drivers(rig: Rig) -> None:
     await box.destroy()
 
 
-async def test_drives_of_another_file_system_are_mounted(nursery: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_drives_of_another_file_system_are_mounted(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A hard link cannot be made: the file is shown by a bind mount, which goes with the jail."""
     drives = Path("/dev/shm") / f"hanabi-test-{os.getpid()}"
     if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == Path("/var/tmp").stat().st_dev:
         pytest.skip("needs a second file system at /dev/shm")
     try:
-        async with Rig(nursery, drives=drives) as rig:
+        async with Rig(fork_server, drives=drives) as rig:
             box = await rig.create(mounts=((Path("/code"), "/var/task"),))
             jail = box.vmm.jail.root
             assert (jail / "root").read_bytes().startswith(b"python3.11-0")

@@ -9,7 +9,7 @@ import pytest
 from hanabi.base import linux
 from hanabi.errors import SandboxError
 from hanabi.testing.firecracker import Fault
-from hanabi.testing.firecracker.nursery import ForkServer
+from hanabi.testing.firecracker.fork_server import ForkServer
 from tests import leftovers
 from tests.system.firecracker.rig import Rig, frame, send
 from tests.system.firecracker.test_driver_faults import whole, works
@@ -101,11 +101,11 @@ async def test_a_function_whose_snapshot_fails(rig: Rig, do: str, tmp_path: Path
     await rig.nothing_left()
 
 
-async def test_a_disk_that_is_full(nursery: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_disk_that_is_full(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> None:
     place = tmp_path_factory.mktemp("small")
     linux.mount("tmpfs", str(place), "tmpfs", 0, "size=256k,mode=0755")
     try:
-        async with Rig(nursery, snapshots=place / "snapshots") as rig:
+        async with Rig(fork_server, snapshots=place / "snapshots") as rig:
             filler = place / "filler"
             filler.write_bytes(bytes(200 << 10))
             with filler.open("ab", buffering=0) as file:

@@ -83,7 +83,7 @@ async def test_the_same_zip_uploaded_again_heals_all_that_are_made_of_it(tmp_pat
 
 
 async def test_what_is_missed_when_an_environment_is_started(tmp_path: Path) -> None:
-    """No look from time to time was needed. What could be mended goes on."""
+    """No look from time to time was needed. What could be fixed goes on."""
 
     async with open_plane(tmp_path) as plane:
         function = await plane.create()

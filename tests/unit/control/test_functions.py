@@ -96,9 +96,9 @@ async def test_a_runtime_that_cannot_be_had_fails_the_function_with_the_reason(t
         assert failed.versions["1"].state == "Failed"
         with pytest.raises(ResourceConflict, match="state: Failed"):
             plane.catalog.resolve("f", None)
-        await plane.deployment.update_settings("f", {"Runtime": "python3.11"})  # a failed function can be mended
-        mended = await plane.settle()
-        assert (mended.latest.state, mended.latest.update) == ("Active", "Successful")
+        await plane.deployment.update_settings("f", {"Runtime": "python3.11"})  # a failed function can be fixed
+        fixed = await plane.settle()
+        assert (fixed.latest.state, fixed.latest.update) == ("Active", "Successful")
         assert plane.catalog.resolve("f", None).version.runtime == "python3.11"
 
 

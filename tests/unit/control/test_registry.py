@@ -146,14 +146,14 @@ async def test_a_value_that_cannot_be_read_is_left_alone(node: Node) -> None:
     health = Health()
     async with open_ships(store, health) as ships:
         assert list(ships) == [] and ships.names() == ["bad", "lost"]
-        assert [key for key, _, _ in await store.list("boats/")] == ["boats/bad/x"]  # what is nobody's is put aside
+        assert [key for key, _, _ in await store.list("boats/")] == ["boats/bad/x"]  # what is nobody's is quarantined
         for name, reason in (("bad", "has an impossible speed"), ("lost", "lacks 'x'")):
             with pytest.raises(DocumentDamaged, match=reason):
                 ships.get(name)
             with pytest.raises(DocumentDamaged):
                 await ships.commit(name, lambda old: None)
         assert {problem.key for problem in health.problems} == {"ship bad", "ship lost"}
-        await other.put("ships/lost", {"speed": 2, "boats": []})  # mended elsewhere
+        await other.put("ships/lost", {"speed": 2, "boats": []})  # fixed elsewhere
         await node.until(lambda: "lost" not in ships.damaged)
         assert ships.get("lost") == Ship("lost", 2)
         await ships.quarantine("bad")

@@ -22,25 +22,25 @@ def fails(monkeypatch: pytest.MonkeyPatch, plane: Plane, operation: str) -> Call
             raise ServiceError("The change could not be stored: database or disk is full.")
         return await real(*arguments, **options)
 
-    def mend() -> None:
+    def fix() -> None:
         nonlocal failing
         failing = False
 
     monkeypatch.setattr(plane.store, operation, fail)
-    return mend
+    return fix
 
 
 async def test_a_function_that_is_prepared_does_not_stay_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_plane(tmp_path) as plane:
         plane.images.hold()
         await plane.deployment.create("f", create_params())
-        mend = fails(monkeypatch, plane, "write")
+        fix = fails(monkeypatch, plane, "write")
         plane.images.release()
         await until(lambda: any("Function f is prepared" in problem.text for problem in plane.health.problems))
         assert plane.functions.find("f").latest.state == "Pending"
         await plane.clock.advance(10)
         assert plane.functions.find("f").latest.state == "Pending"
-        mend()
+        fix()
         await until(lambda: not plane.health.problems, clock=plane.clock)
         assert plane.functions.find("f").latest.state == "Active"
     async with open_plane(tmp_path) as plane:
@@ -53,10 +53,10 @@ async def test_a_snapshot_that_is_made_is_not_forgotten(tmp_path: Path, monkeypa
         await plane.create(**ON)
         snapshots.go.clear()
         await publish(plane.functions)
-        mend = fails(monkeypatch, plane, "write")
+        fix = fails(monkeypatch, plane, "write")
         snapshots.go.set()
         await until(lambda: any("The snapshot of f:1 is made" in problem.text for problem in plane.health.problems))
-        mend()
+        fix()
         await until(lambda: not plane.health.problems, clock=plane.clock)
         assert plane.catalog.resolve("f", "1").version.snapshot == Path("/snapshots/snapshot-1")
         assert len(snapshots.taken) == 1
@@ -67,12 +67,12 @@ async def test_a_change_that_cannot_be_stored_leaves_all_documents_as_they_were(
         await plane.create()
         await publish(plane.functions)
         before = await plane.store.list("")
-        mend = fails(monkeypatch, plane, "write")
+        fix = fails(monkeypatch, plane, "write")
         with pytest.raises(ServiceError):
             await plane.deployment.delete("f")
         with pytest.raises(ServiceError):
             await plane.functions.change("f", lambda function: remove_version(function, "1"))
-        mend()
+        fix()
         assert await plane.store.list("") == before and list(plane.functions.find("f").versions) == ["1"]
         plane.catalog.resolve("f", "1")
         await plane.deployment.delete("f")
@@ -85,10 +85,10 @@ async def test_at_the_end_it_is_tried_once_more(tmp_path: Path, monkeypatch: pyt
     async with open_plane(tmp_path) as plane:
         plane.images.hold()
         await plane.deployment.create("f", create_params())
-        mend = fails(monkeypatch, plane, "write")
+        fix = fails(monkeypatch, plane, "write")
         plane.images.release()
         await until(lambda: any("Function f is prepared" in problem.text for problem in plane.health.problems))
-        mend()
+        fix()
     async with open_plane(tmp_path) as plane:
         plane.images.hold()
         assert plane.functions.find("f").latest.state == "Active"

@@ -210,7 +210,7 @@ async def test_the_loop_goes_on_while_a_large_zip_is_stored(tmp_path: Path) -> N
 # --- what a copy or an accident has left --------------------------------------------------------------------------------
 
 
-async def mend(directory: Path, damage: Callable[[Path], None]) -> tuple[StoredCode, CodeError | None]:
+async def fix(directory: Path, damage: Callable[[Path], None]) -> tuple[StoredCode, CodeError | None]:
     """Code is stored and then damaged; what is found then by another store, as at the next start."""
     stored: StoredCode = await in_store(directory, lambda store: store.store(ZIP))
     damage(stored.path.parent)
@@ -230,7 +230,7 @@ def empty_tree(place: Path) -> None:
 
 @pytest.mark.parametrize("damage", [lose_tree, empty_tree])
 async def test_a_tree_that_is_gone_is_unpacked_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    stored, fault = await mend(tmp_path / "code", damage)
+    stored, fault = await fix(tmp_path / "code", damage)
     assert fault is None and (stored.path / "lambda_function.py").is_file()
     assert names(tmp_path / "code") == {stored.path.parent.name}
 
@@ -252,7 +252,7 @@ def lose_zip(place: Path) -> None:
 async def test_what_cannot_be_mended_is_named_until_it_is_uploaded_again(
     tmp_path: Path, damage: Callable[[Path], None], code: str, said: str
 ) -> None:
-    stored, fault = await mend(tmp_path / "code", damage)
+    stored, fault = await fix(tmp_path / "code", damage)
     assert fault is not None and fault.code == code and said in str(fault) and f"code/{stored.path.parent.name}" in str(fault)
     assert "Upload the same zip again" in str(fault) and str(tmp_path) not in str(fault)
     assert await in_store(tmp_path / "code", lambda store: store.store(ZIP)) == stored
@@ -291,6 +291,6 @@ async def test_a_copy_made_under_a_narrow_umask_is_opened_up(tmp_path: Path) -> 
         for path in [*place.rglob("*"), place]:
             path.chmod(0o700 if path.is_dir() else 0o600)
 
-    stored, fault = await mend(tmp_path / "code", narrow)
+    stored, fault = await fix(tmp_path / "code", narrow)
     opened = (stored.path.parent, stored.path, stored.path / "lambda_function.py")
     assert fault is None and [path.stat().st_mode & 0o777 for path in opened] == [0o711, 0o755, 0o644]

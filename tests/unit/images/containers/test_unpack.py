@@ -330,7 +330,7 @@ def test_damaged_layers(unpacking: Unpacking, damage: str) -> None:
 
 
 def test_mutated_tars_never_leave_the_root(unpacking: Unpacking) -> None:
-    """Bytes of headers changed at random, checksums mended: refused or unpacked inside, never anything else."""
+    """Bytes of headers changed at random, checksums fixed: refused or unpacked inside, never anything else."""
     import random
 
     draw = random.Random(7)

@@ -1,4 +1,4 @@
-"""`hanabi doctor`'s checks say what the host has, and how to mend the rest."""
+"""`hanabi doctor`'s checks say what the host has, and how to fix the rest."""
 
 import json
 import os

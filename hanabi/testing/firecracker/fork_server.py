@@ -1,7 +1,7 @@
-"""Stand-ins by the hundred: a process that has loaded them forks one in some milliseconds, where a new Python takes a quarter of a second.
+"""A fork server for stand-ins: a process that has loaded them forks one in some milliseconds; a new Python takes a quarter of a second.
 
-A program made by `make_client` hands its command line to the nursery, waits, and ends as the stand-in does that was forked for it: in its
-cgroups, with its output, in the nursery's mount namespace. What that leaves running is orphaned to the nearest subreaper, as ever.
+A program made by `make_client` hands its command line to the fork server, waits, and ends as its stand-in does. The stand-in runs in the
+program's cgroups, with its output, in the fork server's mount namespace. What it leaves running goes to the nearest subreaper.
 """
 
 import os
@@ -31,24 +31,24 @@ posix._exit((line.recv(1) or b"\\1")[0])
 
 
 class ForkServer:
-    """`with ForkServer(directory) as nursery`: one for all tests of a process, begun after it has chosen its mount namespace."""
+    """`with ForkServer(directory) as fork_server`: one for all tests of a process, begun after it has chosen its mount namespace."""
 
     def __init__(self, directory: Path) -> None:
-        self._address = directory / "nursery"
+        self._address = directory / "fork_server"
 
     def __enter__(self) -> "ForkServer":
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(str(self._address))
         listener.listen(64)
         with listener:
-            command = [sys.executable, "-m", "hanabi.testing.firecracker.nursery", str(listener.fileno())]
+            command = [sys.executable, "-m", "hanabi.testing.firecracker.fork_server", str(listener.fileno())]
             environment = {**os.environ, "PYTHONPATH": str(Path(hanabi.__file__).parents[1])}
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], env=environment, cwd="/")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()  # its end is the nursery's
+        self._process.stdin.close()  # its end is the fork server's
         self._process.wait(30)
         self._address.unlink()
 
