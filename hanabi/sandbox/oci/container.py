@@ -77,6 +77,8 @@ class Container(HostedSandbox):
         self._link.on_close = lambda reason: self._kill()
         self._loop.add_reader(self._pidfd, self._gone)
         self.runtime_api, self.edge = await self._link.hello(HELLO_TIMEOUT_S)
+        if self._background:  # not before: who starts next must not wait for one that has no CPU in the middle of its start
+            self.group.cpu.yield_to_others(True)
         linux.refuse_rights(self._control)  # hello was the one message with descriptors
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         self._start_relay()
@@ -90,8 +92,6 @@ class Container(HostedSandbox):
         tmp.mkdir(parents=True)
         self._group = Cgroup(self._host.tree, self.id)
         self._group.limit(self._wanted.memory_mb, None)
-        if self._background:
-            self._group.cpu.yield_to_others(True)
         self._view.open(self._wanted.memory_mb)
         self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
         (self._bundle / "config.json").write_text(json.dumps(bundle_config.make(self._layout(ids, tmp))))
