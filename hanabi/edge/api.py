@@ -39,7 +39,7 @@ Authorize = Callable[[Principal, HttpRequest, RequiredPermission], Awaitable[Non
 
 
 class Api:
-    """All services. `authorize` raises `AccessDenied` for what a caller may not; without it, only the owner may do anything."""
+    """The API of all services. `authorize` raises `AccessDenied` for a call that is not allowed; without it only the owner may call."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Api:
         self._authorize = authorize
 
     def handle(self, request: HttpRequest, answer: Answer, only: str | None = None) -> None:
-        """An `HttpHandler`. With `only`, for requests signed with that access key alone."""
+        """Handle a request, as an `HttpHandler`. With `only`, accept that access key alone."""
         name = self.services.name_of(request)
         progress = _Progress(self, request, answer, self.services.codec(name, request), make_request_id())
         try:
@@ -76,7 +76,7 @@ class Api:
         progress.go_on(self._verify_and_run(progress, name, only))
 
     def _begin(self, progress: "_Progress", principal: Principal, name: str) -> None:
-        """A verified call of a service that is here. Without a task where the operation can do without, and the owner calls."""
+        """Begin a verified call of a known service. No task is made when the owner calls and the operation needs none."""
         call, operation, match = self._match(progress, principal, name)
         if operation.begin is None or not principal.is_root or operation.owner_too:
             progress.go_on(self._run(call, progress.codec, operation, match, None))
@@ -106,7 +106,7 @@ class Api:
         return call, operation, match
 
     async def _verify_and_run(self, progress: "_Progress", name: str, only: str | None) -> Params:
-        """What takes longer: a large body is hashed, and one in a file is read, off the loop."""
+        """Verify and run a request whose body is hashed or read off the loop: a large one, or one in a file."""
         principal = await self.verifier.verify(progress.request, name, only=only)
         if name not in self.services.by_signing_name:
             progress.request.caller = principal.arn
@@ -128,7 +128,7 @@ class Api:
         return await operation.handler(call, params, target)
 
     async def _check(self, call: Call, operation: Operation[Any], permissions: Iterable[RequiredPermission]) -> None:
-        """Raise `AccessDenied` unless the caller may do all that an operation touches."""
+        """Raise `AccessDenied` unless the caller has every permission that the operation needs."""
         allowed = operation.permissions is NOTHING
         for permission in permissions:
             if self._authorize is None:
@@ -139,7 +139,7 @@ class Api:
             raise AccessDenied(f"User: {call.principal.arn} is not authorized to perform: {call.operation}")
 
     async def _run_upload(self, service: ServedService, operation: Operation[Any], match: Match, call: Call) -> Params:
-        """An operation whose body lies in a file: its blobs become files too, which go when the handler is done."""
+        """Run an operation whose body is in a file. Its blobs become files too, deleted when the handler is done."""
         assert isinstance(call.request.body, Path)
         document, blobs = await self.workers.read(call.request.body, service.blobs.get(match.operation, []))
         try:
@@ -154,7 +154,7 @@ class Api:
     # --- what is not handled ------------------------------------------------------------------------------------------
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
-        """How large a request may be. Asked before it is verified, so a large one must at least name a key that exists."""
+        """Return how large a request may be. This is before verification, so a large one must at least name a key that exists."""
         if self._keys.lookup(find_signature_claim(request)[0]) is None:
             return BodyRule(DOCUMENT_BYTES)
         _, operation = self.services.find_operation(request)
@@ -194,7 +194,7 @@ class Api:
 
 
 class _Progress:
-    """One request between its arrival and its one answer."""
+    """One request, from its arrival to its answer."""
 
     __slots__ = ("_answer", "_api", "call", "codec", "ended", "request", "request_id", "running")
 
@@ -209,7 +209,7 @@ class _Progress:
         self.ended = False
 
     def go_on(self, work: Coroutine[Any, Any, Params]) -> None:
-        """In a task, which the server may cancel."""
+        """Go on in a task, which the server may cancel."""
         self.running = task = self._api.tasks.own(work, "API call")
         self.request.cancel = task.cancel
         task.add_done_callback(self._task_ended)
@@ -223,14 +223,14 @@ class _Progress:
         self.end(task.result() if error is None else error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def cancel(self) -> None:
-        """End what runs without a task; nobody waits for its answer."""
+        """Cancel a call that runs without a task: its client has gone."""
         if not self.ended and self.running is not None:
             self.ended = True
             self.running.cancel()
             self._answer(NO_ANSWER)
 
     def end(self, result: Params | Exception) -> None:
-        """Answer with a result, or with what went wrong."""
+        """Answer with a result or an error."""
         self.ended = True
         self.request.cancel = None
         if not isinstance(result, Exception):
@@ -246,7 +246,7 @@ class _Progress:
         self._answer(response)
 
     def _close_streams(self, result: Params) -> None:
-        """Of a result that does not go out."""
+        """Close the streams of a result that is not sent."""
         for value in result.values():
             if not isinstance(value, bytes) and hasattr(value, "aclose"):
                 self._api.tasks.spawn(value.aclose(), "close a result's stream")

@@ -1,4 +1,4 @@
-"""The edge: every request of a node's port comes in here and is told apart, by its host and its path."""
+"""The edge: routes every request of a node's port by its host and path."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +22,9 @@ _HOST_CHARS = 300  # longer ones are not remembered
 
 
 class Edge:
-    """One port: the hosts of `frontends` are theirs, below `/_hanabi/` are `endpoints`, all else is the API of `services`.
+    """The router of one port: hosts of `frontends`, `endpoints` below `/_hanabi/`, and the API of `services` for the rest.
 
-    `hosts` are names, besides loopback ones, that unsigned requests may use. `authorize` and `spool` are the API's.
+    `hosts` are names, besides loopback ones, that unsigned requests may use. `authorize` and `spool` are passed to the API.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Edge:
         self._root_key = keys.root.access_key
 
     def handle(self, request: HttpRequest, answer: Answer) -> None:
-        """An `HttpHandler`: everything that arrives on the node's port."""
+        """Handle a request on the node's port, as an `HttpHandler`."""
         frontend = self._find_frontend(request)
         if frontend is not None:
             self._frontend_handlers[frontend](request, answer)
@@ -65,21 +65,21 @@ class Edge:
             self.api.handle(request, answer)
 
     def handler_for(self, access_key: str) -> HttpHandler:
-        """For a socket from inside an environment: the API alone, for requests signed with that key alone."""
+        """Make the handler of a socket from inside an environment: the API only, for that access key only."""
         return lambda request, answer: self.api.handle(request, answer, access_key)
 
     def drain(self) -> None:
-        """From now on nothing new is taken, by frontends neither."""
+        """Refuse new requests from now on, those of frontends too."""
         self.draining = True
         for frontend in self._frontends:
             frontend.draining = True
 
     async def verify(self, request: HttpRequest, service: str) -> Principal:
-        """Who signed a request, for frontends. Raises `AuthenticationError`s."""
+        """Return who signed a request, for frontends. Raises `AuthenticationError`s."""
         return await self.api.verifier.verify(request, service)
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
-        """How large a request may be: asked before it is verified."""
+        """Return how large a request may be, before it is verified."""
         frontend = self._find_frontend(request)
         if frontend is not None:
             return frontend.body_rule(request)

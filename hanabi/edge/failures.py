@@ -1,4 +1,4 @@
-"""What went wrong while a request was handled, as an AWS error; what AWS clients cannot be told is logged."""
+"""Exceptions of a request mapped to AWS errors; internal ones are logged and hidden from the client."""
 
 import errno
 import logging

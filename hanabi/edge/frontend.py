@@ -1,4 +1,4 @@
-"""What a frontend is to the edge: plain HTTP on host names of its own, whatever the path is."""
+"""The protocol of a frontend: a handler of plain HTTP on its own host names, for all paths."""
 
 from typing import Protocol
 
@@ -7,18 +7,18 @@ from hanabi.http.limits import BodyRule
 
 
 class Frontend(Protocol):
-    """Function URLs, HTTP APIs, a console. What arrives for its hosts never reaches the API or `/_hanabi/`."""
+    """A frontend: function URLs, for example. Requests for its hosts never reach the API or `/_hanabi/`."""
 
     draining: bool  # set when the server is stopping: nothing new is taken
 
     def serves(self, host: str) -> bool:
-        """Whether a Host header, in lower case, perhaps with a port, is one of its own."""
+        """Whether a Host header (lower case, perhaps with a port) is the frontend's."""
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """An `AsyncHttpHandler`. Never raises for what a client did."""
+        """Handle a request, as an `AsyncHttpHandler`. Never raises for a client's mistake."""
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
-        """How large this request may be."""
+        """Return how large this request may be."""
 
     def refuse(self, request: HttpRequest, size: int | None, limit_bytes: int) -> HttpResponse:
-        """The answer to one that is larger; `size` is what was declared."""
+        """Make the answer to a larger one. `size` is the declared size."""

@@ -1,4 +1,4 @@
-"""The host names that unsigned requests may use: one under a foreign name comes from a web page whose name was made to point here."""
+"""The host names that unsigned requests may use. Any other is refused as DNS rebinding: a web page whose name resolves to this host."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ class OwnHosts:
         return True
 
     def check(self, request: HttpRequest) -> None:
-        """Raise `AccessDenied` for a foreign name."""
+        """Raise `AccessDenied` for any other name."""
         if request not in self:
             raise AccessDenied(f"The host name {host_name(request)[:100]!r} is not one of Hanabi's")
 
 
 def host_name(request: HttpRequest) -> str:
-    """Of the Host header, in lower case, without port and brackets."""
+    """Return the Host header's name in lower case, without port and brackets."""
     host = request.header("host").lower()
     return host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]

@@ -1,4 +1,4 @@
-"""A program of its own that reads a large JSON document, so that the server's loop need not (0.1 s for 50 MB).
+"""A separate program that parses a large JSON document (0.1 s for 50 MB), to keep that off the server's event loop.
 
     python -I -S json_worker.py document DIRECTORY POINTERS LIMIT < body     blobs at POINTERS go to files in DIRECTORY
     python -I -S json_worker.py check < body                                 is it JSON?

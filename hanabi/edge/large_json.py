@@ -1,4 +1,4 @@
-"""Large JSON bodies, read in a process of their own."""
+"""Large JSON bodies, parsed in a separate process."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ _WORKER = Path(__file__).with_name("json_worker.py")
 
 
 def blob_pointers(shape: Shape | None, prefix: str = "", depth: int = 2) -> list[str]:
-    """Where an input has blobs in its JSON body: ["Code.ZipFile"]."""
+    """List where an input has blobs in its JSON body: ["Code.ZipFile"]."""
     pointers: list[str] = []
     for name, member in shape.members.items() if shape is not None and "payload" not in shape.serialization else ():
         wire = prefix + member.serialization.get("name", name)
@@ -39,7 +39,7 @@ class JsonWorkers:
         self._semaphore = asyncio.Semaphore(2)
 
     async def read(self, body: Path, pointers: list[str]) -> tuple[Any, list[Path]]:
-        """The document in a file, with the Paths of decoded blobs in their places; and those Paths, which the caller must delete."""
+        """Parse a file: (the document, with Paths in place of its blobs; those Paths). The caller must delete the Paths."""
         with body.open("rb") as file:
             answer = await self._run(file, "document", str(self._directory), ",".join(pointers), str(DOCUMENT_BYTES))
         if "error" in answer:
@@ -57,7 +57,7 @@ class JsonWorkers:
         return document, paths
 
     async def check(self, payload: bytes) -> str | None:
-        """What is wrong with a large payload as JSON; None when nothing is."""
+        """Return what is wrong with a large payload as JSON; None for valid JSON."""
         with await asyncio.to_thread(_to_file, payload) as file:
             answer = await self._run(file, "check")
         error: str | None = answer.get("error")

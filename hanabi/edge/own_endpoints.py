@@ -28,7 +28,7 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OwnEndpoint:
-    """One endpoint. `body` is for those who may call it; the handler raises `ApiError`s."""
+    """One endpoint. `body` is the rule for callers with access; the handler raises `ApiError`s."""
 
     name: str
     handler: AsyncHttpHandler
@@ -38,7 +38,7 @@ class OwnEndpoint:
 
 
 class OwnEndpointGroup(Protocol):
-    """What has endpoints that belong together."""
+    """A group of endpoints."""
 
     @property
     def endpoints(self) -> Sequence[OwnEndpoint]: ...
@@ -50,7 +50,7 @@ class MethodNotAllowed(ApiError):
 
 
 class OwnEndpoints:
-    """All of a node."""
+    """All endpoints of a node."""
 
     def __init__(self, endpoints: Sequence[OwnEndpoint], verifier: Verifier, hosts: OwnHosts) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
@@ -79,7 +79,7 @@ class OwnEndpoints:
             return _fail(error)
 
     def body_rule(self, request: HttpRequest, *, owner: bool) -> BodyRule:
-        """`owner`: whether the request names the owner's key."""
+        """Return the body rule of a request. `owner`: whether it names the owner's key."""
         endpoint = self._endpoints.get(request.path.removeprefix(PREFIX))
         if endpoint is not None and owner and endpoint.access is Access.OWNER:
             return endpoint.body

@@ -1,4 +1,4 @@
-"""The services of an endpoint, told apart as AWS does it: by signing name, or without a signature by what else a request has."""
+"""The services of an endpoint. A request's is found as AWS does: by signing name, or without a signature by its other parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from hanabi.errors import ApiError
 
 @dataclass(frozen=True, slots=True)
 class ServedService:
-    """A service with what its model says."""
+    """A service with its model and codec."""
 
     name: str
     codec: Codec
@@ -26,7 +26,7 @@ class ServedService:
 
 
 class ServedServices:
-    """Raises `TypeError` for an operation that does not say what it touches. Unknown services speak as the first of a protocol."""
+    """The services by signing name. Raises `TypeError` for an operation without permissions."""
 
     def __init__(self, services: Sequence[Service]) -> None:
         self.by_signing_name: dict[str, ServedService] = {}
@@ -47,11 +47,11 @@ class ServedServices:
         self.first = next(iter(self.by_signing_name))
 
     def name_of(self, request: HttpRequest) -> str:
-        """The signing name of the service that a request is for, as far as it says."""
+        """Return the signing name of a request's service, as far as it can be told."""
         return find_signature_claim(request)[1] or self._recognise(request)
 
     def _recognise(self, request: HttpRequest) -> str:
-        """For an unsigned request, which gets an error: in which service's words?"""
+        """Guess the service of an unsigned request, for the form of its error."""
         for found in (
             self._by_target_prefix.get(request.header("x-amz-target").partition(".")[0]),
             self._by_host_label.get(request.header("host").partition(".")[0]),
@@ -63,7 +63,7 @@ class ServedServices:
         return served.codec.model.signing_name if served else self.first
 
     def codec(self, name: str, request: HttpRequest) -> Codec:
-        """The codec of a service; for one that is not here, of one whose errors its client most likely understands."""
+        """Return the codec of a service; for an unknown one, a codec whose errors its client most likely understands."""
         served = self.by_signing_name.get(name)
         if served is None:
             if request.header("x-amz-target"):
@@ -76,7 +76,7 @@ class ServedServices:
         return served.codec
 
     def find_operation(self, request: HttpRequest) -> tuple[str, Operation[Any] | None]:
-        """The name of the operation, and itself if there is one, as far as the head of a request tells; "" where it does not."""
+        """Return (operation name, operation if served) by the request's head alone; "" when it does not tell."""
         served = self.by_signing_name.get(self.name_of(request))
         if served is None or served.codec.matches_body:
             return "", None

@@ -1,4 +1,4 @@
-"""What a service declares to the edge: its name, and for each operation its action, its resource, its body's limits and its handler."""
+"""What a service declares to the edge: its name and its operations, each with action, resource, body limits and handler."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ Handler = Callable[[Call, Params, T], Coroutine[Any, Any, Params]]
 
 @dataclass(frozen=True, slots=True)
 class RequiredPermission:
-    """One action on one resource, which the caller must be allowed."""
+    """One action on one resource that the caller must be allowed."""
 
     action: str
     resource: str  # its ARN in canonical form, made of what was found, never a string of the request; or "*"
@@ -50,7 +50,7 @@ class RequiredPermission:
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """How large the body of an operation may be, and what is answered to a larger one."""
+    """How large an operation's body may be, and the answer to a larger one."""
 
     limit_bytes: int = DOCUMENT_BYTES
     spool: bool = False  # over 1 MiB it goes to a file, and the blobs in it are handed on as Paths
@@ -63,12 +63,12 @@ DOCUMENT = RequestBody()
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """One operation. What `resolve` found is what is authorised and what the handler is handed: it looks nothing up by itself.
+    """One operation. What `resolve` finds is authorised and then passed to the handler, which looks nothing up itself.
 
-    `resolve` finds what the parameters mean (or returns an awaitable of it); `permissions` says what the caller must be allowed on that.
-    `NOTHING`, for an operation that anybody who can sign may call. A call that needs no permission is refused otherwise.
-    `begin` is for what must be quick: it takes calls that need no task, and gives what ends such a call; None leaves a call to `handler`.
-    `action` and `resource` say the same to people: "lambda:InvokeFunction" on "function:NAME:QUALIFIER".
+    `resolve` returns what the parameters name, or an awaitable of it. `permissions` returns what the caller must be allowed on that;
+    `NOTHING` for an operation that any signed caller may call. An empty result of any other function is refused.
+    `begin` is the fast path: it handles calls without a task and returns a function that cancels one; None leaves the call to `handler`.
+    `action` and `resource` are for documentation: "lambda:InvokeFunction" on "function:NAME:QUALIFIER".
     """
 
     handler: Handler[T]
@@ -87,9 +87,9 @@ def NOTHING(target: Any, params: Params) -> tuple[()]:
 
 
 class Service:
-    """One AWS service: a subclass has its `operations`, by their names in AWS's model. Handlers, and `resolve`, raise `ApiError`s.
+    """One AWS service. A subclass has its `operations` by their names in AWS's model. Handlers and `resolve` raise `ApiError`s.
 
-    All else that the edge needs is in that model: protocol, paths, target prefix, signing name, shapes and their constraints.
+    The edge takes all else from that model: protocol, paths, target prefix, signing name, shapes and constraints.
     """
 
     name: str  # of AWS's model, as botocore has it

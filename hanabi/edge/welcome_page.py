@@ -1,4 +1,4 @@
-"""What a person's browser is shown at `/`: what this is, and how tools are pointed at it. The same for everybody: no data, no keys."""
+"""The page that a browser gets at `/`: what Hanabi is and how to point tools at it. Public: no data, no keys."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ _HEADERS = (
 
 
 def is_asked_for(request: HttpRequest) -> bool:
-    """Whether a browser opens `/`: no tool signs that, or asks for HTML."""
+    """Whether a browser opens `/`: unsigned and asking for HTML, which no tool does."""
     if request.path != "/" or request.method != "GET" or request.query:
         return False
     return "text/html" in request.header("accept") and not request.header("authorization")

@@ -1,9 +1,9 @@
-"""The access log: one line for each request, gathered in memory and written by a thread, never by the loop.
+"""The access log: one line for each request, buffered in memory and written by a thread, never on the event loop.
 
     <time> <peer> <method> <path> <status> <ms> <bytes of the answer> <request id> <operation> <caller>
 
-The time of a streamed answer is that of its end. What is not known is `-`.
-Never in it: query strings (signatures travel there), headers, bodies.
+A streamed answer is timed to its end. Unknown fields are `-`.
+Query strings (they may hold signatures), headers and bodies are never logged.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Refuse = Callable[[HttpRequest, int | None, int], HttpResponse]
 
 
 class _Counted:
-    """A streamed answer: its line is written at its end, with the bytes that were taken of it."""
+    """A streamed answer. Its line is written at its end, with the bytes that the client took."""
 
     def __init__(self, stream: ByteStream, note: Callable[[int], None]) -> None:
         self._stream = stream
@@ -50,9 +50,9 @@ class _Counted:
 
 
 class AccessLog:
-    """`wrap` a handler; `run` writes until cancelled, `close` writes what is left. Made only where it is asked for.
+    """The log file: `wrap` a handler, `run` writes until cancelled, `close` writes the rest. Made only when configured.
 
-    The file is opened anew for each write, so that whoever rotates it need only move it away. Raises `OSError` when it cannot be opened.
+    The file is reopened for each write, so rotating it means only moving it away. Raises `OSError` when it cannot be opened.
     """
 
     def __init__(self, target: str, clock: Clock, health: Health | None = None) -> None:
@@ -83,7 +83,7 @@ class AccessLog:
         return handle
 
     def wrap_refusal(self, refuse: Refuse) -> Refuse:
-        """Of a request that is too large for a handler to get it."""
+        """Wrap `refuse`, which answers a request that is too large, so that it is logged too."""
 
         def refuse_and_tell(request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
             response = refuse(request, size, limit)
@@ -142,7 +142,7 @@ class AccessLog:
 
 
 def _word(text: str) -> str:
-    """One word of a line, whatever a client sent: nothing in it ends the word, the line, or speaks to a terminal."""
+    """Escape a client's text as one word of a line: no spaces, line ends or terminal control characters."""
     text = text[:WORD_MAX_CHARS]
     if not text.isascii() or not text.isprintable() or " " in text:
         text = "".join(each if "!" <= each <= "~" else f"\\x{ord(each):02x}" for each in text)

@@ -1,4 +1,4 @@
-"""One client connection: bytes in, requests to the handler one at a time, answers out in order. What it waits for: `connection_waits`."""
+"""One client connection: bytes in, requests to the handler one at a time, answers out in order. Its timeouts are in `connection_waits`."""
 
 import asyncio
 import socket
@@ -102,17 +102,17 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being handled, or its answer is on its way; one that came after the end had begun does not count."""
+        """Whether a request is being handled or answered. One that arrived after the connection began to close does not count."""
         return not self._late and (self._responder.pending is not None or self._wait is WRITE)
 
     def wind_down(self) -> None:
-        """The server is going: finish what has begun, then close."""
+        """Finish the request under way, then close: the server is stopping."""
         self.last = True
         if self._wait is IDLE:
             self.transport.close()
 
     def abort(self) -> bool:
-        """Drop the connection. True if something was told to stop, and has not stopped yet."""
+        """Drop the connection. True if its handler was cancelled and has not ended yet."""
         stopping = self._responder.cancel()
         if not self.lost:
             self.transport.abort()
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         self._context.slots.remove(self)
         self._context.on_gone()
 
-    # --- giving way to others: see `slots` ---------------------------------------------------------------------------
+    # --- eviction: see `connection_slots` ---------------------------------------------------------------------------
 
     @property
     def handling(self) -> bool:
@@ -132,12 +132,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle_since(self) -> float:
-        """Grows with the time of what was last heard or said."""
+        """A time that grows with when bytes were last received or sent."""
         return self._deadline.at
 
     @property
     def holds_body(self) -> bool:
-        """Whether a large body is on its way, from somebody who does not name a key."""
+        """Whether it is receiving a large body from a client that names no known access key."""
         return self._responder.pending is None and self.reader.body.held[0] > 0 and not self.reader.body.known
 
     def evict(self) -> None:
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
     # --- one thing after another --------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Do what comes next: the oldest request, the refusal, the backlog; or wait for more."""
+        """Handle the oldest request, send the refusal or parse the backlog; otherwise wait for more bytes."""
         reader, ready = self.reader, self.reader.ready
         while ready and self._writable and not self._stuck():
             self._wait = HANDLER
@@ -181,11 +181,11 @@ class Connection(asyncio.Protocol):
             self._await(reader.reading, timeouts.head_s if reader.reading is HEAD else timeouts.body_s)
 
     def _stuck(self) -> bool:
-        """Whether nothing can be begun: a request is being handled, or it is over."""
+        """Whether no request can be begun: one is being handled, or the connection has ended."""
         return self._responder.pending is not None or self._ended or self.lost or self._wait is LINGER
 
     def end(self, ending: Ending) -> None:
-        """There is no request after this one."""
+        """End the connection: take no further request."""
         if ending is Ending.LINGER:
             self._linger()
             return
@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
         self._deadline.set(seconds)
 
     def watch(self) -> None:
-        """While a request is handled: wait for what is the client's turn, if anything is."""
+        """Set what a connection with a request in progress waits for: the client's bytes, the client's reading, or the handler."""
         pending = self._responder.pending
         if pending is None or self.lost:
             return
@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
             self._deadline.set(self._context.timeouts.body_s)
 
     def _expire(self) -> None:
-        """The deadline has passed: that ends the wait, unless enough has moved to go on."""
+        """End the wait at its deadline, unless enough bytes have moved since it was set."""
         timeouts = self._context.timeouts
         if self._wait is IDLE:
             self.transport.close()

@@ -1,8 +1,8 @@
-"""The places for connections, and who gives way when they run out: strangers first, the longest unused first.
+"""The limit on open connections, and which one is closed at the limit: unauthenticated ones first, least recently used first.
 
-A stranger is a connection on which no signature has been verified yet. Nobody is turned away while a stranger holds a place idle, so
-whoever has a key gets in, however many connections others hold open, also from the same address. What strangers have sent of heads
-that are not complete is bounded over all connections in the same way.
+A connection is unauthenticated until a signature on it has been verified. No new connection is refused while an idle unauthenticated one
+holds a slot. So a client with a key always gets in, however many connections others hold open, even from the same address.
+The bytes of incomplete request heads are bounded over all connections in the same way.
 """
 
 import itertools
@@ -12,14 +12,14 @@ from hanabi.base.clock import Clock, Timer
 from hanabi.base.health import Health
 
 PROBLEM = "http-connections"
-WARN_SHARE = 0.75  # of all places taken: one peer's strangers beyond their share give way to each other
-CALM_S = 60.0  # without anybody having to give way: a shortage is over
+WARN_SHARE = 0.75  # of all slots; beyond it a peer over its share of unauthenticated connections loses its own first
+CALM_S = 60.0  # a shortage is over after this long without an eviction
 
 
 class SlotHolder(Protocol):
-    """A connection."""
+    """A connection that takes a slot."""
 
-    peer: str  # whose share of the places it counts to
+    peer: str  # the client whose share of the slots this counts towards
 
     @property
     def handling(self) -> bool:
@@ -27,46 +27,46 @@ class SlotHolder(Protocol):
 
     @property
     def idle_since(self) -> float:
-        """Grows with the time of what was last heard or said."""
+        """A time that grows with when bytes were last received or sent."""
 
     @property
     def holds_body(self) -> bool:
-        """Whether a large body is on its way, from somebody who does not name a key."""
+        """Whether it is receiving a large body from a client that names no known access key."""
 
     def evict(self) -> None:
-        """Go, at once."""
+        """Close the connection at once."""
 
 
 class ConnectionSlots:
-    """`connections` may be there at a time, with `head_bytes` of incomplete heads between them."""
+    """At most `connections` open at a time, with at most `head_bytes` of incomplete request heads in all."""
 
     def __init__(self, connections: int, head_bytes: int, clock: Clock, health: Health | None) -> None:
         self.all: set[SlotHolder] = set()
         self.head_bytes = 0
         self._most = connections
         self._most_head_bytes = head_bytes
-        self._share = max(1, connections // 2)  # of one peer's strangers
-        self._unauthenticated: dict[SlotHolder, None] = {}  # the longest unused first
-        self._peers: dict[str, dict[SlotHolder, None]] = {}  # the same, by where they come from
-        self._heads: dict[SlotHolder, int] = {}  # bytes of incomplete heads, the oldest first
-        self._leaving: set[SlotHolder] = set()  # told to go, not gone yet: they hold no place
+        self._share = max(1, connections // 2)  # of one peer's unauthenticated connections
+        self._unauthenticated: dict[SlotHolder, None] = {}  # least recently used first
+        self._peers: dict[str, dict[SlotHolder, None]] = {}  # the same, by peer
+        self._heads: dict[SlotHolder, int] = {}  # bytes of incomplete heads, oldest first
+        self._leaving: set[SlotHolder] = set()  # evicted, not closed yet: they hold no slot
         self._calm: Timer | None = None  # runs while there is a shortage
-        self._gave_way = False  # somebody did since it was set
+        self._gave_way = False  # whether one was evicted since the timer was set
         self._clock = clock
         self._health = health
         counts = health or Health()
         self._evicted = counts.counter("hanabi_connections_evicted_total", "Connections closed to make room for others")
-        self._refused = counts.counter("hanabi_connections_refused_total", "Connections refused because all places were in use")
+        self._refused = counts.counter("hanabi_connections_refused_total", "Connections refused because all slots were in use")
         if health is not None:
             health.gauge("hanabi_connections", "Client connections that are open", lambda: len(self.all))
-            health.gauge("hanabi_head_bytes", "Memory of request heads that are not complete", lambda: self.head_bytes)
+            health.gauge("hanabi_head_bytes", "Memory of incomplete request heads", lambda: self.head_bytes)
 
     @property
     def taken(self) -> int:
         return len(self.all) - len(self._leaving)
 
     def add(self, connection: SlotHolder) -> bool:
-        """Give a new connection a place, if need be somebody else's; False when all are at work."""
+        """Give a new connection a slot, evicting another one if need be. False when all others are handling requests."""
         taken = self.taken
         if taken >= self._most * WARN_SHARE:
             peers = self._peers.get(connection.peer) if connection.peer else None
@@ -82,23 +82,23 @@ class ConnectionSlots:
         return True
 
     def remove(self, connection: SlotHolder) -> None:
-        """A connection is gone."""
+        """Free the slot of a closed connection."""
         self.all.discard(connection)
         self._leaving.discard(connection)
         self._forget(connection)
 
     def mark_authenticated(self, connection: SlotHolder) -> None:
-        """A signature was verified on it: it is no stranger from now on."""
+        """Note that a signature was verified on it: it is evicted last from now on."""
         self._forget(connection)
 
     def mark_used(self, connection: SlotHolder) -> None:
-        """A stranger had an answer: others are now the longest unused."""
+        """Note that an unauthenticated connection had an answer: it is now the most recently used."""
         for unauthenticated in (self._unauthenticated, self._peers.get(connection.peer, {})):
             if unauthenticated.pop(connection, connection) is None:
                 unauthenticated[connection] = None
 
     def hold_head(self, connection: SlotHolder, size: int) -> None:
-        """So much of a connection's next head is there (0: it is complete). Too much in all: the oldest incomplete ones go."""
+        """Set how many bytes of its next head a connection holds; 0: complete. Over the total, the oldest incomplete ones are evicted."""
         self.head_bytes += size - self._heads.pop(connection, 0)
         if size:
             self._heads[connection] = size
@@ -106,8 +106,8 @@ class ConnectionSlots:
             self._evict(next(iter(self._heads)))
 
     def drop_unauthenticated_body(self) -> bool:
-        """Close the stranger's connection that has been sending a body for longest; False when there is none."""
-        sending = next((stranger for stranger in self._unauthenticated if stranger.holds_body), None)
+        """Evict the least recently used unauthenticated connection that is sending a body. False when there is none."""
+        sending = next((holder for holder in self._unauthenticated if holder.holds_body), None)
         if sending is not None:
             self._evict(sending)
         return sending is not None
@@ -139,7 +139,7 @@ class ConnectionSlots:
                 del self._peers[connection.peer]
 
     def _report(self) -> None:
-        """Say it once, until the shortage is over."""
+        """Report the shortage, once until it is over."""
         self._gave_way = True
         if self._calm is not None or self._health is None:
             return
@@ -148,7 +148,7 @@ class ConnectionSlots:
         most = f", most of them from {peer}: {len(self._peers[peer])}" if peer else ""
         self._health.report(
             PROBLEM,
-            f"Too many connections, or too much sent on them before a signature: {self.taken} of {self._most} places are taken, "
+            f"Too many connections, or too much sent on them before a signature: {self.taken} of {self._most} slots are taken, "
             f"{len(self._unauthenticated)} by clients that have not signed anything{most}. These are closed first to make room.",
         )
 
@@ -167,16 +167,16 @@ class ConnectionSlots:
 
 
 def _idle(unauthenticated: dict[SlotHolder, None]) -> SlotHolder | None:
-    """The longest unused one that no request of is being handled. Those before it that are at work go to the end: they are in use."""
-    busy = list(itertools.takewhile(lambda stranger: stranger.handling, unauthenticated))
-    for stranger in busy:
-        del unauthenticated[stranger]
-        unauthenticated[stranger] = None
+    """Find the least recently used one without a request being handled. Busy ones before it move to the end, as they are in use."""
+    busy = list(itertools.takewhile(lambda holder: holder.handling, unauthenticated))
+    for holder in busy:
+        del unauthenticated[holder]
+        unauthenticated[holder] = None
     return None if len(busy) == len(unauthenticated) else next(iter(unauthenticated))
 
 
 def group_peers(address: str) -> str:
-    """Addresses that one client has at will count as one: loopback's, and an IPv6 network's."""
+    """Name the peer of an address: all loopback addresses are one peer, and so is each IPv6 /64 network."""
     if address.startswith("127.") or address == "::1":
         return "loopback"
     if ":" in address:

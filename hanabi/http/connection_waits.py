@@ -1,4 +1,4 @@
-"""What a connection waits for, and until when: one thing at a time, and never for ever.
+"""What a connection waits for, one thing at a time, and each wait's timeout.
 
     IDLE      a next request                               idle_s, then close
     HEAD      the rest of the request line and headers     head_s, then 408
@@ -7,8 +7,8 @@
     WRITE     a client slow to take its answer             body_s for each `progress` bytes, then drop
     LINGER    refused: the rest of what it still sends     linger_s, then drop
 
-While a handler reads its request's body as it arrives, the connection waits for that (BODY); while it answers with a stream, for the
-client to take it (WRITE). Only when neither is the client's turn does it wait for the handler.
+A handler that reads its request's body as it arrives puts the connection in BODY; one that answers with a stream puts it in WRITE.
+The connection is in HANDLER only when the client has nothing to send or take.
 """
 
 import enum
@@ -32,9 +32,9 @@ IDLE, HEAD, BODY, HANDLER, WRITE, LINGER = WaitingFor
 
 
 class WaitTimer:
-    """A time at which `on_expiry` is called, unless it is moved; that sets another one, or none.
+    """A movable deadline: calls `on_expiry`, which may set another one.
 
-    The timer is left alone unless it would fire too late: most deadlines never come.
+    The underlying timer is reset only when it would fire too late: most deadlines never come.
     """
 
     __slots__ = ("at", "_clock", "_on_expiry", "_timer", "_timer_at")
@@ -47,13 +47,13 @@ class WaitTimer:
         self._timer_at = math.inf
 
     def set(self, seconds: float) -> None:
-        """So long from now."""
+        """Set the deadline this many seconds from now."""
         self.at = self._clock.monotonic() + seconds
         if self.at < self._timer_at:
             self._arm()
 
     def extend(self, seconds: float) -> None:
-        """So long after the one that has come."""
+        """Set the next deadline this many seconds after the one that has passed."""
         self.at += seconds
 
     def clear(self) -> None:

@@ -20,7 +20,7 @@ def refuse_plainly(request: HttpRequest, size: int | None, limit: int) -> HttpRe
 
 
 class ServerContext:
-    """Settings, sums over all connections, and whether the server is going. See `HttpServer` for the arguments."""
+    """Settings, sums over all connections, and whether the server is stopping. See `HttpServer` for the arguments."""
 
     def __init__(
         self,

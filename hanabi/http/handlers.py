@@ -1,4 +1,4 @@
-"""Handlers that are coroutines, as the server takes them."""
+"""Adapter for handlers that are coroutines."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def in_task(handler: AsyncHttpHandler) -> HttpHandler:
-    """Handle each request in a task of its own; `request.cancel` keeps it, and cancels it. One that is cancelled gives no answer."""
+    """Handle each request in its own task, which `request.cancel` cancels. A cancelled one gives no answer."""
 
     def handle(request: HttpRequest, answer: Answer) -> None:
         def end(task: asyncio.Task[HttpResponse]) -> None:

@@ -1,10 +1,10 @@
-"""Headers and fields that come more than once."""
+"""Repeated headers and fields."""
 
 from collections.abc import Iterable
 
 
 def join_repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """One value for each name: those of a name that comes more than once are joined by commas, in order."""
+    """Map each name to one value. The values of a repeated name are joined by commas, in order."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)

@@ -1,4 +1,4 @@
-"""What a server bounds: sizes, counts and times."""
+"""The limits of a server: sizes, counts and times."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ MiB = 1 << 20
 
 
 class BodyRule(NamedTuple):
-    """How large a request's body may be, and how its handler gets it: whole, or, when over `ALWAYS_BYTES`, as a stream.
+    """How large a request's body may be, and how its handler gets it: whole, or as a stream when over `ALWAYS_BYTES`.
 
-    `spool`: one over `SPOOL_BYTES` goes to a file. `known`: it goes before the bodies of clients that name no key.
+    `spool`: a body over `SPOOL_BYTES` goes to a file. `known`: it takes precedence over bodies of clients that name no known key.
     """
 
     limit_bytes: int

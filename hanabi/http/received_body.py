@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class ReceivedBody:
-    """`begin` with the rule of each body, `add` what comes of it, then `finish` or `discard`. A small one needs no `begin`."""
+    """One body: `begin` with its rule, `add` its chunks, then `finish` or `discard`. A small one needs no `begin`."""
 
     def __init__(self, context: ServerContext) -> None:
         self.held = (0, 0)  # this connection's parts of context.buffered and context.spooled
@@ -26,7 +26,7 @@ class ReceivedBody:
 
     @property
     def size(self) -> int:
-        """So many bytes are there, or were."""
+        """How many bytes have been received."""
         return self.kept.size if self.kept is not None else 0
 
     def begin(self, rule: BodyRule, stream: StreamBuffer | None = None) -> None:
@@ -34,7 +34,7 @@ class ReceivedBody:
         self.kept = stream or BodyBuffer(self._context.spool if rule.spool else None, SPOOL_BYTES)
 
     def add(self, request: HttpRequest, chunk: bytes, announced: int) -> HttpResponse | None:
-        """The refusal of what is too much. `announced` is the size of a body that was not begun."""
+        """Take a chunk. Returns the refusal when it is too much. `announced` is the declared size of a body that was not begun."""
         kept, context = self.kept, self._context
         if kept is None:
             self._limit_bytes, self.known = announced, False
@@ -59,7 +59,7 @@ class ReceivedBody:
             kept.discard()
 
     def hold(self, buffered: int, spooled: int) -> None:
-        """So much of bodies is there now."""
+        """Set how many bytes of bodies the connection holds now."""
         if (buffered, spooled) != self.held:
             self._context.buffered += buffered - self.held[0]
             self._context.spooled += spooled - self.held[1]

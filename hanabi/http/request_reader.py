@@ -1,4 +1,4 @@
-"""The bytes of one connection as requests: what their heads and bodies may cost, and what is refused."""
+"""Parse the bytes of one connection into requests, within limits for heads and bodies; refuse the rest."""
 
 from collections import deque
 from pathlib import Path
@@ -25,7 +25,7 @@ _methods: dict[bytes, str] = {}
 
 
 class Received:
-    """A request that can be handled, and how its answer must leave the connection."""
+    """A request ready to be handled, and whether its answer ends the connection."""
 
     __slots__ = ("request", "keep_alive", "http10", "stream")
 
@@ -43,11 +43,11 @@ class ReaderOwner(SlotHolder, Protocol):
         """Tell the client to go on with the body."""
 
     def on_taken(self) -> None:
-        """A handler took something of the body that it reads."""
+        """Note that the handler took some of the streamed body."""
 
 
 class RequestReader:
-    """`feed` it; then look at `ready`, `refusal` and `reading`. The callbacks (`on_...`) are the parser's."""
+    """The reader: `feed` it, then look at `ready`, `refusal` and `reading`. The parser calls the `on_...` methods."""
 
     def __init__(self, context: ServerContext, owner: ReaderOwner, address: str) -> None:
         self.ready: deque[Received] = deque()
@@ -95,7 +95,7 @@ class RequestReader:
             self._break_off("the request was refused while it arrived")
 
     def drop(self) -> None:
-        """What has been received of a refused request is of no use: while the connection lingers, it takes no memory."""
+        """Free what was received of a refused request, so that a lingering connection holds no memory."""
         self._break_off("nobody reads it any more")
         self.body.discard()
         self.body.hold(0, 0)
@@ -103,7 +103,7 @@ class RequestReader:
         self._url, self._headers, self._request = b"", [], None
 
     def close(self) -> None:
-        """The connection is lost."""
+        """Free everything: the connection is lost."""
         self._break_off("the client has gone")
         self.body.discard()
         for received in self.ready:
@@ -246,5 +246,5 @@ def _header_name(name: bytes) -> str:
 
 
 def _method(method: bytes) -> str:
-    """There are no more of them than the parser knows."""
+    """Return the method as an interned text. The parser accepts a fixed set only."""
     return _methods.setdefault(method, method.decode())

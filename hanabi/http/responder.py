@@ -1,4 +1,4 @@
-"""What is done with one request of a connection: its handler begun, its answer sent, whole or as a stream."""
+"""Handle one request of a connection: call its handler, send its answer, whole or as a stream."""
 
 import asyncio
 import enum
@@ -38,20 +38,20 @@ class ResponderOwner(SlotHolder, Protocol):
     lost: bool
 
     def advance(self) -> None:
-        """Do what comes after an answer."""
+        """Go on after an answer."""
 
     def watch(self) -> None:
-        """A streamed answer has begun."""
+        """Note that a streamed answer has begun."""
 
     def end(self, ending: Ending) -> None:
-        """There is no request after this one."""
+        """End the connection: take no further request."""
 
     def gone(self) -> None:
-        """The client had gone before the answer."""
+        """Note that the client left before the answer."""
 
 
 class Responder:
-    """`begin` a request when none is `pending`. `stream`: what its answer is written by, if that is a stream."""
+    """Runs requests one at a time: `begin` one when none is `pending`. `stream` writes a streamed answer."""
 
     def __init__(self, context: ServerContext, owner: ResponderOwner) -> None:
         self.pending: Received | None = None
@@ -64,7 +64,7 @@ class Responder:
 
     @property
     def is_unread(self) -> bool:
-        """Whether the client still sends the body of the request that is pending."""
+        """Whether the client is still sending the body of the pending request."""
         return self.pending is not None and self.pending.stream is not None and self.pending.stream is self._owner.reader.stream
 
     def begin(self, received: Received) -> None:
@@ -87,7 +87,7 @@ class Responder:
             self._beginning = False
 
     def cancel(self) -> bool:
-        """Stop what can be stopped. True if that is still to be waited for."""
+        """Cancel the handler. True if it has not ended yet."""
         if self._task is not None:
             self._task.cancel()
         elif self.pending is not None and self.pending.request.cancel is not None:
@@ -97,7 +97,7 @@ class Responder:
         return self.pending is not None
 
     def send(self, request: HttpRequest | None, response: HttpResponse, *, keep_alive: bool, http10: bool = False) -> None:
-        """A whole answer."""
+        """Send a whole answer."""
         date, write = self._context.date.line(), self._owner.transport.write
         try:
             pieces = render(request, response, date, keep_alive=keep_alive, http10=http10)
@@ -169,7 +169,7 @@ class Responder:
         self._task.add_done_callback(partial(self._end_stream, received, keep_alive, bare))
 
     def _end_stream(self, received: Received, keep_alive: bool, bare: bool, task: asyncio.Task[None]) -> None:
-        """The streamed body has ended, or broken off."""
+        """Finish a streamed answer that has ended or failed."""
         owner, unread = self._owner, self.is_unread
         error = None if task.cancelled() else task.exception()
         self.stream = self._task = None
@@ -186,7 +186,7 @@ class Responder:
             owner.advance()
 
     def _close(self, received: Received, unsent: HttpResponse | None = None) -> None:
-        """A request has been handled, and what it took is given back."""
+        """Free what a handled request took."""
         self.pending = None
         if unsent is not None:
             self._discard(unsent)
@@ -197,6 +197,6 @@ class Responder:
             delete_spooled(received.request.body)
 
     def _discard(self, response: HttpResponse) -> None:
-        """Nobody will have it."""
+        """Close an answer that nobody will take."""
         if not isinstance(response.body, bytes):
             self._context.tasks.spawn(close(response.body), "unsent answer")

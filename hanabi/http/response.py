@@ -19,7 +19,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def plain(status: int, message: str) -> HttpResponse:
-    """An answer of the server itself, to a client that is not speaking properly."""
+    """Make an answer of the server itself, to a malformed request."""
     return HttpResponse(status, [("content-type", "text/plain; charset=utf-8")], f"{message}\n".encode())
 
 
@@ -68,14 +68,14 @@ def render_head(request: HttpRequest, response: HttpResponse, date: str, *, keep
 
 
 def render_trailers(trailers: Sequence[tuple[str, str]]) -> bytes:
-    """Raises ValueError for one that cannot be sent."""
+    """Render trailers. Raises ValueError for one that cannot be sent."""
     block = "".join([f"{name}: {value}\r\n" for name, value in trailers])
     _check(block, len(trailers))
     return _encode(block)
 
 
 def declared_length(response: HttpResponse) -> int | None:
-    """What the handler says that the body's length is."""
+    """Return the Content-Length that the handler set."""
     for name, value in response.headers:
         if name.lower() == "content-length" and value.isascii() and value.isdigit():
             return int(value)

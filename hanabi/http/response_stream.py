@@ -1,4 +1,4 @@
-"""A response's body that is written while it is made, no faster than the client takes it."""
+"""A streamed response body, written as it is produced, no faster than the client reads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ JOIN_BYTES = 32 * 1024  # up to here a chunk leaves with its frame in one write
 
 
 class ResponseStream:
-    """`run` writes the pieces of `body` until its end, and closes it. Raises what the body raises; ValueError when it breaks its word.
+    """Writer of one body: `run` writes its pieces, then closes it. Raises what the body raises; ValueError for a wrong length.
 
-    `length` was promised in the head. `chunked` pieces are framed; those that are neither end with the connection, as in HTTP/1.0.
+    `length` was declared in the head. `chunked` frames the pieces. With neither, the body ends with the connection, as in HTTP/1.0.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class ResponseStream:
         self._paused = False
 
     def pause(self) -> None:
-        """The transport holds enough."""
+        """Stop writing: the transport's buffer is full."""
         self._paused = True
 
     def resume(self) -> None:

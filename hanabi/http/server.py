@@ -19,7 +19,7 @@ GONE_S = 1.0  # for the transports to say that they are gone
 
 
 class HttpServer:
-    """Listens and owns its connections and what is handled for them.
+    """The server: listens, and owns its connections and their handlers.
 
     `refuse` makes the 413 for a body over its limit, so that an API can say it in its own words (`size` is what the
     client declared, None when it did not). `cancel_abandoned` cancels a handler whose client has gone; without it the
@@ -60,7 +60,7 @@ class HttpServer:
 
     @property
     def connections(self) -> set[Connection]:
-        """Those that are open, and those whose handler still runs."""
+        """Return connections that are open, and those whose handler still runs."""
         return cast("set[Connection]", self.context.slots.all)
 
     async def listen(self, sock: socket.socket) -> Self:
@@ -75,11 +75,11 @@ class HttpServer:
 
     @property
     def busy(self) -> int:
-        """How many requests are being handled, or answered."""
+        """How many requests are being handled or answered."""
         return sum(connection.busy for connection in self.connections)
 
     def drain(self) -> None:
-        """From now on each connection ends with its answer. New ones are taken still: it is the handler that refuses."""
+        """End each connection after its answer. New ones are still accepted; the handler refuses them."""
         self.context.draining = True
         for connection in list(self.connections):
             connection.wind_down()
@@ -99,7 +99,7 @@ class HttpServer:
         await self.context.tasks.cancel()
 
     async def _wait(self, seconds: float) -> None:
-        """Until all connections are gone."""
+        """Wait until all connections are closed."""
         quiet = self._quiet = asyncio.get_running_loop().create_future()
         timer = self.context.clock.call_later(seconds, settle, quiet)
         self._settle()

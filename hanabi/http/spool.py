@@ -9,7 +9,7 @@ SMALL_BYTES = 4096
 
 
 def delete_spooled(path: Path) -> None:
-    """Off the loop: freeing tens of megabytes takes the kernel milliseconds."""
+    """Delete a spool file, off the loop: freeing tens of megabytes takes the kernel milliseconds."""
     asyncio.get_running_loop().run_in_executor(None, path.unlink, True)
 
 
@@ -47,7 +47,7 @@ class BodyBuffer:
                 view = view[os.write(self._file, view) :]
 
     def _keep(self, chunk: bytes) -> None:
-        """Small chunks are put together: each alone would take many times its size."""
+        """Keep a chunk in memory. Small ones are joined: each alone would take many times its size."""
         if self._chunks and len(chunk) < SMALL_BYTES:
             last = self._chunks[-1]
             if isinstance(last, bytearray):

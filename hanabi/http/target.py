@@ -1,7 +1,7 @@
-"""Whether a request's path has one reading only.
+"""The check that a request's path is in canonical form.
 
-A path with `//`, dot segments or escapes that decode to them is read in one way by who signs it, in another by who routes it. The API and
-Hanabi's own endpoints take only a path that is its own canonical form, so that routing, signing and authorising see the same.
+A path with `//`, dot segments or escapes of them could mean one thing to the signature and another to the router. The API and
+Hanabi's own endpoints take canonical paths only, so that routing, signing and authorising see the same path.
 """
 
 import re
@@ -20,9 +20,9 @@ _known: set[str] = set()
 
 
 def is_canonical(path: str) -> bool:
-    """Whether a raw path can be taken as it is: segments that are neither empty nor dots, escaped or not, of whole UTF-8 characters.
+    """Whether a raw path is canonical: no segment is empty or dots, even escaped, and each decodes to UTF-8.
 
-    One slash at the end is fine: old clients send it. A slash within a segment, escaped, is a character of that segment.
+    One slash at the end is allowed: old clients send it. An escaped slash is a character of its segment.
     """
     if path in _known:
         return True

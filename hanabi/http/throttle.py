@@ -1,6 +1,6 @@
-"""Requests handled no faster than a rate, and refusals given no faster than makes them worth asking for.
+"""A rate limit on requests, and a delay on refusals.
 
-The loop is everybody's: who floods it, or asks in vain, waits.
+All clients share the event loop, so one that floods it, or is refused again and again, waits.
 """
 
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Throttle:
-    """`handle` is an `HttpHandler`: that of a server whose limits have a `rate` or a `refusal_s`."""
+    """The limiter. `handle` is the `HttpHandler` of a server whose limits have a `rate` or a `refusal_s`."""
 
     def __init__(self, handler: HttpHandler, limits: Limits, clock: Clock) -> None:
         self._handler = handler

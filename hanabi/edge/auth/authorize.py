@@ -1,7 +1,7 @@
-"""What a caller may do: its role's policies, the resource's own policy, and what a role without policies is given.
+"""What a caller may do: by its role's policies, the resource's policy, and the default for a role without policies.
 
-`--roles` says how much that is. `strict`: as in AWS, but a function whose role has no policies may still write its own log group.
-`lenient`: such a role may also read and invoke. `any`: as lenient, and roles need not even exist.
+`--roles` chooses that default. `strict`: as in AWS, but a function whose role has no policies may still write its own log group.
+`lenient`: such a role may also read and invoke. `any`: as lenient, and roles need not exist.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -41,7 +41,7 @@ LENIENT_CHOICES = {
 
 
 class Authorizer:
-    """`find_policies` gives the identity policies of a role by its ARN; None for a role that is not there."""
+    """The authorizer. `find_policies` returns the identity policies of a role by its ARN; None for a role that does not exist."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Authorizer:
         self._lenient = lenient
 
     async def __call__(self, principal: Principal | None, http: HttpRequest, permission: RequiredPermission) -> None:
-        """Raise `AccessDenied` unless the caller may. None is somebody who did not sign: only the resource's policy can let them in."""
+        """Raise `AccessDenied` unless the caller may. None is an unsigned caller, whom only the resource's policy can allow."""
         if principal is None:
             request = AccessRequest(
                 permission.action, (permission.resource, *permission.also), self._condition_keys(None, http, permission)
@@ -96,7 +96,7 @@ class Authorizer:
         return {"Statement": [{"Effect": "Allow", "Action": actions, "Resource": f"{group}:log-stream:*"}]}
 
     def _condition_keys(self, principal: Principal | None, http: HttpRequest, permission: RequiredPermission) -> ConditionKeys:
-        """The condition keys that the request has, as AWS documents them; those that Hanabi cannot know are absent."""
+        """Return the request's condition keys, as AWS documents them. Those that Hanabi cannot know are absent."""
         now = self._clock.time()
         condition_keys: dict[str, str | tuple[str, ...]] = {
             "aws:PrincipalIsAWSService": "false",

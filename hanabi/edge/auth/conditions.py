@@ -20,16 +20,16 @@ _LITERALS = str.maketrans({"*": "\ue000", "?": "\ue001", "\ue000": "\ue002", "\u
 
 
 class Unresolved(Exception):
-    """A variable that the request does not have: what it is in matches nothing."""
+    """A variable that the request does not have. A pattern with it matches nothing."""
 
 
 def literal(text: str) -> str:
-    """A text to match patterns against, or to put into one: its `*` and `?` mean themselves."""
+    """Escape a text for use in or against a pattern: its `*` and `?` match only themselves."""
     return text.translate(_LITERALS)
 
 
 def expand(pattern: str, condition_keys: ConditionKeys, variables: bool) -> str:
-    """A pattern with its variables replaced, to be matched against `literal` texts. Raises `Unresolved`."""
+    """Replace the variables of a pattern, which is then matched against `literal` texts. Raises `Unresolved`."""
     if not variables or "${" not in pattern:
         return pattern
 
@@ -74,7 +74,7 @@ def _is_in_network(wanted: str, given: str) -> bool:
 
 
 def _is_arn_like(wanted: str, given: str) -> bool:
-    """Wildcards stay within their part of an ARN, but for the last one, which may have colons itself."""
+    """Match an ARN part by part. Wildcards do not cross a colon, except in the last part."""
     pattern, text = wanted.split(":", 5), given.split(":", 5)
     return len(pattern) == len(text) == 6 and all(covers(*pair) for pair in zip(pattern, text, strict=True))
 
@@ -119,7 +119,7 @@ _OPERATOR = re.compile(r"(?:(foranyvalue|forallvalues):)?([a-z]+?)(ifexists)?")
 
 
 def is_condition(condition: Any) -> bool:
-    """Whether it has the form of a condition, and only operators that there are."""
+    """Whether a value has the form of a condition, with known operators only."""
     return isinstance(condition, dict) and all(
         _read_operator(operator) is not None
         and isinstance(keys, dict)

@@ -29,7 +29,7 @@ class AccessRequest:
 
 
 def evaluate_identity_policies(documents: Iterable[Mapping[str, Any]], request: AccessRequest) -> Verdict:
-    """What a caller's own policies say."""
+    """Evaluate the caller's own policies."""
     verdict = Verdict.NONE
     for document in documents:
         variables = document.get("Version") == VARIABLES_SINCE
@@ -42,7 +42,7 @@ def evaluate_identity_policies(documents: Iterable[Mapping[str, Any]], request: 
 
 
 def evaluate_resource_policy(policy: Iterable[Mapping[str, Any]], caller: Principal | str | None, request: AccessRequest) -> Verdict:
-    """What a resource's own policy says about a caller; None is somebody who did not sign, a text the name of an AWS service."""
+    """Evaluate a resource's policy for a caller. None is an unsigned caller; a text is the name of an AWS service."""
     verdict = Verdict.NONE
     for statement in policy:
         named = _names(statement, caller)
@@ -83,7 +83,7 @@ def _covers(statement: Mapping[str, Any], element: str, matches: Callable[[str],
 
 
 def _names(statement: Mapping[str, Any], caller: Principal | str | None) -> Verdict:
-    """Whether a statement is about a caller: as such (ALLOW), as one of an account (DELEGATED), or not (NONE)."""
+    """How a statement names a caller: itself (ALLOW), through its account (DELEGATED), or not at all (NONE)."""
     kind = "Service" if isinstance(caller, str) else "AWS"
     own, account = _names_of(caller)
     if "NotPrincipal" in statement:
@@ -96,7 +96,7 @@ def _names(statement: Mapping[str, Any], caller: Principal | str | None) -> Verd
 
 
 def _names_of(caller: Principal | str | None) -> tuple[set[str], set[str]]:
-    """(what names a caller alone, what names its account). The owner is the account."""
+    """Return (the principals that name the caller alone, those that name its account). The owner is the account."""
     if caller is None or isinstance(caller, str):
         return ({caller} if caller else set()), set()
     account = {caller.account, f"arn:{caller.arn.split(':')[1]}:iam::{caller.account}:root"}

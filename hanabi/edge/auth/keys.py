@@ -1,7 +1,7 @@
 """Who may sign: the owner's key, kept on disk, and session credentials of roles, kept in memory.
 
-Session credentials do not survive a restart: those of environments die with their environments, and a caller
-of AssumeRole asks again, as it must when they expire.
+Session credentials do not survive a restart: environments end with theirs, and a caller of AssumeRole asks again,
+as it must when they expire.
 """
 
 import base64
@@ -24,7 +24,7 @@ _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 @dataclass(slots=True)
 class Key:
-    """One access key and all that verifying needs of it."""
+    """One access key, with its secret and whom it speaks for."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -40,7 +40,7 @@ def make_id(prefix: str, length: int = 16) -> str:
 
 
 def role_id(role_arn: str) -> str:
-    """The unique id of a role, derived from its ARN, so that a session of a role that IAM does not know has one too."""
+    """Derive the unique id of a role from its ARN, so that roles unknown to IAM have one too."""
     return "AROA" + base64.b32encode(hashlib.sha256(role_arn.encode()).digest()).decode()[:17]
 
 
@@ -68,7 +68,7 @@ class KeyRing:
 
     @classmethod
     def open(cls, path: Path, *, region: str, account: str, clock: Clock) -> "KeyRing":
-        """Load the owner's key from `path`, or make one there at first start. Raises `StateError` for a file that cannot be read."""
+        """Load the owner's key from `path`, or create one there at first start. Raises `StateError` for an unreadable file."""
         try:
             saved = read_key(path).document
         except FileNotFoundError:
@@ -85,13 +85,13 @@ class KeyRing:
         return self._keys.get(access_key)
 
     def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
-        """Credentials that hold until revoked: an environment's. A session's name has two characters at least."""
+        """Issue an environment's credentials, valid until revoked. A session name has at least two characters."""
         if len(session_name) < 2:
             session_name += "@lambda_function"
         return self._issue(session_principal(role_arn, session_name, function_arn), 0.0)
 
     def assume(self, role_arn: str, session_name: str, seconds: float, caller: Principal) -> Credentials:
-        """Credentials that expire: AssumeRole's, for `caller`."""
+        """Issue credentials that expire, for AssumeRole called by `caller`."""
         now = self._clock.time()
         share = self._sessions.make_room(caller, now)
         credentials = self._issue(session_principal(role_arn, session_name), now + seconds)

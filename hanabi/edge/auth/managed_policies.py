@@ -1,4 +1,4 @@
-"""The policies that AWS manages and functions or their makers usually have, so far as they concern services that Hanabi may serve."""
+"""The AWS managed policies that functions and their deployers usually have, limited to services that Hanabi may serve."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""IAM policy documents: whether one is well-formed. What they mean is in `evaluate`."""
+"""Validation of IAM policy documents. They are evaluated in `evaluate`."""
 
 import functools
 import json
@@ -70,6 +70,6 @@ def listed(value: Any) -> list[Any]:
 
 @functools.lru_cache(maxsize=256)
 def read_document(text: str) -> dict[str, Any]:
-    """A document that passed `check_document`; not to be changed."""
+    """Parse a document that passed `check_document`. The result is shared: do not change it."""
     document: dict[str, Any] = json.loads(text)
     return document

@@ -1,7 +1,7 @@
-"""URLs that are good for whoever holds them, for one purpose and for a while.
+"""Presigned URLs of Hanabi's own: each is valid for one purpose until it expires, for anyone who has it.
 
-They are signed with a key of their own, made from the owner's secret for that one purpose, in a form that is not AWS's: nothing
-that takes an AWS signature takes them, and no AWS signature is taken for one.
+The signing key is derived from the owner's secret for that purpose, and the form is not AWS's. So such a URL is never accepted as an
+AWS signature, and no AWS signature is accepted as such a URL.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ EXPIRES, SIGNATURE = "X-Hanabi-Expires", "X-Hanabi-Signature"
 
 
 class PresignedUrls:
-    """Makes and checks the URLs of one purpose: `GET` of one path, at the host that the URL names, until it expires."""
+    """The URLs of one purpose, signed and checked: `GET` of one path, at the URL's host, until it expires."""
 
     def __init__(self, secret_key: str, purpose: str) -> None:
         self._key = hmac.digest(f"HANABI-GRANT{secret_key}".encode(), purpose.encode(), "sha256")
 
     def sign(self, host: str, path: str, expires: int) -> str:
-        """The URL. `expires` is Unix seconds."""
+        """Make a URL. `expires` is in Unix seconds."""
         return f"http://{host}{path}?{EXPIRES}={expires}&{SIGNATURE}={self._digest(host, path, str(expires))}"
 
     def check(self, host: str, path: str, query: str, now: float) -> str:
-        """ "" when the request is what a URL was made for, else what is wrong: "missing", "expired" or "wrong"."""
+        """Return "" for a valid request, else "missing", "expired" or "wrong"."""
         fields = parse_qsl(query, keep_blank_values=True)[:3] if len(query) <= 256 else []
         if [name for name, _ in fields] != [EXPIRES, SIGNATURE]:
             return "missing"

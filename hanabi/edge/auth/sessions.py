@@ -1,7 +1,7 @@
-"""Which sessions AssumeRole has given to whom: bounded, so that who asks for too many loses their own.
+"""The sessions that AssumeRole has issued, bounded for each caller.
 
-A caller is the owner, or a role with all its sessions. Each has a share; beyond it the caller's oldest sessions end. All callers but the
-owner have a bound between them, too: at it a caller that has sessions loses its oldest, one that has none is told to try again.
+A caller is the owner, or a role with all its sessions. Over its limit, a caller's oldest sessions end. All callers but the owner share
+a second limit: at that one, a caller with sessions loses its oldest, and a caller without any is told to try again.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Throttling(ApiError):
 
 
 class Sessions:
-    """`end` is called with the access key of each session that ends to make room, or has expired."""
+    """The sessions by caller. `end` is called with the access key of each that has expired or is ended to make room."""
 
     def __init__(self, end: Callable[[str], None]) -> None:
         self._end = end
@@ -29,7 +29,7 @@ class Sessions:
         self._cleaned = 0.0
 
     def make_room(self, caller: Principal, now: float) -> str:
-        """Before a session is given: whose it will be, for `add`. Raises `Throttling`."""
+        """Make room for a session and return its caller's name, for `add`. Raises `Throttling`."""
         name = _name(caller)
         if caller.is_root:
             self._owner = name
@@ -56,7 +56,7 @@ class Sessions:
         self._end(access_key)
 
     def _clean(self, now: float) -> None:
-        """End what has expired, of all callers."""
+        """End the expired sessions of all callers."""
         if self._cleaned <= now < self._cleaned + CLEAN_INTERVAL_S:
             return
         self._cleaned = now
@@ -69,5 +69,5 @@ class Sessions:
 
 
 def _name(caller: Principal) -> str:
-    """A role's sessions count as one caller: it can have as many of them as it likes."""
+    """Name the caller. All sessions of a role are one caller, as it can have any number of them."""
     return caller.role or caller.arn

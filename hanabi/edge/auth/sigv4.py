@@ -38,7 +38,7 @@ _MISMATCH = (
 
 
 class SignatureClaim(NamedTuple):
-    """What a signature says of itself."""
+    """The access key and scope that a signature states."""
 
     access_key: str
     day: str
@@ -70,7 +70,7 @@ _SAID_CHARS = 512
 
 
 def find_signature_claim(request: HttpRequest) -> tuple[str, str]:
-    """(access key, service) that a request says it is signed with and for, unverified; empty if it does not say."""
+    """Return the (access key, service) that a request states, unverified; empty texts if it states none."""
     authorization = request.header("authorization")
     if authorization.startswith("AWS4-"):
         text = authorization.rpartition("Signature=")[0]
@@ -103,7 +103,7 @@ class Verifier:
         self._paths: dict[str, str] = {}
 
     async def verify(self, request: HttpRequest, service: str, *, only: str | None = None) -> Principal:
-        """Who signed the request for `service`; `only` that access key is accepted when given. Raises `AuthenticationError`s."""
+        """Return who signed the request for `service`. With `only`, accept that access key alone. Raises `AuthenticationError`s."""
         body = request.body
         if type(body) is bytes and len(body) <= HASH_INLINE_BYTES:
             return self.verify_small(request, service, only)
@@ -113,14 +113,14 @@ class Verifier:
         return self._compare(request, headers, signature, key, await hash_body(body))
 
     def verify_small(self, request: HttpRequest, service: str, only: str | None = None) -> Principal:
-        """As `verify`, of a request whose body is bytes, and no more than HASH_INLINE_BYTES."""
+        """As `verify`, for a request whose body is at most HASH_INLINE_BYTES of bytes."""
         headers = _read_headers(request)
         signature, key = self._check(request, headers, service, only)
         assert isinstance(request.body, bytes)
         return self._compare(request, headers, signature, key, hashlib.sha256(request.body).hexdigest())
 
     def _check(self, request: HttpRequest, headers: dict[str, str], service: str, only: str | None) -> tuple[Signature, Key]:
-        """All that can be said before the body is hashed."""
+        """Check everything that does not need the body's hash."""
         signature = self._signature(request, headers)
         key = self._key(signature, only)
         self._check_scope(signature, service)
@@ -129,7 +129,7 @@ class Verifier:
         return signature, key
 
     def _compare(self, request: HttpRequest, headers: dict[str, str], signature: Signature, key: Key, digest: str) -> Principal:
-        """Nothing is remembered of whole signatures: one that was seen once is checked again."""
+        """Compare the signatures. Results are not cached: a repeated signature is checked again."""
         claim, value, stamp, _, expires_s, query = signature
         if headers.get("x-amz-content-sha256", digest) != digest:  # of another body, or UNSIGNED-PAYLOAD, which is for S3
             raise InvalidSignature(_MISMATCH)
@@ -237,7 +237,7 @@ class Verifier:
 
 
 def _read_headers(request: HttpRequest) -> dict[str, str]:
-    """The headers, those that came more than once joined by commas, as they are signed. What Hanabi reads itself must come once."""
+    """Read the headers, repeated ones joined by commas, as they are signed. Those that Hanabi itself reads must not repeat."""
     return _join_repeated(request.headers) if request.repeated else request.fields
 
 
@@ -327,7 +327,7 @@ def _is_presigned(query: str) -> bool:
 
 
 def _signature_fields(query: str) -> dict[str, str]:
-    """The `X-Amz-` fields of a presigned query. One that is there twice has no reading."""
+    """Read the `X-Amz-` fields of a presigned query. A repeated one is an error."""
     fields: dict[str, str] = {}
     for part in query.split("&"):
         if part.startswith("X-Amz-"):
@@ -342,7 +342,7 @@ def _signature_fields(query: str) -> dict[str, str]:
 
 
 def canonical_path(path: str) -> str:
-    """The path as signed: dot segments and double slashes resolved, then encoded once more."""
+    """Return the path as signed: dot segments and double slashes resolved, then encoded once more."""
     if _PLAIN_PATH.fullmatch(path):
         return path
     segments: list[str] = []
@@ -364,7 +364,7 @@ def canonical_query(query: str) -> str:
 
 
 def _encode(text: str) -> str:
-    """One part of a query, decoded and encoded as it is signed, byte for byte."""
+    """Decode one part of a query and encode it as it is signed, byte for byte."""
     return text if _PLAIN_QUERY.fullmatch(text) else quote(unquote_to_bytes(text.encode("latin-1")), safe="~")
 
 
@@ -385,7 +385,7 @@ def check_unsigned(headers: dict[str, str], claim: SignatureClaim) -> None:
 
 
 def canonical_headers(headers: dict[str, str], claim: SignatureClaim) -> str:
-    """`name:value` lines in order, the line end of the last one too."""
+    """Return `name:value` lines in order, each with its line end."""
     try:
         lines = claim.lines % claim.pick(headers)
         if "  " not in lines and ": " not in lines and " \n" not in lines and "\t" not in lines:

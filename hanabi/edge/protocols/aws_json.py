@@ -1,4 +1,4 @@
-"""The json 1.0/1.1 protocol, where a header names the operation: CloudWatch Logs'."""
+"""The json 1.0/1.1 protocol (CloudWatch Logs): a header names the operation."""
 
 from typing import Any
 

@@ -28,13 +28,13 @@ class Codec(Protocol):
     matches_body: bool  # whether `match` reads the body too
 
     def match(self, request: HttpRequest) -> Match:
-        """Raises `UnknownOperation`."""
+        """Find the operation of a request. Raises `UnknownOperation`."""
 
     def parse(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
-        """The operation's parameters, by member name. `document` is the body when it has been read already. Raises `SerializationError`."""
+        """Read the parameters by member name. `document` is the body when already parsed. Raises `SerializationError`."""
 
     def read(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
-        """As `parse`, and what the model says of them holds. Raises `ValidationError` too."""
+        """As `parse`, then validate against the model. Raises `ValidationError` too."""
 
     def respond(self, operation: str, result: dict[str, Any], request_id: str) -> HttpResponse: ...
 
@@ -42,7 +42,7 @@ class Codec(Protocol):
 
 
 def read_json(body: bytes) -> Any:
-    """A JSON document; an empty body is an empty object. One of ten thousands of values would hold up everybody while it is read."""
+    """Parse a JSON document; an empty body is an empty object. One with tens of thousands of values is refused: it would block the loop."""
     if not body:
         return {}
     if has_too_many_values(body):
@@ -58,7 +58,7 @@ def write_json(value: Any) -> bytes:
 
 
 def error_body(model: Model, error: ApiError, *, typed: bool) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """(members, headers) of an error in JSON, under the names its shape has in the model."""
+    """Return (members, headers) of an error in JSON, with the member names of its shape in the model."""
     shape = model.errors.get(error.code)
     if shape is None:
         name = "Message" if isinstance(error, AccessDenied) else "message"  # as AWS's own edge says it

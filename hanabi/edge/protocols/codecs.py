@@ -1,4 +1,4 @@
-"""Which codec speaks which of AWS's wire protocols."""
+"""The codec of each AWS wire protocol."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ CODECS: dict[str, Callable[[Model], Codec]] = {"rest-json": RestJson, "query": Q
 
 
 def make_codec(model: Model) -> Codec:
-    """Raises `ValueError` for a protocol that there is no codec for."""
+    """Make a service's codec. Raises `ValueError` for a protocol without one."""
     if model.protocol not in CODECS:
         raise ValueError(f"Hanabi does not speak {model.protocol}, the protocol of {model.name}")
     return CODECS[model.protocol](model)

@@ -36,7 +36,7 @@ def summarise(errors: list[str]) -> str:
 
 
 def say(value: Any) -> str:
-    """A value as Java prints it."""
+    """Format a value as Java prints it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
@@ -52,7 +52,7 @@ def lower_first(name: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A model's pattern, which is Java's: the few classes that Python lacks are spelt out."""
+    """Compile a model's pattern, a Java one: character classes that Python lacks are spelt out."""
     if r"\p{" not in pattern:
         return re.compile(pattern.replace(r"[\w-_]", r"[\w\-_]"), re.ASCII)
     for java, python in ((r"\p{L}", r"\w"), (r"\p{N}", r"\w"), (r"\p{Z}", " \u00a0\u2000-\u200a\u2028\u2029\u202f\u3000")):
@@ -61,7 +61,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def format_rules(shape: Shape) -> list[Rule]:
-    """What a value must look like."""
+    """Make the rules of a value's format."""
     metadata = shape.metadata
     rules: list[Rule] = []
     if "pattern" in metadata:
@@ -80,7 +80,7 @@ def format_rules(shape: Shape) -> list[Rule]:
 
 
 def bound_rules(shape: Shape) -> list[Rule]:
-    """How large a value may be."""
+    """Make the rules of a value's size."""
     metadata = shape.metadata
     what, measure = ("value", _itself) if shape.type_name in _NUMBERS else ("length", _length)
     number = float if shape.type_name in ("float", "double") else int
@@ -113,7 +113,7 @@ class Constraints:
         self._checks: dict[str, Check | None] = {}
 
     def check(self, shape: Shape) -> Check | None:
-        """The check of a shape, or None when nothing can be wrong with it."""
+        """Make the check of a shape; None for one without constraints."""
         name = shape.name
         if name not in self._checks:
             self._checks[name] = lambda value, path, errors: self._run(name, value, path, errors)  # a shape may contain itself
@@ -157,7 +157,7 @@ class Constraints:
         return check_members
 
     def _containers(self, member: Shape, items: Callable[[Any], Iterable[tuple[Any, Any]]]) -> Check | None:
-        """Checks the structures, lists and maps in a list or map, each under its own path."""
+        """Make the check of structures, lists and maps in a list or map, each under its own path."""
         inner = self.check(member) if member.type_name in _CONTAINERS else None
         if inner is None:
             return None
@@ -181,7 +181,7 @@ def _all(checks: list[Check]) -> Check:
 
 
 def _own(shape: Shape) -> Check | None:
-    """Checks a member itself: each rule that it breaks is an error."""
+    """Make the check of a member itself: one error for each rule that it breaks."""
     rules = format_rules(shape) + bound_rules(shape)
     if not rules:
         return None
@@ -205,7 +205,7 @@ def _own(shape: Shape) -> Check | None:
 
 
 def _scalars(container: Shape, member: Shape, preamble: str, items: Callable[[Any], Iterable[Any]], also: list[str]) -> Check | None:
-    """Checks the scalars in a list or map: one error for the whole, which says all that they must do."""
+    """Make the check of scalars in a list or map: one error for the whole, with all rules of the scalars."""
     if member.type_name in _CONTAINERS:
         return None
     rules = bound_rules(member) + format_rules(member)

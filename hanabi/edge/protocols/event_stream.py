@@ -1,4 +1,4 @@
-"""Messages of `application/vnd.amazon.eventstream`, in which operations answer with events one after the other. Sans-IO.
+"""Messages of `application/vnd.amazon.eventstream`, the format of operations that answer with a stream of events. Sans-IO.
 
 A message, numbers big-endian: `u32 length of all of it, u32 length of the headers, u32 CRC-32 of these 8 bytes, headers, payload,
 u32 CRC-32 of all before`. A header: `u8 length, name, u8 type, value`; of type 7, a string: `u16 length, UTF-8`.
@@ -24,7 +24,7 @@ _BYTES, _JSON = "application/octet-stream", "application/json"
 
 
 def encode_message(headers: Iterable[tuple[str, str]], payload: bytes = b"") -> bytes:
-    """Raises `ValueError` for what is too large for the format."""
+    """Encode a message. Raises `ValueError` for one too large for the format."""
     if len(payload) > PAYLOAD_MAX_BYTES:
         raise ValueError(f"a message's payload has at most {PAYLOAD_MAX_BYTES} bytes, not {len(payload)}")
     head = b"".join(map(_encode_header, headers))
@@ -43,7 +43,7 @@ def _encode_header(header: tuple[str, str]) -> bytes:
 
 
 class Events(Protocol):
-    """The value of a result's event stream: (name, members) of one event after the other. Whoever takes it closes it."""
+    """A result's event stream: an iterator of (event name, members). Its consumer closes it."""
 
     def __aiter__(self) -> Self: ...
 
@@ -53,7 +53,7 @@ class Events(Protocol):
 
 
 class EncodedEvents:
-    """A `ByteStream` of events: each is asked for when the one before has gone out. An `ApiError` among them is the last message."""
+    """A `ByteStream` of events. Each is fetched when the previous one was sent. An `ApiError` becomes the last message."""
 
     def __init__(self, stream: "EventStream", events: Events) -> None:
         self._stream = stream
@@ -79,7 +79,7 @@ class EncodedEvents:
 
 
 class EventStream:
-    """The events of one operation's output, by its model."""
+    """The encoder of one operation's events, by its model."""
 
     def __init__(self, model: Model, operation: str) -> None:
         output = model.operation(operation).output_shape
@@ -89,11 +89,11 @@ class EventStream:
         self._encoders = {name: _encoder(model, name, shape) for name, shape in stream.members.items()}
 
     def encode(self, event: str, members: Mapping[str, Any]) -> bytes:
-        """One event: its name, and its members as a result has them. Raises `KeyError` for one that is not in the model."""
+        """Encode one event, by its name and members. Raises `KeyError` for one that is not in the model."""
         return self._encoders[event](members)
 
     def encode_error(self, error: ApiError) -> bytes:
-        """The last message of a stream that fails after its answer has begun."""
+        """Encode the last message of a stream that fails after its answer has begun."""
         if error.code in self._encoders:  # one of the stream's own exceptions
             headers = [(":message-type", "exception"), (":exception-type", error.code), (":content-type", _JSON)]
             return encode_message(headers, write_json({"message": error.message}))
@@ -101,7 +101,7 @@ class EventStream:
 
 
 def _encoder(model: Model, name: str, shape: Shape) -> Callable[[Mapping[str, Any]], bytes]:
-    """Members marked so are headers, or the payload as it is; all others are a JSON document."""
+    """Make an event's encoder. Members marked as headers or raw payload are that; the others are a JSON document."""
     located = [(member, inner) for member, inner in shape.members.items() if inner.serialization.get("eventheader")]
     payload = next(((member, inner) for member, inner in shape.members.items() if inner.serialization.get("eventpayload")), None)
     is_raw = payload is not None and payload[1].type_name in ("blob", "string")

@@ -14,13 +14,13 @@ from hanabi.errors import ValidationError
 
 
 def endpoint_variable(service: str) -> str:
-    """What the SDKs put behind `AWS_ENDPOINT_URL_` for a service: its id in AWS's model."""
+    """Return the suffix of `AWS_ENDPOINT_URL_` for a service: its id in AWS's model."""
     return str(load(service).botocore.service_id).upper().replace(" ", "_")
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """How a modelled error looks on the wire."""
+    """The wire form of a modelled error."""
 
     code: str
     status: int | None
@@ -46,7 +46,7 @@ class Model:
 
     @property
     def signing_name(self) -> str:
-        """What requests are signed for."""
+        """The service name in request signatures."""
         return str(self.botocore.signing_name)
 
     @property
@@ -56,7 +56,7 @@ class Model:
 
     @property
     def target_prefix(self) -> str:
-        """What stands before the operation in X-Amz-Target; empty where that is not used."""
+        """The prefix of the operation in X-Amz-Target; empty where that header is not used."""
         return str(self.botocore.metadata.get("targetPrefix", ""))
 
     @property
@@ -67,7 +67,7 @@ class Model:
         return self.botocore.operation_model(name)
 
     def validate(self, operation: str, params: dict[str, Any]) -> None:
-        """Raise `ValidationError` with all that is wrong with an operation's parameters."""
+        """Raise `ValidationError` with every fault of an operation's parameters."""
         if operation not in self._checks:
             shape = self.operation(operation).input_shape
             self._checks[operation] = None if shape is None else self.constraints.check(shape)
@@ -81,7 +81,7 @@ class Model:
 
 @functools.cache
 def load(name: str) -> Model:
-    """The model of a service."""
+    """Load the model of a service."""
     loader = botocore.loaders.create_loader()
     model = BotocoreModel(loader.load_service_model(name, "service-2"), name)
     return Model(name, model, {error.code: error for error in map(_error_shape, model.error_shapes)})
@@ -101,7 +101,7 @@ def _error_shape(shape: Shape) -> ErrorShape:
 
 @functools.cache
 def known_services() -> frozenset[str]:
-    """Every service name that AWS's clients sign for, as far as botocore tells: slow at first (call it off the loop)."""
+    """List every signing name that botocore knows. The first call is slow: make it off the loop."""
     loader = botocore.loaders.create_loader()
     names = set(loader.list_available_services("service-2"))
     for partition in loader.load_data("endpoints")["partitions"]:

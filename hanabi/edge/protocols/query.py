@@ -1,4 +1,4 @@
-"""The query protocol: form in, XML out. STS's and IAM's."""
+"""The query protocol (STS, IAM): form in, XML out."""
 
 import base64
 import binascii
@@ -98,7 +98,7 @@ class Query:
 
 
 def read_form(request: HttpRequest) -> dict[str, str]:
-    """The fields of a form, from the body of a POST or the query of a GET."""
+    """Read the fields of a form, from the body of a POST or the query of a GET."""
     assert isinstance(request.body, bytes)
     try:
         text = request.body.decode() if request.method == "POST" else request.query

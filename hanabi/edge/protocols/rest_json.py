@@ -1,4 +1,4 @@
-"""The rest-json protocol: Lambda's."""
+"""The rest-json protocol (Lambda)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class InputPlan:
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """Where a result's members go."""
+    """Where a result's members go: status, headers, body."""
 
     status: int
     status_member: str | None
@@ -210,7 +210,7 @@ def _parse_query(query: str) -> dict[str, list[str]]:
 
 
 def _text_parser(shape: Shape) -> Convert:
-    """From text in a path, query or header."""
+    """Make the parser of a text in a path, query or header."""
     kind = shape.type_name
     if kind == "timestamp":
         return _parse_time

@@ -125,11 +125,11 @@ class JsonShapes:
         self._renderers: dict[str, Convert] = {}
 
     def parser(self, shape: Shape) -> Convert:
-        """JSON value -> parameter. Members unknown to the model and nulls are dropped, as AWS does."""
+        """Make a function from JSON value to parameter. Unknown members and nulls are dropped, as AWS does."""
         return self._compiled(self._parsers, shape, self._make_parser)
 
     def renderer(self, shape: Shape) -> Convert:
-        """Result -> JSON value. Members unknown to the model and Nones are dropped."""
+        """Make a function from result to JSON value. Unknown members and Nones are dropped."""
         return self._compiled(self._renderers, shape, self._make_renderer)
 
     def _compiled(self, cache: dict[str, Convert], shape: Shape, make: Callable[[Shape], Convert]) -> Convert:
@@ -166,7 +166,7 @@ class JsonShapes:
 
 
 def structure_parser(members: list[tuple[str, str, Convert]]) -> Convert:
-    """For (member name, name on the wire, convert)."""
+    """Make the parser of a structure from its (member name, name on the wire, convert)."""
 
     def parse(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):

@@ -51,7 +51,7 @@ class UriRoutes:
         routes.sort(key=lambda route: -len(route.query))
 
     def find(self, method: str, path: str, query: str) -> Match | None:
-        """The operation with its labels, decoded. A slash at the end does not matter: older clients send it."""
+        """Find the operation, with its labels decoded. A slash at the end is ignored: older clients send it."""
         found = self._found.get((method, path))
         if found is not None:
             return found

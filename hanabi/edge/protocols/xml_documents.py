@@ -17,13 +17,13 @@ def escape_text(text: str) -> str:
 
 
 def write_members(shape: Shape, value: dict[str, Any]) -> str:
-    """The elements of a structure that are there, without one around them. Attributes are the caller's, see `write_element`."""
+    """Write the elements of a structure's members, without an enclosing one. Attributes are up to the caller: see `write_element`."""
     parts = ((inner.serialization.get("name", member), inner, value.get(member)) for member, inner in shape.members.items())
     return "".join(write_element(name, inner, item) for name, inner, item in parts if item is not None and not _is_attribute(inner))
 
 
 def write_element(name: str, shape: Shape, value: Any) -> str:
-    """A value with its element; a flattened list or map is one element for each item."""
+    """Write a value in its element; a flattened list or map is one element for each item."""
     if shape.serialization.get("flattened") and shape.type_name == "list":
         name = shape.member.serialization.get("name", name)
         return "".join(write_element(name, shape.member, item) for item in value)

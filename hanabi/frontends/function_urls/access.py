@@ -14,7 +14,7 @@ ACTIONS = ("lambda:InvokeFunctionUrl", "lambda:InvokeFunction")  # both, since O
 
 
 class UrlAccess:
-    """`verify` says who signed a request. `everybody`: a URL of type NONE needs no statement that opens it."""
+    """Authorises requests. `verify` returns who signed one. `everybody`: URLs of type NONE need no policy statement."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class UrlAccess:
         self._everybody = everybody
 
     async def __call__(self, request: HttpRequest, url: UrlConfig) -> Principal | None:
-        """Who calls, None for nobody in particular. Raises `ApiError` for whoever may not."""
+        """Return the caller; None for an anonymous one. Raises `ApiError` for a caller without access."""
         principal = None if url.auth_type == "NONE" else await self._verify(request)
         if principal is None and self._everybody:
             return None

@@ -1,8 +1,8 @@
-"""Function URLs at addresses of their own: `127.x.y.z` on the node's port, which every program on this machine reaches as it is.
+"""An IP address for each function URL: `127.x.y.z` on the node's port, which every program on this machine can reach.
 
-Browsers and curl find names below `.localhost` by themselves; the resolvers of Python, Node.js and Go do not. An address is as much
-an origin of its own as a name, so the bytes of functions are never those of the API; and unlike ports, addresses do not share
-cookies. What arrives at an address belongs to its URL, whatever its Host header says.
+Browsers and curl resolve names below `.localhost`; the resolvers of Python, Node.js and Go do not. An address is a browser origin
+of its own, as a name is, so a function's content never shares the origin of the API. Unlike ports, addresses do not share
+cookies. A request to an address is for its URL, whatever the Host header says.
 """
 
 import asyncio
@@ -24,23 +24,23 @@ BACKLOG = 512
 
 
 def address_of(url_id: str) -> str:
-    """In 127.128.0.0/9, always the same for the same URL."""
+    """Derive the address of a URL, in 127.128.0.0/9: always the same for the same URL."""
     first, second, third = hashlib.sha256(url_id.encode()).digest()[:3]
     return f"127.{128 | first & 127}.{second}.{1 + third % 254}"
 
 
 def named_url(port: int, url_id: str) -> str:
-    """The same under a name, which browsers and curl find by themselves."""
+    """Return the URL with a host name, which browsers and curl resolve."""
     return f"http://{url_id}{LABEL}localhost:{port}/"
 
 
 def url_of(port: int, own_addresses: bool, url_id: str) -> str:
-    """The URL that is shown; without addresses of their own, the one with a name."""
+    """Return the URL to show: with its address, or with its host name where addresses are off."""
     return f"http://{address_of(url_id)}:{port}/" if own_addresses else named_url(port, url_id)
 
 
 class UrlAddresses:
-    """One listening socket for each URL. `handler_of` gives what answers for it."""
+    """One listening socket for each URL. `handler_of` returns a URL's handler."""
 
     def __init__(self, port: int, handler_of: Callable[[str], AsyncHttpHandler], clock: Clock, health: Health) -> None:
         self._port = port
@@ -51,7 +51,7 @@ class UrlAddresses:
         self._tasks: set[asyncio.Task[object]] = set()
 
     def add(self, url_id: str) -> None:
-        """Connections are taken from now on."""
+        """Listen on the address of a URL."""
         address = address_of(url_id)
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:

@@ -1,4 +1,4 @@
-"""Cross-origin rules of a function URL: preflights are answered here, responses get the headers of the configuration."""
+"""CORS of a function URL: answers preflights and adds the configured headers to responses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ ORIGIN_LIMIT = 512  # no origin is longer: a host name has 253 characters
 
 
 def answer_preflight(cors: Mapping[str, Any], request: HttpRequest) -> HttpResponse | None:
-    """The answer to a preflight, None when the request is none. An origin that is not allowed gets no headers: the browser then refuses."""
+    """Answer a preflight; None for any other request. An origin that is not allowed gets no headers, so the browser refuses it."""
     method = request.header("access-control-request-method")
     if request.method != "OPTIONS" or not method or not request.header("origin"):
         return None
@@ -25,7 +25,7 @@ def answer_preflight(cors: Mapping[str, Any], request: HttpRequest) -> HttpRespo
 
 
 def add_headers(cors: Mapping[str, Any], request: HttpRequest, response: HttpResponse) -> None:
-    """Put the configured headers on a response, in the place of the function's own."""
+    """Put the configured headers on a response, replacing the function's own."""
     kept = [(name, value) for name, value in response.headers if not name.lower().startswith("access-control-")]
     added = _origin_headers(cors, request.header("origin"))
     if added and cors.get("ExposeHeaders"):
@@ -34,7 +34,7 @@ def add_headers(cors: Mapping[str, Any], request: HttpRequest, response: HttpRes
 
 
 def _origin_headers(cors: Mapping[str, Any], origin: str) -> list[tuple[str, str]]:
-    """Empty when the origin is not allowed. In `AllowOrigins`, `*` is anything: `*`, `https://*`, `https://*.example.com`."""
+    """Return the origin headers, none when it is not allowed. In `AllowOrigins`, `*` matches anything: `https://*.example.com`."""
     allowed = tuple(cors.get("AllowOrigins") or ())
     if not 0 < len(origin) <= ORIGIN_LIMIT or not origin.isprintable():
         return []
@@ -48,7 +48,7 @@ def _origin_headers(cors: Mapping[str, Any], origin: str) -> list[tuple[str, str
 
 
 def _listed(configured: list[str] | None, requested: str) -> str:
-    """What is allowed; for `*` what was asked for, since browsers take `*` literally where credentials are allowed."""
+    """Return the allowed items; for `*` those requested, since browsers take `*` literally with credentials."""
     if configured and "*" in configured:
         return requested if requested.isprintable() else "*"
     return ",".join(configured or ())

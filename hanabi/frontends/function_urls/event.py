@@ -1,4 +1,4 @@
-"""An HTTP request becomes the event of a function URL: payload format 2.0.
+"""The event of a function URL, made from an HTTP request: payload format 2.0.
 
 https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
 """
@@ -37,7 +37,7 @@ def make_event(
     scheme: str,
     principal: Principal | None,
 ) -> bytes:
-    """The event as JSON. `principal` is who signed the request, None for a URL open to all."""
+    """Make the event, as JSON. `principal` is who signed the request, None for a URL open to all."""
     headers = _headers(request, signed=principal is not None)
     headers["x-amzn-trace-id"] = trace
     headers["x-forwarded-for"] = f"{headers['x-forwarded-for']}, {request.peer}" if "x-forwarded-for" in headers else request.peer
@@ -83,7 +83,7 @@ def format_time(now: float) -> str:
 
 
 def _headers(request: HttpRequest, *, signed: bool) -> dict[str, str]:
-    """Lower-case, duplicates joined by commas. Cookies have a field of their own; a signature is not the function's business."""
+    """Make the headers: lower case, duplicates joined by commas. Cookies have their own field; the signature is left out."""
     left_out = _LEFT_OUT_SIGNED if signed else _LEFT_OUT
     return join_repeated((name, value) for name, value in request.headers if name not in left_out)
 
@@ -93,7 +93,7 @@ def _query(query: str) -> dict[str, str]:
 
 
 def _text(request: HttpRequest, body: bytes) -> str | None:
-    """The body as text, or None when it has to go as base64: a type that is not text, or bytes that are not UTF-8."""
+    """Return the body as text; None when it must be base64: not a text type, or not UTF-8."""
     if body and not _TEXT_TYPE.match(request.header("content-type")):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Function URLs: plain HTTP reaches a function under a host name of its own."""
+"""Function URLs: plain HTTP to a function, each under its own host name."""
 
 import asyncio
 import inspect
@@ -35,7 +35,7 @@ _HOST = re.compile(r"(?P<host>(?P<id>[a-z0-9]{1,63})\.lambda-url\.[a-z0-9.-]{1,2
 
 
 class UrlConfig(Protocol):
-    """What is to be known of a URL. `cors` has the members of Lambda's `Cors` shape."""
+    """The configuration of a URL. `cors` has the members of Lambda's `Cors` shape."""
 
     @property
     def function(self) -> str: ...
@@ -58,9 +58,9 @@ FORBIDDEN = (
 
 
 class FunctionUrls:
-    """A `hanabi.edge.frontend.Frontend`: request -> event -> invocation -> response.
+    """The `Frontend` of function URLs: request -> event -> invocation -> response.
 
-    `authenticate` says who signed a request, if they may use the URL (None where it wants no signature); it raises `ApiError` otherwise.
+    `authenticate` returns who signed a request, None where the URL needs no signature. Raises `ApiError` for one without access.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class FunctionUrls:
         self._said: dict[str, float] = {}  # function -> when its last malformed result was logged
 
     def serves(self, host: str) -> bool:
-        """What looks like a function URL never reaches the API, whether there is such a one or not."""
+        """Whether a host looks like a function URL's, existing or not: such requests never reach the API."""
         return LABEL in host
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
@@ -88,12 +88,12 @@ class FunctionUrls:
         return refuse_large(request, size, limit_bytes)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """An `AsyncHttpHandler` for requests whose host name says which URL. Never raises for what a caller or a function did."""
+        """Handle a request whose host name names the URL. Never raises for a mistake of a caller or function."""
         host = _HOST.fullmatch(request.header("host").lower())
         return await self._handle(request, host["id"] if host else "", host["host"] if host else "")
 
     def handler_for(self, url_id: str) -> AsyncHttpHandler:
-        """For a socket that is one URL's own: the host name is whatever the caller says."""
+        """Make the handler of one URL's own socket, which ignores the host name."""
 
         async def handle(request: HttpRequest) -> HttpResponse:
             name = request.header("host").partition(":")[0][:253].lower()
@@ -122,7 +122,7 @@ class FunctionUrls:
         return response
 
     def _log_error(self, error: HanabiError, request_id: str) -> None:
-        """What is wrong with the server is not told to its callers. Nor may they fill the log with it: one line a second."""
+        """Log an internal error, which callers are not shown. At most one line a second, so that callers cannot fill the log."""
         now_s = self._clock.monotonic()
         if now_s < self._log_from_s:
             self._unlogged += 1
@@ -164,7 +164,7 @@ class FunctionUrls:
         return response
 
     def _log_reason(self, function: str, request_id: str, reason: str) -> None:
-        """Why a function that ran well answers 502 is nowhere else to be seen; a word now and then is enough, and cannot fill a disk."""
+        """Log why a successful invocation became a 502, which nothing else shows. Rate-limited, so that it cannot fill a disk."""
         now = self._clock.monotonic()
         if now - self._said.get(function, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
             self._said = {name: at for name, at in self._said.items() if now - at < LOG_INTERVAL_S} | {function: now}
@@ -195,7 +195,7 @@ def _too_large() -> RequestTooLarge:
 
 
 def _trace(given: str, now: float) -> str:
-    """The caller's trace, if it is one, else a new one."""
+    """Return the caller's trace header if it is valid, else a new one."""
     if given and len(given) <= 256 and given.isascii() and given.isprintable():
         return given
     return f"Root=1-{int(now):08x}-{os.urandom(12).hex()}"

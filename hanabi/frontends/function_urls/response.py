@@ -1,4 +1,4 @@
-"""A function's result becomes an HTTP response: its own status, headers, cookies and body, or 200 with what it returned.
+"""The HTTP response made from a function's result: its own status, headers, cookies and body, or 200 with the result as body.
 
 https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-response-payload
 """
@@ -23,13 +23,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class MalformedResponse(Exception):
-    """The function returned what cannot be made a response of."""
+    """A result that cannot become a response."""
 
 
 def make_response(payload: Body) -> HttpResponse:
-    """Raises `MalformedResponse`. A stream goes out as it comes.
+    """Make the response. Raises `MalformedResponse`. A stream is passed on as it comes.
 
-    What has very many values is not looked into: it goes out as it is, unless it may say a status code.
+    A result with too many JSON values is not parsed: it is sent as it is, unless it may contain a status code.
     """
     if not isinstance(payload, bytes):
         return HttpResponse(200, [("content-type", STREAM)], payload)
@@ -79,7 +79,7 @@ def _headers(value: Any) -> list[tuple[str, str]]:
 
 
 def _header_value(value: Any) -> str:
-    """One line: whatever would end it, and begin another header or a body, is refused."""
+    """Check a header value: line breaks, which would begin another header or the body, are refused."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if not isinstance(value, str) or _CONTROL.search(value):
