@@ -69,7 +69,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
 
 What rooms tell each other by raising, and no client ever sees:
 
-    InitFailed [contracts]                      A function's init failed
+    InitFailed [contracts]                      A failed init of a function
 
 HTTP statuses are those of botocore's service models; `tests/unit/test_errors.py` compares them.
 """

@@ -1,4 +1,4 @@
-"""Time, injected: the protocol, and the real clock. Tests use `hanabi.testing.ManualClock`."""
+"""The injected clock: its protocol, and the real one. Tests use `hanabi.testing.ManualClock`."""
 
 import asyncio
 import time as system_time
@@ -11,7 +11,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Time, injected, so that tests own it."""
+    """Time, injected so that tests control it."""
 
     def time(self) -> float:
         """Unix seconds."""

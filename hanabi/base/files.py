@@ -1,4 +1,4 @@
-"""Files and directories that are whole or not there: written aside and renamed, removed by a rename first. All of it blocks."""
+"""Atomic file operations: write aside, then rename; rename away, then remove. All of it blocks."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes, *, mode: int = 0o600, sync: bool = True) -> None:
-    """Make a file have this content: at every moment, and after a power cut if `sync`, readers find the old one or the new one."""
+    """Replace a file's content atomically: readers find the old or the new content, with `sync` also after a power cut."""
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -26,7 +26,7 @@ def write_whole(path: Path, content: str | bytes, *, mode: int = 0o600, sync: bo
 
 
 def sync_path(path: Path | str) -> None:
-    """Bring a file, or the names in a directory, to the disk. A symbolic link is refused."""
+    """fsync a file, or a directory's entries. A symbolic link is refused."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -35,21 +35,21 @@ def sync_path(path: Path | str) -> None:
 
 
 def make_open_directory(path: Path) -> None:
-    """A directory that every user may enter, whatever the umask."""
+    """Make a directory that every user may enter, whatever the umask."""
     if not path.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o755)
 
 
 def make_private_directory(path: Path) -> None:
-    """A directory that nobody else may enter, whatever it was before."""
+    """Make a directory that only its owner may enter, whatever its mode was before."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
 
 
 def empty_directory(path: Path, mode: int = 0o700) -> Path:
-    """A directory with nothing in it: what an earlier run left there is removed."""
+    """Make an empty directory: what an earlier run left there is removed."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(mode=mode, parents=True)
     return path
@@ -64,7 +64,7 @@ def remove_tree(tree: Path) -> None:
 
 
 def remove_at_once(place: Path, aside: Path) -> None:
-    """Remove a tree so that half of it is never found under its name: first it is renamed, into the directory `aside`."""
+    """Remove a tree atomically: rename it into the directory `aside` first, so that a partial tree never has its name."""
     make_open_directory(aside)
     obsolete = aside / f"removed-{os.getpid()}-{uuid.uuid4().hex}"
     place.rename(obsolete)

@@ -1,4 +1,4 @@
-"""What a node says of itself: counters and gauges, and the problems that stand until they are over.
+"""A node's health: counters, gauges and current problems.
 
 Every room may report here; `/_hanabi/metrics`, `/_hanabi/problems` and `hanabi doctor` show it. Metric names are Prometheus's:
 `hanabi_<what>_<unit>`, a counter ends in `_total`.
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Counter:
-    """Only grows. To add is one addition: it may be done on the warm path."""
+    """A number that only grows. Adding is one addition, cheap enough for the warm path."""
 
     name: str
     help: str
@@ -31,7 +31,7 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """Read when it is asked for. `read` must be quick and must not raise."""
+    """A number that is read on request. `read` must be quick and must not raise."""
 
     name: str
     help: str
@@ -40,7 +40,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that somebody should know of, in words that say what to do. `since` is Unix seconds."""
+    """A problem that an operator should know of; the text says what to do. `since` is Unix seconds."""
 
     key: str
     text: str
@@ -48,7 +48,7 @@ class Problem:
 
 
 class Health:
-    """One for each node. `report` and `clear` may be called from any thread."""
+    """Metrics and problems of one node. `report` and `clear` may be called from any thread."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -57,7 +57,7 @@ class Health:
         self._changing = threading.Lock()
 
     def counter(self, name: str, help: str) -> Counter:
-        """The counter of that name: the same one for everybody who asks."""
+        """Return the counter of that name: the same object on every call."""
         found = self._metrics.get(name)
         if isinstance(found, Counter):
             return found
@@ -66,12 +66,12 @@ class Health:
         return made
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """`read` gives the value from now on, also where another did before."""
+        """Register a gauge: `read` gives its value, and replaces an earlier `read` of that name."""
         self._metrics.pop(name, None)
         self._add(Gauge(name, help, read))
 
     def report(self, key: str, text: str) -> None:
-        """A problem begins, or goes on with another text. It is logged when it begins."""
+        """Report a problem, or change its text. It is logged when it begins."""
         with self._changing:
             known = self._problems.get(key)
             if known is None and len(self._problems) >= PROBLEMS_MAX:
@@ -82,7 +82,7 @@ class Health:
             log.error("%s", text)
 
     def clear(self, key: str) -> None:
-        """The problem is over, if there was one."""
+        """End a problem, if there is one."""
         with self._changing:
             known = self._problems.pop(key, None)
         if known is not None:
@@ -90,7 +90,7 @@ class Health:
 
     @property
     def problems(self) -> list[Problem]:
-        """Those that stand, oldest first."""
+        """Current problems, oldest first."""
         with self._changing:
             return sorted(self._problems.values(), key=lambda problem: problem.since)
 
@@ -99,7 +99,7 @@ class Health:
         return {name: metric.value if isinstance(metric, Counter) else metric.read() for name, metric in self._metrics.items()}
 
     def describe(self) -> str:
-        """Prometheus's text format 0.0.4."""
+        """Metrics in Prometheus's text format 0.0.4."""
         lines = []
         for name, metric in sorted(self._metrics.items()):
             kind, value = ("counter", metric.value) if isinstance(metric, Counter) else ("gauge", metric.read())

@@ -1,4 +1,4 @@
-"""keys.json, the owner's key: read by the server and by every command. Nothing is ever written over a file that cannot be read."""
+"""The owner's key in keys.json, read by the server and by every command. A file that cannot be read is never overwritten."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def read_key(path: Path) -> OwnerKey:
 
 
 def fingerprint(access_key: str) -> str:
-    """Which key it is, for those who know the key already; tells nothing of its secret."""
+    """Identify a key without revealing its secret."""
     return hashlib.sha256(access_key.encode()).hexdigest()[:8]
 
 

@@ -1,4 +1,4 @@
-"""The few Linux calls that Python does not have, by ctypes: namespaces, the new mount interface, loop devices.
+"""Linux calls that Python lacks, by ctypes: namespaces, the new mount interface, loop devices.
 
 Every function raises `OSError` with the kernel's errno and the path it was about. ctypes releases the GIL during a call.
 """
@@ -81,7 +81,7 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 
 def unmount(target: str) -> None:
-    """Detach a mount; the file system goes when its last user has gone."""
+    """Detach a mount; the file system is unmounted when its last user ends."""
     _checked(_libc.umount2(target.encode(), MNT_DETACH | UMOUNT_NOFOLLOW), target)
 
 
@@ -99,7 +99,7 @@ def clone_tree(source: str) -> int:
 
 
 def open_directory(path: str) -> int:
-    """A directory, on the way to which there is no symbolic link."""
+    """Open a directory; a path with a symbolic link in it is refused."""
     how = struct.pack("=QQQ", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
     return _syscall(_OPENAT2, path, AT_FDCWD, path.encode(), how, len(how))
 
@@ -110,7 +110,7 @@ def move_tree(tree: int, directory: int) -> None:
 
 
 def attach_loop(image: Path) -> tuple[str, int]:
-    """Give a file a loop device that goes with its last user. Returns the device's path and an open descriptor of it."""
+    """Attach a file to a loop device that is cleared when its last user closes it. Returns the device's path and an open descriptor."""
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -149,7 +149,7 @@ def _loop_config(backing: int, flags: int) -> bytes:
 
 
 def detach_loop(device: str) -> None:
-    """Clear a loop device that an earlier run left; busy ones clear themselves later."""
+    """Clear a loop device that an earlier run left; a busy one is cleared at its last close."""
     with suppress(OSError):
         fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -159,9 +159,9 @@ def detach_loop(device: str) -> None:
 
 
 def refuse_rights(receiver: socket.socket) -> bool:
-    """Let nobody send descriptors to a unix socket any more; False where the kernel cannot do that.
+    """Refuse descriptors (SCM_RIGHTS) sent to a unix socket; False where the kernel cannot.
 
-    Who receives one drops its last hold of the file, and waits for what closing it takes: of a TCP socket with SO_LINGER, for hours.
+    The receiver may close a file's last reference and block in that close: for hours with a TCP socket that has SO_LINGER.
     """
     try:
         receiver.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
@@ -185,7 +185,7 @@ def has_exited(pidfd: int, timeout_s: float = 0) -> bool:
 
 
 def reap(pidfd: int) -> int | None:
-    """The exit status (negative: the signal) of a process that has ended, if it was ours to reap."""
+    """Reap a process that has ended, if it is a child. Returns its exit status (negative: the signal)."""
     try:
         ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     except ChildProcessError:

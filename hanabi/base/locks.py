@@ -1,4 +1,4 @@
-"""Locks among processes: `flock` on a file, held as long as a descriptor is open, so that they end with their holder, however that ends."""
+"""Locks between processes: `flock` on a file. A lock ends with its holder, `kill -9` included."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def open_lock(path: Path, mode: int = 0o600) -> int:
-    """A descriptor of a lock's file, made if need be; nothing is held yet."""
+    """Open a lock's file, made if absent, and return the descriptor; the lock is not held yet."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
 
 
@@ -18,7 +18,7 @@ def acquire(fd: int, *, shared: bool = False) -> None:
 
 
 def try_acquire(fd: int, *, shared: bool = False) -> bool:
-    """Hold the lock, unless another descriptor does."""
+    """Acquire the lock unless another descriptor holds it."""
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -27,7 +27,7 @@ def try_acquire(fd: int, *, shared: bool = False) -> bool:
 
 
 def try_lock(path: Path, mode: int = 0o600) -> int | None:
-    """A descriptor that holds the lock; None when somebody else does."""
+    """Open and acquire a lock: its descriptor, or None when it is held already."""
     fd = open_lock(path, mode)
     if try_acquire(fd):
         return fd
@@ -37,7 +37,7 @@ def try_lock(path: Path, mode: int = 0o600) -> int | None:
 
 @contextmanager
 def hold(path: Path, *, wait: bool = True, shared: bool = False, mode: int = 0o600) -> Iterator[bool]:
-    """Hold a lock for the block; False when somebody else does and there is to be no waiting. Blocks."""
+    """Hold a lock for the block; False when it is held already and the caller does not wait. Blocks."""
     fd = open_lock(path, mode)
     try:
         if wait:
@@ -50,7 +50,7 @@ def hold(path: Path, *, wait: bool = True, shared: bool = False, mode: int = 0o6
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Whether a path still leads to the file of a descriptor: its holder may have removed or replaced it meanwhile."""
+    """Whether a path still leads to the file of a descriptor: the lock's last holder may have removed or replaced it."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:

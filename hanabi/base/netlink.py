@@ -1,4 +1,4 @@
-"""Enough of rtnetlink to make a veth pair, give it an address and a route, and take it away, without starting a program."""
+"""A small rtnetlink client: veth pairs, addresses, routes, link removal, without starting a program."""
 
 import os
 import socket
@@ -42,19 +42,19 @@ class Netlink:
         self._ask(_NEWLINK, 0, _link(socket.if_nametoindex(name), up=True), f"raise {name}")
 
     def remove_link(self, name: str) -> None:
-        """One that has gone is no error."""
+        """Remove an interface; an absent one is no error."""
         with suppress(FileNotFoundError):
             self._ask(_DELLINK, 0, _link() + _attribute(_IFLA_IFNAME, name.encode() + b"\0"), f"remove {name}")
 
     def add_address(self, name: str, address: IPv4Address, prefix: int, *, only_here: bool = False) -> None:
-        """`only_here`: nothing that leaves this namespace is ever sent from it, ARP included."""
+        """Add an address. `only_here`: never use it as a source outside this namespace, ARP included."""
         scope = _RT_SCOPE_HOST if only_here else _RT_SCOPE_UNIVERSE
         head = struct.pack("=BBBBI", socket.AF_INET, prefix, 0, scope, socket.if_nametoindex(name))
         body = head + _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
         self._ask(_NEWADDR, _CREATE | _EXCL, body, f"give {name} the address {address}")
 
     def add_host_route(self, address: IPv4Address, name: str) -> None:
-        """One address that is reached directly."""
+        """Add a route to one directly reachable address."""
         head = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_LINK, _RTN_UNICAST, 0)
         oif = struct.pack("=I", socket.if_nametoindex(name))
         body = head + _attribute(_RTA_DST, address.packed) + _attribute(_RTA_OIF, oif)

@@ -1,4 +1,4 @@
-"""The one wildcard matcher: `*` stands for any characters, `?` for any one. For CORS origins, policies, and whatever else users write.
+"""Wildcard matching: `*` matches any characters, `?` any one. Used for CORS origins, policies and other user input.
 
 The pattern is cut at `*`. Its first part must begin the text and its last part must end it; each part between is searched for once,
 from where the one before it ended, so nothing is ever tried twice, whatever the pattern is. A part without `?` is searched by `str.find`.
@@ -56,14 +56,14 @@ def _cut(pattern: str, ignore_case: bool) -> Wildcard:
 
 
 def _is_at(part: str, text: str, position: int) -> bool:
-    """Whether a part is in a text at a place; the text is long enough."""
+    """Whether a part matches a text at a position; the text is long enough."""
     if "?" not in part:
         return text.startswith(part, position)
     return all(wanted == "?" or wanted == text[position + index] for index, wanted in enumerate(part))
 
 
 def _search(part: str, text: str, start: int, end: int) -> int:
-    """Where a part is first found between two places of a text; -1: nowhere."""
+    """Find a part's first position between two positions of a text; -1: none."""
     if "?" not in part:
         return text.find(part, start, end)
     places: dict[str, list[int]] = {}

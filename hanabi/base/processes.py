@@ -1,4 +1,4 @@
-"""Programs run to their end: with a limit of time, a bound on what they print, and a process group that ends as a whole."""
+"""Running programs to their end: a time limit, bounded output, and a process group that ends as a whole."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ class Ended:
 
 
 def search_path() -> str:
-    """Where programs are looked for: the user's PATH, then the sbin directories."""
+    """The search path for programs: the user's PATH, then the sbin directories."""
     return ":".join([os.environ.get("PATH", os.defpath), *SYSTEM_PATHS])
 
 
 def ask(command: Sequence[str | Path], *, timeout_s: float = ASK_S, environment: Mapping[str, str] | None = None) -> str | None:
-    """What a program that answers at once prints; None when it is not there, fails or takes too long. Blocks."""
+    """Run a short program and return its output; None when it is absent, fails or takes too long. Blocks."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout_s, env=environment
@@ -52,8 +52,8 @@ async def run_group(
 ) -> Ended:
     """Run a program in a process group of its own, which ends with it. Raises `TimeoutError` after `limit_s`, `OSError`.
 
-    `given` is its standard input; `on_line` gets each line of its standard output; `on_start` the id of its group. When it is ended
-    before its time, it and its programs are first asked, so that they undo what they have begun, then killed.
+    `given` is its standard input; `on_line` gets each line of its standard output; `on_start` the id of its group. When it ends
+    early, the group gets SIGTERM first, so that programs can clean up, then SIGKILL.
     """
     stdin, stdout = DEVNULL if given is None else PIPE, DEVNULL if on_line is None else PIPE
     program = await asyncio.create_subprocess_exec(
@@ -99,7 +99,7 @@ async def _feed(program: Process, given: bytes) -> None:
 
 
 async def _read_end(stream: asyncio.StreamReader) -> bytes:
-    """All of a stream is read, the last of it kept."""
+    """Read a whole stream and return its end."""
     kept = b""
     while piece := await stream.read(SAID_MAX_BYTES):
         kept = (kept + piece)[-SAID_MAX_BYTES:]

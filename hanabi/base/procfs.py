@@ -1,4 +1,4 @@
-"""What /proc tells of processes, for the driver that has no cgroup to ask. A process that has gone counts as nothing."""
+"""Process figures from /proc, for the driver without cgroups. A process that has ended counts as nothing."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _MAPPED = re.compile(rb"^Rss(?:File|Shmem):\s*(\d+) kB", re.MULTILINE)
 
 
 class ProcessMemory(NamedTuple):
-    """Of one process, in bytes."""
+    """Memory of one process, in bytes."""
 
     name: bytes  # of its program, as far as it has not named itself otherwise
     peak: int  # resident, since the last `reset_peak`
@@ -21,7 +21,7 @@ class ProcessMemory(NamedTuple):
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """All processes that descend from one, itself excepted."""
+    """All descendants of a process, without itself."""
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             for child in _read(f"{pid}/task/{thread}/children").split():
@@ -30,7 +30,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def peak_memory(pid: int) -> int:
-    """Bytes, since the last `reset_peak`."""
+    """Peak memory since the last `reset_peak`, bytes."""
     return memory_of(pid).peak
 
 
@@ -47,7 +47,7 @@ def reset_peak(pid: int) -> None:
 
 
 def cpu_usage(pid: int) -> int:
-    """Microseconds, its ended children's included."""
+    """CPU time in microseconds, ended children included."""
     return sum(_times(pid)) * _TICK_US
 
 

@@ -1,4 +1,4 @@
-"""Work that could not be done, and the one who owns it: it is tried again until it succeeds, less and less often."""
+"""A queue of failed work that is tried again, with growing delays, until it succeeds."""
 
 import asyncio
 import logging
@@ -26,9 +26,9 @@ class _Work:
 
 
 class RetryQueue:
-    """Each work is tried again after 1 s, then after twice as long each time, up to 60 s; meanwhile it is a problem that `health` shows.
+    """Failed work, tried again after 1 s, then after twice as long each time, up to 60 s; meanwhile `health` shows it as a problem.
 
-    A room makes one for what is its own, and closes it while what the works need still stands. A work must bear being run twice.
+    Each package makes its own, and closes it before the things that the work needs. Work must be idempotent.
     """
 
     def __init__(self, clock: Clock, health: Health | None = None, *, limit: int = LIMIT, longest_delay_s: float = LONGEST_DELAY_S) -> None:
@@ -48,7 +48,7 @@ class RetryQueue:
         return key in self._works
 
     def add(self, key: str, what: str, run: Callable[[], Awaitable[object]], error: BaseException | str = "") -> None:
-        """`what` says in words what could not be done; `run` does it, and raises when it cannot. Of one key there is one work."""
+        """Add work: `what` describes it for people; `run` does it, and raises when it fails. Each key has one work."""
         if key in self._works:
             return
         if self._closed or len(self._works) >= self._limit:
@@ -60,7 +60,7 @@ class RetryQueue:
         work.task = asyncio.get_running_loop().create_task(self._keep_trying(key, work), name=f"again: {key}")
 
     async def do(self, key: str, what: str, run: Callable[[], Awaitable[object]]) -> None:
-        """Do it now; what cannot be done is owned from here on."""
+        """Do work now; add it when it fails."""
         try:
             await run()
         except Exception as error:
@@ -68,14 +68,14 @@ class RetryQueue:
             self.add(key, what, run, error)
 
     def nudge(self, key: str) -> None:
-        """Things look better: try now. Nothing, when there is no such work."""
+        """Try work now, for instance because its cause may be over. Unknown keys are ignored."""
         work = self._works.get(key)
         if work is not None:
             work.delay_s = FIRST_DELAY_S
             work.woken.set()
 
     def drop(self, key: str) -> None:
-        """It need not be done any more. One that is being tried is let finish, and not tried again."""
+        """Remove work. An attempt that is running finishes, and is not repeated."""
         work = self._works.pop(key, None)
         if work is not None:
             self._health.clear(key)
@@ -83,7 +83,7 @@ class RetryQueue:
                 work.task.cancel()
 
     async def cancel(self) -> None:
-        """Leave everything as it is, without a last try: for what is of use only while the server runs."""
+        """Stop without a last attempt: for work that matters only while the server runs."""
         self._closed = True
         for key, work in list(self._works.items()):
             self._health.clear(key)
@@ -93,7 +93,7 @@ class RetryQueue:
                 await asyncio.wait([work.task])
 
     async def close(self) -> None:
-        """Each is tried one last time, in the order in which they came."""
+        """Try each one last time, in the order of arrival."""
         self._closed = True
         loop = asyncio.get_running_loop()
         end = loop.time() + LAST_TRY_S
@@ -129,7 +129,7 @@ class RetryQueue:
                 work.trying = False
 
     async def _pause(self, work: _Work) -> None:
-        """Until it is time, or somebody says that things look better."""
+        """Wait until the next attempt is due, or `nudge` is called."""
         timer: Timer | None = None
         if not work.woken.is_set():
             timer = self._clock.call_later(work.delay_s, work.woken.set)

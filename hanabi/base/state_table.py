@@ -16,11 +16,11 @@ Event = TypeVar("Event", bound=Enum)
 
 
 class IllegalTransition(AssertionError):
-    """An event that cannot happen in a state: a defect of ours, where no input can cause it."""
+    """An event that a state does not allow: a bug in Hanabi, where no input can cause it."""
 
 
 class StateTable(Generic[State, Event]):
-    """All transitions of one machine. A state that none leaves, and that may be missing in `transitions`, is an end.
+    """All transitions of one machine. A state without outgoing transitions is final; it may be missing in `transitions`.
 
     `transitions` may be read directly where each call counts: `table.transitions[state].get(event)`.
     """
@@ -52,7 +52,7 @@ class StateTable(Generic[State, Event]):
         return frozenset(seen)
 
     def diagram(self) -> str:
-        """The table as a Mermaid state diagram. Transitions that every state but the ends has to one target are drawn once, from `any`."""
+        """The table as a Mermaid state diagram. Transitions that all but final states have to one target are drawn once, from `any`."""
         common = self._common()
         lines = ["stateDiagram-v2", f"    [*] --> {_word(self.initial)}"]
         for state, after in self.transitions.items():

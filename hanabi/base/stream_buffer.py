@@ -1,4 +1,4 @@
-"""Bytes that arrive and that somebody reads meanwhile."""
+"""A buffer between the sender and the one reader of a byte stream."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ HIGH_BYTES = 128 * 1024  # so much waits for the reader: then the sender is made
 
 
 class StreamBuffer:
-    """A `ByteStream` of one reader. Who fills it receives no more while it `is_full`; `on_taken` says that something was taken."""
+    """A `ByteStream` with one reader. The sender pauses while it `is_full`; `on_taken` is called when bytes were read."""
 
     __slots__ = ("size", "_buffer", "_ended", "_error", "_closed", "_reader", "_on_taken")
 
@@ -45,12 +45,12 @@ class StreamBuffer:
             self._wake()
 
     def end(self) -> None:
-        """All of it has come."""
+        """End the stream: all bytes have arrived."""
         self._ended = True
         self._wake()
 
     def fail(self, error: BodyError) -> None:
-        """The rest will not come: the reader gets what is there, then the error."""
+        """Break the stream off: the reader gets what is buffered, then the error."""
         if not self._ended and self._error is None:
             self._error = error
             self._wake()
@@ -80,7 +80,7 @@ class StreamBuffer:
         self.drop()
 
     def drop(self) -> None:
-        """Nobody wants any more: what is there and what still comes is thrown away."""
+        """Discard what is buffered and what still arrives: the reader has stopped."""
         self._closed = True
         self._buffer.clear()
         self._on_taken()

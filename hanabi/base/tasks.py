@@ -1,4 +1,4 @@
-"""Tasks with an owner, work shared by those who ask for the same at the same time, and futures settled once."""
+"""Owned tasks, single-flight work, and futures that are settled once."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ async def cancel_and_wait(tasks: "Iterable[asyncio.Future[Any]]") -> None:
 
 
 async def wait_for_end(future: "asyncio.Future[Any]") -> None:
-    """Wait until a future is done, however often the caller is cancelled meanwhile: it is called where that is being raised already.
+    """Wait until a future is done, even if the caller is cancelled meanwhile: for callers that are handling a cancellation already.
 
     The result or exception is left in the future.
     """
@@ -71,17 +71,17 @@ class Tasks:
         return task
 
     async def finish(self, work: Coroutine[Any, Any, Result], name: str | None = None) -> Result:
-        """The result of work that goes on to its end even if the caller is cancelled."""
+        """Run work to its end, even if the caller is cancelled, and return its result."""
         task = self.own(work, name)
         task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
     async def cancel(self) -> None:
-        """Cancel all, and wait until each has ended."""
+        """Cancel all tasks and wait until each has ended."""
         await cancel_and_wait(self._tasks)
 
     async def join(self) -> None:
-        """Wait until none is left, those included that begin meanwhile: for what must not be cancelled half done."""
+        """Wait until no task is left, new ones included: for work that must not be cancelled half-way."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -91,9 +91,9 @@ class Tasks:
 
 
 class SingleFlight(Generic[Key, Result]):
-    """Work of which there is at most one at a time for each key: callers that come meanwhile share its result, or its exception.
+    """Work that runs at most once at a time for each key: callers that arrive meanwhile share its result or exception.
 
-    A caller that is cancelled leaves the work to the others, and to its end. `on_end(key)` is called when it has ended. `closed` makes
+    Cancelling a caller does not cancel the work. `on_end(key)` is called when the work has ended. `closed` makes
     the exception for callers whose work is cancelled by `close`; without it they get `asyncio.CancelledError`.
     """
 
@@ -109,7 +109,7 @@ class SingleFlight(Generic[Key, Result]):
         return key in self._tasks
 
     async def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]], name: str | None = None) -> Result:
-        """The result of what is under way for `key`, else of `work()`, begun now."""
+        """Return the result of the running work for `key`, else of `work()`, started now."""
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.get_running_loop().create_task(work(), name=name)
@@ -123,12 +123,12 @@ class SingleFlight(Generic[Key, Result]):
             raise
 
     async def join(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no work is running."""
         while self._tasks:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def close(self) -> None:
-        """Cancel what is under way, and wait until it has ended."""
+        """Cancel running work, and wait until it has ended."""
         await cancel_and_wait(self._tasks.values())
 
     def _end(self, key: Key, task: "asyncio.Task[Result]") -> None:
@@ -139,6 +139,6 @@ class SingleFlight(Generic[Key, Result]):
 
 
 def _retrieve(task: "asyncio.Future[Any]") -> None:
-    """Whoever waits has the exception; nobody may be waiting any more, and that is no error."""
+    """Mark the exception as retrieved: callers have it, or none waits any more."""
     if not task.cancelled():
         task.exception()

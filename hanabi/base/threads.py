@@ -1,4 +1,4 @@
-"""Blocking work off the loop, in threads of the drivers' own: whoever unpacks zips elsewhere does not hold up a destroy."""
+"""The drivers' own threads for blocking work, so that other blocking work, such as unpacking zips, never delays a destroy."""
 
 import asyncio
 import threading
@@ -16,9 +16,9 @@ class ThreadPool:
         self._pool = ThreadPoolExecutor(count, "sandbox")
 
     async def run(self, work: Callable[[], Made], *, undo: Callable[[Made], object] | None = None) -> Made:
-        """Run `work` to its end, even if the caller is cancelled: what a thread half did nobody could clean up.
+        """Run `work` to its end, even if the caller is cancelled: half-done work could not be cleaned up.
 
-        A cancelled caller does not get what was made, so `undo` is run on it.
+        A cancelled caller never gets the result, so `undo` is run on it.
         """
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         try:
@@ -34,7 +34,7 @@ class ThreadPool:
 
 
 def in_new_thread(work: Callable[[], Made]) -> Made:
-    """Run something that changes its thread's namespaces in a thread that ends with it."""
+    """Run a function that changes its thread's namespaces in a thread of its own."""
     future: Future[Made] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The bytes of a message: there already, or coming as they are asked for."""
+"""Message bodies: bytes, or a stream of bytes that is read on demand."""
 
 from collections.abc import Awaitable
 from typing import Protocol, Self
@@ -7,9 +7,9 @@ from hanabi.errors import BodyTooLarge
 
 
 class ByteStream(Protocol):
-    """Bytes in pieces, such as an async generator gives. No piece is made before it is asked for: that is the back-pressure.
+    """Bytes in pieces, as from an async generator. A piece is made only on demand: that is the back-pressure.
 
-    Who takes them calls `aclose` when it wants no more, also after the end or an error; nobody may be waiting for a piece then.
+    The reader calls `aclose` when it stops, also after the end or an error, and never while a piece is awaited.
     `__anext__` raises `BodyIncomplete` when the sender broke off.
     """
 
@@ -24,7 +24,7 @@ Body = bytes | ByteStream
 
 
 async def read_whole(body: Body, limit_bytes: int) -> bytes:
-    """All of it, and the end of a stream. Raises `BodyTooLarge` beyond the limit."""
+    """Read a body to its end. Raises `BodyTooLarge` beyond the limit."""
     if isinstance(body, bytes):
         if len(body) > limit_bytes:
             raise BodyTooLarge(limit_bytes)
@@ -43,5 +43,5 @@ async def read_whole(body: Body, limit_bytes: int) -> bytes:
 
 
 async def close(body: ByteStream) -> None:
-    """Say that nobody wants any more of it."""
+    """Stop reading a body."""
     await body.aclose()

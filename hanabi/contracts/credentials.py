@@ -1,4 +1,4 @@
-"""Who signed a request, and the session credentials that an environment has."""
+"""The signer of a request, and an environment's session credentials."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who signed a request."""
+    """The signer of a request."""
 
     account: str
     arn: str
@@ -28,6 +28,6 @@ class Credentials:
 
 class CredentialIssuer(Protocol):
     def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
-        """Of an environment of a function, which they are tied to."""
+        """Issue credentials that are tied to one environment of a function."""
 
     def revoke(self, access_key: str) -> None: ...

@@ -1,4 +1,4 @@
-"""Events that were accepted and have not ended, and the log that keeps them: one SQLite file, or another engine in its place."""
+"""Accepted asynchronous events that have not ended, and the log that keeps them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
-    """What has become of an event: it is due again then, or it has ended (None)."""
+    """The new due time of an event, or None: it has ended."""
 
     id: int
     due_ms: int | None
@@ -44,23 +44,23 @@ class Backlog:
 
 
 class EventLog(Protocol):
-    """Every method raises `StorageFailed`. What is written is durable when the call returns; calls take effect in their order."""
+    """The log of accepted events. A write is durable when it returns; calls take effect in order. All methods raise `StorageFailed`."""
 
     async def add(self, event: Event) -> int:
-        """Keep an event, due at once; returns its id. One that raises, or is cancelled, may have been kept."""
+        """Store an event, due at once; returns its id. When the call raises, or is cancelled, the event may be stored nevertheless."""
 
     async def apply(self, changes: Sequence[EventChange]) -> int | None:
-        """All as one; returns `Backlog.oldest_ms`. To change what has ended is no error."""
+        """Apply changes atomically; returns `Backlog.oldest_ms`. Changing an ended event is no error."""
 
     async def load_due(self, now_ms: int, held: Iterable[int], count: int, size_bytes: int, first: Iterable[int] = ()) -> DueEvents:
-        """Up to `count` events, their payloads up to `size_bytes` in all but for the first: those of `first`, which are due whatever is
-        kept of them, then those that are due and not `held`, soonest first."""
+        """Load up to `count` events, payloads up to `size_bytes` in all but for the first: those of `first`, due whatever time is
+        stored for them, then those that are due and not `held`, soonest first."""
 
     async def repair_times(self, now_ms: int, longest_ms: int) -> Backlog:
-        """Bring back what is due more than `longest_ms` ahead, as it is when the clock was set back; say what there is now."""
+        """Make events due that lie more than `longest_ms` ahead, as after the clock was set back; returns the backlog."""
 
     async def count(self) -> int:
-        """How many events are kept."""
+        """Count the stored events."""
 
     async def probe(self) -> None:
-        """Whether it can be written at all: nothing changes."""
+        """Check that the log can be written; changes nothing."""

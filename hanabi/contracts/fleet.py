@@ -1,4 +1,4 @@
-"""Where the invoker gets environments from, and all that it knows of one."""
+"""The invoker's view of the fleet: leasing environments, and what it needs of one."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from hanabi.contracts.invocation import Invocation, OnEnd, Outcome
 
 
 class InitFailed(Exception):
-    """A function's init failed: how it ended, complete."""
+    """A failed init of a function: its complete outcome."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.error_type)
@@ -15,16 +15,16 @@ class InitFailed(Exception):
 
 
 class Lease(Protocol):
-    """An environment that is one invocation's, from when it was taken until it is released."""
+    """An environment reserved for one invocation, until it is released."""
 
     def invoke(self, invocation: Invocation, on_end: OnEnd) -> None:
-        """Run an invocation; the time that an init takes within it is part of it. Never raises: trouble is an outcome, too."""
+        """Run an invocation, including an init within it. Never raises: a failure is an outcome, too."""
 
     async def reset(self) -> bool:
-        """After an end that left it not reusable: end its processes, keep its sandbox. False: it is of no use any more."""
+        """Reset an environment that cannot be reused as it is: end its processes, keep its sandbox. False: it must end."""
 
     def release(self, *, reusable: bool) -> None:
-        """Give it back: the next invocation of its version gets it, or it ends."""
+        """Give the environment back: the next invocation of its version gets it, or it ends."""
 
 
 class Fleet(Protocol):
@@ -34,10 +34,10 @@ class Fleet(Protocol):
         """An idle environment of a `FunctionVersion.key`, or None. Raises `ShuttingDown`."""
 
     async def lease(self, version: FunctionVersion) -> Lease:
-        """A new environment, or one that comes free before it is ready.
+        """Lease a new environment, or one that is released before the new one is ready.
 
         Raises `InitFailed`, `SandboxError` or `ImageError` when there can be no environment, `TooManyRequests` when this host stays full.
         """
 
     async def start(self, version: FunctionVersion, limit_s: float, *, phase: str) -> Lease:
-        """A new environment, its init done within the limit. Raises as `lease`. `phase` "invoke": its init is part of the invocation."""
+        """Start a new environment, its init done within the limit. Raises as `lease`. `phase` "invoke": init is part of an invocation."""

@@ -1,4 +1,4 @@
-"""What exists, as the rooms below the control plane see it: versions of functions, and where an invocation of one goes."""
+"""Function versions and invocation routes, as the packages below the control plane see them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerCode:
-    """The image that a function is made of, and what the function starts in it. None: what the image itself says."""
+    """A function's container image and its ImageConfig overrides. None: the image's own setting."""
 
     image: str  # where it is, pinned: "registry.example/app@sha256:<hex>"
     digest: str  # of its manifest, hexadecimal
@@ -54,7 +54,7 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What a version has of the provisioned concurrency it is to have."""
+    """How much of a version's requested provisioned concurrency is ready."""
 
     allocated: int = 0  # initialised environments, those at work included
     complete: bool = False  # it had all since they were last asked for; one that goes is replaced
@@ -63,7 +63,7 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where one invocation of (function, qualifier) goes."""
+    """The target of one invocation of (function, qualifier)."""
 
     version: FunctionVersion
     invoked_arn: str  # as the caller named it, qualifier included: what the context object shows
@@ -71,17 +71,17 @@ class Route:
 
 
 class ConcurrencyLimits(Protocol):
-    """What admission holds invocations to. All in memory: it is asked for each."""
+    """Concurrency limits for admission. All in memory: read for each invocation."""
 
     def account_concurrency(self) -> tuple[int, int]:
         """(account limit, unreserved limit): 1000 and 1000 minus all reserved."""
 
     def is_reserved(self, name: str) -> bool:
-        """Whether a function has a reserved concurrency of its own: its provisioned concurrency comes out of that."""
+        """Whether a function has reserved concurrency: its provisioned concurrency comes out of that."""
 
 
 class Catalog(Protocol):
-    """What exists, as the invoke path sees it. All in memory; a resolve is two dictionary reads."""
+    """The functions that exist, as the invoke path sees them. All in memory; a resolve is two dictionary reads."""
 
     def resolve(self, function: str, qualifier: str | None) -> Route:
         """The route for a function (bare name) and a version, alias or None; draws by weight for a weighted alias.
@@ -90,7 +90,7 @@ class Catalog(Protocol):
         """
 
     def on_retired(self, callback: Callable[[str], None]) -> None:
-        """Call back with each `FunctionVersion.key` that will never be resolved again (updated or deleted)."""
+        """Register a callback for each `FunctionVersion.key` that is retired (updated or deleted)."""
 
     def account_concurrency(self) -> tuple[int, int]:
         """(account limit, unreserved limit): 1000 and 1000 minus all reserved."""

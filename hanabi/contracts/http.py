@@ -1,4 +1,4 @@
-"""HTTP requests and responses as the rooms hand them on."""
+"""HTTP requests and responses, as handlers receive and return them."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class HttpRequest:
 
     @property
     def joined(self) -> dict[str, str]:
-        """One value for each name: those of a name that comes more than once are joined by commas, in order."""
+        """Headers with one value per name: repeated names are joined by commas, in order."""
         if not self.repeated:
             return self.fields
         values: dict[str, list[str]] = {}
@@ -77,7 +77,7 @@ class HttpRequest:
 class HttpResponse:
     """A stream goes out with the `content-length` among the headers, or chunked without one, `trailers` after it; it is always closed.
 
-    An error in the middle of it cuts the connection, so that the client sees that something is missing.
+    An error within a stream closes the connection, so that the client sees the response is incomplete.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""What sandboxes are started from: runtime images, guest kernels, Firecracker."""
+"""Images that sandboxes start from: runtime images, guest kernels, Firecracker."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RuntimeImage:
 
 @dataclass(frozen=True, slots=True)
 class GuestKernel:
-    """What a microVM boots: an ELF kernel, and for one that needs modules the initramfs that brings them and the agent as /init.
+    """The kernel that a microVM boots: an ELF kernel, and, if it needs modules, an initramfs with them and the agent as /init.
 
     In that initramfs the text file /modules lists modules by absolute path, one a line, in the order in which they are inserted.
     """

@@ -1,4 +1,4 @@
-"""One invocation: what a caller asks for, what it gets, and who runs it, now or later."""
+"""Invocations, their outcomes and results, and the protocols that run or queue them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from hanabi.contracts.journal import LogEvent, Record
 
 @dataclass(slots=True, kw_only=True)
 class Invocation:
-    """One request to run a function: what the environment is handed."""
+    """One request to run a function, as the environment gets it."""
 
     request_id: str
     route: Route
@@ -26,7 +26,7 @@ class Invocation:
 
 @dataclass(slots=True)
 class Outcome:
-    """How an init or an invocation ended in its environment: complete, nobody asks the environment afterwards. Times in microseconds."""
+    """The complete outcome of an init or an invocation in its environment. Times in microseconds."""
 
     payload: Body  # the answer, or the error as JSON
     status: str  # "success" | "error" | "timeout"
@@ -52,7 +52,7 @@ OnEnd = Callable[[Outcome], None]
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What the caller gets. `function_error` is None or "Unhandled"."""
+    """The caller's result. `function_error` is None or "Unhandled"."""
 
     payload: Body  # a stream is taken as the function makes it, and closed
     function_error: str | None
@@ -70,20 +70,20 @@ class Cancellable(Protocol):
 
 
 class Invoker(Protocol):
-    """Runs one invocation to its result: admission, environment, run, record.
+    """The invoker: runs one invocation to its result (admission, environment, run, record).
 
     A failing function is not an exception: it is a Result with `function_error`.
     """
 
     def start(self, invocation: Invocation, on_end: OnResult) -> Cancellable:
-        """Begin. What is returned ends it at once when it is cancelled; then `on_end` is not called any more."""
+        """Start an invocation. Cancelling the returned handle ends it at once; `on_end` is then not called."""
 
     async def invoke(self, invocation: Invocation) -> Result:
-        """As `start`, for callers that wait. Raises `TooManyRequests` and other errors of `hanabi.errors`."""
+        """Run an invocation and wait for its result. Raises `TooManyRequests` and other errors of `hanabi.errors`."""
 
 
 class EventQueue(Protocol):
-    """Durable asynchronous invocations."""
+    """The durable queue of asynchronous invocations."""
 
     async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
-        """Returns when the event is committed to disk: a 202 may be sent."""
+        """Queue an event. It is committed to disk when the call returns: a 202 may be sent."""

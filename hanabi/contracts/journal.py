@@ -1,4 +1,4 @@
-"""The append-only record of what ran: log events, and one record for each invocation."""
+"""The append-only journal: log events, and one record for each invocation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ LogEvent = tuple[int, str]  # (Unix ms, text without trailing newline)
 
 
 class Journal(Protocol):
-    """The append-only record: log lines and invocation records. Writes reach the kernel before they return."""
+    """The append-only journal of log lines and invocation records. Writes reach the kernel before they return."""
 
     full: bool  # no invocation may begin: there might be no room for its record
 
@@ -42,4 +42,4 @@ class Journal(Protocol):
         """Append an invocation's record together with its last log events, in one write."""
 
     async def wait_indexed(self) -> None:
-        """Return when all that was written before the call can be queried."""
+        """Wait until everything written before the call can be queried."""

@@ -1,4 +1,4 @@
-"""Log groups, streams and events, as they are asked for. What is printed reaches them through the journal."""
+"""Log groups, streams and events, as CloudWatch Logs has them. Function output gets there through the journal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class LogStream:
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """A log event where it was found."""
+    """A log event and its position."""
 
     position: EventPosition
     stream: str
@@ -49,17 +49,17 @@ class FoundEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Events in the order they were walked; `last` is where to go on after, None at the end."""
+    """A page of events in the order of the search; `last` is the position to continue after, None at the end."""
 
     events: list[FoundEvent]
     last: EventPosition | None
 
 
 class Logs(Protocol):
-    """Who logs and then looks, finds. All raise `LogsUnavailable`; a group or stream that is not there is `NoSuchGroup`, `NoSuchStream`."""
+    """The log store; reads see all earlier writes. Raises `LogsUnavailable`, `NoSuchGroup` and `NoSuchStream`."""
 
     async def groups(self, *, prefix: str = "", pattern: str = "", after: str = "", limit: int = 50) -> list[LogGroup]:
-        """In order of name, those after `after`."""
+        """List groups by name, those after `after`."""
 
     async def group(self, name: str) -> LogGroup: ...
 
@@ -67,13 +67,13 @@ class Logs(Protocol):
         """Raises `AlreadyExists`."""
 
     async def delete_group(self, name: str) -> None:
-        """With all its streams and events."""
+        """Delete a group with all its streams and events."""
 
     async def set_retention(self, name: str, days: int | None) -> None:
-        """Events older than this are not found from now on."""
+        """Set a group's retention: older events are no longer found."""
 
     async def streams(self, group: str, *, prefix: str = "") -> list[LogStream]:
-        """Of a group, in order of name."""
+        """List the streams of a group by name."""
 
     async def create_stream(self, group: str, name: str) -> None:
         """Raises `AlreadyExists`."""
@@ -96,4 +96,4 @@ class Logs(Protocol):
         backward: bool = False,
         limit: int = LOG_PAGE_EVENTS,
     ) -> LogPage:
-        """A page of the events of a group, or of the streams named; from `start_ms` to `end_ms`, which is excluded."""
+        """Find a page of events of a group, or of the named streams, from `start_ms` to `end_ms` (excluded)."""

@@ -1,4 +1,4 @@
-"""The isolation seam: what a driver is asked for, and the sandbox that it makes."""
+"""The isolation interface: drivers, and the sandboxes that they make."""
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from hanabi.contracts.images import RuntimeImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preload:
-    """A process that a sandbox may come with, started before it was asked for: a bootstrap that waits for its function.
+    """A process that a sandbox may start ahead of time: a bootstrap that waits for its function.
 
     A driver that waits until it has loaded starts it with the variables `announce` too: then it says `loaded` on the runtime channel.
     """
@@ -25,7 +25,7 @@ class Preload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
-    """What a driver needs to make a sandbox. It says nothing of functions."""
+    """The specification of a sandbox. It knows nothing of functions."""
 
     id: str  # [a-z0-9-]{1,40}
     image: RuntimeImage
@@ -39,7 +39,7 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended: `status` when it exited, `signal` when it was killed."""
+    """The end of a process: `status` when it exited, `signal` when it was killed."""
 
     role: str
     status: int | None
@@ -48,7 +48,7 @@ class Exit:
 
 
 class Sandbox(Protocol):
-    """One isolated place with the agent running as its first process and nothing else yet."""
+    """One isolated sandbox; at first only the agent runs in it."""
 
     id: str
     runtime: socket.socket  # host end of the runtime channel (stream), taken over by whoever speaks on it; the child has the other as fd 4
@@ -67,14 +67,14 @@ class Sandbox(Protocol):
         """Start a process as the function's user. Raises `EntrypointError` when it cannot be executed."""
 
     async def kill_processes(self) -> None:
-        """SIGKILL every process but the agent; returns when all are gone."""
+        """SIGKILL every process but the agent; returns when all have ended."""
 
     async def reset(self) -> None:
-        """Kill as `kill_processes`, and make `runtime` anew: no later process meets what an earlier one left in the channel.
+        """Kill as `kill_processes`, and make `runtime` anew, so that no bytes of an earlier process stay in the channel.
         What is mounted, and /tmp, stay. Raises `SandboxError`."""
 
     def signal(self, role: str, signum: int) -> None:
-        """Send a signal to a started process; one that has gone is no error."""
+        """Send a signal to a started process; one that has ended is no error."""
 
     def freeze(self) -> None:
         """Stop all CPU use. One write, no wait."""
@@ -86,11 +86,11 @@ class Sandbox(Protocol):
         """Set the memory cap and the CPU share (None: unthrottled)."""
 
     async def trim(self) -> None:
-        """Give memory back to the host, as far as the driver can; called while idle, frozen or not. Work may arrive before it ends."""
+        """Give memory back to the host, as far as the driver can; called while idle, frozen or not. An invocation may arrive meanwhile."""
 
     def peak_memory(self) -> int:
-        """Peak memory of its processes since the last `reset_peak`, bytes: files that they map included, whoever read them first;
-        what is only cached is not. One pread, and more when it has grown."""
+        """Peak memory of its processes since the last `reset_peak`, bytes: files that they map included, whichever sandbox read them first;
+        page cache alone is not. One pread, and more when it has grown."""
 
     def reset_peak(self) -> None: ...
 
@@ -104,10 +104,10 @@ class Sandbox(Protocol):
         """Mount a host directory read-only, nosuid, nodev into the running sandbox."""
 
     async def snapshot(self, directory: Path) -> None:
-        """Write it, with all that runs in it, into a new directory; it is of no other use then. Raises `SandboxError`."""
+        """Write a snapshot, running processes included, into a new directory; only `destroy` may follow. Raises `SandboxError`."""
 
     async def destroy(self) -> None:
-        """Kill all and release all: processes, mounts, cgroups, slots. Idempotent; never raises for what is gone."""
+        """Kill all processes and release mounts, cgroups and slots. Idempotent; never raises for what is gone already."""
 
 
 class Driver(Protocol):
@@ -120,22 +120,22 @@ class Driver(Protocol):
     uses_roots: bool  # whether what runs inside sees its image's root; else container images cannot run, and the host's interpreters do
 
     def describe(self) -> str:
-        """What it is and why it was chosen, for the ready line."""
+        """Describe the driver and why it was chosen, for the ready line."""
 
     async def why_unavailable(self, runtime: str) -> str:
-        """Why no function of a runtime can run here, with the fix; empty: nothing is lacking for it."""
+        """Why a runtime's functions cannot run here, with the fix; empty: they can."""
 
     async def open(self) -> None:
-        """Clean what an earlier run left behind, then make ready. Raises `IsolationUnavailable` with the fix."""
+        """Clean up after an earlier run, then make ready. Raises `IsolationUnavailable` with the fix."""
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox, unthrottled, with its agent running. Raises `SandboxError`."""
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
-        """Make ahead of time what sandboxes of an image are made of, as far as that takes long. Raises `SandboxError`."""
+        """Prepare what takes long for sandboxes of an image, ahead of time. Raises `SandboxError`."""
 
     async def prepare_directory(self, directory: Path) -> None:
-        """Likewise for a directory that will be mounted: a function's code, a layer."""
+        """Prepare a directory that will be mounted: a function's code, a layer."""
 
     async def close(self) -> None:
-        """Release what `open` made. All sandboxes have been destroyed before."""
+        """Release what `open` made. All sandboxes must have been destroyed."""

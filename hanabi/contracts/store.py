@@ -1,4 +1,4 @@
-"""Durable documents by key: compare-and-set, atomic batches, and news of every change."""
+"""The document store: compare-and-set, atomic batches, and watches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Document = dict[str, Any]  # a JSON object
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One document of a batch: put, or deleted where `value` is None."""
+    """One write of a batch: a put, or a delete when `value` is None."""
 
     key: str
     value: Document | None
@@ -18,7 +18,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What has become of a document. `value` is None when it is gone, or damaged: then its key is in `Store.damaged`."""
+    """A change of a document. `value` is None when it was deleted, or is damaged: then its key is in `Store.damaged`."""
 
     key: str
     value: Document | None
@@ -27,11 +27,11 @@ class Change:
 
 class Watch(Protocol):
     def close(self) -> None:
-        """Hear of nothing more. Idempotent."""
+        """Stop the watch. Idempotent."""
 
 
 class Store(Protocol):
-    """Durable documents by key. What the values mean is the caller's business.
+    """Durable documents by key. Only the caller knows what the values mean.
 
     Keys are `/`-separated. Every write is on disk when it returns, and ends when its caller is cancelled. Revisions grow with every write
     to the store, so that a key that is deleted and made anew never repeats one. A document that cannot be read is left out of lists,
@@ -41,13 +41,13 @@ class Store(Protocol):
     damaged: dict[str, str]  # key -> why, of those that were met; "it" is the subject
 
     async def get(self, key: str) -> tuple[Document, int] | None:
-        """(value, revision) or None."""
+        """Read a document: (value, revision), or None."""
 
     async def list(self, prefix: str) -> list[tuple[str, Document, int]]:
-        """All (key, value, revision) below a prefix, in key order."""
+        """List all (key, value, revision) below a prefix, in key order."""
 
     async def write(self, writes: Sequence[Write]) -> int:
-        """All of them or none, as one change; returns its revision. Raises `RevisionMismatch`. To delete what is not there is no error."""
+        """Apply a batch atomically; returns its revision. Raises `RevisionMismatch`. Deleting an absent document is no error."""
 
     async def put(self, key: str, value: Document, *, revision: int | None = None) -> int:
         """One `Write`."""
@@ -56,10 +56,10 @@ class Store(Protocol):
         """One `Write` without a value."""
 
     async def quarantine(self, key: str) -> None:
-        """Move a document, whatever it is, to `quarantine/<new revision>/<key>`."""
+        """Move a document, damaged or not, to `quarantine/<new revision>/<key>`."""
 
     def watch(self, prefix: str, changed: Callable[[Change], None]) -> Watch:
-        """Call back with every change below a prefix from now on, whoever makes it: another process or node, or this one, before its
-        write returns. Each document's changes come in their order; one that is soon changed again may be told once, as it is then.
-        What was there before is not told: list it after the call. `changed` must not raise.
+        """Call back with every later change below a prefix, by another process or node too; for this process's writes, before the
+        write returns. Changes of one document come in order; several in quick succession may be reported as one.
+        Existing documents are not reported: list them after the call. `changed` must not raise.
         """

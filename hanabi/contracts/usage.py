@@ -1,4 +1,4 @@
-"""What was used and what it would cost: sums over all invocations, by function and period."""
+"""Usage and its cost: sums over all invocations, by function and period."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,13 +30,13 @@ class UsageRow:
 
     @property
     def cost(self) -> float:
-        """US dollars."""
+        """The cost in US dollars."""
         return self.requests * REQUEST_PRICE_USD + self.gb_seconds * GB_SECOND_PRICE_USD
 
 
 @dataclass(slots=True)
 class Losses:
-    """Counts, and the times (Unix ms) of the first and the last loss; 0: there was none."""
+    """Counts of lost records, and the times (Unix ms) of the first and last loss; 0: none."""
 
     invocations: int = 0
     log_lines: int = 0
@@ -62,7 +62,7 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """By period, then function; `lost` is in no sum and never will be; `behind`: why the index does not have all yet, or nothing."""
+    """Usage by period, then function. `lost` is in no sum; `behind` says why the index is not up to date, or is empty."""
 
     rows: list[UsageRow]
     lost: Losses

@@ -1,4 +1,4 @@
-"""Room on the disk, had before it is needed."""
+"""Disk space: reserving it ahead of use, and asking how much is free."""
 
 import ctypes
 import errno
@@ -11,9 +11,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def reserve(fd: int, size: int) -> bool:
-    """Give the file `size` bytes of the disk without making it longer; it may take a while. False: its file system cannot do that.
+    """Reserve `size` bytes of disk for a file without changing its length; may be slow. False: its file system cannot.
 
-    Raises OSError when there is no room. What lies beyond the file's end is given back by a truncate to its own length.
+    Raises OSError when the disk is full. Truncating the file to its own length gives back what is beyond its end.
     """
     while _libc.fallocate(fd, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
         number = ctypes.get_errno()
@@ -25,6 +25,6 @@ def reserve(fd: int, size: int) -> bool:
 
 
 def free_bytes(directory: Path) -> int:
-    """What the file system still has for us."""
+    """Free bytes of a file system, for this user."""
     found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize

@@ -1,4 +1,4 @@
-"""The journal's bytes: framed text, cheap to write on the warm path and to move into the index without being parsed again.
+"""The journal's format: framed text, cheap to write on the warm path; the index takes it over without parsing it again.
 
 segment  head, frames
 head     "HNBJRNL\\n", u32 version, u32 crc32 (of both)
@@ -7,9 +7,9 @@ payload  header line, then one line per log event; UTF-8
 header   kind, group, stream, first ms, last ms, record; set apart by tabs. The record of an invocation is a JSON array of RECORD_FIELDS
 event    Unix ms, a space, the text. A newline inside the text is followed by a space, which no event begins with
 
-The mark is made of bytes that UTF-8 never has, so no payload holds one, whatever a function prints; a length's high byte is no such byte
+The mark is made of bytes that UTF-8 never has, so no payload contains one, whatever a function prints; a length's high byte is no such byte
 either, and behind a checksum that looks like a mark comes a payload, whose first bytes are no length. So every mark begins a frame,
-and whoever comes out of damaged bytes goes on at the next one. Version 0 had neither head nor mark: damage ends its reading.
+and a reader skips damaged bytes up to the next one. Version 0 had neither head nor mark: damage ends its reading.
 """
 
 import json
@@ -62,7 +62,7 @@ HEAD_BYTES = _HEAD.size
 
 
 class FrameTooLarge(ValueError):
-    """The events do not fit one frame, in bytes or in time: write them as two."""
+    """Events that do not fit one frame, in bytes or in time span: write them as two."""
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def encode_head(version: int = VERSION) -> bytes:
 
 
 def encode(kind: str, group: str, stream: str, events: Sequence[LogEvent], record: Record | None = None) -> bytes:
-    """One frame. Raises `FrameTooLarge` when there are two events or more and they do not fit."""
+    """Encode one frame. Raises `FrameTooLarge` when two or more events do not fit."""
     first, last = (min(events)[0], max(events)[0]) if events else (0, 0)
     lines = "".join([f"{when} {text}\n" for when, text in events])
     if len(lines) > LOG_EVENT_BYTES // 4 or lines.count("\n") > len(events):  # only then can one be too long in UTF-8
@@ -92,7 +92,7 @@ def _to_line(text: str) -> str:
 
 
 def _encode_record(record: Record) -> str:
-    """A JSON array in the order of RECORD_FIELDS. Written out, because this is the warm path."""
+    """Encode a record as a JSON array in the order of RECORD_FIELDS. Unrolled, because this is the warm path."""
     if record.init_ms is None and record.error_type is None and record.restore is None:
         texts = f"{record.request_id}{record.function}{record.version}{record.status}{record.environment}{record.source}{record.trace}"
         if len(_quote(texts)) == len(texts) + 2:  # nothing in them is to be escaped
@@ -114,7 +114,7 @@ def _encode_record(record: Record) -> str:
 
 
 def version_of(head: bytes) -> int:
-    """The format of a segment that begins with `head`. A head that is damaged is taken for the present one: marks tell the rest."""
+    """The format version of a segment that begins with `head`. A damaged head counts as the current version: frames are found by marks."""
     if len(head) >= HEAD_BYTES:
         magic, version, crc = _HEAD.unpack_from(head)
         if magic == _MAGIC and crc == zlib.crc32(head[: HEAD_BYTES - 4]):
@@ -125,7 +125,7 @@ def version_of(head: bytes) -> int:
 
 
 def frame_size(data: bytes, version: int = VERSION) -> int:
-    """Bytes of the frame that `data` begins with, 0 when it begins with none."""
+    """Size in bytes of the frame at the start of `data`; 0 when there is none."""
     if version == 0:
         return _size_0(data)
     if not data.startswith(MARK) or len(data) < _PREFIX.size:
@@ -135,9 +135,9 @@ def frame_size(data: bytes, version: int = VERSION) -> int:
 
 
 def split(data: bytes, version: int = VERSION) -> Iterator[tuple[bytes | None, int]]:
-    """(payload, where the frame ends) of each whole frame; None for a payload: damaged bytes.
+    """Yield (payload, end offset) of each whole frame; payload None: damaged bytes.
 
-    A frame that is not whole at the end of `data` is left: it was torn, or there is more to read. In linear time.
+    An incomplete frame at the end of `data` is left: it was torn, or more is to be read. Linear time.
     """
     if version == 0:
         yield from _split_0(data)
@@ -168,7 +168,7 @@ def split(data: bytes, version: int = VERSION) -> Iterator[tuple[bytes | None, i
 
 
 def decode(data: bytes, version: int = VERSION) -> Iterator[tuple[list[str] | None, bytes, int]]:
-    """(header fields, event lines, where the frame ends) of each whole frame; None for a header: damaged bytes."""
+    """Yield (header fields, event lines, end offset) of each whole frame; header None: damaged bytes."""
     for payload, end in split(data, version):
         if payload is None:
             yield None, b"", end
@@ -178,12 +178,12 @@ def decode(data: bytes, version: int = VERSION) -> Iterator[tuple[list[str] | No
 
 
 def decode_record(text: str) -> Record:
-    """The record of a frame's header, of any version."""
+    """Decode the record of a frame's header, of any version."""
     return record_of(json.loads(text))
 
 
 def record_of(values: Sequence[Any]) -> Record:
-    """A record of the values of RECORD_FIELDS."""
+    """Make a record from the values of RECORD_FIELDS."""
     fields: dict[str, Any] = dict.fromkeys(RECORD_FIELDS) | dict(zip(RECORD_FIELDS, values, strict=False))
     restore = (fields.pop("restore_ms"), fields.pop("restore_hooks_ms"))
     fields["attempt"] = fields["attempt"] or 1  # records that were written before there were attempts have none
@@ -191,7 +191,7 @@ def record_of(values: Sequence[Any]) -> Record:
 
 
 def decode_events(lines: bytes) -> Iterator[LogEvent]:
-    """The events of event lines, in order."""
+    """Decode event lines, in order."""
     when, parts = "", [""]
     for line in lines.decode().split("\n")[:-1]:
         if line.startswith(" "):

@@ -1,4 +1,4 @@
-"""The index of the journal: `record.db`. Frames become log chunks, ledger rows and hourly sums, each exactly once."""
+"""The journal's index, `record.db`: each frame becomes log chunks, ledger rows and hourly sums, exactly once."""
 
 import sqlite3
 import time
@@ -63,7 +63,7 @@ _ADD_RECORDS = f"INSERT INTO ledger ({', '.join(RECORD_FIELDS)}) SELECT {_VALUES
 
 @dataclass(slots=True)
 class Chunk:
-    """Event lines of one stream on their way into one row."""
+    """Event lines of one stream that will become one row."""
 
     group: str
     stream: str
@@ -86,7 +86,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class Added:
-    """What came of some bytes of the journal."""
+    """The result of indexing some bytes of the journal."""
 
     taken: int = 0  # up to where they were read
     damaged: int = 0  # bytes of that
@@ -94,13 +94,13 @@ class Added:
 
 
 def read_progress(connection: sqlite3.Connection) -> JournalPosition:
-    """(segment, offset) up to which the journal is indexed."""
+    """Read (segment, offset) up to which the journal is indexed."""
     row = connection.execute("SELECT segment, offset FROM progress").fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
 
 def read_counted(connection: sqlite3.Connection) -> JournalPosition:
-    """Up to where the journal is in the sums though it may not be indexed."""
+    """Read the position up to which the sums include the journal, which may be beyond the index."""
     row = connection.execute("SELECT counted_segment, counted_offset FROM progress").fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
@@ -113,7 +113,7 @@ def write_progress(connection: sqlite3.Connection, segment: int, offset: int) ->
 
 
 def set_sums(connection: sqlite3.Connection, rows: Iterable[Sums], counted: JournalPosition) -> None:
-    """The sums of the journal up to `counted`: what is indexed of it from now on does not add to them."""
+    """Set the sums for the journal up to `counted`: indexing it later adds nothing to them."""
     write_progress(connection, *read_progress(connection))
     connection.execute("UPDATE progress SET counted_segment = ?, counted_offset = ?", counted)
     connection.execute("DELETE FROM usage")
@@ -123,7 +123,7 @@ def set_sums(connection: sqlite3.Connection, rows: Iterable[Sums], counted: Jour
 def add_frames(
     connection: sqlite3.Connection, data: bytes, now_ms: int, version: int = VERSION, *, counts: bool = True, logs: bool = True
 ) -> Added:
-    """Index the whole frames of `data`. The caller's transaction makes it once only. `counts`: their sums as well."""
+    """Index the whole frames of `data`, once only by the caller's transaction. `counts`: add to the sums as well."""
     added = Added()
     chunks: list[Chunk] = []
     open_chunks: dict[tuple[str, str, bool], Chunk] = {}
@@ -156,7 +156,7 @@ def add_frames(
 
 
 def _add_records(connection: sqlite3.Connection, records: list[str], counts: bool) -> int | None:
-    """SQLite takes the JSON apart and adds up the sums: that is done without the interpreter, which the event loop needs."""
+    """Add records. SQLite parses the JSON and adds up the sums, without holding the interpreter lock that the event loop needs."""
     if not records:
         return None
     last = connection.execute("SELECT ifnull(max(id), 0) FROM ledger").fetchone()[0]
@@ -197,13 +197,13 @@ def _delete(connection: sqlite3.Connection, group: str, stream: str) -> None:
 
 
 def select_records(connection: sqlite3.Connection, limit: int) -> list[Record]:
-    """The last so many, oldest first."""
+    """Select the last records, oldest first."""
     rows = connection.execute(f"SELECT {', '.join(RECORD_FIELDS)} FROM ledger ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
     return [record_of(row) for row in reversed(rows)]
 
 
 def ensure_group(connection: sqlite3.Connection, name: str, now_ms: int) -> int:
-    """A group appears at its first log, as Lambda makes it."""
+    """Make a group at its first log, as Lambda does."""
     connection.execute("INSERT OR IGNORE INTO groups (name, created_ms) VALUES (?, ?)", (name, now_ms))
     return int(connection.execute("SELECT id FROM groups WHERE name = ?", (name,)).fetchone()[0])
 
@@ -214,7 +214,7 @@ def ensure_stream(connection: sqlite3.Connection, group_id: int, name: str, now_
 
 
 def prune(connection: sqlite3.Connection, now_ms: int, log_limit_bytes: int, ledger_limit_records: int) -> None:
-    """Drop what is over the bounds, oldest first, and what is past its group's retention. The hourly sums stay."""
+    """Delete logs and records over the bounds, oldest first, and logs past their group's retention. The hourly sums stay."""
     connection.execute("DELETE FROM ledger WHERE id <= (SELECT max(id) FROM ledger) - ?", (ledger_limit_records,))
     for group_id, days in connection.execute("SELECT id, retention_days FROM groups WHERE retention_days IS NOT NULL").fetchall():
         connection.execute("DELETE FROM chunks WHERE group_id = ? AND last_ms < ?", (group_id, now_ms - days * 86_400_000))

@@ -1,10 +1,10 @@
-"""The process that writes the index: `python -m hanabi.ledger.index_worker RECORD.DB DIRECTORY`, a JSON line in, a JSON line out.
+"""The index writer's process: `python -m hanabi.ledger.index_worker RECORD.DB DIRECTORY`; one JSON line in, one out.
 
     {"work": "step", "end": [segment, offset], "now_ms": n}            -> the fields of an `IndexStep`
     {"work": "prune", "now_ms": n, "log_limit_bytes": n, "ledger_limit_records": n} -> {}
     what fails                                                         -> {"error": "damaged" | "sqlite" | "os", "message": s, "errno": n}
 
-It ends at the end of its input, and with the process that began it, after which a transaction of its own is undone by SQLite.
+It ends at the end of its input, or with its parent; SQLite then rolls an open transaction back.
 """
 
 import ctypes
@@ -45,7 +45,7 @@ def main(path: Path, directory: Path) -> None:
 
 
 def _run(connection: sqlite3.Connection, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """In one transaction."""
+    """Run one request in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         answer = {}
@@ -63,14 +63,14 @@ def _run(connection: sqlite3.Connection, directory: Path, request: dict[str, Any
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """A database that is there and has its schema: its owner has opened it before."""
+    """Open an existing database; its owner has set up the schema."""
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", timeout=BUSY_S, isolation_level=None, uri=True)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
 def _end_with_parent() -> None:
-    """Signals to stop are for the parent, which has this one's work done before it ends."""
+    """Ignore stop signals, and die with the parent, which waits for this process's work before it ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,6 +1,6 @@
-"""Who writes the index: a process of its own, of the lowest priority, or the thread of the database in this one.
+"""Index writers: a process of the lowest priority, or the database's thread in the server.
 
-One writes at a time: the journal sees to that. Reads are the database's own, in this process.
+The journal makes sure that one writes at a time. Reads go to the database directly, in the server.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ class IndexWriter(Protocol):
     """Each call is one transaction. Raises `DatabaseDamaged`, sqlite3.Error or OSError."""
 
     async def step(self, end: JournalPosition, now_ms: int) -> IndexStep:
-        """Index a part more of the journal. `end` is where the journal's writer is."""
+        """Index the next part of the journal. `end` is the writer's position."""
 
     async def prune(self, now_ms: int, log_limit_bytes: int, ledger_limit_records: int) -> None: ...
 
     def set_urgent(self, urgent: bool) -> None:
-        """Whether somebody waits for what is being done and is done next, or the journal grows faster than its index."""
+        """Set the priority: urgent while a reader waits, or the journal grows faster than its index."""
 
     async def close(self) -> None:
-        """Let go of the database's file. The next call opens it again."""
+        """Close the database's file. The next call opens it again."""
 
 
 class ThreadIndexWriter:
@@ -60,9 +60,9 @@ class ThreadIndexWriter:
 
 
 class ProcessIndexWriter:
-    """Has `index_worker` write: an invocation waits neither for its interpreter nor for a core that it is on.
+    """Writes through `index_worker`, so that indexing takes neither the interpreter lock nor a core from invocations.
 
-    The process is begun by the first call, and again by the first one after its end. It ends with this one, however that ends.
+    The first call starts the process, and so does the first one after its end. It ends with the server, `kill -9` included.
     """
 
     def __init__(self, database: Database, directory: Path, clock: Clock) -> None:
@@ -88,7 +88,7 @@ class ProcessIndexWriter:
         )
 
     def set_urgent(self, urgent: bool) -> None:
-        """An ordinary user may not raise what was lowered: the process goes on as it is, and is replaced when the journal runs away."""
+        """An ordinary user may not raise a priority: the process goes on as it is, and is replaced when the index falls far behind."""
         if urgent != self._urgent:
             self._urgent = urgent
             if self._process is not None:
@@ -133,7 +133,7 @@ class ProcessIndexWriter:
         return answer
 
     async def _start(self) -> Process:
-        """With what this process can import, and the priority that is due."""
+        """Start the process with this one's import path and the current priority."""
         paths = [path or os.getcwd() for path in sys.path]
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -1,4 +1,4 @@
-"""Moves the journal into the index, a part at a time, and keeps aside what is damaged."""
+"""Moves the journal into the index, a part at a time, and keeps damaged segments aside."""
 
 import errno
 import logging
@@ -21,7 +21,7 @@ _BLOCK = 4096  # what a disk cannot read is left out in such pieces
 
 @dataclass(frozen=True, slots=True)
 class SegmentPart:
-    """Bytes of a segment from `start` on; `whole`: up to where it ends."""
+    """Bytes of a segment from `start` on; `whole`: up to its end."""
 
     data: bytes
     start: int
@@ -31,7 +31,7 @@ class SegmentPart:
 
 @dataclass(frozen=True, slots=True)
 class IndexStep:
-    """How far the index has come, and the damage met on the way."""
+    """The index's new position, and the damage that was found."""
 
     position: JournalPosition
     size: int  # bytes read
@@ -40,7 +40,7 @@ class IndexStep:
 
 
 def check_versions(directory: Path) -> None:
-    """Raises `StateTooNew` for a segment of a format that is not known here: then nothing is written beside it."""
+    """Raise `StateTooNew` for a segment of an unknown format, before anything is written."""
     for number in list_segments(directory):
         path = segment_path(directory, number)
         with path.open("rb") as file:
@@ -50,7 +50,7 @@ def check_versions(directory: Path) -> None:
 
 
 def index_step(connection: sqlite3.Connection, directory: Path, end: JournalPosition, now_ms: int, *, logs: bool = True) -> IndexStep:
-    """Index about READ_BYTES more of the journal, in the caller's transaction. `end` is where the writer is."""
+    """Index about READ_BYTES more of the journal, in the caller's transaction. `end` is the writer's position."""
     number, offset = read_progress(connection)
     counted = read_counted(connection)
     counts = (number, offset) >= counted
@@ -79,7 +79,7 @@ def index_step(connection: sqlite3.Connection, directory: Path, end: JournalPosi
 
 
 def read_part(path: Path, offset: int, limit: int | None) -> SegmentPart:
-    """About READ_BYTES bytes from `offset`, and enough to hold at least one whole frame if there is one."""
+    """Read about READ_BYTES bytes from `offset`, and at least one whole frame if there is one."""
     try:
         file = path.open("rb", buffering=0)
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def read_part(path: Path, offset: int, limit: int | None) -> SegmentPart:
 
 
 def _read(fd: int, size: int, offset: int) -> bytes:
-    """All of it; zeros for what the disk cannot give."""
+    """Read everything asked for; zeros for what the disk cannot read."""
     parts: list[bytes] = []
     end = offset + size
     while offset < end:
@@ -121,7 +121,7 @@ def _read(fd: int, size: int, offset: int) -> bytes:
 
 
 def keep_damaged(directory: Path, number: int) -> None:
-    """The segment gets a second name in `damaged/`, so that it stays when it has been indexed."""
+    """Link a segment into `damaged/`, so that it stays after it has been indexed."""
     aside = directory / "damaged"
     path = segment_path(directory, number)
     try:

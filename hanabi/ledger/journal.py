@@ -1,9 +1,9 @@
-"""The append-only record of what ran: written at once on the warm path, indexed behind it.
+"""The append-only journal: written at once on the warm path, indexed in the background.
 
 A write has reached the kernel when it returns, so `kill -9` loses nothing. It reaches the disk within a second: a power cut may take the
 last second with it. The index (`record.db`) remembers in the same transaction how far it has read, so that each frame counts once.
-Room on the disk is had ahead: where there is no more, log lines go first, then new invocations are refused, so that those that run
-are recorded.
+Disk space is reserved ahead: when it runs out, log lines are dropped first, then new invocations are refused, so that running ones
+are still recorded.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ FREE_LIMIT_BYTES = 1024**3  # ... as long as so much of the disk is free
 class FileJournal:
     """A `contracts.Journal` in files, with its index in `database` (opened with `index.SCHEMA`) and the sums in `copy` as well.
 
-    `index_writer`: who writes the index; None: the database's own thread.
+    `index_writer` None: the database's own thread writes the index.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FileJournal:
         )
 
     async def open(self) -> None:
-        """Begin a new segment; what an earlier process left unindexed is indexed in the background."""
+        """Begin a new segment; index in the background what an earlier process left unindexed."""
         await asyncio.to_thread(self._prepare)
         await self._copy.open()
         try:
@@ -146,11 +146,11 @@ class FileJournal:
             self._append(LINES, group, stream, events, None)
 
     def put(self, group: str, stream: str, events: Sequence[LogEvent]) -> None:
-        """As `log`, for text that is kept as it is: it came through PutLogEvents, not line by line out of a pipe."""
+        """Append as `log`, but keep the text as it is: it came through PutLogEvents, not line by line from a pipe."""
         self._append(EXACT, group, stream, events, None)
 
     def delete(self, group: str, stream: str = "") -> None:
-        """Of what was written before, nothing of a stream, or of a group, is kept in the index, nor comes back when that is made anew."""
+        """Delete what was written so far of a stream or a group, from the index and from any later rebuild of it."""
         self._append(DELETE, group, stream, [], None)
 
     def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
@@ -175,7 +175,7 @@ class FileJournal:
         self._written.set()
 
     def _append_tight(self, frame: bytes, group: str, stream: str, events: Sequence[LogEvent], record: Record | None) -> None:
-        """What is left is for the records of what runs: log lines get what is beyond."""
+        """Append when space is short: the reserve is for the records of running invocations, log lines get only what exceeds it."""
         assert self._writer is not None
         if self._broken or self._writer.room - len(frame) < self._log_room:
             self._append_record(group, stream, events, record)
@@ -188,7 +188,7 @@ class FileJournal:
         self._set_full()
 
     def _append_record(self, group: str, stream: str, events: Sequence[LogEvent], record: Record | None) -> None:
-        """The record with its last lines, or that it is lost."""
+        """Append a record with its last lines, or count it as lost."""
         assert self._writer is not None
         now_ms = int(self._clock.time() * 1000)
         if record is None:
@@ -214,7 +214,7 @@ class FileJournal:
     def _on_failed_write(
         self, error: OSError, frame: bytes, group: str, stream: str, events: Sequence[LogEvent], record: Record | None
     ) -> None:
-        """The present segment takes nothing more: go on in the next one, which has its room already."""
+        """The current segment takes no more: go on in the next one, whose space is reserved already."""
         assert self._writer is not None
         log.error("the journal cannot be written: %s", error)
         if self._writer.skip():
@@ -234,7 +234,7 @@ class FileJournal:
         return self._writer.room if self._writer is not None else 0
 
     def _set_full(self) -> None:
-        """New invocations are refused while there is as much left as is taken from log lines, twice."""
+        """Refuse new invocations while less than twice the reserve for records is left."""
         assert self._writer is not None
         self.full = self._tight and (self._broken or not self._writer.reserves or self._writer.room < 2 * self._log_room)
         if self._tight:
@@ -242,7 +242,7 @@ class FileJournal:
             self._health.report("record-room", f"there is no room for the record on the disk of {self.directory}: {what}")
 
     async def _reserve(self) -> bool:
-        """Have the next segment ready, if need be in place of those that are kept for a damaged index."""
+        """Make the next segment ready, if need be in place of those that are kept for a damaged index."""
         assert self._writer is not None
         while True:
             try:
@@ -264,7 +264,7 @@ class FileJournal:
             return True
 
     async def _keep_room(self) -> None:
-        """Own the reservation: make the next segment as soon as the last one is used, and try again until it is there."""
+        """Run the reservation: make the next segment as soon as the last one is used, and try again until it is made."""
         assert self._writer is not None
         while True:
             if self._writer.reserves and not self._tight:
@@ -277,7 +277,7 @@ class FileJournal:
     # --- the index ----------------------------------------------------------------------------------------------------
 
     async def wait_indexed(self) -> None:
-        """Raises sqlite3.Error or OSError when the index cannot be brought up to date."""
+        """Wait until the index is up to date. Raises sqlite3.Error or OSError when it cannot be."""
         self._waiting += 1
         try:
             self._set_urgent()
@@ -287,7 +287,7 @@ class FileJournal:
             self._set_urgent()
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Change the index by hand, after what is in the journal has got there. Raises as `wait_indexed`."""
+        """Change the index directly, once it is up to date. Raises as `wait_indexed`."""
         await self.wait_indexed()
         async with self._indexing:
             return await self._database.write(work)
@@ -309,11 +309,11 @@ class FileJournal:
                     self._on_damage(step.damaged_bytes)
 
     def _set_urgent(self) -> None:
-        """While somebody waits for the index, or it falls back."""
+        """Make indexing urgent while a reader waits for it, or it falls behind."""
         self._index.set_urgent(self._waiting > 0 or self._end()[0] - self._position[0] > BEHIND_SEGMENTS)
 
     async def try_wait_indexed(self) -> str:
-        """As `wait_indexed`, for those who can do with what there is: why the index is behind, or nothing."""
+        """Wait as `wait_indexed`, for callers that accept an old index: returns why it is behind, or an empty string."""
         try:
             await self.wait_indexed()
         except (OSError, sqlite3.Error) as error:
@@ -322,7 +322,7 @@ class FileJournal:
         return ""
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Ask the index, made anew first if it is found damaged."""
+        """Read from the index; rebuild it first if it is found damaged."""
         try:
             return await self._database.read(work)
         except DatabaseDamaged as error:
@@ -332,13 +332,13 @@ class FileJournal:
             return await self._database.read(work)
 
     async def records(self, limit: int = 1000) -> list[Record]:
-        """The last records, oldest first."""
+        """Return the last records, oldest first."""
         await self.try_wait_indexed()
         return await self.read(lambda connection: select_records(connection, limit))
 
     def index_beside(self, connection: sqlite3.Connection, limit: int) -> int | None:
-        """Index what follows the connection's position, without the logs, up to about `limit` bytes. When the last invocation of that
-        began, if it was not all."""
+        """Index what follows the connection's position, without logs, up to about `limit` bytes. Returns when the last of those invocations
+        began, if more is left."""
         end, now_ms, size = self._end(), int(self._clock.time() * 1000), 0
         while size < limit:
             step = index_step(connection, self.directory, end, now_ms, logs=False)
@@ -348,7 +348,7 @@ class FileJournal:
         return int(connection.execute("SELECT ifnull(max(started_ms), 0) FROM ledger").fetchone()[0])
 
     async def prune(self) -> None:
-        """Drop what is over the size bounds or past its group's retention."""
+        """Delete what is over the size bounds or past its group's retention."""
         async with self._indexing:
             await self._index.prune(int(self._clock.time() * 1000), *self._limits)
 
@@ -357,7 +357,7 @@ class FileJournal:
         await asyncio.to_thread(lambda: self._retire(self._kept_limit_bytes if free_bytes(self.directory) >= FREE_LIMIT_BYTES else 0))
 
     async def _keep(self) -> None:
-        """Own the journal's background work: once a second, as long as something is written, sync and index."""
+        """Run the journal's background work: sync and index once a second, as long as something is written."""
         while True:
             await self._written.wait()
             await self._clock.sleep(SYNC_INTERVAL_S)
@@ -398,7 +398,7 @@ class FileJournal:
         self._health.report("record-damaged", f"segments of the journal were damaged; they are kept in {self.directory / 'damaged'}")
 
     async def _find_position(self) -> None:
-        """Where the index is. One that is behind the copy of the sums is new, or an old one put back: it takes the sums over."""
+        """Read the index's position. An index behind the copy of the sums is new, or an old one put back: it takes the sums over."""
         self._position = await self._database.read(read_progress)
         place = self._copy.place
         if self._position >= place:
@@ -410,7 +410,7 @@ class FileJournal:
         await self._database.write(lambda connection: set_sums(connection, rows, place))
 
     async def _rebuild(self, error: DatabaseDamaged) -> None:
-        """While nobody indexes. Where it does not help, the disk is at fault: raises the error."""
+        """Rebuild the index, while nothing else indexes. Raises the error when that does not help: the disk is at fault."""
         if self._rebuilt >= 3:
             raise error
         self._rebuilt += 1
@@ -423,7 +423,7 @@ class FileJournal:
         self._health.report("record-index", f"{error}. It is made anew from the journal; what it was is kept as {aside}")
 
     def _retire(self, limit: int) -> int:
-        """Of those that are indexed, and summed up in both places."""
+        """Remove segments that are indexed, and summed up in both places."""
         return retire(self.directory, min(self._position[0], self._copy.place[0]), limit)
 
     def _end(self) -> JournalPosition:

@@ -1,4 +1,4 @@
-"""The errors of CloudWatch Logs, whose statuses are its own: all 400, where Lambda has 404 and 409."""
+"""The errors of CloudWatch Logs. Their status is always 400, where Lambda has 404 and 409."""
 
 from hanabi.errors import ApiError
 

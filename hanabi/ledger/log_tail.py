@@ -1,4 +1,4 @@
-"""The end of an invocation's log, as an answer with LogType=Tail has it."""
+"""The end of an invocation's log, for an invoke response with LogType=Tail."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from hanabi.quotas import LOG_TAIL_BYTES
 
 
 def end_of_log(tail: bytes, events: Sequence[LogEvent]) -> bytes:
-    """The last bytes of a log and what follows it, though its lines may be long."""
+    """Return the last bytes of a log and of the lines after it, however long its lines are."""
     lines: list[bytes] = []
     size = 0
     for _, text in reversed(events):

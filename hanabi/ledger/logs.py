@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 
 
 class LogStore:
-    """A `contracts.logs.Logs`. Answers from the index, after what is in the journal has got there: who logs and then looks, finds."""
+    """A `contracts.logs.Logs`. Answers from the index once it is up to date, so that reads see all earlier writes."""
 
     def __init__(self, journal: FileJournal, clock: Clock) -> None:
         self._journal = journal
@@ -28,7 +28,7 @@ class LogStore:
     # --- groups -------------------------------------------------------------------------------------------------------
 
     async def groups(self, *, prefix: str = "", pattern: str = "", after: str = "", limit: int = 50) -> list[LogGroup]:
-        """In order of name, those after `after`."""
+        """List groups by name, those after `after`."""
         return await self._read(lambda connection: _select_groups(connection, prefix, pattern, after, limit))
 
     async def group(self, name: str) -> LogGroup:
@@ -47,11 +47,11 @@ class LogStore:
         await self._write(create)
 
     async def delete_group(self, name: str) -> None:
-        """With all its streams and events."""
+        """Delete a group with all its streams and events."""
         await self._delete(lambda connection: _group(connection, name), name)
 
     async def set_retention(self, name: str, days: int | None) -> None:
-        """Events older than this are not found from now on, and are deleted when the journal is next pruned."""
+        """Set a group's retention: older events are no longer found, and the next prune deletes them."""
 
         def update(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE groups SET retention_days = ? WHERE id = ?", (days, _group(connection, name).id))
@@ -61,7 +61,7 @@ class LogStore:
     # --- streams ------------------------------------------------------------------------------------------------------
 
     async def streams(self, group: str, *, prefix: str = "") -> list[LogStream]:
-        """Of a group, in order of name. Raises `NoSuchGroup`."""
+        """List the streams of a group by name. Raises `NoSuchGroup`."""
 
         def select(connection: sqlite3.Connection) -> list[LogStream]:
             return _select_streams(connection, _group(connection, group), prefix)
@@ -106,7 +106,7 @@ class LogStore:
         backward: bool = False,
         limit: int = LOG_PAGE_EVENTS,
     ) -> LogPage:
-        """A page of the events of a group, or of the streams named. Raises `NoSuchGroup`, `NoSuchStream`."""
+        """Find a page of events of a group, or of the named streams. Raises `NoSuchGroup`, `NoSuchStream`."""
         now_ms = self._now_ms()
 
         def find(connection: sqlite3.Connection) -> LogPage:
@@ -120,7 +120,7 @@ class LogStore:
         return await self._read(find)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Raises `LogsUnavailable`. An index that cannot be brought up to date, on a full disk say, is asked all the same."""
+        """Read the index, even when it cannot be brought up to date, for instance on a full disk. Raises `LogsUnavailable`."""
         await self._journal.try_wait_indexed()
         try:
             return await self._journal.read(work)
@@ -135,7 +135,7 @@ class LogStore:
             raise LogsUnavailable(f"The record cannot be written: {error}") from error
 
     async def _delete(self, find: Callable[[sqlite3.Connection], object], group: str, stream: str = "") -> None:
-        """Through the journal, so that it holds for an index that is made anew from it."""
+        """Delete through the journal, so that a rebuilt index respects it."""
         await self._read(find)
         if self._journal.full:
             raise LogsUnavailable("There is no room on the disk for this change")

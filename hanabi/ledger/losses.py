@@ -1,6 +1,6 @@
-"""What the record does not hold, and since when: counted in a file that has its place on the disk from the start.
+"""Counts and times of lost records, in a file whose disk space is reserved from the start.
 
-Shown by `hanabi usage`, whose sums it is missing from.
+Shown by `hanabi usage`, whose sums lack them.
 """
 
 import json
@@ -19,7 +19,7 @@ SHOWN_MS = 7 * 86_400_000
 
 
 class LossCounter:
-    """Adding is one write into the kernel's memory, so that it may be done where the loss is seen. For any thread."""
+    """The counter of losses. Adding is one pwrite to the page cache, cheap enough for any caller. Thread-safe."""
 
     def __init__(self, path: Path, health: Health, clock: Clock) -> None:
         self.lost = Losses()
@@ -35,7 +35,7 @@ class LossCounter:
         )
 
     def open(self) -> None:
-        """Go on where the last process ended. Without room for the file, the count lives as long as the process."""
+        """Continue the last process's count. Without space for the file, the count lasts as long as the process."""
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             text = os.pread(self._fd, _SIZE, 0).strip(b"\0 ")
@@ -82,7 +82,7 @@ class LossCounter:
             self._fd = -1
 
     def _report(self) -> None:
-        """For a week: somebody may have been billed too little."""
+        """Report a loss as a problem for a week: a bill may be too low."""
         if self.lost and self._clock.time() * 1000 - self.lost.until_ms < SHOWN_MS:
             self._health.report("record-lost", f"the record is not whole: {self.lost.describe()}; `hanabi usage` says when")
 

@@ -15,7 +15,7 @@ _ESCAPE = re.compile(r"\\(.)")
 
 
 def compile_pattern(pattern: str) -> Matcher | None:
-    """The test for a message, or None when every message matches. Raises `InvalidParameter`."""
+    """Compile a pattern to a test for messages; None when every message matches. Raises `InvalidParameter`."""
     pattern = pattern.strip()
     if pattern in ("", '""'):
         return None

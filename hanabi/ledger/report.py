@@ -1,4 +1,4 @@
-"""Lambda's own log lines, made from the one record; the prices and the rule by which time is billed."""
+"""Lambda's platform log lines, made from the record, and the billed duration."""
 
 import math
 
@@ -6,7 +6,7 @@ from hanabi.contracts.journal import Record
 
 
 def billed_ms(duration_ms: float, init_ms: float | None = None) -> int:
-    """Init is billed like the invocation itself (since August 2025); the sum is rounded up once."""
+    """The billed duration. Init is billed like the invocation itself (since August 2025); the sum is rounded up once."""
     # Both are measured to the microsecond; what binary fractions add beyond that must not buy a whole millisecond.
     return math.ceil(round(duration_ms + (init_ms or 0.0), 3))
 
@@ -20,7 +20,7 @@ def end_line(request_id: str) -> str:
 
 
 def report_line(record: Record) -> str:
-    """The fields are set apart by tabs. A line of a success ends with one, a line with a status does not: so they were recorded."""
+    """The REPORT line, separated by tabs. On success it ends with a tab, with a status it does not, as recorded from Lambda."""
     line = (
         f"REPORT RequestId: {record.request_id}\tDuration: {record.duration_ms:.2f} ms\tBilled Duration: {record.billed_ms} ms\t"
         f"Memory Size: {record.memory_mb} MB\tMax Memory Used: {record.max_memory_mb} MB\t"

@@ -20,7 +20,7 @@ _WIDTHS = (15, 20, 20)
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """What is looked for: events of a group from `start_ms` to `end_ms` (excluded), of some streams, beyond a place already seen."""
+    """A search for events of a group from `start_ms` to `end_ms` (excluded), of some streams, after a position."""
 
     group_id: int
     start_ms: int
@@ -33,7 +33,7 @@ class EventQuery:
 
 
 def encode_position(position: EventPosition) -> str:
-    """56 digits that sort as places do: the event's id, and what tokens are made of."""
+    """Encode a position as 56 digits that sort as positions do: event ids and page tokens are made of them."""
     return "3" + "".join(f"{number:0{width}d}" for number, width in zip(position, _WIDTHS, strict=True))
 
 
@@ -46,7 +46,7 @@ def decode_position(text: str) -> EventPosition:
 
 
 def read_page(connection: sqlite3.Connection, query: EventQuery) -> LogPage:
-    """One page of a walk."""
+    """Read one page of a search."""
     events: list[FoundEvent] = []
     seen: EventPosition | None = None
     walk = _Walk(connection, query)
@@ -64,7 +64,7 @@ def read_page(connection: sqlite3.Connection, query: EventQuery) -> LogPage:
 
 
 class _Walk:
-    """Merges overlapping chunks: a chunk is opened when the walk comes to where it begins, and never before."""
+    """Merges overlapping chunks: a chunk is opened only when the walk reaches its start."""
 
     def __init__(self, connection: sqlite3.Connection, query: EventQuery) -> None:
         self.read_bytes = 0
@@ -86,7 +86,7 @@ class _Walk:
             yield heapq.heappop(heap)[1]
 
     def _chunks(self) -> Iterator[tuple[int, ...]]:
-        """The chunks that can hold what is looked for, in the order of their near ends."""
+        """Yield the chunks that may hold matching events, ordered by the end that the walk reaches first."""
         query = self._query
         start_ms, end_ms = query.start_ms, query.end_ms
         if query.after is not None:

@@ -1,4 +1,4 @@
-"""The files of the journal: numbered, append-only, written by one process, one write for each frame, into room had before."""
+"""The journal's files: numbered and append-only, one writer process, one write per frame, disk space reserved ahead."""
 
 import errno
 import os
@@ -21,13 +21,13 @@ def segment_path(directory: Path, number: int) -> Path:
 
 
 def list_segments(directory: Path) -> list[int]:
-    """The numbers of the segments there are, ascending."""
+    """List the numbers of existing segments, ascending."""
     return sorted(int(match[1]) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name)))
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A file to append to. `reserved_bytes`: bytes of the disk that are its own, head included; 0 where they could not be had."""
+    """A file to append to. `reserved_bytes`: disk space reserved for it, head included; 0 where none could be reserved."""
 
     number: int
     fd: int
@@ -35,10 +35,10 @@ class Segment:
 
 
 class SegmentWriter:
-    """Appends to the newest segment and begins the next one, which was made before, when it is full.
+    """Appends to the newest segment; when that is full, goes on in the next one, which was made ahead.
 
     A segment that an earlier process wrote is never appended to: its end may be torn. `append` and `skip` are for one thread,
-    `reserve` and `sync` for any other. `begun` is called when the segment that was ready is used: it is time to reserve another.
+    `reserve` and `sync` for any other. `begun` is called when the prepared segment is taken into use: reserve another then.
     """
 
     def __init__(self, directory: Path, number: int, segment_bytes: int, begun: Callable[[], None] = lambda: None) -> None:
@@ -61,14 +61,14 @@ class SegmentWriter:
 
     @property
     def room(self) -> int:
-        """Bytes that can still be written, whatever others write."""
+        """Bytes that can certainly still be written, whatever other processes write to the disk."""
         if not self.reserves:
             return self._free
         following = self._next
         return max(0, self._current.reserved_bytes - self.position[1]) + (following.reserved_bytes - HEAD_BYTES if following else 0)
 
     def append(self, frame: bytes) -> None:
-        """Hand the frame to the kernel, whole or not at all. Raises OSError when there is no room for it."""
+        """Write a frame, whole or not at all. Raises OSError when there is no space."""
         number, size = self.position
         if size + len(frame) > self._current.reserved_bytes and self._next is not None:
             self.skip()
@@ -79,7 +79,7 @@ class SegmentWriter:
         self.position = (number, size + written)
 
     def skip(self) -> bool:
-        """Go on in the next segment, if it is there: this one is full, or cannot be written."""
+        """Go on in the next segment, if it is ready: this one is full, or cannot be written."""
         if self._next is None:
             return False
         self._full.append((self._current.fd, self.position[1]))
@@ -89,7 +89,7 @@ class SegmentWriter:
         return True
 
     def reserve(self) -> None:
-        """Have the next segment ready. Raises OSError when there is no room for it."""
+        """Make the next segment ready. Raises OSError when there is no space."""
         with self._changing:
             if not self.reserves:
                 self._look()
@@ -97,7 +97,7 @@ class SegmentWriter:
                 self._next = self._make(self._current.number + 1)
 
     def sync(self) -> None:
-        """Everything appended before the call is on the disk when it returns."""
+        """Bring everything appended before the call to the disk."""
         with self._changing:
             current = self._current.fd
             while self._full:
@@ -141,7 +141,7 @@ class SegmentWriter:
         return Segment(number, fd, self._segment_bytes if room else 0)
 
     def _look(self) -> None:
-        """Where nothing can be reserved: there must be as much free as would have been."""
+        """Check free space where none can be reserved: as much must be free."""
         self._free = free_bytes(self._directory)
         if self._free < 2 * self._segment_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,4 @@
-"""What was used and what it would cost: sums over the ledger by function and period."""
+"""Usage and its cost: sums over the ledger by function and period."""
 
 import contextlib
 import sqlite3
@@ -14,17 +14,17 @@ UNINDEXED_LIMIT_BYTES = 64 * 1024 * 1024  # bytes of the journal that are summed
 
 
 class JournalUsage:
-    """A `contracts.usage.Usage`: the hourly sums, when what is in the journal has got there; where it cannot, that is added up beside."""
+    """A `contracts.usage.Usage` from the hourly sums; when the index cannot be brought up to date, the rest is added up in memory."""
 
     def __init__(self, journal: FileJournal) -> None:
         self._journal = journal
 
     async def rows(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> list[UsageRow]:
-        """By period, then function. `since_ms` and `until_ms` count by whole hours; `period` is a key of PERIODS."""
+        """Rows by period, then function. `since_ms` and `until_ms` count by whole hours; `period` is a key of PERIODS."""
         return (await self.report(period, function=function, since_ms=since_ms, until_ms=until_ms)).rows
 
     async def report(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> UsageReport:
-        """As `rows`, with what they lack. Raises `StorageFailed` when nothing can be read."""
+        """Report rows with losses and why the index is behind. Raises `StorageFailed` when nothing can be read."""
         try:
             return await self._report(period, function, since_ms, until_ms)
         except (OSError, sqlite3.Error) as error:
@@ -54,7 +54,7 @@ class JournalUsage:
         return UsageReport(rows, replace(self._journal.tally.lost), behind, whole_until_ms)
 
     def _add_up(self, connection: sqlite3.Connection, beside: sqlite3.Connection) -> int | None:
-        """Index what is in the journal and not in the index, for now. When the last invocation of it began, if that was not all."""
+        """Index the unindexed part of the journal temporarily. Returns when its last invocation began, if more is left."""
         beside.executescript("".join([index.SCHEMA.script, *(step for step in index.SCHEMA.migrations if isinstance(step, str))]))
         set_sums(beside, [], read_counted(connection))
         write_progress(beside, *read_progress(connection))

@@ -1,4 +1,4 @@
-"""The second place of the hourly sums, which are what is billed: `usage.db`, up to some place of the journal."""
+"""The second copy of the hourly sums, which are what is billed: `usage.db`, up to a position of the journal."""
 
 import sqlite3
 
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS progress (one INTEGER PRIMARY KEY CHECK (one = 1), se
 
 
 class UsageCopy:
-    """`place`: up to where in the journal the copy holds the sums. Segments from there on must stay."""
+    """A copy of the sums. `place`: the journal position up to which it has them. Segments from there on must stay."""
 
     def __init__(self, database: Database, health: Health) -> None:
         self.place: JournalPosition = (0, 0)
@@ -29,7 +29,7 @@ class UsageCopy:
         self._health = health
 
     async def open(self) -> None:
-        """A damaged copy is moved aside: the next `save` writes all of it again."""
+        """Open the copy. A damaged one is moved aside: the next `save` writes all of it again."""
         try:
             await self._database.open()
             self.place = await self._database.read(read_progress)
@@ -45,7 +45,7 @@ class UsageCopy:
         return await self._database.read(lambda connection: connection.execute("SELECT * FROM usage").fetchall())
 
     async def save(self, record: Database, since_ms: int) -> None:
-        """Take over what the index holds now: the sums of hours from `since_ms` on; all where there was no copy."""
+        """Copy the sums from the index: those of hours from `since_ms` on, or all when there was no copy."""
         if self.place == (0, 0):
             since_ms = 0
 

@@ -1,4 +1,4 @@
-"""The Runtime API, served to one environment: what OS-only runtimes and the official interface clients speak.
+"""The Runtime API of one environment, for OS-only runtimes and the official runtime interface clients.
 
 AWS Lambda developer guide, "Using the Lambda runtime API"; statuses and error bodies as the Runtime Interface Emulator's.
 """
@@ -45,9 +45,9 @@ _NOT_SERVED = {"2020-01-01/extension": "Extension", "2022-07-01/telemetry": "Tel
 
 
 class RuntimeApi:
-    """An `HttpHandler` for the sockets inside one environment. `bundled`: the bootstrap has its own channel, so nobody may speak here.
+    """An `HttpHandler` for the sockets inside one environment. `bundled`: the bootstrap has its own channel, so every request is refused.
 
-    `credentials`: what the SDKs' container credentials provider is answered, for a token; None: it is not the right one.
+    `credentials` gives the answer to the SDKs' container credentials provider for a token; None: the token is wrong.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RuntimeApi:
         self._repeated = ("", 0)  # (request id, times) of the invocation given out more than once
 
     async def serve(self, sock: socket.socket, *, clock: Clock) -> HttpServer:
-        """Serve on a listening socket from inside a sandbox, which becomes the server's."""
+        """Serve on a listening socket from inside a sandbox; the server owns it from then on."""
         return await HttpServer(
             in_task(self.handle),
             clock=clock,
@@ -74,7 +74,7 @@ class RuntimeApi:
         ).listen(sock)
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
-        """An answer that is to be streamed is read as it comes, where somebody takes it so."""
+        """Read a streamed answer as a stream, if the caller of the invocation takes one."""
         if self._session.takes_streams and request.header(RESPONSE_MODE) == STREAMING:
             return BodyRule(STREAMED_RESPONSE_BYTES, stream=True)
         return LIMITS.body(request)
@@ -105,7 +105,7 @@ class RuntimeApi:
         return _error(404, "NotFound", "no such path")
 
     def refuse_oversize(self, request: HttpRequest, size: int | None, limit: int) -> HttpResponse:
-        """A body over the limit: the runtime is told, and the invocation fails."""
+        """Refuse a body over the limit: the runtime gets an error, and the invocation fails."""
         answer = _ANSWER.fullmatch(request.path.removeprefix(PREFIX))
         if answer and not self._bundled:
             if not self._is_current(answer[1]):
@@ -132,7 +132,7 @@ class RuntimeApi:
         return _invocation(invocation)
 
     async def _restore_next(self) -> HttpResponse:
-        """Answered in a clone; the snapshot is taken while the runtime waits here."""
+        """Wait for the restore: the snapshot is taken during this request, and a clone answers it."""
         session = self._session
         session.restore_next()
         if session.state is RuntimeState.AWAITING_RESTORE:
@@ -158,7 +158,7 @@ class RuntimeApi:
         return _invocation(invocation)
 
     def _deliver(self, invocation: Invocation) -> None:
-        """To the one who waits. If it has hung up, it gets the invocation when it asks again, or the deadline ends it."""
+        """Answer the waiting `next`. A runtime that has hung up gets the invocation at its next request, or the deadline ends it."""
         waiting, self._waiting = self._waiting, None
         self._handed = False
         if waiting is not None and not waiting.done():
@@ -185,7 +185,7 @@ class RuntimeApi:
         return self._session.takes_streams and kind == "response" and request.header(RESPONSE_MODE) == STREAMING
 
     async def _stream(self, request_id: str, kind: str, request: HttpRequest) -> HttpResponse:
-        """An answer whose pieces are handed on as they come, no faster than they are taken."""
+        """Hand on an answer's pieces as they arrive, no faster than they are read."""
         session = self._session
         if not self._is_current(request_id):
             return _error(400, "InvalidRequestID", "Invalid request ID")
@@ -225,7 +225,7 @@ def _error_type(request: HttpRequest) -> str | None:
 
 
 def _known_error_type(text: str) -> str | None:
-    """What the runtime says the error is, if it is of the form that Lambda takes; else the payload tells."""
+    """The runtime's error type, if it has a form that Lambda accepts; else it is taken from the payload."""
     return text if _ERROR_TYPE.fullmatch(text) else None
 
 
@@ -251,7 +251,7 @@ def _invocation(invocation: Invocation) -> HttpResponse:
 
 
 def _header_text(text: str) -> str:
-    """What a caller gave, made fit for a header: printable ASCII on one line. JSON stays the same JSON."""
+    """Encode caller text for a header: printable ASCII on one line. JSON keeps its meaning."""
     if text.isascii() and text.isprintable():
         return text
     try:
@@ -265,7 +265,7 @@ def _accepted() -> HttpResponse:
 
 
 def _not_served(path: str) -> HttpResponse:
-    """Extensions are refused; telemetry and logs say, as the emulator's stubs do, that nothing will come."""
+    """Answer for unsupported APIs: extensions are refused; telemetry and logs answer as the emulator's stubs do."""
     kind = _NOT_SERVED.get("/".join(path.split("/")[1:3]))
     if kind is None:
         return _error(404, "NotFound", "no such path")

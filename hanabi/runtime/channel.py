@@ -1,4 +1,4 @@
-"""The runtime channel's host end: a bundled bootstrap on the other side of a socket. This is the warm path."""
+"""The host end of the runtime channel to a bundled bootstrap. This is the warm path."""
 
 import array
 import asyncio
@@ -37,7 +37,7 @@ JOIN_LIMIT_BYTES = 64 * 1024  # up to here one write of head and payload togethe
 
 
 class RuntimeChannel(asyncio.Protocol):
-    """Frames to and from one bootstrap; each becomes a call on the session."""
+    """The connection to one bootstrap; each frame becomes a call on the session."""
 
     def __init__(self, session: RuntimeSession) -> None:
         self._session = session
@@ -53,10 +53,10 @@ class RuntimeChannel(asyncio.Protocol):
 
     @classmethod
     async def open(cls, sock: socket.socket, session: RuntimeSession) -> Self:
-        """Speak on the host end of a sandbox's runtime channel, which becomes the channel's.
+        """Open a channel on the host end of a sandbox's runtime socket, and own that socket.
 
-        Nobody else may close the descriptor, and the opening is not cancelled half-way, whatever becomes of the sandbox and the
-        caller meanwhile: uvloop would close a number that is another's by then.
+        Nothing else may close the descriptor, and the opening is not cancelled half-way, whatever happens to the sandbox and the
+        caller meanwhile: uvloop would close a descriptor number that is in use again.
         """
         sock.setblocking(False)
         own = socket.socket(fileno=sock.detach())
@@ -69,11 +69,11 @@ class RuntimeChannel(asyncio.Protocol):
             raise
 
     def initialize(self, environment: Mapping[str, str], handler: str, task_root: str, *, generic: bool) -> None:
-        """Tell the bootstrap which function it is."""
+        """Tell the bootstrap its function."""
         self._write(init_frame(environment, handler, task_root, generic=generic))
 
     def send_restored(self, environment: Mapping[str, str]) -> None:
-        """Tell a bootstrap that was restored what has changed in its environment."""
+        """Tell a restored bootstrap the changes in its environment."""
         self._write(restored_frame(environment))
 
     def close(self) -> None:
@@ -85,13 +85,13 @@ class RuntimeChannel(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The runtime is most likely dead, and its exit says more than we know. If it lives, the deadline ends it."""
+        """Note the disconnect only: the runtime has most likely exited, and its exit says more. If it runs on, the deadline ends it."""
         self._transport = None
         self._cut = isinstance(error, ConnectionResetError)
         self.on_hangup()
 
     def data_received(self, data: bytes) -> None:
-        """An answer is handed out when all that came with it has been looked at: most often the runtime is ready by then."""
+        """Feed the frames. An answer is released after all frames that came with it: most often the runtime is ready by then."""
         try:
             if self._frames.between and len(data) >= HEAD.size:  # the most usual: one result, and ready, in one piece
                 length, kind = HEAD.unpack_from(data)
@@ -167,9 +167,9 @@ class RuntimeChannel(asyncio.Protocol):
             self._transport.write(data)
 
     def _undelivered(self, exit: Exit | None) -> bool:
-        """Whether a part of what was sent has not been read: by what the agent of a microVM counted, else by what the socket still holds.
+        """Whether the bootstrap has not read all that was sent: by the count of a microVM's agent, else by what the socket still holds.
 
-        A bootstrap begins with an invocation when it has read all of it. Who holds bytes back makes nobody but itself be started anew.
+        A bootstrap begins an invocation when it has read all of it. One that leaves bytes unread on purpose only gets itself restarted.
         """
         transport = self._transport
         if exit is not None and exit.bytes_read is not None:
@@ -185,6 +185,6 @@ class RuntimeChannel(asyncio.Protocol):
 
 
 def _hang_up(opening: "asyncio.Task[tuple[asyncio.Transport, RuntimeChannel]]") -> None:
-    """Nobody waits any more for the channel that is open now."""
+    """Close a channel whose opener was cancelled."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result()[1].close()

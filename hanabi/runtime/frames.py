@@ -1,4 +1,4 @@
-"""The frames of the runtime channel, without I/O: bytes in pieces become (type, body); sizes are bounded before anything is kept.
+"""The runtime channel's frame codec, without I/O: bytes become (type, body). Sizes are checked before anything is buffered.
 
 `u32 length (little-endian, of what follows)`, `u8 type`, body. docs/architecture.md, "Runtime channel".
 """
@@ -24,7 +24,7 @@ OVERSIZE = 0  # in place of the type of a frame that was over the limit and skip
 
 
 class BrokenFrame(Exception):
-    """A frame that cannot be one."""
+    """A malformed frame."""
 
 
 def init_frame(environment: Mapping[str, str], handler: str, task_root: str, *, generic: bool) -> bytes:
@@ -38,14 +38,14 @@ def restored_frame(environment: Mapping[str, str]) -> bytes:
 
 
 def invoke_head(invocation: Invocation) -> bytes:
-    """The frame but for the payload, which follows as it came."""
+    """Encode an invoke frame up to its payload, which is sent unchanged."""
     trace, context = invocation.trace[:TEXT_LIMIT_BYTES], invocation.client_context[:TEXT_LIMIT_BYTES]
     header = f"{invocation.request_id}\n{invocation.deadline_ms}\n{invocation.route.invoked_arn}\n{trace}\n{context}".encode()
     return INVOKE_HEAD.pack(len(header) + len(invocation.payload) + 3, INVOKE, len(header)) + header
 
 
 class FrameReader:
-    """Cuts a stream into frames. A runtime has at most an answer and its `r` to say at once; who says more is stopped by the table."""
+    """Splits a stream into frames. A runtime sends at most an answer and `r` at once; the state table refuses more."""
 
     __slots__ = ("_head", "_frame", "_have", "_skip")
 
@@ -57,11 +57,11 @@ class FrameReader:
 
     @property
     def between(self) -> bool:
-        """Whether what comes next begins a frame."""
+        """Whether the next byte begins a frame."""
         return not (self._head or self._skip) and self._frame is None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """The frames that are complete now, one at a time: to be taken to the end, or not used again. Raises `BrokenFrame`."""
+        """Yield complete frames; iterate to the end, or use the reader no more. Raises `BrokenFrame`."""
         while data:
             if self._frame is not None:
                 frame, data = self._fill(data)

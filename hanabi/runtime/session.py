@@ -1,4 +1,4 @@
-"""One runtime's conversation with its host, without I/O: what it says is checked against the table and becomes a callback."""
+"""The session of one runtime with its host, without I/O: each message is checked against the state table and becomes a callback."""
 
 import json
 import re
@@ -18,11 +18,11 @@ _ERROR_TYPE = re.compile(rb'"errorType"\s*:\s*"((?:[^"\\]|\\.){0,256})"')
 
 
 class InvalidTransition(Exception):
-    """The runtime said something that its state does not allow."""
+    """A message that the runtime's state does not allow."""
 
 
 class RuntimeSession:
-    """The state machine both ends share. At most one invocation is inside."""
+    """A runtime's session, for the channel and the Runtime API alike. It has at most one invocation at a time."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class RuntimeSession:
     # --- the host -----------------------------------------------------------------------------------------------------
 
     def invoke(self, invocation: Invocation) -> None:
-        """Hand an invocation to a runtime that is ready."""
+        """Send an invocation to a runtime that is ready."""
         self._advance(RuntimeEvent.INVOKE)
         self.invocation = invocation
         assert self.deliver is not None
         self.deliver(invocation)
 
     def restore(self) -> None:
-        """The runtime is a clone's, and its host is ready for it: let it run its hooks."""
+        """Resume a restored runtime: let it run its after-restore hooks."""
         self._advance(RuntimeEvent.RESTORE)
         if self._asked_early:
             self.next()
@@ -71,11 +71,11 @@ class RuntimeSession:
             self.send_restore()
 
     def held_answer(self) -> tuple[bytes, str | None] | None:
-        """(payload, error type or None) given by a runtime that then ended, or will, without asking for the next invocation."""
+        """(payload, error type or None) of a runtime that ended after its answer, or will, without asking for the next invocation."""
         return None if self._answer is None else (self._answer, self._error_type)
 
     def lost(self, exit: Exit | None) -> bool:
-        """Whether a runtime that has ended never had the whole of the invocation that it was sent: another one may be given it."""
+        """Whether a runtime ended before it had received its whole invocation: another runtime may then get it."""
         return self.state in (RuntimeState.INVOKING, RuntimeState.FAILED) and self.invocation is not None and self.undelivered(exit)
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class RuntimeSession:
     # --- the runtime --------------------------------------------------------------------------------------------------
 
     def next(self) -> None:
-        """The runtime asks for work: its init, or the invocation it answered, is over. Raises `InvalidTransition`."""
+        """The runtime asks for the next invocation: its init, or the one it answered, is over. Raises `InvalidTransition`."""
         before = self.state
         self._advance(RuntimeEvent.NEXT)
         if before is RuntimeState.AWAITING_RESTORE:
@@ -99,7 +99,7 @@ class RuntimeSession:
                 self._on_ready()
 
     def release_answer(self) -> None:
-        """The caller gets the answer now, though the runtime is not ready for the next one yet."""
+        """Give the caller the answer now, though the runtime is not ready for the next invocation yet."""
         answer, self._answer = self._answer, None
         if answer is None:
             return
@@ -116,7 +116,7 @@ class RuntimeSession:
             self._on_awaiting_restore()
 
     def start(self) -> None:
-        """The init is over, or what followed an answer. As `next`, but once only: the channel has no other use for it."""
+        """The init, or the work after an answer, is over. As `next`, but only once: the channel has no repeated `next`."""
         if self.state not in (RuntimeState.STARTING, RuntimeState.RESTORING, RuntimeState.ANSWERED):
             raise InvalidTransition(f"ready while {self.state.name.lower()}")
         self.next()
@@ -130,7 +130,7 @@ class RuntimeSession:
             self._answer, self._error_type = payload, None
 
     def finish(self, payload: bytes, *, ready: bool) -> None:
-        """As `answer`, handed out at once; `ready`: it has asked for the next invocation with it. Raises `InvalidTransition`."""
+        """As `answer`, released at once; `ready`: the runtime asked for the next invocation, too. Raises `InvalidTransition`."""
         if len(payload) > RESPONSE_PAYLOAD_BYTES:
             self.fail(too_large(), TOO_LARGE)
             if ready:
@@ -149,16 +149,16 @@ class RuntimeSession:
 
     @property
     def takes_streams(self) -> bool:
-        """Whether a streamed answer is handed on as it comes."""
+        """Whether a streamed answer is handed on as it arrives."""
         return self._streamed.on_begin is not None
 
     @property
     def is_full(self) -> bool:
-        """Whether the runtime is to wait: the reader of its answer is slower. `on_room` says when that is over."""
+        """Whether the runtime must wait for a slower reader of its answer. `on_room` is called when that is over."""
         return self._streamed.is_full
 
     def begin_stream(self, content_type: str) -> None:
-        """An answer begins. Raises `InvalidTransition`."""
+        """Begin a streamed answer. Raises `InvalidTransition`."""
         self._advance(RuntimeEvent.STREAM)
         self._streamed.begin(content_type, self._on_room)
 
@@ -168,7 +168,7 @@ class RuntimeSession:
         self._streamed.add(chunk)
 
     def end_stream(self) -> None:
-        """The answer is whole; it is handed out as an empty one if its pieces were handed on. Raises `InvalidTransition`."""
+        """End a streamed answer; its payload is empty if its pieces were handed on. Raises `InvalidTransition`."""
         self._advance(RuntimeEvent.END)
         self._answer, self._error_type = self._streamed.end(), None
         if self._streamed.is_too_large:
@@ -178,7 +178,7 @@ class RuntimeSession:
         self.on_room()
 
     def fail(self, payload: bytes, error_type: str | None = None) -> None:
-        """The runtime's error, also in the middle of an answer. Raises `InvalidTransition`."""
+        """The runtime's error, also within a streamed answer. Raises `InvalidTransition`."""
         self._advance(RuntimeEvent.END if self.state is RuntimeState.STREAMING else RuntimeEvent.ANSWER)
         self._streamed.break_off("the function failed in the middle of its answer")
         if len(payload) > RESPONSE_PAYLOAD_BYTES:
@@ -186,12 +186,12 @@ class RuntimeSession:
         self._answer, self._error_type = payload, error_type or error_type_of(payload)
 
     def fail_init(self, payload: bytes, error_type: str | None = None) -> None:
-        """The runtime could not come up. Raises `InvalidTransition`."""
+        """The runtime's init failed. Raises `InvalidTransition`."""
         self._advance(RuntimeEvent.INIT_ERROR)
         self._on_init_error(payload, error_type or error_type_of(payload))
 
     def violate(self, reason: str) -> None:
-        """What came makes no sense: the environment is not to be trusted any more."""
+        """Note a protocol violation: the environment is no longer trusted."""
         if self.state not in (RuntimeState.FAILED, RuntimeState.CLOSED):
             self._advance(RuntimeEvent.VIOLATION)
             self._streamed.break_off(reason)
@@ -205,7 +205,7 @@ class RuntimeSession:
 
 
 def error_type_of(payload: bytes) -> str:
-    """The `errorType` of an error payload, found without trusting that it is JSON."""
+    """Find the `errorType` of an error payload, which may not be JSON."""
     found = _ERROR_TYPE.search(payload, 0, ERROR_TYPE_SCAN_BYTES)
     if not found:
         return UNKNOWN
@@ -214,6 +214,6 @@ def error_type_of(payload: bytes) -> str:
 
 
 def too_large(limit_bytes: int = RESPONSE_PAYLOAD_BYTES) -> bytes:
-    """The error a caller gets in place of an answer over the limit."""
+    """The error payload that replaces an answer over the limit."""
     message = f"Response payload size exceeded maximum allowed payload size ({limit_bytes} bytes)."
     return json.dumps({"errorMessage": message, "errorType": TOO_LARGE}, separators=(",", ":")).encode()

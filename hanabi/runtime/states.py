@@ -1,4 +1,4 @@
-"""The states of a runtime towards its host, as a table: the same for the runtime channel and for the Runtime API.
+"""The runtime's states, as a table: one for the runtime channel and the Runtime API.
 
 With SnapStart a snapshot is taken while the runtime awaits its restore. docs/architecture.md has the diagram.
 """

@@ -1,4 +1,4 @@
-"""An answer that a runtime gives piece by piece: handed on as it comes, or collected for a caller who takes it whole."""
+"""A streamed answer of a runtime: handed on as it arrives, or collected for a caller that takes it whole."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from hanabi.quotas import RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
 
 
 class StreamedAnswer:
-    """`on_begin(stream, content type)` is given the stream of each answer; without it, `end` gives the whole of one.
+    """One streamed answer. `on_begin(stream, content type)` gets the stream; without it, `end` returns the whole answer.
 
-    What is over the limit is counted and thrown away.
+    Bytes over the limit are counted and discarded.
     """
 
     def __init__(self, on_begin: Callable[[ByteStream, str], None] | None) -> None:
@@ -30,7 +30,7 @@ class StreamedAnswer:
         return self._size > self.limit_bytes
 
     def begin(self, content_type: str, on_room: Callable[[], None]) -> None:
-        """`on_room` is called when the reader has taken something."""
+        """Begin an answer. `on_room` is called when the reader has taken something."""
         self._size = 0
         self._collected.clear()
         if self.on_begin is not None:
@@ -48,7 +48,7 @@ class StreamedAnswer:
             self._collected += chunk
 
     def end(self) -> bytes:
-        """All that was not handed on."""
+        """End the answer; returns all that was not handed on."""
         if self._stream is not None:
             self._stream.end()
             self._stream = None
@@ -57,7 +57,7 @@ class StreamedAnswer:
         return collected
 
     def break_off(self, why: str) -> None:
-        """The rest will not come."""
+        """Break the answer off: the rest will not come."""
         if self._stream is not None:
             self._stream.fail(BodyIncomplete(why))
             self._stream = None

@@ -1,4 +1,4 @@
-"""A SQLite database owned by one thread: batches of writes become one transaction, and one fsync, each."""
+"""A SQLite database owned by one thread: each batch of writes is one transaction with one fsync."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class DatabaseClosed(sqlite3.ProgrammingError):
-    """It was closed before the work was handed in."""
+    """The database was closed before the work was submitted."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class _Job:
 
 
 class Database:
-    """The file is opened by the thread, with the first job; trouble with it is raised by whoever asks.
+    """A database on a thread of its own. The first job opens the file; errors of opening are raised to that job's caller.
 
     An older file is brought to `schema`'s version before anything else; a newer one is refused (`StateTooNew`), and what is no database,
     or a damaged one, raises `DatabaseDamaged`. `synchronous` FULL: a write that has returned survives a power cut; NORMAL: it survives a
@@ -57,13 +57,13 @@ class Database:
         self._warned = False
 
     async def open(self) -> None:
-        """Open the file now, and raise what is wrong with it."""
+        """Open the file now, and raise its errors."""
         await self._submit(lambda connection: None, False)
 
     async def quarantine(self) -> Path | None:
-        """Rename the file, with what SQLite keeps beside it, to the first free `<name>.damaged-N`, and return that; None: it is not there.
+        """Rename the file and SQLite's files beside it to the first free `<name>.damaged-N`, and return that; None: no file.
 
-        The next job begins an empty one.
+        The next job makes an empty one.
         """
         aside: Path | None = await self._submit(None, False)
         return aside
@@ -71,18 +71,18 @@ class Database:
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the database's thread, in a transaction; returns when it is committed.
 
-        Writes are done in the order they were handed in. One that raises is undone alone; a caller that is cancelled leaves it be.
+        Writes run in the order of submission. One that raises is rolled back alone; cancelling a caller does not stop its write.
         """
         result: T = await self._submit(work, True)
         return result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work`, which sees every write handed in before it. It must not write."""
+        """Run `work`, which sees every write submitted before it. It must not write."""
         result: T = await self._submit(work, False)
         return result
 
     async def close(self) -> None:
-        """Finish what was handed in, and close the file. Idempotent."""
+        """Finish submitted work, and close the file. Idempotent."""
         self._closed = True
         if self._thread is not None:
             thread, self._thread = self._thread, None
@@ -147,7 +147,7 @@ class Database:
                 self._warn(error)
 
     def _sync_watermark(self) -> None:
-        """After the callers were told: they do not wait for it."""
+        """Sync the watermark after the callers were answered: they do not wait for it."""
         if self._watermark is not None:
             try:
                 self._watermark.sync(SYNC_INTERVAL_S)
@@ -156,7 +156,7 @@ class Database:
                 self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        """Once, until it succeeds: the log may be on that disk."""
+        """Log a failure once, until it succeeds: the log may be on the same disk."""
         if not self._warned:
             self._warned = True
             log.warning("how far %s has come could not be noted: %s", self.path, error)
@@ -166,7 +166,7 @@ class Database:
         return row[0] if row and type(row[0]) is int else 0
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for a job, then take what has gathered behind it."""
+        """Wait for a job, then take all that are queued behind it."""
         jobs: list[_Job] = []
         job = self._jobs.get()
         while job is not None:
@@ -212,7 +212,7 @@ class Database:
         return error if isinstance(error, DatabaseDamaged) else DatabaseDamaged(self.path, f"is damaged: {error}", self._schema.fix)
 
     def _quarantine(self, jobs: list[_Job]) -> None:
-        """Rename what is there for the first of them."""
+        """Rename the file for the first of the jobs."""
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
             number += 1
@@ -228,7 +228,7 @@ class Database:
 
 
 def _make_private(path: Path) -> None:
-    """Nobody else's to read. SQLite gives the files beside it the same mode."""
+    """Make a file readable by its owner only. SQLite gives the files beside it the same mode."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(file, 0o600)
@@ -237,7 +237,7 @@ def _make_private(path: Path) -> None:
 
 
 def _run_writes(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-    """All in one transaction, each in a savepoint of its own."""
+    """Run writes in one transaction, each in a savepoint of its own."""
     if not jobs:
         return
     try:
@@ -269,7 +269,7 @@ def _run_reads(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
 
 
 def _tell(jobs: list[_Job]) -> None:
-    """One wake-up of the loop for the whole batch."""
+    """Settle the futures of a whole batch with one wake-up of the loop."""
     loops: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in jobs:
         loops.setdefault(job.future.get_loop(), []).append(job)

@@ -1,4 +1,4 @@
-"""The versions of documents: what each kind looks like now, and how an older one becomes that."""
+"""Document formats: each kind's current version, and the migrations to it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ Migration = Callable[[Document], Document]
 
 
 def _accept(document: Document) -> None:
-    """Whoever reads it will see."""
+    """Accept every document: its reader checks it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Of one kind of documents. `migrations` lead from version 0 (without one) to the newest; `check` raises `ValueError`."""
+    """The format of one kind of document. `migrations` lead from version 0 (no version) to the newest; `check` raises `ValueError`."""
 
     migrations: tuple[Migration, ...] = ()
     check: Callable[[Document], None] = _accept
@@ -35,7 +35,7 @@ def format_of(formats: Formats, key: str) -> Format:
 
 
 def read_document(text: Any, version: Any, format: Format) -> Document:
-    """A document as it looks now. Raises `ValueError` with what is wrong with it, in words that follow "it"."""
+    """Migrate a document to the current version and check it. Raises `ValueError` whose text follows "it"."""
     if type(version) is not int or version < 0:
         raise ValueError("has no version")
     if version > format.version:
@@ -57,7 +57,7 @@ def read_document(text: Any, version: Any, format: Format) -> Document:
 
 
 def describe(error: Exception) -> str:
-    """What a reader stumbled over, in words that follow "it"."""
+    """Describe a reader's error, in words that follow "it"."""
     if isinstance(error, KeyError):
         return f"lacks {error}"
     return str(error) if type(error) is ValueError and str(error) else f"cannot be read: {type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
-"""What a database holds, at which version, and how an older file is brought forward: `PRAGMA user_version` says what a file is.
+"""Database schemas and their migrations. `PRAGMA user_version` is a file's version.
 
-Version 0 is what Hanabi wrote before its files had versions. A step that has been released never changes; another one is added behind it.
+Version 0 is what Hanabi wrote before its files had versions. A released migration never changes; a new one is appended.
 """
 
 import logging
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """`script` makes version 0 in an empty file; `migrations` lead on from there, the first from 0 to 1. A new file takes the same way.
+    """A schema. `script` makes version 0 in an empty file; `migrations` follow, the first from 0 to 1, for new files as well.
 
-    `counter` selects a number that never falls and grows with every write that must not be lost: `Database.lost` tells when it fell.
+    `counter` selects a number that never falls and grows with every write that must not be lost: `Database.lost` says when it fell.
     """
 
     script: str
@@ -50,7 +50,7 @@ def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
 
 
 def upgrade(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    """All steps in one transaction, after a copy of the file was put beside it: `<name>.before-vN`."""
+    """Run all migrations in one transaction, after copying the file to `<name>.before-vN`."""
     version = _version(connection)
     is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
     if version == schema.version and not (is_new or version == 0):
@@ -74,7 +74,7 @@ def upgrade(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether SQLite means that the file is no database, or a broken one."""
+    """Whether an SQLite error means that the file is no database, or a damaged one."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -84,7 +84,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
-    """A copy under the first free name, on disk and nobody else's to read; one that is there already stays."""
+    """Copy the file to the first free name, synced and readable by its owner only. Never overwrites a copy."""
     name = backup = path.with_name(f"{path.name}.before-v{version}")
     number = 1
     while backup.exists():
@@ -112,7 +112,7 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:
-    """As `executescript`, which would end the transaction."""
+    """Run a script like `executescript`, which would end the transaction."""
     statement = ""
     for part in script.split(";"):
         statement += part + ";"

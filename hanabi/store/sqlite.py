@@ -1,4 +1,4 @@
-"""Durable documents in SQLite: `contracts.Store`."""
+"""The document store in SQLite: a `contracts.Store`."""
 
 import asyncio
 import json
@@ -41,10 +41,10 @@ _BELOW = "FROM documents WHERE key >= ? AND substr(key, 1, ?) = ?"  # a prefix
 
 
 class SqliteStore:
-    """One file, which other processes may write too.
+    """A document store in one file, which other processes may write, too.
 
-    `formats` are those of the documents: an older document is shown as it would be written today. With a `clock`, those who watch hear
-    every second of what others wrote; without one, when `follow` is called.
+    `formats` are those of the documents: an older document is migrated when it is read. With a `clock`, watches are told
+    every second what other processes wrote; without one, when `follow` is called.
     """
 
     def __init__(self, path: Path, formats: Formats | None = None, health: Health | None = None, clock: Clock | None = None) -> None:
@@ -61,7 +61,7 @@ class SqliteStore:
         self._writing: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
-        """Raises `StateError` or `sqlite3.Error` when the file cannot be used."""
+        """Open the file. Raises `StateError` or `sqlite3.Error` when it cannot be used."""
         await self._database.open()
         if self._database.lost:
             self._health.report("lost writes of state.db", self.why_incomplete)
@@ -76,7 +76,7 @@ class SqliteStore:
 
     @property
     def why_incomplete(self) -> str:
-        """Why what is here may not be all that there was; empty: it is whole."""
+        """Why documents may be missing; empty: none are."""
         if self._database.lost:
             return f"{self._database.lost}. Until then nothing is collected"
         if self.damaged:
@@ -142,7 +142,7 @@ class SqliteStore:
         return self._watches.add(prefix, changed)
 
     async def follow(self) -> None:
-        """Tell those who watch of what other processes have written. Raises `sqlite3.Error`."""
+        """Tell the watches what other processes have written. Raises `sqlite3.Error`."""
         if await self._database.read(_count_foreign_commits) == self._foreign:
             return
         news = None
@@ -164,7 +164,7 @@ class SqliteStore:
                 log.debug("%s cannot be followed: %s", self._path, error)
 
     def _read(self, key: bytes, value: Any, revision: Any, version: Any) -> Document | None:
-        """None: it is damaged, and that is said."""
+        """Decode a document; None, and a report, when it is damaged."""
         name = _name(key)
         try:
             key.decode()
@@ -183,7 +183,7 @@ class SqliteStore:
             self._health.clear(f"document {key}")
 
     async def _change(self, work: Callable[[sqlite3.Connection], int], texts: Mapping[str, str | None]) -> int:
-        """A caller that is cancelled leaves the change, and what follows from it, to end."""
+        """Apply a change and tell the watches; cancelling the caller stops neither."""
 
         async def change() -> int:
             revision = await self._write(work)
@@ -222,7 +222,7 @@ class SqliteStore:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A `Write` as the database's thread gets it: a change of its value after the call changes nothing."""
+    """A `Write` as the database's thread gets it: a copy, so that the caller may change its value after the call."""
 
     key: str
     text: str | None
@@ -238,7 +238,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """What others have written."""
+    """Changes that other processes have written."""
 
     foreign: int
     revision: int  # of the store
@@ -247,12 +247,12 @@ class _News:
 
 
 def _count_foreign_commits(connection: sqlite3.Connection) -> int:
-    """Another number whenever somebody else has written the file."""
+    """A number that changes whenever another process has written the file."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _find_news(connection: sqlite3.Connection, prefixes: Sequence[str], known: Mapping[str, int]) -> _News:
-    """What is there and not known, or known and not there. On the database's thread."""
+    """Find new documents that are not known, and known ones that are gone. On the database's thread."""
     foreign = _count_foreign_commits(connection)
     revision, found, changed = _revision(connection), set(), set()
     for prefix in prefixes:
@@ -295,7 +295,7 @@ def _grow(connection: sqlite3.Connection) -> int:
 
 
 def _quarantine(connection: sqlite3.Connection, key: str) -> int:
-    """Only the key changes: the text stays as it is, whatever it is."""
+    """Move a document to its quarantine key; its text stays as it is."""
     new = _grow(connection)
     connection.execute("UPDATE documents SET key = ? WHERE key = ?", (f"{QUARANTINE}{new}/{key}", key))
     return new

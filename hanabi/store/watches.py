@@ -1,4 +1,4 @@
-"""Who is told of which documents, and which revisions they have been told, or shown, already. Used by one loop."""
+"""Watches of document prefixes, and the revisions that they know already. Used by one loop."""
 
 import logging
 from collections.abc import Callable
@@ -41,22 +41,22 @@ class Watches:
         return any(key.startswith(watch.prefix) for watch in self._watches)
 
     def known(self) -> dict[str, int]:
-        """A copy, for another thread."""
+        """Copy the known revisions, for another thread."""
         return dict(self._known)
 
     def shown(self, key: str, revision: int) -> None:
-        """It was listed: that revision of it is no news any more."""
+        """Note that a caller has seen this revision in a list: it need not be told."""
         self._known[key] = max(revision, self._known.get(key, 0))
 
     def is_stale(self, revision: int) -> bool:
-        """Whether what was read at a revision of the store is from before a write of this process, which was told."""
+        """Whether a read at a store revision is older than a write of this process that was told already."""
         return revision < self._revision
 
     def wrote(self, revision: int) -> None:
         self._revision = max(revision, self._revision)
 
     def tell(self, key: str, value: Document | None, revision: int, *, gone: bool) -> None:
-        """Unless it is no news."""
+        """Tell the watches of a change, unless they know it."""
         known = self._known.get(key, 0)
         if known >= revision or (gone and not known):
             return

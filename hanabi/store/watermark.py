@@ -1,8 +1,8 @@
-"""How far a database had come, in a second place: finds writes that were acknowledged and are not in the database any more.
+"""A database's last revision, kept in a second file to find acknowledged writes that the database has lost.
 
-`<name>.revision` is written after every commit, before anybody hears of it, and brought to the disk within about a second. A database
+`<name>.revision` is written after every commit, before the caller is answered, and synced within about a second. A database
 that is behind it has lost its last writes: its WAL was cut or left behind, or an older file was put in its place. `<name>.lost` says so
-until somebody removes it.
+until an operator removes it.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Watermark:
-    """Used by the database's thread."""
+    """The watermark of one database. Used by the database's thread."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class Watermark:
         self._synced_at = 0.0
 
     def compare(self, found: int) -> str:
-        """What was lost, now or at an earlier start and not yet taken note of; empty: nothing."""
+        """Describe lost writes, found now or at an earlier start and not acknowledged yet; empty: none."""
         known = self._read()
         if known > found:
             self._mark(known, found)
@@ -44,7 +44,7 @@ class Watermark:
         )
 
     def note(self, revision: int) -> None:
-        """A write that is cheap: it survives the process, and with the next `sync` the power."""
+        """Note a revision, cheaply: it survives a crash of the process, and after the next `sync` a power cut."""
         if revision != self._written:
             text = b"%020d" % revision
             os.pwrite(self._file, b"%s %08x\n" % (text, zlib.crc32(text)), 0)
@@ -63,7 +63,7 @@ class Watermark:
             os.close(self._file)
 
     def _read(self) -> int:
-        """-1: there is none, or it is damaged."""
+        """Read the revision; -1: there is no file, or it is damaged."""
         text = os.pread(self._file, 64, 0)
         try:
             number, check = text.split()

@@ -1,4 +1,4 @@
-"""The log of accepted events in SQLite: `contracts.events.EventLog`."""
+"""The log of accepted events in SQLite: a `contracts.events.EventLog`."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class SqliteEventLog:
-    """One file, each write on disk (synchronous=FULL) when it returns; writes that come together are one commit."""
+    """A log in one file. A write is on disk (synchronous=FULL) when it returns; concurrent writes share a commit."""
 
     def __init__(self, path: Path) -> None:
         self.database = Database(path, event_table.SCHEMA, synchronous="FULL")
 
     async def open(self) -> None:
-        """Raises `StateError` or `sqlite3.Error` when the file cannot be used."""
+        """Open the file. Raises `StateError` or `sqlite3.Error` when it cannot be used."""
         await self.database.open()
 
     async def close(self) -> None:
@@ -28,7 +28,7 @@ class SqliteEventLog:
 
     @property
     def lost(self) -> str:
-        """What the file had and has no more, in words; empty: nothing."""
+        """Describe writes that the file has lost; empty: none."""
         return self.database.lost
 
     async def add(self, event: Event) -> int:
@@ -45,7 +45,7 @@ class SqliteEventLog:
             raise StorageFailed(str(error)) from error
 
     async def repair_times(self, now_ms: int, longest_ms: int) -> Backlog:
-        """A write: what is written before it is counted, what comes after it is not."""
+        """A write, so that its count includes earlier writes and no later ones."""
 
         def repair(connection: sqlite3.Connection) -> Backlog:
             event_table.repair_times(connection, now_ms, longest_ms)

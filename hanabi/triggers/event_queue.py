@@ -1,7 +1,7 @@
 """The durable queue of asynchronous invocations and the dispatcher that runs them.
 
 An event is on disk before `put` returns, and stays there until it has ended: after `kill -9` it is run again (at least once).
-Only a window of events is held in memory; the rest waits on disk. What cannot be written or read is tried again until it can be.
+Only a window of events is in memory; the rest waits on disk. Failed reads and writes are tried again until they succeed.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class DurableQueue:
         is_full: Callable[[], bool] = lambda: False,
         health: Health | None = None,
     ) -> None:
-        """`is_full`: invocations would be refused for want of room on the disk, so that none is begun until there is some."""
+        """`is_full`: whether invocations are refused because the disk is full; no event is started then."""
         self._is_full = is_full
         self._health = health = health or Health(clock)
         self._events = events
@@ -89,7 +89,7 @@ class DurableQueue:
         self._dispatcher: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to run what is queued, oldest first."""
+        """Start to run queued events, oldest first."""
         try:
             await self._repair_times()
         except StorageFailed as error:  # a full disk is no reason not to run what is there
@@ -99,7 +99,7 @@ class DurableQueue:
         self._dispatcher = asyncio.create_task(self._dispatch(), name="event dispatcher")
 
     async def pause(self) -> None:
-        """Start no more events; those that run go on, and new ones are accepted: they wait for the next start."""
+        """Start no more events. Running ones go on; new ones are accepted and wait for the next start."""
         if self._dispatcher is not None:
             dispatcher, self._dispatcher = self._dispatcher, None
             dispatcher.cancel()
@@ -107,7 +107,7 @@ class DurableQueue:
             self._stop_timer()
 
     async def close(self) -> None:
-        """Start no more events; those that run may end within `drain_s`. What has not ended stays on disk."""
+        """Start no more events; running ones may end within `drain_s`. Those that have not ended stay on disk."""
         await self.pause()
         if self._running:
             await asyncio.wait(self._running, timeout=self._drain_s)
@@ -122,7 +122,7 @@ class DurableQueue:
         self._held_bytes = 0
 
     async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
-        """Raises `ServiceError` when the event was not stored, or not in time: then it may have been stored, and run, nevertheless."""
+        """Store an event. Raises `ServiceError` when that failed, or took too long: then it may still have been stored, and run."""
         event = Event(0, self._now_ms(), 0, 0, request_id, route.version.name, qualifier, client_context, trace, payload)
         try:
             async with asyncio.timeout(None) as limit:
@@ -151,29 +151,29 @@ class DurableQueue:
         self._wake_dispatcher()
 
     async def _repair_times(self) -> None:
-        """Fix the times, and count."""
+        """Repair the due times, and count the events."""
         longest_ms = round(max(self._policy.longest_delay_s, *self._policy.error_delays, 0.0) * 1000)
         found = await self._events.repair_times(self._now_ms(), longest_ms)
         self.meter.oldest_ms = found.oldest_ms
         self.meter.backlog = found.count - self._unsaved.ended
 
     async def _find_late(self) -> None:
-        """What was stored after its caller had given up is on disk when this is."""
+        """Find events that were stored after their callers had given up: they are on disk once this write is."""
         await self._repair_times()
         self._schedule_fill(self._now_ms())
         self._wake_dispatcher()
 
     async def wait_idle(self) -> None:
-        """Return when nothing more happens before the clock moves: no event runs and none is due."""
+        """Wait until no event runs and none is due, so that nothing happens before the clock moves."""
         await self._settled.wait()
 
     @property
     def running(self) -> int:
-        """How many events run, or are being noted as done."""
+        """How many events run, or are being stored as done."""
         return len(self._running)
 
     async def backlog(self) -> int:
-        """How many events were accepted and have not ended."""
+        """How many accepted events have not ended."""
         return await self._events.count()
 
     # --- the dispatcher -----------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class DurableQueue:
             self._set_timer()
 
     async def _fill(self) -> None:
-        """Bring what is due from disk into the window."""
+        """Load due events from disk into the window."""
         now_ms, held = self._now_ms(), self._held.keys() | self._unsaved.ids
         postponed = self._unsaved.postponed(self._held)
         first = [event_id for due_ms, event_id in postponed if due_ms <= now_ms]
@@ -240,7 +240,7 @@ class DurableQueue:
         self._release(event)
 
     async def _store(self, change: EventChange) -> None:
-        """On disk, or in memory until it can be: while others wait for that, this one does not hold up the window with a try of its own."""
+        """Store a change on disk, or in memory until the disk takes it. While others wait for the disk already, no attempt is made."""
         if len(self._unsaved):
             self._unsaved.note(change, "")
             return
@@ -255,7 +255,7 @@ class DurableQueue:
         self._wake_dispatcher()
 
     async def _attempt(self, event: Event) -> tuple[EventTrigger, str, float]:
-        """Run it once: what happened, the reason in words, and the delay before the next attempt if there is to be one."""
+        """Run an event once. Returns what happened, the reason in words, and the delay before the next attempt, if any."""
         policy = self._policy
         if self._now_ms() - event.accepted_ms > policy.maximum_age_s * 1000:
             return EventTrigger.EXPIRED, "", 0.0
@@ -325,7 +325,7 @@ class DurableQueue:
         self._held_bytes -= self._held.pop(event.id, 0)
 
     def _schedule_fill(self, when_ms: int) -> None:
-        """The disk is to be looked at at that time, or before."""
+        """Schedule a load from disk at that time, or earlier."""
         self._next_fill_ms = when_ms if self._next_fill_ms is None else min(self._next_fill_ms, when_ms)
 
     def _wake_dispatcher(self) -> None:
@@ -333,7 +333,7 @@ class DurableQueue:
         self._wake.set()
 
     def _set_timer(self) -> None:
-        """Wake when the next event is due. Those that are due and find no room are woken for by the events that end."""
+        """Set the timer for the next due event. Due events that find no free slot start when running ones end."""
         self._stop_timer()
         if self._ready and self._is_full():
             self._timer = self._clock.call_later(FULL_INTERVAL_S, self._wake_dispatcher)

@@ -1,4 +1,4 @@
-"""The life of an asynchronous event, as a table. Nothing about it is decided elsewhere.
+"""The states of an asynchronous event, as a table. All of them are decided here.
 
     queued   accepted and on disk, waiting for its turn
     running  handed to the invoker
@@ -6,7 +6,7 @@
     done     the function ran and returned
     dropped  given up, with a reason
 
-After a crash what was running is queued again, by nature: only `queued` and `waiting` exist on disk, as rows with a due time.
+After a crash a running event is queued again: only `queued` and `waiting` exist on disk, as rows with a due time.
 """
 
 from hanabi.base.state_table import StateTable, TableEnum

@@ -1,4 +1,4 @@
-"""The event queue on disk: one row for each event that was accepted and has not ended."""
+"""The event queue on disk: one row for each accepted event that has not ended."""
 
 import json
 import sqlite3
@@ -24,7 +24,7 @@ _COLUMNS = "id, accepted_ms, attempts, refusals, request_id, function, qualifier
 
 
 def add(connection: sqlite3.Connection, event: Event) -> int:
-    """Returns the id: the order of acceptance."""
+    """Insert an event; returns its id. Ids are in the order of acceptance."""
     cursor = connection.execute(
         "INSERT INTO events (due_ms, accepted_ms, request_id, function, qualifier, client_context, trace, size, payload) "
         "VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -44,7 +44,7 @@ def add(connection: sqlite3.Connection, event: Event) -> int:
 
 
 def apply(connection: sqlite3.Connection, changes: Iterable[EventChange]) -> int | None:
-    """Returns when the oldest event that is left was accepted; None: none is left."""
+    """Apply changes; returns when the oldest remaining event was accepted; None: none is left."""
     for change in changes:
         if change.due_ms is None:
             connection.execute("DELETE FROM events WHERE id = ?", (change.id,))
@@ -57,18 +57,18 @@ def apply(connection: sqlite3.Connection, changes: Iterable[EventChange]) -> int
 
 
 def oldest(connection: sqlite3.Connection) -> int | None:
-    """When the oldest event was accepted. The ids are in that order: this looks at one row."""
+    """When the oldest event was accepted. Ids are in that order: one row is read."""
     row = connection.execute("SELECT accepted_ms FROM events ORDER BY id LIMIT 1").fetchone()
     return row[0] if row else None
 
 
 def probe_write(connection: sqlite3.Connection) -> None:
-    """Change nothing, in a transaction: whether it can be written at all."""
+    """Check that the table can be written: a transaction that changes nothing."""
     connection.execute("UPDATE events SET due_ms = due_ms WHERE id = -1")
 
 
 def repair_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -> None:
-    """What lies further ahead than any delay was written before the clock was set back: else it would wait until then."""
+    """Make events due whose time is further ahead than any delay: they were written before the clock was set back."""
     connection.execute(
         "UPDATE events SET due_ms = min(due_ms, ?1), accepted_ms = min(accepted_ms, ?1) WHERE accepted_ms > ?1 OR due_ms > ?1 + ?2",
         (now_ms, longest_ms),
@@ -78,9 +78,9 @@ def repair_times(connection: sqlite3.Connection, now_ms: int, longest_ms: int) -
 def load_due(
     connection: sqlite3.Connection, now_ms: int, held: Iterable[int], count: int, size: int, first: Iterable[int] = ()
 ) -> DueEvents:
-    """Up to `count` events, their payloads up to `size` bytes in all but for the first: those of `first`, which are due whatever the disk
+    """Load up to `count` events, payloads up to `size` bytes in all but for the first: those of `first`, due whatever the disk
     says of them, then those that are due and not held, oldest first.
-    And when to look again: now if more are due, else when the next one will be; None if there is none.
+    Also returns when to load again: now if more are due, else when the next one is; None if there is none.
     """
     ids: list[int] = []
     again: int | None = None

@@ -1,4 +1,4 @@
-"""What the event queue says of itself: how many events there are, in which state, and how they ended."""
+"""The event queue's metrics: events by state, and how they ended."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ DROPPED = "events.dropped"
 
 
 class QueueMetrics:
-    """`backlog` counts events that were accepted and have not ended, `oldest_ms` is when the first of them was accepted."""
+    """Metrics of the queue. `backlog` counts accepted events that have not ended; `oldest_ms` is when the first was accepted."""
 
     def __init__(self, clock: Clock, health: Health, running: Callable[[], int], unwritten: Callable[[], int]) -> None:
         self.backlog = 0
