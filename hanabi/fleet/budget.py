@@ -1,4 +1,4 @@
-"""What the environments of this host may have together: so many of them and so much memory, given in the order it was asked for."""
+"""The budget of this host's environments: a number and memory in MB, granted in the order of the claims."""
 
 import asyncio
 from collections import deque
@@ -14,7 +14,7 @@ OVERDUE_S = 15.0  # who has waited so long is served before environments that co
 
 
 class Reservation:
-    """What one environment holds: a place and its memory. `pinned` ones are not given up for others."""
+    """What one environment holds of the budget: one of the number, and its memory. `pinned` ones are never evicted for others."""
 
     __slots__ = ("memory_mb", "pinned", "releasing")
 
@@ -26,7 +26,7 @@ class Reservation:
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """What was asked for. `granted` has the reservation, or None when it was no longer wanted by the time it could be had."""
+    """A claim on the budget. `granted` gets the reservation, or None when it was no longer wanted by then."""
 
     reservation: Reservation
     wanted: Callable[[], bool]
@@ -35,7 +35,7 @@ class Claim:
 
 
 class Budget:
-    """Nobody is served before whoever asked earlier, be it for less."""
+    """The budget. Claims are served strictly in order: a smaller one never overtakes."""
 
     def __init__(self, environments: int, memory_mb: int, clock: Clock) -> None:
         self.environments = environments
@@ -49,27 +49,27 @@ class Budget:
 
     @property
     def used(self) -> tuple[int, int]:
-        """(environments, MB)."""
+        """How much is in use: (environments, MB)."""
         return len(self._held), self._memory_mb
 
     @property
     def contended(self) -> bool:
-        """Whether somebody waits."""
+        """Whether a claim waits."""
         return bool(self._queue)
 
     @property
     def overdue(self) -> bool:
-        """Whether somebody has waited for long, and what is on its way back is not enough."""
+        """Whether a claim has waited long, and what is about to be returned is not enough for it."""
         if not self._queue or self._clock.monotonic() - self._queue[0].since < OVERDUE_S:
             return False
         return any(lacking > 0 for lacking in self._shortage_of([self._queue[0]]))
 
     def fits(self, memory_mb: int) -> bool:
-        """Whether another one would be given at once."""
+        """Whether another claim would be granted at once."""
         return not self._queue and self._room_for(memory_mb)
 
     def shortage(self) -> tuple[int, int]:
-        """(environments, MB) that those who wait lack still when all has come back that is on its way; 0 or less: nothing."""
+        """How much waiting claims still lack once everything about to be returned is back: (environments, MB); 0 or less: nothing."""
         return self._shortage_of([each for each in self._queue if not each.granted.done() and each.wanted()])
 
     def _shortage_of(self, claims: "list[Claim]") -> tuple[int, int]:
@@ -79,9 +79,9 @@ class Budget:
         return places, sum(waiting) - sum(releasing) - (self.memory_mb - self._memory_mb)
 
     def claim(self, memory_mb: int, *, pinned: bool = False, wanted: Callable[[], bool] = lambda: True) -> Claim:
-        """Ask for a place and its memory: granted at once, or in its turn. Whoever asks waits with `wait`.
+        """Claim one environment and its memory: granted at once, or in its turn. Await it with `wait`.
 
-        Raises `TooManyRequests` when there can be none beside what is kept, `SandboxError` for more than all may have together.
+        Raises `TooManyRequests` when what is kept leaves no room, `SandboxError` for more than the whole budget.
         """
         if memory_mb > self.memory_mb:
             raise SandboxError(f"{memory_mb} MB are more than the {self.memory_mb} MB that all environments may have (--max-memory-mb)")
@@ -97,7 +97,7 @@ class Budget:
         return claim
 
     async def wait(self, claim: Claim) -> Reservation | None:
-        """What a claim got, to be given back. Raises `TooManyRequests` when there was no room in time."""
+        """Wait for a claim's reservation, to be given back later. Raises `TooManyRequests` when there was no room in time."""
         if claim.granted.done():
             return claim.granted.result()
         timer = self._clock.call_later(WAIT_LIMIT_S, settle, claim.granted, _throttle())
@@ -111,7 +111,7 @@ class Budget:
             self.review()
 
     def resize(self, reservation: Reservation, memory_mb: int, *, pinned: bool = False) -> bool:
-        """Change what a held claim is for. False, and nothing changed, when others wait or it would not fit."""
+        """Change the size of a reservation. False, with nothing changed, when claims wait or it would not fit."""
         if self._queue or self._memory_mb - reservation.memory_mb + memory_mb > self.memory_mb:
             return False
         self._count(reservation, -1)
@@ -120,20 +120,20 @@ class Budget:
         return True
 
     def release_soon(self, reservation: Reservation) -> None:
-        """It will be given back soon: whoever waits can count on it."""
+        """Note that a reservation will be given back soon, so that waiting claims can count on it."""
         self._count(reservation, -1)
         reservation.pinned, reservation.releasing = False, True
         self._count(reservation, 1)
 
     def give_back(self, reservation: Reservation) -> None:
-        """More than once is no error."""
+        """Return a reservation. Idempotent."""
         if reservation in self._held:
             self._held.remove(reservation)
             self._count(reservation, -1)
             self.review()
 
     def review(self) -> None:
-        """Serve who can be served, forget who need not be."""
+        """Grant the claims that fit, and drop those no longer wanted."""
         while self._queue:
             first = self._queue[0]
             if not first.granted.done():
@@ -152,7 +152,7 @@ class Budget:
         return len(self._held) < self.environments and self._memory_mb + memory_mb <= self.memory_mb
 
     def _can_never_fit(self, reservation: Reservation) -> bool:
-        """Whether what is kept leaves too little, whatever else is given up."""
+        """Whether pinned reservations leave too little, whatever else is evicted."""
         return self._pinned >= self.environments or self._pinned_mb + reservation.memory_mb > self.memory_mb
 
     def _hold(self, reservation: Reservation) -> None:

@@ -1,4 +1,4 @@
-"""All environments of this host: what each has of the budget, in which books it stands, and its end."""
+"""The registry of this host's environments: each one's share of the budget, the collections it is in, and its end."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from hanabi.fleet.targets import Targets
 
 
 class Environments:
-    """The registry. An environment that is discarded leaves all books at once, and the budget when it has ended."""
+    """The registry. A discarded environment leaves all collections at once, and the budget when it has ended."""
 
     def __init__(self, settings: FleetSettings, clock: Clock) -> None:
         self.changed = asyncio.Event()  # there may be room for another pooled environment, or too few of them
@@ -35,15 +35,15 @@ class Environments:
         self._ending = Tasks("fleet")  # never cancelled: half a destruction leaves something behind
 
     def __iter__(self) -> Iterator[Environment]:
-        """Of a moment: they may be discarded on the way."""
+        """Iterate over a copy: environments may be discarded meanwhile."""
         return iter(list(self._all.values()))
 
     def __contains__(self, environment: Environment) -> bool:
-        """Whether it has not been discarded."""
+        """Whether an environment has not been discarded."""
         return environment.id in self._all
 
     def refuse_when_closing(self) -> None:
-        """A function that is being ended may have asked for another environment."""
+        """Raise `ShuttingDown` when closing: an invocation that is being ended may ask for another environment."""
         if self.closing:
             raise ShuttingDown()
 
@@ -54,9 +54,9 @@ class Environments:
         return self.budget.fits(memory_mb)
 
     async def reserve(self, memory_mb: int, *, pinned: bool, wanted: Callable[[], bool]) -> Reservation | None:
-        """Room for one more, others being given up for it; None when it is no longer wanted by the time there is some.
+        """Reserve room for one more, evicting others if need be; None when it is no longer wanted by then.
 
-        To be given to `add`, or back. Raises as `Budget.claim` and `wait`.
+        Pass the reservation to `add`, or give it back. Raises as `Budget.claim` and `wait`.
         """
         claim = self.budget.claim(memory_mb, pinned=pinned, wanted=wanted)
         if not claim.granted.done():
@@ -75,7 +75,7 @@ class Environments:
         return self._reservations[environment].memory_mb
 
     def make_room(self) -> None:
-        """End what is needed least, for those who wait: pooled environments, else those idle longest; provisioned ones never."""
+        """Evict for waiting claims: pooled environments first, then those idle longest; never provisioned ones."""
         while len(self.pool) or len(self.idle):
             places, memory_mb = self.budget.shortage()
             if places <= 0 and memory_mb <= 0:
@@ -84,7 +84,7 @@ class Environments:
                 return
 
     def give_up_one(self, *, weigh_memory: bool) -> bool:
-        """End the one that is needed least. Whether there was any."""
+        """Evict the one needed least. False when there is none."""
         victim = self.pool.evict_one() or self.idle.eviction_candidate(self._clock.monotonic(), weigh_memory=weigh_memory)
         if victim is not None:
             self.discard(victim)
@@ -97,7 +97,7 @@ class Environments:
         self._reservations[environment] = reservation
 
     def discard(self, environment: Environment) -> None:
-        """End an environment, whatever it is doing. More than once is no error."""
+        """End an environment, whatever it is doing. Idempotent."""
         environment.discard()
         if self._all.pop(environment.id, None) is None:
             return
@@ -123,9 +123,9 @@ class Environments:
     # --- in use ---------------------------------------------------------------------------------------------------------
 
     def code_in_use(self) -> set[Path]:
-        """The code that environments run, be it replaced or deleted meanwhile."""
+        """Return the code that environments run, even if replaced or deleted meanwhile."""
         return {each.version.code for each in self if each.version is not None and each.version.code is not None}
 
     def images_in_use(self) -> set[str]:
-        """The digests of the images that environments run on."""
+        """Return the digests of the images that environments run on."""
         return {each.image.digest for each in self}

@@ -1,4 +1,4 @@
-"""Environments that have answered and whose runtime has not asked for the next invocation yet: most often it does at once."""
+"""Environments that have answered but whose runtime has not asked for the next invocation yet. Usually it does at once."""
 
 import asyncio
 
@@ -6,11 +6,11 @@ from hanabi.base.clock import Clock
 from hanabi.base.tasks import settle
 from hanabi.environment.environment import Environment
 
-GRACE_S = 0.02  # so long a start waits for them: it takes longer itself
+GRACE_S = 0.02  # how long a start waits for one: the start itself takes longer
 
 
 class Finishing:
-    """They are nobody's until they are ready; one that dies is told as any other (`Environment.on_gone`)."""
+    """The collection, by version. One that dies is reported through `Environment.on_gone` as any other."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -22,7 +22,7 @@ class Finishing:
         self._environments.setdefault(environment.version.key, set()).add(environment)
 
     def remove(self, environment: Environment) -> None:
-        """One that is not there is no error."""
+        """Remove an environment. Idempotent."""
         if environment.version is None:
             return
         key = environment.version.key
@@ -36,7 +36,7 @@ class Finishing:
             settle(waiter)
 
     async def grace(self, key: str) -> None:
-        """Give one of a version the time to get ready, if there is any, before another one is started."""
+        """Wait briefly for an environment of a version to get ready, before another one is started."""
         if key not in self._environments:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The execution environments of this host: its parts, wired, and what the rest of the server asks of it."""
+"""The fleet: all execution environments of this host. Wires its parts and is what the rest of the server calls."""
 
 import os
 from collections.abc import Callable
@@ -33,7 +33,7 @@ CONCURRENT_STARTS = max(2, os.cpu_count() or 1)
 
 
 class Fleet:
-    """`take_idle` and `release` are the warm path; `lease` waits for a start."""
+    """The fleet. `take_idle` and `release` are the warm path; `lease` waits for a start."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Fleet:
         self._tasks.spawn(self._reaper.run(), "reaper")
 
     async def close(self) -> None:
-        """Destroy every environment. Whoever waits for one is told."""
+        """Destroy every environment. Waiting callers get an error."""
         self._environments.closing = True
         self.abort()
         await self._tasks.cancel()
@@ -82,7 +82,7 @@ class Fleet:
         await self._driver.close()
 
     def abort(self) -> None:
-        """End every invocation now: whoever waits is told, whoever runs is ended, recorded and told, and no other one begins."""
+        """End every invocation now: running ones are ended, recorded and answered, waiting ones refused, and none begins."""
         self._environments.stopped = True
         self._waiting.refuse_all(ShuttingDown)
         for environment in self._environments:
@@ -91,15 +91,15 @@ class Fleet:
     # --- environments for invocations -----------------------------------------------------------------------------------
 
     async def lease(self, version: FunctionVersion) -> Environment:
-        """An environment for a version that has none idle: a new one, or one that comes free before it is ready.
+        """Get an environment for a version that has none idle: a new one, or one that becomes free earlier.
 
-        Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when there can be no environment,
+        Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when none can be started,
         `TooManyRequests` when this host stays full.
         """
         return await self._leases.lease(version)
 
     async def start(self, version: FunctionVersion, limit_s: float, *, phase: str) -> Environment:
-        """A new environment of a version, its init done within the limit. Raises as `lease`."""
+        """Start a new environment of a version, its init within the limit. Raises as `lease`."""
         self._environments.refuse_when_closing()
         if self._environments.stopped:
             raise ShuttingDown()
@@ -108,20 +108,20 @@ class Fleet:
     # --- what is had ahead of time --------------------------------------------------------------------------------------
 
     def keep_pool_for(self, image: RuntimeImage) -> None:
-        """Functions of this runtime exist."""
+        """Keep pooled environments for this runtime: functions of it exist."""
         self._environments.pool.keep_for(image)
 
     def provision(self, version: FunctionVersion, count: int) -> None:
-        """Keep so many environments of a version initialised from now on; 0: none."""
+        """Set how many environments of a version to keep initialised; 0: none."""
         if not self._environments.closing:
             self._provisioned.want(version, count)
 
     def allocation(self, key: str) -> Allocation:
-        """What a version has of that."""
+        """Return the provisioned concurrency that a version has at the moment."""
         return self._provisioned.allocation(key)
 
     def on_allocated(self, callback: Callable[[FunctionVersion, int | None], None]) -> None:
-        """Call back with what a version has whenever that changes; None: it is to have none any more."""
+        """Call back with a version's allocation whenever it changes; None: it has no target any more."""
         self._environments.targets.on_allocated = callback
 
     async def snapshot(self, version: FunctionVersion, directory: Path) -> None:
@@ -136,35 +136,35 @@ class Fleet:
 
     @property
     def unusable_snapshots(self) -> set[str]:
-        """Names of snapshots of versions that are of no use here, until they are made again and removed from this set."""
+        """The names of snapshots that cannot be used here, until they are made again and removed from this set."""
         return self._restores.unusable
 
     # --- versions that are no more --------------------------------------------------------------------------------------
 
     def retire(self, key: str) -> None:
-        """A version will never be invoked again: its environments go as soon as they are free."""
+        """End a version's environments as soon as they are free: it will never be invoked again."""
         self._provisioned.forget(key)
         self._hibernation.retire(key)
         self._handover.retire(key)
 
     def code_in_use(self) -> set[Path]:
-        """The code that environments run, be it replaced or deleted meanwhile."""
+        """Return the code that environments run, even if replaced or deleted meanwhile."""
         return self._environments.code_in_use()
 
     def images_in_use(self) -> set[str]:
-        """The digests of the images that environments run on."""
+        """Return the digests of the images that environments run on."""
         return self._environments.images_in_use()
 
     # --- looking --------------------------------------------------------------------------------------------------------
 
     def describe(self) -> list[dict[str, Any]]:
-        """One row for each environment: what `hanabi ps` shows."""
+        """Describe each environment, one row each, for `hanabi ps`."""
         now = self._clock.monotonic()
         living = (describe_environment(each, self._environments.reserved_mb(each), now) for each in self._environments)
         return [*living, *(describe_hibernated(each, now) for each in self._hibernation)]
 
     def describe_provisioned(self) -> list[tuple[FunctionVersion, int, Allocation]]:
-        """(version, how many are wanted, what there is) of each with provisioned concurrency."""
+        """List (version, target, allocation) of each version with provisioned concurrency."""
         return self._provisioned.describe()
 
     def describe_budget(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What becomes of an environment that is free, or has ended by itself: it is handed to who waits, kept idle, reset or ended."""
+"""What happens to an environment that becomes free or has ended by itself: handed to a waiting caller, kept idle, reset or ended."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ RETIRED_KEPT = 4096  # keys: each matters only as long as an invocation that beg
 
 
 class Handover:
-    """`take_idle` and `release` are the warm path."""
+    """Passes environments on. `take_idle` and `release` are the warm path."""
 
     def __init__(self, environments: Environments, waiting: WaitingCallers, tasks: Tasks) -> None:
         self._environments = environments
@@ -23,7 +23,7 @@ class Handover:
         self._retired: dict[str, None] = {}  # in order
 
     def take_idle(self, key: str) -> Environment | None:
-        """A provisioned idle environment, else the most recently used, or None. Raises `ShuttingDown`."""
+        """Take a provisioned idle environment, else the most recently used, or None. Raises `ShuttingDown`."""
         if self._environments.stopped:
             raise ShuttingDown()
         while (environment := self._idle.take(key)) is not None:
@@ -33,7 +33,7 @@ class Handover:
         return None
 
     def release(self, environment: Environment, *, reusable: bool) -> None:
-        """An invocation is over."""
+        """Take back an environment after its invocation."""
         if not reusable or not environment.state.usable:
             self.on_gone(environment, reset=reusable)
         elif environment.ready:
@@ -43,26 +43,26 @@ class Handover:
             environment.finish(partial(self._finished, environment))
 
     def _finished(self, environment: Environment) -> None:
-        """Its runtime is ready for the next invocation."""
+        """Release one whose runtime is ready for the next invocation."""
         self._finishing.remove(environment)
         self.release(environment, reusable=True)
 
     def offer(self, environment: Environment) -> None:
-        """It is ready, or has died meanwhile, and is nobody's."""
+        """Take in an environment that nobody holds: ready, or dead meanwhile."""
         if environment.state.usable:
             self._place(environment)
         else:
             self._environments.discard(environment)
 
     def _place(self, environment: Environment) -> None:
-        """One who waits gets it at once, else it is kept idle, if it is to be kept."""
+        """Hand it to a waiting caller, else keep it idle if it is to be kept, else end it."""
         environments, version = self._environments, environment.version
         assert version is not None
         contended = environments.budget.contended
         if environments.closing:
             environments.discard(environment)
         elif contended and environments.budget.overdue and environment.invocations and not environment.provisioned:
-            environments.discard(environment)  # else those who keep it busy would never let a larger one in
+            environments.discard(environment)  # else callers that keep it busy would starve a larger one
         elif waiter := self._waiting.pop(version.key):
             environment.hand_over()
             waiter.set_result(environment)
@@ -76,7 +76,7 @@ class Handover:
                 environments.make_room()
 
     def retire(self, key: str) -> None:
-        """A version will never be invoked again: its environments go as soon as they are free."""
+        """End a version's environments as soon as they are free: it will never be invoked again."""
         self._retired[key] = None
         if len(self._retired) > RETIRED_KEPT:
             del self._retired[next(iter(self._retired))]
@@ -84,7 +84,7 @@ class Handover:
             self._environments.discard(environment)
 
     def on_gone(self, environment: Environment, reset: bool = False) -> None:
-        """It ended by itself. `reset`: a function's may go on with its sandbox, if that can be."""
+        """Handle one that ended by itself. `reset`: a function's may keep its sandbox and be reset."""
         if environment.version is None:
             self._environments.pooled_died = True
         if reset and environment.version is not None and not environment.provisioned and environment in self._environments:
@@ -94,7 +94,7 @@ class Handover:
             self._environments.discard(environment)
 
     async def _reset(self, environment: Environment) -> None:
-        """It goes on without its processes, or ends."""
+        """Reset it; end it if that fails."""
         reusable = False
         try:
             reusable = await environment.reset()

@@ -1,6 +1,6 @@
-"""Environments written to disk: what has been idle for long takes no memory, and goes on where it was when a request comes.
+"""Hibernation: environments idle for long are written to disk, take no memory there, and resume when a request comes.
 
-Only where sandboxes have snapshots. What is here dies with the server, as environments do: the files lie in its run directory.
+Only with drivers that have snapshots. Hibernated environments end with the server, as all do: the files are in its run directory.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Hibernation:
-    """`directory` None: nothing is ever hibernated here."""
+    """The hibernated environments. `directory` None: hibernation is off."""
 
     def __init__(
         self, directory: Path | None, environments: Environments, credentials: CredentialIssuer, clock: Clock, health: Health
@@ -41,7 +41,7 @@ class Hibernation:
         self._by_version: dict[str, list[HibernatedEnvironment]] = {}  # by FunctionVersion.key; the most recently used last
 
     def has_room(self, memory_mb: int) -> bool:
-        """Whether the disk has room for one with so much memory, and for others after it."""
+        """Whether the disk has room for one of this memory, and for more after it."""
         place = self._directory if self._directory.is_dir() else self._directory.parent
         try:
             disk = os.statvfs(place)
@@ -50,7 +50,7 @@ class Hibernation:
         return disk.f_bavail * disk.f_frsize >= FREE_DISK_BYTES + (memory_mb << 20)
 
     async def put(self, environment: Environment) -> None:
-        """Write an environment that is nobody's to disk; it is discarded afterwards, whatever came of it."""
+        """Write an environment that nobody holds to disk. It is discarded afterwards, even on failure."""
         directory = self._directory / environment.id
         try:
             await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True)
@@ -66,7 +66,7 @@ class Hibernation:
             self._environments.discard(environment)
 
     def take(self, key: str) -> HibernatedEnvironment | None:
-        """The one last used. Its files are the taker's to remove."""
+        """Take the most recently used one of a version. The caller removes its files."""
         of_version = self._by_version.get(key)
         if not of_version:
             return None
@@ -80,7 +80,7 @@ class Hibernation:
             self.forget(hibernated)
 
     def reap(self, now: float, idle_timeout_s: float, max_age_s: float) -> None:
-        """Scale to zero: what nobody asks for goes."""
+        """Scale to zero: remove those unused for too long."""
         for key, of_version in list(self._by_version.items()):
             for hibernated in [each for each in of_version if now - each.since >= idle_timeout_s or now - each.created >= max_age_s]:
                 of_version.remove(hibernated)
@@ -89,7 +89,7 @@ class Hibernation:
                 del self._by_version[key]
 
     def forget(self, hibernated: HibernatedEnvironment) -> None:
-        """It will not come back."""
+        """Drop one that will not resume."""
         self._credentials.revoke(hibernated.credentials.access_key)
         self.remove_files(hibernated.id, hibernated.directory)
 
@@ -103,6 +103,6 @@ class Hibernation:
         await self._removals.close()
 
     def remove_files(self, id: str, directory: Path) -> None:
-        """Off the loop, and not waited for: nobody looks there again. Files that cannot be removed are tried again: they are large."""
+        """Remove the files in the background, off the loop. They are large, so a failed removal is tried again."""
         what, remove = f"The files of the hibernated environment {id} cannot be removed", partial(shutil.rmtree, directory)
         self._removing.spawn(self._removals.do(f"hibernation.{id}", what, partial(asyncio.to_thread, remove)))

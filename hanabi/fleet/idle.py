@@ -1,4 +1,4 @@
-"""The environments that wait for work, by version: the most recently used last, provisioned ones after all others."""
+"""The idle environments by version: most recently used last, provisioned ones after all others."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,13 @@ from hanabi.environment.environment import Environment
 
 
 class IdleEnvironments:
-    """`take` and `put` are the warm path."""
+    """The collection. `take` and `put` are the warm path."""
 
     def __init__(self) -> None:
         self._queues: dict[str, list[Environment]] = {}
 
     def take(self, key: str) -> Environment | None:
-        """The one to use next: provisioned if there is such, else the most recently used. It may have died meanwhile."""
+        """Take the one to use next: provisioned first, else the most recently used. It may have died meanwhile."""
         queue = self._queues.get(key)
         return queue.pop() if queue else None
 
@@ -25,7 +25,7 @@ class IdleEnvironments:
             queue.insert(next(index for index, each in enumerate(queue) if each.provisioned), environment)
 
     def remove(self, environment: Environment) -> None:
-        """One that is not there is no error."""
+        """Remove an environment. Idempotent."""
         if environment.version is None:
             return
         key = environment.version.key
@@ -39,20 +39,20 @@ class IdleEnvironments:
         return list(self._queues.get(key, ()))
 
     def __iter__(self) -> Iterator[Environment]:
-        """Of a moment: they may be removed on the way."""
+        """Iterate over a copy: environments may be removed meanwhile."""
         return iter([environment for queue in self._queues.values() for environment in queue])
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
     def eviction_candidate(self, now: float, *, weigh_memory: bool) -> Environment | None:
-        """The one idle longest, or for the most memory and time taken together; never a provisioned one."""
+        """Return the one idle longest, or with the most memory x idle time; never a provisioned one."""
 
         def cost(environment: Environment) -> float:
             assert environment.version is not None
             idle_s = now - environment.idle_since
             return (1.0 + idle_s) * environment.version.memory_mb if weigh_memory else idle_s
 
-        # The first of a shelf is the one of its version that was used least recently.
+        # The first of each queue is the least recently used of its version.
         firsts = [queue[0] for queue in self._queues.values() if queue and not queue[0].provisioned]
         return max(firsts, key=cost, default=None)

@@ -1,4 +1,4 @@
-"""Environments for those who wait for one: each has a start begun for it, and gets whatever environment is ready first."""
+"""Environments for waiting callers: each caller begins a start, and gets whichever environment is ready first."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from hanabi.quotas import INIT_TIMEOUT_S
 
 
 class Leases:
-    """`tasks` are the fleet's: starts go on when who waited for them was served, and end with the fleet."""
+    """The leases. `tasks` are the fleet's: a start goes on after its caller was served otherwise, and ends with the fleet."""
 
     def __init__(self, environments: Environments, waiting: WaitingCallers, starter: Starter, handover: Handover, tasks: Tasks) -> None:
         self._environments = environments
@@ -24,7 +24,7 @@ class Leases:
         self._tasks = tasks
 
     async def lease(self, version: FunctionVersion) -> Environment:
-        """A new environment, or one that comes free before it is ready. Raises as `Starter.start`."""
+        """Get a new environment, or one that becomes free earlier. Raises as `Starter.start`."""
         if self._environments.stopped:
             raise ShuttingDown()
         key = version.key
@@ -41,7 +41,7 @@ class Leases:
             self._environments.budget.review()  # a start for it may be waiting still
 
     async def _start(self, version: FunctionVersion) -> None:
-        """For one who waits."""
+        """Start an environment for a waiting caller."""
         key = version.key
         request = StartRequest(version, INIT_TIMEOUT_S, wanted=lambda: self._waiting.is_awaited(key))
         try:
@@ -58,7 +58,7 @@ class Leases:
                 self._handover.offer(environment)
 
     async def start(self, request: StartRequest) -> Environment:
-        """An environment for its caller alone. Raises as `Starter.start`, and `ShuttingDown`."""
+        """Start an environment for this caller only. Raises as `Starter.start`, and `ShuttingDown`."""
         task = self._tasks.own(self._starter.start(request))
         try:
             environment = await task

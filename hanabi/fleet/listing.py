@@ -1,4 +1,4 @@
-"""An environment as `hanabi ps` lists it."""
+"""Rows about environments, as `hanabi ps` lists them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from hanabi.fleet.budget import Budget
 
 
 def describe_hibernated(hibernated: HibernatedEnvironment, now: float) -> dict[str, Any]:
-    """A hibernated environment: on disk, not in memory."""
+    """Describe a hibernated environment: on disk, not in memory."""
     return {
         "id": hibernated.id,
         "function": hibernated.version.name,
@@ -25,7 +25,7 @@ def describe_hibernated(hibernated: HibernatedEnvironment, now: float) -> dict[s
 
 
 def describe_budget(budget: Budget, scarce: bool) -> dict[str, Any]:
-    """What all environments have, those that are being started or ended included, and may have."""
+    """Describe the budget: in use (environments being started or ended included) and in total."""
     environments, memory_mb = budget.used
     return {
         "environments": environments,

@@ -1,4 +1,4 @@
-"""Makes environments: room for one, its sandbox, and what is loaded before its function is known."""
+"""Makes environments: reserves room, creates the sandbox, and loads the bootstrap before a function is known."""
 
 import uuid
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from hanabi.quotas import TMP_MIN_MB
 
 
 class Maker:
-    """Every environment is made here, and is in the registry from then on."""
+    """The maker. Every environment is made here, and is in the registry from then on."""
 
     def __init__(self, driver: Driver, shared: SharedServices, environments: Environments, handover: Handover) -> None:
         self._driver = driver
@@ -26,7 +26,7 @@ class Maker:
 
     @property
     def pooled_mb(self) -> int:
-        """What a pooled environment takes of the budget."""
+        """Return what a pooled environment takes of the budget, in MB."""
         return self._driver.pool_memory_mb + self._driver.overhead_mb
 
     async def make(
@@ -41,7 +41,7 @@ class Maker:
         snapshot: Path | None = None,
         background: bool = False,
     ) -> Environment | None:
-        """A sandbox with nothing in it but what it came with; None when it is no longer wanted by the time there is room."""
+        """Make an environment with a new sandbox; None when it is no longer wanted once there is room."""
         environments = self._environments
         reservation = await environments.reserve(memory_mb + self._driver.overhead_mb, pinned=pinned, wanted=wanted)
         if reservation is None:
@@ -67,7 +67,7 @@ class Maker:
         return environment
 
     async def make_pooled(self, image: RuntimeImage) -> Environment:
-        """One that no function has yet, its bootstrap loaded."""
+        """Make one without a function, its bootstrap loaded."""
         preload = preload_of(image)
         environment = await self.make(image, self._driver.pool_memory_mb, TMP_MIN_MB, lambda: True, preload=preload, background=True)
         assert environment is not None
@@ -77,7 +77,7 @@ class Maker:
         return environment
 
     def take_pooled(self, image: RuntimeImage, memory_mb: int, *, pinned: bool) -> Environment | None:
-        """A pooled environment for a function of that size, or None; it has from the budget what the function needs."""
+        """Take a pooled environment, or None. Its reservation is resized to what the function needs."""
 
         def fits(pooled: Environment) -> bool:
             limit_mb = pooled.sandbox.memory_limit_mb

@@ -1,6 +1,6 @@
-"""Environments started ahead of time that belong to no function yet: cold starts bought in advance.
+"""The pool: environments started ahead of time, without a function yet, for faster cold starts.
 
-A pooled environment never saw user code. One with a bundled bootstrap has it loaded and waiting; an OS-only one has its agent only.
+A pooled environment never ran user code. One with a bundled bootstrap has it loaded and waiting; an OS-only one has only its agent.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ Kind = tuple[str, tuple[str, ...]]
 
 
 def _kind(image: RuntimeImage) -> Kind:
-    """What runs in a pooled environment."""
+    """Return the kind of a pooled environment: what runs in it."""
     return image.digest, image.command
 
 
 class Pool:
-    """Up to `size` environments for each runtime image in use. `Refill` makes them; `changed` wakes it."""
+    """The pool: up to `size` environments for each runtime image in use. `Refill` makes them; `changed` wakes it."""
 
     def __init__(self, size: int, changed: asyncio.Event) -> None:
         self._size = size
@@ -28,7 +28,7 @@ class Pool:
         self._members: dict[Kind, list[Environment]] = {}
 
     def keep_for(self, image: RuntimeImage) -> None:
-        """Functions of this runtime exist: keep some environments ready."""
+        """Keep environments of this runtime ready: functions of it exist."""
         if (kind := _kind(image)) not in self._images and sum(each[0] == image.digest for each in self._images) < SIZES_MAX:
             self._images[kind] = image
             self._changed.set()
@@ -37,7 +37,7 @@ class Pool:
         self._members.setdefault(_kind(environment.image), []).append(environment)
 
     def take(self, image: RuntimeImage, fits: Callable[[Environment], bool]) -> Environment | None:
-        """One that fits, or None: the oldest, as the bootstrap of the youngest may be loading still. It must not have died meanwhile."""
+        """Take a live one that fits, or None: the oldest, as the youngest may still be loading its bootstrap."""
         self.keep_for(image)
         members = self._members.get(_kind(image), [])
         for environment in members:
@@ -48,14 +48,14 @@ class Pool:
         return None
 
     def remove(self, environment: Environment) -> None:
-        """One that is not there is no error."""
+        """Remove an environment. Idempotent."""
         members = self._members.get(_kind(environment.image), [])
         if environment in members:
             members.remove(environment)
             self._changed.set()
 
     def evict_one(self) -> Environment | None:
-        """The one that is missed least, for a host that is full."""
+        """Take out the one needed least, for a full host."""
         members = max(self._members.values(), key=len, default=[])
         return members.pop(0) if members else None
 
@@ -63,7 +63,7 @@ class Pool:
         return sum(map(len, self._members.values()))
 
     def next_to_fill(self) -> RuntimeImage | None:
-        """An image of which there are too few; each in its turn, so that one that fails does not starve the others."""
+        """Return an image with too few environments, in turn, so that one that fails does not starve the others."""
         for kind, image in self._images.items():
             if len(self._members.get(kind, [])) < self._size:
                 self._images[kind] = self._images.pop(kind)

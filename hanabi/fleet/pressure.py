@@ -1,4 +1,4 @@
-"""How much memory this host has, how much is left, and whether it is getting scarce."""
+"""Memory pressure: how much memory this host has, how much is left, and whether it is scarce."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
-    """The memory of a moment."""
+    """One reading of the memory."""
 
     total_mb: int
     available_mb: int
@@ -27,7 +27,7 @@ class MemoryReading:
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """A cgroup that we are in, and that is bounded."""
+    """The memory limit of a cgroup that this process is in."""
 
     memory_mb: int
     usage: Path
@@ -36,7 +36,7 @@ class _Limit:
 
 
 class HostMemory:
-    """Read from /proc; within a container or service whose memory is bounded, what that one has."""
+    """The memory of this host from /proc, or of its container or service where that is limited."""
 
     def __init__(self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
         self._proc = proc
@@ -45,11 +45,11 @@ class HostMemory:
 
     @property
     def budget_mb(self) -> int:
-        """What environments may have unless told otherwise."""
+        """The default memory budget of environments, in MB."""
         return int(self.total_mb * BUDGET_SHARE)
 
     def read(self) -> MemoryReading:
-        """Two small files. Raises `OSError`."""
+        """Read the memory, from two small files. Raises `OSError`."""
         values = dict(line.split(":", 1) for line in (self._proc / "meminfo").read_text().splitlines())
         total_mb, available_mb = (int(values[name].split()[0]) // 1024 for name in ("MemTotal", "MemAvailable"))
         limit = self._limit
@@ -67,14 +67,14 @@ class HostMemory:
 
 
 class Pressure:
-    """Sampled now and then; between the two thresholds it stays what it was. Each episode is logged once, with its reason."""
+    """The pressure state, sampled at intervals. Between the two thresholds it stays as it was. Each episode is logged once, with its reason."""
 
     def __init__(self, read: Callable[[], MemoryReading]) -> None:
         self._read = read
         self.high = False
 
     def sample(self) -> bool:
-        """Whether memory is scarce now."""
+        """Take a sample; return whether memory is scarce."""
         try:
             now = self._read()
         except (OSError, ValueError, KeyError):
@@ -92,7 +92,7 @@ class Pressure:
 
 
 def _limits(proc: Path, cgroups: Path) -> Iterator[_Limit]:
-    """Of the cgroups that this process is in, version 1 and 2, as far as they can be read."""
+    """Find the limits of this process's cgroups, version 1 and 2, as far as they are readable."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
@@ -120,7 +120,7 @@ def _limits(proc: Path, cgroups: Path) -> Iterator[_Limit]:
 
 
 def _number(text: str, key: str) -> int:
-    """The number after `key` in lines of `key number`."""
+    """Return the number after `key` in lines of `key number`."""
     for line in text.splitlines():
         name, _, value = line.partition(" ")
         if name == key:

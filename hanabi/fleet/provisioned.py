@@ -1,4 +1,4 @@
-"""Provisioned concurrency: for some versions, so many environments are initialised ahead, kept, and replaced when they go."""
+"""Provisioned concurrency: keeps a number of environments of a version initialised, and replaces those that end."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ class Provisioned:
         self._limiter = StartLimiter(CONCURRENT_STARTS, clock)
 
     def want(self, version: FunctionVersion, count: int) -> None:
-        """From now on, so many of a version; what failed before is tried anew."""
+        """Set the target of a version; what failed before is tried again."""
         if not count:
             self.forget(version.key)
             return
@@ -55,7 +55,7 @@ class Provisioned:
         target.woken.set()
 
     def forget(self, key: str) -> None:
-        """None of a version any more; those that are busy go when they are free."""
+        """Remove the target of a version; its busy environments end when they are free."""
         target = self._targets.close(key)
         if target is None:
             return
@@ -71,11 +71,11 @@ class Provisioned:
         return target.allocation if target is not None else Allocation()
 
     def describe(self) -> list[tuple[FunctionVersion, int, Allocation]]:
-        """(version, how many are wanted, what there is) of each."""
+        """List (version, target, allocation) of each."""
         return [(target.version, target.count, target.allocation) for target in self._targets]
 
     async def _fill(self, target: Target) -> None:
-        """Until cancelled. The first one is tried alone: what fails need not fail a hundred times."""
+        """Fill a target until cancelled. The first environment is started alone: a fault need not show a hundred times."""
         while True:
             target.woken.clear()
             if target.missing <= 0:
@@ -116,7 +116,7 @@ class Provisioned:
             self._health.report(_problem(target.version.key), text)
 
     async def _pause(self, target: Target, seconds: float) -> None:
-        """Or until it is wanted anew."""
+        """Wait, or until the target is set again."""
         target.woken.clear()
         timer = self._clock.call_later(seconds, target.woken.set)
         try:

@@ -1,4 +1,4 @@
-"""What is done for the idle every second: those idle for long or old are ended, memory is given back, and more so when it is scarce."""
+"""The reaper: each second ends environments idle too long or too old, and trims idle ones, more when memory is scarce."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ MAX_AGE_S = 6 * 3600.0  # "recycled every few hours"
 
 
 async def trim(environment: Environment) -> None:
-    """Have an idle one give memory back. What goes wrong with that is no harm."""
+    """Trim the memory of an idle environment. Errors are ignored."""
     try:
         async with asyncio.timeout(TRIM_LIMIT_S):
             await environment.sandbox.trim()
@@ -31,7 +31,7 @@ async def trim(environment: Environment) -> None:
 
 
 class Reaper:
-    """Looks at the idle environments again and again. `tasks` are the fleet's."""
+    """The reaper. `tasks` are the fleet's."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Reaper:
         self._sampled = -INTERVAL_S
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             await self._clock.sleep(self._interval_s)
             try:
@@ -73,7 +73,7 @@ class Reaper:
         for environment in self._idle:
             idle_s = now - environment.idle_since
             if idle_s >= settings.hibernate_after_s and self._may_hibernate(environment):
-                self._idle.remove(environment)  # it is nobody's from now on
+                self._idle.remove(environment)  # nobody holds it from now on
                 self._tasks.spawn(self._hibernation.put(environment))
             elif not environment.trimmed and (scarce or idle_s >= settings.trim_after_s):
                 environment.trimmed = True
@@ -89,7 +89,7 @@ class Reaper:
         )
 
     def _reap(self, now: float) -> None:
-        """Scale to zero. Provisioned ones stay, but are renewed as all others are."""
+        """Scale to zero: end idle environments. Provisioned ones stay, but are replaced when old."""
         idle_timeout_s = self._settings.idle_timeout_s
         self._hibernation.reap(now, idle_timeout_s, MAX_AGE_S)
         for environment in self._idle:
@@ -98,7 +98,7 @@ class Reaper:
                 self._environments.discard(environment)
 
     def _sample(self, now: float) -> bool:
-        """Whether memory is scarce; then one environment less is kept, at each sample."""
+        """Sample the memory. While it is scarce, evict one environment at each sample."""
         if now - self._sampled >= INTERVAL_S:
             self._sampled, was_high = now, self._pressure.high
             if self._pressure.sample():

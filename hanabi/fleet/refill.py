@@ -1,4 +1,4 @@
-"""Fills the pool: one environment at a time, and only in a quiet moment, as nobody waits for a pooled environment to be made."""
+"""Refills the pool: one environment at a time, and only while no start is under way, since no caller waits for a refill."""
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
@@ -14,7 +14,7 @@ RETRY_S = 5.0  # after one that failed, or died by itself
 
 
 class Refill:
-    """`run` waits for `changed`, which is set by whatever may make a refill possible or needed: pool, budget, starts, memory."""
+    """The refill. `run` waits for `changed`, which pool, budget, starts and memory set when a refill may be possible or needed."""
 
     def __init__(
         self, environments: Environments, maker: Maker, limiter: StartLimiter, pressure: Pressure, clock: Clock, health: Health
@@ -46,11 +46,11 @@ class Refill:
                 changed.set()
 
     def _is_possible(self) -> bool:
-        """Whether nobody waits for a start or for room, and memory is not scarce."""
+        """Whether no caller waits for a start or for room, and memory is not scarce."""
         return not self._limiter.busy and not self._pressure.high and self._environments.has_room_for(self._maker.pooled_mb)
 
     async def _add(self, image: RuntimeImage) -> bool:
-        """Whether there is one more."""
+        """Add one. False when none was made."""
         problem = f"pool.{image.digest}"
         try:
             environment = await self._maker.make_pooled(image)
@@ -61,5 +61,5 @@ class Refill:
         if not environment.usable:
             return False
         self._environments.pool.add(environment)
-        self._environments.make_room()  # somebody may have come to wait for its place meanwhile
+        self._environments.make_room()  # a claim may wait for its room meanwhile
         return True

@@ -1,4 +1,4 @@
-"""Environments that begin as clones: of a function's snapshot (SnapStart), or of a hibernated environment."""
+"""Environments restored from a function's snapshot (SnapStart) or from hibernation."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from hanabi.quotas import RESTORE_TIMEOUT_S
 
 
 class Restores:
-    """Made as any other, of what `Sandbox.snapshot` wrote."""
+    """Makes environments from what `Sandbox.snapshot` wrote."""
 
     def __init__(self, environments: Environments, maker: Maker, hibernation: Hibernation, clock: Clock) -> None:
         self._environments = environments
@@ -26,7 +26,7 @@ class Restores:
         self.unusable: set[str] = set()  # names of snapshots of versions that are of no use here, until they are made again
 
     async def restore(self, image: RuntimeImage, version: FunctionVersion, wanted: Callable[[], bool]) -> Environment | None:
-        """A clone of a version's snapshot, its hooks run. Raises `SandboxError` when there can be none."""
+        """Restore a version's snapshot and run its hooks. Raises `SandboxError` when that fails."""
         began = self._clock.monotonic()
         try:
             environment = await self._maker.make(image, version.memory_mb, version.tmp_mb, wanted, snapshot=version.snapshot)
@@ -52,7 +52,7 @@ class Restores:
         )
 
     async def resume(self, image: RuntimeImage, hibernated: HibernatedEnvironment, wanted: Callable[[], bool]) -> Environment | None:
-        """Raises `SandboxError`; then the hibernated environment is lost."""
+        """Resume a hibernated environment. Raises `SandboxError`; then it is lost."""
         version = hibernated.version
         try:
             environment = await self._maker.make(image, version.memory_mb, version.tmp_mb, wanted, snapshot=hibernated.directory)

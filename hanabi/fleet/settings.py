@@ -1,4 +1,4 @@
-"""How many environments this host may have, how long they are kept, and what is had ready."""
+"""The settings of the fleet: how many environments, how long they are kept, the size of the pool."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
-    """Given by the wiring; what `hanabi up` has options for."""
+    """The settings, from the options of `hanabi up`."""
 
     max_environments: int
     max_memory_mb: int  # of all environments together

@@ -1,6 +1,6 @@
-"""The snapshots of functions with SnapStart: made once for each published version, kept as long as it, cloned by every cold start.
+"""SnapStart snapshots: made once for each published version, kept as long as the version, restored at every cold start.
 
-`<directory>/<name>/` is whole under its name. It holds a function's memory, secrets and all: nobody else may enter the directory.
+`<directory>/<name>/` is always complete. It holds a function's memory with its secrets: the directory is closed to other users.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _CODES = {
 
 
 class Snapshots:
-    """Implements what control wants of them. `missing` says why there are none here."""
+    """The snapshots, as `control` uses them. `missing` says why there can be none on this host."""
 
     def __init__(self, directory: Path, fleet: Fleet, missing: str, clock: Clock | None = None) -> None:
         self.directory = directory
@@ -38,7 +38,7 @@ class Snapshots:
         self._fresh: set[str] = set()  # being made, or made and not yet seen in use
 
     async def take(self, version: FunctionVersion) -> str:
-        """Init, hooks, snapshot; on disk when it returns its name. Raises `SnapshotFailed`."""
+        """Run init and hooks, take the snapshot, and return its name once it is on disk. Raises `SnapshotFailed`."""
         name = hashlib.sha256(version.key.encode()).hexdigest()[:32]
         await asyncio.to_thread(self._begin, name)
         self._fresh.add(name)
@@ -70,7 +70,7 @@ class Snapshots:
         sync_path(self.directory)
 
     async def find_missing(self, names: Set[str]) -> set[str]:
-        """Those that are not here, and not in the trash either, or are of no use here."""
+        """Return those neither here nor in the trash, and those that this host cannot use."""
         unusable = self._fleet.unusable_snapshots & names
         return unusable | await asyncio.to_thread(lambda: {name for name in names if not self._is_there(self.directory / name)})
 
@@ -78,7 +78,7 @@ class Snapshots:
         return place.is_dir() or self._trash.recover(place)
 
     async def collect(self, used: Set[str]) -> None:
-        """Throw away what no version has any more, when that is so for long."""
+        """Move snapshots to the trash that no version has used for long."""
         self._fresh -= used
         await asyncio.to_thread(self._remove_all_but, used | self._fresh)
 

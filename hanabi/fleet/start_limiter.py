@@ -1,4 +1,4 @@
-"""How many environments are started at a time: more at once would only slow each other down."""
+"""A limit on concurrent starts: more at once would only slow each other down."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ STALL_S = 1.0  # a start that takes longer waits for something else than our CPU
 
 
 class StartLimiter:
-    """`quiet`, where there is one, is set when no start is under way any more."""
+    """The limiter. `quiet`, if given, is set when no start is under way any more."""
 
     def __init__(self, width: int, clock: Clock, quiet: asyncio.Event | None = None) -> None:
         self._semaphore = asyncio.Semaphore(width)
@@ -26,12 +26,12 @@ class StartLimiter:
 
     @property
     def quiet_s(self) -> float:
-        """For how long no start has been under way."""
+        """How long no start has been under way, in seconds."""
         return 0.0 if self._present else self._clock.monotonic() - self._quiet_since
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Frames one start."""
+        """A context manager around one start."""
         self._present += 1
         try:
             await self._semaphore.acquire()

@@ -1,4 +1,4 @@
-"""What the log says of each start of an environment: of what, how long it took, and whether the pool had one."""
+"""One log line for each start of an environment: of what, how long it took, and whether it came from the pool."""
 
 import logging
 
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def log_start(environment: Environment, took_s: float) -> None:
-    """Once it is ready. The time is that from when it was wanted: waiting for room and its runtime included."""
+    """Log a start that is ready. The time is from the request on: waiting for room and for the runtime included."""
     version = environment.version
     if version is not None:
         kind = "provisioned start" if environment.provisioned else "cold start"

@@ -1,4 +1,4 @@
-"""How an environment of a version comes up: from hibernation, from its snapshot, from the pool, or made anew; then its init."""
+"""Starts an environment of a version: from hibernation, its snapshot, the pool, or a new sandbox; then runs its init."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A start: of what, its init within which limit, and whether it is still wanted."""
+    """A start: the version, the limit of its init, and whether it is still wanted."""
 
     version: FunctionVersion
     limit_s: float
@@ -45,12 +45,12 @@ class StartRequest:
 
 
 def init_limit_s(version: FunctionVersion) -> float:
-    """Of an init that nobody waits for: the function's own timeout, within bounds."""
+    """Return the limit of an init that no caller waits for: the function's timeout, within bounds."""
     return min(max(version.timeout_s, LONG_INIT_TIMEOUT_S), TIMEOUT_MAX_S)
 
 
 class Starter:
-    """`start` is the only way to an environment that is ready for invocations."""
+    """The starter. Every environment that becomes ready for invocations comes from `start`."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class Starter:
         self._ensure_image = ensure_image
 
     async def start(self, request: StartRequest) -> Environment | None:
-        """A new environment of a version, ready; None when it is no longer wanted.
+        """Start an environment of a version and return it ready; None when it is no longer wanted.
 
-        Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when there can be no environment,
+        Raises `InitFailed` when the function's init failed, `SandboxError` or `ImageError` when none can be started,
         `TooManyRequests` when this host stays full.
         """
         began = self._clock.monotonic()
@@ -107,7 +107,7 @@ class Starter:
         return await self._initialize(environment, request)
 
     async def _find(self, image: RuntimeImage, request: StartRequest) -> Environment | None:
-        """One without a function: from the pool, where it will do, else made."""
+        """Get one without a function: from the pool if one fits, else a new one."""
         version, pinned = request.version, request.purpose is Purpose.PROVISIONED
         own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
         if version.tmp_mb == TMP_MIN_MB and not own_start:

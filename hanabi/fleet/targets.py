@@ -1,4 +1,4 @@
-"""What versions with provisioned concurrency are to have, and have."""
+"""The targets of provisioned concurrency, by version, and what each has."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from hanabi.environment.environment import Environment
 
 @dataclass(slots=True, eq=False)
 class Target:
-    """What one version is to have, and has."""
+    """The target of one version, and what it has."""
 
     version: FunctionVersion
     count: int = 0
@@ -30,12 +30,12 @@ class Target:
         return Allocation(len(self.members), self.complete, self.failure)
 
     def succeeded(self) -> None:
-        """It has all, or is tried anew."""
+        """Forget the failure: the target is reached, or is tried again."""
         self.failures, self.failure, self.complete = 0, None, self.missing <= 0
 
 
 class Targets:
-    """By `FunctionVersion.key`. `on_allocated` is told what a version has whenever that changes; None: it is to have none any more."""
+    """The targets, by `FunctionVersion.key`. `on_allocated` gets a version's allocation whenever it changes; None: no target any more."""
 
     def __init__(self) -> None:
         self.on_allocated: Callable[[FunctionVersion, int | None], None] = lambda version, count: None
@@ -53,7 +53,7 @@ class Targets:
         return target
 
     def close(self, key: str) -> Target | None:
-        """A version is to have none any more. None: it had no target."""
+        """Remove the target of a version and return it. None: it had none."""
         target = self._targets.pop(key, None)
         if target is not None:
             self.on_allocated(target.version, None)
@@ -67,7 +67,7 @@ class Targets:
         self._tell(target)
 
     def remove(self, environment: Environment) -> None:
-        """One is being ended, for whatever reason. One that is not there is no error."""
+        """Remove an environment that is being ended. Idempotent."""
         target = self._of(environment)
         if target is not None:
             target.members.remove(environment)
@@ -76,12 +76,12 @@ class Targets:
                 target.woken.set()
 
     def is_wanted(self, environment: Environment) -> bool:
-        """Whether one that comes free is still to be kept."""
+        """Whether an environment that becomes free is still to be kept."""
         target = self._of(environment)
         return target is not None and target.missing >= 0
 
     def may_replace(self, environment: Environment) -> bool:
-        """Whether an old one may go now: one at a time."""
+        """Whether an old environment may be replaced now: one at a time."""
         target = self._of(environment)
         return target is None or target.missing <= 0
 

@@ -1,4 +1,4 @@
-"""Who waits for an environment of a version, and how many are being started for them."""
+"""The callers that wait for an environment of a version, and the number of starts under way for them."""
 
 import asyncio
 from collections import Counter, deque
@@ -10,7 +10,7 @@ Waiter = asyncio.Future[Environment]
 
 
 class WaitingCallers:
-    """By `FunctionVersion.key`, each served in its turn, by whatever environment comes first."""
+    """The callers, by `FunctionVersion.key`. Each is served in its turn, by whichever environment is free first."""
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[Waiter]] = {}
@@ -21,18 +21,18 @@ class WaitingCallers:
 
     @property
     def starts(self) -> int:
-        """Those under way."""
+        """How many starts are under way."""
         return self._starting.total()
 
     def add(self, key: str) -> Waiter:
-        """One more, for whom a start begins."""
+        """Add a caller, for whom a start begins."""
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._queues.setdefault(key, deque()).append(waiter)
         self._starting[key] += 1
         return waiter
 
     def remove(self, key: str, waiter: Waiter) -> None:
-        """It waits no longer. One that is not there is no error."""
+        """Remove a caller that waits no longer. Idempotent."""
         waiters = self._queues.get(key)
         if waiters is None:
             return
@@ -42,7 +42,7 @@ class WaitingCallers:
             del self._queues[key]
 
     def pop(self, key: str) -> Waiter | None:
-        """Who is served next."""
+        """Take the caller to serve next."""
         waiters = self._queues.get(key)
         while waiters:
             waiter = waiters.popleft()
@@ -56,16 +56,16 @@ class WaitingCallers:
             del self._starting[key]
 
     def is_awaited(self, key: str) -> bool:
-        """Whether no fewer wait than there are starts under way: environments that come free may have served some of them."""
+        """Whether every start under way still has a waiting caller. Some may have been served by environments that became free."""
         return len(self._queues.get(key, ())) >= self._starting[key]
 
     def refuse_all(self, error: Callable[[], Exception]) -> None:
-        """Tell everybody that there will be none."""
+        """Fail all waiting callers."""
         for waiters in self._queues.values():
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_exception(error())
 
     def clear(self) -> None:
-        """Starts that never began have ended too."""
+        """Forget all starts, those that never began too."""
         self._starting.clear()
