@@ -1,6 +1,6 @@
-"""Starting a function that is a container image: what of the image, what of the function, and Lambda's words when it cannot be.
+"""The start of a function that is a container image: its settings, and Lambda's words when it fails.
 
-The function's ImageConfig wins over the image's own settings, each for itself. Error types and messages: the Runtime Interface Emulator.
+Each setting of the function's ImageConfig overrides the image's own. Error types and messages: the Runtime Interface Emulator.
 """
 
 import os
@@ -18,7 +18,7 @@ def command_line(image: RuntimeImage, container: ContainerCode) -> tuple[str, ..
 
 
 def handler_name(image: RuntimeImage, container: ContainerCode) -> str:
-    """`_HANDLER`: the first word of the command, as seen in AWS; empty when there is none."""
+    """Return `_HANDLER`: the first word of the command, as observed on AWS; empty without a command."""
     return next(iter(command_line(image, container)), "")
 
 
@@ -43,7 +43,7 @@ async def start_container(sandbox: Sandbox, image: RuntimeImage, container: Cont
 
 
 async def _start(sandbox: Sandbox, program: str, rest: list[str], variables: Mapping[str, str], directory: str) -> None:
-    """A name without a slash is looked for in the PATH, inside: an image's links lead to nowhere on the host."""
+    """Start the command. A name without a slash is searched in PATH inside the sandbox: an image's links are not valid on the host."""
     if "/" in program or not program:
         await sandbox.start("runtime", (program, *rest), variables, directory)
         return

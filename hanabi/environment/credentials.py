@@ -1,4 +1,4 @@
-"""The credentials of one environment: issued with its function, told to who has its token, and good on its way to the AWS endpoint."""
+"""The credentials of one environment: issued when it gets its function, served to holders of its token, valid on its AWS endpoint."""
 
 import hmac
 import secrets
@@ -16,7 +16,7 @@ SNAPSHOT_CREDENTIALS_S = 300.0  # credentials that are fetched before a snapshot
 
 
 class EnvironmentCredentials:
-    """At most one pair of keys; with it the server of the AWS endpoint inside the sandbox."""
+    """At most one pair of keys, and the server of the AWS endpoint inside the sandbox."""
 
     def __init__(self, sandbox: Sandbox, shared: SharedServices, state: EnvironmentState) -> None:
         self._sandbox = sandbox
@@ -29,22 +29,22 @@ class EnvironmentCredentials:
         self.in_clone = False  # of a snapshot: what is fetched now is not part of one
 
     async def issue(self, version: FunctionVersion) -> Credentials:
-        """New ones for a function. Raises `SandboxError` when the environment has ended meanwhile."""
+        """Issue credentials for a function. Raises `SandboxError` when the environment has ended meanwhile."""
         return await self._attach(self._shared.credentials.issue(version.role, version.name, version.arn))
 
     async def take_over(self, credentials: Credentials, token: str) -> None:
-        """Those of an environment that was hibernated: its processes have them. Raises as `issue`."""
+        """Take over those of a hibernated environment, which its processes have. Raises as `issue`."""
         self.token = token
         await self._attach(credentials)
 
     def hand_over(self) -> Credentials:
-        """For another environment, which goes on where this one was: they are not revoked with it."""
+        """Hand the credentials to the environment that resumes this one: they are not revoked here."""
         credentials, self._current = self._current, None
         assert credentials is not None
         return credentials
 
     def find(self, token: str) -> dict[str, str] | None:
-        """Of a function with SnapStart: current ones, for whoever has the token."""
+        """Return current credentials of a SnapStart function, for a holder of the token."""
         if self._current is None or not hmac.compare_digest(token.encode(), self.token.encode()):
             return None
         expires = self._current.expires if self.in_clone else self._clock.time() + SNAPSHOT_CREDENTIALS_S

@@ -1,4 +1,4 @@
-"""The deadline of what is under way in an environment: one lazy timer serves many invocations."""
+"""The deadline of an environment's current run: one lazy timer serves many invocations."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from hanabi.base.clock import Clock, Timer
 
 
 class Deadline:
-    """The timer looks when one was due, and comes back when the present one is: an invocation that sets it most often costs two numbers."""
+    """The deadline. Setting it is usually one assignment: the timer fires at an earlier deadline and re-arms for the current one."""
 
     def __init__(self, clock: Clock, passed: Callable[[], None]) -> None:
         self._clock = clock

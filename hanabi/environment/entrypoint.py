@@ -1,4 +1,4 @@
-"""What is started as a function's runtime: a bundled bootstrap, the function's own, an image's."""
+"""The program started as a function's runtime: a bundled bootstrap, the function's own, or an image's entry point."""
 
 import os
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime,
 
 
 def exec_wrapper(version: FunctionVersion | None) -> str | None:
-    """A script of the function's that starts the runtime, and may start another one than the bundled. An image does that itself."""
+    """Return the function's wrapper script, which starts the runtime, perhaps not the bundled one. Images have none."""
     if version is None or version.container is not None:
         return None
     return version.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
 
 
 async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion, variables: Mapping[str, str]) -> None:
-    """Start the first that there is. Raises `EntrypointError`."""
+    """Start the first entry point that exists. Raises `EntrypointError`."""
     if version.container is not None:
         await start_container(sandbox, image, version.container, variables)
         return
@@ -41,5 +41,5 @@ def _commands(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion) -
 
 
 def has_bootstrap(version: FunctionVersion) -> bool:
-    """A link counts, wherever it leads: it is followed in the sandbox only, never on the host."""
+    """Whether there is a bootstrap. Any link counts: it is followed in the sandbox only, never on the host."""
     return version.code is not None and os.path.lexists(version.code / "bootstrap")

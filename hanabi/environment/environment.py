@@ -1,7 +1,7 @@
 """One execution environment: a sandbox, the runtime in it, and the function it belongs to once it has one.
 
-It never changes its function. One invocation at a time is inside; between two it may be frozen. What may happen next is decided by its
-state alone (`states`); its parts do the work: `startup`, `execution`, `run`, `runtime_process`, `log`, `credentials`, `freezer`, `memory`,
+It never changes its function. It runs one invocation at a time and may be frozen between two. Its state alone (`states`) decides what
+may happen next. Its parts do the work: `startup`, `execution`, `run`, `runtime_process`, `log`, `credentials`, `freezer`, `memory`,
 `shutdown`.
 """
 
@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 
 class Released(Protocol):
-    """Whoever owns environments takes one back."""
+    """The callback by which its owner takes an environment back."""
 
     def __call__(self, environment: "Environment", *, reusable: bool) -> None: ...
 
 
 class Environment:
-    """Made around a sandbox whose agent runs; then `load` (optional), `initialize`, `invoke` ..., `destroy`. A `contracts.fleet.Lease`."""
+    """An environment, made on a sandbox with a running agent: `load` (optional), `initialize`, `invoke` ..., `destroy`. It is a `Lease`."""
 
     def __init__(self, sandbox: Sandbox, image: RuntimeImage, shared: SharedServices) -> None:
         clock = shared.clock
@@ -91,7 +91,7 @@ class Environment:
         await self._runtime.load()
 
     async def initialize(self, version: FunctionVersion, limit_s: float, phase: str = "init") -> Outcome:
-        """Become a function's, and run its init. On success it is idle. `phase` "invoke": the init is part of the first invocation."""
+        """Take a function and run its init. On success it is idle. `phase` "invoke": the init is part of the first invocation."""
         self.version = version
         outcome = await self._startup.initialize(version, limit_s, provisioned=self.provisioned, snap_start=self.snap_start)
         if outcome.status == "success":
@@ -107,7 +107,7 @@ class Environment:
         return outcome
 
     async def restore(self, version: FunctionVersion, limit_s: float, spent_ms: float) -> Outcome:
-        """Be a function whose snapshot the sandbox is a clone of: run its hooks. `spent_ms`: what restoring the sandbox took."""
+        """Take the function whose snapshot the sandbox is a clone of; run its hooks. `spent_ms`: time spent restoring the sandbox."""
         self.version, self.snap_start = version, True
         outcome = await self._startup.restore(version, limit_s)
         if outcome.status == "success":
@@ -119,16 +119,16 @@ class Environment:
         return outcome
 
     def add_extension(self, role: str, session: ExtensionSession) -> None:
-        """A process beside the runtime, with a session of its own: its end ends nothing else, and it is told when the environment ends."""
+        """Add a process beside the runtime, with its own session. Its exit ends nothing else; it is told when the environment ends."""
         self.state.advance_process(role, ProcessEvent.START)
         self.extensions[role] = session
 
     async def snapshot(self, directory: Path) -> None:
-        """Write the sandbox of a function that is dormant, or ready, into a directory. The environment is of no other use afterwards."""
+        """Write the sandbox of a dormant or ready function into a directory. Afterwards the environment can only be destroyed."""
         await self.sandbox.snapshot(directory)
 
     async def hibernate(self, directory: Path) -> HibernatedEnvironment:
-        """Write it to disk while nobody uses it; then it is to be destroyed, and `resume` makes another one of what is returned."""
+        """Write it to disk while idle. Then destroy it; `resume` of another environment takes what is returned."""
         assert self.version is not None
         await self.sandbox.snapshot(directory)
         return HibernatedEnvironment(
@@ -145,7 +145,7 @@ class Environment:
         )
 
     async def resume(self, hibernated: HibernatedEnvironment, limit_s: float) -> None:
-        """Be the environment that was hibernated; the sandbox is a clone of it. Raises `SandboxError` when its runtime does not go on."""
+        """Continue a hibernated environment, of which the sandbox is a clone. Raises `SandboxError` when its runtime does not resume."""
         self.version, self.snap_start = hibernated.version, hibernated.snap_start
         self.created, self._execution.count = hibernated.created, hibernated.invocations
         await self._startup.resume(hibernated, limit_s)
@@ -153,48 +153,48 @@ class Environment:
     # --- invocations --------------------------------------------------------------------------------------------------
 
     def invoke(self, invocation: Invocation, on_end: OnEnd) -> None:
-        """Run an invocation; `on_end` gets its end. One that dies before its runtime has it ends it as undelivered."""
+        """Run an invocation; `on_end` gets its outcome. One whose runtime dies before reading it ends as undelivered."""
         self._execution.invoke(invocation, on_end)
 
     @property
     def usable(self) -> bool:
-        """Whether it may go on as it is; else it ends as soon as it is not busy any more."""
+        """Whether it can still be used; if not, it ends as soon as it is not busy."""
         return self.state.usable
 
     @property
     def invocations(self) -> int:
-        """How many it has had."""
+        """How many invocations it has had."""
         return self._execution.count
 
     @property
     def ready(self) -> bool:
-        """Whether its runtime has asked for the next invocation: until then it may be about to end. One that was reset needs none."""
+        """Whether its runtime has asked for the next invocation; until then it may be about to exit. Always true after a reset."""
         session = self._runtime.session
         return (session is not None and session.state is RuntimeState.READY) or self.state.runtime is ProcessState.ABSENT
 
     def release(self, *, reusable: bool) -> None:
-        """Whoever had it has no use for it any more."""
+        """Give it back to its owner."""
         self.on_released(self, reusable=reusable)
 
     def finish(self, on_finished: Callable[[], None]) -> None:
-        """The invocation is answered: call back when the runtime asks for the next. It has what is left of the time for that."""
+        """Call back when the runtime asks for the next invocation, after an answer. The deadline of the last one still holds."""
         self.state.advance(PhaseEvent.ANSWERED_EARLY)
         self._on_finished = on_finished
         self._run.resume_deadline()
 
     def hand_over(self) -> None:
-        """It is free, and somebody waits for it: it is his at once."""
+        """Pass it to a waiting caller at once."""
         self.state.advance(PhaseEvent.HAND_OVER)
         self.trimmed = False
 
     def mark_idle(self) -> None:
-        """The invocation is over and recorded: wait for the next one."""
+        """Become idle, after the invocation was recorded."""
         self.state.advance(PhaseEvent.RELEASED)
         self.idle_since = self._clock.monotonic()
         self.trimmed = False
 
     def arm_freeze(self) -> None:
-        """Freeze when it stays idle for a while."""
+        """Freeze it if it stays idle for a while."""
         self._freezer.arm(self.idle_since)
 
     # --- what happens to it ---------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class Environment:
         self._run.end(timeout_outcome(self._execution.timeout_s or self._run.limit_s, self._run.request_id))
 
     def _on_runtime_gone(self) -> None:
-        """Its runtime, or its sandbox, has ended, or cannot be used any more."""
+        """Handle a runtime or sandbox that has ended or is unusable."""
         if self.state.ended:
             return
         unattended = self.state.phase in (Phase.STARTING, Phase.IDLE, Phase.FINISHING)  # else whoever has it is told by the outcome
@@ -224,13 +224,13 @@ class Environment:
     # --- its end --------------------------------------------------------------------------------------------------------
 
     def abort(self) -> None:
-        """The server stops: end what somebody waits for. The init of one that is kept, or becomes a snapshot, is its owner's business."""
+        """End what a caller waits for: the server stops. The init of a provisioned one or a snapshot is ended by its owner."""
         ahead = self.provisioned or self.snap_start
         if self.state.phase is Phase.BUSY or (self.state.phase is Phase.INITIALIZING and not ahead):
             self._run.end(stopped_outcome(self._run.request_id))
 
     async def reset(self) -> bool:
-        """After a timeout or a crash: end all processes, keep the sandbox and /tmp; the next invocation runs the init. False: of no use."""
+        """End all processes after a timeout or crash, keep the sandbox and /tmp; the next invocation runs the init. False: unusable."""
         if not self.state.may_reset or self.snap_start or self.provisioned:  # an init had ahead is not had within an invocation
             return False
         self.state.advance(PhaseEvent.RESET)
@@ -243,7 +243,7 @@ class Environment:
         return self.state.usable
 
     def discard(self) -> None:
-        """It is to end: `destroy` is next, and nobody uses it any more."""
+        """Mark it as ending: it is not used any more, and `destroy` is next."""
         if not self.state.ended:
             self.state.advance(PhaseEvent.DISCARD)
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Execution:
-    """`first`: what the next invocation reports of the init before it; None: it is not the first one after an init."""
+    """Runs invocations. `first`: what the next one reports of the init before it; None when it is not the first after an init."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class Execution:
 
     @property
     def timeout_s(self) -> int | None:
-        """Of the invocation under way, an init within it included."""
+        """The timeout of the current invocation, an init within it included."""
         return None if self._invocation is None else self._invocation.route.version.timeout_s
 
     def invoke(self, invocation: Invocation, on_end: OnEnd) -> None:
-        """Hand an invocation to the runtime, thawed first; an init that is due is part of it."""
+        """Pass an invocation to the runtime, thawed first. An init that is due is part of it."""
         state = self._state
         if state.sandbox is SandboxState.FROZEN:
             self._freezer.thaw()
@@ -85,10 +85,10 @@ class Execution:
             self._run.end(outcome)
 
     async def _initialize_and_invoke(self, invocation: Invocation, on_end: OnEnd) -> None:
-        """One that was reset: the init is part of the invocation, as after one that failed; the environment has its /tmp still."""
+        """Run the init as part of the invocation, after a reset or a failed init. /tmp is kept."""
         version = invocation.route.version
         try:
-            if not self._state.usable:  # it has ended since it was taken
+            if not self._state.usable:  # it ended after it was taken
                 raise SandboxError(f"environment {self._log.environment} has gone")
             outcome = await self._startup.initialize_again(version, version.timeout_s, invocation.request_id)
             if outcome.status == "success":
@@ -105,7 +105,7 @@ class Execution:
         on_end(outcome)
 
     def _on_run_end(self, outcome: Outcome) -> None:
-        """What was printed until now belongs to the invocation that has ended."""
+        """Take what was printed until now: it belongs to the invocation that has ended."""
         if left := self._log.drain():
             self._tasks.spawn(self._read_printed(outcome, left), "log of an invocation")
         else:

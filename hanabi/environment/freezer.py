@@ -1,4 +1,4 @@
-"""Freezing and thawing an environment: armed when it is idle, done when nothing came for a while."""
+"""Freezes an environment that stays idle for a while, and thaws it."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Freezer:
-    """`on_failure` is called, later, when the sandbox could not be frozen or thawed: it is of no use any more."""
+    """The freezer. `on_failure` is called later, when a freeze or thaw failed: the sandbox is unusable then."""
 
     def __init__(self, sandbox: Sandbox, clock: Clock, state: EnvironmentState, after_s: float, on_failure: Callable[[], None]) -> None:
         self._sandbox = sandbox
@@ -23,14 +23,14 @@ class Freezer:
         self._idle = Deadline(clock, self.freeze)
 
     def arm(self, idle_since: float) -> None:
-        """Freeze when the environment stays idle for a while."""
+        """Freeze if the environment stays idle for a while."""
         if self._after_s > 0:
             self._idle.set(idle_since, self._after_s)
         else:
             self.freeze()
 
     def freeze(self) -> None:
-        """Unless it is not idle any more."""
+        """Freeze, unless it is not idle any more."""
         if self._state.phase is not Phase.IDLE or self._state.frozen or not self._state.usable:
             return
         try:
@@ -41,7 +41,7 @@ class Freezer:
             self._state.advance_sandbox(SandboxEvent.FREEZE)
 
     def thaw(self) -> None:
-        """One that is frozen."""
+        """Thaw a frozen environment."""
         try:
             self._sandbox.thaw()
         except OSError:

@@ -1,4 +1,4 @@
-"""A hibernated environment: what is kept of it while it is on disk."""
+"""A hibernated environment: what is kept in memory of one that is on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from hanabi.contracts.functions import FunctionVersion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HibernatedEnvironment:
-    """All that an environment is while it is not one. Its credentials stay valid: its processes have them."""
+    """A hibernated environment. Its credentials stay valid, as its processes have them."""
 
     id: str
     version: FunctionVersion

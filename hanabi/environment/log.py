@@ -1,4 +1,4 @@
-"""The log of one environment: what its processes print and what Hanabi says of it, on its way to the journal in as few writes as may be."""
+"""The log of one environment: output of its processes and Hanabi's own lines, written to the journal in few writes."""
 
 import time
 import uuid
@@ -14,12 +14,12 @@ FLUSH_S = 0.2  # printed lines are readable after this long, though the invocati
 
 
 def stream_name(version: str, unix_s: float) -> str:
-    """The name of an environment's log stream."""
+    """Make the name of an environment's log stream."""
     return f"{time.strftime('%Y/%m/%d', time.gmtime(unix_s))}/[{version}]{uuid.uuid4().hex}"
 
 
 class EnvironmentLog:
-    """`open` gives it the stream to write to; what is printed before is held back. `logs` is the sandbox's pipe."""
+    """The log. `open` sets the stream; output before that is held back. `logs` is the sandbox's pipe."""
 
     def __init__(self, environment: str, logs: int, shared: SharedServices) -> None:
         self.environment = environment  # its id
@@ -35,19 +35,19 @@ class EnvironmentLog:
         self._group, self.stream = group, stream
 
     def keep_tail(self, wanted: bool) -> None:
-        """From here on, whether the end of the log will be asked for."""
+        """Set whether the caller will ask for the tail of the log from here on."""
         self._tail = b"" if wanted else None
 
     def write(self, line: str) -> None:
-        """A line of Lambda's own."""
+        """Write a line of Lambda's own."""
         self.add([(int(self._shared.clock.time() * 1000), line)])
 
     def write_now(self, line: str) -> None:
-        """One that is written at once, and that no caller is shown."""
+        """Write a line at once, which no caller's tail includes."""
         self._shared.journal.log(self._group, self.stream, [(int(self._shared.clock.time() * 1000), line)])
 
     def start(self, now_ms: int, line: str) -> None:
-        """The first line of an invocation."""
+        """Write the first line of an invocation."""
         self._events.append((now_ms, line))
         if self._timer is None:
             self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
@@ -60,31 +60,31 @@ class EnvironmentLog:
             self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
 
     def retract(self, line: str) -> bool:
-        """One that was not to be said after all. False: it has been written."""
+        """Take back a line. False: it has been written already."""
         before, self._events = self._events, [event for event in self._events if event[1] != line]
         return len(self._events) < len(before)
 
     def drain(self) -> int:
-        """Take what has been printed until now, which belongs to the invocation that ends. Bytes that are left, for `read_more`."""
+        """Take the output until now, for the invocation that ends. Returns the bytes left, for `read_more`."""
         return self._output.drain()
 
     async def read_more(self, left: int) -> None:
         await self._output.read_more(left)
 
     async def read_printed(self) -> None:
-        """Have all that has been printed until now."""
+        """Read all output printed until now."""
         if left := self._output.drain():
             await self._output.read_more(left)
 
     def take_events(self) -> list[LogEvent]:
-        """The log events not yet written."""
+        """Take the log events not yet written."""
         self._output.flush_partial()
         events, self._events = self._events, []
         return events
 
     @property
     def written_tail(self) -> bytes:
-        """The last 4 KB of what has been written of an invocation that asks for its log."""
+        """Return the last 4 KB written for an invocation that asks for its log."""
         return self._tail or b""
 
     def flush(self) -> None:
@@ -100,7 +100,7 @@ class EnvironmentLog:
         self.flush()
 
     def close(self) -> None:
-        """Take the rest, and write it. The pipe stays the sandbox's."""
+        """Read and write the rest. The sandbox keeps the pipe."""
         self._output.close()
         self.flush()
         if self._timer is not None:

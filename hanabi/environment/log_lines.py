@@ -1,4 +1,4 @@
-"""What an environment's processes print: bytes from a pipe become bounded, timestamped log events."""
+"""The output of an environment's processes: bytes from a pipe made into bounded, timestamped log events."""
 
 import array
 import asyncio
@@ -19,19 +19,19 @@ RATE_BYTES_PER_S = 32 * 1024 * 1024  # bytes in a second, likewise: the index ha
 
 
 class OutputThrottle:
-    """Shared by all environments of a node: whoever floods waits until the loop has had its time for others."""
+    """A throttle shared by all environments of a node: one that floods waits until the loop has served others."""
 
     def __init__(self) -> None:
         self._free_at = 0.0
 
     def pause(self, now: float, spent_s: float, size: int) -> float:
-        """How long to wait after a burst that took so much."""
+        """Return how long to wait after a burst of this duration."""
         self._free_at = max(self._free_at, now) + max(spent_s / LOOP_SHARE, size / RATE_BYTES_PER_S)
         return max(PAUSE_S, self._free_at - now)
 
 
 class OutputReader:
-    """Reads the log pipe of one sandbox; hands complete lines to `sink` as they come."""
+    """Reads the log pipe of one sandbox and passes complete lines to `sink` as they come."""
 
     def __init__(self, fd: int, clock: Clock, output_throttle: OutputThrottle, sink: Callable[[list[LogEvent]], None]) -> None:
         self._fd = fd
@@ -45,7 +45,7 @@ class OutputReader:
         self._resume()
 
     def drain(self) -> int:
-        """Take what has been printed so far, at most one burst; returns how much of it is left. Called when an invocation ends."""
+        """Read what has been printed so far, at most one burst; returns how many bytes are left. Called when an invocation ends."""
         if self._left() == 0:
             return 0
         for _ in range(BURST_READS):
@@ -54,7 +54,7 @@ class OutputReader:
         return self._left()
 
     def _left(self) -> int:
-        """Bytes that may be read. Most often none: asking is cheaper than a read that fails."""
+        """Return how many bytes can be read. Usually none, and asking is cheaper than a failing read."""
         if self._closed:
             return 0
         try:
@@ -64,7 +64,7 @@ class OutputReader:
         return self._size[0]
 
     async def read_more(self, size: int) -> None:
-        """Take so many bytes more, in bursts: a microVM's connection, or a pipe that a function has enlarged, holds more than one."""
+        """Read this many bytes more, in bursts: a microVM's connection or an enlarged pipe holds more than one burst."""
         while size > 0 and not self._closed:
             began = self._clock.monotonic()
             for _ in range(BURST_READS):
@@ -75,7 +75,7 @@ class OutputReader:
                 await self._clock.sleep(self._throttle.pause(now, now - began, BURST_READS * READ_BYTES))
 
     def close(self) -> None:
-        """Take the rest, and an unfinished last line with it. The descriptor stays the sandbox's."""
+        """Read the rest, an unfinished last line included. The sandbox keeps the descriptor."""
         if self._closed:
             return
         self.drain()
@@ -86,7 +86,7 @@ class OutputReader:
             self._partial = b""
 
     def flush_partial(self) -> None:
-        """An unfinished line becomes an event of its own: what is printed in one invocation is logged with it."""
+        """Make an event of an unfinished line, so that output is logged with its own invocation."""
         if self._partial:
             partial, self._partial = self._partial, b""
             self._sink([self._event(partial)])
@@ -119,7 +119,7 @@ class OutputReader:
         return self._split(line)[0]
 
     def _split(self, data: bytes) -> list[LogEvent]:
-        """Lines as events; all at once, because there may be as many as bytes."""
+        """Split bytes into events, in one pass: there may be as many lines as bytes."""
         if len(data) > FUNCTION_LOG_LINE_BYTES:
             data = b"\n".join(part for line in data.split(b"\n") for part in _parts(line))
         text = data.decode("utf-8", "replace")
@@ -150,7 +150,7 @@ class OutputReader:
 
 
 def _parts(line: bytes) -> list[bytes]:
-    """A line too long for one event goes on in the next."""
+    """Split a line too long for one event."""
     if len(line) <= FUNCTION_LOG_LINE_BYTES:
         return [line]
     return [line[at : at + FUNCTION_LOG_LINE_BYTES] for at in range(0, len(line), FUNCTION_LOG_LINE_BYTES)]

@@ -1,4 +1,4 @@
-"""What an environment has used of its memory, as it is reported, and whether that was too much."""
+"""The peak memory of an environment, as reported, and whether it went over the limit."""
 
 from hanabi.contracts.sandbox import Sandbox
 
@@ -7,7 +7,7 @@ READ_AFTER_US = 1000  # of the environment's running time: in less a process tou
 
 
 class MemoryUse:
-    """Readable after the sandbox has gone: as last read then."""
+    """The memory use. After the sandbox has ended, the last value read."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -17,7 +17,7 @@ class MemoryUse:
         self._unread_us = 0  # that it ran since it was last read
 
     def begin(self) -> None:
-        """An init is next: count from here."""
+        """Reset the peak: an init begins."""
         self._sandbox.reset_peak()
         self._peak, self._exceeded = 0, False
 
@@ -29,13 +29,13 @@ class MemoryUse:
             pass  # its cgroup has gone with it: what was read last stays
 
     def ran(self, duration_us: int) -> None:
-        """An invocation has ended well: read, if there was time for much to have changed."""
+        """Read the peak after a successful invocation, if enough time has passed for it to change."""
         self._unread_us += duration_us
         if self._unread_us >= READ_AFTER_US:
             self.read()
 
     def was_exceeded(self) -> bool:
-        """Whether the cap has killed since this was last found true."""
+        """Whether the limit has killed a process since this was last true."""
         try:
             kills = self._sandbox.oom_kills()
         except OSError:  # its cgroup has gone with it

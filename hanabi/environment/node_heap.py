@@ -1,7 +1,7 @@
-"""The heap of an interpreter that takes its size at its start: Node.js, whose V8 would size it after the host.
+"""The heap size of Node.js, set at its start: V8 would otherwise size it by the host's memory.
 
-As AWS's bootstrap for Node.js does it: a tenth of the memory for new objects, in two halves, the rest for old ones. A running V8 takes
-no other limit (`v8.setFlagsFromString` changes nothing), so that a pooled process serves functions of one size.
+As in AWS's bootstrap for Node.js: a tenth of the memory for new objects, in two halves, the rest for old ones. The limit of a running
+V8 cannot be changed (`v8.setFlagsFromString` has no effect), so a pooled process serves functions of one size only.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from hanabi.contracts.images import RuntimeImage
 
 
 def for_version(image: RuntimeImage, version: FunctionVersion) -> RuntimeImage:
-    """The image as it is started for a version."""
+    """Return the image with the heap size of a version."""
     return for_memory(image, version.memory_mb, version.environment) if version.container is None else image
 
 
 def for_memory(image: RuntimeImage, memory_mb: int, environment: Mapping[str, str] | None = None) -> RuntimeImage:
-    """What the function's own NODE_OPTIONS say wins: on the command line it would not."""
+    """Return the image with a heap size. Set in the environment, so that the function's own NODE_OPTIONS win."""
     if not image.heap_sized:
         return image
     new_mb = memory_mb // 10

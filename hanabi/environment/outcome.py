@@ -40,12 +40,12 @@ SIGNAL_NAMES: dict[int, str] = {  # those of Go's syscall package
 
 
 def error_outcome(error_type: str, message: str, request_id: str | None, *, status: str = "error", reported: str | None = None) -> Outcome:
-    """An end that the runtime could not word itself. `reported` is the type in REPORT where it differs from the answer's."""
+    """Make the outcome of an error that the runtime did not report. `reported` is the type in REPORT where that differs from the answer's."""
     return Outcome(error_payload(error_type, message, request_id), status, reported or error_type, message)
 
 
 def error_payload(error_type: str, message: str, request_id: str | None) -> bytes:
-    """The error JSON that Lambda itself makes when the runtime could not."""
+    """Make the error JSON that Lambda makes when the runtime could not."""
     prefix = f"RequestId: {request_id} Error: " if request_id else ""
     return json.dumps({"errorType": error_type, "errorMessage": prefix + message}, separators=(",", ":")).encode()
 
@@ -56,14 +56,14 @@ def timeout_outcome(timeout_s: float, request_id: str | None) -> Outcome:
 
 
 def stopped_outcome(request_id: str | None) -> Outcome:
-    """Of what is ended because the server stops."""
+    """Make the outcome of a run ended because the server stops."""
     outcome = error_outcome("Sandbox.Failure", STOPPED, request_id)
     outcome.aborted = True
     return outcome
 
 
 def refused_outcome(error: EntrypointError, image: RuntimeImage, version: FunctionVersion, request_id: str | None) -> Outcome:
-    """The end of an init whose runtime could not be started, in the words of Lambda, which are those of Go's os/exec."""
+    """Make the outcome of an init whose runtime could not be started, in Lambda's words (Go's os/exec)."""
     error_type = "Runtime.InvalidWorkingDir" if error.step == "chdir" else "Runtime.InvalidEntrypoint"
     return error_outcome(error_type, _refusal(error, image, version), request_id)
 
@@ -77,13 +77,13 @@ def _refusal(error: EntrypointError, image: RuntimeImage, version: FunctionVersi
 
 
 def name_request(outcome: Outcome, request_id: str) -> None:
-    """An init that failed has become the end of an invocation, which an error that Lambda words itself names."""
+    """Add the request id to an error that Lambda words itself: a failed init became the end of an invocation."""
     if outcome.message is not None and isinstance(outcome.payload, bytes):
         outcome.payload = error_payload(json.loads(outcome.payload)["errorType"], outcome.message, request_id)
 
 
 def exit_outcome(exit: Exit | None, violation: str, request_id: str | None, *, out_of_memory: bool) -> Outcome:
-    """What a runtime died of."""
+    """Make the outcome of a runtime that exited."""
     if exit is not None:
         return error_outcome("Runtime.ExitError", exit_message(exit), request_id, reported="Runtime.OutOfMemory" if out_of_memory else None)
     if violation:
@@ -92,7 +92,7 @@ def exit_outcome(exit: Exit | None, violation: str, request_id: str | None, *, o
 
 
 def exit_message(ended: Exit) -> str:
-    """`exit status 1`, `signal: killed`: as Go's os/exec words it, and so Lambda."""
+    """Format an exit as Go's os/exec and Lambda do: `exit status 1`, `signal: killed`."""
     if ended.signal is not None:
         return f"Runtime exited with error: signal: {SIGNAL_NAMES.get(ended.signal, f'signal {ended.signal}')}"
     if ended.status:

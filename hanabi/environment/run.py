@@ -1,4 +1,4 @@
-"""What is under way in an environment, an init or an invocation: when it began, until when it may last, and its one end."""
+"""The current run of an environment, an init or an invocation: its start, its deadline, its one end."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from hanabi.environment.deadline import Deadline
 
 
 class Run:
-    """One at a time, and one object for all of an environment: an invocation makes no new one."""
+    """The run. One object is reused for all runs of an environment."""
 
     __slots__ = ("_clock", "_deadline", "_on_end", "began", "limit_s", "request_id")
 
@@ -30,7 +30,7 @@ class Run:
         self._deadline.set(now, limit_s)
 
     def end(self, outcome: Outcome, seen: float = math.inf) -> None:
-        """Hand the outcome, with its duration, to whoever began; nothing when it has ended. `seen`: monotonic, when the end was seen."""
+        """Pass the outcome, with its duration, to `on_end`. No effect when ended already. `seen`: when the end was seen, monotonic."""
         on_end, self._on_end = self._on_end, None
         if on_end is None:
             return
@@ -43,7 +43,7 @@ class Run:
         on_end(outcome)
 
     def resume_deadline(self) -> None:
-        """It has ended, and what follows it has what is left of its time."""
+        """Set the deadline of the ended run again, for what follows it."""
         self._deadline.set(self.began, self.limit_s)
 
     def clear_deadline(self) -> None:

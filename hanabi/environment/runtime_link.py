@@ -1,4 +1,4 @@
-"""The two ends on which a runtime may speak, its channel and the Runtime API, and the one session behind both."""
+"""The link to a runtime: the runtime channel and the Runtime API, with one session behind both."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from hanabi.runtime.session import RuntimeSession
 
 
 class RuntimeLink:
-    """With one runtime, from its start to its end; the next one has another."""
+    """The link to one runtime, from its start to its end."""
 
     def __init__(self, sandbox: Sandbox, session: RuntimeSession) -> None:
         self.session = session
@@ -24,7 +24,7 @@ class RuntimeLink:
         self._ended = False
 
     async def open(self, clock: Clock, credentials: Callable[[str], dict[str, str] | None], *, channel: bool, bundled: bool) -> None:
-        """`channel`: a bootstrap is on the runtime channel; `bundled`: it has that to itself. Raises `SandboxError`, `OSError`."""
+        """Open the link. `channel`: a bootstrap uses the runtime channel; `bundled`: only that. Raises `SandboxError`, `OSError`."""
         api = RuntimeApi(self.session, bundled=bundled, credentials=credentials)
         listener = socket.socket(fileno=os.dup(self._sandbox.runtime_api.fileno()))  # the sandbox's own is there for the next one, too
         serving = await api.serve(listener, clock=clock)
@@ -40,7 +40,7 @@ class RuntimeLink:
             self.channel = opened
 
     def hang_up(self) -> None:
-        """Nothing is heard any more. Idempotent, as `close`."""
+        """Stop reading. Idempotent, as `close`."""
         if not self._ended:
             self._ended = True
             if self.channel:

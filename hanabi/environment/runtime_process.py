@@ -1,4 +1,4 @@
-"""The runtime of an environment: its process, the session it speaks in, and what it died of. After a reset it is another process."""
+"""The runtime of an environment: its process, its session and its exit. After a reset it is another process."""
 
 import math
 from collections.abc import Callable
@@ -25,9 +25,9 @@ EXIT_GRACE_S = 0.01  # after the runtime has gone: what it sent before is still 
 
 
 class RuntimeProcess:
-    """`on_ready`: its init is over, or it asks for the next invocation. `on_gone`: it has ended, and nothing more will come of it.
+    """The runtime. `on_ready`: its init is over, or it asks for the next invocation. `on_gone`: it has ended and all its output was read.
 
-    `on_late_exit`: a process has ended in an environment that ends itself.
+    `on_late_exit`: a process has exited in an environment that is ending.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class RuntimeProcess:
         self._forget()
 
     def _forget(self) -> None:
-        """What the one before died of."""
+        """Forget the exit of the previous process."""
         self.exit: Exit | None = None
-        self._ended_at = math.inf  # monotonic: when it was seen to be over, before what it sent last was waited for
+        self._ended_at = math.inf  # monotonic: when its end was seen, before the wait for its last bytes
         self._violation = ""
         self._timers: list[Timer] = []
 
@@ -78,7 +78,7 @@ class RuntimeProcess:
             await sandbox.start(RUNTIME, self._image.command, variables, "/")
 
     async def start(self, version: FunctionVersion, variables: dict[str, str]) -> None:
-        """Make it the function's, or start it as that. Raises `EntrypointError`, `SandboxError`."""
+        """Give the loaded process its function, or start the process. Raises `EntrypointError`, `SandboxError`."""
         link, generic = self._link, self._state.runtime is ProcessState.LOADED
         if not generic or link is None:
             link = await self._open(version)
@@ -89,7 +89,7 @@ class RuntimeProcess:
             link.channel.initialize(variables, version.handler, self._sandbox.task_root, generic=generic)
 
     async def restore(self, version: FunctionVersion, variables: dict[str, str]) -> None:
-        """It is there, in a clone of the snapshot of its function: let it run its hooks."""
+        """Let the process in a clone of its function's snapshot run its hooks."""
         self._state.advance_process(RUNTIME, ProcessEvent.START)
         link = await self._open(version, RuntimeState.AWAITING_RESTORE)
         if (channel := link.channel) is not None:
@@ -97,14 +97,14 @@ class RuntimeProcess:
         link.session.restore()
 
     async def resume(self, version: FunctionVersion) -> None:
-        """It is there, in a clone of a hibernated sandbox, and goes on."""
+        """Continue the process in a clone of a hibernated sandbox."""
         self._state.advance_process(RUNTIME, ProcessEvent.START)
         link = await self._open(version, RuntimeState.RESTORING)
         if link.channel is not None and not exec_wrapper(version):  # it waits on its channel, and does not say so again
             link.session.next()
 
     async def _open(self, version: FunctionVersion | None, begin: RuntimeState = RuntimeState.STARTING) -> RuntimeLink:
-        """Open both ends on which a runtime may speak; a bundled bootstrap has the channel to itself."""
+        """Open the link. A bundled bootstrap uses only the channel."""
         end = self._run.end
         session = RuntimeSession(
             on_ready=self._on_ready,
@@ -127,7 +127,7 @@ class RuntimeProcess:
     # --- its end ------------------------------------------------------------------------------------------------------
 
     def end_run(self) -> None:
-        """It has gone: what was under way ends with the answer that it left behind, else with what it died of."""
+        """End the current run of a runtime that has ended: with an answer it had sent, else with its exit."""
         session = self.session
         held = session.held_answer() if session is not None else None
         if held is not None:
@@ -139,12 +139,12 @@ class RuntimeProcess:
         self._run.end(outcome, self._ended_at)
 
     def exit_outcome(self) -> Outcome:
-        """What it died of."""
+        """Make the outcome of its exit."""
         killed = self.exit is not None and self.exit.signal == SIGKILL and self._state.phase not in (Phase.STOPPING, Phase.GONE)
         return exit_outcome(self.exit, self._violation, self._run.request_id, out_of_memory=killed and self._memory.was_exceeded())
 
     def on_exit(self, ended: Exit) -> None:
-        """The agent says that a process, or its sandbox, has ended."""
+        """Handle the agent's report that a process or the sandbox has ended."""
         state = self._state
         if ended.role == "sandbox":
             state.advance_sandbox(SandboxEvent.LOSE)
@@ -167,10 +167,10 @@ class RuntimeProcess:
         self._state.advance_process(RUNTIME, ProcessEvent.BREAK)
         self._violation = reason
         self._see_end()
-        self._call_later(2 * EXIT_GRACE_S)  # the most usual one is to hang up: the exit that comes with it says more
+        self._call_later(2 * EXIT_GRACE_S)  # usually a closed channel: the exit that follows says more
 
     def _on_hangup(self) -> None:
-        """Nobody is there who could be given anything. What becomes of work under way, its exit or the deadline says."""
+        """Handle a closed channel. The exit or the deadline ends a current run."""
         if not self._run.under_way:
             self._state.advance_process(RUNTIME, ProcessEvent.HANG_UP)
 
@@ -181,7 +181,7 @@ class RuntimeProcess:
         self._timers.append(self._shared.clock.call_later(seconds, self._on_gone))
 
     def hang_up(self) -> None:
-        """Nothing that it says is heard any more. Idempotent, as `close`."""
+        """Stop reading from it. Idempotent, as `close`."""
         for timer in self._timers:
             timer.cancel()
         if self._link is not None:
@@ -192,7 +192,7 @@ class RuntimeProcess:
             await self._link.close()
 
     async def reset(self) -> None:
-        """End it, and all other processes; the sandbox stays. Raises `OSError`, `SandboxError`."""
+        """End all processes; the sandbox stays. Raises `OSError`, `SandboxError`."""
         self.hang_up()
         await self.close()
         await self._sandbox.reset()

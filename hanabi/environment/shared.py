@@ -1,4 +1,4 @@
-"""What every environment of this node shares: clock, journal, credentials, and the way to the AWS endpoint."""
+"""The services shared by all environments of a node: clock, journal, credentials, AWS endpoint."""
 
 import socket
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ AttachEdge = Callable[[socket.socket, str], Awaitable[Closable]]
 
 @dataclass(frozen=True, slots=True)
 class SharedServices:
-    """Given to each environment by the wiring."""
+    """The shared services, passed to each environment."""
 
     clock: Clock
     journal: Journal

@@ -1,4 +1,4 @@
-"""The end of an environment that has extensions: the runtime is told first, then they are, and what is left then is killed.
+"""The shutdown phase of an environment with extensions: signals the runtime, then the extensions, then kills the rest.
 
 AWS Lambda developer guide, "Lambda execution environment lifecycle", Shutdown phase: without extensions there is none; with external ones
 it lasts 2 s. Of these the runtime has 30 %, as in the Runtime Interface Emulator.
@@ -18,14 +18,14 @@ RUNTIME_SHARE = 0.3
 
 
 class ExtensionSession(Protocol):
-    """What the host says to one extension. Its own state is its session's, as the runtime's is in `RuntimeSession`."""
+    """The session of one extension. It holds the extension's state, as `RuntimeSession` holds the runtime's."""
 
     def shut_down(self, reason: str, deadline_ms: int) -> None:
-        """The SHUTDOWN event. `reason`: "spindown" | "timeout" | "failure"."""
+        """Send the SHUTDOWN event. `reason`: "spindown" | "timeout" | "failure"."""
 
 
 class Shutdown:
-    """`on_exit` is to be called for each process that ends meanwhile."""
+    """The phase. Call `on_exit` for each process that exits meanwhile."""
 
     def __init__(self, sandbox: Sandbox, clock: Clock, state: EnvironmentState) -> None:
         self._sandbox = sandbox
@@ -37,7 +37,7 @@ class Shutdown:
         self._exit.set()
 
     async def run(self, extensions: Mapping[str, ExtensionSession], reason: str = "spindown") -> None:
-        """Nothing where there are none. `extensions`: by role."""
+        """Run the phase; no effect without extensions. `extensions`: by role."""
         state = self._state
         if not state.living(extensions):
             return
@@ -53,7 +53,7 @@ class Shutdown:
         await self._wait(lambda: not state.living(extensions), until)
 
     async def _wait(self, ended: Callable[[], bool], until: float) -> None:
-        """Until that is so, or `until` is over."""
+        """Wait for the condition, until the time `until` at most."""
         timer = self._clock.call_later(max(0.0, until - self._clock.monotonic()), self._exit.set)
         try:
             while not ended() and self._clock.monotonic() < until:

@@ -1,4 +1,4 @@
-"""How an environment becomes a function's: by its init, by the restore of its snapshot, or by going on after hibernation."""
+"""The start of a function in an environment: by init, by restoring its snapshot, or by resuming from hibernation."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -26,7 +26,7 @@ from hanabi.quotas import VCPU_MB
 
 
 class FirstReport(NamedTuple):
-    """What the first invocation after an init reports of it, and no other."""
+    """What only the first invocation after an init reports of that init."""
 
     init_us: int | None = None
     restore_us: tuple[int, int] | None = None  # (restore, its hooks)
@@ -34,7 +34,7 @@ class FirstReport(NamedTuple):
 
 
 class Startup:
-    """Each of its methods runs once, or again after a reset."""
+    """The start. Each method runs once, and again after a reset."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Startup:
         self._variables: dict[str, str] = {}
 
     async def initialize(self, version: FunctionVersion, limit_s: float, *, provisioned: bool, snap_start: bool) -> Outcome:
-        """Take a function's code and run its init, at a full vCPU at least. On success the environment is idle, its CPU share set."""
+        """Mount a function's code and run its init with at least a full vCPU. On success the environment is idle, its CPU share set."""
         self._variables = await self._assign(version, provisioned=provisioned, snap_start=snap_start)
         if version.code is not None:
             await self._sandbox.mount(version.code, "/var/task")
@@ -69,12 +69,12 @@ class Startup:
         return await self._initialize(version, limit_s, None)
 
     async def initialize_again(self, version: FunctionVersion, limit_s: float, request_id: str) -> Outcome:
-        """The init of one that was reset, which is part of an invocation. It is initializing already."""
+        """Run the init after a reset, as part of an invocation. The state is initializing already."""
         self._set_limits(version, least_vcpus=1.0)
         return await self._initialize(version, limit_s, request_id)
 
     async def restore(self, version: FunctionVersion, limit_s: float) -> Outcome:
-        """Be a function whose snapshot the sandbox is a clone of: run its hooks."""
+        """Take the function whose snapshot the sandbox is a clone of; run its hooks."""
         self._credentials.in_clone = True
         variables = await self._assign(version, provisioned=False, snap_start=True)
         self._memory.begin()
@@ -82,7 +82,7 @@ class Startup:
         return await self._run_init(version, self._runtime.restore(version, variables), limit_s, None)
 
     async def resume(self, hibernated: HibernatedEnvironment, limit_s: float) -> None:
-        """Be the environment that was hibernated; the sandbox is a clone of it. Raises `SandboxError` when its runtime does not go on."""
+        """Continue a hibernated environment, of which the sandbox is a clone. Raises `SandboxError` when its runtime does not resume."""
         version = hibernated.version
         self._state.advance(PhaseEvent.ASSIGN)
         self._log.open(version.log_group, hibernated.stream)
@@ -96,19 +96,19 @@ class Startup:
         self._state.advance(PhaseEvent.INITIALIZED)
 
     def log_report(self, outcome: Outcome, phase: str) -> None:
-        """INIT_REPORT: of an init that failed, or that no invocation reports as it was had ahead ("Failures during the Init phase")."""
+        """Log INIT_REPORT, for a failed init or one done ahead that no invocation reports ("Failures during the Init phase")."""
         word = "RESTORE" if self._credentials.in_clone else "INIT"
         self._log.write(init_report_line(outcome.duration_us / 1000, outcome.status, outcome.error_type, phase=phase, word=word))
 
     async def complete(self, outcome: Outcome, version: FunctionVersion) -> None:
-        """Of an init that failed: have all that it printed, so that it may be told as the end of an invocation."""
+        """Read all output of a failed init, which becomes the end of an invocation."""
         await self._log.read_printed()
         self._log.flush()
         outcome.environment, outcome.stream, outcome.tail = self._sandbox.id, self._log.stream, self._log.written_tail
         outcome.max_memory_mb = self._memory.reported_mb(version.memory_mb)
 
     async def _assign(self, version: FunctionVersion, *, provisioned: bool, snap_start: bool) -> dict[str, str]:
-        """Belong to a function from now on; returns its variables."""
+        """Assign a function; returns its variables."""
         shared, sandbox = self._shared, self._sandbox
         self._state.advance(PhaseEvent.ASSIGN)
         self._log.open(version.log_group, stream_name(version.version, shared.clock.time()))
@@ -139,7 +139,7 @@ class Startup:
     async def _run_init(
         self, version: FunctionVersion, start: Coroutine[Any, Any, None], limit_s: float, request_id: str | None
     ) -> Outcome:
-        """Start, and wait until the function is ready or has failed."""
+        """Start the runtime, and wait until the function is ready or has failed."""
         self._log.keep_tail(True)  # of what follows: INIT_START is not among what a caller is shown
         ended = self._begin(limit_s, request_id)
         try:

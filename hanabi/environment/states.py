@@ -1,7 +1,7 @@
-"""The state of an execution environment. Everything that decides what may happen in it next lives here, and nothing else does.
+"""The state of an execution environment. Everything that decides what may happen in it next is here, and nothing else.
 
 Three kinds of machines, each a table: the environment's phase, every process in its sandbox, and the sandbox itself. What follows from
-all of them together (`usable`, `needs_init`, `may_reset`) is derived here, so that nobody keeps a flag of his own.
+all three (`usable`, `needs_init`, `may_reset`) is derived here, so that no other module keeps flags.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from hanabi.base.state_table import StateTable, TableEnum
 
 
 class Phase(TableEnum):
-    """The values are what `hanabi ps` shows."""
+    """The phase of an environment. `hanabi ps` shows the values."""
 
     STARTING = "starting"  # the sandbox is there and knows no function: it is being started, or waits in a pool
     INITIALIZING = "initializing"  # the function's init runs, at one full vCPU at least, or its restore
@@ -87,7 +87,7 @@ PHASES: StateTable[Phase, PhaseEvent] = StateTable(
 
 
 class ProcessState(TableEnum):
-    """Of the process of one role: the runtime, or an extension."""
+    """The state of one process: the runtime or an extension."""
 
     ABSENT = auto()
     LOADED = auto()  # a bundled bootstrap that waits for its function
@@ -221,7 +221,7 @@ class EnvironmentState:
         self._derive()
 
     def kill_processes(self) -> None:
-        """The host has ended them all."""
+        """Note that the host has killed all processes."""
         for role in (RUNTIME, *self.extensions):
             self.advance_process(role, ProcessEvent.KILL)
 
@@ -235,12 +235,12 @@ class EnvironmentState:
 
     @property
     def needs_init(self) -> bool:
-        """It was reset: its next invocation runs the init anew."""
+        """Whether the next invocation runs the init again, after a reset."""
         return self.phase in (Phase.IDLE, Phase.LEASED) and self.runtime is ProcessState.ABSENT
 
     @property
     def may_reset(self) -> bool:
-        """Whether its processes may be ended and its sandbox go on: one that died frozen, or broke the protocol, may not."""
+        """Whether its processes may be killed and its sandbox reused. Not after it died frozen or broke the protocol."""
         return (
             self.phase in (Phase.BUSY, Phase.FINISHING, Phase.IDLE)
             and self.runtime in (ProcessState.RUNNING, ProcessState.EXITED)
@@ -248,14 +248,14 @@ class EnvironmentState:
         )
 
     def living(self, roles: Iterable[str] | None = None) -> list[str]:
-        """The roles whose processes have not ended, as far as is known."""
+        """The roles whose processes have not ended, as far as known."""
         states = {RUNTIME: self.runtime, **self.extensions}
         ended = (ProcessState.ABSENT, ProcessState.EXITED)
         return [role for role, state in states.items() if state not in ended and (roles is None or role in roles)]
 
     @property
     def shown(self) -> str:
-        """For people. That one is not ready yet is nothing to them: it is busy."""
+        """The phase as shown to users. One that is not ready yet is shown as busy."""
         if self.phase is Phase.IDLE and self.frozen:
             return "frozen"
         return str((Phase.STOPPING if self.ended else _SHOWN.get(self.phase, self.phase)).value)

@@ -20,12 +20,12 @@ START_TIME_NAMES = frozenset({"AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LC_ALL", "LC_C
 
 
 def needs_own_start(environment: Mapping[str, str]) -> bool:
-    """Whether a variable must be there when the process starts, so that a pooled environment will not do."""
+    """Whether a variable must be set when the process starts, which rules out a pooled environment."""
     return any(name.startswith(START_TIME_PREFIXES) or name in START_TIME_NAMES for name in environment)
 
 
 def generic_variables(image: RuntimeImage, *, runtime_api: str, task_root: str) -> dict[str, str]:
-    """For a process that waits in a pool and knows no function yet."""
+    """Make the variables of a pooled process without a function."""
     return {
         **image.environment,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
@@ -35,7 +35,7 @@ def generic_variables(image: RuntimeImage, *, runtime_api: str, task_root: str) 
 
 
 def preload_of(image: RuntimeImage) -> Preload | None:
-    """What may run in a sandbox of an image before it was asked for."""
+    """Return what may be started ahead of time in a sandbox of an image."""
     if not (image.command and image.clonable):
         return None
     environment = generic_variables(image, runtime_api=RUNTIME_API, task_root="/var/task")
@@ -43,7 +43,7 @@ def preload_of(image: RuntimeImage) -> Preload | None:
 
 
 def credentials_document(credentials: Credentials, expires: float) -> dict[str, str]:
-    """As the SDKs' container credentials provider takes it. `expires`: Unix s."""
+    """Make the document for the SDKs' container credentials provider. `expires`: Unix s."""
     return {
         "AccessKeyId": credentials.access_key,
         "SecretAccessKey": credentials.secret_key,
@@ -65,7 +65,7 @@ def function_variables(
     provisioned: bool = False,
     token: str | None = None,
 ) -> dict[str, str]:
-    """All that a function sees. `token`: of a function with SnapStart, which fetches its credentials with it.
+    """Make all variables of a function. `token`: with which a SnapStart function fetches its credentials.
 
     AWS Lambda developer guide, "Activating and managing Lambda SnapStart": no credentials, and no names of a log, are in a snapshot.
     """

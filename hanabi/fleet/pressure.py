@@ -67,7 +67,7 @@ class HostMemory:
 
 
 class Pressure:
-    """The pressure state, sampled at intervals. Between the two thresholds it stays as it was. Each episode is logged once, with its reason."""
+    """The pressure state, sampled at intervals. Between the thresholds it does not change. Each episode is logged once, with its reason."""
 
     def __init__(self, read: Callable[[], MemoryReading]) -> None:
         self._read = read

@@ -1,8 +1,8 @@
-"""Who may run: the account's and the functions' concurrency limits.
+"""Admission of invocations: the concurrency limits of the account and of functions.
 
-AWS Lambda developer guide, "Understanding Lambda function scaling": reserved concurrency is a cap and a guarantee; what is
-not reserved is shared by all other functions. Provisioned concurrency is taken from the one or the other, and is its version's
-alone: with all that is reserved provisioned for a version, no other one runs.
+AWS Lambda developer guide, "Understanding Lambda function scaling": reserved concurrency is a cap and a guarantee; all
+other functions share the rest. Provisioned concurrency is taken from one or the other, for its version only: when a version has all
+reserved concurrency provisioned, no other version runs.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ProvisionedUse:
 
 
 class Admission:
-    """Counts what runs. `enter` and `leave` frame every invocation; both are a few dictionary reads."""
+    """Counts running invocations. `enter` and `leave` frame each one; both are a few dictionary reads."""
 
     def __init__(self, limits: ConcurrencyLimits) -> None:
         self._limits = limits
@@ -31,7 +31,7 @@ class Admission:
         self._provisions: dict[str, dict[str, ProvisionedUse]] = {}  # by function, then by `FunctionVersion.key`
 
     def provision(self, function: str, key: str, count: int | None) -> None:
-        """So much is initialised for a version now; None: it has no provisioned concurrency any more."""
+        """Set how much provisioned concurrency a version has initialised; None: it has none any more."""
         provisions = self._provisions.setdefault(function, {})
         if count is None:
             provisions.pop(key, None)
@@ -41,11 +41,11 @@ class Admission:
             provisions.setdefault(key, ProvisionedUse()).count = count
 
     def provisions(self, function: str, key: str) -> ProvisionedUse:
-        """How the provisioned concurrency of a version was used."""
+        """Return how a version's provisioned concurrency was used."""
         return self._provisions.get(function, {}).get(key) or ProvisionedUse()
 
     def enter(self, concurrency: Concurrency, key: str = "") -> ProvisionedUse | bool:
-        """Count one more of a version, and say as what: to be handed to `leave`. Raises `TooManyRequests`."""
+        """Count one more of a version; returns how it was counted, for `leave`. Raises `TooManyRequests`."""
         function = concurrency.function
         provisions = self._provisions.get(function)
         provision = provisions.get(key) if provisions else None
@@ -80,7 +80,7 @@ class Admission:
             self._unreserved -= 1
 
     def total(self) -> int:
-        """How many invocations have been admitted and have not ended."""
+        """How many admitted invocations have not ended."""
         provisioned = sum(each.running for provisions in self._provisions.values() for each in provisions.values())
         return sum(self._running.values()) + provisioned
 
@@ -89,7 +89,7 @@ class Admission:
         return self._running.get(function, 0) + provisioned
 
     def _provisioned_unreserved(self) -> int:
-        """What provisioned concurrency has of the part that all share."""
+        """How much of the shared part provisioned concurrency takes."""
         return sum(_sum(provisions) for function, provisions in self._provisions.items() if not self._limits.is_reserved(function))
 
 

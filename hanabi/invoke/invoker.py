@@ -1,6 +1,6 @@
 """One invocation from admission to result: the only place where a function is run and recorded.
 
-Callbacks from end to end: an invocation that finds an idle environment makes no task. What waits (a cold start, a reset) is one.
+Callbacks from end to end: an invocation that finds an idle environment makes no task. A cold start or a reset is a task.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ REPLACEMENTS_MAX = 3  # environments that end before they have an invocation; wh
 
 
 class LocalInvoker:
-    """Runs invocations in this node's fleet. Implements `contracts.Invoker`. `check_role` raises for a role that is no more."""
+    """Runs invocations in this node's fleet. Implements `contracts.Invoker`. `check_role` raises for a role that was deleted."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class LocalInvoker:
 
     @property
     def in_flight(self) -> int:
-        """Invocations that were admitted and have not ended, those that wait for an environment included."""
+        """How many admitted invocations have not ended, those waiting for an environment included."""
         return self.admission.total()
 
     def start(self, invocation: Invocation, on_end: OnResult) -> "InvocationRun":
@@ -65,7 +65,7 @@ class LocalInvoker:
         return run
 
     async def invoke(self, invocation: Invocation) -> Result:
-        """As `start`, for callers that wait: one that is cancelled ends the invocation."""
+        """As `start`, for a coroutine. Cancelling it ends the invocation."""
         ended: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         run = self.start(invocation, partial(settle, ended))
         try:
@@ -74,12 +74,12 @@ class LocalInvoker:
             run.cancel()
 
     async def close(self) -> None:
-        """Give up what waits for an environment or its reset, and tell its callers. What runs ends with its environment."""
+        """Refuse invocations that wait for an environment or its reset. Running ones end with their environments."""
         await self.tasks.cancel()
 
 
 class InvocationRun:
-    """One invocation that has been admitted, until its caller has been told."""
+    """One admitted invocation, until its caller has the answer."""
 
     __slots__ = ("_attempts", "_invocation", "_invoker", "_lease", "_on_end", "_task", "ended", "entered")
 
@@ -94,7 +94,7 @@ class InvocationRun:
         self._task: asyncio.Task[None] | None = None
 
     def attempt(self) -> None:
-        """In an idle environment, else in a new one."""
+        """Run in an idle environment, else in a new one."""
         invoker, invocation = self._invoker, self._invocation
         self._attempts += 1
         try:
@@ -109,7 +109,7 @@ class InvocationRun:
             self._spawn(self._invoke_cold())
 
     def cancel(self) -> None:
-        """End it at once; its caller is told nothing any more. Idempotent."""
+        """End it at once, without an answer. Idempotent."""
         if self.ended:
             return
         self._leave()
@@ -156,7 +156,7 @@ class InvocationRun:
             self._spawn(self._reset(result), result)
 
     async def _reset(self, result: Result | Exception) -> None:
-        """After a timeout or a crash: before the answer goes out, so that nothing of it runs any more when that is there."""
+        """Reset the environment after a timeout or crash, before the answer is sent, so that no process of it still runs then."""
         lease = self._lease
         self._release(reusable=lease is not None and await lease.reset())
         self._end(result)
@@ -188,7 +188,7 @@ class InvocationRun:
         self._invoker.admission.leave(self._invocation.route.concurrency, self.entered)
 
     def _spawn(self, work: Coroutine[Any, Any, None], result: Result | Exception | None = None) -> None:
-        """`result`: what the caller is told if the work does not come to its end."""
+        """Run work in a task. `result`: the answer if the work does not complete."""
 
         def ended(task: "asyncio.Task[None]") -> None:
             if not self.ended and (task.cancelled() or task.exception() is not None):
@@ -200,7 +200,7 @@ class InvocationRun:
 
 
 def _as_api_error(error: Exception) -> ApiError:
-    """Trouble of ours, told to the caller without losing what it was."""
+    """Map an internal error to an `ApiError` for the caller, keeping its cause."""
     if isinstance(error, ApiError):
         return error
     return ServiceError(f"The execution environment could not be started: {error}")

@@ -1,4 +1,4 @@
-"""What provisioned concurrency there is and how it is used, as `hanabi ps` shows it."""
+"""The provisioned concurrency of versions and its use, as `hanabi ps` shows it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The record of an invocation that has ended, its last log lines, and what its caller gets: all made of its outcome."""
+"""The record, last log lines and result of an ended invocation, made from its outcome."""
 
 from hanabi.contracts.invocation import Invocation, Outcome, Result
 from hanabi.contracts.journal import Journal, Record
