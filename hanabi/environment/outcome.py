@@ -40,7 +40,7 @@ SIGNAL_NAMES: dict[int, str] = {  # those of Go's syscall package
 
 
 def error_outcome(error_type: str, message: str, request_id: str | None, *, status: str = "error", reported: str | None = None) -> Outcome:
-    """Make the outcome of an error that the runtime did not report. `reported` is the type in REPORT where that differs from the answer's."""
+    """Make the outcome of an error that the runtime did not report. `reported`: the type in REPORT where it differs from the answer's."""
     return Outcome(error_payload(error_type, message, request_id), status, reported or error_type, message)
 
 
