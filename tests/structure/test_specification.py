@@ -22,3 +22,9 @@ def test_each_promise_is_held_by_what_is_there() -> None:
             names = {getattr(node, "name", "") for node in ast.walk(ast.parse((ROOT / path).read_text()))}
             missing += [] if test in names else [held]
     assert missing == []
+
+
+def test_the_budget_of_an_invocation_is_read() -> None:
+    from bench.path.__main__ import read_budget
+
+    assert 10 < read_budget() < 100
