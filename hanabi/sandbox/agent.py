@@ -1,4 +1,4 @@
-"""The link to the agent of a sandbox: the control channel's codec, and the host's end of it.
+"""The link to a sandbox's agent: the control channel's codec and host end.
 
 What comes from the agent is hostile: sizes are bounded, every answer has a timeout, and anything unexpected ends the link.
 The protocol is in docs/architecture.md, "Agent and sandbox".
@@ -37,7 +37,7 @@ _HEAD = struct.Struct("<IB")
 
 
 def find_agent() -> Path:
-    """The agent's executable: as built in a checkout, else as a wheel installs it. Checked by running it; blocks."""
+    """Find the agent's executable, in a checkout or an installed wheel, and run it once as a check. Blocks."""
     checkout, installed = Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "hanabi"
     for path in (root / "guest" / "build" / "hanabi-init" for root in (checkout, installed)):
         if path.is_file():
@@ -57,7 +57,7 @@ def find_agent() -> Path:
 
 
 def encode_start(role: int, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> bytes:
-    """An `S` message. Raises `EntrypointError` for what no exec could take."""
+    """Encode an `S` message. Raises `EntrypointError` for arguments that no exec accepts."""
     parts = [struct.pack("<B", role), encode_string(cwd)]
     for strings in (argv, [f"{key}={value}" for key, value in environment.items()]):
         if len(strings) > 0xFFFF:
@@ -81,14 +81,14 @@ def encode_message(type: bytes, body: bytes = b"") -> bytes:
 
 
 class Listeners(NamedTuple):
-    """Listening sockets inside the sandbox, in the host's hands."""
+    """Listening sockets inside the sandbox, held by the host."""
 
     runtime_api: socket.socket
     edge: socket.socket
 
 
 def adopt_listeners(descriptors: Sequence[int], ports: tuple[int, int]) -> Listeners:
-    """Own the descriptors received with HELLO, if they are what they must be; else close them all and raise."""
+    """Take ownership of the descriptors received with HELLO if they are valid; else close all and raise."""
     sockets: list[socket.socket] = []
     for fd in descriptors:
         try:
@@ -118,7 +118,7 @@ def _listens(sock: socket.socket, port: int) -> bool:
 
 
 class AgentLink:
-    """The host's end of one agent's control channel. It owns the socket; used on one event loop."""
+    """The host end of one agent's control channel. It owns the socket; used on one event loop."""
 
     def __init__(self, control: socket.socket, clock: Clock) -> None:
         control.setblocking(False)
@@ -139,13 +139,13 @@ class AgentLink:
         self._loop.add_reader(control.fileno(), self._readable)
 
     async def hello(self, timeout_s: float) -> Listeners:
-        """Wait for the agent's first message; the sockets are the caller's from then on."""
+        """Wait for the agent's first message; the caller then owns the sockets."""
         if self._hello is None:
             raise SandboxError("hello has been said")
         return await self._answer(self._hello, timeout_s)
 
     async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, timeout_s: float = 10.0) -> int:
-        """Start a process and return its pid as seen inside. Raises `EntrypointError` when it cannot be executed."""
+        """Start a process and return its pid inside the sandbox. Raises `EntrypointError` when it cannot be executed."""
         id = self._allot(role)
         message = encode_start(id, argv, environment, cwd)
         self._roles[id] = role
@@ -165,7 +165,7 @@ class AgentLink:
         await self._answer(killed, timeout_s)
 
     async def renew_runtime(self, end: socket.socket | None = None, *, timeout_s: float = 10.0) -> None:
-        """Give the next runtime a channel that no process has had; `end` is the guest's, but of a microVM, whose agent makes its own."""
+        """Give the next runtime a fresh channel. `end` is the guest's end; a microVM's agent makes its own."""
         if self._out:
             raise SandboxError("the agent does not read")
         renewed: asyncio.Future[None] = self._loop.create_future()
@@ -180,13 +180,13 @@ class AgentLink:
         await self._answer(renewed, timeout_s)
 
     def signal(self, role: str, signum: int) -> None:
-        """Signal a started process; one that has gone is no error."""
+        """Signal a started process; one that has ended is no error."""
         for id, name in self._roles.items():
             if name == role and not self.closed:
                 self._send(encode_message(b"G", bytes((id, signum))))
 
     def adopt(self, role: str) -> None:
-        """A process runs already, as in a clone of a machine in which it was started."""
+        """Register a process that runs already, as in a clone of the machine in which it was started."""
         self._roles[self._allot(role)] = role
 
     def close(self) -> None:
@@ -281,7 +281,7 @@ class AgentLink:
         return data
 
     def _take_hello(self, descriptors: list[int]) -> None:
-        """HELLO comes whole, in one `recvmsg`, with its descriptors."""
+        """Receive HELLO, whole in one `recvmsg` with its descriptors."""
         message = self._in[:9]
         del self._in[:9]
         if len(message) != 9 or message[:5] != b"\x05\0\0\0H":
@@ -295,7 +295,7 @@ class AgentLink:
             waiting.set_result(listeners)
 
     def _take_message(self) -> bool:
-        """Handle one message; False when none is whole."""
+        """Handle one message; False when none is complete."""
         if len(self._in) < 4:
             return False
         length = int.from_bytes(self._in[:4], "little")
@@ -332,7 +332,7 @@ class AgentLink:
         return True
 
     def _take_other(self, type: str, body: bytes) -> None:
-        """What only the agent of a microVM says. Raises `ValueError`."""
+        """Handle a message that only a microVM's agent sends. Raises `ValueError`."""
         raise ValueError
 
     def _expect(self, id: int) -> "asyncio.Future[int]":

@@ -1,4 +1,4 @@
-"""Whether guests really boot here: one microVM, from power-on to the agent's hello, then destroyed."""
+"""A boot check of this host: one microVM, from power-on to the agent's hello, then destroyed."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ MEMORY_MB, TMP_MB = 128, 512
 
 
 def bare_image(root: Path) -> RuntimeImage:
-    """A root in a new directory with nothing in it but the places that the agent mounts on: all that a machine needs to say hello."""
+    """Make a root in a new directory with only the agent's mount points: enough for a machine to boot up to hello."""
     for name in MOUNT_POINTS:
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in MOUNT_FILES:
@@ -25,7 +25,7 @@ def bare_image(root: Path) -> RuntimeImage:
 
 
 async def boot_once(driver: FirecrackerDriver, drives: Drives, image: RuntimeImage, clock: Clock, limit_s: float) -> float:
-    """How many seconds it took, from the VMM's start on. The driver is open. Raises `SandboxError` with what the VMM said."""
+    """Boot once on an open driver; returns the seconds from the VMM's start. Raises `SandboxError` with the VMM's messages."""
     drive = await drives.of_image(image)
     spec = SandboxSpec(id="trial", image=image, memory_mb=MEMORY_MB, tmp_mb=TMP_MB)
     microvm = await driver.make(spec, size_for(MEMORY_MB))

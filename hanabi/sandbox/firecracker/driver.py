@@ -66,7 +66,7 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
         self._creating = Tasks("microVM")
 
     def describe(self) -> str:
-        """One line: what isolates here."""
+        """Describe the isolation, in one line."""
         return self._describe(f"Firecracker {'.'.join(map(str, self._parts.version))}", self._why)
 
     # --- open and close
@@ -103,7 +103,7 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
         await self._threads.run(self._sandbox_host.close)
 
     async def _watch_over(self, host: MicroVmHost) -> None:
-        """Kill a VMM that does not answer: its machine may run on, but nobody can pause or stop it by asking."""
+        """Kill VMMs that do not answer: their machines may run on, but cannot be paused or stopped through the API."""
         while True:
             await self._clock.sleep(WATCH_INTERVAL_S)
             machines = list(host.microvms)
@@ -116,7 +116,7 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
         await self.template(image, self.pool_memory_mb, preload)
 
     async def template(self, image: RuntimeImage, memory_mb: int, preload: Preload | None) -> Snapshot:
-        """What the sandboxes of an image and size are clones of; made now if it is not there. Raises `SandboxError`, `ImageError`."""
+        """Return the template snapshot of an image and size, made now if absent. Raises `SandboxError`, `ImageError`."""
         with _as_sandbox_error():
             return await self._templates.ensure(image, size_for(memory_mb), preload)
 
@@ -166,14 +166,14 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
         return microvm
 
     async def make(self, spec: SandboxSpec, size: MachineSize) -> MicroVm:
-        """A machine that is neither booted nor restored yet."""
+        """Make a machine that is neither booted nor restored yet."""
         slot = await self._take_slot(spec.id)
         return MicroVm(self.host, spec, slot, size)
 
 
 @contextmanager
 def _as_sandbox_error() -> Iterator[None]:
-    """What the host refuses is an error of the sandbox."""
+    """Turn errors of the host into a `SandboxError`."""
     try:
         yield
     except (OSError, IsolationUnavailable) as error:

@@ -1,4 +1,4 @@
-"""The jail of one VMM: a directory that it sees as its root, with the files of its machine in it, and nothing else.
+"""The jail of one VMM: its root directory, with only the files of its machine.
 
 Files are hard links where the file system allows it (Firecracker's docs/jailer.md), else bind mounts in our own mount namespace.
 """
@@ -21,7 +21,7 @@ TIMEOUT_S = 1.0
 
 
 class Jail:
-    """`owner` is the uid and gid of the VMM. All methods block."""
+    """A VMM's jail. `owner` is the uid and gid of the VMM. All methods block."""
 
     def __init__(self, base: Path, program: Path, id: str, owner: int) -> None:
         self.base = base
@@ -38,11 +38,11 @@ class Jail:
             self.create(name)
 
     def create(self, name: str) -> None:
-        """An empty file that the VMM may write."""
+        """Make an empty file that the VMM may write."""
         jail_files.create(self.root / name, (self.owner, self.owner))
 
     def bind(self, source: Path, name: str) -> None:
-        """Let the VMM that is to be started read a file that everybody may read."""
+        """Give the VMM, before its start, read access to a world-readable file."""
         target = self.root / name
         _open_up(source)
         if not _link(source, target):
@@ -51,25 +51,25 @@ class Jail:
             self._mounted.append(target)
 
     def add(self, source: Path, name: str) -> None:
-        """Likewise, for a VMM that runs: it has mounts of its own, and would not see one of ours."""
+        """Give a running VMM read access to a file: it has its own mount namespace, where a new bind mount of ours is not seen."""
         target = self.root / name
         _open_up(source)
         if not _link(source, target):
             volume.copy_sparse(source, target)
 
     def copy(self, source: Path, name: str) -> None:
-        """Give the VMM a copy of its own, its holes left out."""
+        """Give the VMM a sparse copy of its own."""
         target = self.root / name
         volume.copy_sparse(source, target)
         os.chown(target, self.owner, self.owner)
         os.chmod(target, 0o600)
 
     def tail(self, name: str, size: int) -> bytes:
-        """The end of what the VMM wrote."""
+        """Read the end of a file that the VMM wrote."""
         return jail_files.read_tail(self.root / name, size)
 
     def move_out(self, name: str, target: Path) -> None:
-        """Move a file of a VMM that has ended to where it stays."""
+        """Move a file out of the jail, after the VMM has ended."""
         try:
             jail_files.take(self.root / name, target)
         except OSError as error:
@@ -82,7 +82,7 @@ class Jail:
                 os.fsync(copied.fileno())
 
     def remove(self) -> None:
-        """Idempotent. The VMM must have ended. Raises `SandboxError` when it cannot go: whoever destroys the machine tries again."""
+        """Remove the jail, after the VMM has ended. Idempotent. Raises `SandboxError`; the caller then tries again."""
         for target in self._mounted:
             with suppress(OSError):
                 linux.unmount(str(target))
@@ -98,13 +98,13 @@ class Jail:
 
 
 def _open_up(source: Path) -> None:
-    """The VMM has a uid of its own, and a copy of the data directory may have been made under a narrow umask."""
+    """Make a file readable for the VMM's uid: a copy of the data directory may have been made under a narrow umask."""
     if (mode := source.stat().st_mode) & 0o444 != 0o444:
         source.chmod(mode & 0o7777 | 0o444)
 
 
 def _link(source: Path, target: Path) -> bool:
-    """False where there can be no link."""
+    """Make a hard link; False where that is impossible."""
     try:
         os.link(source, target)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Files in a VMM's jail, whose directories the VMM owns: any name there may have become a link, a fifo or another file.
+"""Safe access to files in a VMM's jail. The VMM owns its directories, so any name may have become a link, a fifo or another file.
 
-Whatever is done to a file is done to an open descriptor of a plain one. `path` is a file directly in the jail's root, to which no
+Every operation works on an open descriptor of a regular file. `path` is a file directly in the jail's root, to which no
 symbolic link may lead.
 """
 
@@ -15,7 +15,7 @@ from hanabi.base import linux
 
 @contextmanager
 def open_file(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[tuple[int, int]]:
-    """(descriptor of the file, descriptor of its directory). Raises `OSError` for what is no plain file; does not wait for a fifo."""
+    """Open a regular file: (its descriptor, its directory's). Raises `OSError` for anything else; never waits for a fifo."""
     directory = linux.open_directory(str(path.parent))
     try:
         fd = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode, dir_fd=directory)
@@ -30,13 +30,13 @@ def open_file(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterat
 
 
 def create(path: Path, owner: tuple[int, int]) -> None:
-    """An empty file that is not there yet, for `owner` (uid, gid) alone."""
+    """Make a new empty file that only `owner` (uid, gid) can access."""
     with open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as (fd, _):
         os.fchown(fd, *owner)
 
 
 def read_tail(path: Path, size: int) -> bytes:
-    """The last bytes of a file; nothing of one that is absent or not plain."""
+    """Read the last bytes of a file; none when it is absent or not regular."""
     try:
         with open_file(path) as (fd, _):
             return os.pread(fd, size, max(0, os.fstat(fd).st_size - size))
@@ -45,9 +45,9 @@ def read_tail(path: Path, size: int) -> bytes:
 
 
 def take(path: Path, target: Path) -> None:
-    """Move a file out of the jail, on disk, root's and for all to read; the VMM must have ended, or have no hold of it any more.
+    """Move a file out of the jail: synced, owned by root, world-readable. The VMM must have ended, or not have it open.
 
-    Raises `OSError`; EXDEV (`errno.EXDEV`) when `target` is on another file system, with the file where it was.
+    Raises `OSError`; with EXDEV (`errno.EXDEV`), `target` is on another file system and the file has not moved.
     """
     with open_file(path) as (fd, directory):
         os.fchown(fd, 0, 0)

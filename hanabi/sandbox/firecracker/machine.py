@@ -1,4 +1,4 @@
-"""What a microVM is made of, as data: its kernel, its size, its drives, its command line. Says nothing of how it is run."""
+"""A microVM's configuration as data: kernel, size, drives, command line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ PLAIN_BOOT_ARGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """A guest kernel, and what this host needs to be told for it."""
+    """A guest kernel, and the settings that this host needs for it."""
 
     image: Path
     digest: str
@@ -41,7 +41,7 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirecrackerParts:
-    """What must be there before there can be a microVM."""
+    """The parts that microVMs need: programs, kernel, agent."""
 
     firecracker: Path
     jailer: Path
@@ -66,7 +66,7 @@ SIZES = (MachineSize(512, 1), *(MachineSize(vcpus * VCPU_MB, vcpus) for vcpus in
 
 
 def size_for(memory_mb: int) -> MachineSize:
-    """The smallest machine that a function of so much memory fits in."""
+    """Choose the smallest machine for a function of this memory."""
     return next(size for size in SIZES if memory_mb <= size.memory_mb)
 
 

@@ -1,4 +1,4 @@
-"""The link to the agent of a microVM: what every agent says, and what only the agent of a whole machine does.
+"""The link to a microVM's agent: the common messages, and those of microVMs only.
 
 The messages are in docs/architecture.md, "Agent and sandbox".
 """
@@ -32,14 +32,14 @@ class Network(NamedTuple):
 
 
 class Ports(NamedTuple):
-    """Where processes inside find the Runtime API and the AWS endpoint, on their loopback."""
+    """Ports of the Runtime API and the AWS endpoint, on the guest's loopback."""
 
     runtime_api: int
     edge: int
 
 
 class GuestLink(AgentLink):
-    """The host's end of the control channel of a microVM's agent."""
+    """The host end of the control channel of a microVM's agent."""
 
     def __init__(self, control: socket.socket, clock: Clock, *, timeout_factor: float = 1.0) -> None:
         super().__init__(control, clock)
@@ -54,7 +54,7 @@ class GuestLink(AgentLink):
         return await super()._answer(self._ports, timeout_s)  # a try, not the last one
 
     async def identify(self, *, time_ns: int, hostname: str, network: Network | None) -> None:
-        """Tell the machine who it is, before anything of a function's runs: the time, fresh entropy, its name and address."""
+        """Give the machine its identity before any function code runs: time, fresh entropy, host name, address."""
         address, mask, gateway = (int(network.address), _PREFIX_MASK[30], int(network.gateway)) if network else (0, 0, 0)
         entropy = os.urandom(ENTROPY_BYTES)
         body = struct.pack("<QH", time_ns, len(entropy)) + entropy + struct.pack("<III", address, mask, gateway) + encode_string(hostname)
@@ -73,18 +73,18 @@ class GuestLink(AgentLink):
         self._send(encode_message(b"Z"))
 
     async def trim(self) -> None:
-        """Drop what is only cached."""
+        """Have the guest drop its page cache."""
         await self._ask("T", b"", TRIM_S, "drop its caches")
 
     async def quiesce(self) -> None:
-        """Have it hang up all connections but this one, and be still: a snapshot is next."""
+        """Have the agent close all connections but this one and go quiet, before a snapshot."""
         await self._ask("N", b"", QUICK_S, "be still")
 
     async def ping(self, timeout_s: float = QUICK_S) -> None:
         await self._ask("Q", b"", timeout_s, "answer")
 
     def catch_up(self) -> None:
-        """Take what has been said already, without waiting."""
+        """Process messages that have arrived already, without waiting."""
         if not self.closed:
             self._readable()
 

@@ -43,22 +43,22 @@ _DISK = RateLimiter(
 
 
 class Drives(Protocol):
-    """Read-only drives, made once of what never changes."""
+    """Read-only drives, packed once from unchanging directories."""
 
     file_system: str
 
     async def of_image(self, image: RuntimeImage) -> Path:
-        """A runtime root with its bootstrap and the agent in it."""
+        """The drive of a runtime root, with its bootstrap and the agent."""
 
     async def of_directory(self, directory: Path) -> Path:
-        """A function's code, or a layer."""
+        """The drive of a function's code, or of a layer."""
 
     async def close(self) -> None:
-        """End what is being packed."""
+        """Stop running packers."""
 
 
 class MicroVmHost(SandboxResources):
-    """What all microVMs of a driver share."""
+    """State shared by all microVMs of a driver."""
 
     def __init__(self, context: DriverContext, *, concurrent_starts: int, parts: FirecrackerParts, drives: Drives) -> None:
         super().__init__(context, concurrent_starts=concurrent_starts, tap_owner=host_ids.machine_uid)
@@ -84,7 +84,7 @@ class MicroVmHost(SandboxResources):
 
 
 class FirstTryTimeout:
-    """How long guests of this host take to answer: a first try that is given up too early costs more than it saves."""
+    """The timeout of the first connection attempt, from how fast this host's guests answer: giving up too early costs time."""
 
     def __init__(self) -> None:
         self.timeout_s = 0.05
@@ -121,7 +121,7 @@ class MicroVm(HostedSandbox):
     # --- making
 
     async def boot(self, root: Path) -> None:
-        """Start a machine from nothing, up to the agent's hello: to make a snapshot of it."""
+        """Boot a machine up to the agent's hello, to make a snapshot of it."""
         kernel, host = self._host.parts.kernel, self._host
 
         def lay_out(jail: Jail) -> None:
@@ -149,7 +149,7 @@ class MicroVm(HostedSandbox):
         await self._attach(BOOT_S * self.timeout_factor)
 
     async def restore(self, snapshot: Snapshot) -> None:
-        """Start a machine as a clone of a snapshot, with an identity and a /tmp of its own."""
+        """Restore a machine from a snapshot, with its own identity and /tmp."""
         host = self._host
         self.preloaded = snapshot.preloaded
         own_tmp = snapshot.tmp if snapshot.own else await host.threads.run(lambda: host.volumes.template(self._wanted.tmp_mb))
@@ -190,7 +190,7 @@ class MicroVm(HostedSandbox):
             await self.vmm.start()
 
     async def _attach(self, deadline_s: float) -> None:
-        """Connect the three channels, and tell the machine who it is before anything of a function's can run in it."""
+        """Connect the three channels, and give the machine its identity before any function code runs."""
         link, ports = await self._introduce(deadline_s)
         self._link = link
         link.on_exit = lambda exit: self.on_exit(exit)
@@ -204,7 +204,7 @@ class MicroVm(HostedSandbox):
         self._start_relay()
 
     async def _introduce(self, deadline_s: float) -> tuple[GuestLink, Ports]:
-        """The control channel to a machine that knows who it is. One that breaks before that, as a clone's first may, is made again."""
+        """Open the control channel and identify the machine. A connection that breaks first, as a clone's may, is made again."""
         clock = self._host.clock
         give_up, network = clock.monotonic() + deadline_s, None
         if self.slot.interface:
@@ -220,7 +220,7 @@ class MicroVm(HostedSandbox):
                     raise
 
     async def _reach_agent(self, deadline_s: float) -> tuple[GuestLink, Ports]:
-        """The control channel, greeted. A connection made in a clone's first moments may be lost without a sign: so try, and try longer."""
+        """Open the control channel and wait for hello. An early connection to a clone may be lost silently: retry with growing timeouts."""
         clock = self._host.clock
         give_up, timeout_factor = clock.monotonic() + deadline_s, self._host.first_try.timeout_s
         left, failure = deadline_s, SandboxError("the VMM has ended")
@@ -289,7 +289,7 @@ class MicroVm(HostedSandbox):
         return self.vmm.group
 
     def freeze(self) -> None:
-        """Pause the machine. Its connections outlast it; new ones from the host might not (Firecracker #6100), and none are made."""
+        """Pause the machine. Open connections survive; new ones from the host might not (Firecracker #6100), and none are made."""
         self._frozen = True
         self._pause(True)
 
@@ -298,7 +298,7 @@ class MicroVm(HostedSandbox):
         self._pause(False)
 
     def _pause(self, paused: bool) -> None:
-        """Ask for it unless that has been asked already: a machine that runs refuses to be resumed."""
+        """Pause or resume unless requested already: a running machine refuses to be resumed."""
         if paused != self._paused:
             self._paused = paused
             (self.vmm.api.pause_nowait if paused else self.vmm.api.resume_nowait)(self._settled)
@@ -318,7 +318,7 @@ class MicroVm(HostedSandbox):
             raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
 
     def peak_memory(self) -> int:
-        """As the guest's kernel counts it. It is told before each answer, so what has come already is up to date."""
+        """Peak memory as the guest's kernel counts it. The agent reports it before each answer, so received messages are up to date."""
         link = self._agent()
         link.catch_up()
         return link.memory_peak_bytes
@@ -333,17 +333,17 @@ class MicroVm(HostedSandbox):
         return self._agent().oom_kills
 
     async def check(self) -> None:
-        """A VMM that does not answer in time ends by it."""
+        """Check the VMM: one that does not answer in time is ended."""
         if self.vmm.api.connected and self._end is None:
             with suppress(VmmError):
                 await self.vmm.api.instance_info()
 
     async def ping(self) -> None:
-        """Returns when the agent has answered."""
+        """Wait for an answer of the agent."""
         await self._agent().ping()
 
     async def trim(self) -> None:
-        """Have the guest drop its caches, and take what it does not use by the balloon; then let it have it again when it needs it."""
+        """Have the guest drop its caches, take unused memory by the balloon, then deflate, so that the guest can use it again on demand."""
         self._pause(False)
         self._group.cpu.limit(None)  # it is our work, not the function's
         try:
@@ -371,7 +371,7 @@ class MicroVm(HostedSandbox):
         self._drives[name] = os.open(drive, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     async def _swap(self, name: str, drive: Path) -> None:
-        """Put a file behind a drive that had none."""
+        """Attach a file to a drive that had none."""
         shown = f"{name}-drive"
         try:
             await self._host.threads.run(lambda: self.vmm.jail.add(drive, shown))
@@ -380,7 +380,7 @@ class MicroVm(HostedSandbox):
         await self.vmm.api.patch_drive(name, f"/{shown}")
 
     async def _mount_drive(self, name: str, target: str, file_system: str, source: Path) -> None:
-        """`source`: what the drive is, or is a copy of. What is in the jail the VMM may have changed."""
+        """Mount a drive. Its size is that of `source`, the original: the VMM may have changed the file in the jail."""
         size = os.stat(source).st_size
         writable = name == machine.TMP
         await self._agent().mount_drive(machine.LETTERS[name], size=size, file_system=file_system, target=target, writable=writable)
@@ -388,7 +388,7 @@ class MicroVm(HostedSandbox):
     # --- snapshots
 
     async def snapshot(self, directory: Path) -> None:
-        """Write the machine, still and unconnected, into a directory. It is of no other use afterwards."""
+        """Write a snapshot of the machine, quiesced and paused, into a directory. Only `destroy` may follow."""
         link = self._agent()
         self._pause(False)
         self._group.cpu.limit(None)
@@ -406,9 +406,9 @@ class MicroVm(HostedSandbox):
             raise SandboxError(f"cannot keep the snapshot of sandbox {self.id}: {error.strerror}") from error
 
     def _take(self, directory: Path) -> None:
-        """Move the files out of the jail and bring them to disk, when the VMM cannot change them any more.
+        """End the VMM, so that it cannot change the files, then move them out of the jail.
 
-        A function's own snapshot gets the drives as well, and says what it is.
+        A function's own snapshot gets its drives and a description as well.
         """
         self.vmm.end()
         names = {"state": _WRITTEN[0], "memory": _WRITTEN[1], **({machine.TMP: machine.TMP} if self._drives else {})}

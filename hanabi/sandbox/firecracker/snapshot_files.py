@@ -1,4 +1,4 @@
-"""Snapshots of machines on disk: what belongs to a snapshot, and whether a snapshot that was kept still fits this host."""
+"""Machine snapshots on disk: their files, and whether a stored snapshot still fits this host."""
 
 import ctypes
 import errno
@@ -46,12 +46,12 @@ class Snapshot:
 
     @property
     def tmp(self) -> Path:
-        """The /tmp of a function's own snapshot, as it was at the time."""
+        """The /tmp of a function's own snapshot, as of the snapshot."""
         return self.directory / machine.TMP
 
 
 def identity(parts: FirecrackerParts) -> str:
-    """What a snapshot depends on besides its own files: Firecracker's state format, both kernels, the processor's model, what is spoken."""
+    """Digest what a snapshot depends on besides its files: Firecracker's version, both kernels, the CPU model, the agent's protocol."""
     kernel = parts.kernel
     content = (parts.version, kernel.digest, kernel.boot_args, kernel.cpu_template, os.uname().release, _processor(), PROTOCOL)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -65,7 +65,7 @@ def _processor() -> str:
 
 
 def describe(directory: Path, parts: FirecrackerParts, size: MachineSize, drives: Mapping[str, int]) -> None:
-    """Make a snapshot of a function complete in itself: its drives, which are open descriptors, go where it is. Blocks."""
+    """Make a function's snapshot self-contained: link or copy its drives, given as open descriptors, into its directory. Blocks."""
     for name, fd in drives.items():
         drive = f"/proc/self/fd/{fd}"
         try:
@@ -88,7 +88,7 @@ def describe(directory: Path, parts: FirecrackerParts, size: MachineSize, drives
 
 
 def read_snapshot(directory: Path, parts: FirecrackerParts) -> Snapshot:
-    """A function's own snapshot. Raises `SnapshotUnusable` when it is not whole, or of another host. Blocks."""
+    """Read a function's own snapshot. Raises `SnapshotUnusable` when it is incomplete, or from another host. Blocks."""
     try:
         about = json.loads((directory / ABOUT).read_text())
         memory_mb, vcpus = map(int, about["size"])
@@ -106,12 +106,12 @@ def read_snapshot(directory: Path, parts: FirecrackerParts) -> Snapshot:
 
 
 def is_whole(snapshot: Snapshot) -> bool:
-    """Whether a template's files are there, and the memory is all of its machine's. Blocks."""
+    """Whether a template's files exist, and the memory file has the machine's size. Blocks."""
     return _size(snapshot.state) > 0 and _size(snapshot.memory) == snapshot.size.machine_mb * machine.MIB
 
 
 def _size(path: Path) -> int:
-    """Of a regular file; -1 for anything else."""
+    """The size of a regular file; -1 for anything else."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -120,7 +120,7 @@ def _size(path: Path) -> int:
 
 
 def punch_holes(path: Path) -> None:
-    """Give back the disk under pages of zeros: most of a machine's memory was never used. Blocks; a file system that cannot keeps them."""
+    """Punch holes for pages of zeros: most of a machine's memory was never used. Blocks; does nothing where holes are unsupported."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         end, can = 0, True
@@ -135,7 +135,7 @@ def punch_holes(path: Path) -> None:
 
 
 def _extent_after(fd: int, at: int) -> tuple[int, int] | None:
-    """The next stretch that is no hole yet."""
+    """Find the next extent with data."""
     try:
         start = os.lseek(fd, at, os.SEEK_DATA)
     except OSError as error:
@@ -146,7 +146,7 @@ def _extent_after(fd: int, at: int) -> tuple[int, int] | None:
 
 
 def _punch_block(fd: int, start: int, block: bytes) -> bool:
-    """False when the file system has no holes."""
+    """Punch a hole; False when the file system has none."""
     if not block.strip(b"\0"):
         return _punch(fd, start, len(block))
     begin = None  # of a run of pages of zeros

@@ -1,4 +1,4 @@
-"""Unix sockets in a VMM's jail: paths of any length, and no symbolic link on the way, for the VMM owns those directories."""
+"""Unix sockets in a VMM's jail: paths of any length, never through a symbolic link, since the VMM owns those directories."""
 
 import os
 import socket
@@ -13,10 +13,10 @@ BACKLOG = 128
 
 
 def dial(path: Path) -> socket.socket:
-    """Connect to a listening socket; non-blocking, and done at once, for a unix socket never waits.
+    """Connect to a listening socket, without blocking: a unix socket connects at once or fails.
 
-    Raises `FileNotFoundError`, `ConnectionRefusedError` or `BlockingIOError` (its backlog is full) for what may yet come, and other
-    `OSError` for what will not. No component of `path` may be a symbolic link.
+    Raises `FileNotFoundError`, `ConnectionRefusedError` or `BlockingIOError` (its backlog is full) when a retry may succeed, and other
+    `OSError` when it will not. No component of `path` may be a symbolic link.
     """
     directory = linux.open_directory(str(path.parent))
     try:
@@ -43,7 +43,7 @@ def _connected(address: str) -> socket.socket:
 
 
 def listen(path: Path, owner: tuple[int, int] | None = None) -> socket.socket:
-    """A non-blocking listening socket at a path where nothing is yet, that only `owner` (uid, gid) and root can connect to."""
+    """Make a non-blocking listening socket at a new path; only `owner` (uid, gid) and root can connect."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

@@ -1,6 +1,6 @@
-"""Snapshots of machines that know no function yet: one for each runtime image and size, made at first use, cloned ever after.
+"""Template snapshots: one machine without a function for each runtime image and size, made at first use, then cloned.
 
-`<directory>/<key>/` holds `state` and `memory`; the key is made of all that goes into them, so nothing in here is ever out of date.
+`<directory>/<key>/` holds `state` and `memory`; the key is a digest of all inputs, so a template is never out of date.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ MakeMachine = Callable[[SandboxSpec, MachineSize], Awaitable[MicroVm]]
 
 
 class Templates:
-    """`make` makes a machine that is neither booted nor restored yet."""
+    """The templates of one driver. `make` makes a machine that is neither booted nor restored yet."""
 
     def __init__(
         self, directory: Path, parts: FirecrackerParts, drives: Drives, threads: ThreadPool, make: MakeMachine, clock: Clock
@@ -51,20 +51,20 @@ class Templates:
         self._discarded: set[Path] = set()
 
     async def discard(self, snapshot: Snapshot) -> None:
-        """Firecracker does not take it: it is made anew, once; if that does not help, it is not the snapshot's fault."""
+        """Discard a snapshot that Firecracker refuses, so that it is made anew; only once, for a second refusal has another cause."""
         if snapshot.directory not in self._discarded:
             self._discarded.add(snapshot.directory)
             await self._threads.run(lambda: shutil.rmtree(snapshot.directory, ignore_errors=True))
 
     async def ensure(self, image: RuntimeImage, size: MachineSize, preload: Preload | None) -> Snapshot:
-        """The snapshot to clone; made if it is not there. Raises `SandboxError`, `ImageError`."""
+        """Return the snapshot to clone, made if absent. Raises `SandboxError`, `ImageError`."""
         key = self._key(image, size, preload)
         if (snapshot := self._ready.get(key)) is not None and os.access(snapshot.state, os.F_OK):
             return snapshot
         return await self._making.run(key, lambda: self._find_or_build(key, image, size, preload), f"snapshot {key}")
 
     async def close(self) -> None:
-        """End what is being made."""
+        """Stop making templates."""
         await self._making.close()
 
     def _key(self, image: RuntimeImage, size: MachineSize, preload: Preload | None) -> str:
@@ -92,7 +92,7 @@ class Templates:
 
     @asynccontextmanager
     async def _lock(self, key: str) -> AsyncIterator[None]:
-        """One maker of a snapshot at a time, whichever Hanabi it belongs to: another one's may take minutes."""
+        """Lock a snapshot while it is made, across all Hanabi processes; waiting may take minutes."""
         lock = await self._threads.run(lambda: _open_lock(self._directory, key), undo=os.close)
         try:
             while not locks.try_acquire(lock):
@@ -121,7 +121,7 @@ class Templates:
             await microvm.destroy()
 
     async def _loaded(self, microvm: MicroVm, expected: bytes) -> None:
-        """Wait until the bootstrap says that it waits."""
+        """Wait until the bootstrap reports that it is loaded."""
         saying = asyncio.ensure_future(_first_bytes(microvm.runtime, len(expected)))
         timer = self._clock.call_later(LOAD_S * microvm.timeout_factor, lambda: _give_up(saying))
         try:
@@ -134,7 +134,7 @@ class Templates:
 
     @asynccontextmanager
     async def _draft(self, place: Path) -> AsyncIterator[Path]:
-        """A directory that becomes `place` when the block ends well. The lock is held, so what an earlier one left is nobody's."""
+        """A directory that becomes `place` when the block succeeds. The lock is held, so leftovers of an earlier one can go."""
         draft = place.with_name(f"draft-{place.name}")
 
         def begin() -> None:
@@ -156,7 +156,7 @@ def _give_up(task: "asyncio.Future[bytes]") -> None:
 
 
 async def _first_bytes(sock: socket.socket, count: int) -> bytes:
-    """So many, or fewer when it is closed or breaks before."""
+    """Read this many bytes, or fewer when the connection ends first."""
     said = b""
     with suppress(OSError):
         while len(said) < count and (part := await asyncio.get_running_loop().sock_recv(sock, count - len(said))):

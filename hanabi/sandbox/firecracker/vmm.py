@@ -1,4 +1,4 @@
-"""One VMM process in its jail: started by the jailer, spoken to over its API, killed when it does not answer, and nothing left of it."""
+"""One VMM process in its jail: start by the jailer, API, kill and clean-up."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ _ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 70; shift; done; shift;
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What a VMM is held in, besides its jail."""
+    """A VMM's confinement besides its jail."""
 
     tree: CgroupTree
     network: str  # path of its network namespace
@@ -43,7 +43,7 @@ class Confinement:
 
 
 class Vmm:
-    """`start`, then `api`; `release` in the end. `on_exit` is called on the loop with the status when it ends by itself."""
+    """A VMM process: `start`, then `api`, then `release`. `on_exit` gets the status, on the loop, when the VMM ends by itself."""
 
     def __init__(self, parts: FirecrackerParts, jail: Jail, confinement: Confinement, threads: ThreadPool, clock: Clock) -> None:
         self.jail = jail
@@ -61,7 +61,7 @@ class Vmm:
         self._released = False
 
     async def start(self) -> None:
-        """Raises `SandboxError`; `explain` adds what jailer and VMM said."""
+        """Start the VMM. Raises `SandboxError`; `explain` adds the output of jailer and VMM."""
         spawning = asyncio.ensure_future(self._threads.run(self._spawn))
         spawning.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
         try:
@@ -79,7 +79,7 @@ class Vmm:
         self.api.on_disconnected(lambda error: self.kill())
 
     def _spawn(self) -> None:
-        """All that blocks."""
+        """The blocking part of `start`."""
         with self._spawning:
             if not self._released:
                 self._start_jailer()
@@ -118,7 +118,7 @@ class Vmm:
 
     @property
     def console(self) -> Path:
-        """What jailer and VMM print, and a guest that has a serial port."""
+        """The output of jailer and VMM, and of a guest with a serial port."""
         return self.jail.directory / "console"
 
     def _said(self) -> str:
@@ -127,7 +127,7 @@ class Vmm:
         return " | ".join(line for lines in said for line in lines)
 
     def explain(self, error: SandboxError) -> SandboxError:
-        """An error with what the VMM said before, and whether it has ended."""
+        """Add to an error the VMM's last output, and whether it has ended."""
         ended = "the VMM has ended" if self._pidfd >= 0 and not self.alive() else ""
         said = ": ".join(each for each in (ended, self._said()) if each)
         return SandboxError(f"{error} ({said})") if said else error
@@ -136,13 +136,13 @@ class Vmm:
         return self._pidfd >= 0 and not linux.has_exited(self._pidfd)
 
     def kill(self) -> None:
-        """SIGKILL; what remains is for `release`."""
+        """Send SIGKILL; `release` cleans up."""
         if self._pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def end(self) -> None:
-        """SIGKILL, and wait until it has gone; blocks."""
+        """Send SIGKILL and wait for the end; blocks."""
         self.kill()
         if not linux.has_exited(self._pidfd, _TIMEOUT_S):
             raise SandboxError("the VMM does not end")
@@ -158,7 +158,7 @@ class Vmm:
             self._watched = False
 
     async def release(self) -> None:
-        """Kill it and remove all that was made for it. Idempotent."""
+        """Kill the VMM and remove everything made for it. Idempotent."""
         self._released = True
         self._unwatch()
         self.api.close()
@@ -178,7 +178,7 @@ class Vmm:
                 self.jail.remove()
 
     def _kill_group(self) -> int:
-        """SIGKILL whatever was started here, each by a descriptor that is kept: what a jailer leaves is a child of this process."""
+        """SIGKILL every process started here, each by its pidfd. A process that outlives its jailer becomes a child of this one."""
         killed = 0
         for pid in self._confinement.tree.pids(self.jail.id):
             with suppress(ProcessLookupError):

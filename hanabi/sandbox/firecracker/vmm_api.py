@@ -1,4 +1,4 @@
-"""Firecracker's API, typed: one method per call, each with a timeout. Field names are Firecracker's own.
+"""A typed client of Firecracker's API: one method per call, each with a timeout. Field names are Firecracker's own.
 
 Source: src/firecracker/swagger/firecracker.yaml of Firecracker. What is newer than 1.12 says so. Sizes are MiB where a name says
 `mib`, times are seconds where it says `_s`; token buckets count bytes or operations, and refill in milliseconds.
@@ -20,7 +20,7 @@ OnDone = Callable[[VmmError | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBucket:
-    """`size` tokens come back every `refill_time` ms; `one_time_burst` more are there at first."""
+    """A token bucket: `size` tokens are refilled every `refill_time` ms; `one_time_burst` more are available at first."""
 
     size: int
     refill_time: int
@@ -45,7 +45,7 @@ class InstanceInfo:
 
 @dataclass(frozen=True, slots=True)
 class BalloonStatistics:
-    """What the guest says of its memory, bytes; None until it has said it, or for ever: it is the guest who says it."""
+    """Memory statistics reported by the guest, bytes; None until, or unless, the guest reports them."""
 
     target_mib: int
     actual_mib: int
@@ -56,7 +56,7 @@ class BalloonStatistics:
 
 
 class FirecrackerApi:
-    """One VMM's API. `connect` first, `close` in the end; used on one event loop.
+    """One VMM's API. Call `connect` first and `close` last; used on one event loop.
 
     Every method raises `VmmError` with the fault message when the VMM refuses, `VmmUnresponsive` when it does not answer: kill it.
     """
@@ -74,14 +74,14 @@ class FirecrackerApi:
         return not self._channel.closed
 
     def on_disconnected(self, callback: Callable[[VmmUnresponsive], None]) -> None:
-        """Call back, once, when the connection ends by itself: the VMM has died, or must."""
+        """Register a callback, called once when the connection ends by itself: the VMM has ended, or must be killed."""
         self._channel.on_disconnected = callback
 
     def close(self) -> None:
         self._channel.close()
 
     def send_nowait(self, method: str, path: str, body: dict[str, Any] | None, on_done: OnDone) -> None:
-        """Ask without waiting: written at once when nothing is under way, else in its turn; answers come in order."""
+        """Send a request without waiting: at once when no other is pending, else in turn; answers come in order."""
         self._channel.send_nowait(method, path, body, on_done, timeout_s=self._timeout_s)
 
     async def _get(self, path: str) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class FirecrackerApi:
         self.send_nowait("PATCH", "/vm", {"state": "Resumed"}, on_done)
 
     async def patch_drive(self, drive_id: str, path_on_host: str | None = None, *, rate_limiter: RateLimiter | None = None) -> None:
-        """Put another file behind a drive, or limit it anew; the guest is told of the new size."""
+        """Replace a drive's file, or its rate limits; the guest is told the new size."""
         await self._patch(f"/drives/{drive_id}", drive_id=drive_id, path_on_host=path_on_host, rate_limiter=rate_limiter)
 
     async def patch_balloon(self, amount_mib: int) -> None:
@@ -233,7 +233,7 @@ class FirecrackerApi:
     async def snapshot_create(
         self, *, snapshot_path: str, mem_file_path: str, snapshot_type: Literal["Full", "Diff"] = "Full", timeout_s: float = SNAPSHOT_S
     ) -> None:
-        """The VM must be paused. Both files are written anew; neither is brought to disk."""
+        """Make a snapshot of a paused VM. Both files are written anew; neither is synced."""
         await self._put(
             "/snapshot/create", timeout_s=timeout_s, snapshot_path=snapshot_path, mem_file_path=mem_file_path, snapshot_type=snapshot_type
         )
@@ -251,7 +251,7 @@ class FirecrackerApi:
         clock_realtime: bool | None = None,
         timeout_s: float | None = None,
     ) -> None:
-        """Only before anything else but logger and metrics; after a failure the VMM is of no use any more.
+        """Load a snapshot, before any other call but logger and metrics; after a failure the VMM cannot be used.
 
         `network_overrides` are (iface_id, host_dev_name), from 1.12 on. `track_dirty_pages` needs 1.13, `vsock_uds_path` and
         `clock_realtime` need 1.16.
@@ -278,10 +278,10 @@ class FirecrackerApi:
         return InstanceInfo(*(str(said.get(name, "")) for name in InstanceInfo.__dataclass_fields__))
 
     async def vm_config(self) -> dict[str, Any]:
-        """The whole configuration, as Firecracker gives it."""
+        """The whole configuration, as Firecracker reports it."""
         return await self._get("/vm/config")
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that were given, as JSON takes them; what is absent has Firecracker's default."""
+    """Encode the given fields for JSON; absent ones keep Firecracker's default."""
     return {name: value.document() if isinstance(value, RateLimiter) else value for name, value in fields.items() if value is not None}

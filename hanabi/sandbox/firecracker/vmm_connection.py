@@ -1,7 +1,7 @@
 """One keep-alive connection to a VMM's API socket: requests go out one at a time, in order, each with a timeout.
 
-The VMM is no more trusted than its guest. What it says is bounded; a timeout, an end or malformed bytes end the connection for good, for
-after any of these nobody knows which answer belongs to what. `send_nowait` on an idle connection is one write.
+The VMM is no more trusted than its guest. Answers are bounded; a timeout, an end or malformed bytes end the connection for good, for
+after any of these an answer cannot be matched to its request. `send_nowait` on an idle connection is one write.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class _Request:
 
 
 class ApiConnection:
-    """Used on one event loop. `open` first; `close` in the end."""
+    """A connection, used on one event loop. Call `open` first and `close` last."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.on_disconnected: Callable[[VmmUnresponsive], None] = lambda error: None  # the connection has ended; not after `close`
@@ -53,7 +53,7 @@ class ApiConnection:
     async def open(self, deadline_s: float, alive: Callable[[], bool] = lambda: True) -> None:
         """Connect within `deadline_s` seconds: the VMM may not have made its socket yet, and makes it before it listens.
 
-        Raises `VmmUnresponsive`: at the deadline, at once when `alive` says that the process has ended, or for a path that is no socket.
+        Raises `VmmUnresponsive` at the deadline; at once when `alive` says that the process has ended, or when the path is no socket.
         """
         give_up, pause = self._clock.monotonic() + deadline_s, FIRST_PAUSE_S
         while True:
@@ -77,16 +77,16 @@ class ApiConnection:
         self.closed = False
 
     def close(self) -> None:
-        """Hang up; what waits fails with `VmmUnresponsive`. Idempotent."""
+        """Close the connection; pending requests fail with `VmmUnresponsive`. Idempotent."""
         self._end("the connection was closed")
 
     # --- out
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        """Ask, and return the JSON object of the answer (`{}` without content). Raises `VmmError` or `VmmUnresponsive`.
+        """Send a request and return the answer's JSON object (`{}` without content). Raises `VmmError` or `VmmUnresponsive`.
 
-        The time counts from when the request is sent, which is when all before it have been answered. A caller that is cancelled takes
-        its request along, unless that was sent: then the VMM carries it out, and its answer is dropped.
+        The timeout starts when the request is sent, after all earlier ones have been answered. Cancelling the caller removes
+        a request that has not been sent; one that was is carried out, and its answer dropped.
         """
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         request = self._request(method, path, body, timeout_s, partial(settle, answered))
@@ -111,7 +111,7 @@ class ApiConnection:
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Ask without waiting: one write when the connection is idle, else in its turn. `on_done` is called later, on the loop."""
+        """Send a request without waiting: one write when idle, else in turn. `on_done` is called later, on the loop."""
         self._put(self._request(method, path, body, timeout_s, lambda outcome: on_done(outcome if isinstance(outcome, VmmError) else None)))
 
     def _request(

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a VMM's API speaks it, sans-IO: requests to bytes, bounded bytes to answers."""
+"""The HTTP/1.1 codec for a VMM's API, sans-IO: requests to bytes, bounded bytes to answers."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _LENGTH = re.compile(rb"[0-9]{1,6}")
 
 
 class MalformedAnswer(ValueError):
-    """Bytes that are no answer of a VMM."""
+    """Bytes that are not a valid answer of a VMM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Answer:
 
 
 def encode(method: str, path: str, body: dict[str, Any] | None) -> bytes:
-    """A request as bytes. Raises `ValueError` for a body that Firecracker would not read."""
+    """Encode a request. Raises `ValueError` for a body that Firecracker would not read."""
     if body is None:
         return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\r\n".encode("ascii")
     content = json.dumps(body, separators=(",", ":")).encode()
@@ -61,7 +61,7 @@ def encode(method: str, path: str, body: dict[str, Any] | None) -> bytes:
 
 
 def take_answer(data: bytearray) -> Answer | None:
-    """Take one whole answer off the front of `data`; None while it is not whole. Raises `MalformedAnswer`."""
+    """Remove one complete answer from the front of `data`; None while it is incomplete. Raises `MalformedAnswer`."""
     end = data.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES)
     if end < 0:
         if len(data) >= HEAD_MAX_BYTES:

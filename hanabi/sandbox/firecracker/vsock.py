@@ -1,4 +1,4 @@
-"""The host's end of a guest's vsock, which Firecracker shows as unix sockets: docs/vsock.md of Firecracker.
+"""The host end of a guest's vsock, which Firecracker maps to unix sockets: docs/vsock.md of Firecracker.
 
 Host to guest: connect to `uds_path`, say `CONNECT <port>`, read `OK <host port>`. Guest to host: Firecracker connects to
 `<uds_path>_<port>`. No component of `uds_path` may be a symbolic link.
@@ -24,7 +24,7 @@ _OK = re.compile(rb"OK [0-9]{1,10}\n")
 
 
 class _Refused(Exception):
-    """An attempt that failed; the next one may not."""
+    """A failed attempt that may be retried."""
 
 
 async def connect(
@@ -36,7 +36,7 @@ async def connect(
     first_timeout_s: float = 0.05,
     alive: Callable[[], bool] = lambda: True,
 ) -> socket.socket:
-    """A non-blocking stream socket to a port on which the guest listens, within `deadline_s` seconds.
+    """Connect to a guest's port within `deadline_s` seconds; returns a non-blocking stream socket.
 
     The first CONNECT after a restore is often lost: an attempt without an answer is given up after `first_timeout_s`, the next ones
     after twice as long each. Raises `VmmUnresponsive` at the deadline, and at once when `alive` says that the VMM has ended.
@@ -72,7 +72,7 @@ async def _attempt(uds_path: Path, port: int, clock: Clock, timeout_s: float) ->
 
 
 async def _greeted(sock: socket.socket, clock: Clock, timeout_s: float) -> None:
-    """Read the `OK` line, and not a byte of what the guest says after it. Raises `TimeoutError`."""
+    """Read the `OK` line, and no byte after it. Raises `TimeoutError`."""
     loop = asyncio.get_running_loop()
     line = bytearray()
     greeted: asyncio.Future[None] = loop.create_future()
@@ -106,9 +106,9 @@ async def _greeted(sock: socket.socket, clock: Clock, timeout_s: float) -> None:
 
 
 def listen(uds_path: Path, port: int, owner: tuple[int, int] | None = None) -> socket.socket:
-    """A non-blocking listening socket for what the guest dials at `port`; only `owner`, the VMM's (uid, gid), can connect to it.
+    """Make a non-blocking listening socket for a guest's connections to `port`; only `owner`, the VMM's (uid, gid), can connect.
 
-    Made before the VMM starts, while the jail is still ours. Raises `SandboxError`.
+    Call it before the VMM starts, while the jail is still ours. Raises `SandboxError`.
     """
     try:
         return sockets.listen(uds_path.with_name(f"{uds_path.name}_{port}"), owner)

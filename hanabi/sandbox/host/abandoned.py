@@ -1,7 +1,7 @@
-"""What killed servers of other run directories left on this host under numbers that are ours now.
+"""Leftovers of killed servers with other run directories, under sandbox numbers that this server now has.
 
-A number is an address and a range of uids. Whoever holds the lock of a number's block is alone with it, so an interface or a process
-that has the number and is not ours belongs to a server that was killed and never started again. Left alone, two sandboxes would
+A number is an address and a range of uids. Only the holder of the lock of a number's block uses it, so an interface or a process
+that has the number and is not ours belongs to a server that was killed and never restarted. Otherwise two sandboxes would
 share an address, or a uid.
 """
 
@@ -19,7 +19,7 @@ _GROUP = re.compile(r":/(?:.*/)?hanabi/([0-9a-f]{6})/")
 
 
 def tags(blocks: Collection[int], own: str) -> set[str]:
-    """Of the run directories, but for our own, that have anything under a number of these blocks."""
+    """Tags of other run directories that have interfaces or processes under a number of these blocks."""
     found = {tag for tag, number in _interfaces() if number // BLOCK in blocks}
     found |= {tag for pid, number in _processes() if number // BLOCK in blocks for tag in _tags_of(pid)}
     return found - {own}
@@ -32,7 +32,7 @@ def _interfaces() -> Iterator[tuple[str, int]]:
 
 
 def _processes() -> Iterator[tuple[int, int]]:
-    """(pid, number) of every process whose uid is a sandbox's."""
+    """Yield (pid, number) of every process with a sandbox's uid."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError):

@@ -1,7 +1,7 @@
-"""Cgroups of sandboxes, version 1, version 2 or both: where each controller lives on this host, and one `Cgroup` per sandbox.
+"""Cgroups of sandboxes, version 1, version 2 or both: the host's hierarchies, and one `Cgroup` per sandbox.
 
 A host's controllers may all be in version 1, all in version 2 ("unified"), or divided ("hybrid"); `CgroupTree` finds out once.
-Everything of ours lies below `hanabi/<tag>/` in each hierarchy, so that what an earlier run left behind can be found.
+All our groups are below `hanabi/<tag>/` in each hierarchy, so that those of an earlier run can be found.
 """
 
 import copy
@@ -29,7 +29,7 @@ _TO_USERS = (
 
 
 def _remedy(parent: Path, missing: set[str]) -> str:
-    """What gives controllers to a group that lacks them: depends on whether the user has them to give."""
+    """The fix for a group without controllers, which depends on whether the user has them to delegate."""
     for group in parent.parents:
         if group.name.startswith("user@") and missing - set((group / "cgroup.controllers").read_text().split()):
             return _TO_USERS
@@ -68,7 +68,7 @@ class CgroupTree:
         return self._unified
 
     def version(self, controller: str) -> int:
-        """1 or 2: where a controller lives. The freezer is a controller in version 1 only."""
+        """The cgroup version (1 or 2) that has a controller. The freezer is a controller in version 1 only."""
         return 1 if controller in self._v1 else 2
 
     def describe(self) -> str:
@@ -116,38 +116,38 @@ class CgroupTree:
             raise IsolationUnavailable(f"cannot use cgroups below {parent} ({error.strerror}); {_DELEGATION}") from None
 
     def directory(self, controller: str) -> Path:
-        """Our directory in the hierarchy a controller lives in."""
+        """Our directory in a controller's hierarchy."""
         top = self._v1.get(controller) or self._parent
         if top is None:
             raise SandboxError(f"no cgroup hierarchy has {controller}")
         return top / self._own
 
     def directories(self) -> list[Path]:
-        """Our directory in every hierarchy: those an OCI runtime joins on its own, too."""
+        """Our directory in every hierarchy, including those that an OCI runtime joins by itself."""
         tops = dict.fromkeys(self._v1.values())
         if self._parent is not None and os.access(self._parent, os.W_OK):
             tops[self._parent] = None
         return [top / self._own for top in tops]
 
     def runtime_path(self, name: str) -> str:
-        """What `linux.cgroupsPath` must say."""
+        """The value of `linux.cgroupsPath`."""
         if self._unified is not None and self._parent is not None and not self._v1:
             return "/" + str((self._parent / self._own / name).relative_to(self._unified))
         return f"/{self._own}/{name}"
 
     @property
     def place(self) -> str:
-        """Where our groups in the unified hierarchy are, for the next run: an ordinary user's will have another scope to be in."""
+        """The parent of our groups in the unified hierarchy, kept for the next run: an ordinary user's next scope is another one."""
         return str(self._parent or "")
 
     def at(self, place: str) -> "CgroupTree":
-        """This tree as an earlier run had it."""
+        """The tree of an earlier run."""
         earlier = copy.copy(self)
         earlier._parent = Path(place) if place else self._parent
         return earlier
 
     def groups(self) -> set[str]:
-        """The names of all groups there are, ours of now and those of an earlier run."""
+        """Names of all existing groups, of this run and of earlier ones."""
         found: set[str] = set()
         for directory in self.directories():
             with suppress(OSError):
@@ -163,7 +163,7 @@ class CgroupTree:
         return found
 
     def kill(self, name: str) -> None:
-        """SIGKILL all of a group and let the frozen go, so that they die."""
+        """SIGKILL all processes of a group, and thaw it so that they end."""
         if self._parent is not None:
             with suppress(OSError):
                 (self._parent / self._own / name / "cgroup.kill").write_text("1")
@@ -175,7 +175,7 @@ class CgroupTree:
                 (self.directory(directory) / name / file).write_text(value)
 
     def remove(self, name: str) -> None:
-        """Kill what is in a group and remove it everywhere; waits, so off the loop."""
+        """Kill a group's processes and remove it from every hierarchy; blocks."""
         give_up = time.monotonic() + _TIMEOUT_S
         for directory in self.directories():
             while True:
@@ -190,7 +190,7 @@ class CgroupTree:
                     time.sleep(0.001)
 
     def close(self) -> None:
-        """Remove our own, now empty, directories."""
+        """Remove our own empty directories."""
         for directory in self.directories():
             with suppress(OSError):
                 os.rmdir(directory)
@@ -207,7 +207,7 @@ def check_delegation() -> None:
 
 
 class Cgroup:
-    """The cgroup of one sandbox: its caps, its freezer, its numbers."""
+    """The cgroup of one sandbox: limits, freezer, statistics."""
 
     def __init__(self, tree: CgroupTree, name: str) -> None:
         self._tree = tree

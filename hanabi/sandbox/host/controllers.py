@@ -1,4 +1,4 @@
-"""One cgroup controller each, version 1 and version 2 side by side: descriptors kept open, one read or write per question.
+"""Cgroup controllers, version 1 and version 2 side by side: descriptors stay open, one read or write per call.
 
 A controller is made for a directory that exists; `close` gives its descriptors back.
 """
@@ -16,7 +16,7 @@ LEAST_QUOTA_US = 1_000  # the kernel's
 
 
 class _Files:
-    """Descriptors of one cgroup directory."""
+    """Open descriptors of one cgroup directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -28,7 +28,7 @@ class _Files:
         return fd
 
     def pids(self) -> list[int]:
-        """The first of its processes, as seen from here."""
+        """The first of its processes, as pids of this namespace."""
         fd = os.open(self._directory / "cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
         try:
             text = os.read(fd, 1024)
@@ -49,7 +49,7 @@ class _Files:
 
 
 def _keyed(text: bytes, key: bytes) -> int:
-    """The number after `key` in a file of `key number` lines."""
+    """Read the number after `key` in a file of `key number` lines."""
     for line in text.splitlines():
         name, _, value = line.partition(b" ")
         if name == key:
@@ -58,14 +58,14 @@ def _keyed(text: bytes, key: bytes) -> int:
 
 
 class Cache(NamedTuple):
-    """Bytes of files that a group is charged with; its shared memory is in neither, unless it is mapped."""
+    """Page cache charged to a group, bytes; shared memory is in neither, unless it is mapped."""
 
     mapped: int
     unmapped: int
 
 
 def _cache_of(text: bytes, names: tuple[bytes, bytes, bytes]) -> Cache:
-    """Of a `memory.stat`; the names of what is cached, mapped, and shared memory."""
+    """Parse `memory.stat`; takes the names of its cached, mapped and shared fields."""
     cached, mapped, shared = (_keyed(text, name) for name in names)
     return Cache(mapped, max(0, cached - mapped - shared))
 
@@ -78,7 +78,7 @@ class Memory(Protocol):
     def pids(self) -> list[int]: ...
     def oom_kills(self) -> int: ...
     def reclaim(self) -> None:
-        """Give back what can be had without a process noticing; blocks for some milliseconds."""
+        """Reclaim page cache, which processes do not notice; blocks for some milliseconds."""
 
     def close(self) -> None: ...
 
@@ -165,7 +165,7 @@ class MemoryV2(_Files):
 class Cpu(Protocol):
     def limit(self, vcpus: float | None) -> None: ...
     def yield_to_others(self, on: bool) -> None:
-        """Whether it runs only when no other cgroup beside it wants the CPU."""
+        """Set whether it runs only when no sibling cgroup wants the CPU."""
 
     def close(self) -> None: ...
 
@@ -235,7 +235,7 @@ class FreezerController(Protocol):
     def freeze(self) -> None: ...
     def thaw(self) -> None: ...
     def frozen(self) -> bool:
-        """Whether every task has stopped."""
+        """Whether every task is frozen."""
 
     def close(self) -> None: ...
 

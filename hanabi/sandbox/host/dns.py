@@ -1,4 +1,4 @@
-"""Name resolution for a sandbox: queries to 127.0.0.1:53 inside, relayed to this host's own resolvers. Everything bounded."""
+"""The DNS relay of a sandbox: queries to 127.0.0.1:53 inside go to this host's resolvers. Everything is bounded."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ _SERVFAIL = 2
 
 
 def resolvers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
-    """The resolvers of this host, at most three as in glibc."""
+    """List this host's resolvers, at most three as in glibc."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -30,7 +30,7 @@ def resolvers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
 
 
 class DnsRelay:
-    """Serves one sandbox from sockets that are bound inside it. It owns them."""
+    """Serves one sandbox on sockets bound inside it, which it owns."""
 
     def __init__(self, udp: socket.socket, tcp: socket.socket, upstream: Sequence[str], clock: Clock) -> None:
         self._udp, self._tcp = udp, tcp
@@ -83,7 +83,7 @@ class DnsRelay:
             self._udp.sendto(answer, client)
 
     async def _ask(self, server: str, query: bytes, timeout_s: float) -> bytes | None:
-        """One resolver's answer. A socket for each question: its random port is what protects from forged answers."""
+        """Ask one resolver. Each query has its own socket: the random port protects from forged answers."""
         done: asyncio.Future[bytes | None] = self._loop.create_future()
         with _socket(server, socket.SOCK_DGRAM) as upstream:
 
@@ -137,7 +137,7 @@ class DnsRelay:
                 self._streams -= 1
 
     async def _read_message(self, sock: socket.socket, most: int) -> bytes:
-        """A message with its two bytes of length."""
+        """Read a message with its two-byte length."""
         data = b""
         while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2]):
             wanted = 2 + int.from_bytes(data[:2]) if len(data) >= 2 else 2
@@ -161,5 +161,5 @@ def _hang_up(*sockets: socket.socket) -> None:
 
 
 def _failure(query: bytes) -> bytes:
-    """SERVFAIL: asked, but nobody answered. The question is left out, as RFC 1035 allows an error to."""
+    """Make a SERVFAIL answer: no resolver answered. It omits the question, as RFC 1035 allows for errors."""
     return query[:2] + bytes((0x80 | query[2] & 0x79, 0x80 | _SERVFAIL)) + bytes(8)

@@ -1,4 +1,4 @@
-"""Which defences this host has, and how to fix what is missing: what `hanabi doctor` prints. Blocks for some tenths of a second."""
+"""The host checks of `hanabi doctor`: isolation features, and fixes for missing ones. Blocks for some tenths of a second."""
 
 import asyncio
 import fcntl
@@ -24,7 +24,7 @@ _NAMESPACES = ("user", "pid", "mnt", "net", "ipc", "uts", "cgroup")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`ok` None: not needed here, or cannot be told; no fault."""
+    """One check. `ok` None: not needed here, or unknown; not a failure."""
 
     name: str
     ok: bool | None
@@ -33,18 +33,18 @@ class Check:
 
 
 def probe() -> list[Check]:
-    """All checks, in the order in which they depend on each other."""
+    """Run all checks, in order of dependency."""
     checks = [_kvm(), _namespaces(), _seccomp(), _cgroups(), _runtimes(), _network(), _tmp(), *_rootless()]
     return [*checks, _container()]
 
 
 def probe_microvm() -> list[Check]:
-    """What microVMs need of the host, their parts aside; nothing of it may be missing."""
+    """Check what microVMs need of the host, apart from their parts; all are required."""
     return [_real_kvm(), _root(), _tun(), _seccomp(), _cgroups(), _network()]
 
 
 def _real_kvm() -> Check:
-    """Whether KVM answers, not only whether the device is there."""
+    """Whether KVM works, not only whether its device exists."""
     try:
         device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -147,7 +147,7 @@ def _tmp() -> Check:
 
 
 def _rootless() -> Iterator[Check]:
-    """What an ordinary user needs besides; root does not."""
+    """Check what an ordinary user needs in addition; root does not."""
     root = os.geteuid() == 0
     for name, package, purpose in (("pasta", "passt", "network"), ("newuidmap", "uidmap", "uid ranges")):
         found = shutil.which(name, path=search_path()) is not None
@@ -156,7 +156,7 @@ def _rootless() -> Iterator[Check]:
 
 
 def _container() -> Check:
-    """The proof: a real sandbox, made and destroyed, in a directory of its own. This process gets a private mount namespace by it."""
+    """Make and destroy a real sandbox, in its own directory. This process gets a private mount namespace by it."""
     directory = Path(tempfile.mkdtemp(prefix="hanabi-doctor-", dir="/var/tmp"))
     try:
         directory.chmod(0o711)

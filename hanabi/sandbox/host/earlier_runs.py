@@ -1,7 +1,7 @@
-"""Where a run directory was before it was moved: what a killed server left on the host is named after that place, and must go with it.
+"""Earlier places of a run directory: a killed server's leftovers on the host are named after the place, and must be removed.
 
-Each place has a lock on this host, held as long as a driver runs there, wherever its directory goes meanwhile: a copy of a directory whose
-driver still runs finds it held, and leaves alone what is not its own.
+Each place has a lock on this host, held while a driver runs there, even if its directory is moved: a copy of a directory whose
+driver still runs finds the lock held, and removes nothing of that driver's.
 """
 
 import errno
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 def tag_of(run_dir: Path) -> str:
-    """What names everything of a run directory on this host: cgroups, interfaces, the nftables table."""
+    """The tag in the names of a run directory's cgroups, interfaces and nftables table on this host."""
     return hashlib.sha256(os.fsencode(os.path.abspath(run_dir))).hexdigest()[:6]
 
 
 class RunDirLock:
-    """The lock of a place. A file in `locks` that goes when it is given back."""
+    """The lock of a place: a file in `locks` that is removed on release."""
 
     def __init__(self, locks: Path, run_dir: Path, *, wait: bool) -> None:
         """Raises `BlockingIOError` when another driver has it."""
@@ -55,7 +55,7 @@ class RunDirLock:
 
 
 def is_used(run_dir: Path, own: int) -> bool:
-    """Whether a driver has the directory at that place: also one of a version that made no claims. `own`: the lock of the one we are in."""
+    """Whether a driver uses the directory at that place, of an older version without place locks, too. `own`: our own directory's lock."""
     try:
         lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -69,7 +69,7 @@ def is_used(run_dir: Path, own: int) -> bool:
 
 
 def places(run_dir: Path) -> list[Path]:
-    """Where this directory, or what it is a copy of, was used and not left clean: other places than this one. Damage: none is known."""
+    """List other places where this directory, or its original, was used and not cleaned. A damaged file counts as empty."""
     try:
         known = json.loads((run_dir / FILE).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -81,7 +81,7 @@ def places(run_dir: Path) -> list[Path]:
 
 
 def groups_in(run_dir: Path) -> str:
-    """See `cgroup.CgroupTree.place`; damage: as now."""
+    """The earlier run's `cgroup.CgroupTree.place`; a damaged file counts as the current one."""
     try:
         text = (run_dir / GROUPS).read_text()
     except (OSError, ValueError):
@@ -90,7 +90,7 @@ def groups_in(run_dir: Path) -> str:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a file may be called that."""
+    """Whether a string is a valid file name."""
     try:
         return b"\0" not in os.fsencode(text)
     except ValueError:
@@ -98,7 +98,7 @@ def _is_name(text: str) -> bool:
 
 
 def note(run_dir: Path, others: list[Path]) -> None:
-    """This directory is used here; what is at `others` is not clean yet."""
+    """Note that this directory is used here, and that `others` are not clean yet."""
     text = json.dumps([os.fspath(each) for each in (*others, run_dir)][-PLACES:])
     path = run_dir / FILE
     try:

@@ -1,6 +1,6 @@
-"""The one nftables table of a Hanabi: NAT outwards, and everything near (host, metadata, private networks, neighbours) closed.
+"""The nftables table of a Hanabi server: NAT to the Internet; host, metadata, private networks and other sandboxes are blocked.
 
-Rules speak of the interface prefix and of address sets, never of a single slot: their number does not grow with the environments.
+Rules match the interface prefix and address sets, never a single slot: their number does not grow with the environments.
 """
 
 import shutil
@@ -20,7 +20,7 @@ CONNECTIONS_MAX = 1024  # of one slot: the host's connection table is shared
 
 
 def rules(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> str:
-    """The table, replacing one of that name; one transaction."""
+    """The rules as text; loading them replaces a table of that name in one transaction."""
     opened = ", ".join(str(each) for each in collapse_addresses(IPv4Network(cidr, strict=False) for cidr in allow))
     return f"""
 table inet {table}
@@ -62,12 +62,12 @@ table inet {table} {{
 
 
 def find_nft() -> str | None:
-    """Where nft is, if it is: in /usr/sbin, which an ordinary user's PATH lacks."""
+    """Find nft, also in /usr/sbin, which an ordinary user's PATH lacks."""
     return shutil.which("nft", path=search_path())
 
 
 def load(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> str:
-    """Load the table. Returns why that is not possible, or an empty string."""
+    """Load the table. Returns why that failed, or an empty string."""
     if (program := find_nft()) is None:
         return "no nft command (apt install nftables)"
     done = subprocess.run([program, "-f", "-"], input=rules(table, prefix, slots, allow), capture_output=True, text=True, timeout=30)
@@ -80,12 +80,12 @@ def unload(table: str) -> None:
 
 
 def enable_forwarding(interface: str) -> None:
-    """Let packets of one interface be routed: not the whole host a router."""
+    """Enable forwarding for one interface, not for the whole host."""
     Path(f"/proc/sys/net/ipv4/conf/{interface}/forwarding").write_text("1")
 
 
 def foreign_drop() -> str:
-    """Another's rule set that drops forwarded packets by default, as Docker's does; an empty string if there is none."""
+    """Find a foreign rule set that drops forwarded packets by default, as Docker's does; empty if there is none."""
     if (program := find_nft()) is None:
         return ""
     listed = subprocess.run([program, "list", "chain", "ip", "filter", "FORWARD"], capture_output=True, text=True, timeout=30).stdout

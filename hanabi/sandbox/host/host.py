@@ -1,4 +1,4 @@
-"""What every driver of whole hosts stands on: a run directory that is its own, cgroups, numbers and a way out, clean of earlier runs."""
+"""The host resources of a driver: run directory, cgroups, sandbox numbers and uplink, cleaned after earlier runs."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class SandboxHost:
-    """`open` and `close` block. `slots`: how many sandboxes there may be."""
+    """A driver's host resources. `open` and `close` block. `slots`: the most sandboxes at a time."""
 
     def __init__(self, run_dir: Path, *, slots: int, allow_net: Sequence[str], network: bool) -> None:
         self.run_dir = Path(os.path.abspath(run_dir))
@@ -82,7 +82,7 @@ class SandboxHost:
         self.uplink = self._open_uplink(self._host_ids)
 
     def _locks(self) -> Path:
-        """Numbers are shared out among the Hanabis of a host; as an ordinary user, among one's own."""
+        """The directory of number locks: shared by all servers of the host, or by those of an ordinary user."""
         if not rootless.entered():
             return host_ids.LOCKS
         return Path(os.environ.get("XDG_RUNTIME_DIR", self.run_dir)) / "hanabi"
@@ -96,7 +96,7 @@ class SandboxHost:
         return uplink.open_host(*firewall_of)
 
     def _recover(self, before: Sequence[Path]) -> None:
-        """Clean what an earlier run left, here or where this directory was `before`, were it killed at the worst moment. Idempotent."""
+        """Clean up after earlier runs, here and at the places where this directory was `before`, whenever they were killed. Idempotent."""
         groups_in = earlier_runs.groups_in(self.run_dir)
         uplink.clear_away(self.run_dir / "uplink")
         _end_all(self.run_dir, self.tree, groups_in)
@@ -105,7 +105,7 @@ class SandboxHost:
         earlier_runs.note(self.run_dir, [place for place in before if not self._recover_place(place, groups_in)])
 
     def _recover_place(self, place: Path, groups_in: str) -> bool:
-        """False: that place is in use, by whomever."""
+        """Clean up at one earlier place; False: it is in use, or cannot be cleaned."""
         if earlier_runs.is_used(place, self._lock):
             return False
         try:
@@ -124,7 +124,7 @@ class SandboxHost:
         return True
 
     def _end_abandoned(self, blocks: Sequence[int]) -> None:
-        """What has our numbers, and is a killed server's that nobody started again."""
+        """Remove what killed servers left under our numbers."""
         if rootless.entered():  # then numbers are one's own, and addresses of a namespace
             return
         for tag in abandoned.tags(blocks, self.tag):
@@ -138,7 +138,7 @@ class SandboxHost:
                 log.warning("not all of it could be removed: %s", error)
 
     def close(self) -> None:
-        """All sandboxes have been destroyed before. Idempotent."""
+        """Release the resources, after all sandboxes have been destroyed. Idempotent."""
         if self._lock < 0:  # nothing here is ours
             return
         if not rootless.entered():
@@ -162,7 +162,7 @@ class SandboxHost:
             shutil.rmtree(self.run_dir / name, ignore_errors=True)
 
     def write(self, name: str, text: str) -> Path:
-        """A file in the run directory that all may read."""
+        """Write a world-readable file in the run directory."""
         path = self.run_dir / name
         path.write_text(text)
         path.chmod(0o644)
@@ -170,17 +170,17 @@ class SandboxHost:
 
 
 def _prefix(tag: str) -> str:
-    """Of interfaces."""
+    """The prefix of interface names."""
     return f"hn{tag}"
 
 
 def _table(tag: str) -> str:
-    """Of nftables."""
+    """The name of the nftables table."""
     return f"hanabi-{tag}"
 
 
 def _end_all(run_dir: Path, tree: CgroupTree, groups_in: str) -> None:
-    """End what an earlier run left on the host, with what is named after its place. `groups_in`: see `CgroupTree.place`."""
+    """Remove an earlier run's processes, groups and network by the tag of its place. `groups_in`: see `CgroupTree.place`."""
     runtime_command.kill_leftovers(run_dir)
     before = tree.at(groups_in)
     _clear(before)
@@ -205,7 +205,7 @@ def _end_network(tag: str) -> None:
 
 
 def _clear(tree: CgroupTree) -> None:
-    """No group is left in a tree."""
+    """Remove all groups of a tree."""
     for name in tree.groups():
         tree.kill(name)
     for name in tree.groups():
@@ -213,14 +213,14 @@ def _clear(tree: CgroupTree) -> None:
 
 
 def check_traversable(directory: Path, flag: str) -> None:
-    """Sandboxes run as other users: every directory on the way must let them pass. `flag` is what chose the directory."""
+    """Check that other users, as which sandboxes run, can traverse a path. `flag` is the option that chose the directory."""
     barred = [str(each) for each in reversed((directory, *directory.parents)) if not each.stat().st_mode & 0o001]
     if barred:
         raise IsolationUnavailable(f"sandboxes cannot enter {barred[0]}; chmod o+x {' '.join(barred)}, or choose another {flag}")
 
 
 def raise_descriptor_limit() -> int:
-    """As far as it goes, and how far that is. A sandbox takes some fifteen descriptors; the usual 1024 would end at sixty sandboxes."""
+    """Raise the limit as far as possible, and return it. A sandbox takes some fifteen descriptors: 1024 suffice for sixty."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

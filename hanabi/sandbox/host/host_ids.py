@@ -1,7 +1,7 @@
-"""Numbers for sandboxes: each is a range of uids, a network of four addresses and an interface name that nobody else has.
+"""Sandbox numbers: each stands for a unique range of uids, a network of four addresses and an interface name.
 
-A host may run several Hanabis (and tests beside one), so numbers come in blocks, claimed by a file lock that dies with the process.
-Uids 1073741824..2147483647 (0x40000000, 2 GiB of them) and addresses 100.127.0.0/16 are Hanabi's on a host.
+A host may run several Hanabi servers (and tests), so numbers come in blocks, claimed by a file lock that ends with the process.
+Uids 1073741824..2147483647 (0x40000000 to 0x7fffffff) and addresses 100.127.0.0/16 are Hanabi's on a host.
 """
 
 import os
@@ -23,7 +23,7 @@ LOCKS = Path("/run/hanabi")
 
 @dataclass(frozen=True, slots=True)
 class IdMapping:
-    """The users of one sandbox: what is mapped (inside, outside, how many), and the function's uid and gid outside."""
+    """The id mapping of one sandbox: (inside, outside, count) entries, and the function's uid and gid outside."""
 
     uids: tuple[tuple[int, int, int], ...]
     gids: tuple[tuple[int, int, int], ...]
@@ -31,12 +31,12 @@ class IdMapping:
 
 
 def uid_base(number: int) -> int:
-    """The uid (and gid) that 0 inside is outside."""
+    """The uid (and gid) outside of 0 inside."""
     return UID_BASE + number * UID_RANGE
 
 
 def ids(number: int) -> IdMapping:
-    """A whole range as root. Of an ordinary user's 65,536 each sandbox takes three: root, the agent, the function."""
+    """The ids of a sandbox: a whole range as root; three of an ordinary user's 65,536 (root, the agent, the function)."""
     if rootless.entered():
         first = 1 + 3 * number
         if first + 3 > rootless.uid_count():
@@ -49,12 +49,12 @@ def ids(number: int) -> IdMapping:
 
 
 def machine_uid(number: int) -> int:
-    """The uid and gid of a microVM's VMM: out of the range that its environment has to itself."""
+    """The uid and gid of a microVM's VMM, from its sandbox's own range."""
     return uid_base(number) + AGENT_UID
 
 
 def host_address(number: int) -> IPv4Address:
-    """The gateway's address: the host's end of the pair."""
+    """The gateway's address: the host end of the pair."""
     return NETWORK[4 * number + 1]
 
 
@@ -63,7 +63,7 @@ def inside_address(number: int) -> IPv4Address:
 
 
 class HostIds:
-    """The numbers this process may use. Least recently used first, so that what lingers of an old one has time to go."""
+    """The numbers of this process. The least recently used is taken first, so that traces of an old sandbox have time to disappear."""
 
     def __init__(self, count: int, *, locks: Path = LOCKS) -> None:
         self._held: list[int] = []

@@ -1,4 +1,4 @@
-"""What the drivers `oci` and `firecracker` do alike: what their sandboxes share, how one gets its slot, and how one ends."""
+"""The common base of the drivers `oci` and `firecracker`: shared resources, network slots, and the end of a sandbox."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ _ID = re.compile("[a-z0-9-]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class DriverContext:
-    """What a driver has from its making on."""
+    """The context that a driver is made with."""
 
     host: SandboxHost
     threads: ThreadPool
@@ -39,7 +39,7 @@ class DriverContext:
 
 
 class SandboxResources:
-    """What all sandboxes of a driver share. Made when its `SandboxHost` is open. `tap_owner`: see `SlotPool`."""
+    """Resources shared by a driver's sandboxes. Made when its `SandboxHost` is open. `tap_owner`: see `SlotPool`."""
 
     def __init__(self, context: DriverContext, *, concurrent_starts: int, tap_owner: Callable[[int], int] | None = None) -> None:
         host, threads, clock = context.host, context.threads, context.clock
@@ -55,7 +55,7 @@ class SandboxResources:
         self.sandboxes: set[HostedSandbox] = set()
 
     async def close(self) -> None:
-        """End every sandbox, and what they had."""
+        """Destroy every sandbox and the shared resources."""
         await asyncio.gather(*(each.destroy() for each in self.sandboxes), return_exceptions=True)
         await self.releases.close()
         await self.slots.close()
@@ -65,7 +65,7 @@ Resources = TypeVar("Resources", bound=SandboxResources)
 
 
 class HostedDriver(Generic[Resources]):
-    """The common part of a `contracts.Driver` whose sandboxes have cgroups, network slots and volumes of this host.
+    """The base of a `contracts.Driver` whose sandboxes have cgroups, network slots and volumes of this host.
 
     The process must have called `mounts.enter_private_mounts` before it had threads.
     """
@@ -98,7 +98,7 @@ class HostedDriver(Generic[Resources]):
 
     @property
     def host(self) -> Resources:
-        """What all sandboxes share. Raises `SandboxError` when the driver is not open."""
+        """The shared resources. Raises `SandboxError` when the driver is not open."""
         if self._host is None:
             raise SandboxError("the driver is not open")
         return self._host
@@ -107,13 +107,13 @@ class HostedDriver(Generic[Resources]):
         return ""  # a root has all that its runtime needs
 
     def _describe(self, *facts: str) -> str:
-        """One line: what isolates here, and why not something else; empty facts are left out."""
+        """Describe the isolation and why it was chosen, in one line; empty facts are left out."""
         missing = self._sandbox_host.uplink.missing
         network = f"no outbound network: {missing}" if missing else "outbound network"
         return f"{self.name} ({'; '.join(filter(None, [*facts, self.tree.describe(), network]))})"
 
     async def _take_slot(self, id: str) -> NetworkSlot:
-        """For a new sandbox. Raises `SandboxError` when the id is none, or in use, or the driver is closed meanwhile."""
+        """Take a slot for a new sandbox. Raises `SandboxError` when the id is invalid or in use, or the driver is closed meanwhile."""
         host = self.host
         self._check(host, id)
         try:
@@ -135,7 +135,7 @@ class HostedDriver(Generic[Resources]):
 
 
 class HostedSandbox(ABC):
-    """The common part of a `contracts.Sandbox` of such a driver. It owns its sockets and the log's descriptor: `destroy` closes them."""
+    """The base of such a driver's `contracts.Sandbox`. It owns its sockets and the log's descriptor: `destroy` closes them."""
 
     runtime: socket.socket
     runtime_api: socket.socket
@@ -159,33 +159,33 @@ class HostedSandbox(ABC):
     @property
     @abstractmethod
     def link(self) -> AgentLink | None:
-        """The control channel to the agent, once there is one."""
+        """The control channel to the agent, once connected."""
 
     @abstractmethod
     def _detach(self) -> None:
-        """The first thing of the end, at once: nothing is heard of the sandbox any more."""
+        """Detach the sandbox, first when it ends: no more callbacks come from it."""
 
     @abstractmethod
     async def _release(self) -> None:
-        """End its processes and remove what the driver made for it. A step that fails stops no other; may be run again."""
+        """End its processes and remove its resources. A failing step stops no other; may be run again."""
 
     def signal(self, role: str, signum: int) -> None:
         if self.link is not None:
             self.link.signal(role, signum)
 
     def _start_relay(self) -> None:
-        """Forward DNS from the slot, if it has a network, and nobody does yet."""
+        """Start the DNS relay of the slot, if it has a network and no relay yet."""
         if self.slot.udp is not None and self.slot.tcp is not None and self._relay is None:
             self._relay = dns.DnsRelay(self.slot.udp, self.slot.tcp, self._shared.resolvers, self._shared.clock)
 
     def _report_end(self, status: int) -> None:
-        """The first process has ended, and with it all others. `status`: negative for a signal."""
+        """Report that the first process has ended, and with it all others. `status`: negative for a signal."""
         if self.link is not None:
             self.link.close()
         self.on_exit(Exit("sandbox", None, -status) if status < 0 else Exit("sandbox", status, None))
 
     async def destroy(self) -> None:
-        """What cannot be removed now is tried again later, by the driver."""
+        """Destroy the sandbox. The driver tries again later what cannot be removed now."""
         if self._end is None:
             what = f"What was made for sandbox {self.id} cannot all be removed"
             self._end = self._loop.create_task(self._shared.releases.do(f"sandbox.{self.id}", what, self._destroy))

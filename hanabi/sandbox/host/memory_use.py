@@ -1,7 +1,7 @@
-"""How much memory the processes of a cgroup have used at most, as people size by it.
+"""Peak memory of a cgroup's processes, the figure that functions are sized by.
 
-The group's own peak is not that. It lacks pages of files that another group touched first, as the libraries of a runtime that many
-environments map; and it has the cache of files that nobody maps, which the kernel takes back when memory is scarce.
+The group's own peak differs: it lacks file pages that another group touched first, such as runtime libraries that many
+environments map, and it includes page cache that is not mapped, which the kernel reclaims when memory is scarce.
 """
 
 from typing import Protocol
@@ -14,7 +14,7 @@ PROCESSES_MAX = 8  # looked at, some 30 us each: the oldest, the runtime first
 
 
 class MeasuredMemory(Protocol):
-    """Of `controllers.Memory`, what is needed here."""
+    """The part of `controllers.Memory` that is needed here."""
 
     def peak(self) -> int: ...
     def reset_peak(self) -> None: ...
@@ -32,7 +32,7 @@ class PeakMemory:
         self._elsewhere = 0  # bytes that they map and another group is charged with
 
     def peak(self) -> int:
-        """Bytes, since the last `reset_peak`."""
+        """Peak memory since the last `reset_peak`, bytes."""
         peak = self._memory.peak()
         # At its limit the group's peak grows no more, whatever part of it is cache.
         if peak - self._seen >= STEP or peak + STEP >= self.limit:

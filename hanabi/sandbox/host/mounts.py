@@ -14,10 +14,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def enter_private_mounts() -> None:
-    """Give this process a mount namespace of its own, so that its mounts die with it, and the duty to reap its sandboxes.
+    """Give this process its own mount namespace, so that its mounts end with it, and make it the subreaper of its sandboxes.
 
-    Call it first thing, before there are threads: they would stay behind. An ordinary user becomes root of a user namespace by it, so
-    ask for the user's name or uid before. Raises `IsolationUnavailable` with the fix.
+    Call it before any thread starts: threads would keep the old namespace. An ordinary user becomes root of a user namespace, so
+    read the user's name or uid first. Raises `IsolationUnavailable` with the fix.
     """
     if os.geteuid() == 0:
         linux.unshare(linux.CLONE_NEWNS)
@@ -30,7 +30,7 @@ def enter_private_mounts() -> None:
 
 
 class MountInjector:
-    """Mounts host directories into other mount namespaces: 0.1 ms each, in one thread that goes there and comes back."""
+    """Mounts host directories into other mount namespaces: 0.1 ms each, in one thread that enters the namespace and returns."""
 
     def __init__(self) -> None:
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -42,7 +42,7 @@ class MountInjector:
         return self._thread
 
     def mount(self, namespace: int, source: Path, target: str) -> None:
-        """Mount a read-only, nosuid, nodev copy of `source` on `target` in a namespace. To be run in `executor`."""
+        """Mount a read-only, nosuid, nodev copy of `source` on `target` in a namespace. Run it in `executor`."""
         if target not in MOUNT_TARGETS:
             raise SandboxError(f"{target}: directories are mounted on {' and '.join(MOUNT_TARGETS)} only")
         tree = linux.clone_tree(os.path.realpath(source, strict=True))

@@ -1,7 +1,7 @@
-"""Network slots: each a network namespace of its own with a way out, made before it is needed, used once, thrown away.
+"""Network slots: network namespaces with an uplink, made ahead of time and used once.
 
-A container lives in the namespace. A microVM has the namespace before it: its tap interface is there, and packets between it and
-the way out are routed. A slot lives by descriptors of this process alone (no name in /run/netns, no bind mount), so it dies with the
+A container runs in the namespace. A microVM's tap interface is in the namespace, and packets between it and
+the uplink are routed. Only descriptors of this process keep a slot (no name in /run/netns, no bind mount), so it ends with the
 server.
 """
 
@@ -33,7 +33,7 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 
 @dataclass(slots=True)
 class NetworkSlot:
-    """One network namespace, and the number that goes with it."""
+    """One network namespace and its sandbox number."""
 
     number: int
     netns: int
@@ -43,17 +43,17 @@ class NetworkSlot:
 
     @property
     def path(self) -> str:
-        """Names the namespace for other processes."""
+        """The namespace's path, for other processes."""
         return f"/proc/{os.getpid()}/fd/{self.netns}"
 
     @property
     def hostname(self) -> str:
-        """As in Lambda the host name is the address, so that looking it up needs no server."""
+        """The host name: as in Lambda the address, so that resolving it needs no server."""
         return str(host_ids.inside_address(self.number)) if self.interface else "127.0.0.1"
 
 
 def make_slot(number: int, prefix: str, uplink: Uplink, tap_owner: int | None = None) -> NetworkSlot:
-    """Make a namespace and its way out; some 5 ms, blocks. With `tap_owner`, a uid, it is one for a microVM."""
+    """Make a namespace and its uplink; some 5 ms, blocks. With `tap_owner`, a uid, it is for a microVM."""
     interface = "" if uplink.missing else f"{prefix}{number:x}"
     slot = in_new_thread(lambda: _make_inside(number, interface, uplink, tap_owner))
     try:
@@ -117,7 +117,7 @@ def _make_inside(number: int, interface: str, uplink: Uplink, tap_owner: int | N
 
 
 def _make_tap(owner: int) -> None:
-    """A tap interface that stays until its namespace goes, and that a process of `owner` may open."""
+    """Make a persistent tap interface that a process of `owner` may open; it ends with its namespace."""
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, _TUNSETIFF, struct.pack("=16sH22x", TAP.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
@@ -128,9 +128,9 @@ def _make_tap(owner: int) -> None:
 
 
 def _route(link: Netlink, number: int) -> None:
-    """Pass packets between the machine and the host: each believes the other to be its neighbour, as proxy ARP has it.
+    """Route packets between the machine and the host by proxy ARP: each sees the other as a direct neighbour.
 
-    So the machine has the slot's own address, nothing is translated here, and the host's rules hold for it as for a container.
+    The machine has the slot's own address without translation, so the host's rules apply as for a container.
     """
     # Asking for the host's hardware address from this one would be refused: the host has no way back to it.
     link.add_address("lo", NAME_SERVER, 32, only_here=True)
@@ -143,7 +143,7 @@ def _route(link: Netlink, number: int) -> None:
 
 
 def remove_slot(slot: NetworkSlot, uplink: Uplink) -> None:
-    """Everything of a slot goes; blocks. Idempotent."""
+    """Remove a slot; blocks. Idempotent."""
     for each in (slot.udp, slot.tcp):
         if each is not None:
             each.close()
@@ -160,9 +160,9 @@ def _remove_link(name: str) -> None:
 
 
 def make_channel(slot: NetworkSlot) -> tuple[socket.socket, socket.socket]:
-    """A pair of connected sockets whose ends both belong to the slot's namespace; blocks.
+    """Make a pair of connected sockets that both belong to the slot's namespace; blocks.
 
-    A unix socket answers questions about interfaces, and takes names, in the namespace it was made in, wherever it is used.
+    A unix socket answers interface ioctls, and binds abstract names, in the namespace where it was made, wherever it is used.
     """
 
     def make() -> tuple[socket.socket, socket.socket]:
@@ -173,7 +173,7 @@ def make_channel(slot: NetworkSlot) -> tuple[socket.socket, socket.socket]:
 
 
 class SlotPool:
-    """Slots made ahead, in the background."""
+    """A pool of slots, made ahead in the background."""
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class SlotPool:
             raise
 
     async def give_back(self, slot: NetworkSlot) -> None:
-        """A used slot is not used again: its connections, rules and names go with it. Its processes must have gone before."""
+        """Remove a used slot, with its connections, rules and names; it is not reused. Its processes must have ended."""
         await self._threads.run(lambda: remove_slot(slot, self._uplink))
         self._host_ids.give_back(slot.number)
 

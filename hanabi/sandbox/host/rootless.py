@@ -1,4 +1,4 @@
-"""Running as an ordinary user: a user namespace of our own, in which we are root over what is ours and nothing else.
+"""Rootless operation: a user namespace in which an ordinary user is root over their own ids only.
 
 The user's own uid becomes 0 inside, the ranges of /etc/subuid and /etc/subgid become 1 and up. From then on the driver works as
 root does, with three differences: the network leaves through `pasta`, /tmp is served by `fuse2fs`, cgroups must be delegated.
@@ -17,7 +17,7 @@ LEAST = 3 * 1024  # uids; each sandbox takes three
 
 
 def is_host_root() -> bool:
-    """Root, and not merely of a user namespace made by `enter`."""
+    """Whether this process is the host's root, not just of a user namespace made by `enter`."""
     return os.geteuid() == 0 and not entered()
 
 
@@ -26,7 +26,7 @@ def entered() -> bool:
 
 
 def uid_count() -> int:
-    """How many uids besides our own there are in the namespace, from 1 on."""
+    """The number of uids in the namespace besides our own, from 1 on."""
     return _range_count
 
 
@@ -34,7 +34,7 @@ _range_count = 0
 
 
 def enter() -> None:
-    """Make the user namespace and go there, with a mount namespace. Raises `IsolationUnavailable` with the fix."""
+    """Make and enter a user namespace and a mount namespace. Raises `IsolationUnavailable` with the fix."""
     global _range_count
     uid, gid = os.geteuid(), os.getegid()
     user = pwd.getpwuid(uid).pw_name
@@ -73,7 +73,7 @@ def enter() -> None:
 
 
 def _range(path: Path, user: str, uid: int) -> tuple[int, int]:
-    """The first range of a user that is large enough."""
+    """Find the user's first range that is large enough."""
     lines = path.read_text().splitlines() if path.exists() else []
     for line in lines:
         fields = line.split(":")

@@ -27,13 +27,13 @@ _awaited: set[int] = set()  # runtimes that a thread of ours waits for
 
 @dataclass(frozen=True, slots=True)
 class OciRuntime:
-    """One OCI runtime and where it keeps its state."""
+    """One OCI runtime and its state directory."""
 
     program: str  # path
     state: Path
 
     def version(self) -> str:
-        """As in "runc 1.1.5"."""
+        """Name and version, as in "runc 1.1.5"."""
         said = ask([self.program, "--version"], timeout_s=10) or ""
         return " ".join([os.path.basename(self.program), *said.partition("\n")[0].split()[2:3]])
 
@@ -52,7 +52,7 @@ class OciRuntime:
         return int(pid_file.read_text())
 
     def forget(self, name: str) -> None:
-        """Drop the runtime's notes about a sandbox; `delete` would start the program again to do no more."""
+        """Remove the runtime's state of a sandbox; its `delete` command would do no more, and start a program."""
         shutil.rmtree(self.state / name, ignore_errors=True)
         _reap_ended()
 
@@ -62,9 +62,9 @@ def find_programs() -> list[str]:
 
 
 def run(command: list[str], channels: Sequence[int] = (), output: int | None = None, timeout_s: float = TIMEOUT_S) -> int:
-    """Run a program with exactly these descriptors besides 0 to 2 and wait for it, or kill it in the end. Returns its exit status.
+    """Run a program with exactly these descriptors besides 0 to 2; kill it at the timeout. Returns its exit status.
 
-    `output`, a descriptor, takes what it prints; else nobody does.
+    `output` is a descriptor for its output, which is discarded without one.
     """
     # First out of the way of the numbers they are to get, so that no dup2 overwrites the source of another.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_CHANNELS) for fd in channels]
@@ -99,7 +99,7 @@ def run(command: list[str], channels: Sequence[int] = (), output: int | None = N
 
 
 def _reap_orphans(name: str) -> None:
-    """What a runtime had begun when it failed: this process reaps for all below it, and each would stay a zombie of it."""
+    """Reap processes that a failed runtime left: this process is their subreaper, and they would stay zombies."""
     give_up = time.monotonic() + _ORPHANS_S
     while time.monotonic() < give_up:
         with _spawning:
@@ -113,7 +113,7 @@ def _reap_orphans(name: str) -> None:
 
 
 def _reap_ended() -> None:
-    """What a runtime that did not fail left behind: crun detaches by a fork of itself, which ends a moment after it."""
+    """Reap what a successful runtime left: crun detaches by a fork of itself, which ends a moment later."""
     with _spawning, suppress(ChildProcessError):
         while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if ended.si_pid in _awaited or not _name(ended.si_pid).startswith(CANDIDATES):
@@ -136,12 +136,12 @@ def _name(pid: int) -> str:
 
 
 def _user_environment() -> dict[str, str]:
-    """What a runtime wants to know when an ordinary user starts it."""
+    """Environment variables that a rootless runtime needs."""
     return {name: os.environ[name] for name in ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "HOME") if name in os.environ}
 
 
 def _reason(log: Path) -> str:
-    """The last thing the runtime logged, without its decoration."""
+    """The runtime's last log message, without its decoration."""
     with suppress(OSError):
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         if lines:
@@ -150,7 +150,7 @@ def _reason(log: Path) -> str:
 
 
 def kill_leftovers(run_dir: Path) -> None:
-    """SIGKILL what an earlier run started and did not see the end of: OCI runtimes, jailers, pasta, fuse2fs."""
+    """SIGKILL helper processes that an earlier run left: OCI runtimes, jailers, pasta, fuse2fs."""
     marks = tuple(os.fsencode(run_dir / name) for name in ("state", "uplink", "volumes", "jails"))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""Where slots lead to: the host's own network for root; for an ordinary user a network namespace that `pasta` connects to the host's."""
+"""The uplink of network slots: the host's network for root; for an ordinary user a network namespace connected to it by `pasta`."""
 
 import os
 import shutil
@@ -24,14 +24,14 @@ Made = TypeVar("Made")
 
 @dataclass(slots=True)
 class Uplink:
-    """A network namespace with a way out, and the firewall in it. `missing` says why there is no way out."""
+    """A network namespace with Internet access and a firewall. `missing` says why there is no access."""
 
     missing: str = ""
     netns: int = -1  # -1: the one we are in
     _pasta: "subprocess.Popen[bytes] | None" = None
 
     def run(self, work: Callable[[], Made]) -> Made:
-        """Run something that is about this namespace."""
+        """Run a function in this namespace."""
         if self.netns < 0:
             return work()
 
@@ -51,14 +51,14 @@ class Uplink:
 
 
 def open_host(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> Uplink:
-    """The host's network, as root."""
+    """Open the host's network, as root."""
     uplink = Uplink()
     uplink.missing = _set_up(table, prefix, slots, allow)
     return uplink
 
 
 def open_pasta(path: Path, table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> Uplink:
-    """A namespace of ours, connected by pasta; `path` becomes its name, for pasta may not look into /proc of this process."""
+    """Open a namespace connected by pasta. It is mounted at `path`, because pasta may not read /proc of this process."""
     program = shutil.which("pasta", path=search_path())
     if program is None:
         return Uplink("no pasta (apt install passt)")
@@ -90,7 +90,7 @@ def _new_namespace() -> int:
 
 
 def _set_up(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequence[str]) -> str:
-    """NAT and rules in this thread's namespace. Returns why there is no way out, or an empty string."""
+    """Set up NAT and rules in this thread's namespace. Returns why there is no Internet access, or an empty string."""
     interface = netlink.default_route_interface()
     if interface is None:
         return "this host has no default route"
@@ -104,7 +104,7 @@ def _set_up(table: str, prefix: str, slots: Sequence[IPv4Network], allow: Sequen
 
 
 def clear_away(path: Path) -> None:
-    """Unmount the name of a namespace."""
+    """Unmount a namespace from its path."""
     with suppress(OSError):
         linux.unmount(str(path))
     with suppress(OSError):

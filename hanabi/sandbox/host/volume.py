@@ -1,6 +1,6 @@
-"""The /tmp of a sandbox: a sized ext4 file system on a loop device, so that it lives on disk and a full one says ENOSPC.
+"""The /tmp of a sandbox: an ext4 file system of fixed size on a loop device, on disk, with ENOSPC when full.
 
-The image is a sparse copy of a template (made once per size) and has no name once it is mounted: it goes with its last user.
+The image is a sparse copy of a template (made once per size), unlinked once mounted: its last user's end frees it.
 """
 
 import errno
@@ -26,13 +26,13 @@ _OVERHEAD_MB = 4  # of metadata, besides the inode tables' share
 
 
 class Volumes:
-    """Makes volumes in one directory, templates in it included."""
+    """Makes volumes and their templates in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def open(self) -> None:
-        """Start anew: what is here is an earlier run's. Raises `IsolationUnavailable` with the fix."""
+        """Empty the directory, whose files are an earlier run's. Raises `IsolationUnavailable` with the fix."""
         empty_directory(self._directory)
         if shutil.which("mkfs.ext4", path=search_path()) is None:
             raise IsolationUnavailable("no mkfs.ext4 for sized /tmp volumes; apt install e2fsprogs")
@@ -49,7 +49,7 @@ class Volumes:
         return _mount(image, target, owner)
 
     def template(self, size_mb: int) -> Path:
-        """An empty file system of that usable size, to be copied."""
+        """The template: an empty file system of that usable size."""
         template = self._directory / f"template-{size_mb}"
         if template.exists():
             return template
@@ -82,7 +82,7 @@ class Volumes:
 
 
 def _make_file_system(image: Path, size_mb: int) -> None:
-    """No journal (nothing here outlives a crash), no reserved blocks, inode tables taken as zero: the file is."""
+    """Make a file system: no journal (nothing outlives a crash), no reserved blocks, inode tables left zero as the file is."""
     image.unlink(missing_ok=True)
     with open(image, "wb") as file:
         file.truncate(size_mb * MB)
@@ -94,13 +94,13 @@ def _make_file_system(image: Path, size_mb: int) -> None:
 
 @dataclass(slots=True)
 class Volume:
-    """A mounted volume: by the kernel on a loop device, or by a fuse2fs process."""
+    """A volume, mounted by the kernel on a loop device, or by a fuse2fs process."""
 
     device: str = ""
     server: "subprocess.Popen[bytes] | None" = None
 
     def await_end(self) -> bool:
-        """Wait until it has gone: the kernel unmounts the last copy in the background. False: it has not, in a while."""
+        """Wait until it is unmounted, which the kernel does in the background. False: it still is not, after a while."""
         if self.server is not None:
             try:
                 self.server.wait(_TIMEOUT_S)
@@ -121,7 +121,7 @@ def _mount(image: Path, target: Path, owner: tuple[int, int]) -> Volume:
 
 
 def _mount_fuse(image: Path, target: Path) -> Volume:
-    """An ordinary user may not use loop devices; its own user namespace lets it mount what a process of its own serves."""
+    """Mount by fuse2fs: an ordinary user may not use loop devices, but may mount FUSE in its own user namespace."""
     before = os.stat(target).st_dev
     options = "rw,fakeroot,allow_other,default_permissions"
     command = ["fuse2fs", "-f", "-o", options, str(image), str(target)]
@@ -153,7 +153,7 @@ def _mount_loop(image: Path, target: Path) -> Volume:
 
 
 def _settle(image: Path) -> None:
-    """Write the file's pages out, so that a copy sees what the mounted file system wrote."""
+    """Flush the file, so that a copy has what the mounted file system wrote."""
     with open(image, "rb") as file:
         os.fsync(file.fileno())
 
@@ -186,12 +186,12 @@ def _copy_part(read: int, write: int, at: int, size: int) -> int:
 
 
 def in_use(device: str) -> bool:
-    """Whether a loop device still has a file."""
+    """Whether a loop device is still attached."""
     return Path(f"/sys/block/{os.path.basename(device)}/loop/backing_file").exists()
 
 
 def leftovers(directory: Path) -> list[str]:
-    """Loop devices whose (deleted) file was in a directory."""
+    """List loop devices whose (deleted) file was in a directory."""
     found = []
     for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
         with suppress(OSError):

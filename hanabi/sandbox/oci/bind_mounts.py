@@ -1,4 +1,4 @@
-"""Where containers find their files when an ordinary user's home bars other uids: private bind mounts in a place that lets all pass."""
+"""Private bind mounts in a traversable directory, for containers of an ordinary user whose home bars other uids."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +10,7 @@ _PLACES = ("/media", "/mnt", "/srv", "/boot")
 
 
 class BindMounts:
-    """A file system of our own over a directory that nobody needs, seen in our mount namespace only."""
+    """A tmpfs over an unused directory, visible in our mount namespace only."""
 
     def __init__(self, avoid: Path) -> None:
         for place in map(Path, _PLACES):
@@ -21,7 +21,7 @@ class BindMounts:
         raise IsolationUnavailable(f"none of {', '.join(_PLACES)} is there to mount on; choose another --data-dir")
 
     def bind(self, source: Path, name: str) -> Path:
-        """Make a file or directory visible in the shared place."""
+        """Bind a file or directory into the shared directory."""
         target = self.directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -32,7 +32,7 @@ class BindMounts:
         return target
 
     def unbind(self, name: str) -> None:
-        """Take all below a name out of the shared place."""
+        """Unmount everything below a name of the shared directory."""
         directory = self.directory / name
         if directory.is_dir():
             for entry in sorted(directory.iterdir()):

@@ -1,4 +1,4 @@
-"""The OCI configuration (config.json) of a sandbox: one function, from what differs between sandboxes to the whole document."""
+"""The OCI configuration (config.json) of a sandbox."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _READ_ONLY = [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-tri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerLayout:
-    """What differs between sandboxes."""
+    """The settings that differ between sandboxes."""
 
     root: Path
     runtime_dir: Path | None  # None: /var/runtime is the root's own
@@ -46,7 +46,7 @@ class ContainerLayout:
 
 
 def make(layout: ContainerLayout) -> dict[str, Any]:
-    """The configuration document of OCI runtime specification 1.0."""
+    """Make the configuration document of OCI runtime specification 1.0."""
     return {
         "ociVersion": "1.0.2",
         "hostname": layout.hostname,

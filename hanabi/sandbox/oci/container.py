@@ -1,4 +1,4 @@
-"""One sandbox of the OCI driver: a container with the agent in it, and all that was made for it."""
+"""One sandbox of the OCI driver: a container with the agent, and its resources."""
 
 import json
 import os
@@ -28,7 +28,7 @@ _TIMEOUT_S = 5.0
 
 
 class ContainerHost(SandboxResources):
-    """What all containers of a driver share."""
+    """State shared by all containers of a driver."""
 
     def __init__(self, context: DriverContext, *, concurrent_starts: int, agent: Path) -> None:
         super().__init__(context, concurrent_starts=concurrent_starts)
@@ -67,7 +67,7 @@ class Container(HostedSandbox):
     # --- making
 
     async def open(self, oci_runtime: OciRuntime) -> None:
-        """Make it all, up to the agent's hello."""
+        """Make the container, up to the agent's hello."""
         self._oci_runtime = oci_runtime
         async with self._host.starts:
             await self._host.threads.run(lambda: self._start(oci_runtime))
@@ -86,7 +86,7 @@ class Container(HostedSandbox):
             await self.mount(source, target)
 
     def _start(self, oci_runtime: OciRuntime) -> None:
-        """All that blocks."""
+        """The blocking part of `open`."""
         ids = host_ids.ids(self.slot.number)
         tmp = self._bundle / "tmp"
         tmp.mkdir(parents=True)
@@ -133,11 +133,11 @@ class Container(HostedSandbox):
         )
 
     def _show(self, path: Path, name: str) -> Path:
-        """Where the container's users can reach a path."""
+        """Where the container's users can access a path."""
         return self._host.bind_mounts.bind(path, f"{self.id}/{name}") if self._host.bind_mounts else path
 
     def _forget_start(self) -> None:
-        """What only the start needed. The container has its own hold of /tmp."""
+        """Release what only the start needed. The container keeps /tmp mounted itself."""
         if self._host.bind_mounts is not None:
             self._host.bind_mounts.unbind(self.id)
         if os.path.ismount(self._bundle / "tmp"):
@@ -204,7 +204,7 @@ class Container(HostedSandbox):
             raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
 
     async def trim(self) -> None:
-        """Drop the page cache that its processes have, where memory is in cgroup v2; in version 1 nothing (`controllers.MemoryV1`).
+        """Drop its page cache where memory is in cgroup v2; do nothing in version 1 (`controllers.MemoryV1`).
 
         Reclaim works on pages, not on processes: a frozen group stays frozen.
         """
@@ -241,12 +241,12 @@ class Container(HostedSandbox):
     # --- the end
 
     def _gone(self) -> None:
-        """The first process has ended, and with it all others."""
+        """Handle the end of the first process, and with it of all others."""
         self._loop.remove_reader(self._pidfd)
         self._report_end(linux.reap(self._pidfd) or 0)
 
     def _kill(self) -> None:
-        """SIGKILL the first process and let the frozen go."""
+        """SIGKILL the first process, and thaw the group."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         if self._group is not None and self._end is None:
@@ -265,7 +265,7 @@ class Container(HostedSandbox):
         await self._host.threads.run(self._remove_all)
 
     def _remove_all(self) -> None:
-        """All that blocks: processes, cgroup, mounts, loop device, files. A step that fails stops no other; may be run again."""
+        """The blocking clean-up: processes, cgroup, mounts, loop device, files. A failing step stops no other; may be run again."""
         with ExitStack() as last_first:
             last_first.callback(self._await_volume)
             last_first.callback(self._view.remove)

@@ -1,4 +1,4 @@
-"""The `oci` driver: sandboxes are containers started by crun or runc, whichever works here."""
+"""The `oci` driver: sandboxes are containers, started by crun or runc, whichever works here."""
 
 import os
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class OciDriver(HostedDriver[ContainerHost]):
         self._rejected: list[str] = []
 
     def describe(self) -> str:
-        """One line: what isolates here, and why not something else."""
+        """Describe the isolation and why it was chosen, in one line."""
         runtime = self._oci_runtime.version() if self._oci_runtime else "no OCI runtime"
         return self._describe(runtime, self._why, *self._rejected, "as an ordinary user" if rootless.entered() else "")
 
@@ -66,7 +66,7 @@ class OciDriver(HostedDriver[ContainerHost]):
         self._host.slots.refill()
 
     def _prepare(self) -> None:
-        """All that blocks."""
+        """The blocking part of opening."""
         self._sandbox_host.open()
         (self._sandbox_host.run_dir / "bundles").mkdir()
         self._sandbox_host.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
@@ -82,15 +82,15 @@ class OciDriver(HostedDriver[ContainerHost]):
         await self._threads.run(self._sandbox_host.close)
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
-        """A root is all that a container needs."""
+        """Do nothing: a container needs only the root."""
 
     async def prepare_directory(self, directory: Path) -> None:
-        """Mounted as it is."""
+        """Do nothing: the directory is mounted as it is."""
 
     # --- the choice of a runtime
 
     async def _choose_runtime(self) -> None:
-        """By trying: what works depends on kernel, cgroups and version in ways that no version number tells."""
+        """Choose the OCI runtime by trying: what works depends on kernel, cgroups and version in ways that no version number tells."""
         programs = runtime_command.find_programs()
         if not programs:
             raise IsolationUnavailable("no OCI runtime; apt install runc (or crun)")
@@ -110,7 +110,7 @@ class OciDriver(HostedDriver[ContainerHost]):
         raise IsolationUnavailable(f"no OCI runtime works here ({'; '.join(reasons)}); see `hanabi doctor`")
 
     def _make_probe_image(self) -> RuntimeImage:
-        """The least root that a sandbox can have."""
+        """Make the smallest root that a sandbox can have."""
         root = self._sandbox_host.run_dir / "probe"
         for name in MOUNT_POINTS:
             (root / name).mkdir(parents=True)

@@ -1,7 +1,7 @@
-"""What a container is shown of its machine: as many CPUs and as much memory as Lambda shows a function of its size, not the host's.
+"""A container's view of its machine: CPUs and memory as Lambda shows them for the function's size, not the host's.
 
-The CPUs are the affinity of its processes. Files of its own lie over those of /proc that tell of CPUs and memory; they are written when
-the size is set, in place, and stand still otherwise.
+The CPUs are set by CPU affinity. Files mounted over those in /proc show CPUs and memory; they are written in place when
+the size is set, and do not change otherwise.
 """
 
 import os
@@ -26,7 +26,7 @@ SHARED = {  # in /proc, the same for all
 
 
 def vcpus_for(memory_mb: int) -> int:
-    """How many CPUs Lambda shows a function of so much memory."""
+    """The number of CPUs that Lambda shows a function of this memory."""
     return next((vcpus for most_mb, vcpus in _STEPS if memory_mb <= most_mb), _STEPS[-1][1])
 
 
@@ -36,14 +36,14 @@ def allowed_cpus() -> set[int]:
 
 
 class CpuAllocator:
-    """Deals out the CPUs that this process may use, in turn, so that load is spread."""
+    """Assigns the CPUs of this process round-robin, to spread load."""
 
     def __init__(self, allowed: Callable[[], Iterable[int]] = allowed_cpus) -> None:
         self._allowed = allowed
         self._dealt = 0
 
     def take(self, memory_mb: int) -> list[int]:
-        """The CPUs of a function of so much memory: not more than there are."""
+        """Take the CPUs for a function of this memory, at most all."""
         cpus = sorted(self._allowed())
         count = min(vcpus_for(memory_mb), len(cpus))
         at = self._dealt % len(cpus)
@@ -52,7 +52,7 @@ class CpuAllocator:
 
 
 class MachineView:
-    """Of one container."""
+    """The machine view of one container."""
 
     def __init__(self, directory: Path, cpus: CpuAllocator) -> None:
         self._directory = directory
@@ -61,7 +61,7 @@ class MachineView:
         self._cpus: list[int] = []
 
     def open(self, memory_mb: int) -> None:
-        """Make the files, before the container is."""
+        """Make the files, before the container starts."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._directory.parent.chmod(0o711)
         self._directory.chmod(0o711)
@@ -70,11 +70,11 @@ class MachineView:
 
     @property
     def files(self) -> dict[str, Path]:
-        """What is to be mounted over /proc/<name>."""
+        """The files to mount over /proc/<name>."""
         return {name: self._directory / name for name in NAMES}
 
     def confine(self, pids: Iterable[int]) -> None:
-        """Let processes run on the container's CPUs only; what they start inherits that."""
+        """Bind processes to the container's CPUs; their children inherit that."""
         for pid in pids:
             with suppress(OSError):  # it has ended
                 for thread in os.listdir(f"/proc/{pid}/task"):
@@ -82,7 +82,7 @@ class MachineView:
                         os.sched_setaffinity(int(thread), self._cpus)
 
     def resize(self, memory_mb: int, pids: Callable[[], Iterable[int]]) -> None:
-        """It belongs to a function of so much memory now. Nothing to do where it had as much."""
+        """Set the function's memory size; does nothing when it is unchanged."""
         if memory_mb == self._memory_mb:
             return
         more = vcpus_for(memory_mb) != vcpus_for(self._memory_mb)
@@ -107,7 +107,7 @@ class MachineView:
 
 
 def meminfo(memory_mb: int) -> str:
-    """As the memory stands when the function begins."""
+    """/proc/meminfo, as of the function's start."""
     total = memory_mb * 1024
     free = total - _RUNTIME_KB
     cached = _RUNTIME_KB // 2  # the half; the other one is its own
@@ -118,7 +118,7 @@ def meminfo(memory_mb: int) -> str:
 
 
 def cpuinfo(processor: str, count: int) -> str:
-    """So many of a processor, in one socket."""
+    """/proc/cpuinfo with this many CPUs, in one socket."""
     told: dict[str, Callable[[int], int]] = {
         "processor": lambda index: index,
         "core id": lambda index: index,
@@ -138,7 +138,7 @@ def cpuinfo(processor: str, count: int) -> str:
 
 
 def stat(count: int) -> str:
-    """CPUs that did nothing since the machine's start, which is the kernel's own: the times of processes count from it."""
+    """/proc/stat with idle CPUs. The boot time is the kernel's own, because process start times count from it."""
     idle = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
     cpus = [("cpu ", idle * count), *((f"cpu{index}", idle) for index in range(count))]
     lines = [f"{name} 0 0 0 {ticks} 0 0 0 0 0 0" for name, ticks in cpus]
@@ -148,7 +148,7 @@ def stat(count: int) -> str:
 
 @cache
 def _processor() -> str:
-    """What the kernel tells of the first one. Read once: it asks each of the host's."""
+    """The first CPU's entry of the host's /proc/cpuinfo. Read once: the kernel queries every CPU for it."""
     return Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
 
 

@@ -1,8 +1,8 @@
-"""The system calls a sandbox may make: an allow-list, by groups, as the OCI runtime wants it.
+"""The seccomp profile of a sandbox: an allow-list of system calls, by groups, in OCI form.
 
-What glibc, musl, Python, Node, Go, Java and Rust programs need is named; everything else is refused with EPERM. Not in the list,
+It allows what glibc, musl, Python, Node, Go, Java and Rust programs need; everything else is refused with EPERM. Not in the list,
 on purpose: mount and namespaces, ptrace and process_vm_*, bpf, perf, userfaultfd, keyrings, io_uring, modules, kexec, swap, quota,
-file handles, raw and packet sockets, clocks, reboot. `clone3` answers ENOSYS: its flags cannot be looked at, and libraries fall
+file handles, raw and packet sockets, clocks, reboot. `clone3` returns ENOSYS: a filter cannot read its flags, and libraries fall
 back to `clone`.
 """
 
@@ -71,7 +71,7 @@ _TCP, _UDP, _ROUTE = 6, 17, 0
 
 
 def profile(*, linger: bool = True) -> dict[str, Any]:
-    """The `linux.seccomp` member of an OCI configuration. `linger`: whether SO_LINGER may be set (`kernel.refuse_rights` says why not)."""
+    """The `linux.seccomp` member of an OCI configuration. `linger`: whether SO_LINGER may be set (`linux.refuse_rights` says why not)."""
     groups = (FILES, EVENTS, MEMORY, PROCESSES, SIGNALS_AND_TIME, SOCKETS, SYSTEM_V)
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -90,7 +90,7 @@ def profile(*, linger: bool = True) -> dict[str, Any]:
 
 
 def _sockets() -> list[dict[str, Any]]:
-    """Unix, TCP and UDP sockets, and the routing socket that getifaddrs reads; each with its own protocol only."""
+    """Allow Unix, TCP and UDP sockets, and the routing socket that getifaddrs reads; each with its own protocol only."""
     rules = [_allow("socket", where=[_equal(_DOMAIN, _UNIX), _masked(_TYPE, _TYPE_MASK, kind)]) for kind in (_STREAM, _DGRAM, _SEQPACKET)]
     for domain in (_INET, _INET6):
         for kind, protocol in ((_STREAM, _TCP), (_DGRAM, _UDP)):
@@ -101,13 +101,13 @@ def _sockets() -> list[dict[str, Any]]:
 
 
 def _no_linger() -> list[dict[str, Any]]:
-    """setsockopt() for all but SO_LINGER of SOL_SOCKET."""
+    """Allow setsockopt() for all but SO_LINGER of SOL_SOCKET."""
     conditions = [*_differs(1, socket.SOL_SOCKET), *_differs(2, socket.SO_LINGER)]
     return [_allow("setsockopt", where=[condition]) for condition in conditions]
 
 
 def _differs(index: int, value: int) -> list[dict[str, Any]]:
-    """Conditions one of which holds if an `int` argument is not `value`: the kernel ignores the upper half, so a filter must, too."""
+    """Conditions, one of which holds if an `int` argument is not `value`. The kernel ignores the upper half, so a filter must, too."""
     return [_masked(index, 1 << bit, ~value & 1 << bit) for bit in range(32)]
 
 

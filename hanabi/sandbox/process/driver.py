@@ -1,7 +1,7 @@
-"""The `process` driver: ordinary processes of an ordinary user, for trying Hanabi where nothing better is to be had. No isolation.
+"""The `process` driver: ordinary processes without isolation, for trying Hanabi where no other driver works.
 
 It has no mounts, so a function's paths are links in a directory of the sandbox (`/var/task` is `<sandbox>/var/task`, and
-`task_root` says so): they are translated in the command, the directory and the variables a process starts with. The interpreter
+`task_root` says so): they are translated in a process's command, directory and variables. The interpreter
 of a bundled runtime is the host's of the same version, not the runtime root's; the root's Python packages it gets. `/tmp` is
 the host's, TMPDIR the sandbox's own.
 """
@@ -40,9 +40,9 @@ UNPROTECTED = (
 
 
 class ProcessDriver:
-    """Asked for by name only. It refuses root, whose functions would be root's; `allow_root` is for tests.
+    """The driver; used only when chosen by name. It refuses to run as root, as which functions would run; `allow_root` is for tests.
 
-    `runtimes` are those it is asked about at the start: which of them have an interpreter here.
+    `runtimes` are those whose interpreters are looked for at the start.
     """
 
     name = "process"
@@ -59,7 +59,7 @@ class ProcessDriver:
         self._lacking = dict.fromkeys(runtimes, "")
 
     def describe(self) -> str:
-        """Which runtimes it can run, and what it does not protect, a line for each."""
+        """Describe which runtimes it can run, and what it does not protect, a line for each."""
         runs = ", ".join(runtime for runtime, reason in self._lacking.items() if not reason)
         not_run = ", ".join(runtime for runtime, reason in self._lacking.items() if reason)
         reach = f" It runs {runs}{f'; not {not_run}, whose interpreters this host has not on PATH' if not_run else ''}." if runs else ""
@@ -77,7 +77,7 @@ class ProcessDriver:
         await asyncio.to_thread(self._clean)
 
     def _clean(self) -> None:
-        """An earlier run's processes ended with it; its directories may be there still."""
+        """Remove an earlier run's directories; its processes ended with it."""
         make_private_directory(self._directory)
         for left in self._directory.iterdir():
             shutil.rmtree(left, ignore_errors=True)
@@ -102,10 +102,10 @@ class ProcessDriver:
             return ProcessSandbox(spec, place, agent.pid, link, listeners, runtime, logs, release.pop_all())
 
     async def prepare(self, image: RuntimeImage, preload: Preload | None) -> None:
-        """Nothing takes long here."""
+        """Do nothing: nothing takes long here."""
 
     async def prepare_directory(self, directory: Path) -> None:
-        """Linked as it is."""
+        """Do nothing: the directory is linked as it is."""
 
     async def close(self) -> None:
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
@@ -186,7 +186,7 @@ class ProcessSandbox:
         self._link.signal(role, signum)
 
     def freeze(self) -> None:
-        """Stops the process groups; what has left them goes on."""
+        """Stop the process groups; processes that have left them go on."""
         self._signal_groups(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -198,13 +198,13 @@ class ProcessSandbox:
                 os.killpg(pid, signum)
 
     def limit(self, *, memory_mb: int, vcpus: float | None) -> None:
-        """Enforces nothing: that takes a cgroup. See `describe`."""
+        """Do nothing: limits need a cgroup. See `describe`."""
 
     async def trim(self) -> None:
-        """Does nothing: what could be given back is page cache, which here is the host's own."""
+        """Do nothing: only page cache could be given back, which here is the host's own."""
 
     def peak_memory(self) -> int:
-        """The sum over the processes there are now: pages they share count more than once."""
+        """The sum over current processes; shared pages count more than once."""
         return sum(map(procfs.peak_memory, procfs.descendants(self._agent)))
 
     def reset_peak(self) -> None:
@@ -233,7 +233,7 @@ class ProcessSandbox:
 
 
 def _launch(agent: Path) -> "tuple[subprocess.Popen[bytes], socket.socket, socket.socket, int]":
-    """Start an agent: (process, control channel, runtime channel, read end of the log pipe). Blocking."""
+    """Start an agent: (process, control channel, runtime channel, read end of the log pipe). Blocks."""
     with ExitStack() as theirs, ExitStack() as ours:
         pairs = [socket.socketpair() for _ in range(2)]
         for host, guest in pairs:
@@ -251,7 +251,7 @@ def _launch(agent: Path) -> "tuple[subprocess.Popen[bytes], socket.socket, socke
 
 
 def _await_end(agent: "subprocess.Popen[bytes]") -> None:
-    """The agent has been hung up on: it kills everything, then itself. Blocking."""
+    """Wait for the agent's end: its channel is closed, so it kills everything, then itself. Blocks."""
     try:
         agent.wait(END_S)
     except subprocess.TimeoutExpired:
@@ -267,7 +267,7 @@ def _inside(path: str) -> bool:
 
 
 def _lay_out(place: Path, spec: SandboxSpec) -> None:
-    """The sandbox's directory, blocking. Raises `SandboxError`."""
+    """Make the sandbox's directory. Blocks. Raises `SandboxError`."""
     if spec.image.runtime_dir is None:
         raise SandboxError("--isolation process cannot run a container image: it has no root of its own to run it in")
     for name in ("var/task", "opt", "tmp"):
@@ -278,7 +278,7 @@ def _lay_out(place: Path, spec: SandboxSpec) -> None:
 
 
 def _link(place: Path, source: Path, target: str) -> None:
-    """Make `target` show `source`, in place of what it showed. Blocking."""
+    """Link `target` to `source`, replacing an earlier link. Blocks."""
     if target not in TARGETS:
         raise SandboxError(f"the process driver cannot mount on {target}, only on {', '.join(TARGETS)}")
     path = place / target.lstrip("/")
@@ -290,6 +290,6 @@ def _link(place: Path, source: Path, target: str) -> None:
 
 
 def _bundled_packages(image: RuntimeImage) -> str:
-    """What a Python runtime brings along, boto3 for one: of the root, for it is all Python; the interpreter is the host's."""
+    """The bundled packages of a Python runtime, such as boto3, from its root: pure Python, which the host's interpreter can load."""
     packages = image.root / "var" / "lang" / "lib" / image.runtime / "site-packages"
     return str(packages) if image.command and packages.is_dir() else ""

@@ -1,4 +1,4 @@
-"""The host's interpreters, which stand in for those of runtime roots where nothing is isolated: of the same version, and tried once."""
+"""The host's interpreters for the `process` driver: of the same version as the runtime's, and tried once."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _found: dict[str, str] = {}  # by runtime; what is not there yet is looked for a
 
 
 def why_unavailable(runtime: str) -> str:
-    """Why no function of a runtime can run on this host without isolation; empty: it can. Blocks."""
+    """Why a runtime's functions cannot run on this host without isolation; empty: they can. Blocks."""
     if not (_PYTHON.fullmatch(runtime) or _NODE.fullmatch(runtime)) or _find_interpreter(runtime):
         return ""
     name = "node of that version" if runtime.startswith("nodejs") else runtime
@@ -24,7 +24,7 @@ def why_unavailable(runtime: str) -> str:
 
 
 def find_program(program: str, image: RuntimeImage) -> str:
-    """The host's program that stands in for one of the runtime root's, of the same version. Raises `EntrypointError`. Blocks."""
+    """Find the host's program of the same version as one of the runtime root. Raises `EntrypointError`. Blocks."""
     name = os.path.basename(program)
     if re.fullmatch(r"python[\d.]*", name) and _PYTHON.fullmatch(image.runtime):
         name, found = image.runtime, _find_interpreter(image.runtime)
@@ -38,7 +38,7 @@ def find_program(program: str, image: RuntimeImage) -> str:
 
 
 def _find_interpreter(runtime: str) -> str:
-    """Empty when there is none that runs."""
+    """Find an interpreter; empty when none runs."""
     if runtime not in _found and (path := _look_for(runtime)):
         _found[runtime] = path
     return _found.get(runtime, "")
@@ -56,5 +56,5 @@ def _look_for(runtime: str) -> str:
 
 
 def _output_of(*command: str) -> str:
-    """A name on PATH is not enough: version managers put programs there that only say what is not installed."""
+    """Run a program and return its output. A name on PATH is not enough: version managers put stubs there for versions not installed."""
     return (ask(command, timeout_s=TRIAL_S) or "").strip()
