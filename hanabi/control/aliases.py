@@ -1,4 +1,4 @@
-"""Aliases: names for versions, or for two of them by weight. Pure: each takes a function and returns another one."""
+"""Aliases of a function: names for one version, or two by weight. Pure: each function takes a function value and returns a new one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +21,7 @@ def find_alias(function: Function, name: str) -> Alias:
 
 
 def add_alias(function: Function, params: Mapping[str, Any]) -> Function:
-    """`params` are CreateAlias's."""
+    """Add an alias. `params` are CreateAlias's."""
     name, version = params["Name"], params["FunctionVersion"]
     if not is_alias(name):
         raise ValidationError(
@@ -37,7 +37,7 @@ def add_alias(function: Function, params: Mapping[str, Any]) -> Function:
 
 
 def change_alias(function: Function, params: Mapping[str, Any]) -> Function:
-    """`params` are UpdateAlias's."""
+    """Change an alias. `params` are UpdateAlias's."""
     name = params["Name"]
     alias = function.aliases.get(name)
     if alias is None:
@@ -59,7 +59,7 @@ def change_alias(function: Function, params: Mapping[str, Any]) -> Function:
 
 
 def remove_alias(function: Function, name: str) -> Function:
-    """One that is not there is no error. Its URL, its policy and its provisioned concurrency go with it."""
+    """Remove an alias with its URL, policy and provisioned concurrency. No error when it does not exist."""
     if name not in function.aliases:
         return function
     return replace(
@@ -72,7 +72,7 @@ def remove_alias(function: Function, name: str) -> Function:
 
 
 def _read_routing(function: Function, version: str, config: Mapping[str, Any] | None) -> tuple[str | None, float]:
-    """(the second version, its weight)."""
+    """Return (the second version, its weight)."""
     weights: Mapping[str, float] = (config or {}).get("AdditionalVersionWeights") or {}
     if len(weights) > 1:
         raise InvalidParameterValue("Number of items in AdditionalVersionWeights cannot be greater than 1")

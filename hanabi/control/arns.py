@@ -1,4 +1,4 @@
-"""Function names in every form Lambda accepts, and the ARNs made of them."""
+"""Function names in every form that Lambda accepts, and ARNs."""
 
 import re
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _ALIAS = re.compile(r"(?![0-9]+\Z)[a-zA-Z0-9_-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AccountRegion:
-    """Where a node's functions are: one account in one region."""
+    """The account and region of a node's functions."""
 
     account: str
     region: str
@@ -38,9 +38,9 @@ class AccountRegion:
         return f"{arn}:{qualifier}" if qualifier else arn
 
     def parse(self, text: str, qualifier: str | None = None) -> tuple[str, str | None]:
-        """(bare name, qualifier) of a name, partial or full ARN and the `Qualifier` given beside it.
+        """Return (bare name, qualifier) of a name, partial or full ARN with its `Qualifier` parameter.
 
-        What names another partition, region or account, or is an ARN with a part left out, is none of the functions here.
+        One of another partition, region or account, or an ARN with a missing part, is not found here.
         """
         if ":" not in text:
             return text, qualifier
@@ -63,7 +63,7 @@ class AccountRegion:
         return name, qualifier
 
     def parse_whole(self, text: str) -> str:
-        """The bare name, where an operation is about a function as a whole."""
+        """Return the bare name, for an operation on a whole function."""
         name, qualifier = self.parse(text)
         if qualifier is not None:
             raise InvalidParameterValue(
@@ -73,7 +73,7 @@ class AccountRegion:
         return name
 
     def parse_new(self, text: str) -> str:
-        """The bare name of a function that is to be made."""
+        """Return the bare name of a function to create."""
         name, qualifier = self.parse(text)
         if qualifier or not _NAME.fullmatch(name):
             raise ValidationError(
@@ -88,7 +88,7 @@ class AccountRegion:
         return name
 
     def parse_resource(self, arn: str) -> str:
-        """The bare name of a function that is to be tagged, which must be a full ARN."""
+        """Return the bare name of a function to tag, given as a full ARN."""
         if not _FUNCTION_ARN.fullmatch(arn):
             raise ValidationError(
                 f"1 validation error detected: Value '{arn}' at 'resource' failed to satisfy constraint: "
@@ -105,7 +105,7 @@ class AccountRegion:
 
 
 def is_version(qualifier: str) -> bool:
-    """Whether it is the number of a published version."""
+    """Whether a qualifier is the number of a published version."""
     return qualifier.isascii() and qualifier.isdigit()
 
 

@@ -1,4 +1,4 @@
-"""Where an invocation goes: resolved once for each (function, qualifier), kept until the function changes."""
+"""Routes of invocations: resolved once for each (function, qualifier), cached until the function changes."""
 
 import random
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from hanabi.quotas import ACCOUNT_CONCURRENCY
 
 @dataclass(frozen=True, slots=True)
 class WeightedRoute:
-    """A weighted alias."""
+    """The route of a weighted alias."""
 
     main: Route
     other: Route
@@ -24,7 +24,7 @@ class WeightedRoute:
 
 
 class FunctionCatalog:
-    """A `contracts.functions.Catalog` of what the registry has."""
+    """The `contracts.functions.Catalog` over the registry."""
 
     def __init__(self, functions: Functions, code_at: Callable[[str], Path], snapshots: Path | None = None) -> None:
         self._functions = functions
@@ -50,12 +50,12 @@ class FunctionCatalog:
         return ACCOUNT_CONCURRENCY, self._unreserved
 
     def unreserved_beside(self, name: str) -> int:
-        """What the account has left when the provisioned concurrency of all other functions is taken from it."""
+        """Return the account's concurrency less the provisioned concurrency of all other functions."""
         others = (function for function in self._functions if function.name != name and function.reserved is None)
         return self._unreserved - sum(config.requested for each in others for config in each.provisioned.values())
 
     def is_reserved(self, name: str) -> bool:
-        """Whether a function has a reserved concurrency of its own."""
+        """Whether a function has reserved concurrency."""
         function = self._functions.get(name)
         return function is not None and function.reserved is not None
 
@@ -112,7 +112,7 @@ class FunctionCatalog:
         return Route(self.target(function, version), arn, self._concurrency[function.name])
 
     def target(self, function: Function, version: Version) -> FunctionVersion:
-        """A version as those see it who run it."""
+        """Make the runnable form of a version."""
         settings = version.settings
         return FunctionVersion(
             key=function.key(version),

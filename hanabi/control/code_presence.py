@@ -1,6 +1,6 @@
-"""Whether what the documents refer to is there: a version whose code or image is gone is Failed, says why, and is Active when it is back.
+"""The check that code and images of the documents exist: a version without its code or image is Failed with a reason until it is back.
 
-A snapshot that is gone is made again; its version works without it meanwhile.
+A missing snapshot is made again; its version works without it meanwhile.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class CodePresence:
-    """`target` makes of a version what is run."""
+    """The check. `target` makes the runnable form of a version."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class CodePresence:
         functions.listen(self._changed)
 
     def _changed(self, old: Function | None, new: Function | None) -> None:
-        """What is lost is told, and when it is over."""
+        """Report what is missing, and when it is back."""
         lost = [version for version in new.all_versions() if version.lost] if new else []
         if new is not None and lost:
             numbers = ", ".join(version.number for version in lost)
@@ -62,7 +62,7 @@ class CodePresence:
             self._health.clear(f"code of {old.name}")
 
     async def run(self) -> None:
-        """Look at what is lost often, and at everything from time to time; pulls and snapshots take their time beside that."""
+        """Check missing things often and everything from time to time. Pulls and snapshots run beside that."""
         slow: asyncio.Task[None] | None = None
         next_all = self._clock.monotonic()
         try:
@@ -91,7 +91,7 @@ class CodePresence:
             await self._renew_snapshots()
 
     async def check(self, name: str | None = None, *, everything: bool = True) -> None:
-        """The zips of one function, of all, or of those with something lost."""
+        """Check the zips of one function, of all, or of those with something missing."""
         async with self._checking:
             users = await self._users(name, everything, images=False)
             if users:
@@ -99,7 +99,7 @@ class CodePresence:
                 await self._judge(users, faults)
 
     async def check_images(self, name: str | None = None, *, everything: bool = True) -> None:
-        """Likewise their images; those that are not there are pulled, each judged as soon as that has ended."""
+        """Check their images. Missing ones are pulled, and each is settled when its pull ends."""
         containers = self._containers
         if containers is None or not (users := await self._users(name, everything, images=True)):
             return
@@ -112,7 +112,7 @@ class CodePresence:
         await asyncio.gather(*map(pull, missing))
 
     async def _users(self, name: str | None, everything: bool, *, images: bool) -> dict[str, set[str]]:
-        """The names of the functions that are made of each zip, or image; the loop is not held for long."""
+        """Map each zip or image to the names of its functions, without blocking the loop for long."""
         users: dict[str, set[str]] = {}
         names = [name] if name is not None else [each.name for each in self._functions] if everything else list(self._lost)
         for number, each in enumerate(names, 1):
@@ -133,12 +133,12 @@ class CodePresence:
                 await self._functions.update(name, judge)
 
     async def require(self, version: FunctionVersion) -> None:
-        """Before an environment is started: raises `ResourceConflict` when its zip is not there. Cheap when it is."""
+        """Raise `ResourceConflict` when a version's zip is missing, before an environment is started. Cheap when it exists."""
         if version.code is not None and not os.access(version.code, os.R_OK | os.X_OK):
             await self.refuse(version)
 
     async def refuse(self, version: FunctionVersion) -> None:
-        """Something of a version was not found: look closer, and raise `ResourceConflict` unless it could be fixed."""
+        """Check a version of which something was not found; raise `ResourceConflict` unless it could be fixed."""
         await (self.check(version.name) if version.container is None else self.check_images(version.name))
         function = self._functions.get(version.name)
         for each in function.all_versions() if function else ():
@@ -163,7 +163,7 @@ class CodePresence:
 
 
 async def _pull(containers: Containers, image: str) -> dict[str, tuple[str, str]]:
-    """Why it cannot be had, if so."""
+    """Pull an image. Returns why it failed, if so."""
     try:
         await containers.ensure(image)
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""Reserved concurrency of a function, within the account's."""
+"""Reserved concurrency of a function, within the account's limit."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from hanabi.quotas import UNRESERVED_CONCURRENCY_MIN
 
 
 def reserve(function: Function, reserved: int | None, unreserved: int) -> Function:
-    """`unreserved` is what the account has left, the provisioned concurrency of other functions counted, this one's share not."""
+    """Set it. `unreserved` is what the account has left after other functions' provisioned concurrency, without this function's share."""
     if reserved is not None and unreserved + (function.reserved or 0) - reserved < UNRESERVED_CONCURRENCY_MIN:
         raise InvalidParameterValue(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "

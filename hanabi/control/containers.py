@@ -1,6 +1,6 @@
-"""Functions that are container images: what may be set of them, and Lambda's words for an image that cannot be had.
+"""Functions that are container images: their settings, and Lambda's errors for an image that cannot be pulled.
 
-Wording as recorded from AWS; what Hanabi knows more of the reason follows it. A function never changes its package type.
+Wording as recorded from AWS, followed by Hanabi's own detail. The package type of a function never changes.
 """
 
 import json
@@ -24,17 +24,17 @@ class PinnedImage(Protocol):
 
 class Containers(Protocol):
     async def resolve(self, uri: str) -> PinnedImage:
-        """What an ImageUri means now. Raises `ImageError`."""
+        """Resolve an ImageUri to a digest now. Raises `ImageError`."""
 
     async def ensure(self, image: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
-        """Its root, pulled if it is not there. Raises `ImageError`."""
+        """Return its root, pulled if missing. Raises `ImageError`."""
 
     async def find_missing(self, images: Set[str]) -> set[str]:
-        """Those of the pinned images that are not there."""
+        """Return the missing ones of these images."""
 
 
 def check_package(params: Mapping[str, Any], package: str) -> None:
-    """Refuse what does not go with a function's package type. `params` are of CreateFunction or UpdateFunctionConfiguration."""
+    """Refuse parameters that do not fit the package type. `params` are of CreateFunction or UpdateFunctionConfiguration."""
     if package == IMAGE:
         if params.get("Handler") or params.get("Runtime") or params.get("Layers"):
             raise InvalidParameterValue("Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image.")
@@ -43,7 +43,7 @@ def check_package(params: Mapping[str, Any], package: str) -> None:
 
 
 def check_source(code: Mapping[str, Any], package: str) -> None:
-    """The same for where the code comes from; `code` is of CreateFunction or UpdateFunctionCode."""
+    """As `check_package`, for the code's source; `code` is of CreateFunction or UpdateFunctionCode."""
     if package == IMAGE:
         if not code.get("ImageUri") or code.get("ZipFile"):
             raise InvalidParameterValue("Please provide ImageUri when updating a function with packageType Image.")
@@ -52,7 +52,7 @@ def check_source(code: Mapping[str, Any], package: str) -> None:
 
 
 def check_image_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """An ImageConfig as it is kept; None for an empty one, by which all is the image's again."""
+    """Return an ImageConfig as stored; None for an empty one, which restores the image's own settings."""
     kept = {member: value for member, value in config.items() if value}
     words = [*kept.get("EntryPoint", ()), *kept.get("Command", ()), kept.get("WorkingDirectory", "")]
     for word in words:
@@ -75,7 +75,7 @@ def container_code(image: str, digest: str, config: Mapping[str, Any] | None) ->
 
 
 def refusal(uri: str, error: ImageError) -> ApiError:
-    """What CreateFunction and UpdateFunctionCode answer when an image is not found."""
+    """Make the error of CreateFunction and UpdateFunctionCode for an image that is not found."""
     match error.kind:
         case "malformed":
             return InvalidParameterValue(f"Source image {uri} is not valid. Provide a valid source image. ({error})")
@@ -91,7 +91,7 @@ def refusal(uri: str, error: ImageError) -> ApiError:
 
 
 def failure(error: ImageError) -> tuple[str, str]:
-    """(StateReasonCode, StateReason) of a function whose image cannot be pulled."""
+    """Return (StateReasonCode, StateReason) of a function whose image cannot be pulled."""
     match error.kind:
         case "missing":
             return "ImageDeleted", f"The function is trying to use a deleted image. ({error})"

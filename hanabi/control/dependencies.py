@@ -1,4 +1,4 @@
-"""What the control plane needs of the rooms below it: code, and runtimes."""
+"""The protocols that the control plane needs of lower packages: code and runtimes."""
 
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
@@ -17,24 +17,24 @@ class StoredCode(Protocol):
 
 class CodeStore(Protocol):
     def place(self, sha256: str) -> Path:
-        """Where code is, unpacked, if it is there."""
+        """Return where unpacked code is, if it exists."""
 
     async def find(self, hashes: Set[str]) -> Mapping[str, CodeError]:
-        """Make sure of code, by `CodeSha256`; what is wrong with that which cannot be used."""
+        """Check code, by `CodeSha256`; returns what is wrong with unusable code."""
 
     async def store(self, blob: bytes | Path) -> StoredCode:
-        """Unpack a zip. Raises `ApiError` when it is not a good one."""
+        """Unpack a zip. Raises `ApiError` for an invalid one."""
 
 
 class Runtimes(Protocol):
     def known(self, runtime: str) -> bool:
-        """Whether there is such a runtime at all."""
+        """Whether a runtime of this name exists."""
 
     async def why_unavailable(self, runtime: str) -> str:
-        """Why its functions cannot run on this host; empty: they can."""
+        """Return why its functions cannot run on this host; empty: they can."""
 
     async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
-        """Its root, built if it is not there: `progress` gets what is being done. Raises `ImageError` with the reason."""
+        """Return its root, built if missing; `progress` gets the builder's lines. Raises `ImageError` with the reason."""
 
     async def prepare_code(self, directory: Path) -> None:
         """Make unpacked code ready to be mounted."""

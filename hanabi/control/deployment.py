@@ -1,4 +1,4 @@
-"""Functions made, updated and deleted: what is asked for is checked, its code taken, and the registry changed."""
+"""Creates, updates and deletes functions: checks the parameters, stores the code, changes the registry."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Set
@@ -16,7 +16,7 @@ from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
 
 
 class Deployment:
-    """Changes are on disk when they return. Without `containers`, code is zips only."""
+    """The deployment. Changes are on disk when a method returns. Without `containers`, code is zips only."""
 
     def __init__(self, functions: Functions, code: CodeStore, runtimes: Runtimes, containers: Containers | None) -> None:
         self._functions = functions
@@ -27,11 +27,11 @@ class Deployment:
 
     @property
     def uploads(self) -> Set[str]:
-        """The hashes of code that is stored, and of no function yet."""
+        """The hashes of stored code that no function has yet."""
         return set(self._uploads)
 
     async def create(self, name: str, params: Mapping[str, Any]) -> Function:
-        """`params` are CreateFunction's; the function is pending, and so is its version 1 if it is published."""
+        """Create a function. `params` are CreateFunction's. It is pending, and so is its version 1 if published."""
         settings = make_settings(name, params, self._runtimes.known)
         refuse_unsupported(params["Code"])
         await self._check_available(params)
@@ -49,7 +49,7 @@ class Deployment:
         return await self._replace(name, make, code)
 
     async def update_code(self, name: str, params: Mapping[str, Any]) -> Function:
-        """`params` are UpdateFunctionCode's."""
+        """Update the code. `params` are UpdateFunctionCode's."""
         function = versions.check_updatable(self._functions.find(name), params.get("RevisionId"))
         check_source(params, function.latest.settings.package)
         refuse_unsupported(params)
@@ -67,7 +67,7 @@ class Deployment:
         return await self._replace(name, update, code)
 
     async def update_settings(self, name: str, params: Mapping[str, Any]) -> Function:
-        """`params` are UpdateFunctionConfiguration's."""
+        """Update the settings. `params` are UpdateFunctionConfiguration's."""
 
         def update(old: Function) -> Function:
             versions.check_updatable(old, params.get("RevisionId"))
@@ -78,7 +78,7 @@ class Deployment:
         return await self._functions.change(name, update)
 
     async def delete(self, name: str) -> None:
-        """The function with all its versions. The documents of a damaged one are quarantined, not removed."""
+        """Delete a function with all its versions. The documents of a damaged one are quarantined, not removed."""
         if name in self._functions.damaged:
             await self._functions.quarantine(name)
             return
@@ -91,7 +91,7 @@ class Deployment:
             raise ResourceConflict(f"Function already exist: {name}. {damaged} DeleteFunction quarantines it and frees the name.")
 
     async def _check_available(self, params: Mapping[str, Any]) -> None:
-        """A runtime that is known, and that nothing here can run."""
+        """Refuse a known runtime that this host cannot run."""
         runtime = params.get("Runtime") or ""
         if self._runtimes.known(runtime) and (reason := await self._runtimes.why_unavailable(runtime)):
             raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
@@ -99,7 +99,7 @@ class Deployment:
     # --- code ---------------------------------------------------------------------------------------------------------
 
     async def _take_code(self, given: Mapping[str, Any], package: str) -> Code:
-        """The code counts as referenced until the change that is handed it has ended."""
+        """Store the code. It counts as referenced until the change that uses it has ended."""
         if package == IMAGE:
             if given.get("ZipFile"):
                 raise InvalidParameterValue("Please provide ImageUri only when the intended function PackageType is Image.")
@@ -113,7 +113,7 @@ class Deployment:
         return Code(sha256=stored.sha256, size=stored.size)
 
     async def _find_image(self, uri: str | None) -> Code:
-        """What a tag means is asked once: versions stay with the image they had."""
+        """Resolve the image's tag, once: versions keep their image."""
         if not uri:
             raise InvalidParameterValue("Please provide a source for function code.")
         if self._containers is None:

@@ -1,6 +1,6 @@
-"""Documents of functions and versions, read: what is returned is whole and means something, else `ValueError` says what is wrong.
+"""Reads the documents of functions and versions into complete, valid values. Raises `ValueError` with what is wrong.
 
-A field that is missing has its default, where it has one. One that is not known is refused: who wrote it meant something by it, and the
+A missing field gets its default, if it has one. An unknown field is refused: its writer meant something by it, and the
 next change would lose it.
 """
 
@@ -29,7 +29,7 @@ _CORS_LISTS = ("AllowHeaders", "AllowMethods", "AllowOrigins", "ExposeHeaders")
 
 
 def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Mapping[str, Mapping[str, Any]]) -> Function:
-    """`versions` holds the documents of those that the function's document names, by number."""
+    """Read a function. `versions` holds the documents of its published versions, by number."""
     _need(bool(_NAME.fullmatch(name)) and len(name) <= FUNCTION_NAME_CHARS, "is of no function that can be")
     numbers = _list(document["versions"], str, "versions")
     _need(len(set(numbers)) == len(numbers) and all(map(is_version, numbers)), "names versions that cannot be")
@@ -150,7 +150,7 @@ def _list(given: Any, kind: type, where: str) -> list[Any]:
 
 
 def _build(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass of JSON values, each of the type that is declared."""
+    """Build a dataclass from JSON values, checking each one's declared type."""
     _need(isinstance(values, dict), f"has no object where {where} is expected")
     any_kind: Any = kind
     hints, required = _fields(any_kind)

@@ -1,4 +1,4 @@
-"""The functions of one account in one region: what exists of them, as the registry keeps it."""
+"""The functions of one account in one region, over the registry."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,7 +13,7 @@ from hanabi.errors import ResourceConflict, ResourceNotFound, RevisionMismatch
 
 
 class Functions(Registry[Function]):
-    """A function's document is `functions/<name>`; its published versions are `versions/<name>/<number>`. They never change alone."""
+    """The functions. A document is `functions/<name>`, its published versions `versions/<name>/<number>`. They change together only."""
 
     def __init__(self, store: Store, account_region: AccountRegion, clock: Clock, health: Health | None = None) -> None:
         def decode(name: str, document: Document, versions: Mapping[str, Document]) -> Function:
@@ -26,7 +26,7 @@ class Functions(Registry[Function]):
         self._url_owners: dict[str, str] = {}  # id -> name of its function
 
     def find(self, name: str) -> Function:
-        """Raises `ResourceNotFound`."""
+        """Return a function. Raises `ResourceNotFound`."""
         function = self.get(name)
         if function is None:
             raise ResourceNotFound(f"Function not found: {self.account_region.arn(name)}")
@@ -37,7 +37,7 @@ class Functions(Registry[Function]):
         return await self.replace(name, lambda old: change(old or self.find(name)))
 
     async def replace(self, name: str, change: Callable[[Function | None], Function]) -> Function:
-        """As `change`, for one that may be absent."""
+        """As `change`, for a function that may not exist."""
         function = await self.commit(name, change)
         assert function is not None
         return function
@@ -57,7 +57,7 @@ class Functions(Registry[Function]):
 
     @property
     def why_incomplete(self) -> str:
-        """Why what functions need is not surely known; empty: it is."""
+        """Why the needs of functions are not fully known; empty: they are."""
         damaged = sorted(self.damaged)
         return f"functions whose documents are damaged: {', '.join(damaged[:5])}; what they need is not known" if damaged else ""
 

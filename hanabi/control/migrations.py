@@ -1,4 +1,4 @@
-"""Every kind of document in state.db: its version, and how older ones become what is written today.
+"""Every kind of document in state.db: its version, and the migration steps of older ones.
 
     functions/<name>            a function: control/model.py, read by control/documents.py
     versions/<name>/<number>    a published version of it
@@ -6,7 +6,7 @@
     node/identity               the id of this state.db: images/identity.py
     quarantine/<revision>/<key> what was quarantined, text as it was
 
-A step that has been released never changes; another one is added behind it, and the documents' tests get one more example.
+A released step never changes. Add another one after it, and an example to the documents' tests.
 """
 
 import json
@@ -17,7 +17,7 @@ from hanabi.store.formats import Format, Formats
 
 
 def _drop_path(version: Any) -> Any:
-    """Code was found by the path where it lay; now by its hash."""
+    """Drop the path of code: it is found by its hash now."""
     if isinstance(version, dict) and isinstance(version.get("code"), dict):
         return {**version, "code": {key: value for key, value in version["code"].items() if key != "path"}}
     return version
@@ -36,7 +36,7 @@ _ROLE_TEXTS = ("Path", "RoleName", "RoleId", "Arn", "AssumeRolePolicyDocument")
 
 
 def _check_role(document: Document) -> None:
-    """What is missing and may be is filled in."""
+    """Check a role; optional missing fields get defaults."""
     document.setdefault("Description", None)
     for name, otherwise in (("MaxSessionDuration", 3600), ("Tags", []), ("Attached", []), ("Policies", {})):
         if type(document.setdefault(name, otherwise)) is not type(otherwise):

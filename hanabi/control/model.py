@@ -1,6 +1,6 @@
-"""What exists, as values that never change: a function, its versions, aliases, URLs and the like, and how they are stored.
+"""The model: immutable values of functions, versions, aliases and URLs, and their stored form.
 
-A change makes new objects (`dataclasses.replace`); the registry writes them and puts them in the place of the old.
+A change makes new objects (`dataclasses.replace`); the registry writes them and replaces the old ones.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ CREATING = "The function is being created."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSettings:
-    """What a user sets of a function, defaults filled in."""
+    """The settings of a function, defaults filled in."""
 
     runtime: str
     handler: str
@@ -45,7 +45,7 @@ class Code:
 
     @property
     def key(self) -> str:
-        """What tells it from other code."""
+        """The identity of the code."""
         return self.image or self.sha256
 
 
@@ -72,7 +72,7 @@ class Version:
 
     @property
     def awaits_snapshot(self) -> bool:
-        """A published version with SnapStart whose runtime is there."""
+        """Whether it is a published SnapStart version that only lacks its snapshot."""
         return self.number != LATEST and self.settings.snap_start and self.state == "Pending" and self.runtime_arn is not None
 
     @property
@@ -94,28 +94,28 @@ class Version:
         )
 
     def prepared(self, runtime_arn: str | None) -> "Version":
-        """Ready, but for a published version with SnapStart, which has its snapshot made first."""
+        """Return it ready; a published SnapStart version awaits its snapshot first."""
         if self.number != LATEST and self.settings.snap_start and self.state == "Pending":
             return replace(self, revision_id=new_id(), runtime_arn=runtime_arn)
         return self.ready(runtime_arn)
 
     def optimized(self, snapshot: str, reason: str) -> "Version":
-        """Its snapshot is made; an empty name: there is none, for that reason, and its environments are initialised as any other's."""
+        """Return it with its snapshot; an empty name: none, for the reason, so its environments run the init as usual."""
         return replace(self.ready(self.runtime_arn), snapshot=snapshot, state_reason=reason or None)
 
     def lose(self, code: str, reason: str) -> "Version":
-        """What it runs is not there."""
+        """Return it failed: its code or image is missing."""
         return replace(self, revision_id=new_id(), state="Failed", state_reason=reason, state_code=code, lost=True)
 
     def found(self) -> "Version":
-        """It is there again."""
+        """Return it active: its code or image is back."""
         found = self.ready(self.runtime_arn)
         if self.update_reason == self.state_reason:  # an update failed for the same reason
             return found
         return replace(found, update=self.update, update_reason=self.update_reason, update_code=self.update_code)
 
     def failed(self, code: str, reason: str) -> "Version":
-        """It was being created, or it was being updated: then it stays as active as it was."""
+        """Return it failed. After a failed update it keeps its state."""
         if self.state == "Active":
             return replace(self, revision_id=new_id(), update="Failed", update_reason=reason, update_code=code)
         return replace(
@@ -182,11 +182,11 @@ class Function:
         return self.latest if number == LATEST else self.versions.get(number)
 
     def all_versions(self) -> list[Version]:
-        """What `$LATEST` still runs included."""
+        """All versions, including what `$LATEST` still runs."""
         return [self.latest, *([self.serving] if self.serving else []), *self.versions.values()]
 
     def running(self) -> list[Version]:
-        """The versions that invocations may get."""
+        """The versions that invocations may run."""
         return [self.serving or self.latest, *self.versions.values()]
 
     def key(self, version: Version) -> str:
@@ -213,7 +213,7 @@ def version_document(function: Function, version: Version) -> dict[str, Any]:
 
 
 def function_document(function: Function) -> dict[str, Any]:
-    """All but the published versions, which have documents of their own and are only named here."""
+    """Make the document of a function. Published versions have their own documents; their numbers are listed here."""
     return {
         "id": function.id,
         "latest": _version_values(function.latest),

@@ -1,4 +1,4 @@
-"""The control plane, wired: what exists, what is made ready, and what the invoke path resolves."""
+"""The wiring of the control plane: registry, preparation and catalog."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -53,7 +53,7 @@ async def open_control_plane(
     snapshots: Snapshots | None = None,
     health: Health | None = None,
 ) -> AsyncIterator[ControlPlane]:
-    """Load what exists, and go on with what was being prepared; at the end let changes end.
+    """Load the functions and continue unfinished preparations; at exit, wait for changes to end.
 
     `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only.
     """

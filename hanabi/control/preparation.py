@@ -1,4 +1,4 @@
-"""What is being made ready: a function that is new, or was updated, is pending until its runtime and its code are there."""
+"""Preparation: a new or updated function is pending until its runtime and code are ready."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Preparation:
-    """Begins by itself with what is unfinished. `close` before the registry is."""
+    """The preparation. Begins by itself with what is unfinished. `close` it before the registry."""
 
     def __init__(
         self, functions: Functions, code: CodeStore, runtimes: Runtimes, containers: Containers | None, clock: Clock, health: Health
@@ -38,7 +38,7 @@ class Preparation:
         functions.listen(self._changed)
 
     async def close(self) -> None:
-        """What is not prepared yet is prepared after the next start."""
+        """Stop. The rest is prepared after the next start."""
         self._closing = True
         for task in self._under_way.values():
             task.cancel()
@@ -51,17 +51,17 @@ class Preparation:
         return list(self._under_way.values())
 
     async def wait_briefly(self, function: Function) -> None:
-        """Return when a function as it was just changed is prepared, or when that takes longer than a moment.
+        """Wait until a function's latest change is prepared, but only briefly.
 
-        Its caller is still answered "Pending", or "InProgress", as Lambda's is; but where the runtime is there already, what the
-        caller does next finds it ready.
+        The caller still gets "Pending" or "InProgress", as on Lambda. But when the runtime exists already, the caller's next call
+        finds the function ready.
         """
         task = self._under_way.get(function.latest.generation)
         if task is not None:
             await asyncio.wait([task], timeout=BRIEF_WAIT_S)
 
     def shown(self, function: Function, version: Version) -> Version:
-        """A version with what is being done for it at the moment as its reason."""
+        """Return a version with its preparation's progress as the reason."""
         return self._progress.show(function, version)
 
     def _changed(self, old: Function | None, new: Function | None) -> None:
@@ -102,7 +102,7 @@ class Preparation:
             return versions.fail("InternalError", "An internal error occurred while the function was prepared.")
 
     async def _make_ready(self, version: Version) -> str | None:
-        """The runtime's ARN, when what the version runs on is there; an image has none. Raises `ImageError`, `CodeError`."""
+        """Make what a version needs ready; returns the runtime's ARN, none for an image. Raises `ImageError`, `CodeError`."""
         progress = self._progress.listen(version.generation)
         if not version.code.image:
             image = await self._runtimes.ensure(version.settings.runtime, progress)

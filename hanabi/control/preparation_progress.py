@@ -1,4 +1,4 @@
-"""What is being done for functions that are not ready yet, in words: shown as their StateReason, and never stored."""
+"""The progress of preparations as text, shown as StateReason and never stored."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ LONGEST = 200  # characters of a line that a builder said
 
 
 class PreparationProgress:
-    """By generation of a function. `listen` gives what builders call with each of their lines."""
+    """The progress, by generation of a function. `listen` returns the callback for a builder's lines."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class PreparationProgress:
         self._said.pop(generation, None)
 
     def show(self, function: Function, version: Version) -> Version:
-        """A version as it is described: `The function is being created: <what is done>, 12 s`."""
+        """Return a version with the reason `The function is being created: <progress>, 12 s`."""
         said = self._said.get(function.latest.generation)
         if said is None:
             return version
@@ -46,7 +46,7 @@ class PreparationProgress:
 
 
 def in_words(line: str) -> str:
-    """A line of a builder, or a count of it."""
+    """Format a line or a count of a builder."""
     count = decode_count(line)
     if count is None:
         return line

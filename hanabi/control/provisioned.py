@@ -1,4 +1,4 @@
-"""Provisioned concurrency: what is wanted of which version. Pure: each takes a function and returns another one.
+"""Provisioned concurrency configurations. Pure: each function takes a function value and returns a new one.
 
 Words and order of the refusals are as recorded on AWS (LocalStack's validated tests). At most one configuration reaches a version:
 its own, or that of one alias that points to it.
@@ -20,7 +20,7 @@ _NO_RESOURCE = "The function resource provided must be an alias or a published v
 def find_resource(
     function: Function | None, account_region: AccountRegion, name: str, qualifier: str | None, unpublished: str = _NO_RESOURCE
 ) -> Function:
-    """The function, if it has the alias or the published version that the qualifier names."""
+    """Return the function if the qualifier names an alias or published version of it."""
     if not qualifier or qualifier == LATEST:
         raise InvalidParameterValue(unpublished)
     if is_alias(qualifier):
@@ -39,7 +39,7 @@ def find_config(function: Function, qualifier: str) -> ProvisionedConfig:
 
 
 def put_config(function: Function, qualifier: str, requested: int, unreserved: int, now_ms: int) -> Function:
-    """`unreserved` is what the account has left, the provisioned concurrency of other functions counted, this one's not."""
+    """Set one. `unreserved` is what the account has left after other functions' provisioned concurrency."""
     alias = function.aliases.get(qualifier)
     if alias is not None:
         check_alias(function, alias)
@@ -71,14 +71,14 @@ def put_config(function: Function, qualifier: str, requested: int, unreserved: i
 
 
 def remove_config(function: Function, qualifier: str) -> Function:
-    """One that is not there is no error."""
+    """Remove one. No error when it does not exist."""
     if qualifier not in function.provisioned:
         return function
     return replace(function, provisioned={other: config for other, config in function.provisioned.items() if other != qualifier})
 
 
 def check_alias(function: Function, alias: Alias) -> None:
-    """Whether an alias, as it is to be, may have provisioned concurrency."""
+    """Check that an alias, as changed, may have provisioned concurrency."""
     if alias.version == LATEST:
         raise InvalidParameterValue(UNPUBLISHED)
     if _taken(function, alias.name) & {alias.version, alias.other}:
@@ -86,7 +86,7 @@ def check_alias(function: Function, alias: Alias) -> None:
 
 
 def shares(function: Function, config: ProvisionedConfig) -> Mapping[str, int]:
-    """How much each version is to have of a configuration: a weighted alias divides it by its weights."""
+    """Return each version's share of a configuration: a weighted alias divides it by weight."""
     alias = function.aliases.get(config.qualifier)
     if alias is None:
         return {config.qualifier: config.requested}
@@ -97,5 +97,5 @@ def shares(function: Function, config: ProvisionedConfig) -> Mapping[str, int]:
 
 
 def _taken(function: Function, qualifier: str) -> set[str | None]:
-    """The versions that other configurations reach."""
+    """Return the versions that other configurations reach."""
     return {number for config in function.provisioned.values() if config.qualifier != qualifier for number in shares(function, config)}

@@ -1,4 +1,4 @@
-"""How many environments of which version are to be kept initialised, and who is told of it."""
+"""The number of environments to keep initialised for each version, and its listeners."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Wanted = Callable[[FunctionVersion, int], None]
 
 
 class ProvisionedVersions:
-    """`target` makes of a version what is run."""
+    """The numbers. `target` makes the runnable form of a version."""
 
     def __init__(self, functions: Functions, target: Callable[[Function, Version], FunctionVersion]) -> None:
         self._functions = functions
@@ -20,7 +20,7 @@ class ProvisionedVersions:
         functions.listen(self._changed)
 
     def on_provisioned(self, callback: Wanted) -> None:
-        """Call back with how many environments of a version are to be kept initialised: now, and whenever it was set."""
+        """Call back with a version's number: now, and whenever it is set."""
         self._listeners.append(callback)
         for function in self._functions:
             for version, count, _ in self._wanted(function).values():
@@ -36,7 +36,7 @@ class ProvisionedVersions:
                 self._tell(*wanted[:2])
 
     def _wanted(self, function: Function) -> dict[str, tuple[FunctionVersion, int, int]]:
-        """(version, count, when that was set) by `FunctionVersion.key`; one that is not ready yet is not wanted yet."""
+        """Return (version, count, when set) by `FunctionVersion.key`, for versions that are ready."""
         wanted = {}
         for config in function.provisioned.values():
             for number, count in shares(function, config).items():

@@ -1,4 +1,4 @@
-"""What functions need to be kept: code, container images, snapshots. Whatever else there is of these is garbage."""
+"""References from functions to code, container images and snapshots. Everything else of these is garbage."""
 
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
@@ -8,7 +8,7 @@ from hanabi.control.model import Code
 
 
 class References:
-    """`place` says where code is, unpacked; `uploads` are the hashes of code that is stored, and of no function yet."""
+    """The references. `place` returns where unpacked code is; `uploads` are hashes of stored code that no function has yet."""
 
     def __init__(self, functions: Functions, place: Callable[[str], Path], uploads: Callable[[], Set[str]]) -> None:
         self._functions = functions
@@ -17,19 +17,19 @@ class References:
 
     @property
     def why_incomplete(self) -> str:
-        """Why something that is needed may be missing here; empty: nothing is."""
+        """Why a reference may be missing here; empty: none is."""
         return self._functions.why_incomplete
 
     def code(self) -> set[Path]:
-        """The unpacked code that is in use."""
+        """The unpacked code in use."""
         return {self._place(sha256) for sha256 in (*self._uploads(), *(code.sha256 for code in self._codes() if not code.image))}
 
     def images(self) -> set[str]:
-        """The digests of the container images that are in use."""
+        """The digests of container images in use."""
         return {code.sha256 for code in self._codes() if code.image}
 
     def snapshots(self) -> set[str]:
-        """The names of the snapshots that are in use."""
+        """The names of snapshots in use."""
         return {version.snapshot for function in self._functions for version in function.versions.values() if version.snapshot}
 
     def _codes(self) -> Iterator[Code]:

@@ -1,4 +1,4 @@
-"""What exists of one kind: in the store and in memory. Loaded once, written through, and told by the store of what others write."""
+"""A registry of one kind of value, in the store and in memory: loaded once, written through, following changes made elsewhere."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -22,9 +22,9 @@ Parts = Mapping[str, Document]
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """How values of one kind are stored: each as a document, and some with further documents of their own, its parts.
+    """How values of one kind are stored: each as a document, some with further documents, their parts.
 
-    A value's document changes with every change of it, so that its revision stands for the whole.
+    Every change of a value changes its document, so the document's revision is that of the whole.
     """
 
     name: str  # for people: "function"
@@ -36,10 +36,10 @@ class Kind(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """One change at a time. What is read here is on disk.
+    """The registry: one change at a time. Everything read here is on disk.
 
-    A change is one batch in the store, made only if nobody else was faster: else it is made again of what there is by then. A value that
-    cannot be read is left as it is: it is not changed, and its name is taken until it is quarantined.
+    A change is one compare-and-set batch in the store. When another writer was faster, it is made again from the new value. An
+    unreadable value is not changed, and its name is taken, until it is quarantined.
     """
 
     def __init__(self, store: Store, kind: Kind[T], clock: Clock, health: Health | None = None) -> None:
@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         self._watch: Watch | None = None
 
     async def open(self) -> None:
-        """Load what exists. Parts that no value has, which an older Hanabi left in a crash, are quarantined."""
+        """Load all values. Orphaned parts, left by a crash of an older Hanabi, are quarantined."""
         self._watch = self._store.watch(self.kind.prefix, self._on_change)
         parts: dict[str, dict[str, Document]] = {}
         for key, document, _ in await self._store.list(self.kind.parts) if self.kind.parts else ():
@@ -76,7 +76,7 @@ class Registry(Generic[T]):
                 await self._store.quarantine(self._part_key(name, part))
 
     async def close(self) -> None:
-        """Let changes end."""
+        """Wait for changes to end."""
         if self._watch is not None:
             self._watch.close()
         while self._tasks:
@@ -84,57 +84,57 @@ class Registry(Generic[T]):
         await self._retries.close()
 
     def listen(self, changed: Callable[[T | None, T | None], None]) -> None:
-        """Call back with (old, new) at the very moment of every change; None: absent. What there is already is new."""
+        """Call back with (old, new) at once on every change; None: absent. Existing values are reported as new."""
         self._listeners.append(changed)
         for value in self:
             changed(None, value)
 
     @property
     def tasks(self) -> "set[asyncio.Task[Any]]":
-        """The changes that are under way."""
+        """The changes under way."""
         return set(self._tasks)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def get(self, name: str) -> T | None:
-        """Raises `DocumentDamaged`."""
+        """Return a value. Raises `DocumentDamaged`."""
         if name in self.damaged:
             known = self.damaged[name]
             raise DocumentDamaged(known.key, known.reason)  # a new one: whoever raises it adds to its traceback
         return self._values.get(name)
 
     def revision(self, name: str) -> int:
-        """That of the store; 0: there is no such value."""
+        """Return the revision in the store; 0: no such value."""
         return self._revisions.get(name, 0)
 
     def names(self) -> list[str]:
-        """In order, those of damaged ones too."""
+        """Return the names in order, those of damaged values too."""
         return sorted({*self._values, *self.damaged})
 
     def __iter__(self) -> Iterator[T]:
-        """In the order of their names."""
+        """Iterate in the order of names."""
         return iter([self._values[name] for name in sorted(self._values)])
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
     async def commit(self, name: str, change: Callable[[T | None], T | None]) -> T | None:
-        """Replace a value (None: absent) by what `change` makes of it, which may be called several times.
+        """Replace a value (None: absent) by `change` of it, which may be called several times.
 
-        A caller that is cancelled leaves the change to end. Raises what `change` raises, and `RevisionMismatch` when others change the
-        same all the time.
+        When the caller is cancelled, the change still ends. Raises what `change` raises, and `RevisionMismatch` when other writers keep
+        changing the same value.
         """
         return await asyncio.shield(self.begin(name, change))
 
     def begin(self, name: str, change: Callable[[T | None], T | None]) -> "asyncio.Task[T | None]":
-        """As `commit`, for those who must know when the change has ended. Not to be cancelled: disk and memory would part."""
+        """As `commit`, for callers that must know when the change has ended. Do not cancel it: disk and memory would differ."""
         return self._own(self.apply(name, change), f"change of {self.kind.name} {name}")
 
     async def update(self, name: str, change: Callable[[T], T]) -> None:
-        """As `commit`; what is gone stays so."""
+        """As `commit`, but an absent value stays absent."""
         await self.commit(name, lambda now: None if now is None else change(now))
 
     async def quarantine(self, name: str) -> None:
-        """The documents of a damaged value, so that its name is free."""
+        """Quarantine the documents of a damaged value, which frees its name."""
         async with self._lock:
             below = self._part_key(name, "")
             keys = [key for key, _, _ in await self._store.list(below)] if self.kind.parts else []
@@ -145,7 +145,7 @@ class Registry(Generic[T]):
             self._catch_up()
 
     async def apply(self, name: str, change: Callable[[T | None], T | None]) -> T | None:
-        """What `begin` runs."""
+        """Run a change, for `begin`."""
         async with self._lock:
             try:
                 return await self._try_commit(name, change, ATTEMPTS)
@@ -205,7 +205,7 @@ class Registry(Generic[T]):
         await self._retries.do(f"news of {self.kind.name} {name}", what, reload)
 
     async def _reload(self, name: str) -> None:
-        """From the store: the document, and its parts as they were with it."""
+        """Read a document and its parts from the store, at the same revision."""
         key, below = self.kind.prefix + name, self._part_key(name, "")
         parts: dict[str, Document] = {}
         try:
@@ -235,7 +235,7 @@ class Registry(Generic[T]):
             self._put(name, value, found[1])
 
     def check(self, name: str, value: T) -> None:
-        """Raise `ValueError` for what was read and cannot be beside the others."""
+        """Raise `ValueError` for a value that conflicts with others."""
 
     # --- memory -------------------------------------------------------------------------------------------------------
 

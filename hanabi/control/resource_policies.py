@@ -1,4 +1,4 @@
-"""Resource policies of functions: kept and shown; `hanabi.edge.auth` evaluates them. Pure: each takes a function and returns another."""
+"""Resource policies of functions; `hanabi.edge.auth` evaluates them. Pure: each function takes a function value and returns a new one."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def policy_text(statements: tuple[Mapping[str, Any], ...]) -> str:
 
 
 def find_policy(function: Function | None, qualifier: str | None) -> tuple[str, str]:
-    """(the policy as JSON, the revision of what it belongs to)."""
+    """Return (policy as JSON, revision of its resource)."""
     statements = function.policies.get(qualifier or LATEST) if function else None
     if function is None or not statements:
         raise ResourceNotFound("The resource you requested does not exist.")
@@ -40,7 +40,7 @@ def find_statement(function: Function, qualifier: str | None, sid: str) -> Mappi
 
 
 def add_statement(function: Function, qualifier: str | None, params: Mapping[str, Any]) -> Function:
-    """`params` are AddPermission's."""
+    """Add a statement. `params` are AddPermission's."""
     if qualifier == LATEST:
         raise InvalidParameterValue("We currently do not support adding policies for $LATEST.")
     check_revision(params.get("RevisionId"), _revision(function, qualifier), "GetPolicy")
@@ -99,7 +99,7 @@ def _read_principal(text: str, partition: str) -> str | dict[str, str]:
 
 
 def _revision(function: Function, qualifier: str | None) -> str:
-    """Of what the policy belongs to, which must exist."""
+    """Return the revision of the policy's resource, which must exist."""
     alias = function.aliases.get(qualifier) if qualifier else None
     if alias is not None:
         return alias.revision_id
@@ -111,7 +111,7 @@ def _revision(function: Function, qualifier: str | None) -> str:
 
 
 def _with_statements(function: Function, qualifier: str | None, statements: tuple[Mapping[str, Any], ...]) -> Function:
-    """With a new policy, and so a new revision, of `$LATEST`, a version or an alias."""
+    """Return the function with a new policy, and revision, of `$LATEST`, a version or an alias."""
     policies = {key: kept for key, kept in function.policies.items() if key != (qualifier or LATEST)}
     if statements:
         policies[qualifier or LATEST] = statements

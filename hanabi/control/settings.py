@@ -1,6 +1,6 @@
-"""What may be set of a function: limits, defaults, and a clear refusal of what would have no effect here.
+"""Settings of a function: limits, defaults, and a clear refusal of those that would have no effect here.
 
-A role is any well-formed ARN here: whether it is there, and who may give it to a function, was checked before.
+A role is any well-formed ARN here. That it exists, and that the caller may pass it, was checked before.
 """
 
 import json
@@ -79,7 +79,7 @@ def refuse_unsupported(params: Mapping[str, Any]) -> None:
 
 
 def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> FunctionSettings:
-    """Of a function that is to be made. `params` are CreateFunction's; `known` says whether there is such a runtime."""
+    """Make the settings of a new function. `params` are CreateFunction's; `known` returns whether a runtime exists."""
     package = params.get("PackageType") or ZIP
     check_package(params, package)
     refuse_unsupported(params)
@@ -96,7 +96,7 @@ def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], b
 
 
 def change_settings(settings: FunctionSettings, params: Mapping[str, Any], known: Callable[[str], bool]) -> FunctionSettings:
-    """What is given replaces what there is; what is not given stays. `params` are UpdateFunctionConfiguration's."""
+    """Change settings: given ones are replaced, others stay. `params` are UpdateFunctionConfiguration's."""
     check_package(params, settings.package)
     refuse_unsupported(params)
     changes: dict[str, Any] = {}
@@ -174,7 +174,7 @@ def _check_environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_logging(config: Mapping[str, Any]) -> str | None:
-    """The log group, if one is given."""
+    """Check the logging configuration; returns the log group, if given."""
     if config.get("LogFormat", "Text") != "Text":
         raise InvalidParameterValue(f"LoggingConfig.LogFormat is not supported by Hanabi yet: {config['LogFormat']}")
     if config.get("ApplicationLogLevel") or config.get("SystemLogLevel"):
@@ -186,7 +186,7 @@ def _check_logging(config: Mapping[str, Any]) -> str | None:
 
 
 def _check_text(text: str, member: str) -> str:
-    """What goes into a process's environment can hold neither a NUL nor half a character."""
+    """Check text for a process's environment: no NUL, no lone surrogate."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidParameterValue(f"Value at '{member}' has characters that an environment variable cannot hold")
     return text

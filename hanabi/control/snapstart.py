@@ -1,4 +1,4 @@
-"""SnapStart as control sees it: a published version is pending until its snapshot is made, or it is known that there can be none."""
+"""SnapStart in the control plane: a published version is pending until its snapshot is made or has failed."""
 
 import asyncio
 import logging
@@ -24,14 +24,14 @@ class Snapshots(Protocol):
     missing: str  # why this host makes none; empty: it does
 
     async def take(self, version: FunctionVersion) -> str:
-        """Initialise a version and write that down; returns the snapshot's name. Raises `SnapshotFailed` for a fault of the function's."""
+        """Initialise a version and take its snapshot; returns its name. Raises `SnapshotFailed` for a fault of the function."""
 
     async def find_missing(self, names: Set[str]) -> set[str]:
-        """Those of the snapshots that are not there, or of no use here."""
+        """Return the snapshots that are missing or unusable here."""
 
 
 class SnapStart:
-    """`target` makes of a version what is run. `close` before the registry is."""
+    """The snapshots' control. `target` makes the runnable form of a version. `close` it before the registry."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SnapStart:
         functions.listen(self._changed)
 
     def _changed(self, old: Function | None, new: Function | None) -> None:
-        """Begin with what awaits its snapshot; end what nobody awaits any more."""
+        """Begin snapshots that are awaited now; cancel those no longer awaited."""
         for version in new.versions.values() if new else ():
             key = new.key(version) if new else ""
             if new and version.awaits_snapshot and key not in self._under_way and not self._closing:
@@ -66,7 +66,7 @@ class SnapStart:
         return list(self._under_way.values())
 
     async def close(self) -> None:
-        """What has no snapshot yet gets it after the next start."""
+        """Stop. Missing snapshots are made after the next start."""
         self._closing = True
         for task in self._under_way.values():
             task.cancel()

@@ -1,4 +1,4 @@
-"""Tags of a function. Pure: each takes a function and returns another one."""
+"""Tags of a function. Pure: each function takes a function value and returns a new one."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

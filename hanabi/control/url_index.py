@@ -1,4 +1,4 @@
-"""Function URLs by their ids, and who is told when one comes or goes."""
+"""The index of function URLs by id, and its listeners."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from hanabi.control.model import Function, Url
 
 
 class UrlIndex:
-    """`url_for` makes the URL of an id."""
+    """The index. `url_for` makes the URL of an id."""
 
     def __init__(self, functions: Functions, url_for: Callable[[str], str]) -> None:
         self.url_for = url_for
@@ -16,11 +16,11 @@ class UrlIndex:
         functions.listen(self._changed)
 
     def lookup(self, url_id: str) -> Url | None:
-        """The function URL that has this id."""
+        """Return the function URL of an id."""
         return self._urls.get(url_id)
 
     def on_url(self, added: Callable[[str], None], removed: Callable[[str], None]) -> None:
-        """Call back with the id of each function URL: those there are, and whenever one comes or goes."""
+        """Call back with the id of each function URL: existing ones now, and each one that is added or removed."""
         self._listeners.append((added, removed))
         for url_id in self._urls:
             added(url_id)

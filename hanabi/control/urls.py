@@ -1,4 +1,4 @@
-"""Function URLs. Pure: each takes a function and returns another one."""
+"""Function URLs. Pure: each function takes a function value and returns a new one."""
 
 import secrets
 import string
@@ -18,7 +18,7 @@ def new_url_id() -> str:
 
 
 def check_qualifier(qualifier: str | None) -> None:
-    """A URL belongs to `$LATEST` (no qualifier) or to an alias."""
+    """Check a URL's qualifier: none (`$LATEST`) or an alias."""
     if qualifier is not None and not is_alias(qualifier):
         raise ValidationError(
             f"1 validation error detected: Value '{qualifier}' at 'qualifier' failed to satisfy constraint: "
@@ -34,14 +34,14 @@ def find_url(function: Function | None, qualifier: str | None) -> Url:
 
 
 def check_owner(function: Function | None, qualifier: str | None) -> Function:
-    """The function, if it and its alias exist."""
+    """Return the function if it and its alias exist."""
     if function is None or (qualifier is not None and qualifier not in function.aliases):
         raise ResourceNotFound("Function does not exist")
     return function
 
 
 def add_url(function: Function, qualifier: str | None, params: Mapping[str, Any], now_ms: int) -> Function:
-    """`params` are CreateFunctionUrlConfig's."""
+    """Add a URL. `params` are CreateFunctionUrlConfig's."""
     check_owner(function, qualifier)
     arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
     if (qualifier or LATEST) in function.urls:
@@ -63,7 +63,7 @@ def add_url(function: Function, qualifier: str | None, params: Mapping[str, Any]
 
 
 def change_url(function: Function, qualifier: str | None, params: Mapping[str, Any], now_ms: int) -> Function:
-    """`params` are UpdateFunctionUrlConfig's."""
+    """Change a URL. `params` are UpdateFunctionUrlConfig's."""
     check_owner(function, qualifier)
     url = find_url(function, qualifier)
     _check_mode(params)

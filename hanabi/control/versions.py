@@ -1,4 +1,4 @@
-"""What becomes of a function: made, updated, prepared, published. Pure: each takes a function and returns another one."""
+"""The life of a function: created, updated, prepared, published. Pure: each function takes a function value and returns a new one."""
 
 import uuid
 from collections.abc import Callable, Mapping, Set
@@ -11,7 +11,7 @@ from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceCon
 
 
 def make_latest(settings: FunctionSettings, code: Code, now_ms: int) -> Version:
-    """The `$LATEST` of a new function: pending."""
+    """Make the `$LATEST` of a new function: pending."""
     return Version(
         number=LATEST,
         settings=settings,
@@ -31,7 +31,7 @@ def check_revision(given: str | None, current: str, getter: str = "GetFunction/G
 
 
 def check_updatable(function: Function, revision_id: str | None) -> Function:
-    """The function, if it may be updated now."""
+    """Return the function if it may be updated now."""
     check_revision(revision_id, function.latest.revision_id)
     if function.latest.update == "InProgress":
         raise ResourceConflict(f"The operation cannot be performed at this time. An update is in progress for resource: {function.arn}")
@@ -41,7 +41,7 @@ def check_updatable(function: Function, revision_id: str | None) -> Function:
 
 
 def update(function: Function, now_ms: int, *, settings: FunctionSettings | None = None, code: Code | None = None) -> Function:
-    """A new `$LATEST`, in progress. Invocations go on with the old one, if that ever worked, until this one is ready."""
+    """Make a new `$LATEST`, in progress. Until it is ready, invocations run the old one, if that ever worked."""
     old = function.latest
     settings, code = settings or old.settings, code or old.code
     active = old.state == "Active"
@@ -72,12 +72,12 @@ def is_unfinished(function: Function) -> bool:
 
 
 def complete(runtime_arn: str | None) -> Callable[[Function], Function]:
-    """`$LATEST`, and what was published of it in advance, is ready."""
+    """Mark `$LATEST` ready, and what was published of it in advance."""
     return lambda function: _settle(function, lambda version: version.prepared(runtime_arn), serving=None)
 
 
 def settle_version(number: str, generation: str, settle: Callable[[Version], Version]) -> Callable[[Function], Function]:
-    """What has become of one published version, if it is still there and waits."""
+    """Set the outcome of one published version, if it still exists and waits."""
 
     def apply(function: Function) -> Function:
         version = function.versions.get(number)
@@ -93,7 +93,7 @@ def fail(code: str, reason: str) -> Callable[[Function], Function]:
 
 
 def lose(code: str, reason: str) -> Callable[[Function], Function]:
-    """As `fail`, because what `$LATEST` is made of is not there."""
+    """As `fail`, because the code of `$LATEST` is missing."""
 
     def settle(version: Version) -> Version:
         failed = version.failed(code, reason)
@@ -103,7 +103,7 @@ def lose(code: str, reason: str) -> Callable[[Function], Function]:
 
 
 def apply_faults(looked_for: Set[str], faults: Mapping[str, tuple[str, str]]) -> Callable[[Function], Function]:
-    """Versions whose code is not there fail with (StateReasonCode, StateReason), and are active again when it is. By `Code.key`."""
+    """Fail versions without their code with (StateReasonCode, StateReason), by `Code.key`; make those active whose code is back."""
 
     def settle(version: Version) -> Version:
         if version.code.key not in looked_for:
@@ -135,7 +135,7 @@ def _settle(function: Function, settle: Callable[[Version], Version], serving: V
 
 
 def publish(function: Function, description: str | None = None) -> Function:
-    """`$LATEST` as it is, under a number; the same function if nothing has changed since the last version."""
+    """Publish `$LATEST` under a number; returns the same function if nothing changed since the last version."""
     latest = function.latest
     last = function.versions.get(str(function.last_version))
     if last is not None and last.fingerprint == latest.fingerprint:
@@ -163,7 +163,7 @@ def publish(function: Function, description: str | None = None) -> Function:
 
 
 def publish_settled(function: Function, *, sha256: str | None, revision_id: str | None, description: str | None) -> Function:
-    """As PublishVersion does it."""
+    """Publish as PublishVersion does."""
     check_updatable(function, revision_id)
     latest = function.latest
     if sha256 and sha256 != latest.code.sha256:
@@ -177,7 +177,7 @@ def publish_settled(function: Function, *, sha256: str | None, revision_id: str 
 
 
 def remove_version(function: Function, number: str) -> Function:
-    """Without a version; one that is not there is no error, one that an alias points to stays."""
+    """Remove a version. No error when it does not exist; one that an alias points to is refused."""
     users = [alias.name for alias in function.aliases.values() if number in (alias.version, alias.other)]
     if users:
         raise ResourceConflict(f"Unable to delete version because the following aliases reference it: [{', '.join(users)}]")
@@ -192,7 +192,7 @@ def remove_version(function: Function, number: str) -> Function:
 
 
 def find_version(function: Function, qualifier: str | None) -> tuple[Version, str]:
-    """(the version that a qualifier means, the ARN to show for it)."""
+    """Return (the version of a qualifier, the ARN to show for it)."""
     if qualifier is None:
         return function.latest, function.arn
     alias = function.aliases.get(qualifier)
