@@ -1,4 +1,4 @@
-"""The collector of a node: from time to time it tells every store what is in use, unless there is doubt about that."""
+"""The garbage collector of a node: tells every store at intervals what is in use, unless that is uncertain."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Collector:
-    """`why_incomplete` says why what is in use is not surely known; then nothing is collected."""
+    """The collector. `why_incomplete` says why the set in use is uncertain; then nothing is collected."""
 
     def __init__(self, clock: Clock, health: Health, why_incomplete: Callable[[], str]) -> None:
         self._clock = clock

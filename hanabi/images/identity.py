@@ -1,4 +1,4 @@
-"""Which data directory this is, and whether its state.db is the one that its code, snapshots and images were kept for.
+"""The identity of a data directory, and whether its state.db belongs to its code, snapshots and images.
 
 `<data>/identity`: {"id", "directory": [device, inode], "store": id of state.db}. A directory that is renamed stays the same one; a copy is
 another one, so that each keeps the images of its own functions. The id of state.db is one of its documents.
@@ -37,7 +37,7 @@ class Identity:
 
 
 async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
-    """`keeps`: whether code or the like is there already. Called once, at the start."""
+    """Identify the data directory, once at the start. `keeps`: whether it has code or the like already."""
     known = await asyncio.to_thread(_read, data_dir / FILE)
     mine = known.get("store")
     store_id = await _read_document(store)
@@ -67,7 +67,7 @@ async def _read_document(store: Store) -> Any:
 
 
 def _settle(data_dir: Path, known: dict[str, Any], store_id: Any) -> str:
-    """Write down what is so now; returns the id of the directory, a new one for a copy."""
+    """Write the current identity; returns the directory's id, a new one for a copy."""
     status = data_dir.stat()
     here = [status.st_dev, status.st_ino]
     id = str(known["id"]) if known.get("directory") == here and known.get("id") else uuid.uuid4().hex
@@ -78,12 +78,12 @@ def _settle(data_dir: Path, known: dict[str, Any], store_id: Any) -> str:
 
 
 def is_alive(owner_id: str, directory: Path) -> bool:
-    """Whether that data directory is there."""
+    """Whether that data directory still exists at its place."""
     return _read(directory / FILE).get("id") == owner_id
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Nothing when it is not there, or damaged."""
+    """Read the identity; empty when absent or damaged."""
     try:
         known = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

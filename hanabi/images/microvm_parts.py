@@ -1,4 +1,4 @@
-"""What microVMs need beside a runtime root: guest kernels and Firecracker. Listed, built, removed."""
+"""Parts of microVMs besides runtime roots: listing, building and removing guest kernels and Firecracker."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class PartListing:
 
 @dataclass(frozen=True, slots=True)
 class PartCheck:
-    """Whether a part is there. `detail` says what it is, or why it is not; `fix` what to do."""
+    """Whether a part is present. `detail` describes it, or says why it is absent; `fix` what to do."""
 
     name: str
     ok: bool
@@ -59,7 +59,7 @@ class MicroVmParts:
         return binaries.list_fetched(self._directory)[0]
 
     def list(self) -> list[PartListing]:
-        """What is there, kernels first."""
+        """List existing parts, kernels first."""
         kernels = paths.list_kernels(self._directory)
         rows = [PartListing("kernel", f"{row.name} {row.version}", row.digest, row.size, row.path, row.chosen) for row in kernels]
         fetched = binaries.list_fetched(self._directory)
@@ -82,7 +82,7 @@ class MicroVmParts:
         return bool(found)
 
     def inspect(self, firecracker: Path | None, jailer: Path | None, kernel: Path | None) -> Iterator[PartCheck]:
-        """What `hanabi doctor` says of the parts; the three are what was given by hand. Blocks."""
+        """Check the parts for `hanabi doctor`; the arguments are paths given by the user. Blocks."""
         try:
             pair = binaries.find_firecracker(self._directory, firecracker=firecracker, jailer=jailer)
         except (ImageError, OSError) as error:
@@ -102,7 +102,7 @@ class MicroVmParts:
 
 
 def _snapshots(directory: Path) -> list[Path]:
-    """Of machines that know no function yet: made by the node at first use, and again when something they are made of changes."""
+    """List template snapshots: the node makes them at first use, and again when an input changes."""
     return sorted(place for place in (directory / "snapshots").glob("*") if (place / "memory").is_file())
 
 

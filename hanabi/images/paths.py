@@ -1,11 +1,11 @@
-"""Where things lie in the images directory, and how they come and go.
+"""Paths in the images directory, and how entries are published and removed.
 
     roots/<recipe>-<digest>/            root/ and about.json
     bootstrap/<language>...-<digest>/   becomes /var/runtime
     agent/hanabi-init-<digest>
     building/, locks/, unused/, trash/
 
-Several servers may share it: a thing appears by a rename, under a name that says what it is made of, and never changes.
+Several servers may share it: an entry appears by a rename, under a name with a digest of its inputs, and never changes.
 """
 
 import json
@@ -33,7 +33,7 @@ def describe(place: Path, **facts: Any) -> None:
 
 
 def read_about(place: Path, **needed: type) -> dict[str, Any]:
-    """What a thing says of itself, with fields of these types. Raises `ImageError` with the fix when that cannot be read."""
+    """Read an entry's about.json, with fields of these types. Raises `ImageError` with the fix when it cannot be read."""
     path = place / ABOUT
     try:
         about = json.loads(path.read_bytes())
@@ -48,9 +48,9 @@ def read_about(place: Path, **needed: type) -> dict[str, Any]:
 
 
 def make_readable(thing: Path, top: Path) -> None:
-    """A file or a tree that everybody may read, as all that is made here, is made so again where a copy was made under a narrow umask.
+    """Make a file or a tree world-readable again, after a copy under a narrow umask.
 
-    And the way to it from `top`, which is above it.
+    Also the directories between it and `top`, which is above it.
     """
     if thing.stat().st_mode & 0o444 != 0o444:
         for directory, _, files in os.walk(thing, topdown=False):  # the top comes last: it says that all is done
@@ -70,5 +70,5 @@ def _open_file(path: str | Path) -> None:
 
 
 def measure(tree: Path) -> int:
-    """Bytes on disk."""
+    """The size on disk, bytes."""
     return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512 for directory, _, files in os.walk(tree) for name in files)

@@ -1,10 +1,10 @@
-"""What nobody needs any more: noted, thrown into a trash when that was so for a day, removed when it lay there for a week.
+"""A trash for unused entries: moved there after a day of disuse, removed after a week in it.
 
-    <directory>/unused/<name>        for how long <name> was seen unused
-    <directory>/trash/<name>         what was thrown there; trash/since/<name> tells for how long it is there
+    <directory>/unused/<name>        how long <name> has been unused
+    <directory>/trash/<name>         the entry in the trash; trash/since/<name> says for how long
 
 One mechanism for all that is kept in a data directory and an images directory. Several servers may share one. Time counts while
-somebody looks: a clock that jumps, or a server that was off, ages nothing by more than `STEP_S` at a time.
+a server checks: a clock jump, or a server that was off, ages nothing by more than `STEP_S` at a time.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Trash:
-    """Of the things in a directory, each a file or a tree with a name of its own. Blocks; the caller holds the lock of a thing, if any."""
+    """The trash of a directory's entries, each a file or a tree. Blocks; the caller holds the entry's lock, if it has one."""
 
     def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self._trash = directory / "trash"
@@ -34,15 +34,15 @@ class Trash:
         self._since = _Ages(self._trash / _SINCE, clock or SystemClock())
 
     def mark_used(self, name: str) -> None:
-        """It is needed."""
+        """Note that an entry is in use."""
         self._unused.forget(name)
 
     def is_due(self, name: str) -> bool:
-        """It is not needed now; whether it was so for long enough."""
+        """Note that an entry is unused; returns whether it has been for long enough."""
         return self._unused.grow(name) >= UNUSED_S
 
     def discard(self, path: Path) -> None:
-        """Gone at once, and whole for as long as it is in the trash."""
+        """Move an entry to the trash, by a rename."""
         target = self._trash / path.name
         make_private_directory(self._trash)
         self._rename_away(target)
@@ -53,7 +53,7 @@ class Trash:
         log.info("%s was long unused, and is in the trash", path)
 
     def recover(self, path: Path) -> bool:
-        """Bring back what was thrown away; False when it is not there."""
+        """Bring an entry back from the trash; False when it is not there."""
         try:
             (self._trash / path.name).rename(path)
         except FileNotFoundError:
@@ -64,7 +64,7 @@ class Trash:
         return True
 
     def empty(self) -> None:
-        """Remove what was in the trash for long. A full disk does not hurry it."""
+        """Remove entries that have been in the trash for long. A full disk does not shorten that."""
         for name in os.listdir(self._trash) if self._trash.is_dir() else ():
             if name == _SINCE:
                 continue
@@ -78,7 +78,7 @@ class Trash:
                 log.warning("%s cannot be removed: %s", self._trash / name, error)
 
     def _rename_away(self, path: Path) -> None:
-        """Half of it must never be found under its name."""
+        """Rename an entry before removing it, so that a partial one never has its name."""
         obsolete = path.with_name(f"{_REMOVING}{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
             path.rename(obsolete)
@@ -86,7 +86,7 @@ class Trash:
 
 
 class _Ages:
-    """A file for each name: the seconds counted, and when that was last done. Written in place: a full disk does not stop it."""
+    """Ages by name, a file each: seconds counted, and the time of the last count. Written in place, so that a full disk does not matter."""
 
     def __init__(self, directory: Path, clock: Clock) -> None:
         self._directory = directory

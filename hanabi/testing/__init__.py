@@ -1,7 +1,7 @@
-"""Doubles for tests, one for each protocol of Hanabi's that is not tried on the real thing: nothing in here does any work.
+"""Test doubles of Hanabi's protocols, for tests without the real implementation.
 
-`clock` moves when told to, `sandbox` and `firecracker` imagine sandboxes and machines, `store`, `event_log`, `journal` and `ledger`
-forget. Only what the processes of the imagined Firecracker import as well is given here by name.
+`clock` is manual, `sandbox` and `firecracker` fake sandboxes and machines, `store`, `event_log`, `journal` and `ledger`
+are in memory. This module exports only what the fake Firecracker's processes import as well.
 """
 
 from hanabi.testing.clock import ManualClock, ManualTimer

@@ -1,4 +1,4 @@
-"""Bodies for tests: a stand-in for what makes a stream of bytes, and the bytes of one that is no stream."""
+"""Bodies for tests: a fake byte stream, and the bytes of a body that is not a stream."""
 
 from typing import Self
 
@@ -11,7 +11,7 @@ def whole(body: Body) -> bytes:
 
 
 class Pieces:
-    """A `ByteStream` of what is given, in pieces of 64 KiB; it tells whether it was closed."""
+    """A `ByteStream` of given bytes, in pieces of 64 KiB; it records whether it was closed."""
 
     def __init__(self, content: bytes, piece_bytes: int = 65536) -> None:
         self.is_closed = False

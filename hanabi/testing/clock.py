@@ -1,4 +1,4 @@
-"""A clock that moves only when told to."""
+"""A manual clock for tests."""
 
 import asyncio
 import heapq

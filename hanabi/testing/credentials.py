@@ -1,4 +1,4 @@
-"""Credentials that open nothing."""
+"""Fake credentials, which grant nothing."""
 
 import uuid
 
@@ -6,7 +6,7 @@ from hanabi.contracts.credentials import Credentials
 
 
 class CountingIssuer:
-    """A `contracts.CredentialIssuer` that knows which access keys are out."""
+    """A `contracts.CredentialIssuer` that records which access keys are issued."""
 
     def __init__(self) -> None:
         self.issued: set[str] = set()

@@ -1,4 +1,4 @@
-"""A log of events in memory: `contracts.events.EventLog`, forgetful."""
+"""An event log in memory: a `contracts.events.EventLog`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

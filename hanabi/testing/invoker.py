@@ -1,4 +1,4 @@
-"""The beginning of a stand-in for the invoker: a test says in `invoke` what becomes of an invocation."""
+"""A base for fake invokers: a test implements `invoke`."""
 
 import asyncio
 

@@ -6,7 +6,7 @@ from hanabi.contracts.journal import LogEvent, Record
 
 
 class MemoryJournal:
-    """A `contracts.Journal` that keeps what is written in lists. A test sets `full`."""
+    """A `contracts.Journal` that keeps its entries in lists. A test sets `full`."""
 
     def __init__(self) -> None:
         self.full = False

@@ -1,4 +1,4 @@
-"""The ledger in memory: a journal, and what is asked of the record, `contracts.logs.Logs` and `contracts.usage.Usage`; forgetful."""
+"""The ledger in memory: a journal, `contracts.logs.Logs` and `contracts.usage.Usage`."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Doubles of a driver and its sandboxes: no process, no agent; what would run inside is a coroutine of the test's.
+"""Fakes of a driver and its sandboxes: no process, no agent; the code inside is a coroutine of the test.
 
     async def bootstrap(process: FakeProcess) -> int | None:
         await process.write("r")
@@ -42,7 +42,7 @@ class Killed(Exception):
 
 
 async def echo(process: "FakeProcess") -> int | None:
-    """Gets ready at once; every result is the invocation's payload."""
+    """A bootstrap that gets ready at once and answers with the invocation's payload."""
     await process.write("r")
     while True:
         kind, body = await process.read()
@@ -51,13 +51,13 @@ async def echo(process: "FakeProcess") -> int | None:
 
 
 async def silent(process: "FakeProcess") -> int | None:
-    """Never says anything."""
+    """A bootstrap that never sends anything."""
     await asyncio.Event().wait()
     return None
 
 
 def exit_when_invoked(status: int) -> Bootstrap:
-    """Gets ready, and exits in the middle of its first invocation."""
+    """A bootstrap that gets ready, and exits during its first invocation."""
 
     async def bootstrap(process: "FakeProcess") -> int | None:
         await process.write("r")
@@ -69,7 +69,7 @@ def exit_when_invoked(status: int) -> Bootstrap:
 
 
 class FakeProcess:
-    """What a bootstrap has in its hands. It stands still while its sandbox is frozen."""
+    """A bootstrap's process. It stands still while its sandbox is frozen."""
 
     def __init__(self, sandbox: "FakeSandbox", role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
         self.sandbox = sandbox
@@ -80,7 +80,7 @@ class FakeProcess:
         self.signals: list[int] = []
 
     async def read(self) -> tuple[str, bytes]:
-        """The next frame of the runtime channel. At its end the process dies of it, as a real one would."""
+        """Read the next frame of the runtime channel. At the channel's end the process ends, as a real one does."""
         reader, _ = await self.sandbox.channel()
         try:
             length, kind = struct.unpack("<IB", await reader.readexactly(5))
@@ -97,26 +97,26 @@ class FakeProcess:
         await writer.drain()
 
     async def answer(self, body: bytes) -> None:
-        """A result, and ready for the next invocation, in one piece as the bootstrap for Python says it."""
+        """Send a result, and ready for the next invocation, in one write as the Python bootstrap does."""
         await self.write("o", body, READY)
 
     def print(self, text: str) -> None:
-        """To standard output."""
+        """Print to standard output."""
         os.write(self.sandbox.output, text.encode() + b"\n")
 
     @staticmethod
     def header(body: bytes) -> list[str]:
-        """Of an invoke frame: request id, deadline, ARN, trace, client context."""
+        """The header of an invoke frame: request id, deadline, ARN, trace, client context."""
         return body[2 : 2 + int.from_bytes(body[:2], "little")].decode().split("\n")
 
     @staticmethod
     def payload(body: bytes) -> bytes:
-        """Of an invoke frame."""
+        """The payload of an invoke frame."""
         return body[2 + int.from_bytes(body[:2], "little") :]
 
 
 class FakeSandbox:
-    """Made by `FakeDriver.create`. `history` has what was done to it; what it measures is what the test sets."""
+    """A fake sandbox, made by `FakeDriver.create`. `history` records the calls; the test sets its measurements."""
 
     def __init__(self, spec: SandboxSpec, driver: "FakeDriver") -> None:
         self.id = spec.id
@@ -147,7 +147,7 @@ class FakeSandbox:
 
     @property
     def processes_alive(self) -> list[str]:
-        """Their roles."""
+        """The roles of running processes."""
         return list(self._tasks)
 
     @property
@@ -155,7 +155,7 @@ class FakeSandbox:
         return not self.thawed.is_set()
 
     async def channel(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The inner end of the runtime channel. Whoever is killed while it is opened leaves it to be closed by `destroy`."""
+        """Open the inner end of the runtime channel. If the process is killed meanwhile, `destroy` closes it."""
         if self._channel is None:
             if self.destroyed:
                 raise Killed(13)
@@ -177,7 +177,7 @@ class FakeSandbox:
     def run(
         self, role: str, bootstrap: Bootstrap, argv: Sequence[str] = (), environment: Mapping[str, str] | None = None, cwd: str = "/"
     ) -> None:
-        """A process, begun here or, in a clone, before."""
+        """Run a process, started here or, in a clone, before."""
         process = self.processes[role] = FakeProcess(self, role, argv, environment or {}, cwd)
         self._tasks[role] = asyncio.get_running_loop().create_task(self._run(process, bootstrap))
 
@@ -201,7 +201,7 @@ class FakeSandbox:
         self.runtime.setblocking(False)
 
     def signal(self, role: str, signum: int) -> None:
-        """Noted by the process; SIGKILL and SIGTERM end it."""
+        """Signal a process, which records it; SIGKILL and SIGTERM end it."""
         self.history.append(f"signal {role} {signum}")
         if role in self._tasks:
             self.processes[role].signals.append(signum)
@@ -261,7 +261,7 @@ class FakeSandbox:
     # --- what happens inside
 
     def vanish(self) -> None:
-        """The sandbox is gone without having been destroyed: the agent died, say."""
+        """End the sandbox without `destroy`, as when the agent dies."""
         for task in self._tasks.values():
             task.cancel("9")
         self.on_exit(Exit("sandbox", None, 9))
@@ -289,9 +289,9 @@ class FakeSandbox:
 
 
 class FakeDriver:
-    """`create_errors` and `start_errors` are raised by the next calls, one each. `create_allowed`, while cleared, holds up `create`.
+    """A fake driver. The next calls raise `create_errors` and `start_errors`, one each. `create_allowed`, while cleared, holds up `create`.
 
-    `memory_limit_mb` is what the sandboxes it makes have. With `can_snapshot`, `clone` runs in those that are made of a snapshot.
+    Its sandboxes get `memory_limit_mb`. With `can_snapshot`, `clone` runs in those restored from a snapshot.
     """
 
     name = "fake"

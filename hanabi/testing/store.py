@@ -1,4 +1,4 @@
-"""A store in memory: `contracts.Store`, forgetful. Several handles on the same documents are as many processes on one file."""
+"""A store in memory: a `contracts.Store`. Several handles on the same documents act as several processes on one file."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from hanabi.store.watches import Watches
 
 
 class MemoryDocuments:
-    """What the stores on it share."""
+    """The documents that several stores share."""
 
     def __init__(self) -> None:
         self.rows: dict[str, tuple[str, int]] = {}  # key -> (JSON text, revision)
@@ -18,7 +18,7 @@ class MemoryDocuments:
 
 
 class MemoryStore:
-    """A handle on documents, its own unless given some."""
+    """A handle on documents; on new ones unless given."""
 
     def __init__(self, documents: MemoryDocuments | None = None) -> None:
         self.damaged: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Fetching a file over HTTP: what came before a cut is kept and gone on from, and nothing appears but with the right checksum."""
+"""Downloads over HTTP: resumed after a break, and published only with the right checksum."""
 
 import hashlib
 import http.client
@@ -20,9 +20,9 @@ Counted = Callable[[int, int | None], None]  # bytes so far, bytes in all where 
 
 
 def fetch(url: str, target: Path, sha256: str, counted: Counted, *, largest: int = MAX_BYTES) -> None:
-    """Make `target` the file at `url` whose SHA-256 is given; at once when it is there. Raises `ImageError`.
+    """Download `url` to `target` and check its SHA-256; return at once when the file exists. Raises `ImageError`.
 
-    Beside it lies `<name>.part` while it is not whole; the next call goes on from there if the server can. The caller holds a lock.
+    An incomplete file is `<name>.part`; the next call resumes it if the server can. The caller holds a lock.
     """
     if target.is_file() and digest_file(target) == sha256:
         return
@@ -73,7 +73,7 @@ def _receive(url: str, part: Path, counted: Counted, largest: int) -> None:
 
 
 def fetch_text(url: str) -> str:
-    """A small text. Raises `ImageError`."""
+    """Download a small text. Raises `ImageError`."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             return str(answer.read(TEXT_MAX_BYTES).decode("utf-8", "replace"))
@@ -85,7 +85,7 @@ def fetch_text(url: str) -> str:
 
 
 def parse_sha256(text: str) -> str:
-    """A SHA-256 in hexadecimal, as given or as the first word of a checksum file. Raises `ImageError`."""
+    """Parse a SHA-256 in hexadecimal, given alone or as the first word of a checksum file. Raises `ImageError`."""
     first = (text.split() or [""])[0].lower()
     if not re.fullmatch(r"[0-9a-f]{64}", first):
         raise ImageError(f"{first[:80]!r} is no SHA-256")
@@ -93,6 +93,6 @@ def parse_sha256(text: str) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

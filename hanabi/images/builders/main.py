@@ -1,4 +1,4 @@
-"""What the builders' processes have in common: progress on standard output, one line each; why it failed on standard error."""
+"""The common main function of builder processes: progress lines on standard output, the error on standard error."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ Progress = Callable[[str], None]
 
 
 def run_as_builder(build: Callable[[Progress], None], explain: Callable[[Exception], str] = str) -> int:
-    """Run `build(progress)`, under an umask with which others can read what is made. Returns the exit status."""
+    """Run `build(progress)` under an umask that lets others read the result. Returns the exit status."""
     os.umask(0o022)
     try:
         build(lambda line: print(line, flush=True))

@@ -1,4 +1,4 @@
-"""Running the programs that make roots: their failures become an `ImageError` that quotes them."""
+"""Running the programs that build images; a failure becomes an `ImageError` that quotes their output."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def run(
     output: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a program to its end, its standard output going to a file if one is given. Raises `ImageError`.
+    """Run a program to its end, with its standard output in a file if one is given. Raises `ImageError`.
 
     `lock` stays open in the program, so that the lock outlives a builder that was killed while its program runs on.
     """
@@ -44,7 +44,7 @@ def run(
 def feed_file(
     source: Path, command: Sequence[str | Path], *, lock: int, counted: Callable[[int, int | None], None], cwd: Path | None = None
 ) -> None:
-    """Give a file to a program's standard input, counting its bytes. Raises `ImageError`."""
+    """Feed a file to a program's standard input, counting bytes. Raises `ImageError`."""
 
     def feed(program: "subprocess.Popen[bytes]") -> None:
         assert program.stdin
@@ -61,7 +61,7 @@ def feed_file(
 
 
 def run_with_output(command: Sequence[str | Path], *, lock: int, cwd: Path, line: Callable[[str], None]) -> None:
-    """Run a program whose output tells how far it is, giving each line of it. Raises `ImageError` with the last of them."""
+    """Run a program, passing on each line of its output as progress. Raises `ImageError` with the last lines."""
     last: deque[str] = deque(maxlen=30)
 
     def follow(program: "subprocess.Popen[bytes]") -> None:
@@ -124,7 +124,7 @@ def _begin(lock: int, command: Sequence[str | Path], **options: Any) -> "subproc
 
 @contextmanager
 def all_or_none(lock: int) -> Iterator[None]:
-    """When the block fails, the programs of `run` that hold this lock end, in whatever thread, and no others begin until it is left."""
+    """When the block fails, end the programs of `run` with this lock, in all threads, and start no others until it is left."""
     try:
         yield
     except BaseException:
@@ -136,35 +136,35 @@ def all_or_none(lock: int) -> Iterator[None]:
 
 
 def forget(lock: int) -> None:
-    """The build with this lock is over, and all its threads."""
+    """Forget a lock whose build has ended, with all its threads."""
     with _changing:
         _ended.discard(lock)
 
 
 def ask(command: Sequence[str | Path]) -> str | None:
-    """What a program that answers at once prints; None when it is not there or fails."""
+    """Run a short program and return its output; None when it is absent or fails."""
     return processes.ask(command, environment=_environment())
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what would change how the tools work; sbin is not on every user's PATH."""
+    """The environment of programs: ours without variables that change the tools' behaviour, and with sbin on PATH."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NODE_OPTIONS", "LC_"))}
     return {**ours, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": SEARCHED}
 
 
 def require_program(program: str, package: str) -> None:
-    """Raises `ImageError` with the fix when a program is not there."""
+    """Raise `ImageError` with the fix when a program is absent."""
     if not shutil.which(program, path=SEARCHED):
         raise ImageError(f"{program} is not installed: sudo apt-get install {package}")
 
 
 def chroot_command(root: Path, command: Sequence[str]) -> list[str]:
-    """The command line that runs a program of a root inside it; an ordinary user becomes root of a user namespace for it."""
+    """The command line that runs a root's program inside it; an ordinary user becomes root of a user namespace for it."""
     who = () if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user")
     chroot = shutil.which("chroot", path=SEARCHED) or "chroot"
     return [*who, chroot, str(root), "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", *command]
 
 
 def run_in_root(root: Path, command: Sequence[str], *, lock: int) -> None:
-    """Run a program of a root inside it. Raises `ImageError`."""
+    """Run a root's program inside it. Raises `ImageError`."""
     run(chroot_command(root, command), lock=lock)

@@ -1,4 +1,4 @@
-"""What a builder tells of its progress, as lines of standard output: text, and counts that a terminal shows as a bar."""
+"""A builder's progress as lines of standard output: text, and counts that a terminal shows as a bar."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ INTERVAL_S = 0.2  # a count is told no oftener, but for the last
 
 @dataclass(frozen=True, slots=True)
 class ProgressCount:
-    """How far a step is: `done` of `total` where that is known, in `unit`."""
+    """The progress of a step: `done` of `total` if known, in `unit`."""
 
     what: str
     done: int
@@ -21,7 +21,7 @@ class ProgressCount:
 
 
 def decode_count(line: str) -> ProgressCount | None:
-    """The count that a line is; None for a line of text."""
+    """Decode a count from a line; None for text."""
     match line.split("\t"):
         case [what, done, total, unit] if done.isdecimal() and (not total or total.isdecimal()):
             return ProgressCount(what, int(done), int(total) if total else None, unit)
@@ -29,14 +29,14 @@ def decode_count(line: str) -> ProgressCount | None:
 
 
 class ProgressReporter:
-    """Given to whatever builds; `progress` takes the lines."""
+    """Reports a builder's progress; `progress` takes the lines."""
 
     def __init__(self, progress: Callable[[str], None], time_s: Callable[[], float] = time.monotonic) -> None:
         self.say = progress
         self._time_s = time_s
 
     def counter(self, what: str, unit: str = "bytes") -> Callable[[int, int | None], None]:
-        """A function to call with (done, total or None), as often as one likes."""
+        """Make a function that takes (done, total or None); it may be called often."""
         last = float("-inf")
 
         def counted(done: int, total: int | None) -> None:

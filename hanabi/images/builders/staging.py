@@ -1,4 +1,4 @@
-"""How a thing comes into the images directory: it grows in `building/` under a lock, and appears whole by a rename."""
+"""Staged builds: an image is made in `building/` under a lock, and published by a rename."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ from hanabi.images.paths import is_whole
 
 @contextmanager
 def staged_directory(directory: Path, place: Path, progress: Callable[[str], None]) -> Iterator[tuple[Path | None, int]]:
-    """A fresh directory that becomes `place` when the block ends well, and the lock held meanwhile; None when `place` is there.
+    """A fresh directory that becomes `place` when the block succeeds, and the lock held meanwhile; None when `place` exists.
 
-    `directory` is the images directory. One process at a time makes a given thing, whoever started it: the others wait, then find it.
+    `directory` is the images directory. One process at a time makes a given image; others wait for its lock, then find it.
     """
     for parent in (directory / "building", directory / "locks", place.parent):
         make_open_directory(parent)
@@ -44,7 +44,7 @@ def staged_directory(directory: Path, place: Path, progress: Callable[[str], Non
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what killed builders left of other things: their locks are free. A kernel's source takes more than a gigabyte."""
+    """Remove what killed builders left, found by their free locks. A kernel's source takes more than a gigabyte."""
     for leftover in (directory / "building").iterdir():
         try:
             lock = os.open(directory / "locks" / leftover.name, os.O_RDWR | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Running a builder or another worker as a process of its own: its lines are progress, its end ends all its programs."""
+"""Worker processes, such as builders: their output is progress, and their programs end with them."""
 
 import contextlib
 import os
@@ -15,24 +15,24 @@ LOW = 10  # the nice value of what nobody waits for
 
 
 class WorkerFailed(Exception):
-    """It ended with another status than 0; what it said on standard error."""
+    """A worker's exit with a status other than 0, and its standard error."""
 
 
 class Priority:
-    """Of a worker and its programs: low while nobody waits for what it makes."""
+    """The priority of a worker and its programs: low while no caller waits for the result."""
 
     def __init__(self, *, low: bool = False) -> None:
         self._low = low
         self._group = 0
 
     def begin(self, group: int) -> None:
-        """The worker has started; its programs are still to come."""
+        """Set the priority of a worker that has started, before it starts programs."""
         self._group = group
         if self._low:
             self._set(LOW)
 
     def lift(self) -> None:
-        """Somebody waits now. An ordinary user may not lift what was lowered: it goes on as it is."""
+        """Raise the priority, because a caller waits now. An ordinary user may not: the worker goes on as it is."""
         if self._low:
             self._low = False
             self._set(0)
@@ -46,7 +46,7 @@ class Priority:
 async def run_builder(
     module: str, arguments: Sequence[str | Path], what: str, progress: Callable[[str], None], priority: Priority | None = None
 ) -> None:
-    """Run `python -m module arguments`, which prints progress. Raises `ImageError` with what it said on standard error when it fails."""
+    """Run `python -m module arguments`, which prints progress. Raises `ImageError` with its standard error when it fails."""
     try:
         await run_worker(module, arguments, BUILD_S, progress, priority)
     except TimeoutError:

@@ -1,7 +1,7 @@
-"""Function code on disk: a zip comes in, is checked and unpacked once, and is known by its hash from then on.
+"""The store of function code: each zip is checked and unpacked once, and addressed by its hash.
 
-`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. Under that name it is complete and on disk; what a copy or
-an accident has left incomplete is repaired from the zip, or from the trash, when it is asked for.
+`<directory>/<hex sha256>/` holds `code.zip` and the unpacked tree `task/`. Under that name it is complete and synced; what a copy or
+an accident has left incomplete is repaired from the zip, or from the trash, on demand.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class StoredCode:
 
 
 class CodeStore:
-    """Content-addressed; the same zip is unpacked once."""
+    """A content-addressed store; the same zip is unpacked once."""
 
     def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self._directory = directory
@@ -66,7 +66,7 @@ class CodeStore:
         self._mending = threading.Lock()
 
     async def open(self) -> None:
-        """Clear what an interrupted upload left."""
+        """Remove what an interrupted upload left."""
         await asyncio.get_running_loop().run_in_executor(self._workers, self._prepare)
 
     def _prepare(self) -> None:
@@ -109,7 +109,7 @@ class CodeStore:
         return StoredCode(base64.b64encode(digest).decode(), size, final / "task")
 
     def _complete(self, incoming: Path, final: Path, digest: bytes) -> None:
-        """Make `final` whole, by what is there, what is in the trash, and the zip that has come in."""
+        """Complete `final` from what exists, from the trash, and from the uploaded zip."""
         if not final.is_dir() and not self._trash.recover(final):
             _unpack(incoming / "code.zip", incoming / "task")
             _publish(incoming, final)
@@ -136,11 +136,11 @@ class CodeStore:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no code. Blocks for a moment; of use at the start."""
+        """Whether the store has no code. Blocks briefly; for use at the start."""
         return not any(_NAME.fullmatch(name) for name in os.listdir(self._directory))
 
     async def find(self, hashes: Set[str]) -> dict[str, CodeError]:
-        """Make sure of the code with these `CodeSha256`, fixed if that can be; what is wrong with each that cannot be used."""
+        """Check the code with these `CodeSha256`, and repair it if possible. Returns what is wrong with each that cannot be used."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, self._find_all, hashes)
 
     def _find_all(self, hashes: Set[str]) -> dict[str, CodeError]:
@@ -155,7 +155,7 @@ class CodeStore:
         return faults
 
     def _find(self, final: Path) -> None:
-        """Raises `CodeError`."""
+        """Check one, as `find`. Raises `CodeError`."""
         if not _has_tree(final):
             if not final.is_dir():
                 self._trash.recover(final)
@@ -171,7 +171,7 @@ class CodeStore:
         make_readable(final / "task", final)
 
     def place(self, sha256: str) -> Path:
-        """The unpacked tree of the code with this `CodeSha256`, if it is there."""
+        """The unpacked tree of the code with this `CodeSha256`, if it exists."""
         return self._directory / base64.b64decode(sha256).hex() / "task"
 
     def zip_path(self, sha256: str) -> Path:
@@ -179,7 +179,7 @@ class CodeStore:
         return self._directory / base64.b64decode(sha256).hex() / "code.zip"
 
     async def collect(self, referenced: Set[Path]) -> None:
-        """Throw away what was long referred to by nothing: neither by `referenced` (`place`s) nor by an upload under way."""
+        """Move to the trash code that has long been in neither `referenced` (`place`s) nor a running upload."""
         self._collecting = True
         try:
             await asyncio.get_running_loop().run_in_executor(self._workers, self._collect, referenced)
@@ -200,7 +200,7 @@ class CodeStore:
 
 
 def _save(blob: bytes | Path, target: Path) -> bytes:
-    """Bring the zip to disk; returns its SHA-256."""
+    """Write the zip to disk; returns its SHA-256."""
     digest = hashlib.sha256()
     with target.open("xb", buffering=0) as file:
         for block in _blocks(blob):
@@ -211,7 +211,7 @@ def _save(blob: bytes | Path, target: Path) -> bytes:
 
 
 def _hash(archive: Path) -> bytes:
-    """Nothing when it is not there, or cannot be read."""
+    """Hash a file; empty when it is absent, or cannot be read."""
     try:
         with archive.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
@@ -238,7 +238,7 @@ def _blocks(blob: bytes | Path) -> Iterator[bytes | memoryview]:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """In this process when that is quick, else in one of its own. Raises `BadZip`."""
+    """Unpack in this process when that is quick, else in a process of its own. Raises `BadZip`."""
     if _is_quick(archive):
         unzip.unpack(archive, target)
         return
@@ -257,7 +257,7 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 def _is_quick(archive: Path) -> bool:
-    """Whether it is small by its size and by its table of contents, for which the interpreter's lock would be held."""
+    """Whether a zip is small in bytes and in entries: unpacking in this process holds the interpreter lock."""
     size = archive.stat().st_size
     if not _END_SIZE <= size <= INLINE_LIMIT_BYTES:
         return False
@@ -268,7 +268,7 @@ def _is_quick(archive: Path) -> bool:
 
 
 def _publish(incoming: Path, final: Path) -> None:
-    """Rename into place; another upload of the same bytes may have been quicker."""
+    """Rename into place, unless another upload of the same bytes was quicker."""
     sync_directory(os.fsencode(incoming))
     try:
         incoming.rename(final)

@@ -1,4 +1,4 @@
-"""Unpacking a hostile zip: everything is planned and bounded before the first byte is written, and nothing lands outside.
+"""Unpacking a hostile zip: all entries are checked and bounded before the first byte is written, and none leaves the target.
 
 Also a command (`python -I -S unzip.py ZIP DIRECTORY`, hence the standard library only), so that a large zip costs the server neither its
 loop nor its interpreter lock.
@@ -42,14 +42,14 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplemente
 
 
 class BadZip(Exception):
-    """The zip is not one that a function's code can be; the message is Lambda's where Lambda has one."""
+    """A zip that cannot be a function's code; the message is Lambda's where Lambda has one."""
 
     EXIT = 3  # status of the command
 
 
 @dataclass(slots=True)
 class UnzipPlan:
-    """What a zip unpacks to. No path leads through anything but the directories that are named here."""
+    """The plan of unpacking a zip. Every path leads only through directories of the plan."""
 
     directories: list[bytes]  # parents first
     files: dict[bytes, zipfile.ZipInfo]
@@ -57,7 +57,7 @@ class UnzipPlan:
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack into a new directory and bring it to disk; readable by all, execute bits as in the zip. Raises `BadZip`."""
+    """Unpack into a new directory and sync it; world-readable, execute bits as in the zip. Raises `BadZip`."""
     try:
         with zipfile.ZipFile(archive) as source:
             plan = make_plan(source)
@@ -73,7 +73,7 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def make_plan(source: zipfile.ZipFile) -> UnzipPlan:
-    """Decide on every entry before any is unpacked. Raises `BadZip`."""
+    """Check every entry before any is unpacked. Raises `BadZip`."""
     entries = source.infolist()
     if len(entries) > NODE_LIMIT:
         raise BadZip(TOO_MANY)
@@ -103,7 +103,7 @@ def make_plan(source: zipfile.ZipFile) -> UnzipPlan:
 
 
 def _refuse_overlap(entries: list[zipfile.ZipInfo], end: int) -> None:
-    """Each entry has bytes of its own: none is there to be unpacked twice."""
+    """Refuse entries that share bytes, as in an overlapping zip bomb."""
     for entry in sorted(entries, key=lambda each: each.header_offset, reverse=True):
         if entry.header_offset < 0 or entry.header_offset + _LOCAL_HEADER + entry.compress_size > end:
             raise BadZip(CANNOT)
@@ -111,7 +111,7 @@ def _refuse_overlap(entries: list[zipfile.ZipInfo], end: int) -> None:
 
 
 def _kind(entry: zipfile.ZipInfo) -> str:
-    """file, directory or link. Raises `BadZip` for a device, what is encrypted, and other methods than stored and deflate."""
+    """The kind of an entry: file, directory or link. Raises `BadZip` for devices, encryption, and methods but stored and deflate."""
     if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
         raise BadZip(CANNOT)
     kind = stat.S_IFMT(_mode(entry))
@@ -131,7 +131,7 @@ def _mode(entry: zipfile.ZipInfo) -> int:
 
 
 def _path(entry: zipfile.ZipInfo) -> bytes:
-    """Where an entry goes, below the target; empty for the target itself. Raises `BadZip` for one that would leave it."""
+    """The path of an entry below the target; empty for the target itself. Raises `BadZip` for one that would leave it."""
     name = entry.orig_filename.encode()
     if not entry.flag_bits & _UTF8:
         raw = entry.orig_filename.encode("cp437")  # as which `zipfile` read it; yet many a packer writes UTF-8 and does not say so
@@ -158,7 +158,7 @@ def _parents(path: bytes) -> Iterator[bytes]:
 
 
 def _extract(source: zipfile.ZipFile, plan: UnzipPlan, target: bytes) -> None:
-    """The target is new and nobody else's, so paths in it lead where the plan says."""
+    """Extract by the plan. The target is new and private, so paths in it cannot change meanwhile."""
     for path in plan.directories:
         _make_directory(os.path.join(target, path))
     one_by_one = len(plan.files) + len(plan.directories) <= FSYNC_LIMIT
@@ -196,7 +196,7 @@ def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: bytes, *, fsyn
 
 
 def _modified(entry: zipfile.ZipInfo) -> int:
-    """Unix seconds: the extended timestamp if there is one, else the zip's own time, which has no zone, as UTC."""
+    """The modification time in Unix seconds: the extended timestamp if present, else the zip's zoneless time as UTC."""
     extra = entry.extra
     while len(extra) >= 4:
         kind, size = struct.unpack_from("<HH", extra)
@@ -218,7 +218,7 @@ def sync_directory(path: bytes) -> None:
 
 
 def sync_filesystem(path: bytes) -> None:
-    """Bring all of a file system to disk. One wait, where a wait for each of thousands of files would be minutes."""
+    """Sync a whole file system: one wait, where one for each of thousands of files would take minutes."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,6 +1,6 @@
-"""Blobs on disk: `blobs/sha256/<hex>` in the images directory, shared by all images. What is there under its name is what the name says.
+"""Blobs on disk: `blobs/sha256/<hex>` in the images directory, shared by all images, complete and verified.
 
-A blob grows in `blobs/incoming/<hex>`; what an interrupted download left there is gone on with.
+A blob is downloaded to `blobs/incoming/<hex>`; an interrupted download is resumed there.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Blobs:
         return self._kept / descriptor.hex
 
     def fetch(self, descriptor: Descriptor, open_at: OpenAt, progress: Callable[[int], None] = lambda done: None) -> Path:
-        """The blob's file, downloaded and checked if it is not there. `open_at` opens it from an offset on. Raises `ImageError`."""
+        """Return the blob's file, downloaded and checked if absent. `open_at` opens the source at an offset. Raises `ImageError`."""
         final = self._kept / descriptor.hex
         with self._claim(descriptor.hex) as incoming:
             if final.exists():
@@ -49,12 +49,12 @@ class Blobs:
         return final
 
     def read(self, descriptor: Descriptor, open_at: OpenAt) -> bytes:
-        """The content of a small one."""
+        """Read a small blob."""
         return self.fetch(descriptor, open_at).read_bytes()
 
     @contextmanager
     def _claim(self, name: str) -> Iterator[int]:
-        """The incoming file of a blob, held by one process at a time."""
+        """Claim the incoming file of a blob, for one process at a time."""
         path = self._incoming / name
         while True:
             file = locks.open_lock(path)
@@ -108,7 +108,7 @@ class Blobs:
         (self._kept / descriptor.hex).unlink(missing_ok=True)
 
     def collect(self, used: Set[str], trash: Trash) -> None:
-        """Throw away the blobs that were long not `used` (hexadecimal); remove what was abandoned. Nobody may be fetching."""
+        """Move to the trash blobs that have long not been `used` (hexadecimal); remove abandoned downloads. No fetch may run."""
         for path in self._kept.iterdir():
             if path.name in used:
                 trash.mark_used(path.name)
@@ -120,7 +120,7 @@ class Blobs:
 
 
 def _resume(file: int, size: int) -> "tuple[int, hashlib._Hash]":
-    """(bytes that are there, their hash so far)."""
+    """The state of an incoming file: (bytes present, their hash so far)."""
     checked, done = hashlib.sha256(), 0
     while block := os.pread(file, BLOCK_BYTES, done):
         done += len(block)
@@ -132,6 +132,6 @@ def _resume(file: int, size: int) -> "tuple[int, hashlib._Hash]":
 
 
 def _wrong(file: int, message: str) -> ImageError:
-    """It is of no use to go on with what is there."""
+    """Discard a wrong download, which must not be resumed."""
     os.ftruncate(file, 0)
     return ImageError(message, "invalid")

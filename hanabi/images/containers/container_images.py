@@ -1,4 +1,4 @@
-"""Container images as the server has them: resolved to a digest once, pulled by a worker, given to the fleet, and removed when unused."""
+"""The server's container images: resolved to a digest, pulled by a worker, and removed when unused."""
 
 import asyncio
 import json
@@ -32,14 +32,14 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 @dataclass(frozen=True, slots=True)
 class PinnedImage:
-    """What an ImageUri means: `image` is where it is, by digest."""
+    """A resolved ImageUri: `image` is its address by digest."""
 
     image: str
     digest: str  # of the manifest, hexadecimal
 
 
 class ContainerImages:
-    """`resolve` and `ensure` run workers, which `close` ends. `owner` is the data directory that the functions are in."""
+    """Container images. `resolve` and `ensure` run workers, which `close` ends. `owner` is the functions' data directory."""
 
     def __init__(self, directory: Path, owner: ImageOwner, plain: Sequence[str] = (), clock: Clock | None = None) -> None:
         self._directory = directory
@@ -65,7 +65,7 @@ class ContainerImages:
     # --- getting
 
     async def resolve(self, uri: str) -> PinnedImage:
-        """What an ImageUri, or the name of an image that was added, means now. Raises `ImageError`."""
+        """Resolve an ImageUri, or the name of an added image, to its current digest. Raises `ImageError`."""
         named = await asyncio.to_thread(paths.read_name, self._directory, uri)
         if named is not None:
             return PinnedImage(named.image, named.digest)
@@ -79,7 +79,7 @@ class ContainerImages:
             raise ImageError(f"{uri} could not be resolved") from None
 
     async def ensure(self, image: str, progress: Progress = lambda line: None) -> RuntimeImage:
-        """The root of a pinned image, pulled now if need be; callers at the same time share one pull. Raises `ImageError`."""
+        """Return a pinned image's root, pulled now if absent; concurrent callers share one pull. Raises `ImageError`."""
         if ready := self._ready.get(image):
             return ready
         if image not in self._making:
@@ -104,7 +104,7 @@ class ContainerImages:
         return ready
 
     def _take(self, digest: str) -> bool:
-        """Note that we need an image that is there; False when it is not, or is being made or removed."""
+        """Note that we need an existing image; False when it is absent, or is being made or removed."""
         with paths.lock_of(self._directory, digest, wait=False) as held:
             place = paths.container_path(self._directory, digest)
             if not held:
@@ -118,7 +118,7 @@ class ContainerImages:
             return True
 
     async def find_missing(self, images: Set[str]) -> set[str]:
-        """Those of the pinned images that are not unpacked here; `ensure` pulls them."""
+        """Find pinned images that are not unpacked here; `ensure` pulls them."""
         return await asyncio.to_thread(lambda: {image for image in images if not self._is_there(image)})
 
     def _is_there(self, image: str) -> bool:
@@ -133,7 +133,7 @@ class ContainerImages:
     # --- keeping
 
     async def collect(self, used: Set[str]) -> None:
-        """Let go of all images but `used` (digests), and throw away those that nobody else needed either for long."""
+        """Release all images but `used` (digests), and move to the trash those long unused by every owner."""
         self._collecting = True
         try:
             for image in [each for each, ready in self._ready.items() if ready.digest not in used]:
@@ -181,7 +181,7 @@ async def add(directory: Path, name: str, image: str, plain: Sequence[str], prog
 
 
 def extensions_of(root: Path) -> list[str]:
-    """The programs that Lambda would start as external extensions. Links that lead there are not followed: they may lead to the host's."""
+    """List external extensions, the programs in /opt/extensions. Links are not followed: they may lead to the host's files."""
     place = root / "opt" / "extensions"
     if place.parent.is_symlink() or place.is_symlink() or not place.is_dir():
         return []
@@ -194,7 +194,7 @@ def _may_run(entry: "os.DirEntry[str]") -> bool:
 
 
 def assemble(directory: Path, digest: str) -> RuntimeImage:
-    """The image that is unpacked there. Raises `ImageError`."""
+    """Make the image of an unpacked directory. Raises `ImageError`."""
     place = paths.container_path(directory, digest)
     about = paths.about_of(place)
     make_readable(place / "root", directory)
@@ -213,7 +213,7 @@ def assemble(directory: Path, digest: str) -> RuntimeImage:
 
 
 def _is_usable(place: Path) -> bool:
-    """Whole, and not damaged since as far as one look tells."""
+    """Whether an image is complete, and undamaged by a quick check."""
     return is_whole(place) and (place / "root").is_dir()
 
 

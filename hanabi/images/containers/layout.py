@@ -1,4 +1,4 @@
-"""An OCI image layout on this machine, as a source of one image: a directory, or a tar file of one.
+"""A local OCI image layout as a source of one image: a directory, or a tar file of one.
 
 OCI image specification 1.1, "Image Layout". The path may be anybody's: only regular files are read,
 and they are what their digests say.
@@ -45,7 +45,7 @@ class OciLayout:
                 raise ImageError(f"{self._reference.path} is no OCI layout", "missing")
 
     def _index(self, file: BinaryIO) -> None:
-        """Where the members of the archive are; only regular ones count."""
+        """Index the archive's regular members."""
         try:
             tar = self._tar = self._closing.enter_context(closing(tarfile.open(fileobj=file, mode="r:")))
             while (member := tar.next()) is not None:
@@ -119,7 +119,7 @@ def _bounded(file: BinaryIO) -> bytes:
 
 
 def _open_regular(reference: LayoutReference, name: str = "") -> BinaryIO:
-    """A regular file; nothing else is waited for. Whatever is wrong with it, it is just not there."""
+    """Open a regular file, never waiting for a fifo. Any error counts as absent."""
     path = os.path.join(reference.path, name) if name else os.fspath(reference.path)
     missing = ImageError(f"{reference.path} has no {name}, so it is no OCI layout" if name else f"there is no file {path}", "missing")
     try:

@@ -1,4 +1,4 @@
-"""The JSON documents of an image: index, manifest and configuration, read with distrust.
+"""The JSON documents of an image: index, manifest and configuration, validated as hostile input.
 
 OCI image specification 1.1; Docker image manifest version 2, schema 2. What is not understood is refused, never guessed at.
 """
@@ -31,7 +31,7 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # as the kernel and as image
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Where bytes are and what they must be."""
+    """The address of a blob, and its expected digest and size."""
 
     media_type: str
     digest: str  # "sha256:<hex>"
@@ -50,7 +50,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What of an image's configuration has an effect: its user has none, as in Lambda."""
+    """The part of an image's configuration that has an effect; as in Lambda, its user has none."""
 
     entry_point: tuple[str, ...]
     command: tuple[str, ...]
@@ -60,7 +60,7 @@ class Configuration:
 
 
 def load(raw: bytes, what: str) -> dict[str, Any]:
-    """One document. Raises `ImageError` of kind "invalid"."""
+    """Parse one document. Raises `ImageError` of kind "invalid"."""
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
@@ -75,7 +75,7 @@ def is_index(document: Mapping[str, Any]) -> bool:
 
 
 def choose(index: Mapping[str, Any], machine: str) -> Descriptor:
-    """The manifest of an index that is for this machine. Raises `ImageError`."""
+    """Choose the manifest for this machine from an index. Raises `ImageError`."""
     entries = index.get("manifests")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ImageError("the index lists no manifests", "invalid")
@@ -124,7 +124,7 @@ def read_descriptor(value: Any, limit: int) -> Descriptor:
 
 
 def read_configuration(document: Mapping[str, Any], layers: int, machine: str) -> Configuration:
-    """Raises `ImageError`: for another machine's image, too."""
+    """Read a configuration. Raises `ImageError`, also for an image of another architecture."""
     wanted = MACHINES.get(machine, machine)
     platform = (document.get("os", "linux"), document.get("architecture", wanted))
     if platform != ("linux", wanted):

@@ -1,12 +1,12 @@
-"""Where container images lie in the images directory, and who needs them.
+"""Paths of container images in the images directory, and the references to them.
 
     containers/<hex>-r<revision>/               root/ and about.json; <hex> is the digest of the image's manifest
     containers/refs/<hex>/<owner>               a data directory whose functions use it: by its id, and where it was last seen, from here
     names/<NAME>.json                           what `hanabi images add` was told
     blobs/                                      layers and documents as they were downloaded
 
-Several servers may share the directory: an image is thrown into the trash when no name and no data directory needed it for long. A data
-directory that is not where it was may have been moved: what it needs is kept for `ABSENT_S`.
+Several servers may share the directory: an image goes to the trash when no name and no data directory has needed it for long. A data
+directory that has disappeared may have been moved: what it needs is kept for `ABSENT_S`.
 """
 
 import contextlib
@@ -60,9 +60,9 @@ class UnpackedImage:
 
 
 def prepare(directory: Path) -> None:
-    """Make the directories. Sandboxes have users of their own, which must get to a root; whoever knows no digest must not.
+    """Make the directories. Sandbox users must reach the roots, but only by a known digest.
 
-    So nobody but the owner may list what tells one. Runtime roots are no secret, and stay as they are.
+    So only the owner may list directories that show digests. Runtime roots are no secret, and stay as they are.
     """
     for name, mode in _DIRECTORIES.items():
         make_open_directory(directory / name)
@@ -83,7 +83,7 @@ def lock_of(directory: Path, digest: str, *, wait: bool) -> Iterator[bool]:
 
 @contextmanager
 def using_blobs(directory: Path) -> Iterator[None]:
-    """No blob is removed meanwhile."""
+    """Keep blobs from being removed during the block."""
     with hold(directory / "locks" / "blobs", shared=True, mode=0o644):
         yield
 
@@ -102,7 +102,7 @@ def refer(directory: Path, digest: str, owner: ImageOwner, now: float) -> None:
 
 
 def release(directory: Path, owner: ImageOwner, used: Set[str]) -> None:
-    """An owner needs nothing but `used` any more."""
+    """Drop an owner's references to all images but `used`."""
     once = hashlib.sha256(os.fsencode(owner.directory / "state.db")).hexdigest()[:16]  # what refs of this owner were called
     for refs in (directory / "containers" / "refs").iterdir():
         (refs / once).unlink(missing_ok=True)
@@ -111,9 +111,9 @@ def release(directory: Path, owner: ImageOwner, used: Set[str]) -> None:
 
 
 def sweep(directory: Path, trash: Trash, now: float, at_once: Set[str] = frozenset()) -> None:
-    """Throw away the images that nobody needs, and the blobs that belong to none, when that is so for long; `at_once`: their time is up.
+    """Move to the trash images and blobs that have long been unused; those in `at_once` without the delay.
 
-    What is being made now is left alone.
+    Images that are being made now are skipped.
     """
     for place in list((directory / "containers").iterdir()):
         if match := _PLACE.fullmatch(place.name):
@@ -157,7 +157,7 @@ def _is_needed(directory: Path, digest: str, now: float) -> bool:
 
 
 def _read_ref(ref: Path) -> dict[str, Any] | None:
-    """Where its owner was seen last, and when; None when there is none. Once it was the path of a file that was the owner's alone."""
+    """Read a reference: where and when its owner was seen last; None when absent. An old format had only a path."""
     try:
         text, changed = ref.read_text(errors="replace"), ref.stat().st_mtime
     except FileNotFoundError:
@@ -173,7 +173,7 @@ def _read_ref(ref: Path) -> dict[str, Any] | None:
 
 
 def read_names(directory: Path) -> list[NamedImage]:
-    """In their order."""
+    """Read all names, sorted."""
     found = [read_name(directory, path.stem) for path in sorted((directory / "names").glob("*.json"))]
     return [each for each in found if each is not None]
 
@@ -196,7 +196,7 @@ def write_name(directory: Path, named: NamedImage) -> None:
 
 
 def remove_name(directory: Path, name: str) -> bool:
-    """False when there was none."""
+    """Remove a name; False when there was none."""
     if not NAME.fullmatch(name):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Getting container images, in a process of its own: `python -m hanabi.images.containers.pull DIRECTORY REQUEST`, REQUEST being JSON.
+"""The puller's process: `python -m hanabi.images.containers.pull DIRECTORY REQUEST`, with REQUEST in JSON.
 
     {"action": "resolve", "image": ...}   prints {"image": pinned, "digest": hex}: what the tag means now, for this machine
     {"action": "pull", "image": pinned}   unpacks it; `owner` and `name` say who needs it. Prints progress
@@ -57,7 +57,7 @@ def open_source(reference: RegistryReference | LayoutReference, plain: list[str]
 
 
 def find_manifest(source: Source, digest: str, machine: str) -> tuple[str, bytes]:
-    """(digest, content) of the manifest for this machine. `digest` is what the top document must have, if anything."""
+    """Find the manifest for this machine: (digest, content). `digest`, if given, is the top document's expected digest."""
     raw = source.top()
     actual = _digest(raw)
     if digest and actual != digest:
@@ -76,7 +76,7 @@ def find_manifest(source: Source, digest: str, machine: str) -> tuple[str, bytes
 
 
 def resolve(image: str, plain: list[str], machine: str) -> dict[str, str]:
-    """What an image is now. Raises `ImageError`."""
+    """Resolve an image to its current digest. Raises `ImageError`."""
     reference = parse(image)
     with open_source(reference, plain) as source:
         digest, _ = find_manifest(source, reference.digest, machine)
@@ -84,7 +84,7 @@ def resolve(image: str, plain: list[str], machine: str) -> dict[str, str]:
 
 
 class Puller:
-    """Unpacks one pinned image, unless it is there already."""
+    """Pulls and unpacks one pinned image, unless it exists."""
 
     def __init__(self, directory: Path, image: str, plain: list[str], machine: str, progress: Progress) -> None:
         self._directory = directory
@@ -100,7 +100,7 @@ class Puller:
         self._blobs = Blobs(directory)
 
     def pull(self, owner: ImageOwner | None = None, name: str = "") -> None:
-        """Raises `ImageError`."""
+        """Pull the image. Raises `ImageError`."""
         place = paths.container_path(self._directory, self.digest)
         with staged_directory(self._directory, place, self._progress) as (made, lock):
             if made is not None:

@@ -1,4 +1,4 @@
-"""What names a container image: an address in a registry, or an OCI layout on this machine.
+"""References to container images: an address in a registry, or a local OCI layout.
 
     registry.example:5000/team/app:1.2          ImageUri as Lambda has it; a host must be named
     docker://alpine:3.20                        as other tools write it; without a host it is Docker Hub's
@@ -26,7 +26,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryReference:
-    """An image in a registry; a tag or a digest, or both, of which the digest counts."""
+    """An image in a registry, by tag or digest; of both the digest counts."""
 
     host: str
     repository: str
@@ -42,7 +42,7 @@ class RegistryReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayoutReference:
-    """An image in an OCI layout; without tag and digest, the only one there."""
+    """An image in an OCI layout; without tag and digest, its only image."""
 
     transport: str  # "oci" or "oci-archive"
     path: Path
@@ -57,7 +57,7 @@ class LayoutReference:
 
 
 def parse(text: str) -> RegistryReference | LayoutReference:
-    """Raises `ImageError` of kind "malformed"."""
+    """Parse a reference. Raises `ImageError` of kind "malformed"."""
     if len(text) > LIMIT or "\0" in text:
         raise _malformed(text)
     transport, _, rest = text.partition(":")

@@ -1,7 +1,7 @@
-"""A container registry, as a source of one image: its manifests and blobs, by the OCI distribution specification 1.1.
+"""A container registry as a source of one image, by the OCI distribution specification 1.1.
 
-What a registry says is checked by whoever asked: documents and blobs have a digest and a size. Tokens are had as Docker's token
-authentication describes, with the login of the Docker configuration.
+Callers check what a registry sends by digest and size. Tokens come by Docker's token
+authentication, with the login of the Docker configuration.
 """
 
 import json
@@ -27,23 +27,23 @@ _PAIR = re.compile(r'([A-Za-z_]+)="?([^"]*)"?')
 
 
 class Blob(Protocol):
-    """Bytes that are being read."""
+    """A blob that is being read."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Source(Protocol):
-    """Where one image comes from."""
+    """The source of one image."""
 
     def top(self) -> bytes:
-        """The document that the reference names: an index or a manifest. Raises `ImageError`."""
+        """Fetch the document that the reference names: an index or a manifest. Raises `ImageError`."""
 
     def document(self, descriptor: Descriptor) -> bytes:
-        """Another index or manifest."""
+        """Fetch another index or manifest."""
 
     @contextmanager
     def blob(self, descriptor: Descriptor, offset: int) -> Iterator[tuple[Blob, int]]:
-        """(its bytes, from where on: the offset asked for, or 0)."""
+        """Open a blob: (its bytes, their start: the requested offset, or 0)."""
 
 
 class ImageRegistry:
@@ -108,7 +108,7 @@ class ImageRegistry:
     # --- who we are
 
     def _authorize(self, challenges: list[str]) -> str:
-        """What to send as `Authorization`, by what the registry asks for. Raises `ImageError`."""
+        """Get the `Authorization` value for a registry's challenge. Raises `ImageError`."""
         if not self._has_login:
             self._login, self._has_login = find_login(self._reference.host), True
         for challenge in challenges:

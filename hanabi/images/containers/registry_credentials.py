@@ -1,4 +1,4 @@
-"""Who to be at a registry: the usual Docker configuration, with its credential helpers.
+"""Registry logins from the Docker configuration and its credential helpers.
 
 `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`: `credHelpers` (one registry), `credsStore` (all), `auths` (in the file).
 """
@@ -37,7 +37,7 @@ class Login:
 
 
 def find_login(host: str, variables: Mapping[str, str] = os.environ) -> Login | None:
-    """The login for a registry, or None to be nobody there. Raises `ImageError` when the configuration or a helper is broken."""
+    """Find the login for a registry; None: anonymous. Raises `ImageError` when the configuration or a helper is broken."""
     config = _read(variables)
     keys = _keys(host)
     helpers = _mapping(config.get("credHelpers"))
@@ -67,7 +67,7 @@ def _read(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _keys(host: str) -> list[str]:
-    """The names under which a registry may stand there."""
+    """The keys under which the configuration may have a registry."""
     if host == DOCKER_HUB:
         return [HUB_KEY, "index.docker.io", DOCKER_HUB, "registry-1.docker.io"]
     return [host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/", f"http://{host}"]
@@ -87,7 +87,7 @@ def _from_file(entry: Mapping[str, Any], key: str) -> Login | None:
 
 
 def _ask(helper: str, key: str, variables: Mapping[str, str]) -> Login | None:
-    """`docker-credential-<helper> get`; None when it knows of no login."""
+    """Run `docker-credential-<helper> get`; None when it has no login."""
     if not _HELPER.fullmatch(helper):
         raise ImageError(f"the Docker configuration names a credential helper {helper[:80]!r}")
     program = f"docker-credential-{helper}"

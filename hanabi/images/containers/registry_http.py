@@ -1,6 +1,6 @@
-"""HTTP as a registry client needs it: one request at a time, redirects by hand, no secret to another host, every wait bounded.
+"""HTTP for the registry client: one request at a time, explicit redirects, no secret to another host, every wait bounded.
 
-https always; plain http only to a loopback address, or to a registry that was named for it, and never by a redirect away from https.
+https always; plain http only to a loopback address, or to a registry listed as plain, and never by a redirect from https.
 """
 
 import ssl
@@ -24,7 +24,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_loopback(host: str) -> bool:
-    """A name or address without its port."""
+    """Whether a name or address (without port) is loopback."""
     if host == "localhost":
         return True
     try:
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Transport:
-    """`plain`: registries (host, or host:port) that are spoken to without TLS."""
+    """The HTTP transport. `plain`: registries (host, or host:port) without TLS."""
 
     def __init__(self, plain: Collection[str] = ()) -> None:
         self._plain = frozenset(plain)
@@ -49,7 +49,7 @@ class Transport:
         return f"{'http' if self._may_be_plain(urlsplit(f'//{host}')) else 'https'}://{host}"
 
     def open(self, url: str, headers: Mapping[str, str], authorization: str = "", body: bytes | None = None) -> HTTPResponse:
-        """The answer, whatever its status, after redirects; the caller closes it. Raises `ImageError`."""
+        """Send a request and follow redirects; returns the answer of any status, which the caller closes. Raises `ImageError`."""
         for _ in range(REDIRECTS + 1):
             self._check(url)
             request = Request(url, data=body, headers={"User-Agent": AGENT, **headers})
@@ -118,6 +118,6 @@ def _port(parts: SplitResult) -> int | None:
 
 
 def _name(url: str) -> str:
-    """An address as it may be shown: no query, which may hold a signature."""
+    """An address for messages: without its query, which may hold a signature."""
     shown = url.partition("?")[0]
     return shown if len(shown) <= 200 and shown.isprintable() else f"{shown[:200]!r}"

@@ -1,7 +1,7 @@
-"""A root directory in the making, whose content is hostile: nothing outside of it is read, written, linked to or removed.
+"""A root directory under construction from hostile content: nothing outside of it is read, written, linked to or removed.
 
 Every path is looked up by the kernel as if the root were `/` (openat2 with RESOLVE_IN_ROOT, Linux 5.6): a symbolic link in a layer leads
-where it will lead in the container. Names are only ever used relative to a directory that was opened so, and never followed.
+where it will lead in the container. Names are used only relative to a directory opened this way, and never followed.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ class _How(ctypes.Structure):
 
 
 class RootTree:
-    """Paths are bytes, relative to the root. Errors that are the image's own are `ImageError` of kind "invalid"."""
+    """The tree. Paths are bytes, relative to the root. Faults of the image are `ImageError` of kind "invalid"."""
 
     def __init__(self, root: Path) -> None:
         self._root = os.open(root, _DIRECTORY | os.O_NOFOLLOW)
@@ -45,18 +45,18 @@ class RootTree:
         os.close(self._root)
 
     def begin_layer(self) -> None:
-        """Whiteouts are about earlier layers only."""
+        """Begin a layer: whiteouts apply to earlier layers only."""
         self._added.clear()
 
     # --- making
 
     def directory(self, path: bytes) -> None:
-        """Make a directory, or leave the one that is there."""
+        """Make a directory, or keep an existing one."""
         with self._parent(path) as (parent, name):
             self._make_directory(parent, name)
 
     def file(self, path: bytes, executable: bool) -> int:
-        """A new, empty file in the place of whatever is there: its descriptor, the caller's."""
+        """Make a new, empty file in place of anything there; returns its descriptor, which the caller owns."""
         with self._parent(path) as (parent, name):
             self._clear(parent, name)
             mode = EXECUTABLE if executable else READABLE
@@ -72,7 +72,7 @@ class RootTree:
             os.symlink(target, name, dir_fd=parent)
 
     def link(self, path: bytes, target: bytes) -> None:
-        """A hard link to another file of the tree."""
+        """Make a hard link to another file of the tree."""
         with self._parent(target) as (source, old), self._parent(path) as (parent, new):
             if not (stat.S_ISREG(mode := _mode(source, old)) or stat.S_ISLNK(mode)):
                 raise _invalid(f"{_say(path)} is a hard link to {_say(target)}, which is no file")
@@ -82,7 +82,7 @@ class RootTree:
             os.link(old, new, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
 
     def ensure_directory(self, path: bytes) -> None:
-        """A directory under exactly this path, whatever else was there."""
+        """Make a directory at exactly this path, in place of anything else."""
         here = b""
         for part in path.split(b"/"):
             here = here + b"/" + part if here else part
@@ -105,19 +105,19 @@ class RootTree:
     # --- whiteouts
 
     def hide(self, path: bytes) -> None:
-        """What earlier layers have at a path is gone."""
+        """Hide what earlier layers have at a path."""
         with self._parent(path, make=False) as (parent, name):
             if parent >= 0:
                 self._hide(parent, name)
 
     def hide_all(self, path: bytes) -> None:
-        """What earlier layers have in a directory is gone."""
+        """Hide what earlier layers have in a directory."""
         with self._parent(os.path.join(path, b"x"), make=False) as (directory, _):
             for name in os.listdir(directory) if directory >= 0 else ():
                 self._hide(directory, os.fsencode(name))
 
     def _hide(self, parent: int, name: bytes) -> bool:
-        """Whether nothing is left of it."""
+        """Hide an entry; returns whether nothing is left of it."""
         mode, added = _mode(parent, name), (os.fstat(parent).st_ino, name) in self._added
         if not mode:
             return True
@@ -136,7 +136,7 @@ class RootTree:
 
     @contextmanager
     def _parent(self, path: bytes, make: bool = True) -> Iterator[tuple[int, bytes]]:
-        """(directory that the last part of a path is in, that part). With `make`, missing directories are made, else -1 is given."""
+        """Open a path's parent: (directory, last part). With `make`, missing directories are made; else the directory is -1."""
         parts = _split(path)
         try:
             directory = self._walk(parts[:-1], make)
@@ -168,7 +168,7 @@ class RootTree:
         return self._open(b"/".join(parts))
 
     def _open(self, path: bytes) -> int:
-        """A directory of the tree, by a path that may lead through symbolic links: they stay inside."""
+        """Open a directory of the tree; symbolic links on the way stay inside the tree."""
         how = _How(_DIRECTORY, 0, _IN_ROOT | _NO_MAGICLINKS | _NO_XDEV)
         while True:
             descriptor = _LIBC.syscall(_SYS_OPENAT2, self._root, path, ctypes.byref(how), ctypes.sizeof(how))
@@ -194,7 +194,7 @@ class RootTree:
         return os.readlink(f"/proc/self/fd/{self._root}").count("/")
 
     def _clear(self, parent: int, name: bytes) -> None:
-        """Something new comes in the place of what is there."""
+        """Clear a path for a new entry."""
         self._made += 1
         if self._made > NODE_LIMIT:
             raise _invalid(f"it has more than {NODE_LIMIT} files and directories")
@@ -206,7 +206,7 @@ class RootTree:
 
 
 def _split(path: bytes) -> list[bytes]:
-    """An absolute path is one from the root, as the container will see it. Raises `ImageError` for one that goes up, or to the root."""
+    """Split a path; an absolute one starts at the root. Raises `ImageError` for `..`, or for the root itself."""
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
     if len(path) > PATH_LIMIT or b".." in parts or b"\0" in path or not parts or len(parts) > DEPTH_LIMIT:
         raise _invalid(f"{_say(path)} is no path that an image may have")
@@ -214,7 +214,7 @@ def _split(path: bytes) -> list[bytes]:
 
 
 def _mode(parent: int, name: bytes) -> int:
-    """0 when nothing is there."""
+    """The mode of a file; 0 when absent."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:

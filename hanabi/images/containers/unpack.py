@@ -1,7 +1,7 @@
 """Unpacking the layers of an image into a root: `python -m hanabi.images.containers.unpack ROOT < LAYERS`.
 
 Standard input is a JSON list of {"path", "compression", "diff_id"}; standard output is progress; standard error is why it failed, status 3
-when that is the image's own fault. A process of its own, with limits, since what it reads is hostile: names, links, whiteouts, sizes.
+when that is the image's own fault. It is a process of its own, with limits, because its input is hostile: names, links, whiteouts, sizes.
 
 Files belong to whoever unpacks, and all users may read them: containers run under ids of their own, which own nothing of a root, so what
 the image's users were allowed is of no use there. Devices, fifos and sockets are left out, and so are set-id bits and file capabilities.
@@ -38,7 +38,7 @@ _DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError,
 
 
 class MeasuredStream:
-    """What a layer decompresses to: counted and hashed while it is read."""
+    """A layer's decompressed stream, counted and hashed while it is read."""
 
     def __init__(self, stream: BinaryIO, budget: "UnpackBudget") -> None:
         self._stream = stream
@@ -52,14 +52,14 @@ class MeasuredStream:
         return block
 
     def finish(self) -> str:
-        """The digest of all of it, what comes after the tar's end included."""
+        """Return the digest of the whole stream, including bytes after the tar's end."""
         while self.read(BLOCK_BYTES):
             pass
         return f"sha256:{self._hash.hexdigest()}"
 
 
 class UnpackBudget:
-    """Bytes that all layers together may still have."""
+    """The bytes that all layers together may still unpack."""
 
     def __init__(self, limit: int) -> None:
         self.left = limit
@@ -71,7 +71,7 @@ class UnpackBudget:
 
 
 def unpack(root: Path, layers: list[dict[str, Any]], limit: int = IMAGE_BYTES) -> None:
-    """Fill an empty directory. Raises `ImageError`, and `OSError` when the machine is at fault."""
+    """Unpack layers into an empty directory. Raises `ImageError`, and `OSError` when the host is at fault."""
     packed, unpacked = UnpackBudget(limit + OVERHEAD_BYTES), UnpackBudget(limit)
     with closing(RootTree(root)) as tree:
         for number, layer in enumerate(layers, 1):
@@ -168,7 +168,7 @@ def _write(tree: RootTree, archive: tarfile.TarFile, member: tarfile.TarInfo, pa
 
 
 def _make_mount_points(tree: RootTree) -> None:
-    """The places that are mounted on. Where the image has a link to elsewhere, it gives way."""
+    """Make the mount points, in place of links that the image has there."""
     for name in MOUNT_POINTS:
         if name in _MOUNTED:
             tree.ensure_directory(name.encode())

@@ -1,11 +1,11 @@
-"""Read-only drives for microVMs, each packed once from a directory tree and shared by all clones.
+"""Read-only drives of microVMs, each packed once from a directory tree and shared by all clones.
 
     <images>/drives/<runtime>-<digest>.erofs   a runtime root with its bootstrap, the agent and its few own files
     <images>/drives/empty.erofs                stands in for a drive that is not known yet
     <images>/containers/<hex>-r1/root-<digest>.erofs   beside an unpacked container image, with which it is removed
     <data>/code/<sha256>/task.erofs            beside the unpacked code, with which it is collected
 
-A drive is complete under its name, mode 0444, and never changes.
+A drive appears complete under its name, mode 0444, and never changes.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Drives:
         return await self.ensure(self._directory / f"{image.runtime}-{identity}{SUFFIX}", image.root, extras)
 
     async def of_directory(self, directory: Path) -> Path:
-        """The drive of a tree that nothing is added to, a function's code or a layer, beside it. Raises `ImageError`."""
+        """The drive of an unchanged tree (a function's code or a layer), beside it. Raises `ImageError`."""
         return await self.ensure(beside(directory), directory)
 
     async def empty(self) -> Path:
@@ -82,7 +82,7 @@ class Drives:
         return await self.ensure(self._directory / f"empty{SUFFIX}", nothing)
 
     async def ensure(self, drive: Path, tree: Path, extras: Extras | None = None) -> Path:
-        """`drive`, packed from a tree and what is put into it, if it is not there. Callers at the same time share one packer.
+        """Pack `drive` from a tree and extras, if it is absent. Concurrent callers share one packer.
 
         Each of `extras` takes its place whole, instead of what the tree has there; on the way to it there may be no symbolic link.
         """
@@ -92,7 +92,7 @@ class Drives:
         return drive
 
     async def close(self) -> None:
-        """End what is being packed."""
+        """Stop running packers."""
         await self._packing.close()
 
     async def _pack(self, drive: Path, tree: Path, extras: Extras) -> None:
@@ -105,7 +105,7 @@ class Drives:
 
 
 def beside(tree: Path) -> Path:
-    """Where the drive of a tree is, or will be."""
+    """The path of a tree's drive, packed or not."""
     return tree.with_name(tree.name + SUFFIX)
 
 
@@ -128,7 +128,7 @@ def _digest(file: Path) -> str:
 
 
 async def _run_packer(order: bytes, name: str) -> tuple[int, str]:
-    """(status, why it failed)."""
+    """Run a packer; returns (status, why it failed)."""
     command = (sys.executable, "-I", "-S", packing.__file__)
     try:
         ended = await run_group(command, limit_s=PACK_S, environment={"PATH": SEARCHED, "LC_ALL": "C.UTF-8"}, given=order)

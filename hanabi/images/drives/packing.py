@@ -34,7 +34,7 @@ class PackError(Exception):
 
 
 def pack(order: dict[str, Any]) -> None:
-    """Make the drive, unless it is there. Raises `PackError` or `OSError`."""
+    """Make the drive, unless it exists. Raises `PackError` or `OSError`."""
     drive = os.fspath(order["drive"])
     lock = os.open(f"{drive}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -85,12 +85,12 @@ def _fail(error: OSError) -> None:
 
 
 def _readable(mode: int) -> int:
-    """A file's mode with everybody reading it, and running it if anybody does."""
+    """A file's mode, world-readable, and executable for all if for any."""
     return mode | (0o555 if mode & 0o111 else 0o444)
 
 
 def copy_tree(tree: str, target: str, extras: list[dict[str, str]]) -> None:
-    """The tree as it will be on the drive."""
+    """Copy the tree as it will be on the drive."""
     _copy_tree(os.fsencode(tree), os.fsencode(target), link=True)
     for extra in extras:
         _place(os.fsencode(target), extra)
@@ -99,7 +99,7 @@ def copy_tree(tree: str, target: str, extras: list[dict[str, str]]) -> None:
 
 
 def _copy_tree(source: bytes, target: bytes, *, link: bool) -> None:
-    """Directories and symbolic links anew, files by hard links or copied; what is neither has no place on a drive."""
+    """Copy directories and symbolic links, hard-link or copy files, and skip all other kinds."""
     waiting = [(source, target)]
     while waiting:
         here, there = waiting.pop()
@@ -138,7 +138,7 @@ def _add_file(source: bytes, name: bytes, link: bool) -> None:
 
 
 def _place(target: bytes, extra: dict[str, str]) -> None:
-    """Put an extra where it belongs, instead of whatever is there. The tree may be hostile: no link on the way is followed."""
+    """Put an extra in place of anything there. The tree may be hostile: no link on the way is followed."""
     *parents, last = os.fsencode(extra["at"]).strip(b"/").split(b"/")
     if any(name in (b"", b".", b"..") for name in (*parents, last)):
         raise PackError(f"{extra['at']} is no place on a drive")
@@ -183,7 +183,7 @@ def make_file_system(tree: str, drive: str, lock: int) -> None:
 
 
 def _long_name(tree: str) -> str:
-    """A name of the greatest length, or nothing."""
+    """Find a name of the greatest length, if any."""
     for _, folders, files in os.walk(os.fsencode(tree)):
         for name in (*folders, *files):
             if len(name) >= NAME_MAX:
@@ -192,7 +192,7 @@ def _long_name(tree: str) -> str:
 
 
 def publish(made: str, drive: str) -> None:
-    """Round its size up to whole blocks, bring it to disk, give it its name."""
+    """Round the drive's size up to whole blocks, sync it, and rename it into place."""
     with open(made, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
         file.truncate(-(-size // BLOCK_BYTES) * BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""The Firecracker and jailer to use: given, fetched before, or on PATH; their version, and what is known to be wrong with it."""
+"""Finding the Firecracker and jailer to use (given, fetched or on PATH), their version, and its known bugs."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ _VERSION = re.compile(r"^(?:Firecracker|Jailer) v(\d{1,4})\.(\d{1,4})\.(\d{1,4})
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A fault of Firecracker that matters to Hanabi. Versions from `since` on have it, and those before `fixed`; None: up to the newest."""
+    """A bug of Firecracker that matters to Hanabi. Versions from `since` up to before `fixed` have it; None: up to the newest."""
 
     what: str
     since: Version
@@ -44,7 +44,7 @@ BUGS = (
 
 
 def known_bugs(version: Version) -> list[str]:
-    """What is wrong with a version, a sentence each."""
+    """The known bugs of a version, a sentence each."""
     return [bug.what for bug in BUGS if bug.since <= version and (bug.fixed is None or version < bug.fixed)]
 
 
@@ -65,7 +65,7 @@ def find_firecracker(directory: Path, *, firecracker: Path | None = None, jailer
 
 
 def ask_version(program: Path) -> Version:
-    """What `--version` says. Raises `ImageError`."""
+    """Ask a program for its `--version`. Raises `ImageError`."""
     try:
         done = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_S, env={})
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -92,7 +92,7 @@ def _given(firecracker: Path | None, jailer: Path | None) -> tuple[Path, Path] |
 
 
 def _fetched(directory: Path) -> tuple[Path, Path] | None:
-    """The newest one that was fetched."""
+    """The newest fetched release."""
     places = list_fetched(directory)
     if not places:
         return None
@@ -105,12 +105,12 @@ def _fetched(directory: Path) -> tuple[Path, Path] | None:
 
 
 def list_fetched(directory: Path) -> list[Path]:
-    """The directories of the releases that were fetched, the newest first."""
+    """The directories of fetched releases, newest first."""
     found = [place for place in (directory / "firecracker").glob("*-*") if _RELEASE.match(place.name) and is_whole(place)]
     return sorted(found, key=lambda place: [int(part) for part in place.name.partition("-")[0].split(".")], reverse=True)
 
 
 def find_on_path() -> tuple[Path, Path] | None:
-    """The pair that is there, whatever its version."""
+    """Find both programs on PATH, of any version."""
     found = [shutil.which(name, path=SEARCHED) for name in NAMES]
     return (Path(found[0]), Path(found[1])) if found[0] and found[1] else None

@@ -59,7 +59,7 @@ def fetch_release(directory: Path, version: str, sha256: str, mirror: str, progr
 
 
 def _published(url: str) -> str:
-    """The checksum that lies beside the archive: as trustworthy as the way to it."""
+    """Fetch the checksum published beside the archive: as trustworthy as the connection."""
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise ImageError(f"no checksum is known for {url}, and what came with it in the clear would prove nothing: give --sha256")
@@ -67,7 +67,7 @@ def _published(url: str) -> str:
 
 
 def _unpack(archive: Path, made: Path, version: str, machine: str) -> None:
-    """The two programs of the archive, and nothing else of it."""
+    """Unpack only the two programs of the archive."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for name in NAMES:

@@ -1,6 +1,6 @@
-"""Making a guest kernel, in a process of its own: `python -m hanabi.images.kernels.builder DIRECTORY own|cloud|file [FILE]`.
+"""The kernel builder's process: `python -m hanabi.images.kernels.builder DIRECTORY own|cloud|file [FILE]`.
 
-Standard output is progress; standard error is why it failed. What was downloaded before a cut is gone on from; the rest starts clean.
+Standard output is progress; standard error is why it failed. Downloads are resumed; everything else starts anew.
 """
 
 import shutil
@@ -23,7 +23,7 @@ Fill = Callable[[Path, Path, int], None]  # (directory that is made, work direct
 
 
 class KernelBuilder:
-    """Makes a kernel unless it is there, and chooses it: what `find_kernel` gives is the one that was last asked for."""
+    """Makes a kernel unless it exists, and chooses it: `find_kernel` returns the one built last."""
 
     def __init__(self, directory: Path, progress: Callable[[str], None]) -> None:
         self._directory = directory
@@ -31,7 +31,7 @@ class KernelBuilder:
         self._reporter = ProgressReporter(progress)
 
     def build_own(self) -> Path:
-        """From the distribution's kernel source. Returns its place; raises `ImageError`."""
+        """Build from the distribution's kernel source. Returns its place; raises `ImageError`."""
         package, fragments = kernel_source.find_source(), [kernel_source.FRAGMENT.read_text()]  # read once: the digest is of what is built
 
         def fill(made: Path, work: Path, lock: int) -> None:
@@ -43,7 +43,7 @@ class KernelBuilder:
         return self._make("own", package.version, kernel_source.digest_inputs(package, fragments), fill)
 
     def build_cloud(self) -> Path:
-        """The distribution's own for virtual machines. Returns its place; raises `ImageError`."""
+        """Use the distribution's kernel for virtual machines. Returns its place; raises `ImageError`."""
         package = cloud.find_package()
 
         def fill(made: Path, work: Path, lock: int) -> None:
@@ -52,7 +52,7 @@ class KernelBuilder:
         return self._make("cloud", package.version, cloud.digest_inputs(package), fill, cloud.BOOT_ARGS)
 
     def build_file(self, given: Path) -> Path:
-        """A kernel that the user has: a copy of it. Returns its place; raises `ImageError`."""
+        """Copy a kernel file of the user's. Returns its place; raises `ImageError`."""
         if not given.is_file() or given.stat().st_size > MAX_BYTES:
             raise ImageError(f"{given} is no file of at most {MAX_BYTES >> 20} MB")
         check_elf(given)

@@ -1,4 +1,4 @@
-"""The ELF kernel inside a distribution's bzImage: Firecracker boots the former. Format: the kernel's documentation, arch/x86/boot.rst."""
+"""Extracting the ELF kernel, which Firecracker boots, from a bzImage. Format: the kernel's documentation, arch/x86/boot.rst."""
 
 import bz2
 import lzma
@@ -33,7 +33,7 @@ def extract_kernel(image: Path, made: Path, work: Path, lock: int) -> None:
 
 
 def read_payload(image: bytes) -> bytes:
-    """The compressed kernel. Its last four bytes are the size of what is in it, little-endian; they are left out."""
+    """Read the compressed kernel, without the trailing four bytes of its size (little-endian)."""
     if len(image) < 0x250 or image[_MAGIC : _MAGIC + 4] != b"HdrS":
         raise ImageError("this is no bzImage: the setup header is missing")
     (version,) = struct.unpack_from("<H", image, _VERSION)
@@ -48,7 +48,7 @@ def read_payload(image: bytes) -> bytes:
 
 
 def _unpack(payload: bytes) -> bytes:
-    """Formats that Python reads itself."""
+    """Decompress formats that Python supports."""
     known: dict[bytes, Callable[[], bytes]] = {
         b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31).decompress(payload, MAX_BYTES),
         b"\xfd7zXZ": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload, MAX_BYTES),
@@ -66,7 +66,7 @@ def _unpack(payload: bytes) -> bytes:
 
 
 def check_elf(kernel: Path) -> None:
-    """Whether a file can be a kernel that Firecracker loads on x86_64: a 64-bit ELF executable. Raises `ImageError`."""
+    """Check that a file can be a kernel that Firecracker loads on x86_64: a 64-bit ELF executable. Raises `ImageError`."""
     with kernel.open("rb") as file:
         header = file.read(20)
     if len(header) < 20 or not header.startswith(ELF + b"\x02\x01"):

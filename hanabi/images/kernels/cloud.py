@@ -1,4 +1,4 @@
-"""The distribution's kernel for virtual machines: its ELF image, and an archive of the few modules that a microVM needs of it."""
+"""The distribution's kernel for virtual machines: its ELF image, and an archive of the modules that a microVM needs."""
 
 import hashlib
 import lzma
@@ -25,7 +25,7 @@ WANTED = (
 
 
 def find_package() -> Package:
-    """The newest kernel of the kind that apt offers. Raises `ImageError`."""
+    """Find the newest such kernel that apt offers. Raises `ImageError`."""
     return offered(depends(METAPACKAGE, r"linux-image-\d[\w.+~-]*-cloud-amd64"))
 
 
@@ -49,7 +49,7 @@ def make(package: Package, downloads: Path, made: Path, work: Path, lock: int, r
 
 @dataclass(frozen=True, slots=True)
 class KernelModule:
-    """A kernel module, and the names of those that it needs."""
+    """A kernel module, and the names of its dependencies."""
 
     name: str
     content: bytes
@@ -57,7 +57,7 @@ class KernelModule:
 
 
 def find_modules(laid: Path) -> dict[str, Path]:
-    """Name -> file, of all modules of an unpacked package. Names have underscores, as the kernel has them."""
+    """Find all modules of an unpacked package: name -> file. Names have underscores, as in the kernel."""
     folders = [folder for top in ("lib", "usr/lib") for folder in (laid / top / "modules").glob("*/kernel")]
     return {_name(path.name): path for folder in folders for path in folder.rglob("*.ko*") if path.is_file()}
 
@@ -67,7 +67,7 @@ def _name(file: str) -> str:
 
 
 def order(found: dict[str, Path], wanted: tuple[str, ...]) -> list[KernelModule]:
-    """The wanted modules, each after those that it needs. Raises `ImageError` when nothing of the kind is there."""
+    """Order the wanted modules, each after its dependencies. Raises `ImageError` when none is found."""
     ordered: dict[str, KernelModule] = {}
 
     def add(name: str) -> None:
@@ -87,7 +87,7 @@ def order(found: dict[str, Path], wanted: tuple[str, ...]) -> list[KernelModule]
 
 
 def read_module(name: str, file: Path) -> KernelModule:
-    """The module, and what it says of itself in its .modinfo section. Raises `ImageError`."""
+    """Read a module and its .modinfo section. Raises `ImageError`."""
     content = file.read_bytes()
     try:
         if file.suffix == ".xz":  # as later releases pack them; the agent inserts plain ones
@@ -101,7 +101,7 @@ def read_module(name: str, file: Path) -> KernelModule:
 
 
 def archive(modules: list[KernelModule]) -> bytes:
-    """An initramfs with the modules and the list of them."""
+    """Make an initramfs with the modules and their list."""
     paths = [f"/lib/modules/{module.name}.ko" for module in modules]
     entries = [ArchiveEntry(path, module.content) for path, module in zip(paths, modules, strict=True)]
     return write_archive([*entries, ArchiveEntry(LIST, "".join(f"{path}\n" for path in paths).encode())])

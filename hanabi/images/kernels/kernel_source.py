@@ -1,4 +1,4 @@
-"""The guest kernel that is built here: the distribution's kernel source, a tiny configuration, and what `microvm.config` adds to it."""
+"""Building the guest kernel: the distribution's source, a tiny configuration, and the additions of `microvm.config`."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ _ANONYMOUS = ("KBUILD_BUILD_TIMESTAMP=1970-01-01", "KBUILD_BUILD_USER=hanabi", "
 
 
 def find_source() -> Package:
-    """The source package: the one that is installed, else the one that apt offers. Raises `ImageError`."""
+    """Find the source package: the installed one, else the one that apt offers. Raises `ImageError`."""
     if (version := installed_version(PACKAGE)) and _installed_archive().is_file():
         return Package(PACKAGE, version)
     return offered(PACKAGE)
@@ -43,19 +43,19 @@ def digest_inputs(package: Package, fragments: Sequence[str], extra: str = "") -
 
 
 def need_tools() -> None:
-    """Raises `ImageError` with the fix when something that kernels are built with is not there."""
+    """Raise `ImageError` with the fix when a build tool is absent."""
     if missing := missing_packages():
         raise ImageError(f"what kernels are built with is not all there: sudo apt-get install {' '.join(missing)}")
 
 
 def missing_packages() -> list[str]:
-    """The packages with what is not there of it."""
+    """The packages of absent build tools."""
     missing = {package for program, package in TOOLS.items() if not shutil.which(program, path=SEARCHED)}
     return sorted(missing | {package for header, package in HEADERS.items() if not Path(header).is_file()})
 
 
 def unpack_source(package: Package, downloads: Path, work: Path, lock: int, reporter: ProgressReporter) -> Path:
-    """The unpacked source tree, in `work`. Raises `ImageError`."""
+    """Unpack the source tree into `work` and return it. Raises `ImageError`."""
     archive = _installed_archive()
     if installed_version(PACKAGE) != package.version or not archive.is_file():
         laid = work / "package"
@@ -70,7 +70,7 @@ def unpack_source(package: Package, downloads: Path, work: Path, lock: int, repo
 
 
 def configure(tree: Path, fragments: Sequence[str], lock: int) -> None:
-    """`make tinyconfig` and the fragments, a later one over an earlier one.
+    """Configure by `make tinyconfig` and the fragments; later ones override earlier ones.
 
     Raises `ImageError` when a setting does not come out as wanted.
     """
@@ -87,7 +87,7 @@ def configure(tree: Path, fragments: Sequence[str], lock: int) -> None:
 
 
 def merge(texts: Iterable[str]) -> dict[str, str]:
-    """Name -> value ("n": not set) of configuration files, a later one over an earlier one."""
+    """Merge configuration files to name -> value ("n": not set); later ones override earlier ones."""
     settings = {}
     for text in texts:
         for line in text.splitlines():
@@ -97,7 +97,7 @@ def merge(texts: Iterable[str]) -> dict[str, str]:
 
 
 def compile_kernel(tree: Path, made: Path, lock: int, reporter: ProgressReporter) -> None:
-    """Compile, and write the kernel without its symbols to `made`. Raises `ImageError`."""
+    """Compile, and write the stripped kernel to `made`. Raises `ImageError`."""
     count, counted = 0, reporter.counter("compiling the kernel", unit="files")
 
     def line(text: str) -> None:

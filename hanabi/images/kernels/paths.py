@@ -1,4 +1,4 @@
-"""Where guest kernels lie in the images directory, which of them is used, and their completion by an initramfs with the agent.
+"""Paths of guest kernels in the images directory, the chosen kernel, and its initramfs with the agent.
 
 kernels/<name>-<digest>/      vmlinux, modules.cpio for one that needs modules, and about.json
 kernels/chosen                a link to the one that is used
@@ -46,14 +46,14 @@ def kernel_path(directory: Path, name: str, digest: str) -> Path:
 
 
 def choose(directory: Path, place: Path) -> None:
-    """Make a kernel the one that is used from now on."""
+    """Choose the kernel to use from now on."""
     link = directory / "kernels" / f"{CHOSEN}-{uuid.uuid4().hex}"
     link.symlink_to(place.name)
     link.replace(directory / "kernels" / CHOSEN)
 
 
 def find_kernel(directory: Path, agent: Path, given: Path | None = None) -> GuestKernel:
-    """The kernel to boot: a file that was given, else the chosen one, its checksums compared. Raises `ImageError` with the fix. Blocks."""
+    """Find the kernel to boot: a given file, else the chosen one, its checksums verified. Raises `ImageError` with the fix. Blocks."""
     if given is not None:
         return _take(given)
     place, about = verify_chosen(directory)
@@ -65,7 +65,7 @@ def find_kernel(directory: Path, agent: Path, given: Path | None = None) -> Gues
 
 
 def describe_kernel(directory: Path, given: Path | None = None) -> str:
-    """What `find_kernel` would give, for people. Writes nothing. Raises `ImageError`."""
+    """Describe what `find_kernel` would return, for people. Writes nothing. Raises `ImageError`."""
     if given is not None:
         return f"file {_take(given).image}"
     place, about = verify_chosen(directory)
@@ -80,7 +80,7 @@ def _take(given: Path) -> GuestKernel:
 
 
 def verify_chosen(directory: Path) -> tuple[Path, dict[str, Any]]:
-    """The place of the kernel that is used, and what it says of itself, its checksums compared. Raises `ImageError`."""
+    """Verify the chosen kernel's checksums; returns its place and description. Raises `ImageError`."""
     place = chosen_path(directory)
     if place is None:
         raise ImageError(f"there is no guest kernel: {HOW}")
@@ -96,7 +96,7 @@ def _combine(*sums: str) -> str:
 
 
 def install_initrd(directory: Path, agent: Path, modules: bytes = b"") -> Path:
-    """An initramfs with the agent as /init after an archive of modules, made unless it is there. Blocks."""
+    """Make, unless it exists, an initramfs of an archive of modules and the agent as /init. Blocks."""
     content = modules + write_archive([ArchiveEntry("/init", agent.read_bytes(), 0o755)])
     final = directory / "initrds" / f"{hashlib.sha256(content).hexdigest()}.cpio"
     if not final.is_file() or digest_file(final) != final.stem:
@@ -106,7 +106,7 @@ def install_initrd(directory: Path, agent: Path, modules: bytes = b"") -> Path:
 
 
 def list_kernels(directory: Path) -> list[KernelListing]:
-    """The kernels that are there, the used one first."""
+    """List the kernels, the chosen one first."""
     used = chosen_path(directory)
     found = []
     for place in _all(directory):
@@ -117,7 +117,7 @@ def list_kernels(directory: Path) -> list[KernelListing]:
 
 
 def remove_kernels(directory: Path) -> bool:
-    """Remove every kernel, and what was made from them; False when there was none. No running node may use them."""
+    """Remove every kernel and its initramfs files; False when there was none. No running node may use them."""
     found = list(_all(directory))
     (directory / "kernels" / CHOSEN).unlink(missing_ok=True)
     for place in found:
@@ -133,7 +133,7 @@ def _all(directory: Path) -> Iterator[Path]:
 
 
 def chosen_path(directory: Path) -> Path | None:
-    """The place of the kernel that is used."""
+    """The place of the chosen kernel."""
     try:
         name = os.readlink(directory / "kernels" / CHOSEN)
     except OSError:

@@ -1,4 +1,4 @@
-"""What is mounted into every sandbox beside its root: the bundled bootstrap and the agent, copied to where other uids may read them."""
+"""Installing the bundled bootstrap and the agent, which every sandbox gets, where other uids may read them."""
 
 import base64
 import contextlib
@@ -28,7 +28,7 @@ json.dump(made, sys.stdout)
 
 
 def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -> Path:
-    """The directory that becomes /var/runtime: `guest/<language>` as it is now, compiled by the root's own Python. Blocks."""
+    """Install the directory that becomes /var/runtime: the current `guest/<language>`, compiled by the root's own Python. Blocks."""
     source = guest / language if language else None
     files = {path.relative_to(source): path.read_bytes() for path in _sources(source)} if source else {}
     links = LINKS.get(language, {})
@@ -67,7 +67,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _compile(directory: Path, names: list[Path], root: Path) -> None:
-    """Write the .pyc files that the runtime's Python will look for; it trusts them without looking at the sources again."""
+    """Write the .pyc files for the runtime's Python, which uses them without checking the sources."""
     sources = [(f"/var/runtime/{name}", (directory / name).read_text()) for name in names]
     done = subprocess.run(
         chroot_command(root, ["/var/lang/bin/python3", "-I", "-c", COMPILE]),
@@ -83,7 +83,7 @@ def _compile(directory: Path, names: list[Path], root: Path) -> None:
 
 
 def install_agent(source: Path, directory: Path) -> Path:
-    """The agent's binary where sandboxes can be given it. Blocks."""
+    """Install the agent's binary where sandboxes can use it. Blocks."""
     content = source.read_bytes()
     final = directory / f"hanabi-init-{hashlib.sha256(content).hexdigest()[:16]}"
     if not final.exists():

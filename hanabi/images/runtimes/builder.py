@@ -1,7 +1,7 @@
-"""Building a runtime root, in a process of its own: `python -m hanabi.images.runtimes.builder DIRECTORY RECIPE`.
+"""The runtime builder's process: `python -m hanabi.images.runtimes.builder DIRECTORY RECIPE`.
 
 Standard output is progress, one line each; standard error is why it failed. One builder at a time makes a given root, whoever
-started it: the others wait for its lock, then find the root there. It grows in `building/` and appears by a rename.
+started it: the others wait for its lock, then find the root. It is made in `building/` and published by a rename.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from hanabi.images.runtimes.recipes import RECIPES, Recipe
 
 
 class Builder:
-    """Makes the roots that are not there yet."""
+    """Makes absent roots."""
 
     def __init__(self, directory: Path, progress: Callable[[str], None]) -> None:
         self._directory = directory
@@ -31,7 +31,7 @@ class Builder:
             make_open_directory(directory / name)
 
     def build(self, name: str) -> None:
-        """Make the root of a recipe, and the one that it is based on. Raises `ImageError`."""
+        """Make the root of a recipe, and its base. Raises `ImageError`."""
         place = root_path(self._directory, name)
         if is_whole(place):
             return
@@ -55,7 +55,7 @@ class Builder:
         self._progress(f"{name}: {size / 2**20:.0f} MB, built in {time.monotonic() - started:.0f} s")
 
     def _make(self, recipe: Recipe, root: Path, work: Path, lock: int, beside: ThreadPoolExecutor) -> None:
-        """What is fetched needs no root: it comes beside, while the packages, or the base, are made."""
+        """Make a root. Downloads need no root, so they run in parallel with the packages or the base."""
         python = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
         sdk = beside.submit(fetch_sdk, work / "sdk", lock) if recipe.sdk else None
         node = beside.submit(fetch_node, recipe.node, work / "node", ("bin/node",), lock) if recipe.node else None

@@ -1,7 +1,7 @@
-"""A root from a Debian release: the packages, without what a function never needs, and with the places it is promised.
+"""Making a root from a Debian release: its packages, without files that functions never need, and the mount points.
 
-Packages are unpacked, not configured: their scripts take three times as long, want Perl, and do little for a root that never
-changes. That little is done here: alternatives, certificates, the locale, the loader's cache, the status file that scanners read.
+Packages are unpacked, not configured: their scripts take three times as long, need Perl, and do little for a root that never
+changes. This module does that part: alternatives, certificates, the locale, the loader's cache, the status file for scanners.
 """
 
 import os
@@ -87,7 +87,7 @@ def install_packages(root: Path, suite: str, packages: tuple[str, ...], work: Pa
 
 
 def _configure(root: Path, sources: Path, lock: int) -> None:
-    """What the packages' own scripts would have done."""
+    """Do what the packages' own scripts would have done."""
     for name, target in _ALTERNATIVES.items():
         link = root / "usr/bin" / name
         if not link.is_symlink() and (root / "usr/bin" / target).exists():
@@ -107,7 +107,7 @@ def _configure(root: Path, sources: Path, lock: int) -> None:
 
 
 def _make_mount_points(root: Path) -> None:
-    """Make the places that are promised: a read-only root cannot be given mount points later."""
+    """Make the mount points: none can be added to a read-only root later."""
     for name in _DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "etc/localtime").unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def _make_mount_points(root: Path) -> None:
 
 
 def open_to_all(root: Path) -> None:
-    """Everything readable by every user, nothing writable by others, nothing set-id: containers run as mapped users."""
+    """Make everything world-readable, nothing writable by others, nothing set-id: containers run as mapped users."""
     for directory, _, files in os.walk(root):
         _set_mode(directory, 0o755)
         for name in files:

@@ -1,4 +1,4 @@
-"""What is added to a root in /var/lang: Python's face with boto3, Node.js, the AWS SDK for JavaScript."""
+"""Additions to a root in /var/lang: a Python environment with boto3, Node.js, the AWS SDK for JavaScript."""
 
 import os
 import shutil
@@ -19,13 +19,13 @@ _SDK_SUFFIXES = (".d.ts", ".d.cts", ".d.mts", ".map", ".md")
 
 
 def fetch_python(version: str, target: Path, lock: int) -> None:
-    """boto3 and what it needs, as `add_python` wants it. It needs no root, so it may be fetched while one is made."""
+    """Fetch boto3 and its dependencies for `add_python`. This needs no root, so it may run while one is made."""
     _pip("install", LOCKS / "boto3.txt", "--target", target, "--no-compile", "--python-version", version, lock=lock)
     shutil.rmtree(target / "bin", ignore_errors=True)
 
 
 def add_python(root: Path, version: str, fetched: Path, lock: int) -> None:
-    """/var/lang as a virtual environment of the root's Python: `sys.prefix` is Lambda's, and boto3 is where Lambda has it."""
+    """Make /var/lang a virtual environment of the root's Python: `sys.prefix` and boto3's place are Lambda's."""
     lang = root / "var/lang"
     (lang / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n")
     (lang / "bin" / f"python{version}").symlink_to(f"/usr/bin/python{version}")
@@ -44,7 +44,7 @@ def add_python(root: Path, version: str, fetched: Path, lock: int) -> None:
 
 
 def _compile(root: Path, version: str, places: tuple[str, ...], lock: int) -> None:
-    """Byte-compile with the root's own Python. A root never changes, so the result need not be compared with its source."""
+    """Byte-compile with the root's own Python, unchecked: a root never changes."""
     command = [f"/usr/bin/python{version}", "-I", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", *places]
     run_in_root(root, command, lock=lock)
 

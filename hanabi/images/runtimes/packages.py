@@ -1,4 +1,4 @@
-"""The distribution's packages, fetched and unpacked without being installed. The checksums are those of apt's signed lists."""
+"""The distribution's packages, fetched and unpacked without installation. Checksums come from apt's signed lists."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _OFFER = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One version of a package; the rest is empty when it is installed already."""
+    """One version of a package; other fields are empty when it is installed already."""
 
     name: str
     version: str
@@ -27,7 +27,7 @@ class Package:
 
 
 def installed_version(name: str) -> str | None:
-    """Its version, or None when it is not installed."""
+    """The installed version, or None."""
     status, _, version = (ask(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name]) or "").partition(" ")
     return version if status == "installed" else None
 
@@ -43,7 +43,7 @@ def offered(name: str) -> Package:
 
 
 def depends(name: str, pattern: str) -> str:
-    """The first package that another one depends on whose name matches. Raises `ImageError`."""
+    """Find a package's first dependency whose name matches. Raises `ImageError`."""
     for line in (ask(["apt-cache", "depends", "--important", name]) or "").splitlines():
         found = line.strip().removeprefix("Depends: ")
         if re.fullmatch(pattern, found):
@@ -52,7 +52,7 @@ def depends(name: str, pattern: str) -> str:
 
 
 def unpack_package(package: Package, downloads: Path, into: Path, lock: int, reporter: ProgressReporter) -> None:
-    """Fetch a package, going on from what was there, and lay its files down in `into`. Raises `ImageError`."""
+    """Fetch a package, resuming a download, and unpack it into `into`. Raises `ImageError`."""
     make_open_directory(downloads)
     require_program("dpkg-deb", "dpkg")
     archive = downloads / package.file

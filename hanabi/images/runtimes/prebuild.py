@@ -1,4 +1,4 @@
-"""Roots that the first functions will most likely want, built while nobody waits for them."""
+"""Building the most likely needed roots ahead of time."""
 
 import logging
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 async def prebuild(images: RuntimeImages, used: Iterable[str]) -> None:
-    """Build what is missing of the runtimes in use, then of the common ones: one at a time, with low priority."""
+    """Build absent roots of the runtimes in use, then of common ones: one at a time, with low priority."""
     for runtime in dict.fromkeys([*used, *COMMON]):
         if not images.known(runtime) or images.is_built(runtime):
             continue

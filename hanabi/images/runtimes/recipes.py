@@ -1,4 +1,4 @@
-"""The runtimes that Hanabi knows, as data: what root each runs on, how that root is made, and how the runtime is started."""
+"""Hanabi's runtimes as data: their roots, how a root is made, and how the runtime is started."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _COMMON = ("ca-certificates", "libatomic1", "libgomp1", "libstdc++6", "locales",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a root is made: from a Debian release, or from another root and what is added to it."""
+    """The recipe of a root: a Debian release, or another root with additions."""
 
     suite: str = ""  # a Debian release ...
     packages: tuple[str, ...] = ()  # ... and what is installed of it
@@ -108,7 +108,7 @@ def digest_recipe(name: str) -> str:
 
 
 def locks(recipe: Recipe) -> list[Path]:
-    """The files that pin what is added."""
+    """The lock files of the additions."""
     found = []
     if recipe.python:
         found.append(LOCKS / "boto3.txt")

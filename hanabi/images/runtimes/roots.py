@@ -1,4 +1,4 @@
-"""Runtime images by name: the root and the bootstrap of each, built when they are first wanted."""
+"""Runtime images by name: root and bootstrap, built at first use."""
 
 import asyncio
 import hashlib
@@ -40,7 +40,7 @@ class RuntimeListing:
 
 
 class RuntimeImages:
-    """`ensure` gives the image of a runtime. Its builds run as processes, which `close` ends."""
+    """The runtime images. `ensure` returns a runtime's image. Builds are processes, which `close` ends."""
 
     def __init__(self, directory: Path, guest: Path) -> None:
         self._directory = directory
@@ -56,13 +56,13 @@ class RuntimeImages:
         return runtime in RUNTIMES
 
     def is_built(self, runtime: str) -> bool:
-        """Whether the root of a runtime is there."""
+        """Whether the root of a runtime exists."""
         return is_whole(root_path(self._directory, RUNTIMES[runtime].recipe))
 
     async def ensure(self, runtime: str, progress: Progress | None = None, *, urgent: bool = True) -> RuntimeImage:
-        """The image of a runtime, built now if need be; callers at the same time share one build. Raises `ImageError`.
+        """Return the image of a runtime, built now if absent; concurrent callers share one build. Raises `ImageError`.
 
-        `progress` gets what is being done, and what has been going on already. A build is of low priority until one caller is urgent.
+        `progress` gets the build's progress, including earlier lines. A build has low priority until one caller is urgent.
         """
         if image := self._ready.get(runtime):
             return image
@@ -84,7 +84,7 @@ class RuntimeImages:
         self._priorities.pop(runtime, None)
 
     async def close(self) -> None:
-        """End what is being built."""
+        """Stop running builds."""
         await self._making.close()
 
     async def _make(self, runtime: str) -> RuntimeImage:
@@ -125,11 +125,11 @@ class RuntimeImages:
         )
 
     def list_unavailable(self) -> list[RuntimeListing]:
-        """Lambda's other runtimes: which cannot be had here, and what to do instead."""
+        """List Lambda's runtimes that are unavailable here, with alternatives."""
         return [RuntimeListing(runtime, "", False, None, None, how, False) for runtime, how in unavailable_runtimes().items()]
 
     def list(self) -> list[RuntimeListing]:
-        """Every known runtime, built or not."""
+        """List every known runtime, built or not."""
         return [self._list_one(runtime) for runtime in RUNTIMES]
 
     def _list_one(self, runtime: str) -> RuntimeListing:
@@ -144,7 +144,7 @@ class RuntimeImages:
         return RuntimeListing(runtime, digest, False, None, None, f"built at first use, or by `hanabi images build {runtime}`")
 
     def remove(self, runtime: str) -> bool:
-        """Remove every root that a runtime has or had, and its drives; False when there was none. No running node may use them.
+        """Remove all current and earlier roots of a runtime, and their drives; False when there was none. No running node may use them.
 
         Runtimes that run on the same root lose it together.
         """
@@ -161,7 +161,7 @@ class RuntimeImages:
 
 
 def place_certificates(root: Path) -> None:
-    """Links in a root at the paths that functions know; roots that were built before have none."""
+    """Link certificates to the paths that functions expect; roots built earlier lack them."""
     for name in _CERTIFICATES_TOO:
         link = root / name
         if not link.is_symlink():

@@ -1,6 +1,6 @@
-"""Lambda's runtimes that no root can be built of here, and what to do instead of each.
+"""Lambda's runtimes that have no root here, and an alternative for each.
 
-AWS Lambda developer guide, "Lambda runtimes". What AWS itself no longer creates functions of is said to be so.
+AWS Lambda developer guide, "Lambda runtimes". Runtimes that AWS no longer creates functions for are marked.
 """
 
 from hanabi.images.runtimes.recipes import RUNTIMES
@@ -20,18 +20,18 @@ NEAREST = {"python": "python3.13 or python3.11", "nodejs": "nodejs22.x or nodejs
 
 
 def unavailable_runtimes() -> dict[str, str]:
-    """By name, in Lambda's order: what to do instead."""
+    """The alternatives by runtime name, in Lambda's order."""
     return {runtime: alternative(runtime) for runtime in (*_CURRENT, *_DEPRECATED, *_BLOCKED) if runtime not in RUNTIMES}
 
 
 def explain_unknown(runtime: str) -> str:
-    """Why a runtime cannot be had, and what to do instead."""
+    """Explain why a runtime is unavailable, and what to do instead."""
     reason = "no supported Debian release carries it" if runtime.startswith("python") else "Hanabi builds no root for it"
     return f"There is no runtime root for {runtime}: {reason}; {alternative(runtime)}"
 
 
 def alternative(runtime: str) -> str:
-    """What takes the place of a runtime that has no root here."""
+    """The alternative to a runtime that has no root here."""
     if runtime == "provided":
         return "AWS no longer creates functions of it; use provided.al2023"
     if runtime == "go1.x":

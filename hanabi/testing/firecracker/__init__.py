@@ -1,11 +1,11 @@
-"""A fake Firecracker for tests of what goes wrong, in this process or as the jailer and Firecracker of a driver.
+"""A fake Firecracker for tests of faults, in this process or as the jailer and Firecracker of a driver.
 
     async with FakeFirecracker(tmp_path, faults=[Fault(on="PUT /snapshot/load", do="crash-after")]) as fake:
         api = FirecrackerApi(fake.api_path, clock=clock)
 
     firecracker, jailer = make_stand_ins(directory, script)  # two programs, which read the JSON file `script` at each start
 
-`python -m hanabi.testing.firecracker` is what those run: see `__main__`.
+These programs run `python -m hanabi.testing.firecracker`: see `__main__`.
 """
 
 import shlex
@@ -25,7 +25,7 @@ from hanabi.testing.firecracker.server import RecordedRequest as RecordedRequest
 
 
 def make_fakes(directory: Path, script: Path) -> tuple[Path, Path]:
-    """(firecracker, jailer): executables in a directory, whose doings `script` decides; it may be changed, but not be absent."""
+    """Make (firecracker, jailer): executables in a directory, controlled by `script`, which may change but must exist."""
     made = []
     for name in ("firecracker", "jailer"):
         program = directory / name

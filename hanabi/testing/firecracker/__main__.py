@@ -28,7 +28,7 @@ GUESTS: dict[str, Callable[[], Guest]] = {"echo": lambda: FakeAgent(echo), "sile
 
 
 class Script:
-    """The file, with what it needs opened: in the jail it is out of reach."""
+    """The script, with its files opened: in the jail they cannot be reached."""
 
     def __init__(self, path: str | None) -> None:
         said: dict[str, Any] = json.loads(Path(path).read_text()) if path else {}
@@ -88,7 +88,7 @@ def _id(argv: Sequence[str]) -> str:
 
 
 def _run(argv: Sequence[str], script: Script, root: Path, cwd: Path, faults: Faults) -> int:
-    """Be Firecracker until the end; an end of its own is abrupt, as a crash is."""
+    """Run as Firecracker until the end; a scripted end is abrupt, like a crash."""
     arguments = _parser().parse_args(argv)
     fake = FakeFirecracker(
         root,

@@ -1,4 +1,4 @@
-"""Faults by a script: what goes wrong, at which request, how often."""
+"""Scripted faults: what goes wrong, at which request, how often."""
 
 import fcntl
 import os
@@ -52,7 +52,7 @@ class Fault:
 
 
 class Faults:
-    """`match` says what goes wrong with a thing that happens. `ledger`, an open file, makes several processes count together."""
+    """The faults of a script. `match` finds the fault for an event. `ledger`, an open file, lets several processes share counts."""
 
     def __init__(self, faults: Sequence[Fault] = (), id: str = "", ledger: int | None = None) -> None:
         self.faults = list(faults)
@@ -70,7 +70,7 @@ class Faults:
         return struck
 
     def _count(self, index: int) -> int:
-        """How often this one has matched before."""
+        """Count a match; returns how often the fault matched before."""
         if self._ledger is None:
             self._seen[index] = self._seen.get(index, 0) + 1
             return self._seen[index] - 1

@@ -1,4 +1,4 @@
-"""A fork server for stand-ins: a process that has loaded them forks one in some milliseconds; a new Python takes a quarter of a second.
+"""A fork server for fake programs: forking takes some milliseconds, starting Python a quarter of a second.
 
 A program made by `make_client` hands its command line to the fork server, waits, and ends as its stand-in does. The stand-in runs in the
 program's cgroups, with its output, in the fork server's mount namespace. What it leaves running goes to the nearest subreaper.
@@ -53,7 +53,7 @@ class ForkServer:
         self._address.unlink()
 
     def make_client(self, program: Path, script: Path) -> None:
-        """An executable that does as `make_fakes` has it."""
+        """Make an executable that behaves as `make_fakes` says."""
         program.write_text(_CLIENT.format(python=sys.executable, address=str(self._address), script=str(script), name=program.name))
         program.chmod(0o755)
 
@@ -73,7 +73,7 @@ def _serve(listener: socket.socket) -> None:
 
 
 def _guard(line: socket.socket) -> int:
-    """Fork the stand-in, wait for its end, and tell."""
+    """Fork the stand-in, wait for its end, and report it."""
     message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE_MAX_BYTES, 1)
     client, script, name, *arguments = message.decode().split("\0")
     child = os.fork()
@@ -98,7 +98,7 @@ def _guard(line: socket.socket) -> int:
 
 
 def _join_groups(client: int) -> None:
-    """Be where the client is, in every hierarchy."""
+    """Join the client's cgroups, in every hierarchy."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     for line in Path(f"/proc/{client}/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)

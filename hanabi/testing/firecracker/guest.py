@@ -27,7 +27,7 @@ _EIO = 5
 
 
 class GuestContext:
-    """What a guest has of its machine."""
+    """A guest's view of its machine."""
 
     def __init__(
         self,
@@ -53,15 +53,15 @@ class GuestContext:
 
 
 class Guest(Protocol):
-    """What runs in a fake machine."""
+    """The software in a fake machine."""
 
     async def run(self, context: GuestContext) -> None: ...
 
     def save(self) -> Any:
-        """What a snapshot keeps of it, as JSON."""
+        """The guest's state for a snapshot, as JSON."""
 
     def load(self, kept: Any) -> None:
-        """Before `run`, of a machine that is restored from that; None in one that has booted."""
+        """Load the state before `run` in a restored machine; None in a booted one."""
 
 
 class IdleGuest:
@@ -79,7 +79,7 @@ class IdleGuest:
 
 @dataclass(eq=False)
 class FakeGuestProcess:
-    """What a bootstrap has in its hands. It stands still while its machine is paused."""
+    """A bootstrap's process. It stands still while its machine is paused."""
 
     agent: "FakeAgent"
     role: int
@@ -120,7 +120,7 @@ class FakeGuestProcess:
 
 
 async def echo(process: FakeGuestProcess) -> int | None:
-    """Loads, waits for its function, gets ready; every result is the invocation's payload."""
+    """A bootstrap that loads, waits for its function, gets ready, and answers with the invocation's payload."""
     if "HANABI_ANNOUNCE" in process.environment and not process.restored:
         await process.write("l")
     while True:
@@ -133,13 +133,13 @@ async def echo(process: FakeGuestProcess) -> int | None:
 
 
 async def silent(process: FakeGuestProcess) -> int | None:
-    """Never says anything."""
+    """A bootstrap that never sends anything."""
     await asyncio.Event().wait()
     return None
 
 
 class FakeAgent:
-    """Listens for the host's three connections, and answers what it is told.
+    """A fake agent: listens for the host's three connections, and answers messages.
 
     Faults are `agent <type>` of a message, `agent H` of the hello; "refuse" answers with the error number that is the fault's `message`.
     """
@@ -201,7 +201,7 @@ class FakeAgent:
         await asyncio.Event().wait()
 
     async def runtime(self) -> Line:
-        """The host's connection; waits for one."""
+        """Wait for the host's connection."""
         if self._runtime is None:
             self._runtime = asyncio.get_running_loop().create_future()
         return await asyncio.shield(self._runtime)
@@ -251,7 +251,7 @@ class FakeAgent:
                 self._control = None
 
     async def _apply_fault(self, fault: Fault | None) -> bool:
-        """False: hang up."""
+        """Apply a fault; False: hang up."""
         if fault is None or fault.do == "refuse":
             return True
         if fault.do == "hang":
@@ -267,7 +267,7 @@ class FakeAgent:
         return False
 
     async def _handle(self, type: str, body: bytes) -> bool:
-        """False: hang up, as the agent does on what it does not understand."""
+        """Handle a message; False: hang up, as the agent does on an unknown one."""
         self.context.told(type, body)
         fault = self.context.faults.match(f"agent {type}")
         if not await self._apply_fault(fault):
@@ -314,7 +314,7 @@ class FakeAgent:
         return True
 
     async def _quiesce(self) -> None:
-        """Hang up but here."""
+        """Close all other connections."""
         if self._runtime is not None and self._runtime.done():
             self._runtime.result()[1].close()
             self._runtime = None

@@ -1,4 +1,4 @@
-"""The jailer's part of a stand-in: its command line, the directories it makes, and into which confines it goes. Needs root for the rest.
+"""The fake jailer: command line, directories and confinement. Confinement needs root.
 
 Source: src/jailer of Firecracker, and docs/jailer.md.
 """
@@ -46,7 +46,7 @@ class Jailing:
 
 
 def parse(argv: Sequence[str]) -> Jailing:
-    """Raises `ValueError` for what the jailer refuses."""
+    """Parse a command line. Raises `ValueError` for what the jailer refuses."""
     ours, arguments = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
     parser = argparse.ArgumentParser(prog="jailer", allow_abbrev=False)
     parser.add_argument("--id", required=True)
@@ -70,7 +70,7 @@ def parse(argv: Sequence[str]) -> Jailing:
 
 
 def jail(jailing: Jailing, *, forget: bool = False) -> Path:
-    """Go there, and return what is `/` from now on. Raises `OSError`. With `new_pid_ns`, only the child returns.
+    """Enter the jail and return the new `/`. Raises `OSError`. With `new_pid_ns`, only the child returns.
 
     `forget` fails when the child has begun: nobody is told its number.
     """
@@ -129,7 +129,7 @@ def _daemonize() -> None:
 
 
 def _enter_cgroups(jailing: Jailing) -> None:
-    """v1: a group in each hierarchy that a file was given for; v2: one group, or with no file, the parent itself."""
+    """Enter the cgroups. v1: a group in each hierarchy with a given file; v2: one group, or without files the parent."""
     parent = jailing.parent_cgroup or jailing.exec_file.name
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     if jailing.cgroup_version == 2:
@@ -152,6 +152,6 @@ def _enter_cgroups(jailing: Jailing) -> None:
 
 
 def fail(message: str) -> int:
-    """As the jailer says why it ends."""
+    """Exit with an error in the jailer's format."""
     print(f"Jailer error: {message}", file=sys.stderr, flush=True)
     return 1

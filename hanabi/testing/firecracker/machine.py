@@ -1,6 +1,6 @@
-"""What Firecracker's API does, without a machine: which calls it knows, when it takes them, what it answers. Sans-IO but for files.
+"""The fake machine behind Firecracker's API: known calls, allowed states, answers. Sans-IO but for files.
 
-Source: src/firecracker/swagger/firecracker.yaml of Firecracker, and what 1.12.1 was seen to answer: the same tests run on both.
+Source: src/firecracker/swagger/firecracker.yaml of Firecracker, and recorded answers of 1.12.1: the same tests run on both.
 """
 
 import json
@@ -96,11 +96,11 @@ _AFTER = {
 
 
 class Refused(Exception):
-    """A call that is answered 400 with this fault message."""
+    """The refusal of a call: status 400 with this fault message."""
 
 
 class FakeMachine:
-    """`handle` is a call. `root` is what the VMM sees as `/`; `bind` makes the vsock's socket; `on_state` gets each change of state."""
+    """A fake machine. `handle` takes a call; `root` is the VMM's `/`; `bind` makes the vsock's socket; `on_state` gets state changes."""
 
     def __init__(self, id: str, version: Version, root: Path, cwd: Path | None = None) -> None:
         self.id = id
@@ -127,11 +127,11 @@ class FakeMachine:
         self._patched: set[str] = set()
 
     def path(self, name: str) -> Path:
-        """A file as the VMM sees it."""
+        """Resolve a path as the VMM sees it."""
         return self._root / name.lstrip("/") if name.startswith("/") else self._cwd / name
 
     def handle(self, method: str, path: str, body: bytes) -> dict[str, Any] | None:
-        """The answer's JSON, None for 204. Raises `Refused`."""
+        """Handle a call: the answer's JSON, None for 204. Raises `Refused`."""
         call, name = _route(method, path)
         if call not in FIELDS:
             raise Refused(f"Invalid request method and/or path: {method} {path.lstrip('/')}.")
@@ -335,7 +335,7 @@ class FakeMachine:
     # --- snapshots
 
     def write_state(self) -> bytes:
-        """What a state file holds: JSON and its checksum."""
+        """The content of a state file: JSON and its checksum."""
         content = json.dumps({"version": self.version, "config": self.config, "guest": self.guest}).encode()
         return content + b"\n%08x\n" % zlib.crc32(content)
 

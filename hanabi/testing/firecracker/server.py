@@ -1,4 +1,4 @@
-"""A fake Firecracker on real sockets: its API, its vsock, the faults of a script, and a guest that is a coroutine."""
+"""A fake Firecracker on real sockets: API, vsock, scripted faults, and a guest that is a coroutine."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class RecordedRequest:
 
 
 class Crash(Exception):
-    """The VMM ends here."""
+    """A scripted crash of the VMM."""
 
 
 class FakeFirecracker:
@@ -105,7 +105,7 @@ class FakeFirecracker:
         await self._serve(self.api_path, self._serve_api)
 
     async def close(self) -> None:
-        """End it from outside: all its connections close. Idempotent."""
+        """End it from outside: close all connections. Idempotent."""
         tasks = list(self._tasks)
         self._hang_up()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -165,7 +165,7 @@ class FakeFirecracker:
                     return
 
     async def _answer(self, request: RecordedRequest, writer: asyncio.StreamWriter) -> bool:
-        """False to hang up."""
+        """Answer a request; False: hang up."""
         fault = self.faults.match(str(request))
         action = fault.do if fault else ""
         if fault and action == "delay":
@@ -281,7 +281,7 @@ class FakeFirecracker:
         await done
 
     async def _dial(self, port: int) -> Line:
-        """As the guest: to the host's `<uds_path>_<port>`."""
+        """Connect as the guest to the host's `<uds_path>_<port>`."""
         if self.machine.config["vsock"] is None:
             raise ConnectionRefusedError(111, "no vsock")
         path = self.machine.path(f"{self.machine.config['vsock']['uds_path']}_{port}")
@@ -292,7 +292,7 @@ class FakeFirecracker:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Short paths as they are: in a chroot there is no /proc."""
+    """Listen on a unix socket; short paths directly, because a chroot has no /proc."""
     if len(os.fsencode(path)) > SHORT:
         return sockets.listen(path)
     sock = socket.socket(socket.AF_UNIX)
@@ -330,7 +330,7 @@ async def _read_request(reader: asyncio.StreamReader) -> RecordedRequest:
 
 
 def _response(status: int, body: dict[str, Any] | None) -> bytes:
-    """As Firecracker writes it."""
+    """Encode a response as Firecracker does."""
     head = f"HTTP/1.1 {status} \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n"
     if body is None:
         return f"{head}\r\n".encode()
