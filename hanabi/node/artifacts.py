@@ -1,4 +1,4 @@
-"""What functions are made of, opened: their code, runtime roots and container images; and the collector of what nobody uses."""
+"""The stores of code, runtime roots and container images, and the collector of unused ones."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,7 +43,7 @@ async def open_artifacts(settings: NodeSettings, store: SqliteStore, clock: Cloc
 def make_collector(
     artifacts: Artifacts, store: SqliteStore, references: References, snapshots: Snapshots, fleet: Fleet, clock: Clock, health: Health
 ) -> Collector:
-    """In use is what a function names, and what an environment has. In doubt, nothing is collected."""
+    """Make the collector. In use is what a function refers to or an environment runs. In doubt, nothing is collected."""
     collector = Collector(clock, health, lambda: artifacts.identity.why_incomplete or store.why_incomplete or references.why_incomplete)
     collector.add(snapshots.collect, references.snapshots)
     collector.add(artifacts.code.collect, lambda: references.code() | fleet.code_in_use())

@@ -1,4 +1,4 @@
-"""What a node is told at its start: from flags, else from `HANABI_*` variables, else the defaults here."""
+"""The settings of a node: from flags, else `HANABI_*` variables, else the defaults here."""
 
 import os
 import re
@@ -18,14 +18,14 @@ DEFAULT_PORT = 9555
 
 
 class SettingsError(HanabiError):
-    """A setting has a value that cannot be; the message names the setting."""
+    """An invalid value of a setting, which the message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
-    """All that `hanabi.node.serve.serve` is told. Each field is also a flag of `hanabi up` and a variable `HANABI_<FIELD>`.
+    """All settings of `hanabi.node.serve.serve`. Each field is also a flag of `hanabi up` and a variable `HANABI_<FIELD>`.
 
-    Directories are resolved: one that is reached by another spelling, or through a symbolic link, is the same one.
+    Directories are resolved, so that other spellings and symbolic links mean the same one.
     """
 
     data_dir: Path
@@ -59,12 +59,12 @@ class NodeSettings:
         return self.data_dir / "keys.json"
 
     def directory(self, name: str) -> Path:
-        """A directory of the data directory; it may be a symbolic link to another disk."""
+        """Return a directory in the data directory, which may be a symbolic link to another disk."""
         return Path(os.path.realpath(self.data_dir / name))
 
 
 def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> NodeSettings:
-    """Settings from flags (None: not given) and variables. Raises `SettingsError`."""
+    """Load settings from flags (None: not given) and variables. Raises `SettingsError`."""
     values: dict[str, Any] = {}
     for name, parse in _PARSERS.items():
         given, source = flags.get(name), "--" + name.replace("_", "-")
@@ -93,7 +93,7 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
 
 
 def default_data_dir(variables: Mapping[str, str] = os.environ) -> Path:
-    """Where state lives unless told otherwise: root's is the system's, anyone else's their own."""
+    """Return the default data directory: the system's for root, else the user's own."""
     if os.geteuid() == 0:
         return SYSTEM_DATA_DIR
     home = variables.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -101,7 +101,7 @@ def default_data_dir(variables: Mapping[str, str] = os.environ) -> Path:
 
 
 def guest_dir() -> Path:
-    """The directory with what runs inside sandboxes: in a checkout beside the package, else among the installed data files."""
+    """Return the directory of guest files: beside the package in a checkout, else among the installed data files."""
     checkout = Path(__file__).resolve().parents[2] / "guest"
     if (checkout / "agent").is_dir():
         return checkout
@@ -124,7 +124,7 @@ def _directory(value: str | Path) -> Path:
 
 
 def _file(value: str | Path) -> Path:
-    """Its directory resolved; what is looked for beside it is not what lies beside the file that it links to."""
+    """Resolve a file's directory, but not the file: files beside it are not those beside its link target."""
     if not Path(value).name:
         raise ValueError("the path of a file is needed")
     path = Path(value).expanduser()
@@ -184,13 +184,13 @@ def _matching(pattern: str, what: str) -> Callable[[str], str]:
 
 
 def _networks(value: str | list[str]) -> tuple[str, ...]:
-    """A list of flags, or one variable with commas."""
+    """Read a list: repeated flags, or one variable with commas."""
     given = value.split(",") if isinstance(value, str) else value
     return tuple(str(ip_network(each.strip())) for each in given if each.strip())
 
 
 def _registries(value: str | list[str]) -> tuple[str, ...]:
-    """A list of flags, or one variable with commas."""
+    """Read a list: repeated flags, or one variable with commas."""
     parse = _matching(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?", "a registry's host, or host:port")
     given = value.split(",") if isinstance(value, str) else value
     return tuple(parse(each.strip()) for each in given if each.strip())

@@ -1,4 +1,4 @@
-"""The end of a node: nothing new is taken, what has begun ends or is ended and told so, and only then what it stands on goes."""
+"""The shutdown of a node: refuse new work, wait for or end what has begun, then close what it depends on."""
 
 import asyncio
 import logging
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """What signals say: the first one asks for the end, another one hurries it."""
+    """Stop signals: the first one begins the shutdown, a second one hurries it."""
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
         self.stop_now = asyncio.Event()
 
     def listen(self) -> None:
-        """SIGTERM, SIGINT, and SIGHUP unless it was ignored at the start, as `nohup` wants it."""
+        """Listen for SIGTERM, SIGINT, and SIGHUP unless that was ignored at the start (`nohup`)."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
@@ -44,7 +44,7 @@ class StopSignals:
 
 
 class Drain:
-    """Everything below the edge still stands while it runs."""
+    """The drain. Everything below the edge stays open while it runs."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Drain:
         health.gauge("hanabi_invocations_in_flight", "Invocations that were admitted and have not ended", lambda: invoker.in_flight)
 
     async def run(self, stop_now: asyncio.Event) -> None:
-        """Take nothing new; wait for what has begun, which ends by its own timeout, as long as the limit allows; end the rest."""
+        """Refuse new work, wait up to the limit for what has begun, then end the rest."""
         self._edge.drain()
         self._health.report("draining", f"Hanabi is shutting down, within {self._limit_s:.0f} s; {self._invoker.in_flight} invocations run")
         for server in self._servers:
@@ -82,7 +82,7 @@ class Drain:
         await asyncio.gather(*(server.close(GRACE_S) for server in self._servers), self._events.close())
 
     async def _wait(self, limit_s: float, stop_now: asyncio.Event | None) -> None:
-        """For everything that has begun."""
+        """Wait for everything that has begun."""
         deadline = self._clock.monotonic() + limit_s
         while self._invoker.in_flight or self._events.running or any(server.busy for server in self._servers):
             if self._clock.monotonic() >= deadline or (stop_now is not None and stop_now.is_set()):

@@ -1,4 +1,4 @@
-"""Which driver isolates on this host, and its making: what was asked for, or for `auto` the best that is really there."""
+"""The choice of the isolation driver: the requested one, or for `auto` the best that works on this host."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ RESOLV_CONF = f"nameserver {NAME_SERVER}\noptions timeout:5 attempts:2\n"
 
 
 def choose_driver(settings: NodeSettings, health: Health | None = None) -> Driver:
-    """Call it before there are threads. Raises `IsolationUnavailable` with the fix when what was asked for is not to be had. Blocks."""
+    """Choose and make the driver. Call it before there are threads. Blocks. Raises `IsolationUnavailable` with the fix."""
     run = settings.directory("run")
     if settings.isolation == "process":
         if settings.no_network:
@@ -56,7 +56,7 @@ def choose_driver(settings: NodeSettings, health: Health | None = None) -> Drive
 
 
 def why_not_firecracker(settings: NodeSettings) -> str:
-    """Why `auto` does not take microVMs here; empty if it does. A host without hardware virtualisation has them on request only."""
+    """Return why `auto` does not choose microVMs here; empty if it does. Without hardware virtualisation they are on request only."""
     if settings.isolation == "oci":
         return ""
     try:
@@ -92,7 +92,7 @@ def make_firecracker(settings: NodeSettings, run: Path, health: Health | None = 
 
 
 def find_parts(settings: NodeSettings) -> FirecrackerParts:
-    """What microVMs are made with. Raises `ImageError` with the fix, and `OSError`. Blocks."""
+    """Find Firecracker, jailer and kernel. Raises `ImageError` with the fix, and `OSError`. Blocks."""
     pair = find_firecracker(settings.images_dir, firecracker=settings.firecracker, jailer=settings.jailer)
     found = find_kernel(settings.images_dir, find_agent(), settings.kernel)
     profile = _profile(found.image)
@@ -111,7 +111,7 @@ def find_parts(settings: NodeSettings) -> FirecrackerParts:
 
 
 def _profile(image: Path) -> dict[str, Any]:
-    """What a kernel of the user's own needs, in a file beside it: `vmlinux.json` with boot_args, cpu_template, environment, patience."""
+    """Read what a user's own kernel needs, from a file beside it: `vmlinux.json` with boot_args, cpu_template, environment, patience."""
     path = image.with_name(f"{image.name}.json")
     if not path.is_file():
         return {}

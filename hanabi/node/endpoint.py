@@ -1,4 +1,4 @@
-"""The sockets of a node: its port, and those inside environments, each with limits of its own."""
+"""The HTTP servers of a node: its port, and the endpoint of each environment, each with its own limits."""
 
 import socket
 from collections.abc import Callable
@@ -26,7 +26,7 @@ ENVIRONMENT_LIMITS = Limits(
 
 
 class EdgeServers:
-    """Serves the edge, which is made after what needs it: `edge` gives it. Requests are written to `access`, if there is one."""
+    """The servers of the edge. `edge` returns it, as it is made later. Requests are logged to `access`, if given."""
 
     def __init__(self, edge: Callable[[], Edge], clock: Clock, spool: Path, access: AccessLog | None) -> None:
         self._edge = edge
@@ -35,7 +35,7 @@ class EdgeServers:
         self._access = access
 
     async def serve(self, listener: socket.socket, health: Health) -> HttpServer:
-        """All of it, on the node's port."""
+        """Serve the whole edge on the node's port."""
         edge, access = self._edge(), self._access
         connections = min(CONNECTIONS, raise_descriptor_limit() // 2)
         return await HttpServer(
@@ -48,7 +48,7 @@ class EdgeServers:
         ).listen(listener)
 
     async def attach(self, listener: socket.socket, access_key: str) -> Closable:
-        """The API alone, inside an environment, for requests signed with its key alone."""
+        """Serve the API inside an environment, for requests signed with its key only."""
         edge = self._edge()
         return await HttpServer(
             self._logged(edge.handler_for(access_key)),
@@ -64,7 +64,7 @@ class EdgeServers:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises `OSError` when the port is taken."""
+    """Bind the port's socket. Raises `OSError` when the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

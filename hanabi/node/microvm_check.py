@@ -1,6 +1,6 @@
-"""`hanabi doctor`'s proof that microVMs work here: one is booted, once for each Firecracker, kernel and boot of the host.
+"""The microVM check of `hanabi doctor`: boots one, once for each Firecracker, kernel and boot of the host.
 
-What worked is noted in `<images>/trials/`, so that it need not be tried again; what failed is tried again each time.
+A success is noted in `<images>/trials/` and not tried again. A failure is tried again each time.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def try_microvm(settings: NodeSettings) -> str:
-    """What was tried and how long it took. Raises `SandboxError` with why no guest boots. Blocks; call it before there are threads."""
+    """Boot one; returns what was tried and for how long. Raises `SandboxError` with the reason. Blocks; call it before there are threads."""
     try:
         parts = find_parts(settings)
         note = settings.images_dir / "trials" / f"{_key(parts)}.json"

@@ -1,4 +1,4 @@
-"""Images as control and the fleet see them: one that is there is ready to be started, and its runtime is in the pool."""
+"""Images for the control plane and the fleet: a runtime in use is also kept in the pool."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class PreparedRuntimes:
-    """A runtime that functions use is also one to keep environments ready for: `keep_pool_for` is told."""
+    """The runtimes. `keep_pool_for` is called with each that functions use."""
 
     def __init__(self, images: RuntimeImages, driver: Driver, keep_pool_for: Callable[[RuntimeImage], None]) -> None:
         self.known = images.known
@@ -42,7 +42,7 @@ class PreparedRuntimes:
         return image
 
     async def announce(self, runtimes: Iterable[str], retries: RetryQueue) -> None:
-        """Functions of an earlier run are prepared already, and nobody will ask for their runtimes before the first cold start."""
+        """Fill the pool for functions of an earlier run: their runtimes are not requested before the first cold start otherwise."""
         for runtime in runtimes:
             await retries.do(f"announce.{runtime}", f"No environments of {runtime} can be kept ready", partial(self.ensure, runtime))
 
@@ -63,14 +63,14 @@ class PreparedContainers:
 
 
 class VersionImages:
-    """What environments are started on. `presence` says whether the code of a version is there."""
+    """The images of versions. `presence` checks that a version's code exists."""
 
     def __init__(self, artifacts: Artifacts, presence: Callable[[], CodePresence]) -> None:
         self._artifacts = artifacts
         self._presence = presence
 
     async def find(self, version: FunctionVersion) -> RuntimeImage:
-        """Raises `ResourceConflict` when the version's own code is not there."""
+        """Return the image of a version. Raises `ResourceConflict` when its code is missing."""
         containers, presence = self._artifacts.containers, self._presence()
         if version.container is None:
             await presence.require(version)

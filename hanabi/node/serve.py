@@ -1,4 +1,4 @@
-"""The one function that wires a node: every room is made here and handed what it needs."""
+"""The wiring of a node, in one function: makes every part and passes it what it needs."""
 
 import asyncio
 import gc
@@ -57,9 +57,9 @@ from hanabi.triggers.event_queue import DurableQueue
 
 
 async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
-    """Run a node until SIGTERM or SIGINT. `ready` is called once, with the endpoint, the driver and why, when it serves.
+    """Run a node until SIGTERM or SIGINT. Once it serves, `ready` is called with the endpoint, the driver and why it was chosen.
 
-    Raises `IsolationUnavailable` when the isolation asked for cannot be given, and `OSError` when the port is taken.
+    Raises `IsolationUnavailable` when the requested isolation does not work here, and `OSError` when the port is taken.
     """
     os.umask(0o022)
     stop = StopSignals()
@@ -170,7 +170,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
 
 
 def _run_beside(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
-    """Until what stands below it in the stack goes."""
+    """Run a task until the exit stack closes."""
     stack.push_async_callback(cancel_and_wait, [asyncio.create_task(work, name=name)])
 
 
@@ -193,7 +193,7 @@ def _settle_heap() -> None:
 
 
 def _fleet_settings(settings: NodeSettings, budget_mb: int) -> FleetSettings:
-    """`budget_mb`: of the host's memory, where the settings name none."""
+    """Make the fleet's settings. `budget_mb`: from the host's memory, where the settings have none."""
     return FleetSettings(
         max_environments=settings.max_environments,
         max_memory_mb=settings.max_memory_mb or budget_mb,

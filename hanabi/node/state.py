@@ -1,4 +1,4 @@
-"""What a node keeps on disk, opened: documents, accepted events, the record, the owner's key."""
+"""The state of a node on disk, opened: documents, accepted events, the journal, the owner's key."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +29,7 @@ class State:
 
 @asynccontextmanager
 async def open_state(settings: NodeSettings, clock: Clock, health: Health) -> AsyncIterator[State]:
-    """Closed again at the end, the journal first."""
+    """Open the state. Closed at exit, the journal first."""
     data = settings.data_dir
     async with AsyncExitStack() as stack:
         store = SqliteStore(data / "state.db", FORMATS, health, clock)

@@ -1,4 +1,4 @@
-"""`python -m hanabi.services`: all operations that are registered, one a line."""
+"""`python -m hanabi.services`: list all registered operations, one a line."""
 
 from itertools import groupby
 

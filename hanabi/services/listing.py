@@ -1,4 +1,4 @@
-"""All operations of all services that are registered, without a server: the tables, filled with parts that nobody opened."""
+"""The list of all registered operations of all services, made without a server: the tables are filled with dummy parts."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ TABLES: Mapping[str, Callable[..., Mapping[str, Operation[Any]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One operation, in words."""
+    """One operation, as text."""
 
     service: str
     operation: str
@@ -33,7 +33,7 @@ class Listed:
 
 
 def known_operations(service: str) -> list[str]:
-    """All operations of a service that AWS has."""
+    """List all operations of a service that AWS has."""
     return sorted(load(service).operation_names)
 
 
@@ -45,6 +45,6 @@ def listed_operations() -> Iterator[Listed]:
 
 
 def _blank(table: Callable[..., Mapping[str, Operation[Any]]]) -> Mapping[str, Operation[Any]]:
-    """A table looks at nothing of its parts but the names of their methods."""
+    """Fill a table with dummy parts: it only takes their methods."""
     parts = [kind for name, kind in get_type_hints(table).items() if name != "return"]
     return table(*(part.__new__(part) for part in parts))

@@ -1,4 +1,4 @@
-"""The parts of AWS STS that tools and functions need."""
+"""AWS STS: the parts that tools and functions need."""
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,14 +16,14 @@ _UNSUPPORTED = ("Policy", "PolicyArns", "SerialNumber", "TokenCode", "Tags", "Tr
 
 @dataclass(frozen=True, slots=True)
 class AssumedRole:
-    """The role that is to be assumed, if there is one."""
+    """The role to assume, if it exists."""
 
     arn: str
     role: Mapping[str, Any] | None
 
 
 def operations(sts: "StsService") -> Mapping[str, Operation[Any]]:
-    """All operations of STS that there are."""
+    """All operations of STS that are served."""
     return {
         "AssumeRole": Operation(
             sts.assume_role, sts.find, sts.permissions, action="sts:AssumeRole", resource="role/NAME, by its trust policy", owner_too=True
@@ -33,7 +33,7 @@ def operations(sts: "StsService") -> Mapping[str, Operation[Any]]:
 
 
 class StsService(Service):
-    """GetCallerIdentity and AssumeRole, for roles that IAM has. `find_role` finds one by its ARN."""
+    """The `sts` service: GetCallerIdentity, and AssumeRole for roles of IAM. `find_role` finds one by its ARN."""
 
     name = "sts"
     is_global = True
@@ -55,7 +55,7 @@ class StsService(Service):
         return AssumedRole(arn, await self._find_role(arn))
 
     def permissions(self, target: AssumedRole, params: Params) -> list[RequiredPermission]:
-        """A role that is not there lets nobody in."""
+        """Return the permissions. A role that does not exist cannot be assumed."""
         trust = statements(read_document(target.role["AssumeRolePolicyDocument"])) if target.role else []
         context = {"sts:RoleSessionName": params["RoleSessionName"]}
         if params.get("ExternalId"):

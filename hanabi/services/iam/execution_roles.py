@@ -1,4 +1,4 @@
-"""Which roles Lambda can assume, so that functions may run as them: kept in memory, since every invocation asks."""
+"""The roles that Lambda can assume and functions run as. Kept in memory, since every invocation checks."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ REFUSAL = "The role defined for the function cannot be assumed by Lambda."
 
 
 class ExecutionRoles:
-    """`iam` tells of each role that is made, changed or gone. `any_role`: every name will do (`--roles any`)."""
+    """The roles. `iam` reports each role that is created, changed or deleted. `any_role`: any name is valid (`--roles any`)."""
 
     def __init__(self, account_region: AccountRegion, *, any_role: bool = False) -> None:
         self._account_region = account_region
@@ -32,7 +32,7 @@ class ExecutionRoles:
         return self._any or arn in self._assumable
 
     def check(self, arn: str) -> None:
-        """Raise what CreateFunction and UpdateFunctionConfiguration answer for a role that Lambda cannot assume."""
+        """Raise the error of CreateFunction and UpdateFunctionConfiguration for a role that Lambda cannot assume."""
         if arn in self:
             return
         if arn.split(":")[4] != self._account_region.account:
@@ -40,12 +40,12 @@ class ExecutionRoles:
         raise InvalidParameterValue(REFUSAL)
 
     def check_invocable(self, arn: str) -> None:
-        """The same for Invoke, where the role was there when the function was made."""
+        """Raise the error of Invoke for a role that no longer exists or trusts Lambda."""
         if not self._any and arn not in self._assumable:
             raise AccessDenied(REFUSAL)
 
     def report(self, functions: Iterable[Function], health: Health) -> None:
-        """Say of which functions no invocation can succeed."""
+        """Report the functions that cannot be invoked for their roles."""
         names = [function.name for function in functions if function.latest.settings.role not in self]
         if not names:
             health.clear("roles")

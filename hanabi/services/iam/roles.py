@@ -1,4 +1,4 @@
-"""The roles of an account: each one document, policies and tags included."""
+"""The roles of an account: one document each, policies and tags included."""
 
 from typing import Any
 
@@ -13,26 +13,26 @@ KIND: Kind[Role] = Kind("role", "iam/role/", lambda name, document, parts: docum
 
 
 class Roles(Registry[Role]):
-    """By name. `prefix` is what the ARNs of roles begin with: "arn:aws:iam::000000000000:role"."""
+    """The roles by name. `prefix` begins the ARNs of roles: "arn:aws:iam::000000000000:role"."""
 
     def __init__(self, store: Store, prefix: str, clock: Clock, health: Health | None = None) -> None:
         super().__init__(store, KIND, clock, health)
         self.prefix = prefix
 
     def with_arn(self, arn: str) -> Role | None:
-        """The role that has just this ARN. Raises `DocumentDamaged`."""
+        """Return the role with exactly this ARN. Raises `DocumentDamaged`."""
         if not arn.startswith(f"{self.prefix}/"):
             return None
         role = self.get(arn.rpartition("/")[2])
         return role if role is not None and role["Arn"] == arn else None
 
     def if_readable(self, name: str) -> Role | None:
-        """As `get`, but for one that is damaged: whoever works on it meets the error."""
+        """As `get`, but None for a damaged role: the operation on it raises the error."""
         try:
             return self.get(name)
         except DocumentDamaged:
             return None
 
     def is_taken(self, name: str) -> bool:
-        """Names differ by more than case."""
+        """Whether a name is taken, ignoring case."""
         return name.lower() in {known.lower() for known in self.names()}

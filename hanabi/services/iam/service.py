@@ -1,4 +1,4 @@
-"""The parts of AWS IAM that tools need around a function: roles and their policies."""
+"""AWS IAM: the parts that tools need for functions, roles and their policies."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ class ConcurrentModification(ApiError):
 
 
 def operations(on: RoleTargets, iam: "IamService") -> Mapping[str, Operation[Any]]:
-    """All operations of IAM that there are."""
+    """All operations of IAM that are served."""
     return {
         "AttachRolePolicy": on.role("AttachRolePolicy", iam.attach_role_policy),
         "CreateRole": on.new("CreateRole", iam.create_role),
@@ -72,7 +72,7 @@ def operations(on: RoleTargets, iam: "IamService") -> Mapping[str, Operation[Any
 
 
 class IamService(Service):
-    """Roles and their policies. `changed` is told of each role that is new, changed or gone, whoever changes it."""
+    """The `iam` service. `changed` is called with each role that is created, changed or deleted, by any writer."""
 
     name = "iam"
     is_global = True
@@ -87,18 +87,18 @@ class IamService(Service):
             self._roles.listen(lambda old, new: changed((new or old or {})["Arn"], new))
 
     async def open(self) -> None:
-        """Load the roles that there are."""
+        """Load the roles."""
         await self._roles.open()
 
     async def close(self) -> None:
         await self._roles.close()
 
     async def find_role(self, arn: str) -> Role | None:
-        """The role that has just this ARN."""
+        """Return the role with exactly this ARN."""
         return self._roles.with_arn(arn)
 
     async def find_policies(self, arn: str) -> list[dict[str, Any]] | None:
-        """The policies of a role; None if it is not there."""
+        """Return the policies of a role; None if it does not exist."""
         role = self._roles.with_arn(arn)
         if role is None:
             return None
@@ -297,21 +297,21 @@ class IamService(Service):
 
 
 def _check_same(role: Role | None, target: RoleTarget) -> Role:
-    """The role that was found and authorised, if it is still there: not another one of that name by now."""
+    """Return the authorised role if it still exists, and not another one with its name."""
     if role is None or role["Arn"] != target.arn:
         raise NoSuchEntity(f"The role with name {target.name} cannot be found.")
     return role
 
 
 def _shown(role: Role, *, whole: bool) -> dict[str, Any]:
-    """A role as IAM answers it; lists leave out some members."""
+    """Describe a role as IAM does; lists leave out some members."""
     shown = {name: value for name, value in role.items() if name not in ("Attached", "Policies", "Tags")}
     shown["AssumeRolePolicyDocument"] = quote(role["AssumeRolePolicyDocument"], safe="")
     return shown | {"Tags": role["Tags"]} if whole and role["Tags"] else shown
 
 
 def _page(items: list[Any], params: dict[str, Any], name: Callable[[Any], str]) -> tuple[list[Any], dict[str, Any]]:
-    """The page that Marker and MaxItems ask for, and what to say of the next one."""
+    """Take the page of Marker and MaxItems; returns it with the members about the next page."""
     if params.get("Marker"):
         try:
             after = base64.urlsafe_b64decode(params["Marker"].encode()).decode()

@@ -1,4 +1,4 @@
-"""What the operations of IAM are about: how the role is found, and what its caller must be allowed on it."""
+"""Targets of IAM's operations: how the role is found, and the permissions needed on it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from hanabi.services.iam.roles import Roles
 
 @dataclass(frozen=True, slots=True)
 class RoleTarget:
-    """A role by its name, with the ARN that it has, or would have, and its tags."""
+    """A role by its name, with its actual or future ARN and its tags."""
 
     name: str
     arn: str
@@ -17,14 +17,14 @@ class RoleTarget:
 
 
 class RoleTargets:
-    """Makes the `Operation`s of the handlers. `action` is without its service."""
+    """Makes the `Operation`s of handlers. `action` is without the service prefix."""
 
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
         self._prefix = roles.prefix
 
     def role(self, action: str, handler: Handler[RoleTarget]) -> Operation[RoleTarget]:
-        """An operation on a role by `RoleName`."""
+        """Make an operation on a role by `RoleName`."""
         return Operation(
             handler,
             self._find,
@@ -34,7 +34,7 @@ class RoleTargets:
         )
 
     def new(self, action: str, handler: Handler[RoleTarget]) -> Operation[RoleTarget]:
-        """An operation that makes a role, and perhaps tags it."""
+        """Make an operation that creates a role, perhaps with tags."""
 
         def resolve(params: Params) -> RoleTarget:
             name = params["RoleName"]
@@ -48,7 +48,7 @@ class RoleTargets:
         return Operation(handler, resolve, permissions, action=f"iam:{action}", resource="role/NAME")
 
     def path(self, action: str, handler: Handler[None]) -> Operation[None]:
-        """An operation on all roles below a path."""
+        """Make an operation on all roles below a path."""
         return Operation(
             handler,
             lambda params: None,
@@ -58,7 +58,7 @@ class RoleTargets:
         )
 
     def policy(self, action: str, handler: Handler[str]) -> Operation[str]:
-        """An operation on a managed policy."""
+        """Make an operation on a managed policy."""
         return Operation(
             handler,
             lambda params: str(params["PolicyArn"]),
@@ -82,7 +82,7 @@ class RoleTargets:
 
 
 def _context(params: Params) -> Context:
-    """The condition keys that come with an operation's parameters."""
+    """Make the condition keys of an operation's parameters."""
     context: dict[str, str | tuple[str, ...]] = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in params.get("Tags", [])}
     keys = params.get("TagKeys") or [tag["Key"] for tag in params.get("Tags", [])]
     if keys:

@@ -24,11 +24,10 @@ from hanabi.services.lambda_.versions import VersionOperations
 
 
 class LambdaService(Service):
-    """An operation of the model that is not here answers 501.
+    """The `lambda` service. Operations of the model that are missing here answer 501.
 
-    `code_url` makes the URL where a client gets code with a `CodeSha256`; `allocation` says what there is of a version's
-    provisioned concurrency; `roles` are those that Lambda can assume; without it, all; `staging` puts code in place of the names of what
-    was uploaded ahead.
+    `code_url` makes the download URL of code by `CodeSha256`. `allocation` returns a version's provisioned concurrency at the moment.
+    `roles` are those that Lambda can assume; without it, all. `staging` replaces the names of uploaded zips by their code.
     """
 
     name = "lambda"

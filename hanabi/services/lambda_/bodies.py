@@ -1,4 +1,4 @@
-"""How large the bodies of Lambda's operations may be, where they are more than a document."""
+"""Body limits of those Lambda operations that take more than a document."""
 
 from hanabi.contracts.http import HttpRequest
 from hanabi.edge.service import RequestBody
@@ -23,7 +23,7 @@ def _refuse_event(request: HttpRequest, size: int | None) -> ApiError:
 
 
 def _too_large(size: int | None, invocation_type: str) -> ApiError:
-    """By the declared size, which may be of another body than the limit was passed by."""
+    """Make the error by the declared size, which may differ from what exceeded the limit."""
     return describe_too_large(max(size or 0, payload_limit("") + 1), invocation_type)
 
 

@@ -1,4 +1,4 @@
-"""`/_hanabi/code/<sha256>`: a function's zip, to be fetched from the signed URL that GetFunction answers with."""
+"""`/_hanabi/code/<sha256>`: the download of a function's zip, at the signed URL from GetFunction."""
 
 import asyncio
 import base64
@@ -29,11 +29,11 @@ _REFUSALS = {
 
 class ZipStore(Protocol):
     def zip_path(self, sha256: str) -> Path:
-        """Where the zip with this base64 SHA-256 is, if it is anywhere."""
+        """Return where the zip with this base64 SHA-256 is, if it exists."""
 
 
 class CodeEndpoint:
-    """For whoever holds a URL of `code_url`: it checks that itself."""
+    """The endpoint. It checks the URL's signature itself: see `code_url`."""
 
     def __init__(self, zips: ZipStore, keys: KeyRing, clock: Clock) -> None:
         self._zip_store = zips
@@ -42,7 +42,7 @@ class CodeEndpoint:
         self.endpoints = (OwnEndpoint(NAME, self.handle, access=Access.GRANTED),)
 
     def code_url(self, request: HttpRequest, sha256: str) -> str | None:
-        """The URL of a zip for the client of `request`; None for one inside an environment, which cannot get there."""
+        """Make the URL of a zip for the client of `request`; None for one inside an environment, which cannot reach it."""
         host = request.header("host")
         if not request.peer or not _HOST.fullmatch(host):
             return None

@@ -1,6 +1,6 @@
-"""`PUT /_hanabi/uploads`: zip files too large for a request of the Lambda API wait here, for an hour at most, until a function takes them.
+"""`PUT /_hanabi/uploads`: staging of zip files too large for a Lambda API request, for an hour at most, until a function takes them.
 
-The answer names a bucket and a key, which CreateFunction and UpdateFunctionCode take as `S3Bucket` and `S3Key`, of the owner alone.
+The answer has a bucket and a key for `S3Bucket` and `S3Key` of CreateFunction and UpdateFunctionCode. For the owner only.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Staged:
 
 
 class Staging:
-    """`directory` is empty, of this run, and on the file system of the server's spool: bodies are moved there, not copied."""
+    """The staging area. `directory` is empty, of this run, and on the spool's file system, so that bodies are moved, not copied."""
 
     def __init__(self, directory: Path, clock: Clock) -> None:
         self._directory = directory
@@ -47,7 +47,7 @@ class Staging:
         self.endpoints = (OwnEndpoint("uploads", self.handle, ("PUT",), body=BodyRule(LIMIT_BYTES, spool=True, known=True)),)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """An `HttpHandler` for requests whose signature holds, which is one of their body, too."""
+        """Handle a verified request, whose signature covers the body too."""
         if not request.body:
             raise InvalidParameterValue("There is nothing in the body of the request")
         assert isinstance(request.body, bytes | Path)
@@ -71,9 +71,9 @@ class Staging:
 
     @asynccontextmanager
     async def given(self, principal: Principal, code: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
-        """A function's code as it was given, with what is staged in place of its name; that is gone when a function has taken it.
+        """Replace the name of staged code by the code. The staged file is removed when a function has taken it.
 
-        Raises `InvalidParameterValue` for what is not staged any more.
+        Raises `InvalidParameterValue` for code that is not staged any more.
         """
         if code.get("S3Bucket") != BUCKET or not principal.is_root or code.get("ZipFile") or code.get("ImageUri"):
             yield code
@@ -103,7 +103,7 @@ class Staging:
             asyncio.get_running_loop().run_in_executor(None, _unlink, staged.path)
 
     def close(self) -> None:
-        """What is still there goes at the next start, with the directory."""
+        """Stop. The directory is emptied at the next start."""
         for staged in self._staged.values():
             staged.timer.cancel()
         self._staged.clear()

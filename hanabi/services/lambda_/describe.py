@@ -1,4 +1,4 @@
-"""What exists, in the words of Lambda's API."""
+"""Functions, versions, aliases and URLs as Lambda's API describes them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ _STATE = frozenset(
 
 
 def describe_version(function: Function, version: Version, arn: str) -> dict[str, Any]:
-    """A FunctionConfiguration."""
+    """Make a FunctionConfiguration."""
     settings = version.settings
     configuration: dict[str, Any] = {
         "FunctionName": function.name,
@@ -65,12 +65,12 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
 
 
 def describe_listed(function: Function, version: Version, arn: str) -> dict[str, Any]:
-    """As above, but without its state."""
+    """As `describe_version`, but without its state."""
     return {member: value for member, value in describe_version(function, version, arn).items() if member not in _STATE}
 
 
 def describe_alias(function: Function, alias: Alias) -> dict[str, Any]:
-    """An AliasConfiguration."""
+    """Make an AliasConfiguration."""
     description: dict[str, Any] = {
         "AliasArn": f"{function.arn}:{alias.name}",
         "Name": alias.name,
@@ -84,7 +84,7 @@ def describe_alias(function: Function, alias: Alias) -> dict[str, Any]:
 
 
 def describe_url(function: Function, url: Url, address: str) -> dict[str, Any]:
-    """A FunctionUrlConfig."""
+    """Make a FunctionUrlConfig."""
     description: dict[str, Any] = {
         "FunctionUrl": address,
         "FunctionArn": f"{function.arn}:{url.qualifier}" if url.qualifier else function.arn,

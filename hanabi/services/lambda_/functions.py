@@ -1,4 +1,4 @@
-"""CreateFunction and what else is done to a function as a whole."""
+"""CreateFunction and the other operations on a whole function."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -89,7 +89,7 @@ class FunctionOperations:
         return self._describe(*self._find(target))
 
     async def list_functions(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
-        """With `FunctionVersion` ALL, all versions of each."""
+        """List functions; with `FunctionVersion` ALL, all versions of each."""
         listed = self._all_versions() if params.get("FunctionVersion") == "ALL" else ((f, f.latest, f.arn) for f in self._functions)
         page, more = take_page(listed, _sort_key, params)
         return {"Functions": [describe_listed(*each) for each in page], **more}
@@ -111,7 +111,7 @@ class FunctionOperations:
     # ----------------------------------------------------------------------------------------------------------------------
 
     def _find(self, target: Qualified) -> tuple[Function, Version, str]:
-        """(function, version, ARN) of a name and a qualifier."""
+        """Find (function, version, ARN) of a name and a qualifier."""
         name, qualifier = target
         function = self._functions.get(name)
         if function is None:
@@ -129,6 +129,6 @@ def _published(function: Function) -> Version:
 
 
 def _sort_key(listed: tuple[Function, Version, str]) -> str:
-    """By name; a space is less than anything in a name."""
+    """Sort by name; a space is less than any character of a name."""
     function, version, _ = listed
     return f"{function.name} {sort_key(version)}"

@@ -1,4 +1,4 @@
-"""Invoke: the warm path. No task, no copy of the payload, no look at the disk."""
+"""Invoke: the warm path. No task, no copy of the payload, no disk access."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ class InvokeOperations:
         self._workers = JsonWorkers(clock)
 
     def begin_invoke(self, call: Call, params: Params, target: Qualified, done: Done) -> Cancellable | None:
-        """What most calls are: synchronous, with a small payload. None for all others."""
+        """Begin a synchronous call with a small payload, as most are. None for all others."""
         payload = params.get("Payload") or EMPTY
         if type(payload) is not bytes or len(payload) > INLINE_BYTES or params.get("InvocationType", SYNC) != SYNC:
             return None
@@ -82,13 +82,13 @@ class InvokeOperations:
         )
 
     def _answer_trace(self, call: Call) -> str:
-        """The trace, which the answer names too, as Lambda's own edge does."""
+        """Add the trace to the answer, as Lambda's own edge does."""
         trace = self._trace(call)
         call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]
         return trace
 
     async def invoke_async(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
-        """The operation of 2014: Event by another name."""
+        """InvokeAsync of 2014, the same as invocation type Event."""
         name, qualifier = target
         route = self._catalog.resolve(name, qualifier)
         payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
@@ -96,7 +96,7 @@ class InvokeOperations:
         return {"Status": 202}
 
     async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None, trace: str) -> None:
-        """A client context is for synchronous invocations only. What could never run is not accepted."""
+        """Queue an event, without a client context. One that could never run is refused."""
         self._roles.check_invocable(route.version.role)
         await self._events.put(route, payload, request_id=call.request_id, client_context="", trace=trace, qualifier=qualifier)
 
@@ -108,7 +108,7 @@ class InvokeOperations:
         return payload
 
     def _trace(self, call: Call) -> str:
-        """The caller's trace, or a new one that is not sampled."""
+        """Return the caller's trace, or a new one that is not sampled."""
         given = call.request.header("x-amzn-trace-id")
         if given and _TRACE.fullmatch(given):
             return given
@@ -126,7 +126,7 @@ def _describe(result: Result) -> Params:
 
 
 def _read_context(text: str) -> str:
-    """The client context as one line of JSON."""
+    """Read the client context as one line of JSON."""
     if len(text) > CLIENT_CONTEXT_BYTES:
         raise InvalidRequestContent(f"Client context must be no more than {CLIENT_CONTEXT_BYTES} bytes")
     try:

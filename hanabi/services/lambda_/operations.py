@@ -1,4 +1,4 @@
-"""All operations of Lambda that there are: what each is about, its action, its handler, its body. `python -m hanabi.services` prints it."""
+"""The table of Lambda's operations: target, action, handler and body of each. `python -m hanabi.services` prints it."""
 
 from collections.abc import Mapping
 from typing import Any

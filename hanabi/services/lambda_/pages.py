@@ -1,4 +1,4 @@
-"""Lists, page by page: a marker says where the next page begins, and means nothing to the caller."""
+"""Pages of lists. An opaque marker says where the next page begins."""
 
 import base64
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def take_page(items: Iterable[T], key: Callable[[T], str], params: dict[str, Any]) -> tuple[list[T], dict[str, Any]]:
-    """(the items of a page, `NextMarker` if there is another one). `items` are in the order of their keys."""
+    """Return (the items of a page, `NextMarker` if another follows). `items` are ordered by key."""
     last = _read_marker(params["Marker"]) if params.get("Marker") else ""
     limit = min(params.get("MaxItems") or LIST_PAGE_ITEMS, LIST_PAGE_ITEMS)
     page: list[T] = []

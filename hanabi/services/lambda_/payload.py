@@ -1,4 +1,4 @@
-"""What Lambda says of an Invoke payload before any function sees it."""
+"""Checks of an Invoke payload, before a function gets it."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def describe_too_large(size: int, invocation_type: str) -> RequestTooLarge:
 
 
 async def check_payload(payload: bytes, invocation_type: str, workers: JsonWorkers) -> None:
-    """Raise what Lambda answers to a payload that is too large or is not JSON. An empty one is fine."""
+    """Raise Lambda's error for a payload that is too large or not JSON. An empty one is valid."""
     check_size(len(payload), invocation_type)
     if len(payload) <= INLINE_BYTES and not has_too_many_values(payload):
         check_json(payload)
@@ -74,7 +74,7 @@ def _not_json(problem: str) -> InvalidRequestContent:
 
 
 def _describe_bytes(payload: bytes, error: UnicodeDecodeError) -> str:
-    """As the JSON reader of AWS does: bytes are only text within a string."""
+    """Describe bytes as AWS's JSON parser does: as text only within a string."""
     before, byte = payload[: error.start], payload[error.start]
     line = before.count(b"\n") + 1
     column = error.start - (before.rfind(b"\n") + 1) + 1

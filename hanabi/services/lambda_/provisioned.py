@@ -50,7 +50,7 @@ class ProvisionedOperations:
         return {"ProvisionedConcurrencyConfigs": listed, **more}
 
     def _find(self, target: Qualified, *unpublished: str) -> tuple[str, str, Function]:
-        """(name, qualifier, the function that has it)."""
+        """Find (name, qualifier, the function that has it)."""
         name, qualifier = target
         function = find_resource(self._functions.get(name), self._functions.account_region, name, qualifier, *unpublished)
         return name, qualifier or "", function
@@ -70,5 +70,5 @@ class ProvisionedOperations:
 
 
 def _sort_key(config: ProvisionedConfig) -> str:
-    """Versions by number, then aliases."""
+    """Sort versions by number, then aliases."""
     return config.qualifier.zfill(12) if config.qualifier.isdecimal() else f"a{config.qualifier}"

@@ -1,4 +1,4 @@
-"""What Lambda's operations are about: how the function is found that one is for, and what its caller must be allowed on it."""
+"""Targets of Lambda's operations: how the function is found, and the permissions needed on it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ Parse = Callable[[Params], Qualified]
 
 
 class FunctionTargets:
-    """Makes the `Operation`s of Lambda's handlers. `action` is without its service. Nothing is looked at before a call."""
+    """Makes the `Operation`s of Lambda's handlers. `action` is without the service prefix. Functions are looked up at each call only."""
 
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
@@ -60,7 +60,7 @@ class FunctionTargets:
         )
 
     def account(self, action: str, handler: Handler[None]) -> Operation[None]:
-        """On nothing in particular."""
+        """On the account, without a resource."""
         return Operation(
             handler,
             lambda params: None,
@@ -70,11 +70,11 @@ class FunctionTargets:
         )
 
     def new_function(self, action: str, handler: Handler[str], body: RequestBody) -> Operation[str]:
-        """On a function that need not be there yet, with its role and tags."""
+        """On a function that may not exist yet, with its role and tags."""
         return self._with_role(action, handler, lambda params: self._account_region.parse_new(params["FunctionName"]), body)
 
     def function_configuration(self, action: str, handler: Handler[str]) -> Operation[str]:
-        """On a function that may be given another role."""
+        """On a function whose role may change."""
         return self._with_role(action, handler, lambda params: self._account_region.parse_whole(params["FunctionName"]), DOCUMENT)
 
     def _on_function(self, action: str, handler: Handler[str], resolve: Callable[[Params], str], body: RequestBody) -> Operation[str]:
@@ -107,7 +107,7 @@ class FunctionTargets:
         return Operation(handler, resolve, permissions, action=f"lambda:{action}", resource="function:NAME, role", body=body)
 
     def _pass_role(self, arn: str, name: str) -> RequiredPermission:
-        """What it takes to let a function run as a role: whoever may change a function may do what its role may."""
+        """Return the permission to pass a role: a caller that may change a function can do whatever its role may."""
         if arn.split(":")[4] != self._account_region.account:
             raise AccessDenied("Cross-account pass role is not allowed.")
         context = {"iam:PassedToService": "lambda.amazonaws.com", "iam:AssociatedResourceArn": self._account_region.arn(name)}
@@ -133,7 +133,7 @@ class FunctionTargets:
 
 
 def _context(params: Params) -> Context:
-    """The condition keys that come with an operation's parameters."""
+    """Make the condition keys of an operation's parameters."""
     context: dict[str, str | tuple[str, ...]] = {}
     tags = params.get("Tags")
     if isinstance(tags, dict):

@@ -36,5 +36,5 @@ class VersionOperations:
 
 
 def sort_key(version: Version) -> str:
-    """`$LATEST` before the numbers in their order."""
+    """Sort `$LATEST` first, then the numbers."""
     return version.number if version.number[0] == "$" else version.number.zfill(12)

@@ -1,4 +1,4 @@
-"""CloudWatch Logs: enough of it for `aws logs`, its paginators and `tail --follow` to read what functions log."""
+"""CloudWatch Logs: the part that `aws logs`, its paginators and `tail --follow` need to read the logs of functions."""
 
 import base64
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from hanabi.services.logs.targets import LogTargets, Stream
 
 
 def operations(on: LogTargets, logs: "LogsService") -> Mapping[str, Operation[Any]]:
-    """All operations of CloudWatch Logs that there are."""
+    """All operations of CloudWatch Logs that are served."""
     return {
         "CreateLogGroup": on.group("CreateLogGroup", logs.create_log_group),
         "CreateLogStream": on.group("CreateLogStream", logs.create_log_stream),

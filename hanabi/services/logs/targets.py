@@ -1,4 +1,4 @@
-"""What the operations of CloudWatch Logs are about: how the group or the stream is found, and what its caller must be allowed on it."""
+"""Targets of CloudWatch Logs' operations: how the group or stream is found, and the permissions needed on it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ _ARN = re.compile(r"(?P<place>arn:[^:]*:logs:[^:]*:[^:]*):log-group:(?P<name>[^:
 
 
 class LogTargets:
-    """Makes the `Operation`s of the handlers. `action` is without its service."""
+    """Makes the `Operation`s of handlers. `action` is without the service prefix."""
 
     def __init__(self, account_region: AccountRegion) -> None:
         self._arn_prefix = f"arn:{account_region.partition}:logs:{account_region.region}:{account_region.account}"
 
     def group(self, action: str, handler: Handler[str]) -> Operation[str]:
-        """An operation on a group by `logGroupName`."""
+        """Make an operation on a group by `logGroupName`."""
 
         def permissions(group: str, params: Params) -> Iterator[RequiredPermission]:
             yield self._permissions(action, group, "")
@@ -30,15 +30,15 @@ class LogTargets:
         return Operation(handler, lambda params: _check_name(params["logGroupName"]), permissions, action=f"logs:{action}", resource=GROUP)
 
     def identified(self, action: str, handler: Handler[str]) -> Operation[str]:
-        """An operation on a group by `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
+        """Make an operation on a group by `logGroupName` or `logGroupIdentifier`, which may be an ARN."""
         return self._on_group(action, handler, self._identify)
 
     def tagged(self, action: str, handler: Handler[str]) -> Operation[str]:
-        """An operation on a group by its ARN as `resourceArn`."""
+        """Make an operation on a group by its ARN as `resourceArn`."""
         return self._on_group(action, handler, lambda params: self._read_arn(params["resourceArn"]))
 
     def stream(self, action: str, handler: Handler[Stream]) -> Operation[Stream]:
-        """An operation on one stream."""
+        """Make an operation on one stream."""
         return Operation(
             handler,
             lambda params: (self._identify(params), params["logStreamName"]),
@@ -48,7 +48,7 @@ class LogTargets:
         )
 
     def account(self, action: str, handler: Handler[None]) -> Operation[None]:
-        """An operation on no group in particular."""
+        """Make an operation on the account, without a group."""
         return Operation(
             handler,
             lambda params: None,
@@ -67,7 +67,7 @@ class LogTargets:
         )
 
     def _permissions(self, action: str, group: str, stream: str) -> RequiredPermission:
-        """Policies name a group as such, or with `:*` after it, which is also all of its streams."""
+        """Return the permissions on a group. Policies name a group by its ARN, or with `:*` after it, for its streams too."""
         arn = f"{self._arn_prefix}:log-group:{group}"
         return RequiredPermission(f"logs:{action}", f"{arn}:log-stream:{stream}", also=() if stream else (arn,))
 
@@ -80,7 +80,7 @@ class LogTargets:
         return _check_name(str(name or identifier))
 
     def _read_arn(self, arn: str) -> str:
-        """The name in a group's ARN; a group of another partition, region or account is none of those here."""
+        """Return the name in a group's ARN. A group of another partition, region or account is not found here."""
         match = _ARN.fullmatch(arn)
         if match is None or match["place"] != self._arn_prefix:
             raise NoSuchGroup

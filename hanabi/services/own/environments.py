@@ -9,7 +9,7 @@ from hanabi.edge.own_endpoints import OwnEndpoint
 
 
 class EnvironmentsEndpoint:
-    """Each part of the answer under its name."""
+    """The endpoint. Each part of the answer is under its name."""
 
     def __init__(self, **parts: Callable[[], Any]) -> None:
         self._parts = parts

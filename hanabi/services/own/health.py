@@ -1,4 +1,4 @@
-"""What a node says of itself: `/_hanabi/health` to everybody, `metrics` to Prometheus, `problems` to `hanabi doctor`."""
+"""Health of a node: `/_hanabi/health` for everybody, `metrics` for Prometheus, `problems` for `hanabi doctor`."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ _JSON = ("content-type", "application/json")
 
 
 class AliveEndpoint:
-    """Whether the node serves, which region it is, and, as a fingerprint, whose key it takes. Open, and the same for everybody."""
+    """The public endpoint: whether the node serves, its region, and the fingerprint of its owner's key."""
 
     def __init__(self, region: str, access_key: str, is_draining: Callable[[], bool]) -> None:
         self._body = {"region": region, "key": fingerprint(access_key)}
@@ -26,7 +26,7 @@ class AliveEndpoint:
 
 
 class HealthEndpoints:
-    """`choices` are how this node was told to differ from AWS; `look` reports what is seen only when one looks."""
+    """The endpoints. `choices` are settings that differ from AWS; `look` updates problems that are only found by checking."""
 
     def __init__(self, health: Health, choices: Sequence[str] = (), look: Callable[[], None] = lambda: None) -> None:
         self._health = health

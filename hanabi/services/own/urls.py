@@ -1,4 +1,4 @@
-"""`/_hanabi/urls`: each function URL with the name that it has besides its address."""
+"""`/_hanabi/urls`: each function URL with its host name besides its address."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from hanabi.edge.own_endpoints import OwnEndpoint
 
 
 class UrlsEndpoint:
-    """`name_of` makes the URL with a name of a function URL's id."""
+    """The endpoint. `name_of` makes the URL with a host name from a function URL's id."""
 
     def __init__(self, control: ControlPlane, name_of: Callable[[str], str]) -> None:
         self._control = control

@@ -13,7 +13,7 @@ from hanabi.errors import StorageFailed
 
 
 class UsageEndpoint:
-    """Query: `period` (hour, day, month), `function`, `since` and `until` (Unix seconds, counted by whole hours)."""
+    """The endpoint. Query: `period` (hour, day, month), `function`, `since` and `until` (Unix seconds, counted by whole hours)."""
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
@@ -40,7 +40,7 @@ class UsageEndpoint:
 
 
 def _notes(report: UsageReport) -> list[str]:
-    """What these sums do not hold, in words."""
+    """Describe what these sums leave out."""
     notes = [report.note] if report.note else []
     lost = report.lost
     if lost:
