@@ -103,7 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    """Before or after the command's name: suppressed defaults do not undo what was given in the other place."""
+    """Add options that work before or after the command's name. Suppressed defaults keep one place from resetting the other."""
     suppressed = argparse.SUPPRESS
     parser.add_argument("--data-dir", metavar="DIR", default=suppressed, help="where state lives (default: /var/lib/hanabi for root)")
     parser.add_argument("--port", default=suppressed, help=f"port of the endpoint (default: the running server's, else {DEFAULT_PORT})")

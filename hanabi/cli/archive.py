@@ -1,4 +1,4 @@
-"""A zip file in place of a folder: deployed as it is; what tells its handler is taken out of it to be looked at."""
+"""A zip file to deploy in place of a folder, as it is; files that tell its handler are extracted for inspection."""
 
 import zipfile
 import zlib
@@ -13,7 +13,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 
 
 def inspect_archive(archive: Path, view: Path, handlers: Iterable[str]) -> list[str]:
-    """The names of its files. Those that may be entered, by their usual names or by `handlers`, are put into `view`."""
+    """Return the names of its files. Possible handler files, by usual names or `handlers`, are extracted into `view`."""
     wanted = candidates(handlers)
     try:
         with zipfile.ZipFile(archive) as source:

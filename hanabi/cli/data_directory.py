@@ -1,4 +1,4 @@
-"""The data directory: made so that others may go through it, and held by one process at a time."""
+"""The data directory: created with mode 0711 where needed, and locked by one process at a time."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from hanabi.cli.failure import Failure
 
 
 def make_directory(directory: Path) -> None:
-    """Others may go through it, not list it: sandboxes have uids of their own, and the user behind sudo reads the key."""
+    """Create it. Others may traverse, not list it: sandboxes have other uids, and the user behind sudo reads the key."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     directory.mkdir(mode=0o711, exist_ok=True)
     mode = directory.stat().st_mode
@@ -20,7 +20,7 @@ def make_directory(directory: Path) -> None:
 
 @contextmanager
 def lock_directory(directory: Path) -> Iterator[None]:
-    """Be the only Hanabi here. The lock goes with the process, however that ends."""
+    """Lock the directory for this process. The lock ends with the process, however it ends."""
     make_directory(directory)
     with (directory / "lock").open("a+") as file:
         if not try_acquire(file.fileno()):

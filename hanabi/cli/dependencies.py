@@ -1,4 +1,4 @@
-"""What a folder says it depends on, installed for the runtime's own platform, as `sam build` does; kept in a cache."""
+"""Installs a folder's dependencies for the runtime's platform, as `sam build` does; keeps them in a cache."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def install(folder: Path, runtime: str, say: Say) -> Path | None:
-    """A folder with what `folder` depends on; None if it says nothing of the kind. `say` is told what is done."""
+    """Return a folder with the dependencies of `folder`; None if it declares none. `say` gets progress messages."""
     if runtime.startswith("python"):
         return _install_python(folder, runtime.removeprefix("python"), say)
     if runtime.startswith("nodejs"):
@@ -99,7 +99,7 @@ def _project_dependencies(path: Path) -> list[str]:
 
 
 def _included(requirements: Path) -> list[str]:
-    """The texts of the files that a requirements file names: they count for the cache, too."""
+    """Read the files that a requirements file includes: they are part of the cache key."""
     if not requirements.is_file():
         return []
     found = re.findall(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)", requirements.read_text(errors="replace"), re.MULTILINE)

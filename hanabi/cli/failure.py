@@ -1,4 +1,4 @@
-"""How commands fail: one line that says what went wrong and what to do."""
+"""Failures of commands: one line with what went wrong and what to do."""
 
 import argparse
 import errno
@@ -16,7 +16,7 @@ _PATTERN = re.compile(rf"Member must satisfy regular expression pattern: .*?(?=,
 
 
 class Failure(Exception):
-    """The command cannot go on. `status`: 1 it failed, 2 it was asked for something that cannot be."""
+    """A failed command. `status`: 1 failed, 2 invalid usage."""
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class Failure(Exception):
 
 
 def explain(error: Exception, options: argparse.Namespace) -> Failure | None:
-    """The failure that an exception means to the one who typed the command; None when only Hanabi's makers can tell."""
+    """Map an exception to a failure that the user can act on; None for an internal error."""
     if isinstance(error, HanabiError):
         return Failure(str(error))
     if isinstance(error, ConnectionRefusedError):
@@ -50,7 +50,7 @@ def explain(error: Exception, options: argparse.Namespace) -> Failure | None:
 
 
 def _in_words(message: str) -> str:
-    """AWS's text without the regular expressions that people cannot read."""
+    """Return AWS's text without its unreadable regular expressions."""
     message = _LIST.sub(r"\1", message)
     message = _PATTERN.sub("it has a character or a form that is not allowed", message)
     return message.replace("Map keys must satisfy constraint: ", "names: ").replace("Map values must satisfy constraint: ", "values: ")

@@ -1,4 +1,4 @@
-"""Functions as commands deal with them: find, wait until ready, change their code, give them a role or a URL."""
+"""What commands do with functions: find, wait until ready, change the code, give a role or URL."""
 
 import json
 import re
@@ -25,7 +25,7 @@ _ELAPSED = re.compile(r"( \d+ %| \d+ \w+)?, \d+ s$")  # what of a reason changes
 
 
 def find(client: Any, name: str, qualifier: str | None = None) -> dict[str, Any] | None:
-    """A function's configuration; None if there is no such function or version."""
+    """Return a function's configuration; None if the function or version does not exist."""
     try:
         found: dict[str, Any] = client.get_function_configuration(FunctionName=name, **({"Qualifier": qualifier} if qualifier else {}))
     except client.exceptions.ResourceNotFoundException:
@@ -41,7 +41,7 @@ def require(client: Any, name: str) -> dict[str, Any]:
 
 
 def wait_until_settled(client: Any, name: str, terminal: Terminal) -> dict[str, Any]:
-    """The function once nothing is under way. What it waits for (a runtime root being built, say) is shown."""
+    """Wait until no change of a function is under way, showing progress (building a runtime root, say); returns the function."""
     begun = time.monotonic()
     while True:
         function: dict[str, Any] = client.get_function_configuration(FunctionName=name)
@@ -69,7 +69,7 @@ def update_code(client: Any, name: str, source: dict[str, Any], terminal: Termin
 
 
 def default_role(server: Server, name: str) -> str:
-    """A role that may write logs, made when missing."""
+    """Return the ARN of the default role, which may write logs; create it when missing."""
     client = server.client("iam")
     try:
         role = client.get_role(RoleName=name)
@@ -80,7 +80,7 @@ def default_role(server: Server, name: str) -> str:
 
 
 def make_url(client: Any, name: str, qualifier: str | None = None, auth: str | None = None) -> dict[str, Any]:
-    """The function's URL, made when missing (of type NONE unless told otherwise); anybody may call one of type NONE."""
+    """Return the function's URL; create it when missing, by default of type NONE, which anybody may call."""
     where = {"FunctionName": name, **({"Qualifier": qualifier} if qualifier else {})}
     try:
         url: dict[str, Any] = client.create_function_url_config(AuthType=auth or "NONE", **where)
@@ -95,7 +95,7 @@ def make_url(client: Any, name: str, qualifier: str | None = None, auth: str | N
 
 
 def published(client: Any, name: str) -> list[dict[str, Any]]:
-    """The versions but `$LATEST`, oldest first."""
+    """List the published versions, oldest first."""
     pages = client.get_paginator("list_versions_by_function").paginate(FunctionName=name)
     versions = [version for page in pages for version in page["Versions"] if version["Version"] != "$LATEST"]
     return sorted(versions, key=lambda version: int(version["Version"]))

@@ -1,4 +1,4 @@
-"""Which handler a folder has: by the names that are usual, and whether one that was named is there."""
+"""Handlers of a folder: detected by usual file names, or checked when named."""
 
 import ast
 from collections.abc import Collection, Iterable, Iterator
@@ -16,14 +16,14 @@ _SCRIPTS = tuple(f"{module}.{suffix}" for module in ("index", "app", "handler", 
 
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
-    """How a function is entered."""
+    """The entry point of a function: runtime and handler."""
 
     runtime: str
     handler: str
 
 
 def detect(folder: Path) -> EntryPoint:
-    """The runtime and handler that the folder's files mean."""
+    """Detect the runtime and handler from the folder's files."""
     bootstrap = folder / "bootstrap"
     if bootstrap.is_file():
         return EntryPoint(CUSTOM, "bootstrap")
@@ -44,14 +44,14 @@ def detect(folder: Path) -> EntryPoint:
 
 
 def candidates(handlers: Iterable[str]) -> set[str]:
-    """The names of the files that `detect` and, for these handlers, `missing` read."""
+    """List the files that `detect` reads, and `missing` for these handlers."""
     stems = {*_MODULES, *(handler.rpartition(".")[0].replace(".", "/") for handler in handlers)}
     plain = {stem for stem in stems if stem and not stem.startswith("/") and ".." not in stem.split("/")}
     return {"bootstrap", *_SCRIPTS, *(f"{stem}{end}" for stem in plain for end in (".py", "/__init__.py"))}
 
 
 def missing(entry: EntryPoint, folder: Path, names: Collection[str]) -> str | None:
-    """Why the entry cannot work, in words; None if it may. `names` are the files of the package, `folder` is where its own are."""
+    """Return why the entry point cannot work; None if it may. `names` are the package's files, `folder` has its own ones."""
     if entry.runtime.startswith("provided"):
         return _missing_bootstrap(folder, names)
     module, _, function = entry.handler.rpartition(".")
@@ -92,7 +92,7 @@ def _missing_python(module: str, function: str, folder: Path, names: Collection[
 
 
 def _top_level_names(path: Path) -> tuple[set[str], bool]:
-    """What a module defines when it is imported, as far as its text tells; False: it may define more."""
+    """Return what a module defines at import, by its source, and whether that is all."""
     try:
         module = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -112,7 +112,7 @@ def _top_level_names(path: Path) -> tuple[set[str], bool]:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Those of a module that run at its import: in `try`, `if`, `with`, loops and `match` too."""
+    """Iterate over statements that run at import: in `try`, `if`, `with`, loops and `match` too."""
     for node in body:
         yield node
         for part in ("body", "orelse", "finalbody"):

@@ -1,4 +1,4 @@
-"""What a folder's dependencies have on this machine beside a registry: what counts for the cache, and what npm works on."""
+"""Local dependencies of a folder, not from a registry: their cache key, and the copy that npm works on."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ _EXTRAS = re.compile(r"\[[\w,\s.-]*\]$")
 
 
 def python_paths(folder: Path, texts: Iterable[str]) -> list[Path]:
-    """The files and directories that lines of requirements name: `./lib`, `-e ../shared`, `name @ file:///x`, `--find-links wheels`."""
+    """List the local files and directories in requirements: `./lib`, `-e ../shared`, `name @ file:///x`, `--find-links wheels`."""
     found = []
     for line in "\n".join(texts).splitlines():
         for word in re.split(r"[\s=]+", line.partition(";")[0].partition(" #")[0]):
@@ -31,7 +31,7 @@ def python_paths(folder: Path, texts: Iterable[str]) -> list[Path]:
 
 
 def node_paths(folder: Path, manifest: dict[str, Any]) -> list[Path]:
-    """The directories and archives that a `package.json` names, and those that these name."""
+    """List the local directories and archives of a `package.json`, and theirs."""
     found: list[Path] = []
 
     def look(base: Path, package: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def node_paths(folder: Path, manifest: dict[str, Any]) -> list[Path]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A `package.json`; empty where there is none."""
+    """Read a `package.json`; empty when missing."""
     try:
         return _mapping(json.loads(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
@@ -61,13 +61,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def needs_folder(manifest: dict[str, Any]) -> bool:
-    """Whether its installation works on the folder's own files, too."""
+    """Whether installing it needs the folder's own files too."""
     scripts = _mapping(manifest.get("scripts"))
     return "workspaces" in manifest or any(name in scripts for name in _SCRIPTS)
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """Of all that is in these files and directories, but what was installed or made there."""
+    """Hash these files and directories, without what was installed or built there."""
     total = hashlib.sha256()
     for path in paths:
         for name, file in _files(path):
@@ -77,7 +77,7 @@ def digest(paths: Iterable[Path]) -> str:
 
 
 class NodeCopy:
-    """The folder, and the local directories that it depends on, as they lie to each other, in a directory of their own."""
+    """A copy of the folder and its local dependencies, with the same relative paths."""
 
     def __init__(self, folder: Path, paths: list[Path], scratch: Path) -> None:
         top = Path(os.path.commonpath([folder, *paths]))
@@ -88,7 +88,7 @@ class NodeCopy:
         self._before = self._state()
 
     def take(self, target: Path) -> None:
-        """What was installed and made moves to `target`: what is as it was, the folder has itself."""
+        """Move what was installed or built to `target`, without unchanged files of the folder."""
         for name, state in self._state().items():
             if self._before.get(name) != state:
                 _copy(self.folder / name, target / name)
@@ -101,7 +101,7 @@ class NodeCopy:
 
 
 def drop_development_scripts(manifest: Path) -> None:
-    """`prepare` and its like set up a clone for its developers, with packages that a function does not get (`husky`)."""
+    """Remove scripts like `prepare`: they set up a developer's clone and need packages that a function does not get (`husky`)."""
     package = read_manifest(manifest)
     scripts = _mapping(package.get("scripts"))
     if any(name in scripts for name in _DEVELOPMENT):
@@ -110,7 +110,7 @@ def drop_development_scripts(manifest: Path) -> None:
 
 
 def _unusable(directory: str, names: list[str]) -> list[str]:
-    """Links to nowhere, and those to a directory which they lie in: local packages may depend on each other."""
+    """Find broken links, and links to a directory that contains them: local packages may depend on each other."""
     above = {os.path.realpath(each) for each in (Path(directory), *Path(directory).parents)}
 
     def unusable(path: str) -> bool:

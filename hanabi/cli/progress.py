@@ -1,4 +1,4 @@
-"""Progress as people see it: a bar on a terminal, with per cent where the whole is known and else a counter; plain lines elsewhere."""
+"""Progress display: on a terminal a bar with per cent, or a counter where the total is unknown; plain lines elsewhere."""
 
 import shutil
 from typing import TextIO
@@ -21,7 +21,7 @@ class Progress:
         self._last: dict[str, int] = {}
 
     def show(self, name: str, line: str) -> None:
-        """One line of the builder of `name`."""
+        """Show one line of the builder of `name`."""
         count = decode_count(line)
         if count is None:
             self.end()
@@ -32,7 +32,7 @@ class Progress:
             self._tell(name, count)
 
     def end(self) -> None:
-        """The bar, if one is drawn, stays as it is, and the next line begins below."""
+        """End a drawn bar; the next line begins below it."""
         if self._drawn:
             print(file=self._stream, flush=True)
             self._drawn = False

@@ -1,4 +1,4 @@
-"""The server as commands reach it: the owner's key, AWS clients, and signed requests to `/_hanabi/`."""
+"""Access of commands to the server: the owner's key, AWS clients, and signed requests to `/_hanabi/`."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, service: str, *, read_timeout: float = TIMEOUT_S) -> Any:
-        """A client that signs, and does not retry: the server is near, and what it says is meant."""
+        """Make a client that signs and does not retry: the server is local, and its errors are final."""
         from botocore.config import Config
         from botocore.session import Session
 
@@ -48,7 +48,7 @@ class Server:
         )
 
     def check_key(self) -> None:
-        """Ask who answers there. Raises `Failure` when it is another Hanabi, or none; `OSError` when nobody answers."""
+        """Check that the server accepts the key. Raises `Failure` for another Hanabi or none, `OSError` without an answer."""
         status, body = fetch(self.port, "/_hanabi/health", {}, ASK_S)
         try:
             said = json.loads(body)
@@ -61,16 +61,16 @@ class Server:
             raise Failure(f"the Hanabi on port {self.port} is that of another data directory: name its --data-dir, or another --port")
 
     def get(self, path: str, query: dict[str, str]) -> Any:
-        """The JSON that Hanabi's own API answers."""
+        """Get the JSON of a path of Hanabi's own API."""
         return answered(*self.get_raw(path, query))
 
     def get_raw(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:
-        """(status, body) of a signed GET of Hanabi's own API."""
+        """Make a signed GET of Hanabi's own API; returns (status, body)."""
         target = f"{path}?{urlencode(query)}" if query else path
         return fetch(self.port, target, self.sign("GET", target))
 
     def sign(self, method: str, target: str, body: BinaryIO | None = None) -> dict[str, str]:
-        """The headers of a request of Hanabi's own API."""
+        """Make the signed headers of a request of Hanabi's own API."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
@@ -81,7 +81,7 @@ class Server:
 
 
 def answered(status: int, body: bytes) -> Any:
-    """The JSON of an answer of Hanabi's own API. Raises `Failure` with what it says when it is an error."""
+    """Return the JSON of an answer of Hanabi's own API. Raises `Failure` with the message of an error."""
     try:
         answer = json.loads(body)
     except ValueError:
@@ -95,7 +95,7 @@ def answered(status: int, body: bytes) -> Any:
 
 
 def fetch(port: int, target: str, headers: dict[str, str], timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
-    """(status, body) of one GET. Raises `OSError` when nothing listens."""
+    """Make one GET; returns (status, body). Raises `OSError` when nothing listens."""
     connection = HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", target, headers=headers)
@@ -108,7 +108,7 @@ def fetch(port: int, target: str, headers: dict[str, str], timeout_s: float = TI
 
 
 def find_server(options: argparse.Namespace) -> Server:
-    """The server that the options mean. Makes nothing: the key is made when the server first starts."""
+    """Find the server by the options. Creates nothing: the server creates the key at its first start."""
     path = keys_file(options)
     try:
         key = read_key(path)

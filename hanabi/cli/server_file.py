@@ -1,4 +1,4 @@
-"""`server.json` in a data directory: where its server listens, as long as that runs; written by `hanabi up`, read by every command."""
+"""`server.json` in a data directory: the address of the running server. Written by `hanabi up`, read by every command."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ _START_FIELD = 19  # of /proc/<pid>/stat after the name: when it started, in tic
 
 @contextmanager
 def announced(data_dir: Path) -> Iterator["Announcement"]:
-    """What an earlier server left is gone at once; what is written is gone at the end."""
+    """Context: remove an earlier server's file at once, and this one's at the end."""
     path = data_dir / NAME
     path.unlink(missing_ok=True)
     try:
@@ -30,13 +30,13 @@ class Announcement:
         self._path = path
 
     def write(self, port: int) -> None:
-        """All may read it: it is no secret who listens where."""
+        """Write the file, readable by all: the address is no secret."""
         pid = os.getpid()
         write_whole(self._path, json.dumps({"port": port, "pid": pid, "started": _started(pid)}), mode=0o644, sync=False)
 
 
 def running_port(data_dir: Path) -> int | None:
-    """The port of the server of this data directory; None when none runs, or it cannot be told."""
+    """Return the port of this data directory's server; None when none runs or it is unknown."""
     try:
         said = json.loads((data_dir / NAME).read_bytes()[:4096])
         port, pid, started = (said[key] for key in ("port", "pid", "started"))
@@ -48,7 +48,7 @@ def running_port(data_dir: Path) -> int | None:
 
 
 def data_dir_of(options: argparse.Namespace) -> Path:
-    """The data directory given; else one's own; else, for a user who ran `sudo hanabi up`, the system's."""
+    """Return the given data directory; else the user's own; else, for a user who ran `sudo hanabi up`, the system's."""
     given = getattr(options, "data_dir", None) or os.environ.get("HANABI_DATA_DIR")
     if given:
         return Path(given).expanduser()
@@ -57,7 +57,7 @@ def data_dir_of(options: argparse.Namespace) -> Path:
 
 
 def _started(pid: int) -> int:
-    """Tells a process from a later one with the same number; 0 when there is none."""
+    """Return a process's start time, which tells it from a later one with the same pid; 0 when there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return int(fields[_START_FIELD])

@@ -1,4 +1,4 @@
-"""A folder as a function's package: which of its files belong to it, and the zip file of them."""
+"""The package of a function from a folder: its files, and their zip file."""
 
 import errno
 import os
@@ -22,14 +22,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same folder gives t
 
 @dataclass(frozen=True, slots=True)
 class PackageFile:
-    """One file of a package. `link`: it leads to nowhere here, and goes along as a link."""
+    """One file of a package. `link`: a link that is broken here and is packed as a link."""
 
     path: Path
     link: bool = False
 
 
 def collect(folder: Path, built: Path | None = None) -> dict[str, PackageFile]:
-    """The files of a package by their names in it. `built` has dependencies, which the folder's own files go before."""
+    """Collect the files of a package by name. `built` has dependencies; the folder's own files override them."""
     files: dict[str, PackageFile] = {}
     if built is not None:
         files.update(_files(built, None))
@@ -49,7 +49,7 @@ def collect(folder: Path, built: Path | None = None) -> dict[str, PackageFile]:
 
 
 def pack(files: dict[str, PackageFile], target: Path) -> None:
-    """A zip file of these: the same bytes for the same files."""
+    """Make a zip file: the same bytes for the same files."""
     size = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
@@ -67,7 +67,7 @@ def pack(files: dict[str, PackageFile], target: Path) -> None:
 
 
 def _read(found: PackageFile, most: int) -> tuple[int, bytes]:
-    """(mode, content); of a larger file than `most` only so much."""
+    """Read a file: (mode, content), at most `most` bytes."""
     if found.link:
         return stat.S_IFLNK | 0o777, os.fsencode(os.readlink(found.path))
     if not stat.S_ISREG(found.path.stat().st_mode):  # to open a FIFO would wait for its other end
@@ -78,7 +78,7 @@ def _read(found: PackageFile, most: int) -> tuple[int, bytes]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What was there a moment ago, and what may not be read, in words."""
+    """Turn vanished and unreadable files into failures with a message."""
     try:
         yield
     except OSError as error:
@@ -91,14 +91,14 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def refuse_template(given: Path) -> None:
-    """A folder with a SAM template in it, or such a template."""
+    """Refuse a SAM template, or a folder with one."""
     for path in (given, *(given / name for name in ("template.yaml", "template.yml", "template.json"))):
         if path.suffix in (".yaml", ".yml", ".json") and path.is_file() and "AWS::Serverless" in path.read_text(errors="replace"):
             raise Failure(f"{path} is a SAM template, and deploying those is not yet possible; deploy the folder of one function", 2)
 
 
 def _files(folder: Path, ignore: str | None) -> Iterator[tuple[str, PackageFile]]:
-    """(name in the zip, file). Links are followed, as `zip -r` does; `above` ends loops of them."""
+    """Iterate over (name in the zip, file). Links are followed, as `zip -r` does; `above` stops link loops."""
 
     def walk(directory: Path, prefix: str, above: frozenset[Path], specs: list[tuple[str, Any]]) -> Iterator[tuple[str, PackageFile]]:
         above = above | {directory.resolve()}
@@ -123,7 +123,7 @@ def _read_ignore(path: Path) -> Any:
 
 
 def _is_ignored(name: str, specs: list[tuple[str, Any]]) -> bool:
-    """As git has it: the innermost file that says something of it decides."""
+    """Whether a file is ignored, as in git: the innermost ignore file with a matching rule decides."""
     for prefix, spec in reversed(specs):
         result = spec.check_file(name.removeprefix(prefix))
         if result.include is not None:

@@ -1,4 +1,4 @@
-"""Rows of text in columns, and sizes and times as people read them."""
+"""Text tables, and durations and text formatted for a terminal."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def render(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
-    """A table with columns as wide as needed; those whose index is in `right` are aligned to the right."""
+    """Render a table with columns as wide as needed; columns in `right` are aligned to the right."""
     cells = [list(map(str, row)) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     align = [str.rjust if column in right else str.ljust for column in range(len(header))]
@@ -25,8 +25,8 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from a function, safe to show: no control character reaches the terminal but tab, none that hides or reorders what is there.
+    """Make a function's text safe to show: no control characters but tab, and none that hide or reorder text.
 
-    Spaces of all kinds and what joins letters and emoji are text: `str.isprintable` has none of them.
+    All kinds of spaces and joiners of letters and emoji are kept, which `str.isprintable` excludes.
     """
     return "".join(each if each.isprintable() or each in _TEXT or unicodedata.category(each) == "Zs" else _REPLACED for each in text)

@@ -1,4 +1,4 @@
-"""What a command says while it works: a spinner on a terminal, plain lines elsewhere."""
+"""Status output of a running command: a spinner on a terminal, plain lines elsewhere."""
 
 import os
 from typing import Any, Self, TextIO
@@ -10,14 +10,14 @@ _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:
-    """The text in a colour where the stream is a terminal that has some; elsewhere as it is. https://no-color.org is heeded."""
+    """Colour a text where the stream is a terminal with colours. Respects https://no-color.org."""
     if not colour or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
 class Terminal:
-    """A context that shows one line of what is being done. On a terminal it is drawn over; in a pipe each new one is printed."""
+    """A context that shows one status line. A terminal redraws it; a pipe gets each new one."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -26,7 +26,7 @@ class Terminal:
         self._reached: dict[str, int] = {}
 
     def doing(self, what: str, detail: str = "") -> None:
-        """`detail` changes often: it is shown on a terminal only."""
+        """Set the status line. `detail` changes often and is shown on a terminal only."""
         if not self._stream.isatty():
             if what != self._said:
                 print(what, file=self._stream, flush=True)
@@ -45,7 +45,7 @@ class Terminal:
         self._status.update(Text(self._said))
 
     def count(self, what: str, done: int, total: int) -> None:
-        """Bytes of a whole: a bar on a terminal, in a pipe a line for every 10 %."""
+        """Show bytes of a total: a bar on a terminal, a line for every 10 % in a pipe."""
         count = ProgressCount(what, done, total, "bytes")
         if self._stream.isatty():
             self.doing(format_progress(count))

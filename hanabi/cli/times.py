@@ -1,4 +1,4 @@
-"""Times as people type them."""
+"""Times as typed on the command line."""
 
 import re
 import time
@@ -10,7 +10,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def parse_time(text: str) -> float:
-    """Unix seconds of `90s`, `15m`, `1h`, `2d`, `1w` ago, or of an ISO 8601 time (UTC unless it says otherwise)."""
+    """Return Unix seconds of `90s`, `15m`, `1h`, `2d`, `1w` ago, or of an ISO 8601 time (UTC unless it says otherwise)."""
     if match := re.fullmatch(r"(\d{1,9})([smhdw])", text):
         return max(time.time() - int(match[1]) * _UNITS[match[2]], 0.0)
     try:

@@ -1,4 +1,4 @@
-"""A zip file on its way to the server: a small one in the call that makes the function, a large one ahead of it, with a bar."""
+"""Upload of a zip file: a small one within the API call, a large one before it, with a progress bar."""
 
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
@@ -17,7 +17,7 @@ PATH = "/_hanabi/uploads"
 
 
 def source_of(server: Server, archive: Path, terminal: Terminal) -> dict[str, Any]:
-    """What CreateFunction has as its `Code`, and UpdateFunctionCode among its parameters."""
+    """Make the `Code` of CreateFunction, which are also parameters of UpdateFunctionCode."""
     size = archive.stat().st_size
     if size > UPLOAD_MAX_BYTES:
         raise Failure(f"the zip file has {size / 2**20:.0f} MB; what unpacks to Lambda's 250 MB has less: use a container image")

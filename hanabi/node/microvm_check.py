@@ -31,7 +31,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def try_microvm(settings: NodeSettings) -> str:
-    """Boot one; returns what was tried and for how long. Raises `SandboxError` with the reason. Blocks; call it before there are threads."""
+    """Boot one; returns what was tried and how long. Raises `SandboxError` with the reason. Blocks; call it before there are threads."""
     try:
         parts = find_parts(settings)
         note = settings.images_dir / "trials" / f"{_key(parts)}.json"

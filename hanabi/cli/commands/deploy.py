@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DeploySource:
-    """What is to be deployed: a folder, or a zip file and a folder with some of its files."""
+    """The source to deploy: a folder, or a zip file and a folder with some of its files."""
 
     path: Path  # as it was named
     folder: Path
@@ -99,7 +99,7 @@ def _look(options: argparse.Namespace, old: dict[str, Any] | None, scratch: Path
 
 
 def _entry(options: argparse.Namespace, old: dict[str, Any] | None, given: DeploySource) -> EntryPoint:
-    """As it was asked for; else as it is deployed, if the folder still has that; else as the folder's files say."""
+    """Choose the entry point: the requested one; else the deployed one, if the folder still has it; else by the folder's files."""
     if options.runtime and options.handler:
         return EntryPoint(options.runtime, options.handler)
     if old is not None:
@@ -114,7 +114,7 @@ def _entry(options: argparse.Namespace, old: dict[str, Any] | None, given: Deplo
 
 
 def _package(given: DeploySource, entry: EntryPoint, target: Path, terminal: Terminal, *, build: bool) -> Path:
-    """The zip file to upload. Raises `Failure` when it has not the handler."""
+    """Make the zip file to upload. Raises `Failure` when the handler is missing."""
     if given.archive is not None:
         if reason := missing(entry, given.folder, given.names):
             raise _named(Failure(f"{given.path}: {reason}", 2), given)
@@ -130,12 +130,12 @@ def _package(given: DeploySource, entry: EntryPoint, target: Path, terminal: Ter
 
 
 def _named(failure: Failure, given: DeploySource) -> Failure:
-    """In the words of what was named, not of the folder that its files were put into."""
+    """Name the user's source in a message, not the folder with its extracted files."""
     return Failure(str(failure).replace(f"{given.folder}/", "").replace(str(given.folder), str(given.path)), failure.status)
 
 
 def _wanted(options: argparse.Namespace) -> dict[str, Any]:
-    """Only what was asked for: an update leaves the rest as it is."""
+    """Collect the requested settings only: an update leaves the rest unchanged."""
     wanted: dict[str, Any] = {}
     if options.memory is not None:
         wanted["MemorySize"] = options.memory
@@ -166,7 +166,7 @@ def _name_of(folder: Path) -> str:
 def _update(
     server: Server, client: Any, old: dict[str, Any], archive: Path, wanted: dict[str, Any], terminal: Terminal
 ) -> tuple[dict[str, Any], list[str]]:
-    """The function as it is then, and what changed, in words."""
+    """Update the function; returns it, and what changed as text."""
     name = old["FunctionName"]
     old = wait_until_settled(client, name, terminal)
     changes = [f"{word} {old.get(key)} -> {wanted[key]}" for key, word in SHOWN.items() if key in wanted and wanted[key] != old.get(key)]
@@ -180,7 +180,7 @@ def _update(
 
 
 def _variables_changed(old: dict[str, str], new: dict[str, str]) -> list[str]:
-    """Names only: values may be secrets."""
+    """List changed variables by name only: values may be secrets."""
     changes = [f"variable {key} {'set' if key not in old else 'changed'}" for key in sorted(new) if old.get(key) != new[key]]
     return changes + [f"variable {key} removed" for key in sorted(old.keys() - new.keys())]
 

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status 1 when something is to be fixed. A server that does not run is no such thing."""
+    """Run the checks. Exit status 1 when something needs a fix; a stopped server does not count."""
     from hanabi.sandbox.host.doctor import Check, probe, probe_microvm
 
     if options.require:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _microvm(options: argparse.Namespace, complete: bool) -> "Check":
-    """The proof: a guest is booted. A KVM that answers may still run none."""
+    """Check microVMs by booting a guest: a KVM that answers may still run none."""
     from hanabi.node.microvm_check import try_microvm
     from hanabi.sandbox.host.doctor import Check
 
@@ -78,7 +78,7 @@ def _settings(options: argparse.Namespace) -> NodeSettings:
 
 
 def _parts(options: argparse.Namespace, *, required: bool) -> "Iterator[Check]":
-    """What microVMs need beside the host; not to have it is a fault only where they are required."""
+    """Check the parts that microVMs need besides the host. Missing ones are a fault only where microVMs are required."""
     from hanabi.images.microvm_parts import MicroVmParts
     from hanabi.sandbox.host.doctor import Check
 
@@ -89,7 +89,7 @@ def _parts(options: argparse.Namespace, *, required: bool) -> "Iterator[Check]":
 
 
 def _ask_server(options: argparse.Namespace) -> tuple[bool | None, str, str]:
-    """(ok, detail, fix)"""
+    """Ask the server; returns (ok, detail, fix)."""
     port = port_of(options)
     try:
         status, body = fetch(port, "/_hanabi/health", {})
@@ -101,7 +101,7 @@ def _ask_server(options: argparse.Namespace) -> tuple[bool | None, str, str]:
 
 
 def _ask_problems(options: argparse.Namespace) -> dict[str, Any]:
-    """What the server says is wrong, and chosen to be less strict than AWS; nothing where its key cannot be read here."""
+    """Ask the server for its problems and for settings less strict than AWS; none where its key is unreadable here."""
     try:
         said: dict[str, Any] = find_server(options).get("/_hanabi/problems", {})
     except StateError as error:

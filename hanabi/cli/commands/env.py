@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compare(server: Server, options: argparse.Namespace) -> None:
-    """Refuse keys that the server there would reject. Where nobody answers they are printed all the same: it may start later."""
+    """Refuse keys that the server would reject. Without an answer they are printed anyway: it may start later."""
     try:
         server.check_key()
     except OSError:

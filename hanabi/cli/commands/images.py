@@ -97,7 +97,7 @@ def _state(row: "RuntimeListing") -> str:
 
 
 def _containers(directory: Path) -> list[dict[str, Any]]:
-    """The container images that are unpacked, with the names that were given to them."""
+    """List unpacked container images with their names."""
     from hanabi.images.containers.paths import list_kept, read_names
 
     names = read_names(directory)
@@ -124,7 +124,7 @@ def _add(images: "RuntimeImages", directory: Path, words: list[str], plain: tupl
 
 
 def _absolute(image: str) -> str:
-    """A path in it is meant from here."""
+    """Make a path in an image reference absolute, from the current directory."""
     transport, colon, path = image.partition(":")
     return f"{transport}:{Path(path).absolute()}" if colon and transport in ("oci", "oci-archive") else image
 
@@ -177,7 +177,7 @@ async def _root(images: "RuntimeImages", runtime: str, show: Callable[[str], Non
 
 
 def _remove(images: "RuntimeImages", parts: "MicroVmParts", directory: Path, data_dir: Path, names: list[str]) -> None:
-    """Runtimes and parts go at once; a container image goes to the trash, when no function uses it any more."""
+    """Remove an image. Runtimes and parts are deleted at once; a container image goes to the trash when unused."""
     from hanabi.images.containers.paths import read_name
 
     built = [name for name in names if name in PARTS or images.known(name)]

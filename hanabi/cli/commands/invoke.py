@@ -60,7 +60,7 @@ def _payload(options: argparse.Namespace) -> bytes:
 
 
 def _check_json(payload: bytes, source: str) -> None:
-    """Lambda takes JSON only, and its own words for that say nothing of where it is wrong."""
+    """Check that a payload is JSON and say where it is wrong, which Lambda's own error does not."""
     try:
         json.loads(payload)
     except UnicodeDecodeError:
@@ -76,12 +76,12 @@ def _check_json(payload: bytes, source: str) -> None:
 
 
 def shown(body: bytes) -> bytes:
-    """A payload for a terminal: what an OS-only runtime answers may be anything, escape sequences too."""
+    """Make a payload safe for a terminal: an OS-only runtime may return anything, escape sequences too."""
     return "\n".join(map(printable, body.decode(errors="replace").split("\n"))).encode()
 
 
 def _parsed(body: bytes) -> object:
-    """The payload as JSON; as text where a function of an OS-only runtime returned something else."""
+    """Parse the payload as JSON; as text where an OS-only runtime returned something else."""
     try:
         return json.loads(body)
     except ValueError:

@@ -50,7 +50,7 @@ def _events(client: Any, group: str, start_ms: int) -> Iterator[dict[str, Any]]:
 
 
 def _log_group(functions: Any, logs: Any, name: str) -> str:
-    """Where a function logs. What a deleted function logged is still there."""
+    """Return a function's log group. Logs of a deleted function are kept."""
     bare = name.split(":function:")[-1].partition(":")[0]
     try:
         settings = functions.get_function_configuration(FunctionName=name).get("LoggingConfig", {})

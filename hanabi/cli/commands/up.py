@@ -74,7 +74,7 @@ def _serve(settings: NodeSettings) -> None:
 
 
 def give_to_sudo_user(keys: Path) -> None:
-    """Whoever started Hanabi by sudo may use it: `hanabi env` reads the key as them."""
+    """Let the user behind sudo use Hanabi: `hanabi env` reads the key as that user."""
     uid = os.environ.get("SUDO_UID", "")
     if os.geteuid() == 0 and uid.isdecimal() and keys.exists():
         os.chown(keys, int(uid), -1, follow_symlinks=False)
