@@ -65,7 +65,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         StateTooNew                             A newer Hanabi wrote it
         StateDamaged                            It is not what Hanabi wrote
           DatabaseDamaged                       No database, or one whose pages contradict each other
-      SettingsError [node]                      A setting has a value that cannot be; the message names the setting
+      SettingsError [node]                      An invalid value of a setting, which the message names
 
 What rooms tell each other by raising, and no client ever sees:
 
