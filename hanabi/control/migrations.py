@@ -68,7 +68,7 @@ def _check_identity(document: Document) -> None:
 
 
 FORMATS: Formats = {
-    "functions/": Format((_function_1,)),  # whoever reads them checks them: control/documents.py
+    "functions/": Format((_function_1,)),  # checked when read: control/documents.py
     "versions/": Format((_version_1,)),
     "iam/role/": Format(check=_check_role),
     "node/identity": Format(check=_check_identity),

@@ -164,7 +164,7 @@ class ProvisionedConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    id: str  # of this incarnation: a function deleted and made anew is another one
+    id: str  # of this function: one deleted and created again has another
     name: str
     arn: str
     latest: Version

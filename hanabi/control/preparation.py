@@ -17,7 +17,7 @@ from hanabi.control.preparation_progress import PreparationProgress
 from hanabi.errors import CodeError, ImageError, SandboxError
 
 LIMIT_S = 3600.0  # of a runtime image that is built at first use
-BRIEF_WAIT_S = 1.0  # of a caller who was answered "Pending" and will most likely go on as if it were "Active"
+BRIEF_WAIT_S = 1.0  # for a caller that gets "Pending" but will likely go on as if it were "Active"
 log = logging.getLogger(__name__)
 
 

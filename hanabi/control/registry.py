@@ -100,7 +100,7 @@ class Registry(Generic[T]):
         """Return a value. Raises `DocumentDamaged`."""
         if name in self.damaged:
             known = self.damaged[name]
-            raise DocumentDamaged(known.key, known.reason)  # a new one: whoever raises it adds to its traceback
+            raise DocumentDamaged(known.key, known.reason)  # a new exception each time: raising it adds to its traceback
         return self._values.get(name)
 
     def revision(self, name: str) -> int:
@@ -139,7 +139,7 @@ class Registry(Generic[T]):
             below = self._part_key(name, "")
             keys = [key for key, _, _ in await self._store.list(below)] if self.kind.parts else []
             keys += [key for key in self._store.damaged if self.kind.parts and key.startswith(below)]
-            for key in (*keys, self.kind.prefix + name):  # the value's own last: until then this may be done again
+            for key in (*keys, self.kind.prefix + name):  # the value's own document last: until then this can be repeated
                 await self._store.quarantine(key)
             self._mended(name)
             self._catch_up()
@@ -180,13 +180,13 @@ class Registry(Generic[T]):
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits has it; nobody may be waiting any more
+            task.exception()  # mark it as retrieved: no caller may be waiting any more
 
     # --- what others write --------------------------------------------------------------------------------------------
 
     def _on_change(self, change: Change) -> None:
         self._behind[change.key.removeprefix(self.kind.prefix)] = change.revision
-        if not self._lock.locked():  # else it may be the change that is under way; whoever makes that looks at its end
+        if not self._lock.locked():  # else a change is under way, which checks at its end
             self._catch_up()
 
     def _catch_up(self) -> None:

@@ -12,7 +12,7 @@ from hanabi.environment.states import EnvironmentState
 from hanabi.environment.variables import credentials_document
 from hanabi.errors import SandboxError
 
-SNAPSHOT_CREDENTIALS_S = 300.0  # credentials that are fetched before a snapshot last no longer: they are to be fetched again after it
+SNAPSHOT_CREDENTIALS_S = 300.0  # lifetime of credentials fetched before a snapshot: they must be fetched again after it
 
 
 class EnvironmentCredentials:
@@ -26,7 +26,7 @@ class EnvironmentCredentials:
         self._current: Credentials | None = None
         self._edge: Closable | None = None
         self.token = secrets.token_urlsafe(32)  # for who fetches them
-        self.in_clone = False  # of a snapshot: what is fetched now is not part of one
+        self.in_clone = False  # only for snapshots: credentials fetched now are not in one
 
     async def issue(self, version: FunctionVersion) -> Credentials:
         """Issue credentials for a function. Raises `SandboxError` when the environment has ended meanwhile."""

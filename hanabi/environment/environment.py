@@ -216,7 +216,7 @@ class Environment:
         """Handle a runtime or sandbox that has ended or is unusable."""
         if self.state.ended:
             return
-        unattended = self.state.phase in (Phase.STARTING, Phase.IDLE, Phase.FINISHING)  # else whoever has it is told by the outcome
+        unattended = self.state.phase in (Phase.STARTING, Phase.IDLE, Phase.FINISHING)  # else its holder gets the outcome
         self._runtime.end_run()
         if unattended:
             self.on_gone(self, self.state.sandbox is not SandboxState.LOST)
@@ -231,7 +231,7 @@ class Environment:
 
     async def reset(self) -> bool:
         """End all processes after a timeout or crash, keep the sandbox and /tmp; the next invocation runs the init. False: unusable."""
-        if not self.state.may_reset or self.snap_start or self.provisioned:  # an init had ahead is not had within an invocation
+        if not self.state.may_reset or self.snap_start or self.provisioned:  # a provisioned one's init must not run within an invocation
             return False
         self.state.advance(PhaseEvent.RESET)
         try:

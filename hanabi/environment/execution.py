@@ -126,7 +126,7 @@ class Execution:
         if first is not None:
             outcome.init_us, outcome.restore_us = first.init_us, first.restore_us
             outcome.duration_us += first.spent_us
-        if outcome.duration_us > timeout_us:  # a timer that was late bought nobody any time
+        if outcome.duration_us > timeout_us:  # a late timer does not extend the timeout
             outcome.duration_us = timeout_us
         if self._state.phase is Phase.BUSY:
             if outcome.reusable:

@@ -55,4 +55,4 @@ class Freezer:
     def _fail(self) -> None:
         log.exception("environment %s cannot be frozen or thawed any more", self._sandbox.id)
         self._state.advance_sandbox(SandboxEvent.FAIL)
-        self._clock.call_later(0, self._on_failure)  # not now: whoever called is not done yet
+        self._clock.call_later(0, self._on_failure)  # later: the caller is not done yet

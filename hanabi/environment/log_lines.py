@@ -11,11 +11,11 @@ from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
 from hanabi.quotas import FUNCTION_LOG_LINE_BYTES
 
-READ_BYTES = 16 * 1024  # as many empty lines cost the loop some milliseconds
+READ_BYTES = 16 * 1024  # this many empty lines take some milliseconds of the loop
 BURST_READS = 4  # reads in one turn of the loop
 PAUSE_S = 0.01  # at least, after a full burst: the pipe fills and the printer waits
-LOOP_SHARE = 0.2  # of the loop's time, for all together who print more than a burst at once
-RATE_BYTES_PER_S = 32 * 1024 * 1024  # bytes in a second, likewise: the index has to keep up
+LOOP_SHARE = 0.2  # share of the loop's time, for all environments that print more than a burst at once
+RATE_BYTES_PER_S = 32 * 1024 * 1024  # bytes a second, for the same: the index has to keep up
 
 
 class OutputThrottle:

@@ -21,7 +21,7 @@ from hanabi.environment.variables import generic_variables
 from hanabi.runtime.session import RuntimeSession
 from hanabi.runtime.states import RuntimeState
 
-EXIT_GRACE_S = 0.01  # after the runtime has gone: what it sent before is still on its way
+EXIT_GRACE_S = 0.01  # after the runtime has ended: its last bytes may still arrive
 
 
 class RuntimeProcess:
@@ -100,7 +100,7 @@ class RuntimeProcess:
         """Continue the process in a clone of a hibernated sandbox."""
         self._state.advance_process(RUNTIME, ProcessEvent.START)
         link = await self._open(version, RuntimeState.RESTORING)
-        if link.channel is not None and not exec_wrapper(version):  # it waits on its channel, and does not say so again
+        if link.channel is not None and not exec_wrapper(version):  # it waits on its channel and does not ask again
             link.session.next()
 
     async def _open(self, version: FunctionVersion | None, begin: RuntimeState = RuntimeState.STARTING) -> RuntimeLink:

@@ -140,7 +140,7 @@ class Startup:
         self, version: FunctionVersion, start: Coroutine[Any, Any, None], limit_s: float, request_id: str | None
     ) -> Outcome:
         """Start the runtime, and wait until the function is ready or has failed."""
-        self._log.keep_tail(True)  # of what follows: INIT_START is not among what a caller is shown
+        self._log.keep_tail(True)  # after INIT_START, which callers are not shown
         ended = self._begin(limit_s, request_id)
         try:
             if self._state.usable:
@@ -155,7 +155,7 @@ class Startup:
             duration_us, outcome = outcome.duration_us, self._runtime.exit_outcome()
             outcome.duration_us = duration_us
         if not self._state.ended:
-            self._memory.read()  # what its libraries take is not to be told any more once it has died
+            self._memory.read()  # read now: the memory of its libraries is unknown once it has died
         if outcome.status == "success":
             self._set_limits(version)
             self._state.advance(PhaseEvent.INITIALIZED)

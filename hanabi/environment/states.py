@@ -13,14 +13,14 @@ from hanabi.base.state_table import StateTable, TableEnum
 class Phase(TableEnum):
     """The phase of an environment. `hanabi ps` shows the values."""
 
-    STARTING = "starting"  # the sandbox is there and knows no function: it is being started, or waits in a pool
+    STARTING = "starting"  # the sandbox has no function: it is being started, or is pooled
     INITIALIZING = "initializing"  # the function's init runs, at one full vCPU at least, or its restore
-    LEASED = "leased"  # somebody has it, who is about to invoke it or to give it back
-    IDLE = "idle"  # nobody's: it waits for an invocation
+    LEASED = "leased"  # a caller holds it and is about to invoke it or give it back
+    IDLE = "idle"  # not held: it waits for an invocation
     BUSY = "busy"  # one invocation is inside
     FINISHING = "finishing"  # it has answered, and its runtime has not asked for the next invocation yet
     RESETTING = "resetting"  # its processes are being ended; the sandbox stays
-    DISCARDED = "discarded"  # it is to end, and nobody will use it any more
+    DISCARDED = "discarded"  # it is about to end and is not used any more
     RUNTIME_SHUTDOWN = "runtime shutdown"  # the runtime has been told to end; only where there are extensions
     EXTENSIONS_SHUTDOWN = "extensions shutdown"  # then the extensions
     STOPPING = "stopping"  # its processes are killed, and all that it has is released
@@ -34,7 +34,7 @@ class PhaseEvent(TableEnum):
     INVOKE = auto()
     HAND_OVER = auto()  # to one who waits for it
     ANSWERED_EARLY = auto()  # the invocation is over, and the runtime is not ready
-    RELEASED = auto()  # nobody has it any more, and it is ready for the next
+    RELEASED = auto()  # no longer held, and ready for the next invocation
     RESET = auto()
     DISCARD = auto()
     SHUT_DOWN = auto()
@@ -92,8 +92,8 @@ class ProcessState(TableEnum):
     ABSENT = auto()
     LOADED = auto()  # a bundled bootstrap that waits for its function
     RUNNING = auto()
-    HUNG_UP = auto()  # it has closed its end while nothing was under way: nothing can be said to it any more
-    BROKEN = auto()  # it said what it must not, and is not to be trusted, nor is what it left behind
+    HUNG_UP = auto()  # it closed its channel while nothing was under way: nothing can be sent to it
+    BROKEN = auto()  # it broke the protocol: neither it nor what it left behind can be trusted
     EXITED = auto()
 
 
@@ -202,7 +202,7 @@ class EnvironmentState:
         self.runtime = PROCESSES.initial
         self.extensions: dict[str, ProcessState] = {}  # by role; their ends end no environment
         self.sandbox = SANDBOXES.initial
-        self.usable = True  # derived: it may go on as it is, and need not end as soon as it is no longer busy
+        self.usable = True  # derived: it can still be used
 
     def advance(self, event: PhaseEvent) -> None:
         self.phase = PHASES.advance(self.phase, event)

@@ -9,8 +9,8 @@ from hanabi.base.clock import Clock
 from hanabi.base.tasks import settle
 from hanabi.errors import SandboxError, TooManyRequests
 
-WAIT_LIMIT_S = 60.0  # on a host that is full; then the caller is throttled, as by a concurrency limit
-OVERDUE_S = 15.0  # who has waited so long is served before environments that come free are used again
+WAIT_LIMIT_S = 60.0  # the wait on a full host; then the caller is throttled, as by a concurrency limit
+OVERDUE_S = 15.0  # a claim that has waited this long is served before free environments are reused
 
 
 class Reservation:
@@ -21,7 +21,7 @@ class Reservation:
     def __init__(self, memory_mb: int, pinned: bool) -> None:
         self.memory_mb = memory_mb
         self.pinned = pinned
-        self.releasing = False  # its environment is being ended: it comes back by itself
+        self.releasing = False  # its environment is being ended and will return it
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +104,7 @@ class Budget:
         try:
             return await claim.granted
         except asyncio.CancelledError:
-            self.give_back(claim.reservation)  # it may have been handed over in the very moment
+            self.give_back(claim.reservation)  # it may have been granted in this moment
             raise
         finally:
             timer.cancel()

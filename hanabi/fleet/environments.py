@@ -20,19 +20,19 @@ class Environments:
     """The registry. A discarded environment leaves all collections at once, and the budget when it has ended."""
 
     def __init__(self, settings: FleetSettings, clock: Clock) -> None:
-        self.changed = asyncio.Event()  # there may be room for another pooled environment, or too few of them
+        self.changed = asyncio.Event()  # set when a refill of the pool may be possible or needed
         self.budget = Budget(settings.max_environments, settings.max_memory_mb, clock)
         self.idle = IdleEnvironments()
         self.finishing = Finishing(clock)
         self.pool = Pool(settings.pool_size, self.changed)
         self.targets = Targets()
-        self.pooled_died = False  # one of the pool, by itself: what fails at once must not be tried all the time
+        self.pooled_died = False  # a pooled one ended by itself: refills must not repeat that without a pause
         self.stopped = False  # no invocation may begin any more
         self.closing = False
         self._clock = clock
         self._all: dict[str, Environment] = {}
         self._reservations: dict[Environment, Reservation] = {}  # of those that are being ended too
-        self._ending = Tasks("fleet")  # never cancelled: half a destruction leaves something behind
+        self._ending = Tasks("fleet")  # never cancelled: a partial destruction leaves things behind
 
     def __iter__(self) -> Iterator[Environment]:
         """Iterate over a copy: environments may be discarded meanwhile."""

@@ -21,8 +21,8 @@ from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.errors import SandboxError
 from hanabi.fleet.environments import Environments
 
-FREE_DISK_BYTES = 2 << 30  # for everybody else: what is only faster must not fill a disk
-HIBERNATE_LIMIT_S = 120.0  # for the memory of a large machine to reach the disk
+FREE_DISK_BYTES = 2 << 30  # kept free on the disk: a mere speed-up must not fill it
+HIBERNATE_LIMIT_S = 120.0  # for writing the memory of a large machine
 log = logging.getLogger(__name__)
 
 

@@ -48,7 +48,7 @@ class Leases:
             try:
                 await self._environments.finishing.grace(key)
                 environment = await self._starter.start(request)
-            finally:  # at the very moment: who is counted decides who is wanted
+            finally:  # at once: the number of waiting callers decides which starts are wanted
                 self._waiting.start_ended(key)
         except Exception as error:
             if waiter := self._waiting.pop(key):

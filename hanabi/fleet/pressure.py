@@ -10,7 +10,7 @@ SCARCE_SHARE = 0.10  # of the memory is available: pressure begins
 ENOUGH_SHARE = 0.15  # and ends
 STALLED_PERCENT = 10.0  # percent of the last ten seconds that some task waited for memory (PSI): pressure begins
 FLOWING_PERCENT = 5.0  # and ends
-PLENTY_SHARE = 0.25  # of the memory is available: tasks that wait for memory wait at limits of their own, and nobody else's end helps them
+PLENTY_SHARE = 0.25  # of the memory is available: then stalled tasks wait at their own limits, and ending environments does not help
 MIB = 1024 * 1024
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" by a number about as large as an address space
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class _Limit:
     memory_mb: int
     usage: Path
     stat: Path
-    cache: str  # what `stat` calls page cache that nobody uses
+    cache: str  # the key in `stat` of unused page cache
 
 
 class HostMemory:

@@ -17,7 +17,7 @@ from hanabi.quotas import PROVISIONED_INIT_ATTEMPTS
 
 BACKOFF_S = 0.5  # after the first one that fails, then doubled
 BACKOFF_LIMIT_S = 300.0
-CONCURRENT_STARTS = 2  # so that those who wait for a cold start do not stand behind hundreds of these
+CONCURRENT_STARTS = 2  # so that cold starts do not queue behind hundreds of these
 INIT_FAILURE = "FUNCTION_ERROR_INIT_FAILURE"
 HOST_FULL = "The environments or the memory of this host are used up (--max-environments, --max-memory-mb)."
 

@@ -60,7 +60,7 @@ class Reaper:
             await self._clock.sleep(self._interval_s)
             try:
                 self._look(self._clock.monotonic())
-            except Exception as error:  # the next look must come, whatever became of this one
+            except Exception as error:  # a failed look must not prevent the next one
                 log.debug("reaper", exc_info=error)
                 self._health.report(PROBLEM, f"Idle environments cannot be looked after: {error or type(error).__name__}")
             else:

@@ -8,7 +8,7 @@ from hanabi.fleet.maker import Maker
 from hanabi.fleet.pressure import Pressure
 from hanabi.fleet.start_limiter import StartLimiter
 
-QUIET_S = 0.25  # since the last start: the next one comes soon after it, or not soon
+QUIET_S = 0.25  # without a start; usually the next one comes sooner, or much later
 SLEEP_MIN_S = 0.01  # less than a clock can tell would be none
 RETRY_S = 5.0  # after one that failed, or died by itself
 

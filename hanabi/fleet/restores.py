@@ -23,7 +23,7 @@ class Restores:
         self._maker = maker
         self._hibernation = hibernation
         self._clock = clock
-        self.unusable: set[str] = set()  # names of snapshots of versions that are of no use here, until they are made again
+        self.unusable: set[str] = set()  # names of snapshots that this host cannot use, until they are made again
 
     async def restore(self, image: RuntimeImage, version: FunctionVersion, wanted: Callable[[], bool]) -> Environment | None:
         """Restore a version's snapshot and run its hooks. Raises `SandboxError` when that fails."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from hanabi.base.clock import Clock
 
-STALL_S = 1.0  # a start that takes longer waits for something else than our CPU: the next one may begin
+STALL_S = 1.0  # a longer start waits for something other than the CPU: the next one may begin
 
 
 class StartLimiter:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Purpose(Enum):
     """What an environment is started for."""
 
-    INVOCATION = "invocation"  # somebody waits for it
+    INVOCATION = "invocation"  # a caller waits for it
     PROVISIONED = "provisioned"  # to be kept for a version with provisioned concurrency
     SNAPSHOT = "snapshot"  # to be the snapshot of a version with SnapStart
 

@@ -19,7 +19,7 @@ from hanabi.contracts.body import ByteStream
 from hanabi.contracts.http import NO_ANSWER, Answer, HttpHandler, HttpRequest, HttpResponse
 
 STDOUT = "-"
-INTERVAL_S = 1.0  # so old is a line at most before it is written
+INTERVAL_S = 1.0  # age of a line at most before it is written
 BUFFER_MAX_BYTES = 8 << 20  # bytes that wait; beyond that lines are lost, and counted
 WORD_MAX_CHARS = 1024  # characters of a path or a name
 PROBLEM = "access log"

@@ -17,7 +17,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, context: ServerContext) -> None:
         self._context = context
         self._peer = ""
-        self.peer = ""  # the same, grouped: whose share of the places this one counts to
+        self.peer = ""  # the same, grouped: the client whose share of the slots this counts towards
         self._wait = IDLE
         self._deadline = WaitTimer(context.clock, self._expire)
         self._mark = 0  # bytes moved when the deadline was last set

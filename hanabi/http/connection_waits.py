@@ -27,7 +27,7 @@ class WaitingFor(enum.Enum):
     LINGER = enum.auto()
 
 
-# To look a member up in its enum takes Python 3.11 as long as two calls of a method, so those who ask for each request have these.
+# Module constants: in Python 3.11 looking up an enum's member costs as much as two method calls, too much for each request.
 IDLE, HEAD, BODY, HANDLER, WRITE, LINGER = WaitingFor
 
 

@@ -19,7 +19,7 @@ def in_task(handler: AsyncHttpHandler) -> HttpHandler:
             if task.cancelled():
                 answer(NO_ANSWER)
             elif (error := task.exception()) is not None:
-                if not isinstance(error, BodyError):  # else the client broke off, and is told what was wrong if it still listens
+                if not isinstance(error, BodyError):  # else the client's body broke off; it gets the error if it still reads
                     log.error("unhandled error for %s %s", request.method, request.path, exc_info=error)
                 answer(plain(500, "internal error"))
             else:

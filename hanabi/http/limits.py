@@ -22,7 +22,7 @@ class BodyRule(NamedTuple):
 
 
 SPOOL_BYTES = MiB
-ALWAYS_BYTES = 64 * 1024  # a body of which no more than this is announced is taken whole, and no rule is asked: each allows as much
+ALWAYS_BYTES = 64 * 1024  # a body declared no larger is taken whole, without asking for a rule: every rule allows it
 
 
 def allow_one_mib(request: HttpRequest) -> BodyRule:
@@ -41,7 +41,7 @@ class Limits:
     spooled_bytes: int = 4096 * MiB  # bodies held in files, likewise
     body: Callable[[HttpRequest], BodyRule] = allow_one_mib  # asked once the headers are known
     rate: float = 0.0  # requests in a second, all connections together; more are made to wait. 0: no bound
-    refusal_s: float = 0.0  # what an answer of 400 and above is kept back, so that asking in vain costs others nothing
+    refusal_s: float = 0.0  # delay of answers of 400 and above, so that repeated failing requests cost others nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +50,4 @@ class Timeouts:
     body_s: float = 20.0  # for each `progress_bytes` bytes of a body, in or out
     progress_bytes: int = 64 * 1024
     idle_s: float = 75.0  # between requests
-    linger_s: float = 10.0  # to swallow what a refused client still sends, so that it can read the answer
+    linger_s: float = 10.0  # for discarding what a refused client still sends, so that it can read the answer

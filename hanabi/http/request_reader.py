@@ -173,7 +173,7 @@ class RequestReader:
         if (target[:1] != "/" and target != "*") or "#" in target:
             self.refuse(plain(400, "malformed request target"))
         elif request.repeated and sum(name == "host" for name, _ in self._headers) > 1:
-            self.refuse(plain(400, "more than one host"))  # one for whoever routes, another for whoever signs
+            self.refuse(plain(400, "more than one host"))  # routing and signing could each read another one
         elif "transfer-encoding" in fields:
             self._expect_body(request, None)
         elif "content-length" in fields:

@@ -24,9 +24,9 @@ class Ending(enum.Enum):
     """How a connection ends after an answer."""
 
     CLOSE = enum.auto()  # when the answer is taken
-    LINGER = enum.auto()  # and what the client still sends of its request is swallowed
+    LINGER = enum.auto()  # and the rest of the client's request is discarded
     ABORT = enum.auto()
-    RESET = enum.auto()  # so that the client sees that the answer is not whole, whose end is that of the connection
+    RESET = enum.auto()  # so that the client sees that an answer without a length is incomplete
 
 
 class ResponderOwner(SlotHolder, Protocol):
@@ -112,7 +112,7 @@ class Responder:
         if self._is_unauthenticated and not owner.lost:
             self._mark_slot(received.request)
         if received.stream is not None and received.stream.is_broken and not owner.lost and owner.reader.refusal is not None:
-            self._close(received, response)  # whatever the handler says, the client is told what was wrong
+            self._close(received, response)  # the client gets the refusal instead of the handler's answer
         elif owner.lost:
             self._close(received, response)
             owner.gone()

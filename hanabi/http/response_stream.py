@@ -7,7 +7,7 @@ from hanabi.base.tasks import settle
 from hanabi.contracts.body import ByteStream
 from hanabi.http.response import render_trailers
 
-PIECE_BYTES = 128 * 1024  # written before it is asked whether the client takes them
+PIECE_BYTES = 128 * 1024  # written before checking whether the client reads them
 JOIN_BYTES = 32 * 1024  # up to here a chunk leaves with its frame in one write
 
 

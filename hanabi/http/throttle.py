@@ -13,7 +13,7 @@ from hanabi.http.limits import Limits
 from hanabi.http.response import plain
 
 RATE_BURST_S = 1.0  # of requests that `Limits.rate` lets through at once
-RATED_BYTES = 16 * 1024  # of a body count as one more request: to read them takes the loop's time
+RATED_BYTES = 16 * 1024  # bytes of a body that count as one more request: reading them takes the loop's time
 log = logging.getLogger(__name__)
 
 

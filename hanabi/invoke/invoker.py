@@ -22,7 +22,7 @@ SHUTDOWN_MESSAGE = "The invocation was ended before its time: Hanabi is shutting
 DISK_FULL_MESSAGE = (
     "The disk of the server is full: there is no room for the record of another invocation, so it was not run. Try again later."
 )
-REPLACEMENTS_MAX = 3  # environments that end before they have an invocation; whose runtime always does so fails it
+REPLACEMENTS_MAX = 3  # tries in environments that end before they read the invocation; then it fails
 
 
 class LocalInvoker:
@@ -165,7 +165,7 @@ class InvocationRun:
         invoker = self._invoker
         try:
             result = record(invoker.journal, self._invocation, outcome, int(invoker.clock.time() * 1000))
-        except Exception as error:  # the environment and the caller must have their end, whatever became of the record
+        except Exception as error:  # environment and caller must be released even if recording failed
             return error
         return ShuttingDown(SHUTDOWN_MESSAGE) if outcome.aborted else result
 

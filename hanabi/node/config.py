@@ -36,7 +36,7 @@ class NodeSettings:
     insecure: bool = False  # serve plain HTTP on an address that is not loopback
     region: str = "us-east-1"
     account: str = "000000000000"
-    roles: str = "strict"  # one of ROLES: how far what roles may do is AWS's, see `hanabi.edge.auth.authorize`
+    roles: str = "strict"  # one of ROLES: how strictly roles are checked, see `hanabi.edge.auth.authorize`
     no_network: bool = False  # functions have no way out at all
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
@@ -49,7 +49,7 @@ class NodeSettings:
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
     access_log: str = ""  # a file, "-" for standard output; empty: none
     no_prebuild: bool = False  # build no runtime root before a function wants it
-    drain_s: float = 60.0  # what has begun may take so long to end when the server is stopped
+    drain_s: float = 60.0  # time for running work to end when the server is stopped
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
     jailer: Path | None = None
     kernel: Path | None = None  # a vmlinux

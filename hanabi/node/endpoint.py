@@ -17,7 +17,7 @@ from hanabi.sandbox.host.host import raise_descriptor_limit
 
 MIB = 1 << 20
 CONNECTIONS = 4096  # of clients; fewer where the process may not have twice as many descriptors
-# What anybody may ask who reaches the port. A head: as AWS's load balancers take; less from those who have not signed anything yet.
+# Limits of the port. Heads as AWS's load balancers allow; smaller ones before a signature was verified.
 EDGE_LIMITS = Limits(head_bytes=MIB // 16, unauthenticated_head_bytes=MIB // 64)
 # What one environment may ask of the API: it shares the loop and the memory of the server with all others.
 ENVIRONMENT_LIMITS = Limits(

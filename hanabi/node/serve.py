@@ -77,7 +77,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         access = await stack.enter_async_context(_open_access_log(settings, clock, health))
         spool = empty_directory(settings.data_dir / "spool")
 
-        # what runs it: `edge` and `control` are made further down, of what stands on the fleet
+        # runs functions: `edge` and `control` are made further down, on top of the fleet
         servers = EdgeServers(lambda: edge, clock, spool, access)
         shared = SharedServices(clock, journal, keys, servers.attach, settings.freeze_after_ms / 1000)
         version_images = VersionImages(artifacts, lambda: control.presence)
@@ -100,7 +100,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         )  # fmt: skip
         functions, catalog = control.functions, control.catalog
         catalog.on_retired(fleet.retire)
-        await control.presence.check()  # what is said of a function is true from the start
+        await control.presence.check()  # so that functions are described correctly from the start
         _run_beside(stack, control.presence.run(), "presence")
         _run_beside(stack, make_collector(artifacts, store, control.references, snapshots, fleet, clock, health).run(), "collector")
 
@@ -111,7 +111,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(invoker.close)
         events = DurableQueue(state.accepted, catalog, invoker, clock, is_full=lambda: journal.full, health=health)
 
-        # who may ask for what: one line for each service, endpoint and frontend
+        # one line for each service, endpoint and frontend
         iam = IamService(store, clock, place, roles.changed, health)
         await iam.open()
         stack.push_async_callback(iam.close)
@@ -148,7 +148,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             frontends=[function_urls], endpoints=endpoints, hosts=[settings.host], authorize=authorize, spool=spool,
         )  # fmt: skip
         shared.served_services.extend(endpoint_variable(service.name) for service in services)
-        control.provisioned.on_provisioned(fleet.provision)  # from here on what is in environments can reach the edge
+        control.provisioned.on_provisioned(fleet.provision)  # from here on environments can reach the edge
 
         # serve
         server = await servers.serve(listener, health)
@@ -188,8 +188,8 @@ async def _open_access_log(settings: NodeSettings, clock: Clock, health: Health)
 
 def _settle_heap() -> None:
     gc.collect()
-    gc.freeze()  # what is there now stays: no collection need ever look at it again
-    gc.set_threshold(50_000, 20, 50)  # an invocation leaves no cycles behind: looking for them every 700 objects is wasted
+    gc.freeze()  # objects made so far stay: garbage collections can skip them
+    gc.set_threshold(50_000, 20, 50)  # an invocation leaves no cycles: collecting every 700 objects is wasted work
 
 
 def _fleet_settings(settings: NodeSettings, budget_mb: int) -> FleetSettings:

@@ -25,7 +25,7 @@ _CONTAINERS = frozenset({"structure", "list", "map"})
 REMEMBERED = 256  # values of one shape, so long at most, that need not be checked again
 REMEMBERED_CHARS = 256
 LONGER = 4  # times what a member may have: what is longer still is not compared with the pattern
-ERRORS = 100  # that one answer tells of: more are of no use, and a small request could ask for very many
+ERRORS = 100  # reported in one answer at most: a small request could cause very many
 # An enumeration that Lambda checks later, with an error of its own and a list of what is still allowed.
 _LATER = frozenset({"Runtime"})
 

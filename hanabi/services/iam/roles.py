@@ -8,7 +8,7 @@ from hanabi.contracts.store import Store
 from hanabi.control.registry import Kind, Registry
 from hanabi.errors import DocumentDamaged
 
-Role = dict[str, Any]  # as CreateRole answers it, with `Attached`, `Policies` and `Tags`; whoever has one does not change it
+Role = dict[str, Any]  # as CreateRole answers it, with `Attached`, `Policies` and `Tags`; immutable by convention
 KIND: Kind[Role] = Kind("role", "iam/role/", lambda name, document, parts: document, lambda role: role)
 
 
