@@ -20,7 +20,7 @@ class StreamBuffer:
         self._buffer = bytearray()
         self._ended = False
         self._error: BodyError | None = None
-        self._closed = False  # nobody wants any more
+        self._closed = False  # the reader has stopped
         self._reader: asyncio.Future[None] | None = None
         self._on_taken = on_taken
 
@@ -36,7 +36,7 @@ class StreamBuffer:
     def is_broken(self) -> bool:
         return self._error is not None
 
-    # --- for who fills it ---------------------------------------------------------------------------------------------
+    # --- for the sender -----------------------------------------------------------------------------------------------
 
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -55,7 +55,7 @@ class StreamBuffer:
             self._error = error
             self._wake()
 
-    # --- for who reads it ---------------------------------------------------------------------------------------------
+    # --- for the reader -----------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> Self:
         return self

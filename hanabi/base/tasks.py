@@ -17,7 +17,7 @@ def settle(future: "asyncio.Future[Any]", outcome: Any = None) -> None:
         return
     if isinstance(outcome, BaseException):
         future.set_exception(outcome)
-        future.exception()  # nobody may be waiting: that is no error
+        future.exception()  # mark it as retrieved: no caller may be waiting
     else:
         future.set_result(outcome)
 

@@ -54,10 +54,10 @@ class HttpRequest:
         self.body = body
         self.peer = peer  # remote IP, "" for sockets from inside
         self.trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body: of a stream, there when it has ended
-        self.verified = False  # its signature holds: set by who verified it, for the server, which makes room for such clients
-        self.operation = ""  # for the access log, set by who knows: "lambda:Invoke"
+        self.verified = False  # its signature is valid: set by the authentication, for the server, which prefers such clients when full
+        self.operation = ""  # for the access log, set by the handler: "lambda:Invoke"
         self.caller = ""  # likewise: an ARN, or the id of a function URL
-        self.cancel: Callable[[], object] | None = None  # set by a handler that can stop; called when nobody waits for its answer
+        self.cancel: Callable[[], object] | None = None  # set by a handler that can stop; called when the client has hung up
 
     def header(self, name: str, default: str = "") -> str:
         return self.fields.get(name, default)

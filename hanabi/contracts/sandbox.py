@@ -33,7 +33,7 @@ class SandboxSpec:
     tmp_mb: int  # size of /tmp, on disk
     mounts: tuple[tuple[Path, str], ...] = ()  # (host directory, target), read-only, nosuid, nodev
     snapshot: Path | None = None  # a function's own: what `Sandbox.snapshot` wrote
-    background: bool = False  # nobody waits for it: where the driver can, it runs when nobody else wants the CPU, until `Sandbox.limit`
+    background: bool = False  # no invocation waits for it: where the driver can, it gets only idle CPU time, until `Sandbox.limit`
     preload: Preload | None = None  # what it may come with, as role "runtime"; `Sandbox.preloaded` says whether it did
 
 
@@ -51,7 +51,7 @@ class Sandbox(Protocol):
     """One isolated sandbox; at first only the agent runs in it."""
 
     id: str
-    runtime: socket.socket  # host end of the runtime channel (stream), taken over by whoever speaks on it; the child has the other as fd 4
+    runtime: socket.socket  # host end of the runtime channel (stream), owned by the channel once opened; the child has the other as fd 4
     logs: int  # read end, non-blocking, of the pipe that is the processes' stdout and stderr
     runtime_api: socket.socket  # listening socket: what is accepted here comes from inside, and only from there
     edge: socket.socket  # the same for the AWS endpoint

@@ -38,7 +38,7 @@ class Collector:
         for collect, in_use in self._stores:
             try:
                 await collect(in_use())
-            except PermissionError as error:
-                log.info("what is unused there is for the user to collect whose it is: %s", error)  # who shares the images directory
+            except PermissionError as error:  # another user shares the images directory
+                log.info("unused entries of another user are left for that user to collect: %s", error)
             except Exception:
                 log.exception("what is unused could not be collected; it is tried again in %.0f s", PERIOD_S)

@@ -23,7 +23,7 @@ from hanabi.ledger.index import prune
 from hanabi.ledger.indexer import index_step
 from hanabi.store.schema import is_damage
 
-BUSY_S = 60.0  # for whoever else has the database, at a low priority perhaps
+BUSY_S = 60.0  # for another process that holds the database, perhaps at a low priority
 _PR_SET_PDEATHSIG = 1
 
 

@@ -22,7 +22,7 @@ from hanabi.store.database import Database
 
 ANSWER_S = 600.0  # for one step, at the lowest priority on a busy host
 END_S = 30.0  # for a process that is told to end
-LOWEST = 19  # the nice value of what nobody waits for
+LOWEST = 19  # the nice value while no reader waits
 BEHIND_SEGMENTS = 2  # more than these not indexed: it must not fall back further
 
 
@@ -121,7 +121,7 @@ class ProcessIndexWriter:
             line = await process.stdout.readline()
         finally:
             timer.cancel()
-            if not line.endswith(b"\n"):  # it has died; or nobody waits any more: its answer is none to the next request
+            if not line.endswith(b"\n"):  # it has ended, or the caller was cancelled: its answer must not go to the next request
                 _kill(process)
                 self._process = None
         if not line.endswith(b"\n"):

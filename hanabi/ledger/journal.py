@@ -78,7 +78,7 @@ class FileJournal:
         self._kept_limit_bytes = kept_limit_bytes
         self._tight = False  # the next segment cannot be had
         self._broken = False  # the present one cannot be written
-        self._indexing = asyncio.Lock()  # held by who writes the index
+        self._indexing = asyncio.Lock()  # held while the index is written
         self._waiting = 0  # callers who wait for the index
         self._written = asyncio.Event()
         self._wanted = asyncio.Event()

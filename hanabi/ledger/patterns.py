@@ -39,5 +39,5 @@ def compile_pattern(pattern: str) -> Matcher | None:
     wanted, unwanted, optional = terms[""], terms["-"], terms["?"]
     if not wanted and not unwanted:
         return lambda text: any(term in text for term in optional)
-    # With other terms beside them, CloudWatch Logs takes no notice of the optional ones.
+    # CloudWatch Logs ignores optional terms when there are others.
     return lambda text: all(term in text for term in wanted) and not any(term in text for term in unwanted)

@@ -10,7 +10,7 @@ from hanabi.ledger import index
 from hanabi.ledger.index import read_counted, read_progress, set_sums, write_progress
 from hanabi.ledger.journal import FileJournal
 
-UNINDEXED_LIMIT_BYTES = 64 * 1024 * 1024  # bytes of the journal that are summed up beside an index that is behind
+UNINDEXED_LIMIT_BYTES = 64 * 1024 * 1024  # bytes of the journal that are summed up in memory when the index is behind
 
 
 class JournalUsage:

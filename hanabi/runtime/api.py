@@ -58,7 +58,7 @@ class RuntimeApi:
         self._credentials = credentials
         self._awaiting_restore: asyncio.Future[None] | None = None
         self._waiting: asyncio.Future[Invocation] | None = None
-        self._handed = False  # the invocation under way has been given to somebody
+        self._handed = False  # the current invocation has been handed to the runtime
         self._repeated = ("", 0)  # (request id, times) of the invocation given out more than once
 
     async def serve(self, sock: socket.socket, *, clock: Clock) -> HttpServer:
@@ -122,7 +122,7 @@ class RuntimeApi:
             return self._repeat(session.invocation)  # it has one already: the answer to its last question was lost
         waiting: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         if self._waiting is not None:
-            self._waiting.cancel()  # who asks again has given up the connection before
+            self._waiting.cancel()  # a new `next` replaces an abandoned one
         self._waiting = waiting
         session.deliver = self._deliver
         session.undelivered = lambda exit: not self._handed

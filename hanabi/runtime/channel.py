@@ -45,8 +45,8 @@ class RuntimeChannel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._sent = 0  # bytes, since the channel was opened
         self._answered = False  # an answer is to be handed out
-        self._cut = False  # it ended with bytes of ours that nobody had read
-        self.on_hangup: Callable[[], None] = lambda: None  # the runtime, and all who could answer in its place, have closed their end
+        self._cut = False  # it ended with bytes of ours unread
+        self.on_hangup: Callable[[], None] = lambda: None  # the runtime, and every process with a copy of its end, have closed it
         session.deliver = self._deliver
         session.on_room = self._go_on
         session.undelivered = self._undelivered

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from hanabi.contracts.invocation import Invocation
 
 FRAME_LIMIT_BYTES = 6 * 1024 * 1024 + 64 * 1024  # bytes after the length
-SKIP_LIMIT_BYTES = 64 * 1024 * 1024  # a frame over the limit is skipped up to here; who sends more is not one of our bootstraps
+SKIP_LIMIT_BYTES = 64 * 1024 * 1024  # a frame over the limit is skipped up to here; our bootstraps never send more
 TEXT_LIMIT_BYTES = 8 * 1024  # letters of a trace or client context: the header's length is a u16
 HEAD = struct.Struct("<IB")
 INVOKE_HEAD = struct.Struct("<IBH")

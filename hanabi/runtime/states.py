@@ -16,7 +16,7 @@ class RuntimeState(TableEnum):
     INVOKING = auto()  # it has one
     STREAMING = auto()  # it answers it piece by piece
     ANSWERED = auto()  # it has answered, and may still work, or end: it gets nothing before it asks for the next
-    FAILED = auto()  # its init failed, or it said what it must not: nothing it says counts any more
+    FAILED = auto()  # its init failed, or it violated the protocol: later messages are ignored
     CLOSED = auto()
 
 

@@ -123,7 +123,7 @@ class AgentLink:
     def __init__(self, control: socket.socket, clock: Clock) -> None:
         control.setblocking(False)
         self.on_exit: Callable[[Exit], None] = lambda exit: None
-        self.on_close: Callable[[str], None] = lambda reason: None  # the agent has gone, or cannot be trusted any more; not after `close`
+        self.on_close: Callable[[str], None] = lambda reason: None  # the agent has ended, or is no longer trusted; not after `close`
         self.closed = False
         self.lost = False  # closed because the connection broke, whatever was said on it
         self._control = control
@@ -207,7 +207,7 @@ class AgentLink:
 
     def _send(self, message: bytes) -> None:
         if self.closed:
-            return  # whoever waits for the answer has been told
+            return  # the caller has the error already
         if not self._out:
             try:
                 message = message[self._control.send(message) :]
@@ -289,7 +289,7 @@ class AgentLink:
             raise SandboxError("the agent did not say hello")
         listeners = adopt_listeners(descriptors, struct.unpack_from("<HH", message, 5))
         waiting, self._hello = self._hello, None
-        if waiting is None or waiting.done():  # nobody waits any more
+        if waiting is None or waiting.done():  # the caller was cancelled
             _close_all(listeners)
         else:
             waiting.set_result(listeners)

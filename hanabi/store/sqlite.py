@@ -160,7 +160,7 @@ class SqliteStore:
             await clock.sleep(FOLLOW_S)
             try:
                 await self.follow()
-            except sqlite3.Error as error:  # whoever reads or writes is told
+            except sqlite3.Error as error:  # reads and writes raise it
                 log.debug("%s cannot be followed: %s", self._path, error)
 
     def _read(self, key: bytes, value: Any, revision: Any, version: Any) -> Document | None:
@@ -205,7 +205,7 @@ class SqliteStore:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._writing.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits has it; nobody may be waiting any more
+            task.exception()  # mark it as retrieved: the caller may have been cancelled
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -1,4 +1,4 @@
-// The runtime channel, from the inside: frames over a stream socket. docs/architecture.md, "Runtime channel".
+// The guest end of the runtime channel: frames over a stream socket. docs/architecture.md, "Runtime channel".
 
 import { Socket } from "node:net";
 

@@ -1,4 +1,4 @@
-// Errors as Lambda words them.
+// Errors in Lambda's form.
 
 import { types } from "node:util";
 

@@ -1,4 +1,4 @@
-"""The runtime channel, from the inside: blocking reads and one write an answer. docs/architecture.md, "Runtime channel"."""
+"""The guest end of the runtime channel: blocking reads, and one write for each answer. docs/architecture.md, "Runtime channel"."""
 
 import json
 import socket
@@ -50,7 +50,7 @@ class BundledChannel:
         self._send(kind, body, b"")
 
     def answer(self, kind: bytes, body: bytes) -> None:
-        """And ask for the next invocation, which we do next: one write says both."""
+        """Send the answer and ask for the next invocation, in one write."""
         self._send(kind, body, READY)
 
     def _send(self, kind: bytes, body: bytes, more: bytes) -> None:

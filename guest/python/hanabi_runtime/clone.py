@@ -1,4 +1,4 @@
-"""Becoming another process than the one it is a copy of: what user space drew from the kernel's randomness before is drawn anew.
+"""Making a restored clone differ from its original: reseed random generators in user space from the kernel.
 
 The kernel itself has been given fresh entropy before this. Python's hash seed cannot be changed in a running process: clones share it.
 """

@@ -1,4 +1,4 @@
-"""Errors as Lambda words them: the JSON a caller gets when a function fails."""
+"""Errors in Lambda's form: the JSON that a caller gets when a function fails."""
 
 import os
 import traceback

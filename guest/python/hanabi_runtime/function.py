@@ -1,4 +1,4 @@
-"""Becoming a function: its environment, its paths, its handler."""
+"""Setting up a function: its environment, paths and handler."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""The loop: receive, call the handler, answer. This is the warm path."""
+"""The invocation loop: receive, call the handler, answer. This is the warm path."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a function prints and logs, in Lambda's formats. A log record is one line: its inner line breaks become carriage returns."""
+"""A function's output and logs, in Lambda's formats. A log record is one line: its inner line breaks become carriage returns."""
 
 import io
 import logging

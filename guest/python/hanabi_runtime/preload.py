@@ -1,4 +1,4 @@
-"""What most handlers import, loaded while a pooled process waits for its function.
+"""Modules that most handlers import, loaded while a pooled process waits for its function.
 
 A function whose own files bear such a name finds them first in Lambda; `unload_shadowed` makes room for them here.
 """

@@ -1,4 +1,4 @@
-"""The standard library, of which nothing that we need may be hidden by a function's files.
+"""The runtime's imports of the standard library, which a function's files must not shadow.
 
 All that the runtime, its log and its errors ever import is imported here, before the function's directory heads `sys.path`: in AWS's
 runtime a function finds these loaded, too. What is only wanted now and then is imported by `fetch`.

@@ -51,7 +51,7 @@ def _sweep(directory: Path) -> None:
         except FileNotFoundError:
             continue
         try:
-            if locks.try_acquire(lock):  # else somebody is at it
+            if locks.try_acquire(lock):  # else a builder is at work
                 remove_tree(leftover)
         finally:
             os.close(lock)

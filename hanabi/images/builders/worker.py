@@ -11,7 +11,7 @@ from hanabi.base.processes import run_group
 from hanabi.errors import ImageError
 
 BUILD_S = 3600.0  # another process's build that is waited for included
-LOW = 10  # the nice value of what nobody waits for
+LOW = 10  # the nice value while no caller waits
 
 
 class WorkerFailed(Exception):

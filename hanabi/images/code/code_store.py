@@ -61,7 +61,7 @@ class CodeStore:
         self._workers = ThreadPoolExecutor(CONCURRENT_UNPACKS, "code")
         self._storing = 0
         self._collecting = False
-        self._claimed: set[Path] = set()  # by uploads under way: those who will refer to them are not told yet
+        self._claimed: set[Path] = set()  # by running uploads, which nothing refers to yet
         self._claiming = threading.Lock()
         self._mending = threading.Lock()
 
@@ -70,7 +70,7 @@ class CodeStore:
         await asyncio.get_running_loop().run_in_executor(self._workers, self._prepare)
 
     def _prepare(self) -> None:
-        make_private_directory(self._directory)  # sandboxes get a mount of it; nobody else reads what functions are made of
+        make_private_directory(self._directory)  # sandboxes get a mount of it; function code is private
         for left in self._directory.glob(INCOMING + "*"):
             shutil.rmtree(left, ignore_errors=True)
 

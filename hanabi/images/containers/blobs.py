@@ -20,7 +20,7 @@ from hanabi.images.trash import Trash
 BLOCK_BYTES = 1 << 20
 ATTEMPTS = 5  # that bring nothing, one after the other; one that brings something is followed by another
 PAUSE_S = 0.2  # before the second attempt, twice as long before each further one
-ABANDONED_S = 86_400.0  # an incoming blob that nobody has gone on with for so long is removed
+ABANDONED_S = 86_400.0  # an incoming blob that has not grown for so long is removed
 
 OpenAt = Callable[[int], AbstractContextManager[tuple[Blob, int]]]
 

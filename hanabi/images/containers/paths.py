@@ -88,7 +88,7 @@ def using_blobs(directory: Path) -> Iterator[None]:
         yield
 
 
-# --- who needs an image -------------------------------------------------------------------------------------------------
+# --- references ---------------------------------------------------------------------------------------------------------
 
 
 def refer(directory: Path, digest: str, owner: ImageOwner, now: float) -> None:

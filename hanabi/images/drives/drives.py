@@ -66,7 +66,7 @@ class Drives:
             "/etc/resolv.conf": self._resolv_conf,
             "/etc/hosts": self._hosts,
         }
-        if image.runtime_dir is None:  # a container image's drive is for nobody else's eyes, and goes with it
+        if image.runtime_dir is None:  # a container image's drive is private, and removed with it
             return await self.ensure(image.root.with_name(f"{image.root.name}-{identity}{SUFFIX}"), image.root, extras)
         return await self.ensure(self._directory / f"{image.runtime}-{identity}{SUFFIX}", image.root, extras)
 

@@ -21,7 +21,7 @@ FRAGMENT = Path(__file__).parent / "microvm.config"
 TOOLS = {"make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc", "xz": "xz-utils", "perl": "perl"}
 HEADERS = {"/usr/include/libelf.h": "libelf-dev"}
 _SETTING = re.compile(r"(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)")
-# A kernel that says who built it, and when, would be another one each time.
+# Reproducible builds: a kernel with its builder and build time would differ each time.
 _ANONYMOUS = ("KBUILD_BUILD_TIMESTAMP=1970-01-01", "KBUILD_BUILD_USER=hanabi", "KBUILD_BUILD_HOST=hanabi", "KBUILD_BUILD_VERSION=1")
 
 

@@ -131,7 +131,7 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
             caller = asyncio.current_task()
             if caller is not None and not caller.cancelling():
                 raise SandboxError("the driver is being closed") from None
-            if creating.done() and not creating.cancelled() and creating.exception() is None:  # made for nobody
+            if creating.done() and not creating.cancelled() and creating.exception() is None:  # the caller is gone
                 await creating.result().destroy()
             raise
 

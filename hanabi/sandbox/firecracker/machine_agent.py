@@ -103,7 +103,7 @@ class GuestLink(AgentLink):
             raise SandboxError(f"the machine cannot {what}: {os.strerror(error.errno or 0)}") from None
 
     def _readable(self) -> None:
-        if self._hello is not None:  # nobody waits for sockets
+        if self._hello is not None:  # a microVM's agent sends no sockets
             self._hello.cancel()
             self._hello = None
         super()._readable()

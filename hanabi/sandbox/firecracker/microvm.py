@@ -26,7 +26,7 @@ from hanabi.sandbox.host.hosted import DriverContext, HostedSandbox, SandboxReso
 from hanabi.sandbox.host.network import TAP, NetworkSlot
 
 MIB = 1024 * 1024
-BOOT_S = 120.0  # of a host without hardware virtualisation; elsewhere a fraction of a second
+BOOT_S = 120.0  # for hosts without hardware virtualisation; with it, a fraction of a second
 ATTACH_S = 20.0
 TRIM_S = 2.0  # for the guest to give up what it can spare
 SPARE_MB = 32  # of a machine whose memory is given back

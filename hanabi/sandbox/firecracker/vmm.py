@@ -63,7 +63,7 @@ class Vmm:
     async def start(self) -> None:
         """Start the VMM. Raises `SandboxError`; `explain` adds the output of jailer and VMM."""
         spawning = asyncio.ensure_future(self._threads.run(self._spawn))
-        spawning.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        spawning.add_done_callback(lambda done: done.cancelled() or done.exception())  # mark the exception as retrieved
         try:
             await asyncio.shield(spawning)
         except asyncio.CancelledError:

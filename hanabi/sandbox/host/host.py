@@ -21,7 +21,7 @@ from hanabi.sandbox.host.uplink import Uplink
 from hanabi.sandbox.oci.bind_mounts import BindMounts
 
 _SLOTS_BESIDE = 8  # of those being made ahead or taken down
-HIBERNATED = "hibernated"  # what the fleet writes beside ours; it is of no use to another run
+HIBERNATED = "hibernated"  # the fleet's directory beside ours; another run cannot use it
 RUN_DIRECTORIES = ("state", "bundles", "views", "probe", "jails", "volumes", HIBERNATED)  # of whichever driver: they go with the run
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class SandboxHost:
             raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}")
         try:
             self._run_dir_lock = RunDirLock(self._locks(), self.run_dir, wait=True)
-        except BlockingIOError:  # its directory has gone to another place since
+        except BlockingIOError:  # its directory has been moved since
             os.close(lock)
             raise IsolationUnavailable(f"another Hanabi that was started in {self.run_dir} still runs") from None
         self._lock = lock

@@ -205,5 +205,5 @@ class HostedSandbox(ABC):
         if relay is not None:
             await relay.close()
         await self._release()
-        await self._shared.slots.give_back(self.slot)  # not while a process lives that nobody can kill: it has the slot's number
+        await self._shared.slots.give_back(self.slot)  # only after its processes have ended: they use the slot's number
         self._shared.sandboxes.discard(self)

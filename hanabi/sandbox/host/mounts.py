@@ -25,7 +25,7 @@ def enter_private_mounts() -> None:
         cgroup.check_delegation()
         rootless.enter()
     linux.mount("none", "/", "none", linux.MS_REC | linux.MS_PRIVATE)
-    # A sandbox's first process loses its parent (the OCI runtime); where process 1 reaps nobody it would stay a zombie.
+    # A sandbox's first process loses its parent (the OCI runtime); where process 1 does not reap, it would stay a zombie.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -34,7 +34,7 @@ class MountInjector:
 
     def __init__(self) -> None:
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        # setns for mounts wants a thread that shares its root and working directory with nobody.
+        # setns for mounts needs a thread that does not share its root and working directory.
         self._thread = ThreadPoolExecutor(1, "mounts", initializer=linux.unshare, initargs=(linux.CLONE_FS,))
 
     @property

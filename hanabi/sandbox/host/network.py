@@ -208,7 +208,7 @@ class SlotPool:
         while len(self._ready) < self._ahead and not self._closed:
             try:
                 self._ready.append(await self._make())
-            except Exception:  # whoever takes next tries again and is told why
+            except Exception:  # the next `take` tries again and raises it
                 return
 
     async def _make(self) -> NetworkSlot:

@@ -77,7 +77,7 @@ class Container(HostedSandbox):
         self._link.on_close = lambda reason: self._kill()
         self._loop.add_reader(self._pidfd, self._gone)
         self.runtime_api, self.edge = await self._link.hello(HELLO_TIMEOUT_S)
-        if self._background:  # not before: who starts next must not wait for one that has no CPU in the middle of its start
+        if self._background:  # not before: other starts must not wait for one that gets no CPU half-way
             self.group.cpu.yield_to_others(True)
         linux.refuse_rights(self._control)  # hello was the one message with descriptors
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))

@@ -59,7 +59,7 @@ SYSTEM_V = """
     shmat shmctl shmdt shmget
 """
 
-# Only the machine's own: with x32 or i386 beside it every rule could be gone round by another call number.
+# Only the native architecture: with x32 or i386 allowed, every rule could be bypassed by another call number.
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET

@@ -59,7 +59,7 @@ class ForkServer:
 
 
 def _serve(listener: socket.socket) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the guardians
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the guardians are reaped by the kernel
     while True:
         readable, _, _ = select.select([listener.fileno(), 0], [], [])
         if 0 in readable:
