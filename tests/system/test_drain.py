@@ -157,7 +157,9 @@ def test_a_second_signal_hurries(pool: concurrent.futures.ThreadPoolExecutor, hu
 
 
 def test_hangup_drains_unless_it_was_ignored_at_the_start(pool: concurrent.futures.ThreadPoolExecutor) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, and servers would inherit that
     server, client = serving()
+    signal.signal(signal.SIGHUP, before)
     try:
         running = begin(pool, server, client, "patient", 10)
         assert server.process is not None
