@@ -117,7 +117,7 @@ def _ignored(paths: list[str]) -> list[str]:
 def lanes() -> tuple[list[Lane], Lane]:
     """Those side by side, and the last one. A new test is in the lane `system` until somebody moves it."""
     side_by_side = [
-        Lane("shared", [["-n", "3", "--dist", "loadfile", *SHARED], [*BESIDE, *_ignored(ALONE)]], covered=True, roots=True),
+        Lane("shared", [["-n", "2", "--dist", "loadfile", *SHARED], [*BESIDE, *_ignored(ALONE)]], covered=True, roots=True),
         Lane("system", [["tests", *_ignored([*SHARED, *BESIDE, *ALONE])]], roots=True),
     ]
     return side_by_side, Lane("alone", [ALONE])
