@@ -282,7 +282,7 @@ async def test_a_machine_that_cannot_be_paused_or_resumed_is_killed(rig: Rig, do
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-async def test_a_deaf_vmm_is_found_by_the_watch(rig: Rig, frozen: bool) -> None:
+async def test_an_unresponsive_vmm_is_found_by_the_watch(rig: Rig, frozen: bool) -> None:
     async def act(box: MicroVm) -> None:
         if frozen:
             box.freeze()

@@ -143,7 +143,7 @@ async def test_a_vmm_that_cannot_be_talked_to(tmp_path: Path, talk: RuntimeLink,
         channel.close()
 
 
-async def test_nonsense_while_nothing_was_asked(tmp_path: Path) -> None:
+async def test_malformed_bytes_while_nothing_was_asked(tmp_path: Path) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(NO_CONTENT)
         await asyncio.Event().wait()
