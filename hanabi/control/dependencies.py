@@ -27,9 +27,6 @@ class CodeStore(Protocol):
 
 
 class Runtimes(Protocol):
-    def known(self, runtime: str) -> bool:
-        """Whether a runtime of this name exists."""
-
     async def why_unavailable(self, runtime: str) -> str:
         """Return why its functions cannot run on this host; empty: they can."""
 

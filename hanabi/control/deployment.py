@@ -13,6 +13,7 @@ from hanabi.control.model import Code, Function, new_id
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.tags import check_tags
 from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
+from hanabi.images.runtimes.names import refusal as runtime_refusal
 
 
 class Deployment:
@@ -32,7 +33,7 @@ class Deployment:
 
     async def create(self, name: str, params: Mapping[str, Any]) -> Function:
         """Create a function. `params` are CreateFunction's. It is pending, and so is its version 1 if published."""
-        settings = make_settings(name, params, self._runtimes.known)
+        settings = make_settings(name, params)
         refuse_unsupported(params["Code"])
         await self._check_available(params)
         tags = check_tags(params.get("Tags") or {})
@@ -71,7 +72,7 @@ class Deployment:
 
         def update(old: Function) -> Function:
             versions.check_updatable(old, params.get("RevisionId"))
-            settings = change_settings(old.latest.settings, params, self._runtimes.known)
+            settings = change_settings(old.latest.settings, params)
             return versions.update(old, self._functions.now_ms(), settings=settings)
 
         await self._check_available(params)
@@ -91,9 +92,9 @@ class Deployment:
             raise ResourceConflict(f"Function already exist: {name}. {damaged} DeleteFunction quarantines it and frees the name.")
 
     async def _check_available(self, params: Mapping[str, Any]) -> None:
-        """Refuse a known runtime that this host cannot run."""
+        """Refuse a runtime of Lambda's that this host cannot run."""
         runtime = params.get("Runtime") or ""
-        if self._runtimes.known(runtime) and (reason := await self._runtimes.why_unavailable(runtime)):
+        if runtime and not runtime_refusal(runtime) and (reason := await self._runtimes.why_unavailable(runtime)):
             raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
 
     # --- code ---------------------------------------------------------------------------------------------------------

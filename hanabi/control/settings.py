@@ -12,6 +12,7 @@ from typing import Any
 from hanabi.control.containers import IMAGE, ZIP, check_image_config, check_package
 from hanabi.control.model import FunctionSettings
 from hanabi.errors import InvalidParameterValue, ValidationError
+from hanabi.images.runtimes.names import refusal
 from hanabi.quotas import ENVIRONMENT_BYTES, MEMORY_MAX_MB, MEMORY_MIN_MB, SNAP_START_TMP_MAX_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
 
 SNAP_START_RUNTIMES = frozenset({"python3.12", "python3.13", "python3.14", "python3.15"})
@@ -55,7 +56,6 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "Layers": lambda value: not value,
     "FileSystemConfigs": lambda value: not value,
     "CodeSigningConfigArn": lambda value: not value,
-    "Architectures": lambda value: value == ARCHITECTURES,
     "TenancyConfig": lambda value: False,
     "CapacityProviderConfig": lambda value: False,
     "DurableConfig": lambda value: False,
@@ -72,14 +72,20 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
 
 def refuse_unsupported(params: Mapping[str, Any]) -> None:
     """Raise for the first setting that Hanabi could only store and ignore."""
+    architectures = params.get("Architectures")
+    if architectures and architectures != ARCHITECTURES:
+        raise InvalidParameterValue(
+            f"Architectures {_say(architectures)} cannot run here: this host is {ARCHITECTURES[0]}, and nothing is emulated. "
+            f'Use Architectures ["{ARCHITECTURES[0]}"], or run Hanabi on a host of the other architecture.'
+        )
     for member, value in params.items():
         harmless = _ONLY.get(member)
         if harmless is not None and value is not None and not harmless(value):
             raise InvalidParameterValue(f"{member} is not supported by Hanabi yet: {_say(value)}")
 
 
-def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], bool]) -> FunctionSettings:
-    """Make the settings of a new function. `params` are CreateFunction's; `known` returns whether a runtime exists."""
+def make_settings(name: str, params: Mapping[str, Any]) -> FunctionSettings:
+    """Make the settings of a new function. `params` are CreateFunction's."""
     package = params.get("PackageType") or ZIP
     check_package(params, package)
     refuse_unsupported(params)
@@ -92,16 +98,16 @@ def make_settings(name: str, params: Mapping[str, Any], known: Callable[[str], b
         log_group=f"/aws/lambda/{name}",
         package=package,
     )
-    return change_settings(settings, params, known)
+    return change_settings(settings, params)
 
 
-def change_settings(settings: FunctionSettings, params: Mapping[str, Any], known: Callable[[str], bool]) -> FunctionSettings:
+def change_settings(settings: FunctionSettings, params: Mapping[str, Any]) -> FunctionSettings:
     """Change settings: given ones are replaced, others stay. `params` are UpdateFunctionConfiguration's."""
     check_package(params, settings.package)
     refuse_unsupported(params)
     changes: dict[str, Any] = {}
     if params.get("Runtime"):
-        changes["runtime"] = _check_runtime(params["Runtime"], known)
+        changes["runtime"] = _check_runtime(params["Runtime"])
     if params.get("Handler"):
         changes["handler"] = _check_text(params["Handler"], "handler")
     if params.get("Role"):
@@ -137,12 +143,10 @@ def check_snap_start(settings: FunctionSettings) -> FunctionSettings:
     return settings
 
 
-def _check_runtime(runtime: str, known: Callable[[str], bool]) -> str:
-    if not known(runtime):
-        raise InvalidParameterValue(
-            f"Value {runtime} at 'runtime' failed to satisfy constraint: it is not a runtime that Hanabi supports yet; "
-            "`hanabi images` lists those it does"
-        )
+def _check_runtime(runtime: str) -> str:
+    """Check that Lambda has a runtime. Whether it can run here is asked separately, as that takes a while."""
+    if message := refusal(runtime):
+        raise InvalidParameterValue(message)
     return runtime
 
 

@@ -26,12 +26,14 @@ class PreparedRuntimes:
     """The runtimes. `keep_pool_for` is called with each that functions use."""
 
     def __init__(self, images: RuntimeImages, driver: Driver, keep_pool_for: Callable[[RuntimeImage], None]) -> None:
-        self.known = images.known
         self.prepare_code = driver.prepare_directory
-        self.why_unavailable = driver.why_unavailable
         self._images = images
         self._driver = driver
         self._keep_pool_for = keep_pool_for
+
+    async def why_unavailable(self, runtime: str) -> str:
+        """Return why functions of a runtime cannot run on this host; empty: they can."""
+        return self._images.why_missing(runtime) or await self._driver.why_unavailable(runtime)
 
     async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))

@@ -16,9 +16,9 @@ from hanabi.images.builders.progress import decode_count
 from hanabi.images.builders.worker import Priority, run_builder
 from hanabi.images.drives.drives import remove_drives
 from hanabi.images.paths import is_whole, make_readable, read_about, root_path
+from hanabi.images.runtimes.alternatives import explain_missing, runtimes_without_root
 from hanabi.images.runtimes.bootstraps import install_bootstrap
 from hanabi.images.runtimes.recipes import RUNTIMES, digest_recipe
-from hanabi.images.runtimes.unavailable import explain_unknown, unavailable_runtimes
 
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...
 _CERTIFICATES_TOO = ("etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt")  # ... and where Amazon Linux, so Lambda, has them
@@ -55,6 +55,10 @@ class RuntimeImages:
         """Whether there is such a runtime."""
         return runtime in RUNTIMES
 
+    def why_missing(self, runtime: str) -> str:
+        """Return why a runtime has no root, and what to do instead; empty: it has one, or one can be built."""
+        return "" if runtime in RUNTIMES else explain_missing(runtime)
+
     def is_built(self, runtime: str) -> bool:
         """Whether the root of a runtime exists."""
         return is_whole(root_path(self._directory, RUNTIMES[runtime].recipe))
@@ -67,7 +71,7 @@ class RuntimeImages:
         if image := self._ready.get(runtime):
             return image
         if runtime not in RUNTIMES:
-            raise ImageError(explain_unknown(runtime))
+            raise ImageError(explain_missing(runtime))
         if progress:
             self._listeners.setdefault(runtime, []).append(progress)
             if said := self._said.get(runtime):
@@ -126,7 +130,7 @@ class RuntimeImages:
 
     def list_unavailable(self) -> list[RuntimeListing]:
         """List Lambda's runtimes that are unavailable here, with alternatives."""
-        return [RuntimeListing(runtime, "", False, None, None, how, False) for runtime, how in unavailable_runtimes().items()]
+        return [RuntimeListing(runtime, "", False, None, None, how, False) for runtime, how in runtimes_without_root().items()]
 
     def list(self) -> list[RuntimeListing]:
         """List every known runtime, built or not."""

@@ -58,8 +58,11 @@ def place_of(code: Code) -> Path:
     return Codes().place(code.sha256)
 
 
+BROKEN = "ruby3.3"  # a runtime whose root cannot be made
+
+
 class FakeImages:
-    """Runtimes are there at once, unless `hold` is called; `broken` ones are never."""
+    """Runtimes are there at once, unless `hold` is called; `BROKEN` is never."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -74,9 +77,6 @@ class FakeImages:
     def release(self) -> None:
         self.go.set()
 
-    def known(self, runtime: str) -> bool:
-        return runtime in ("python3.11", "python3.13", "nodejs22.x", "broken")
-
     async def why_unavailable(self, runtime: str) -> str:
         return self.lacks.get(runtime, "")
 
@@ -87,7 +87,7 @@ class FakeImages:
         for line in self.says:
             progress(line)
         await self.go.wait()
-        if runtime == "broken":
+        if runtime == BROKEN:
             raise ImageError("there is no such root; get it elsewhere")
         return RuntimeImage(
             runtime=runtime,

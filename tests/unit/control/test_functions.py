@@ -11,7 +11,7 @@ from hanabi.control.model import Function, version_document
 from hanabi.control.versions import publish_settled, remove_version
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
 from hanabi.store.sqlite import SqliteStore
-from tests.unit.control.support import ARN, FakeImages, Plane, create_params, open_plane, place_of
+from tests.unit.control.support import ARN, BROKEN, FakeImages, Plane, create_params, open_plane, place_of
 
 
 async def publish(plane: Plane, name: str = "f", description: str | None = None) -> Function:
@@ -90,7 +90,7 @@ async def test_a_route_has_all_an_invocation_needs(tmp_path: Path) -> None:
 
 async def test_a_runtime_that_cannot_be_had_fails_the_function_with_the_reason(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
-        failed = await plane.create(Runtime="broken", Publish=True)
+        failed = await plane.create(Runtime=BROKEN, Publish=True)
         assert (failed.latest.state, failed.latest.state_code) == ("Failed", "InvalidRuntime")
         assert failed.latest.state_reason == "there is no such root; get it elsewhere"
         assert failed.versions["1"].state == "Failed"
@@ -127,7 +127,7 @@ async def test_a_failed_update_leaves_the_old_version_serving(tmp_path: Path) ->
     async with open_plane(tmp_path) as plane:
         await plane.create()
         old = plane.catalog.resolve("f", None).version
-        await plane.deployment.update_settings("f", {"Runtime": "broken"})
+        await plane.deployment.update_settings("f", {"Runtime": BROKEN})
         failed = await plane.settle()
         assert (failed.latest.state, failed.latest.update, failed.latest.update_code) == ("Active", "Failed", "InvalidRuntime")
         assert plane.catalog.resolve("f", None).version == old
@@ -284,7 +284,7 @@ async def test_a_deleted_function_is_gone_and_another_of_its_name_is_another(tmp
 async def test_a_preparation_that_ends_after_its_function_was_replaced_is_ignored(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
         plane.images.hold()
-        await plane.deployment.create("f", create_params(Runtime="broken"))
+        await plane.deployment.create("f", create_params(Runtime=BROKEN))
         await plane.deployment.delete("f")
         await plane.deployment.create("f", create_params())
         plane.images.release()

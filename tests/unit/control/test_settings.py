@@ -9,21 +9,17 @@ from hanabi.errors import ApiError, InvalidParameterValue, ValidationError
 from tests.unit.control.support import create_params
 
 
-def known(runtime: str) -> bool:
-    return runtime == "python3.11"
-
-
 def test_defaults() -> None:
-    settings = make_settings("f", create_params(), known)
+    settings = make_settings("f", create_params())
     assert (settings.memory_mb, settings.timeout_s, settings.tmp_mb, settings.environment) == (128, 3, 512, None)
     assert (settings.description, settings.log_group) == ("", "/aws/lambda/f")
 
 
 def test_what_is_not_given_stays() -> None:
-    settings = make_settings("f", create_params(MemorySize=256, Environment={"Variables": {"A": "1"}}), known)
-    changed = change_settings(settings, {"Timeout": 900, "LoggingConfig": {"LogGroup": "mine"}}, known)
+    settings = make_settings("f", create_params(MemorySize=256, Environment={"Variables": {"A": "1"}}))
+    changed = change_settings(settings, {"Timeout": 900, "LoggingConfig": {"LogGroup": "mine"}})
     assert (changed.memory_mb, changed.timeout_s, changed.environment, changed.log_group) == (256, 900, {"A": "1"}, "mine")
-    assert change_settings(changed, {"Environment": {}}, known).environment == {}
+    assert change_settings(changed, {"Environment": {}}).environment == {}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +40,7 @@ def test_what_is_not_given_stays() -> None:
     ],
 )
 def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
-    make_settings("f", create_params(**harmless), known)
+    make_settings("f", create_params(**harmless))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +48,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
     [
         {"VpcConfig": {"SubnetIds": ["subnet-1"]}},
         {"TracingConfig": {"Mode": "Active"}},
-        {"Architectures": ["arm64"] if ARCHITECTURES == ["x86_64"] else ["x86_64"]},
         {"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]},
         {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}},
         {"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"},
@@ -67,7 +62,7 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
 )
 def test_settings_that_would_be_ignored_are_refused(refused: dict[str, Any]) -> None:
     with pytest.raises(InvalidParameterValue, match="is not supported by Hanabi yet"):
-        make_settings("f", create_params(**refused), known)
+        make_settings("f", create_params(**refused))
 
 
 @pytest.mark.parametrize(
@@ -91,14 +86,21 @@ def test_settings_that_would_be_ignored_are_refused(refused: dict[str, Any]) -> 
 )  # fmt: skip
 def test_bad_values_are_refused(changes: dict[str, Any], error: type[ApiError], message: str) -> None:
     with pytest.raises(error) as caught:
-        make_settings("f", create_params(**changes), known)
+        make_settings("f", create_params(**changes))
     assert message in caught.value.message
+
+
+def test_another_architecture_than_the_hosts_is_refused() -> None:
+    ours, theirs = ("x86_64", "arm64") if ARCHITECTURES == ["x86_64"] else ("arm64", "x86_64")
+    with pytest.raises(InvalidParameterValue) as caught:
+        make_settings("f", create_params(Architectures=[theirs]))
+    assert caught.value.message.startswith(f'Architectures ["{theirs}"] cannot run here: this host is {ours}, and nothing is emulated.')
 
 
 def test_the_environment_is_measured_as_json() -> None:
     fits = {"LARGE": "x" * (4096 - len('{"LARGE":""}'))}
-    make_settings("f", create_params(Environment={"Variables": fits}), known)
+    make_settings("f", create_params(Environment={"Variables": fits}))
     over = {"LARGE": fits["LARGE"] + "x"}
     with pytest.raises(InvalidParameterValue) as caught:
-        make_settings("f", create_params(Environment={"Variables": over}), known)
+        make_settings("f", create_params(Environment={"Variables": over}))
     assert caught.value.message.endswith('exceeded the 4KB limit. String measured: {"LARGE":"' + over["LARGE"] + '"}')

@@ -167,7 +167,7 @@ def test_what_is_refused(live: Live) -> None:
     fails(
         "InvalidParameterValueException",
         400,
-        "Architectures is not supported by Hanabi yet",
+        "cannot run here: this host is",
         create,
         Architectures=["arm64" if ARCHITECTURES == ["x86_64"] else "x86_64"],
     )
