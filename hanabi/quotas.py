@@ -48,6 +48,7 @@ GB_SECOND_PRICE_USD = 0.0000166667  # AWS, "AWS Lambda Pricing": us-east-1, x86_
 
 # --- environments -----------------------------------------------------------------------------------------------------
 
+EXTENSIONS_MAX = 10  # Runtime Interface Emulator, "core.MaxAgentsAllowed": extensions of a function, external and internal ones together
 INIT_TIMEOUT_S = 10.0  # "Understanding the Lambda execution environment lifecycle": the init phase
 LONG_INIT_TIMEOUT_S = 130.0  # "Understanding the Lambda execution environment lifecycle": provisioned, or with SnapStart
 RESTORE_TIMEOUT_S = 10.0  # "Implement code before or after Lambda function snapshots": hooks after a restore

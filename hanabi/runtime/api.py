@@ -23,14 +23,24 @@ from hanabi.errors import BodyError
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule, Limits, Timeouts
 from hanabi.http.server import HttpServer
-from hanabi.quotas import RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
+from hanabi.quotas import EXTENSIONS_MAX, RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
+from hanabi.runtime.extensions import Extensions
+from hanabi.runtime.extensions_api import BODY_BYTES as EXTENSION_BODY_BYTES
+from hanabi.runtime.extensions_api import PREFIX as EXTENSION_PREFIX
+from hanabi.runtime.extensions_api import ExtensionsApi
 from hanabi.runtime.session import TOO_LARGE, InvalidTransition, RuntimeSession, too_large
 from hanabi.runtime.states import RuntimeState
 
 PREFIX = "/2018-06-01/runtime/"
 CREDENTIALS_PATH = "/2021-04-23/credentials"
-# A runtime has one connection and says one thing at a time; what more comes is another process that wants to be a nuisance.
-LIMITS = Limits(body=lambda request: BodyRule(RESPONSE_PAYLOAD_BYTES), connections=16, pipelined=4, buffered_bytes=16 << 20, refusal_s=0.05)
+# A runtime has one connection and says one thing at a time, an extension likewise: two for each, to reconnect. More are a nuisance.
+LIMITS = Limits(
+    body=lambda request: BodyRule(RESPONSE_PAYLOAD_BYTES),
+    connections=2 * (EXTENSIONS_MAX + 1) + 14,
+    pipelined=4,
+    buffered_bytes=16 << 20,
+    refusal_s=0.05,
+)
 REPEATS = 8  # of one invocation, to a runtime that asks again
 TIMEOUTS = Timeouts(idle_s=24 * 3600)  # a handler may run for minutes, or be frozen for hours, between two requests of its runtime
 ERROR_TYPE = "lambda-runtime-function-error-type"
@@ -41,7 +51,7 @@ TRUNCATED = "Runtime.TruncatedResponse"  # Runtime Interface Emulator, "fatalerr
 BAD_MODE = "Runtime.InvalidResponseModeHeader"
 _ANSWER = re.compile(r"invocation/([0-9A-Za-z-]{1,64})/(response|error)")
 _ERROR_TYPE = re.compile(r"(?:Runtime|Function|Extension)\.[A-Z][A-Za-z]{0,100}")
-_NOT_SERVED = {"2020-01-01/extension": "Extension", "2022-07-01/telemetry": "Telemetry", "2020-08-15/logs": "Logs"}
+_NOT_SERVED = {"2022-07-01/telemetry": "Telemetry", "2020-08-15/logs": "Logs"}
 
 
 class RuntimeApi:
@@ -51,11 +61,17 @@ class RuntimeApi:
     """
 
     def __init__(
-        self, session: RuntimeSession, *, bundled: bool, credentials: Callable[[str], dict[str, str] | None] = lambda token: None
+        self,
+        session: RuntimeSession,
+        *,
+        bundled: bool,
+        credentials: Callable[[str], dict[str, str] | None] = lambda token: None,
+        extensions: Callable[[], Extensions | None] = lambda: None,
     ) -> None:
         self._session = session
         self._bundled = bundled
         self._credentials = credentials
+        self._extensions = ExtensionsApi(extensions)
         self._awaiting_restore: asyncio.Future[None] | None = None
         self._waiting: asyncio.Future[Invocation] | None = None
         self._handed = False  # the current invocation has been handed to the runtime
@@ -75,6 +91,8 @@ class RuntimeApi:
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
         """Read a streamed answer as a stream, if the caller of the invocation takes one."""
+        if request.path.startswith(EXTENSION_PREFIX):
+            return BodyRule(EXTENSION_BODY_BYTES)
         if self._session.takes_streams and request.header(RESPONSE_MODE) == STREAMING:
             return BodyRule(STREAMED_RESPONSE_BYTES, stream=True)
         return LIMITS.body(request)
@@ -84,6 +102,8 @@ class RuntimeApi:
         if request.path == CREDENTIALS_PATH and request.method == "GET":
             return self._give_credentials(request.header("authorization"))
         if path == request.path:
+            if path.startswith(EXTENSION_PREFIX):
+                return await self._extensions.handle(request)
             return _not_served(path)
         if self._bundled:
             return _error(403, "InvalidStateTransition", "The bundled runtime has a channel of its own")
@@ -265,11 +285,11 @@ def _accepted() -> HttpResponse:
 
 
 def _not_served(path: str) -> HttpResponse:
-    """Answer for unsupported APIs: extensions are refused; telemetry and logs answer as the emulator's stubs do."""
+    """Answer for unsupported APIs, as the emulator's stubs do."""
     kind = _NOT_SERVED.get("/".join(path.split("/")[1:3]))
     if kind is None:
         return _error(404, "NotFound", "no such path")
-    return _error(501 if kind == "Extension" else 202, f"{kind}.NotSupported", f"The {kind} API is not supported")
+    return _error(202, f"{kind}.NotSupported", f"The {kind} API is not supported")
 
 
 def _error(status: int, kind: str, message: str) -> HttpResponse:

@@ -167,7 +167,6 @@ async def test_beside_a_bundled_runtime_nobody_may_speak() -> None:
 async def test_apis_that_are_not_served_say_so() -> None:
     async with serving() as (_, runtime):
         for path, status, kind in [
-            ("/2020-01-01/extension/register", 501, "Extension.NotSupported"),
             ("/2022-07-01/telemetry", 202, "Telemetry.NotSupported"),
             ("/2020-08-15/logs", 202, "Logs.NotSupported"),
         ]:
