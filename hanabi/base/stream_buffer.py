@@ -10,6 +10,9 @@ from hanabi.errors import BodyError
 HIGH_BYTES = 128 * 1024  # so much waits for the reader: then the sender is made to wait (what one read of a socket gives may come on top)
 
 
+PIECE_BYTES = 256 * 1024  # a reader gets no more at once
+
+
 class StreamBuffer:
     """A `ByteStream` with one reader. The sender pauses while it `is_full`; `on_taken` is called when bytes were read."""
 
@@ -71,8 +74,8 @@ class StreamBuffer:
                 await self._reader
             finally:
                 self._reader = None
-        piece = bytes(self._buffer)
-        self._buffer.clear()
+        piece = bytes(self._buffer[:PIECE_BYTES]) if len(self._buffer) > PIECE_BYTES else bytes(self._buffer)
+        del self._buffer[: len(piece)]
         self._on_taken()
         return piece
 

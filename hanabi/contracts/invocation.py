@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hanabi.contracts.body import Body
+from hanabi.contracts.body import Body, ByteStream
 from hanabi.contracts.functions import Route
 from hanabi.contracts.journal import LogEvent, Record
+
+OnStream = Callable[[ByteStream, str], None]
+"""Called once, when an answer begins that comes in pieces, with its content type. It does not raise."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class Invocation:
     source: str = "sync"  # "sync" | "event" | "url"
     attempt: int = 1  # of an event: how often its function was, or is, run for it
     deadline_ms: int = 0  # Unix ms, set when the environment gets it
+    on_stream: OnStream | None = None  # takes an answer that comes in pieces; without it the answer is collected
 
 
 @dataclass(slots=True)
@@ -65,6 +69,18 @@ OnResult = Callable[[Result | Exception], None]
 """Called once with the result, or with what `Invoker.invoke` would raise; perhaps before `Invoker.start` returns. It does not raise."""
 
 
+class StreamedResult(ByteStream, Protocol):
+    """An answer in pieces, as the function makes them. It ends early, without an error, when the function fails: see `end`.
+
+    The function goes on when its reader stops.
+    """
+
+    content_type: str
+
+    async def end(self) -> Result:
+        """Wait for the end of the invocation; the result's payload is an error, or empty. Raises as `Invoker.invoke`."""
+
+
 class Cancellable(Protocol):
     def cancel(self) -> object: ...
 
@@ -80,6 +96,9 @@ class Invoker(Protocol):
 
     async def invoke(self, invocation: Invocation) -> Result:
         """Run an invocation and wait for its result. Raises `TooManyRequests` and other errors of `hanabi.errors`."""
+
+    async def stream(self, invocation: Invocation) -> StreamedResult:
+        """Run an invocation until its answer begins. A whole answer is one piece. Raises as `invoke` what was known before that."""
 
 
 class EventQueue(Protocol):

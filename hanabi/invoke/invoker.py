@@ -17,6 +17,8 @@ from hanabi.environment.outcome import name_request
 from hanabi.errors import ApiError, HanabiError, ServiceError, ShuttingDown
 from hanabi.invoke.admission import Admission, ProvisionedUse
 from hanabi.invoke.recording import record
+from hanabi.invoke.streaming import StreamedInvocation
+from hanabi.quotas import STREAMED_BYTES_PER_S
 
 SHUTDOWN_MESSAGE = "The invocation was ended before its time: Hanabi is shutting down. Please try again."
 DISK_FULL_MESSAGE = (
@@ -35,6 +37,7 @@ class LocalInvoker:
         journal: Journal,
         clock: Clock,
         check_role: Callable[[str], None] = lambda arn: None,
+        stream_bytes_per_s: float = STREAMED_BYTES_PER_S,
     ) -> None:
         self.fleet = fleet
         self.admission = admission
@@ -42,6 +45,7 @@ class LocalInvoker:
         self.clock = clock
         self.tasks = Tasks("invoker")
         self._check_role = check_role
+        self._stream_bytes_per_s = stream_bytes_per_s
 
     @property
     def in_flight(self) -> int:
@@ -72,6 +76,14 @@ class LocalInvoker:
             return await ended
         finally:
             run.cancel()
+
+    async def stream(self, invocation: Invocation) -> StreamedInvocation:
+        """Run an invocation until its answer begins. Neither cancelling this nor closing the answer ends the invocation."""
+        streamed = StreamedInvocation(self.clock, self._stream_bytes_per_s, self.tasks)
+        invocation.on_stream = streamed.on_stream
+        self.start(invocation, streamed.on_end)
+        await streamed.begin()
+        return streamed
 
     async def close(self) -> None:
         """Refuse invocations that wait for an environment or its reset. Running ones end with their environments."""

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 
-from hanabi.contracts.body import ByteStream
 from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.sandbox import Exit
 from hanabi.quotas import RESPONSE_PAYLOAD_BYTES
@@ -33,7 +32,6 @@ class RuntimeSession:
         on_error: Callable[[bytes, str], None],
         on_violation: Callable[[str], None],
         on_awaiting_restore: Callable[[], None] = lambda: None,
-        on_stream: Callable[[ByteStream, str], None] | None = None,  # an answer begins, of this content type; None: it is collected first
         begin: RuntimeState = RuntimeState.STARTING,  # DORMANT, RESTORING: of a clone
     ) -> None:
         self.state = begin
@@ -47,9 +45,10 @@ class RuntimeSession:
         self._on_error = on_error
         self._on_violation = on_violation
         self._on_awaiting_restore = on_awaiting_restore
-        self._streamed = StreamedAnswer(on_stream)
+        self._streamed = StreamedAnswer()
         self.on_room: Callable[[], None] = lambda: None  # likewise; see `is_full`
         self._asked_early = False
+        self._broke_off = False  # a violation in the middle of an answer
         self._answer: bytes | None = None  # given by the runtime, and not handed out
         self._error_type: str | None = None
 
@@ -76,7 +75,9 @@ class RuntimeSession:
 
     def lost(self, exit: Exit | None) -> bool:
         """Whether a runtime ended before it had received its whole invocation: another runtime may then get it."""
-        return self.state in (RuntimeState.INVOKING, RuntimeState.FAILED) and self.invocation is not None and self.undelivered(exit)
+        if self.state not in (RuntimeState.INVOKING, RuntimeState.FAILED) or self._broke_off:
+            return False
+        return self.invocation is not None and self.undelivered(exit)
 
     def close(self) -> None:
         self._advance(RuntimeEvent.CLOSE)
@@ -150,7 +151,7 @@ class RuntimeSession:
     @property
     def takes_streams(self) -> bool:
         """Whether a streamed answer is handed on as it arrives."""
-        return self._streamed.on_begin is not None
+        return self.invocation is not None and self.invocation.on_stream is not None
 
     @property
     def is_full(self) -> bool:
@@ -160,7 +161,8 @@ class RuntimeSession:
     def begin_stream(self, content_type: str) -> None:
         """Begin a streamed answer. Raises `InvalidTransition`."""
         self._advance(RuntimeEvent.STREAM)
-        self._streamed.begin(content_type, self._on_room)
+        assert self.invocation is not None
+        self._streamed.begin(self.invocation.on_stream, content_type, self._on_room)
 
     def add_chunk(self, chunk: bytes) -> None:
         """Raises `InvalidTransition`."""
@@ -193,6 +195,7 @@ class RuntimeSession:
     def violate(self, reason: str) -> None:
         """Note a protocol violation: the environment is no longer trusted."""
         if self.state not in (RuntimeState.FAILED, RuntimeState.CLOSED):
+            self._broke_off = self.state is RuntimeState.STREAMING
             self._advance(RuntimeEvent.VIOLATION)
             self._streamed.break_off(reason)
             self._on_violation(reason)

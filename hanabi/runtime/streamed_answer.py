@@ -3,20 +3,16 @@
 from collections.abc import Callable
 
 from hanabi.base.stream_buffer import StreamBuffer
-from hanabi.contracts.body import ByteStream
+from hanabi.contracts.invocation import OnStream
 from hanabi.errors import BodyIncomplete
 from hanabi.quotas import RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
 
 
 class StreamedAnswer:
-    """One streamed answer. `on_begin(stream, content type)` gets the stream; without it, `end` returns the whole answer.
+    """The streamed answers of a runtime, one at a time. Bytes over the limit are counted and discarded."""
 
-    Bytes over the limit are counted and discarded.
-    """
-
-    def __init__(self, on_begin: Callable[[ByteStream, str], None] | None) -> None:
-        self.on_begin = on_begin
-        self.limit_bytes = RESPONSE_PAYLOAD_BYTES if on_begin is None else STREAMED_RESPONSE_BYTES
+    def __init__(self) -> None:
+        self.limit_bytes = RESPONSE_PAYLOAD_BYTES
         self._stream: StreamBuffer | None = None
         self._collected = bytearray()
         self._size = 0
@@ -29,13 +25,14 @@ class StreamedAnswer:
     def is_too_large(self) -> bool:
         return self._size > self.limit_bytes
 
-    def begin(self, content_type: str, on_room: Callable[[], None]) -> None:
-        """Begin an answer. `on_room` is called when the reader has taken something."""
+    def begin(self, on_begin: OnStream | None, content_type: str, on_room: Callable[[], None]) -> None:
+        """Begin an answer. `on_begin` gets it as a stream, of which each read calls `on_room`; without it, `end` returns all of it."""
         self._size = 0
         self._collected.clear()
-        if self.on_begin is not None:
+        self.limit_bytes = RESPONSE_PAYLOAD_BYTES if on_begin is None else STREAMED_RESPONSE_BYTES
+        if on_begin is not None:
             self._stream = StreamBuffer(on_room)
-            self.on_begin(self._stream, content_type)
+            on_begin(self._stream, content_type)
 
     def add(self, chunk: bytes) -> None:
         self._size += len(chunk)

@@ -126,7 +126,7 @@ class RestJson:
                 headers.append((name, convert(value)))
         if plan.raw and plan.payload:
             return HttpResponse(status, headers, result.get(plan.payload) or b"")  # or a stream
-        if plan.events is not None and plan.payload:
+        if plan.events is not None and plan.payload in result:
             return HttpResponse(status, headers, EncodedEvents(plan.events, result[plan.payload]))
         if plan.body is None or status == 204:
             return HttpResponse(status, headers)

@@ -17,6 +17,7 @@ from hanabi.errors import InvalidParameterValue, InvalidRequestContent
 from hanabi.quotas import CLIENT_CONTEXT_BYTES
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payload, check_size
+from hanabi.services.lambda_.response_events import ResponseEvents
 from hanabi.services.lambda_.targets import Qualified
 
 SYNC = "RequestResponse"
@@ -51,11 +52,7 @@ class InvokeOperations:
     async def invoke(self, call: Call, params: Params, target: Qualified) -> Params:
         route = self._find(params, target)
         kind = params.get("InvocationType") or SYNC
-        payload = params.get("Payload") or EMPTY
-        if isinstance(payload, bytes) and len(payload) <= INLINE_BYTES:
-            check_json(payload)
-        else:
-            payload = await self._read_large(payload, kind)
+        payload = await self._read_payload(params, kind)
         if kind == "DryRun":
             return {"StatusCode": 204}
         trace = self._answer_trace(call)
@@ -63,6 +60,22 @@ class InvokeOperations:
             await self._put(call, route, payload, target[1], trace)
             return {"StatusCode": 202}
         return _describe(await self._invoker.invoke(self._make_invocation(call, params, route, payload, trace)))
+
+    async def invoke_with_response_stream(self, call: Call, params: Params, target: Qualified) -> Params:
+        route = self._find(params, target)
+        payload = await self._read_payload(params, SYNC)
+        if params.get("InvocationType") == "DryRun":
+            return {"StatusCode": 204}
+        invocation = self._make_invocation(call, params, route, payload, self._answer_trace(call))
+        streamed = await self._invoker.stream(invocation)
+        return {"StatusCode": 200, "ExecutedVersion": route.version.version, "EventStream": ResponseEvents(streamed)}
+
+    async def _read_payload(self, params: Params, kind: str) -> bytes:
+        payload = params.get("Payload") or EMPTY
+        if not isinstance(payload, bytes) or len(payload) > INLINE_BYTES:
+            return await self._read_large(payload, kind)
+        check_json(payload)
+        return payload
 
     def _find(self, params: Params, target: Qualified) -> Route:
         route = self._catalog.resolve(*target)

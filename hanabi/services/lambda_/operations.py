@@ -52,6 +52,7 @@ def operations(
         "GetRuntimeManagementConfig": on.function_or_qualifier("GetRuntimeManagementConfig", functions.get_runtime_management_config),
         "Invoke": on.qualifier("InvokeFunction", invocations.invoke, PAYLOAD, invocations.begin_invoke),
         "InvokeAsync": on.qualifier("InvokeFunction", invocations.invoke_async, EVENT),
+        "InvokeWithResponseStream": on.qualifier("InvokeFunction", invocations.invoke_with_response_stream, PAYLOAD),
         "ListAliases": on.function("ListAliases", aliases.list_aliases),
         "ListFunctionUrlConfigs": on.function_or_alias("ListFunctionUrlConfigs", urls.list_function_url_configs),
         "ListFunctions": on.account("ListFunctions", functions.list_functions),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hanabi.contracts.body import ByteStream
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
-from hanabi.contracts.invocation import Invocation
+from hanabi.contracts.invocation import Invocation, OnStream
 from hanabi.runtime.session import RuntimeSession
 
 PATIENCE_S = 20.0
@@ -17,13 +17,13 @@ class Story:
     def __init__(self, *, streams: bool = False) -> None:
         self.told: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
         self.streams: list[ByteStream] = []  # of the answers that came so
+        self.on_stream = self._take_stream if streams else None  # for the invocations
         self.session = RuntimeSession(
             on_ready=lambda: self.told.put_nowait(("ready",)),
             on_init_error=lambda payload, kind: self.told.put_nowait(("init error", payload, kind)),
             on_result=lambda payload: self.told.put_nowait(("result", payload)),
             on_error=lambda payload, kind: self.told.put_nowait(("error", payload, kind)),
             on_violation=lambda reason: self.told.put_nowait(("violation", reason)),
-            on_stream=self._take_stream if streams else None,
         )
 
     def _take_stream(self, stream: ByteStream, content_type: str) -> None:
@@ -40,7 +40,9 @@ class Story:
         return await asyncio.wait_for(self.told.get(), PATIENCE_S)
 
 
-def invocation(payload: bytes = b"{}", request_id: str = "id-1", *, trace: str = "", client_context: str = "") -> Invocation:
+def invocation(
+    payload: bytes = b"{}", request_id: str = "id-1", *, trace: str = "", client_context: str = "", on_stream: OnStream | None = None
+) -> Invocation:
     version = FunctionVersion(
         key="k",
         name="demo",
@@ -65,5 +67,6 @@ def invocation(payload: bytes = b"{}", request_id: str = "id-1", *, trace: str =
         payload=payload,
         trace=trace,
         client_context=client_context,
+        on_stream=on_stream,
         deadline_ms=4_000_000_000_000,
     )

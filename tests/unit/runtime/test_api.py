@@ -22,7 +22,7 @@ async def take(story: Story, runtime: Runtime, payload: bytes = b"{}", *, trace:
     asked = asyncio.create_task(runtime.ask("GET", NEXT))
     while (await story.happens())[0] != "ready":
         pass
-    story.session.invoke(invocation(payload, trace=trace, client_context=client_context))
+    story.session.invoke(invocation(payload, trace=trace, client_context=client_context, on_stream=story.on_stream))
     return await asked
 
 

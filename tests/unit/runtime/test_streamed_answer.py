@@ -32,7 +32,7 @@ def invoking(*, streams: bool) -> Story:
     story = Story(streams=streams)
     story.session.deliver = lambda _: None
     story.session.next()
-    story.session.invoke(invocation())
+    story.session.invoke(invocation(on_stream=story.on_stream))
     story.so_far()
     return story
 
@@ -132,7 +132,7 @@ async def channel(*, streams: bool) -> AsyncIterator[tuple[Story, Fake]]:
     try:
         await fake.say(b"r")
         assert await story.happens() == ("ready",)
-        story.session.invoke(invocation())
+        story.session.invoke(invocation(on_stream=story.on_stream))
         await fake.hear()
         yield story, fake
     finally:
