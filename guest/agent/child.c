@@ -103,11 +103,36 @@ static const char *restrict_writes(void) {
     return NULL;
 }
 
+/* Whether a core dump becomes a file in the sandbox. Else the kernel starts a program of the host's for it, even if its size is limited
+ * to 0; only with 1 it does not. */
+static bool dumps_to_a_file(void) {
+    char first = '|';
+    int fd = open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool whole = read(fd, &first, 1) == 1;
+    close(fd);
+    return whole && first != '|' && first != '@';
+}
+
+/* A limit that may not be raised is left where it is. */
+static bool set_limit(int resource, rlim_t soft, rlim_t hard) {
+    struct rlimit now, wanted = {soft, hard};
+    if (setrlimit(resource, &wanted) == 0)
+        return true;
+    if (getrlimit(resource, &now) < 0)
+        return false;
+    wanted.rlim_max = hard < now.rlim_max ? hard : now.rlim_max;
+    wanted.rlim_cur = soft < wanted.rlim_max ? soft : wanted.rlim_max;
+    return setrlimit(resource, &wanted) == 0;
+}
+
+/* Lambda's, as recorded there in November 2025. Processes are counted for each user: only a user of its own may be limited. */
 static const char *set_limits(void) {
-    struct rlimit files = {1024, 1024}, core = {0, 0};
-    if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
-        return "setrlimit";
-    return NULL;
+    rlim_t core = dumps_to_a_file() ? 10737418240 : 1;
+    bool set = set_limit(RLIMIT_NOFILE, 1024, 1024) && set_limit(RLIMIT_CORE, core, core) && set_limit(RLIMIT_MEMLOCK, 65536, 65536) &&
+               set_limit(RLIMIT_STACK, 8388608, RLIM_INFINITY) && (!user.given || set_limit(RLIMIT_NPROC, 1024, 1024));
+    return set ? NULL : "setrlimit";
 }
 
 /* By the system call: the C library does not let signals 32 and 33 be set, which the agent may have inherited ignored. */

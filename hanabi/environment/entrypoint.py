@@ -13,11 +13,22 @@ from hanabi.errors import EntrypointError
 BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
 
 
+# What Lambda's own entry points, which are scripts for bash, do with a wrapper.
+_WRAP = (
+    'if [ ! -f "$0" ]; then echo "$0: does not exist"; exit 127; fi; '
+    'if [ ! -x "$0" ]; then echo "$0: is not an executable"; exit 126; fi; exec "$0" "$@"'
+)
+
+
 def exec_wrapper(version: FunctionVersion | None) -> str | None:
-    """Return the function's wrapper script, which starts the runtime, perhaps not the bundled one. Images have none."""
+    """Return the function's wrapper script, which starts the runtime, perhaps not the bundled one.
+
+    Images start their own. AWS Lambda developer guide, "Modifying the runtime environment": OS-only runtimes have none; nothing wraps
+    their bootstrap, so `start_runtime` does not either.
+    """
     if version is None or version.container is not None:
         return None
-    return version.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
+    return version.environment.get("AWS_LAMBDA_EXEC_WRAPPER") or None
 
 
 async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion, variables: Mapping[str, str]) -> None:
@@ -35,9 +46,10 @@ async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: Function
 
 
 def _commands(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion) -> list[tuple[str, ...]]:
+    if not image.command:
+        return [(f"{sandbox.task_root}/bootstrap",), (BOOTSTRAPS[1],)]
     wrapper = exec_wrapper(version)
-    commands = [image.command] if image.command else [(f"{sandbox.task_root}/bootstrap",), (BOOTSTRAPS[1],)]
-    return [(wrapper, *command) if wrapper else command for command in commands]
+    return [("/bin/sh", "-c", _WRAP, wrapper, *image.command) if wrapper else image.command]
 
 
 def has_bootstrap(version: FunctionVersion) -> bool:

@@ -12,7 +12,7 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.invocation import Outcome
 from hanabi.contracts.sandbox import Exit
-from hanabi.environment.entrypoint import BOOTSTRAPS, exec_wrapper, has_bootstrap
+from hanabi.environment.entrypoint import BOOTSTRAPS, has_bootstrap
 from hanabi.errors import EntrypointError
 
 STOPPED = "Hanabi was stopped before the function had ended"
@@ -69,7 +69,7 @@ def refused_outcome(error: EntrypointError, image: RuntimeImage, version: Functi
 
 
 def _refusal(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> str:
-    if image.command or exec_wrapper(version) or version.container is not None:
+    if image.command or version.container is not None:
         return str(error)
     if error.errno == ENOENT and not has_bootstrap(version):
         return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"

@@ -15,6 +15,8 @@ from hanabi.runtime.api import CREDENTIALS_PATH
 from hanabi.runtime.frames import LOADED_FRAME
 
 RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
+XRAY_PORT = 2000
+WITH_SDK_V1_NAMES = ("java8.al2", "java11")  # their keys have the names of AWS's first SDK for Java, too
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
 START_TIME_NAMES = frozenset({"AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LC_ALL", "LC_CTYPE", "UV_THREADPOOL_SIZE"})
 
@@ -69,6 +71,7 @@ def function_variables(
 
     AWS Lambda developer guide, "Activating and managing Lambda SnapStart": no credentials, and no names of a log, are in a snapshot.
     """
+    host = runtime_api.rpartition(":")[0]
     kind = "provisioned-concurrency" if provisioned else "on-demand" if token is None else "snap-start"
     if token is None:
         own = {
@@ -78,6 +81,8 @@ def function_variables(
             "AWS_LAMBDA_LOG_GROUP_NAME": version.log_group,
             "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         }
+        if image.runtime in WITH_SDK_V1_NAMES:
+            own |= {"AWS_ACCESS_KEY": credentials.access_key, "AWS_SECRET_KEY": credentials.secret_key}
     else:
         own = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{runtime_api}{CREDENTIALS_PATH}",
@@ -88,6 +93,10 @@ def function_variables(
         **{
             f"AWS_ENDPOINT_URL_{service}": f"http://{edge}" for service in served_services
         },  # calls of other services go where they would go
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": f"{host}:{XRAY_PORT}",  # nobody listens there: what is sent is lost, quietly
+        "_AWS_XRAY_DAEMON_ADDRESS": host,
+        "_AWS_XRAY_DAEMON_PORT": str(XRAY_PORT),
         **version.environment,
         "_HANDLER": handler_name(image, version.container) if version.container is not None else version.handler,
         "AWS_REGION": version.region,

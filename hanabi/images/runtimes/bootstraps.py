@@ -14,7 +14,9 @@ from hanabi.errors import ImageError
 from hanabi.images.builders.programs import chroot_command
 from hanabi.images.paths import make_readable
 
-LINKS = {"node": {"ca-cert.pem": "/etc/pki/tls/certs/ca-bundle.crt"}}  # by language: what Lambda has in /var/runtime, too
+LINKS = {  # by language: what Lambda has in /var/runtime, too
+    "node": {"ca-cert.pem": "/etc/pki/tls/certs/ca-bundle.crt", "node_modules": "/var/lang/lib/node_modules"},
+}
 COMPILE = """
 import base64, importlib.util, json, sys
 from importlib import _bootstrap_external as external

@@ -56,6 +56,8 @@ _ENVIRONMENT = {
     "LAMBDA_TASK_ROOT": "/var/task",
     "LAMBDA_RUNTIME_DIR": "/var/runtime",
 }
+_STARTED_BY_BASH = {"PWD": "/var/task", "SHLVL": "0"}  # as the entry points of Python, Node.js, Ruby and .NET are there
+_AMAZON_LINUX_2 = {**_ENVIRONMENT, **{name: _ENVIRONMENT[name].partition(":")[2] for name in ("PATH", "LD_LIBRARY_PATH")}}  # no /var/lang
 
 
 def _python(version: str) -> Runtime:
@@ -64,12 +66,18 @@ def _python(version: str) -> Runtime:
         language="python",
         clonable=True,  # V8 and its OpenSSL cannot be made to draw anew from outside: Node.js is not
         command=(f"/var/lang/bin/python{version}", "/var/runtime/bootstrap.py"),
-        environment={**_ENVIRONMENT, "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version}", "PYTHONPATH": "/var/runtime"},
+        environment={
+            **_ENVIRONMENT,
+            **_STARTED_BY_BASH,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version}",
+            "PYTHONPATH": "/var/runtime",
+            **({} if version in ("3.9", "3.10", "3.11") else {"LC_CTYPE": "C.UTF-8"}),
+        },
     )
 
 
 def _node(major: str) -> Runtime:
-    folders = (f"/opt/nodejs/node{major}/node_modules", "/opt/nodejs/node_modules", "/var/runtime/node_modules")
+    folders = (f"/opt/nodejs/node{major}/node_modules", "/opt/nodejs/node_modules")
     return Runtime(
         recipe=f"nodejs{major}.x",
         language="node",
@@ -77,8 +85,9 @@ def _node(major: str) -> Runtime:
         command=("/var/lang/bin/node", "/var/runtime/bootstrap.mjs"),
         environment={
             **_ENVIRONMENT,
+            **_STARTED_BY_BASH,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_nodejs{major}.x",
-            "NODE_PATH": ":".join((*folders, "/var/lang/lib/node_modules", "/var/runtime", "/var/task")),
+            "NODE_PATH": ":".join((*folders, "/var/runtime/node_modules", "/var/runtime", "/var/task")),
         },
     )
 
@@ -90,7 +99,7 @@ RUNTIMES: dict[str, Runtime] = {
     "nodejs22.x": _node("22"),
     "nodejs24.x": _node("24"),
     "provided.al2023": Runtime(recipe="provided", environment=_ENVIRONMENT),
-    "provided.al2": Runtime(recipe="provided", environment=_ENVIRONMENT),
+    "provided.al2": Runtime(recipe="provided", environment=_AMAZON_LINUX_2),
 }
 
 

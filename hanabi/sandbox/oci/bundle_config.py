@@ -18,8 +18,9 @@ MOUNT_FILES = (".hanabi/init", "etc/resolv.conf", "etc/hosts")
 MOUNT_TARGETS = ("/var/task", "/opt")  # where directories may be mounted later
 
 _AGENT_CAPABILITIES = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_SETPCAP"]  # the last only to empty the bounding set, then dropped
-# Core size 1, not 0: with 0 a core_pattern that is a pipe would still start the host's crash handler on a function's behalf.
-_RLIMITS = {"NOFILE": 1024, "CORE": 1, "MEMLOCK": 64 * 1024}
+_RLIMITS = {"NOFILE": 1024, "MEMLOCK": 64 * 1024}  # the agent sets a function's
+_CORE_BYTES = 10 * 1024**3  # Lambda's
+_CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 _MASKED = [
     *(f"/proc/{name}" for name in ("acpi", "asound", "kcore", "keys", "key-users", "latency_stats", "timer_list", "sched_debug", "scsi")),
     *(f"/proc/{name}" for name in ("interrupts", "kmsg", "kallsyms", "vmallocinfo", "slabinfo", "pagetypeinfo", "config.gz")),
@@ -66,11 +67,16 @@ def _process() -> dict[str, Any]:
         "user": {"uid": AGENT_UID, "gid": GID, "umask": 0o022},
         "noNewPrivileges": True,
         "capabilities": {kind: _AGENT_CAPABILITIES for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")},
-        "rlimits": [{"type": f"RLIMIT_{name}", "soft": value, "hard": value} for name, value in _RLIMITS.items()],
+        "rlimits": [{"type": f"RLIMIT_{name}", "soft": most, "hard": most} for name, most in (*_RLIMITS.items(), ("CORE", _core_bytes()))],
         # The memory cap kills the function's processes (1000), not the agent. Lower than the server's own would need CAP_SYS_RESOURCE,
         # and a function may lower itself to the agent's value: at -1000 there would be nothing left to kill.
         "oomScoreAdj": max(0, int(Path("/proc/self/oom_score_adj").read_text())),
     }
+
+
+def _core_bytes() -> int:
+    """Largest core dump: a file in the sandbox. None where the kernel starts a program of the host's for it: that is 1, as 0 starts it."""
+    return 1 if _CORE_PATTERN.read_text().startswith(("|", "@")) else _CORE_BYTES
 
 
 def _mounts(layout: ContainerLayout) -> list[dict[str, Any]]:

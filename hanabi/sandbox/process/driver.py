@@ -147,9 +147,12 @@ class ProcessSandbox:
     async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
         if not argv:
             raise EntrypointError("no command", ENOENT)
-        program = argv[0]
+        program, own = argv[0], self._image.command[:1]
         if not _inside(program):
             program = await asyncio.to_thread(find_program, program, self._image)
+        if own and own[0] in argv[1:]:  # a wrapper is told what it wraps
+            interpreter = await asyncio.to_thread(find_program, own[0], self._image)
+            argv = [interpreter if word == own[0] else word for word in argv]
         variables = {key: ":".join(map(self._translate, value.split(":"))) for key, value in environment.items()}
         variables.setdefault("TMPDIR", f"{self._place}/tmp")
         if packages := _bundled_packages(self._image):

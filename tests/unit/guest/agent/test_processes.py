@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -149,11 +150,23 @@ def test_no_descriptor_leaks(role: int, expected: str) -> None:
 
 def test_limits_and_defaults_of_a_child() -> None:
     with Agent() as agent:
-        text = agent.hello().run("ulimit -Sn; ulimit -Hn; ulimit -Hc; umask; cat /proc/self/oom_score_adj")
-        assert text.split() == ["1024", "1024", "0", "0022", "1000"]
+        text = agent.hello().run("ulimit -Sn; ulimit -Hn; ulimit -Hl; ulimit -Ss; umask; cat /proc/self/oom_score_adj")
+        assert text.split() == ["1024", "1024", "64", "8192", "0022", "1000"]
         found = status(agent)
         assert [int(found[key], 16) for key in ("SigBlk", "SigIgn", "SigCgt")] == [0, 0, 0]
         assert found["NoNewPrivs"] == "1"
+
+
+def test_core_dumps_are_files_or_are_not_made() -> None:
+    """A host's crash handler is never started for a function: it would be with a limit of 0, and is not with 1."""
+    handled = Path("/proc/sys/kernel/core_pattern").read_text().startswith(("|", "@"))
+    most, ours = 1 if handled else 10 << 30, resource.getrlimit(resource.RLIMIT_CORE)[1]
+    if ours != resource.RLIM_INFINITY:
+        most = min(most, ours)
+    with Agent() as agent:
+        limits = agent.hello().run("cat /proc/self/limits")
+        found = re.search(r"^Max core file size +(\d+) +(\d+)", limits, re.MULTILINE)
+        assert found is not None and found.groups() == (str(most), str(most))
 
 
 def test_each_process_has_a_session_of_its_own() -> None:
