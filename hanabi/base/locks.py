@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_POLL_S = 0.01
 
 
 def open_lock(path: Path, mode: int = 0o600) -> int:
@@ -33,6 +36,16 @@ def try_lock(path: Path, mode: int = 0o600) -> int | None:
         return fd
     os.close(fd)
     return None
+
+
+def acquire_within(fd: int, timeout_s: float) -> bool:
+    """Wait for the lock, at most so long; False when another descriptor still holds it. Blocks."""
+    give_up = time.monotonic() + timeout_s
+    while not try_acquire(fd):
+        if time.monotonic() >= give_up:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 @contextmanager

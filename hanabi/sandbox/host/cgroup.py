@@ -18,6 +18,7 @@ from hanabi.sandbox.host.memory_use import PeakMemory
 
 NEEDED = ("cpu", "memory", "pids")
 _TIMEOUT_S = 5.0
+_ATTEMPTS = 20
 _DELEGATION = "start it as root, or where systemd delegates cgroups: systemd-run --user --scope -p Delegate=yes hanabi up"
 
 
@@ -82,7 +83,7 @@ class CgroupTree:
             self._delegate(in_v2)
         try:
             for directory in self.directories():
-                directory.mkdir(parents=True, exist_ok=True)
+                _make(directory)
         except OSError as error:
             fix = _DELEGATION if in_v2 else "start it as root: cgroup v1 cannot be delegated to an ordinary user"
             raise IsolationUnavailable(f"cannot make cgroup {error.filename} ({error.strerror}); {fix}") from None
@@ -109,7 +110,7 @@ class CgroupTree:
                     (leaf / "cgroup.procs").write_text(pid)
                 (parent / "cgroup.subtree_control").write_text(enable)
             ours = parent / self._own
-            ours.mkdir(parents=True, exist_ok=True)
+            _make(ours)
             for directory in (ours.parent, ours):
                 (directory / "cgroup.subtree_control").write_text(enable)
         except OSError as error:
@@ -195,6 +196,14 @@ class CgroupTree:
             with suppress(OSError):
                 os.rmdir(directory)
                 os.rmdir(directory.parent)  # another Hanabi may still live in it
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and its parents. Another Hanabi that ends may remove the common parent between the two: then again."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            return directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
 
 
 def check_delegation() -> None:

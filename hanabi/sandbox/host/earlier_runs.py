@@ -28,12 +28,12 @@ def tag_of(run_dir: Path) -> str:
 
 
 class RunDirLock:
-    """The lock of a place: a file in `locks` that is removed on release."""
+    """The lock of a place, by its tag: a file in `locks` that is removed on release."""
 
-    def __init__(self, locks: Path, run_dir: Path, *, wait: bool) -> None:
+    def __init__(self, locks: Path, tag: str, *, wait: bool) -> None:
         """Raises `BlockingIOError` when another driver has it."""
         locks.mkdir(parents=True, exist_ok=True)
-        self._path = locks / f"run-{tag_of(run_dir)}.lock"
+        self._path = locks / f"run-{tag}.lock"
         give_up = time.monotonic() + (_TIMEOUT_S if wait else 0.0)
         while True:
             file = try_lock(self._path)

@@ -6,8 +6,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from hanabi.sandbox.host.host_ids import HostIds
 from hanabi.sandbox.host.uplink import Uplink
 from hanabi.sandbox.oci.bind_mounts import BindMounts
 
+_OTHERS_S = 30.0  # that the start or end of other servers takes together
 _SLOTS_BESIDE = 8  # of those being made ahead or taken down
 HIBERNATED = "hibernated"  # the fleet's directory beside ours; another run cannot use it
 RUN_DIRECTORIES = ("state", "bundles", "views", "probe", "jails", "volumes", HIBERNATED)  # of whichever driver: they go with the run
@@ -63,7 +64,7 @@ class SandboxHost:
         if lock is None:
             raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}")
         try:
-            self._run_dir_lock = RunDirLock(self._locks(), self.run_dir, wait=True)
+            self._run_dir_lock = RunDirLock(self._locks(), self.tag, wait=True)
         except BlockingIOError:  # its directory has been moved since
             os.close(lock)
             raise IsolationUnavailable(f"another Hanabi that was started in {self.run_dir} still runs") from None
@@ -75,11 +76,23 @@ class SandboxHost:
         raise_descriptor_limit()
         before = earlier_runs.places(self.run_dir)
         earlier_runs.note(self.run_dir, before)
-        self.tree.prepare()
-        self._recover(before)
-        self._host_ids = HostIds(self.slots + _SLOTS_BESIDE, locks=self._locks())
-        self._end_abandoned(self._host_ids.blocks)
-        self.uplink = self._open_uplink(self._host_ids)
+        with self._alone():
+            self.tree.prepare()
+            self._recover(before)
+            self._host_ids = HostIds(self.slots + _SLOTS_BESIDE, locks=self._locks())
+            self._end_abandoned(self._host_ids.blocks)
+            self.uplink = self._open_uplink(self._host_ids)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the host's lock: servers that start or end at the same time would remove groups that the other has just made."""
+        fd = locks.open_lock(self._locks() / "host.lock")
+        try:
+            if not locks.acquire_within(fd, _OTHERS_S):
+                log.warning("another Hanabi on this host has been starting or ending for %d s; not waiting for it", _OTHERS_S)
+            yield
+        finally:
+            os.close(fd)
 
     def _locks(self) -> Path:
         """The directory of number locks: shared by all servers of the host, or by those of an ordinary user."""
@@ -109,7 +122,7 @@ class SandboxHost:
         if earlier_runs.is_used(place, self._lock):
             return False
         try:
-            claim = RunDirLock(self._locks(), place, wait=False)
+            claim = RunDirLock(self._locks(), tag_of(place), wait=False)
         except BlockingIOError:
             return False
         try:
@@ -128,6 +141,11 @@ class SandboxHost:
         if rootless.entered():  # then numbers are one's own, and addresses of a namespace
             return
         for tag in abandoned.tags(blocks, self.tag):
+            try:
+                claim = RunDirLock(self._locks(), tag, wait=False)
+            except BlockingIOError:  # it runs again, under other numbers, and could not remove all that it had left
+                log.warning("a Hanabi (%s) that was killed and runs again still has sandboxes under numbers of this one", tag)
+                continue
             log.warning("removing what a killed Hanabi (%s) left on this host", tag)
             try:
                 tree = CgroupTree(tag)
@@ -136,6 +154,8 @@ class SandboxHost:
                 _end_network(tag)
             except (OSError, HanabiError) as error:
                 log.warning("not all of it could be removed: %s", error)
+            finally:
+                claim.close()
 
     def close(self) -> None:
         """Release the resources, after all sandboxes have been destroyed. Idempotent."""
@@ -147,7 +167,8 @@ class SandboxHost:
         uplink.clear_away(self.run_dir / "uplink")
         if self.bind_mounts is not None:
             self.bind_mounts.close()
-        self.tree.close()
+        with self._alone():
+            self.tree.close()
         if self._host_ids is not None:
             self._host_ids.close()
         self._remove_made()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.sandbox.host import earlier_runs
-from hanabi.sandbox.host.earlier_runs import RunDirLock
+from hanabi.sandbox.host.earlier_runs import RunDirLock, tag_of
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_places_are_kept_until_they_are_clean(tmp_path: Path) -> None:
 
 def test_a_place_has_one_claim(tmp_path: Path) -> None:
     locks = tmp_path / "locks"
-    first = RunDirLock(locks, tmp_path, wait=False)
+    first = RunDirLock(locks, tag_of(tmp_path), wait=False)
     with pytest.raises(BlockingIOError):
-        RunDirLock(locks, tmp_path, wait=False)
-    other = RunDirLock(locks, tmp_path / "other", wait=False)
+        RunDirLock(locks, tag_of(tmp_path), wait=False)
+    other = RunDirLock(locks, tag_of(tmp_path / "other"), wait=False)
     first.close()
-    again = RunDirLock(locks, tmp_path, wait=False)
+    again = RunDirLock(locks, tag_of(tmp_path), wait=False)
     for each in (first, other, again):
         each.close()
     assert list(locks.iterdir()) == []
