@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,6 +71,7 @@ class ProcessIndexWriter:
         self._directory = directory
         self._clock = clock
         self._process: Process | None = None
+        self._killed: list[Process] = []  # ending
         self._urgent = False
         self._is_held_low = False  # its priority cannot be raised
         self._segment = 0  # where the index was last
@@ -96,20 +98,29 @@ class ProcessIndexWriter:
 
     async def close(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        timer = self._clock.call_later(END_S, _kill, process)
-        try:
-            await process.wait()
-        finally:
-            timer.cancel()
-            _kill(process)
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()
+            timer = self._clock.call_later(END_S, _kill, process)
+            try:
+                await _wait_for_end(process)
+            finally:
+                timer.cancel()
+                _kill(process)
+        await self._wait_for_killed()
+
+    async def _wait_for_killed(self) -> None:
+        while self._killed:
+            process = self._killed[-1]
+            await _wait_for_end(process)
+            if process in self._killed:
+                self._killed.remove(process)
 
     async def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is not None and self._process.returncode is not None:
+            self._killed.append(self._process)
             self._process = None
+        await self._wait_for_killed()
         if self._process is None:
             self._process = await self._start()
         process = self._process
@@ -124,8 +135,9 @@ class ProcessIndexWriter:
             if not line.endswith(b"\n"):  # it has ended, or the caller was cancelled: its answer must not go to the next request
                 _kill(process)
                 self._process = None
+                self._killed.append(process)
         if not line.endswith(b"\n"):
-            await process.wait()
+            await self._wait_for_killed()
             raise OSError(f"the process that writes {self._path} has ended with {process.returncode}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
@@ -165,6 +177,15 @@ class ProcessIndexWriter:
         if kind == "sqlite":
             return sqlite3.OperationalError(f"{self._path}: {message}")
         return OSError(answer["errno"], message)
+
+
+async def _wait_for_end(process: Process) -> None:
+    """Wait for the end of a process and of its pipe: the loop may be closed afterwards."""
+    assert process.stdout is not None
+    await process.wait()
+    with suppress(OSError):
+        while await process.stdout.read(1 << 16):
+            pass
 
 
 def _kill(process: Process) -> None:

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hanabi.base.clock import Clock
+from hanabi.base.clock import Clock, SystemClock
 from hanabi.base.health import Health
+from hanabi.base.retry import RetryQueue
 from hanabi.contracts.store import Change, Document, Watch, Write
 from hanabi.errors import DocumentDamaged, RevisionMismatch, ServiceError
 from hanabi.store.database import Database
@@ -54,7 +55,7 @@ class SqliteStore:
         self._health = health or Health()
         self._database = Database(path, SCHEMA)
         self._clock = clock
-        self._failing = False
+        self._retries = RetryQueue(clock or SystemClock(), self._health)
         self._watches = Watches()
         self._foreign: int | None = None  # SQLite's count of commits of others, as it was when they were last followed
         self._following: asyncio.Task[None] | None = None
@@ -72,6 +73,7 @@ class SqliteStore:
             await asyncio.wait([self._following])
         if self._writing:
             await asyncio.wait(self._writing)
+        await self._retries.cancel()
         await self._database.close()
 
     @property
@@ -211,13 +213,15 @@ class SqliteStore:
         try:
             done = await self._database.write(work)
         except sqlite3.Error as error:  # told once, not for every change: the log may be on that disk
-            self._failing = True
-            self._health.report(_FAILING, f"{self._path}: the last change could not be stored, and was refused: {error}")
+            self._retries.add(_FAILING, f"{self._path}: changes cannot be stored, and are refused", self._try_to_write, error)
             raise ServiceError(f"The change could not be stored: {error}.") from error
-        if self._failing:
-            self._failing = False
-            self._health.clear(_FAILING)
+        if _FAILING in self._retries:
+            self._retries.drop(_FAILING)
         return done
+
+    async def _try_to_write(self) -> None:
+        """Write what changes nothing, so that the problem ends though nobody changes anything."""
+        await self._database.write(lambda connection: connection.execute("UPDATE counter SET revision = revision").rowcount)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def problems(server: Server) -> list[str]:
 
 @needs_root
 def test_the_first_one_runs(data: Path) -> None:
-    change(data / "events.db", """UPDATE events SET payload = CAST('{"waiting": true}' AS BLOB)""")  # it would sleep for 20 s
+    now_ms = time.time_ns() // 1_000_000  # six hours after it was accepted, an event is dropped
+    payload = "CAST('{\"waiting\": true}' AS BLOB)"  # as it is, it would sleep for 20 s
+    change(data / "events.db", f"UPDATE events SET payload = {payload}, accepted_ms = {now_ms}, due_ms = {now_ms}")
     change(data / "state.db", "UPDATE documents SET value = substr(value, 1, 200) WHERE key = 'functions/plain'")
     with Server("--isolation", "oci", "--pool-size", "0", "--roles", "strict", data_dir=data) as server:
         client, logs = server.client("lambda"), server.client("logs")

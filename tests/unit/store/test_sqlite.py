@@ -9,6 +9,8 @@ from hanabi.base.health import Health
 from hanabi.contracts.store import Change
 from hanabi.errors import ServiceError
 from hanabi.store.sqlite import SqliteStore
+from hanabi.testing import ManualClock
+from tests.waiting import until
 
 
 async def test_revisions_grow_over_restarts_and_deletes(tmp_path: Path) -> None:
@@ -41,6 +43,22 @@ async def test_a_full_disk_is_told_once_until_it_is_over(tmp_path: Path, caplog:
     await limit(1 << 20)
     await store.put("k", {"large": "x" * 100_000})
     assert health.problems == []
+    await store.close()
+
+
+async def test_a_full_disk_is_over_though_nobody_writes(tmp_path: Path) -> None:
+    health, clock = Health(), ManualClock()
+    store = SqliteStore(tmp_path / "state.db", health=health, clock=clock)
+    await store.put("k", {})
+
+    await store._database.read(lambda connection: connection.execute("PRAGMA query_only = 1").fetchone())  # every write fails
+    with pytest.raises(ServiceError, match="could not be stored"):
+        await store.put("k", {"n": 1})
+    await clock.advance(5)
+    assert [problem.key for problem in health.problems] == ["writes of state.db"]
+    await store._database.read(lambda connection: connection.execute("PRAGMA query_only = 0").fetchone())
+    await clock.advance(120)
+    await until(lambda: not health.problems)
     await store.close()
 
 
