@@ -17,6 +17,14 @@ class ContainerCode:
     working_directory: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class JsonLogs:
+    """The LoggingConfig of a function whose logs are JSON: the lowest level of each kind that is logged."""
+
+    application: str = "INFO"  # TRACE | DEBUG | INFO | WARN | ERROR | FATAL
+    system: str = "INFO"  # DEBUG | INFO | WARN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionVersion:
     """Everything an invocation needs of one version of a function, resolved once and never changed.
@@ -39,6 +47,7 @@ class FunctionVersion:
     role: str  # role ARN
     code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
+    json_logs: JsonLogs | None = None  # None: LogFormat Text
     opt: Path | None = None  # its layers, merged ahead of time into one directory: becomes /opt
     snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
     container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then

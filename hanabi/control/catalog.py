@@ -9,6 +9,7 @@ from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
 from hanabi.control.arns import LATEST
 from hanabi.control.containers import container_code
 from hanabi.control.functions import Functions
+from hanabi.control.log_settings import json_logs
 from hanabi.control.model import Function, Version
 from hanabi.errors import ResourceConflict, ResourceNotFound, SnapStartNotReady
 from hanabi.quotas import ACCOUNT_CONCURRENCY
@@ -130,6 +131,7 @@ class FunctionCatalog:
             role=settings.role,
             code=None if version.code.image else self._code_at(version.code.sha256),
             log_group=settings.log_group,
+            json_logs=json_logs(settings),
             snapshot=self._snapshots / version.snapshot if self._snapshots and version.snapshot else None,
             container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,
         )

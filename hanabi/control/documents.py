@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hanabi.control.arns import LATEST, is_alias, is_version
+from hanabi.control.log_settings import check_log_settings
 from hanabi.control.model import Alias, Code, Function, FunctionSettings, ProvisionedConfig, Url, Version
 from hanabi.quotas import ACCOUNT_CONCURRENCY, FUNCTION_NAME_CHARS, MEMORY_MAX_MB, MEMORY_MIN_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
 
@@ -116,6 +117,7 @@ def _read_version(document: Any) -> Version:
         _need(bool(_DIGEST.fullmatch(code.sha256)), "has an image without a digest")
     else:
         _need(len(base64.b64decode(code.sha256, validate=True)) == 32, "has code without a SHA-256")
+    check_log_settings(settings)
     for key, value in (settings.image_config or {}).items():
         if key in ("EntryPoint", "Command"):
             _list(value, str, key)

@@ -32,6 +32,9 @@ class FunctionSettings:
     package: str = "Zip"  # or "Image", which has neither runtime nor handler
     image_config: Mapping[str, Any] | None = None  # an ImageConfig: what there is of it
     snap_start: bool = False  # SnapStart.ApplyOn PublishedVersions
+    log_format: str = "Text"  # or "JSON", which has both levels
+    application_log_level: str = ""
+    system_log_level: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +201,15 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-# What a function of type Zip has: left out, so that functions published by a Hanabi without images are not new.
-_UNSAID = (("package", "Zip"), ("image_config", None), ("snap_start", False))
+# What every function had before it could be set: left out, so that versions published then are not new.
+_UNSAID = (
+    ("package", "Zip"),
+    ("image_config", None),
+    ("snap_start", False),
+    ("log_format", "Text"),
+    ("application_log_level", ""),
+    ("system_log_level", ""),
+)
 
 
 def fingerprint(settings: FunctionSettings, code: Code) -> str:

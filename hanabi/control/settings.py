@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hanabi.control.containers import IMAGE, ZIP, check_image_config, check_package
+from hanabi.control.log_settings import change_log_settings
 from hanabi.control.model import FunctionSettings
 from hanabi.errors import InvalidParameterValue, ValidationError
 from hanabi.images.runtimes.names import refusal
@@ -127,7 +128,7 @@ def change_settings(settings: FunctionSettings, params: Mapping[str, Any]) -> Fu
     if "SnapStart" in params:
         changes["snap_start"] = (params["SnapStart"] or {}).get("ApplyOn") == "PublishedVersions"
     if "LoggingConfig" in params:
-        changes["log_group"] = _check_logging(params["LoggingConfig"]) or settings.log_group
+        changes |= change_log_settings(settings, params["LoggingConfig"] or {})
     return check_snap_start(replace(settings, **changes))
 
 
@@ -175,18 +176,6 @@ def _check_environment(variables: Mapping[str, str]) -> dict[str, str]:
             f"the 4KB limit. String measured: {measured}"
         )
     return dict(variables)
-
-
-def _check_logging(config: Mapping[str, Any]) -> str | None:
-    """Check the logging configuration; returns the log group, if given."""
-    if config.get("LogFormat", "Text") != "Text":
-        raise InvalidParameterValue(f"LoggingConfig.LogFormat is not supported by Hanabi yet: {config['LogFormat']}")
-    if config.get("ApplicationLogLevel") or config.get("SystemLogLevel"):
-        raise InvalidParameterValue(
-            'LogLevel is not supported when LogFormat is set to "Text". '
-            'Remove LogLevel from your request or change the LogFormat to "JSON" and try again.'
-        )
-    return config.get("LogGroup")
 
 
 def _check_text(text: str, member: str) -> str:

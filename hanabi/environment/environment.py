@@ -96,8 +96,7 @@ class Environment:
         outcome = await self._startup.initialize(version, limit_s, provisioned=self.provisioned, snap_start=self.snap_start)
         if outcome.status == "success":
             ahead = self.provisioned or self.snap_start
-            if ahead:
-                self._startup.log_report(outcome, phase)
+            self._startup.log_report(outcome, phase)
             spent_us = outcome.duration_us if phase == "invoke" else 0
             self._execution.first = FirstReport(None if ahead or phase == "invoke" else outcome.duration_us, None, spent_us)
             self.idle_since = self._clock.monotonic()
@@ -111,6 +110,7 @@ class Environment:
         self.version, self.snap_start = version, True
         outcome = await self._startup.restore(version, limit_s)
         if outcome.status == "success":
+            self._startup.log_report(outcome, "init", spent_ms)
             self._execution.first = FirstReport(None, (int(spent_ms * 1000) + outcome.duration_us, outcome.duration_us))
             self.idle_since = self._clock.monotonic()
         else:

@@ -15,6 +15,8 @@ from hanabi.environment.runtime_process import RuntimeProcess
 from hanabi.environment.startup import FirstReport, Startup
 from hanabi.environment.states import EnvironmentState, Phase, PhaseEvent, ProcessState, SandboxState
 from hanabi.errors import HanabiError, SandboxError
+from hanabi.ledger import platform_events
+from hanabi.ledger.platform_events import PlatformEvent
 from hanabi.ledger.report import start_line
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,10 @@ class Execution:
         invocation.deadline_ms = now_ms + int(limit_s * 1000)
         if first is None or not invocation.tail:  # what the init printed is shown with the first invocation
             self._log.keep_tail(invocation.tail)
-        self._log.start(now_ms, start_line(invocation.request_id, version.version))
+        if self._log.plain:
+            self._log.start(now_ms, start_line(invocation.request_id, version.version))
+        else:
+            self._log_start(invocation, now_ms)
         self.count += 1
         self._invocation, self._on_end = invocation, on_end
         self._run.begin(invocation.request_id, self._clock.monotonic(), limit_s, self._on_run_end)
@@ -83,6 +88,11 @@ class Execution:
             outcome = self._runtime.exit_outcome()
             outcome.undelivered = True
             self._run.end(outcome)
+
+    def _log_start(self, invocation: Invocation, now_ms: int) -> None:
+        version = invocation.route.version
+        event = platform_events.start(invocation.request_id, version, invocation.trace)
+        self._log.start_event(now_ms, event, start_line(invocation.request_id, version.version))
 
     async def _initialize_and_invoke(self, invocation: Invocation, on_end: OnEnd) -> None:
         """Run the init as part of the invocation, after a reset or a failed init. /tmp is kept."""
@@ -137,6 +147,8 @@ class Execution:
             outcome.started = not self._log.retract(start_line(invocation.request_id, version.version))
         else:
             outcome.started = True
+            if not self._log.plain:
+                self._log.platform(runtime_done(invocation, outcome), None)
         outcome.events = self._log.take_events()
         if invocation.tail:
             outcome.tail = self._log.written_tail
@@ -147,6 +159,13 @@ class Execution:
         outcome.environment = self._log.environment
         outcome.stream = self._log.stream
         outcome.max_memory_mb = self._memory.reported_mb(version.memory_mb)
+
+
+def runtime_done(invocation: Invocation, outcome: Outcome) -> PlatformEvent:
+    produced_bytes = len(outcome.payload) if isinstance(outcome.payload, bytes) else None
+    return platform_events.runtime_done(
+        invocation.request_id, outcome.status, outcome.error_type, outcome.duration_us / 1000, produced_bytes, invocation.trace
+    )
 
 
 def _unexpected(error: Exception) -> bool:

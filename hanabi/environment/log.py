@@ -4,18 +4,22 @@ import time
 import uuid
 
 from hanabi.base.clock import Timer
+from hanabi.contracts.functions import FunctionVersion, JsonLogs
 from hanabi.contracts.journal import LogEvent
+from hanabi.environment.log_filter import drop_below
 from hanabi.environment.log_lines import OutputReader
 from hanabi.environment.shared import SharedServices
 from hanabi.ledger.log_tail import end_of_log
+from hanabi.ledger.platform_events import PlatformEvent, is_logged, json_line
 
 BUFFERED_EVENTS = 64  # events held back for the write that ends the invocation
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
 
 
-def stream_name(version: str, unix_s: float) -> str:
-    """Make the name of an environment's log stream."""
-    return f"{time.strftime('%Y/%m/%d', time.gmtime(unix_s))}/[{version}]{uuid.uuid4().hex}"
+def stream_name(version: FunctionVersion, unix_s: float) -> str:
+    """Make the name of an environment's log stream. In a log group that functions may share it begins with the function's name."""
+    shared = version.log_group != f"/aws/lambda/{version.name}"
+    return f"{time.strftime('%Y/%m/%d', time.gmtime(unix_s))}/{version.name if shared else ''}[{version.version}]{uuid.uuid4().hex}"
 
 
 class EnvironmentLog:
@@ -24,33 +28,58 @@ class EnvironmentLog:
     def __init__(self, environment: str, logs: int, shared: SharedServices) -> None:
         self.environment = environment  # its id
         self.stream = ""
+        self.plain = True  # text, of which nobody but the journal is told
         self._group = ""
+        self._json: JsonLogs | None = None
+        self._json_start = ""  # the start of the invocation under way, as it was logged
         self._shared = shared
-        self._output = OutputReader(logs, shared.clock, shared.output_throttle, self.add)
+        self._output = OutputReader(logs, shared.clock, shared.output_throttle, self._add_output)
         self._events: list[LogEvent] = []
         self._tail: bytes | None = None  # of what has been written of an invocation that wants its log back
         self._timer: Timer | None = None
 
-    def open(self, group: str, stream: str) -> None:
-        self._group, self.stream = group, stream
+    def open(self, version: FunctionVersion, stream: str) -> None:
+        self._group, self.stream, self._json = version.log_group, stream, version.json_logs
+        self.plain = self._json is None
 
     def keep_tail(self, wanted: bool) -> None:
         """Set whether the caller will ask for the tail of the log from here on."""
         self._tail = b"" if wanted else None
 
-    def write(self, line: str) -> None:
-        """Write a line of Lambda's own."""
-        self.add([(int(self._shared.clock.time() * 1000), line)])
+    def platform(self, event: PlatformEvent, text: str | None) -> None:
+        """Log an event of Lambda's own. `text`: its line where logs are text, None if it has none."""
+        now_ms = int(self._shared.clock.time() * 1000)
+        if (line := self._line(now_ms, event, text)) is not None:
+            self.add([(now_ms, line)])
 
-    def write_now(self, line: str) -> None:
-        """Write a line at once, which no caller's tail includes."""
-        self._shared.journal.log(self._group, self.stream, [(int(self._shared.clock.time() * 1000), line)])
+    def platform_now(self, event: PlatformEvent, text: str | None) -> None:
+        """As `platform`, but at once: no caller's tail includes it."""
+        now_ms = int(self._shared.clock.time() * 1000)
+        if (line := self._line(now_ms, event, text)) is not None:
+            self._shared.journal.log(self._group, self.stream, [(now_ms, line)])
+
+    def _line(self, now_ms: int, event: PlatformEvent, text: str | None) -> str | None:
+        if self._json is None:
+            return text
+        return json_line(now_ms, event) if is_logged(event, self._json) else None
 
     def start(self, now_ms: int, line: str) -> None:
         """Write the first line of an invocation."""
         self._events.append((now_ms, line))
         if self._timer is None:
             self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
+
+    def start_event(self, now_ms: int, event: PlatformEvent, text: str) -> None:
+        """As `start`, where it is not plain."""
+        line = self._line(now_ms, event, text)
+        self._json_start = "" if self._json is None or line is None else line
+        if line is not None:
+            self.start(now_ms, line)
+
+    def _add_output(self, events: list[LogEvent]) -> None:
+        if self._json is not None:
+            events = drop_below(self._json.application, events)
+        self.add(events)
 
     def add(self, events: list[LogEvent]) -> None:
         self._events += events
@@ -60,7 +89,9 @@ class EnvironmentLog:
             self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
 
     def retract(self, line: str) -> bool:
-        """Take back a line. False: it has been written already."""
+        """Take back the first line of an invocation. False: it has been written already, or there is none."""
+        if self._json is not None:
+            line = self._json_start
         before, self._events = self._events, [event for event in self._events if event[1] != line]
         return len(self._events) < len(before)
 

@@ -19,9 +19,11 @@ from hanabi.environment.run import Run
 from hanabi.environment.runtime_process import RuntimeProcess
 from hanabi.environment.shared import SharedServices
 from hanabi.environment.states import EnvironmentState, PhaseEvent
-from hanabi.environment.variables import function_variables
+from hanabi.environment.variables import function_variables, initialization_type
 from hanabi.errors import EntrypointError, SandboxError
-from hanabi.ledger.report import init_report_line, start_phase_line
+from hanabi.ledger import platform_events
+from hanabi.ledger.platform_events import PlatformEvent, RuntimeName
+from hanabi.ledger.report import init_report_line, runtime_version, start_phase_line
 from hanabi.quotas import VCPU_MB
 
 
@@ -58,6 +60,7 @@ class Startup:
         self._run = run
         self._runtime = runtime
         self._variables: dict[str, str] = {}
+        self._kind = "on-demand"  # AWS_LAMBDA_INITIALIZATION_TYPE
 
     async def initialize(self, version: FunctionVersion, limit_s: float, *, provisioned: bool, snap_start: bool) -> Outcome:
         """Mount a function's code and run its init with at least a full vCPU. On success the environment is idle, its CPU share set."""
@@ -78,14 +81,14 @@ class Startup:
         self._credentials.in_clone = True
         variables = await self._assign(version, provisioned=False, snap_start=True)
         self._memory.begin()
-        self._log.write_now(start_phase_line("RESTORE_START", self._image.runtime, self._image.version_arn))
+        self._log_start("RESTORE_START", platform_events.restore_start(version, self._runtime_name, self._log.stream))
         return await self._run_init(version, self._runtime.restore(version, variables), limit_s, None)
 
     async def resume(self, hibernated: HibernatedEnvironment, limit_s: float) -> None:
         """Continue a hibernated environment, of which the sandbox is a clone. Raises `SandboxError` when its runtime does not resume."""
         version = hibernated.version
         self._state.advance(PhaseEvent.ASSIGN)
-        self._log.open(version.log_group, hibernated.stream)
+        self._log.open(version, hibernated.stream)
         self._credentials.in_clone = hibernated.snap_start
         await self._credentials.take_over(hibernated.credentials, hibernated.token)
         self._set_limits(version)
@@ -95,10 +98,30 @@ class Startup:
             raise SandboxError(f"environment {hibernated.id} does not go on where it was")
         self._state.advance(PhaseEvent.INITIALIZED)
 
-    def log_report(self, outcome: Outcome, phase: str) -> None:
-        """Log INIT_REPORT, for a failed init or one done ahead that no invocation reports ("Failures during the Init phase")."""
-        word = "RESTORE" if self._credentials.in_clone else "INIT"
-        self._log.write(init_report_line(outcome.duration_us / 1000, outcome.status, outcome.error_type, phase=phase, word=word))
+    def log_report(self, outcome: Outcome, phase: str, spent_ms: float = 0.0) -> None:
+        """Log the end of the phase. INIT_REPORT is for a failed init or one done ahead that no invocation reports ("Failures during the
+        Init phase"). `spent_ms`: what a restore took before."""
+        duration_ms, status, error_type = spent_ms + outcome.duration_us / 1000, outcome.status, outcome.error_type
+        if self._credentials.in_clone:
+            self._log.platform(platform_events.restore_runtime_done(status, error_type), None)
+            restored = init_report_line(duration_ms, status, error_type, word="RESTORE")
+            self._log.platform(platform_events.restore_report(duration_ms, status, error_type), restored)
+            return
+        kind = self._kind
+        shown = status != "success" or kind != "on-demand"
+        self._log.platform(platform_events.init_runtime_done(kind, phase, status, error_type), None)
+        line = init_report_line(duration_ms, status, error_type, phase=phase) if shown else None
+        self._log.platform(platform_events.init_report(kind, phase, duration_ms, status, error_type), line)
+
+    def _log_start(self, word: str, event: PlatformEvent) -> None:
+        """Log the start of a phase, unless a container image is started: it has no version of a runtime."""
+        image = self._image
+        self._log.platform_now(event, start_phase_line(word, image.runtime, image.version_arn) if image.version_arn else None)
+
+    @property
+    def _runtime_name(self) -> RuntimeName | None:
+        image = self._image
+        return RuntimeName(runtime_version(image.runtime), image.version_arn) if image.version_arn else None
 
     async def complete(self, outcome: Outcome, version: FunctionVersion) -> None:
         """Read all output of a failed init, which becomes the end of an invocation."""
@@ -111,7 +134,8 @@ class Startup:
         """Assign a function; returns its variables."""
         shared, sandbox = self._shared, self._sandbox
         self._state.advance(PhaseEvent.ASSIGN)
-        self._log.open(version.log_group, stream_name(version.version, shared.clock.time()))
+        self._kind = initialization_type(provisioned=provisioned, snap_start=snap_start)
+        self._log.open(version, stream_name(version, shared.clock.time()))
         credentials = await self._credentials.issue(version)
         self._set_limits(version, least_vcpus=1.0)
         return function_variables(
@@ -132,8 +156,8 @@ class Startup:
 
     async def _initialize(self, version: FunctionVersion, limit_s: float, request_id: str | None) -> Outcome:
         self._memory.begin()
-        if self._image.version_arn:
-            self._log.write_now(start_phase_line("INIT_START", self._image.runtime, self._image.version_arn))
+        phase = "init" if request_id is None else "invoke"
+        self._log_start("INIT_START", platform_events.init_start(version, self._kind, phase, self._runtime_name, self._log.stream))
         return await self._run_init(version, self._runtime.start(version, self._variables), limit_s, request_id)
 
     async def _run_init(

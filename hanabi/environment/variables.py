@@ -54,6 +54,16 @@ def credentials_document(credentials: Credentials, expires: float) -> dict[str, 
     }
 
 
+def initialization_type(*, provisioned: bool, snap_start: bool) -> str:
+    return "provisioned-concurrency" if provisioned else "snap-start" if snap_start else "on-demand"
+
+
+def log_variables(version: FunctionVersion) -> dict[str, str]:
+    """What runtimes read of a function whose logs are JSON."""
+    logs = version.json_logs
+    return {} if logs is None else {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": logs.application}
+
+
 def function_variables(
     image: RuntimeImage,
     version: FunctionVersion,
@@ -72,7 +82,7 @@ def function_variables(
     AWS Lambda developer guide, "Activating and managing Lambda SnapStart": no credentials, and no names of a log, are in a snapshot.
     """
     host = runtime_api.rpartition(":")[0]
-    kind = "provisioned-concurrency" if provisioned else "on-demand" if token is None else "snap-start"
+    kind = initialization_type(provisioned=provisioned, snap_start=token is not None)
     if token is None:
         own = {
             "AWS_ACCESS_KEY_ID": credentials.access_key,
@@ -106,6 +116,7 @@ def function_variables(
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
         "AWS_LAMBDA_INITIALIZATION_TYPE": kind,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        **log_variables(version),
         **own,
         "LAMBDA_TASK_ROOT": task_root,
         "LAMBDA_RUNTIME_DIR": "/var/runtime",

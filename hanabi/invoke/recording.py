@@ -1,7 +1,10 @@
 """The record, last log lines and result of an ended invocation, made from its outcome."""
 
+from hanabi.contracts.functions import JsonLogs
 from hanabi.contracts.invocation import Invocation, Outcome, Result
-from hanabi.contracts.journal import Journal, Record
+from hanabi.contracts.journal import Journal, LogEvent, Record
+from hanabi.environment.execution import runtime_done
+from hanabi.ledger import platform_events
 from hanabi.ledger.log_tail import end_of_log
 from hanabi.ledger.report import end_line, report_line, start_line
 
@@ -31,10 +34,13 @@ def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: i
         attempt=invocation.attempt,
     )
     events = outcome.events
-    if not outcome.started:
-        events.append((made.started_ms, start_line(invocation.request_id, version.version)))
-    events.append((now_ms, end_line(invocation.request_id)))
-    events.append((now_ms, report_line(made)))
+    if version.json_logs is not None:
+        events += _json_lines(invocation, outcome, made, now_ms, version.json_logs)
+    else:
+        if not outcome.started:
+            events.append((made.started_ms, start_line(invocation.request_id, version.version)))
+        events.append((now_ms, end_line(invocation.request_id)))
+        events.append((now_ms, report_line(made)))
     journal.finish(made, version.log_group, outcome.stream, events)
     return Result(
         payload=outcome.payload,
@@ -43,3 +49,12 @@ def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: i
         log_tail=end_of_log(outcome.tail, events) if invocation.tail else b"",
         record=made,
     )
+
+
+def _json_lines(invocation: Invocation, outcome: Outcome, made: Record, now_ms: int, logs: JsonLogs) -> list[LogEvent]:
+    """Make the last lines of an invocation whose logs are JSON; all of them, if its environment has logged none."""
+    events = [(now_ms, platform_events.report(made))]
+    if not outcome.started:
+        start = platform_events.start(invocation.request_id, invocation.route.version, invocation.trace)
+        events = [(made.started_ms, start), (now_ms, runtime_done(invocation, outcome)), *events]
+    return [(time_ms, platform_events.json_line(time_ms, event)) for time_ms, event in events if platform_events.is_logged(event, logs)]

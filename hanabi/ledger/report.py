@@ -40,9 +40,14 @@ def report_line(record: Record) -> str:
 
 def start_phase_line(word: str, runtime: str, version_arn: str) -> str:
     """`INIT_START Runtime Version: python:3.11.v1\tRuntime Version ARN: arn:...`; RESTORE_START where a snapshot is restored."""
+    return f"{word} Runtime Version: {runtime_version(runtime)}\tRuntime Version ARN: {version_arn}"
+
+
+def runtime_version(runtime: str) -> str:
+    """Name the version of a runtime: `python:3.11.v1`."""
     family = runtime.rstrip("0123456789.x") if not runtime.startswith("provided") else "provided"
     version = runtime[len(family) :].strip(".").removesuffix(".x")
-    return f"{word} Runtime Version: {family}:{version}.v1\tRuntime Version ARN: {version_arn}"
+    return f"{family}:{version}.v1"
 
 
 def init_report_line(init_ms: float, status: str, error_type: str | None, phase: str = "init", word: str = "INIT") -> str:

@@ -2,6 +2,8 @@
 
 import { types } from "node:util";
 
+import { isJson } from "./console.mjs";
+
 class RuntimeError extends Error {
   get name() {
     return `Runtime.${this.constructor.name}`;
@@ -39,9 +41,10 @@ export function describe(error) {
   }
 }
 
-/** Logs it as Lambda does: a label, a tab, and all that is known about the error as JSON. */
+/** Logs it as Lambda does. In text: a label, a tab, and all that is known about the error as JSON. */
 export function logError(label, thrown) {
   const error = thrown instanceof Error ? thrown : new Error(thrown);
+  if (isJson()) return console.error(error);
   let text;
   try {
     text = JSON.stringify(error, (_, value) => (value instanceof Error ? enumerate(value) : value));

@@ -7,6 +7,9 @@ import sys
 import time
 from typing import Any
 
+from hanabi_runtime.encoding import encode_text
+from hanabi_runtime.json_logs import TIME_FORMAT, JsonFormatter
+
 INDENT = "\u00a0"  # CloudWatch Logs keeps leading spaces only when they do not break
 request_id = ""  # of the invocation under way
 
@@ -49,11 +52,18 @@ def unbuffer() -> None:
         setattr(sys, name, Unbuffered(raw, encoding=stream.encoding, errors=stream.errors, write_through=True))
 
 
+def is_json() -> bool:
+    return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+
+
 def set_up() -> None:
     logging.Formatter.converter = time.gmtime
     handler = LambdaLoggerHandler()
-    layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
-    handler.setFormatter(logging.Formatter(layout, "%Y-%m-%dT%H:%M:%S"))
+    if is_json():
+        handler.setFormatter(JsonFormatter())
+    else:
+        layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
+        handler.setFormatter(logging.Formatter(layout, "%Y-%m-%dT%H:%M:%S"))
     handler.addFilter(LambdaLoggerFilter())
     root = logging.getLogger()
     root.addHandler(handler)
@@ -63,14 +73,21 @@ def set_up() -> None:
 
 
 def log_error(error: dict[str, Any]) -> None:
-    """`[ERROR] Type: message`, then the stack, as one line."""
+    """`[ERROR] Type: message`, then the stack, as one line; or all of it as JSON."""
+    if is_json():
+        said = {"timestamp": time.strftime(TIME_FORMAT, time.gmtime()), "level": "ERROR", **error}
+        _write(encode_text(said) + "\n")
+        return
     kind, message = error["errorType"], error["errorMessage"]
     lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}", "Traceback (most recent call last):"]
     for entry in error["stackTrace"]:
         for line in entry.splitlines():
             text = line.lstrip(" ")
             lines.append(INDENT * (len(line) - len(text)) + text)
-    line = "\r".join(lines).replace("\n", "\r") + "\n"
+    _write("\r".join(lines).replace("\n", "\r") + "\n")
+
+
+def _write(line: str) -> None:
     try:
         sys.stdout.write(line.encode(errors="backslashreplace").decode())
     except (OSError, ValueError):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hanabi.control.containers import ZIP
+from hanabi.control.log_settings import describe_log_settings
 from hanabi.control.model import Alias, Function, Url, Version
 from hanabi.control.settings import ARCHITECTURES
 
@@ -44,7 +45,7 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
             "ApplyOn": "PublishedVersions" if settings.snap_start else "None",
             "OptimizationStatus": "On" if version.snapshot else "Off",
         },
-        "LoggingConfig": {"LogFormat": "Text", "LogGroup": settings.log_group},
+        "LoggingConfig": describe_log_settings(settings),
         "State": version.state,
     }
     if settings.package == ZIP:

@@ -57,7 +57,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
         {"CapacityProviderConfig": {}},
         {"DurableConfig": {}},
         {"PublishTo": "LATEST_PUBLISHED"},
-        {"LoggingConfig": {"LogFormat": "JSON"}},
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(refused: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """The host's side of a runtime for tests: a session whose callbacks are written down."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hanabi.contracts.body import ByteStream
 from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
@@ -40,9 +42,7 @@ class Story:
         return await asyncio.wait_for(self.told.get(), PATIENCE_S)
 
 
-def invocation(
-    payload: bytes = b"{}", request_id: str = "id-1", *, trace: str = "", client_context: str = "", on_stream: OnStream | None = None
-) -> Invocation:
+def make_version(**changes: Any) -> FunctionVersion:
     version = FunctionVersion(
         key="k",
         name="demo",
@@ -60,6 +60,13 @@ def invocation(
         code=Path("/nowhere"),
         log_group="/aws/lambda/demo",
     )
+    return replace(version, **changes)
+
+
+def invocation(
+    payload: bytes = b"{}", request_id: str = "id-1", *, trace: str = "", client_context: str = "", on_stream: OnStream | None = None
+) -> Invocation:
+    version = make_version()
     route = Route(version, version.arn, Concurrency("demo"))
     return Invocation(
         request_id=request_id,
