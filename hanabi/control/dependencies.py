@@ -25,6 +25,9 @@ class CodeStore(Protocol):
     async def store(self, blob: bytes | Path) -> StoredCode:
         """Unpack a zip. Raises `ApiError` for an invalid one."""
 
+    async def measure(self, sha256: str) -> int:
+        """Return the size of unpacked code, in bytes."""
+
 
 class Runtimes(Protocol):
     async def why_unavailable(self, runtime: str) -> str:

@@ -5,17 +5,15 @@ next change would lose it.
 """
 
 import base64
-import math
 import re
-import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
-from functools import lru_cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from hanabi.control.arns import LATEST, is_alias, is_version
 from hanabi.control.log_settings import check_log_settings
-from hanabi.control.model import Alias, Code, Function, FunctionSettings, ProvisionedConfig, Url, Version
+from hanabi.control.model import Alias, AttachedLayer, Code, Function, FunctionSettings, ProvisionedConfig, Url, Version
+from hanabi.control.values import build as _build
+from hanabi.control.values import need as _need
 from hanabi.quotas import ACCOUNT_CONCURRENCY, FUNCTION_NAME_CHARS, MEMORY_MAX_MB, MEMORY_MIN_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
 
 T = TypeVar("T")
@@ -24,7 +22,6 @@ _SNAPSHOT = re.compile(r"[a-zA-Z0-9-]{0,64}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STATES = ("Pending", "Active", "Inactive", "Failed")
 _UPDATES = (None, "Successful", "Failed", "InProgress")
-_END_MS = 253_402_300_800_000  # the year 10,000
 _CORS = {"AllowCredentials": bool, "MaxAge": int}  # the other ones are lists of strings
 _CORS_LISTS = ("AllowHeaders", "AllowMethods", "AllowOrigins", "ExposeHeaders")
 
@@ -104,7 +101,7 @@ def _read_published(document: Mapping[str, Any], number: str, function_id: Any) 
 
 def _read_version(document: Any) -> Version:
     _need(isinstance(document, dict), "has no object where a version is expected")
-    settings = _build(FunctionSettings, document["settings"], "settings")
+    settings = _read_settings(document["settings"])
     code = _build(Code, document["code"], "code")
     _need(
         MEMORY_MIN_MB <= settings.memory_mb <= MEMORY_MAX_MB
@@ -116,7 +113,7 @@ def _read_version(document: Any) -> Version:
     if code.image:
         _need(bool(_DIGEST.fullmatch(code.sha256)), "has an image without a digest")
     else:
-        _need(len(base64.b64decode(code.sha256, validate=True)) == 32, "has code without a SHA-256")
+        _check_sha256(code.sha256)
     check_log_settings(settings)
     for key, value in (settings.image_config or {}).items():
         if key in ("EntryPoint", "Command"):
@@ -127,6 +124,18 @@ def _read_version(document: Any) -> Version:
     _need(version.state in _STATES and version.update in _UPDATES, f"has a state that cannot be: {version.state!r}, {version.update!r}")
     _need(bool(_SNAPSHOT.fullmatch(version.snapshot)), "has a snapshot whose name is none")
     return version
+
+
+def _read_settings(document: Any) -> FunctionSettings:
+    _need(isinstance(document, dict), "has no object where settings is expected")
+    layers = tuple(_each(AttachedLayer, document.get("layers", []), "layers"))
+    for layer in layers:
+        _check_sha256(layer.sha256)
+    return _build(FunctionSettings, {**document, "layers": layers}, "settings")
+
+
+def _check_sha256(sha256: str) -> None:
+    _need(len(base64.b64decode(sha256, validate=True)) == 32, "has code without a SHA-256")
 
 
 def _policies(given: Any) -> dict[str, tuple[Mapping[str, Any], ...]]:
@@ -149,47 +158,3 @@ def _list(given: Any, kind: type, where: str) -> list[Any]:
     )
     found: list[Any] = given
     return found
-
-
-def _build(kind: type[T], values: Any, where: str) -> T:
-    """Build a dataclass from JSON values, checking each one's declared type."""
-    _need(isinstance(values, dict), f"has no object where {where} is expected")
-    any_kind: Any = kind
-    hints, required = _fields(any_kind)
-    for name in values.keys() - hints.keys():
-        raise ValueError(f"has a field that this Hanabi does not know: {name!r} in {where}")
-    for name in required - values.keys():
-        raise ValueError(f"lacks {name!r} in {where}")
-    for name, value in values.items():
-        _need(_fits(value, hints[name]), f"has a value of the wrong type: {name!r} in {where}")
-        _need(not name.endswith("_ms") or 0 <= value < _END_MS, f"has a time that cannot be: {name!r} in {where}")
-    return kind(**values)
-
-
-@lru_cache
-def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    hints = get_type_hints(kind)
-    known = {each.name: hints[each.name] for each in fields(kind)}
-    return known, frozenset(each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, each) for each in arguments)
-    if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    if hint is int:
-        return type(value) is int and abs(value) < 1 << 62
-    if origin is tuple:
-        return isinstance(value, tuple)
-    if origin is not None:  # Mapping[str, X]
-        return isinstance(value, Mapping) and all(_fits(key, arguments[0]) and _fits(each, arguments[1]) for key, each in value.items())
-    return isinstance(value, hint)
-
-
-def _need(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)

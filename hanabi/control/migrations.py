@@ -2,6 +2,8 @@
 
     functions/<name>            a function: control/model.py, read by control/documents.py
     versions/<name>/<number>    a published version of it
+    layers/<name>               a layer: control/layers/model.py
+    layer-versions/<name>/<number>  a version of it
     iam/role/<name>             a role with its policies: services/iam/
     node/identity               the id of this state.db: images/identity.py
     quarantine/<revision>/<key> what was quarantined, text as it was
@@ -70,6 +72,8 @@ def _check_identity(document: Document) -> None:
 FORMATS: Formats = {
     "functions/": Format((_function_1,)),  # checked when read: control/documents.py
     "versions/": Format((_version_1,)),
+    "layers/": Format(),  # likewise: control/layers/model.py
+    "layer-versions/": Format(),
     "iam/role/": Format(check=_check_role),
     "node/identity": Format(check=_check_identity),
 }

@@ -17,6 +17,16 @@ CREATING = "The function is being created."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedLayer:
+    """A layer version as a function has it. It stays with the function when the layer version is deleted."""
+
+    arn: str
+    sha256: str  # of the zip, base64, by which the code store has it
+    size: int  # of the zip, bytes
+    unzipped_size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSettings:
     """The settings of a function, defaults filled in."""
 
@@ -35,6 +45,11 @@ class FunctionSettings:
     log_format: str = "Text"  # or "JSON", which has both levels
     application_log_level: str = ""
     system_log_level: str = ""
+    layers: tuple[AttachedLayer, ...] = ()  # the later ones over the earlier ones
+
+    @property
+    def layer_hashes(self) -> tuple[str, ...]:
+        return tuple(layer.sha256 for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +87,11 @@ class Version:
     update_code: str | None = None
     snapshot: str = ""  # of a published version with SnapStart: its name
     lost: bool = False  # it is Failed because its code or image is not there, until that comes back
+
+    @property
+    def code_hashes(self) -> tuple[str, ...]:
+        """What it has in the code store: its zip and its layers'; those of an image are elsewhere."""
+        return () if self.code.image else (self.code.sha256, *self.settings.layer_hashes)
 
     @property
     def awaits_snapshot(self) -> bool:
@@ -209,6 +229,7 @@ _UNSAID = (
     ("log_format", "Text"),
     ("application_log_level", ""),
     ("system_log_level", ""),
+    ("layers", ()),
 )
 
 

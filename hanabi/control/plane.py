@@ -15,6 +15,7 @@ from hanabi.control.containers import Containers
 from hanabi.control.dependencies import CodeStore, Runtimes
 from hanabi.control.deployment import Deployment
 from hanabi.control.functions import Functions
+from hanabi.control.layers.layers import Layers
 from hanabi.control.preparation import Preparation
 from hanabi.control.provisioned_versions import ProvisionedVersions
 from hanabi.control.references import References
@@ -25,6 +26,7 @@ from hanabi.control.url_index import UrlIndex
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
     functions: Functions  # what exists
+    layers: Layers
     deployment: Deployment  # functions made, updated, deleted
     preparation: Preparation  # what is being made ready
     snap_start: SnapStart  # whose snapshots are being made
@@ -36,7 +38,7 @@ class ControlPlane:
 
     async def wait_idle(self) -> None:
         """Return when no change is under way and nothing is being prepared."""
-        while tasks := [*self.preparation.tasks, *self.functions.tasks, *self.snap_start.tasks]:
+        while tasks := [*self.preparation.tasks, *self.functions.tasks, *self.layers.tasks, *self.snap_start.tasks]:
             await asyncio.wait(tasks)
 
 
@@ -59,6 +61,7 @@ async def open_control_plane(
     """
     health = health or Health(clock)
     functions = Functions(store, account_region, clock, health)
+    layers = Layers(store, code, account_region, clock, health)
     # Each is told of every change, in this order.
     catalog = FunctionCatalog(functions, code.place, snapshots.directory if snapshots else None)
     provisioned = ProvisionedVersions(functions, catalog.target)
@@ -67,10 +70,12 @@ async def open_control_plane(
     urls = UrlIndex(functions, url_for)
     preparation = Preparation(functions, code, runtimes, containers, clock, health)
     deployment = Deployment(functions, code, runtimes, containers)
-    references = References(functions, code.place, lambda: deployment.uploads)
+    references = References(functions, layers, code.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
+        stack.push_async_callback(layers.close)
         stack.push_async_callback(snap_start.close)
         stack.push_async_callback(preparation.close)
+        await layers.open()
         await functions.open()
-        yield ControlPlane(functions, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references)
+        yield ControlPlane(functions, layers, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references)

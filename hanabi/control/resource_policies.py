@@ -27,6 +27,19 @@ def policy_text(statements: tuple[Mapping[str, Any], ...]) -> str:
     return json.dumps({"Version": "2012-10-17", "Id": "default", "Statement": list(statements)}, separators=(",", ":"))
 
 
+def refuse_known_sid(statements: tuple[Mapping[str, Any], ...], sid: str) -> None:
+    if any(statement["Sid"] == sid for statement in statements):
+        raise ResourceConflict(
+            f"The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing statement."
+        )
+
+
+def check_policy_size(statements: tuple[Mapping[str, Any], ...]) -> None:
+    size = len(policy_text(statements))
+    if size > POLICY_BYTES:
+        raise PolicyLengthExceeded(f"The final policy size ({size}) is bigger than the limit ({POLICY_BYTES}).")
+
+
 def find_policy(function: Function | None, qualifier: str | None) -> tuple[str, str]:
     """Return (policy as JSON, revision of its resource)."""
     statements = function.policies.get(qualifier or LATEST) if function else None
@@ -46,15 +59,10 @@ def add_statement(function: Function, qualifier: str | None, params: Mapping[str
     check_revision(params.get("RevisionId"), _revision(function, qualifier), "GetPolicy")
     statements = function.policies.get(qualifier or LATEST, ())
     sid = params["StatementId"]
-    if any(statement["Sid"] == sid for statement in statements):
-        raise ResourceConflict(
-            f"The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing statement."
-        )
+    refuse_known_sid(statements, sid)
     arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
     statements = (*statements, _make_statement(function, arn, params))
-    size = len(policy_text(statements))
-    if size > POLICY_BYTES:
-        raise PolicyLengthExceeded(f"The final policy size ({size}) is bigger than the limit ({POLICY_BYTES}).")
+    check_policy_size(statements)
     return _with_statements(function, qualifier, statements)
 
 
@@ -74,7 +82,7 @@ def _make_statement(function: Function, arn: str, params: Mapping[str, Any]) -> 
     statement = {
         "Sid": params["StatementId"],
         "Effect": "Allow",
-        "Principal": _read_principal(params["Principal"], function.arn.split(":")[1]),
+        "Principal": read_principal(params["Principal"], function.arn.split(":")[1]),
         "Action": params["Action"],
         "Resource": arn,
     }
@@ -86,7 +94,7 @@ def _make_statement(function: Function, arn: str, params: Mapping[str, Any]) -> 
     return statement | ({"Condition": condition} if condition else {})
 
 
-def _read_principal(text: str, partition: str) -> str | dict[str, str]:
+def read_principal(text: str, partition: str) -> str | dict[str, str]:
     if text == "*":
         return text
     if re.fullmatch(r"\d{12}", text, re.ASCII):

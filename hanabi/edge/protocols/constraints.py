@@ -26,8 +26,8 @@ REMEMBERED = 256  # values of one shape, so long at most, that need not be check
 REMEMBERED_CHARS = 256
 LONGER = 4  # times what a member may have: what is longer still is not compared with the pattern
 ERRORS = 100  # reported in one answer at most: a small request could cause very many
-# An enumeration that Lambda checks later, with an error of its own and a list of what is still allowed.
-_LATER = frozenset({"Runtime"})
+# Enumerations that Lambda checks later: with an error of its own and a list of what is still allowed, and those reported with that.
+_LATER = frozenset({"Runtime", "CompatibleArchitectures"})
 
 
 def summarise(errors: list[str]) -> str:
@@ -60,6 +60,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
+def _say_pattern(pattern: str) -> str:
+    """Format a pattern as Lambda does: alternatives `((a)|(b))` without the outer brackets."""
+    return pattern[1:-1] if pattern.startswith("((arn") and pattern.endswith("))") else pattern
+
+
 def format_rules(shape: Shape) -> list[Rule]:
     """Make the rules of a value's format."""
     metadata = shape.metadata
@@ -69,7 +74,7 @@ def format_rules(shape: Shape) -> list[Rule]:
         most = LONGER * int(metadata["max"]) if "max" in metadata else sys.maxsize  # beyond, its length says enough
         rules.append(
             (
-                f"Member must satisfy regular expression pattern: {metadata['pattern']}",
+                f"Member must satisfy regular expression pattern: {_say_pattern(metadata['pattern'])}",
                 lambda value: len(value) > most or pattern.fullmatch(value) is not None,
             )
         )
@@ -129,7 +134,7 @@ class Constraints:
         checks = [_own(shape)]
         if shape.type_name == "structure":
             checks.append(self._structure(shape))
-        elif shape.type_name == "list":
+        elif shape.type_name == "list" and shape.name not in _LATER:
             checks.append(_scalars(shape, shape.member, "Member must satisfy constraint", _itself, [_NOT_NULL]))
             checks.append(self._containers(shape.member, lambda value: enumerate(value, 1)))
         elif shape.type_name == "map":

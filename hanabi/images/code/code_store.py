@@ -174,6 +174,10 @@ class CodeStore:
         """The unpacked tree of the code with this `CodeSha256`, if it exists."""
         return self._directory / base64.b64decode(sha256).hex() / "task"
 
+    async def measure(self, sha256: str) -> int:
+        """The size of unpacked code: of its files, in bytes."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, _measure, self.place(sha256))
+
     def zip_path(self, sha256: str) -> Path:
         """The stored zip with this `CodeSha256`."""
         return self._directory / base64.b64decode(sha256).hex() / "code.zip"
@@ -217,6 +221,10 @@ def _hash(archive: Path) -> bytes:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return b""
+
+
+def _measure(tree: Path) -> int:
+    return sum(os.lstat(os.path.join(directory, name)).st_size for directory, _, files in os.walk(tree) for name in files)
 
 
 def _has_tree(final: Path) -> bool:

@@ -14,6 +14,8 @@ from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
 from hanabi.services.lambda_.functions import CodeUrl, FunctionOperations, Staging
 from hanabi.services.lambda_.invoke import InvokeOperations
+from hanabi.services.lambda_.layer_targets import LayerTargets
+from hanabi.services.lambda_.layers import LayerOperations
 from hanabi.services.lambda_.operations import operations
 from hanabi.services.lambda_.policies import PolicyOperations
 from hanabi.services.lambda_.provisioned import Allocations, ProvisionedOperations
@@ -47,10 +49,12 @@ class LambdaService(Service):
         roles = roles or ExecutionRoles(functions.account_region, any_role=True)
         self.operations: Mapping[str, Operation[Any]] = operations(
             FunctionTargets(functions),
+            LayerTargets(control.layers),
             AliasOperations(functions),
             ConcurrencyOperations(functions, catalog),
             FunctionOperations(control, code_url, roles, staging),
             InvokeOperations(catalog, roles, invoker, events, clock),
+            LayerOperations(control.layers, code_url, staging),
             PolicyOperations(functions),
             ProvisionedOperations(functions, catalog, allocation),
             TagOperations(functions),

@@ -33,7 +33,7 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
         "Description": settings.description,
         "Timeout": settings.timeout_s,
         "MemorySize": settings.memory_mb,
-        "LastModified": _modified(version.modified_ms),
+        "LastModified": describe_time(version.modified_ms),
         "CodeSha256": version.code.sha256,
         "Version": version.number,
         "TracingConfig": {"Mode": "PassThrough"},
@@ -97,7 +97,7 @@ def describe_url(function: Function, url: Url, address: str) -> dict[str, Any]:
     return description | ({"Cors": dict(url.cors)} if url.cors else {})
 
 
-def _modified(ms: int) -> str:
+def describe_time(ms: int) -> str:
     """2026-11-24T10:00:00.000+0000"""
     return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}+0000"
 

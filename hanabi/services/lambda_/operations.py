@@ -9,6 +9,8 @@ from hanabi.services.lambda_.bodies import CODE, EVENT, PAYLOAD
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
 from hanabi.services.lambda_.functions import FunctionOperations
 from hanabi.services.lambda_.invoke import InvokeOperations
+from hanabi.services.lambda_.layer_targets import LayerTargets
+from hanabi.services.lambda_.layers import LayerOperations
 from hanabi.services.lambda_.policies import PolicyOperations
 from hanabi.services.lambda_.provisioned import ProvisionedOperations
 from hanabi.services.lambda_.tags import TagOperations
@@ -19,10 +21,12 @@ from hanabi.services.lambda_.versions import VersionOperations
 
 def operations(
     on: FunctionTargets,
+    on_layer: LayerTargets,
     aliases: AliasOperations,
     concurrency: ConcurrencyOperations,
     functions: FunctionOperations,
     invocations: InvokeOperations,
+    layers: LayerOperations,
     policies: PolicyOperations,
     provisioned: ProvisionedOperations,
     tags: TagOperations,
@@ -30,6 +34,7 @@ def operations(
     versions: VersionOperations,
 ) -> Mapping[str, Operation[Any]]:
     return {
+        "AddLayerVersionPermission": on_layer.version("AddLayerVersionPermission", layers.add_layer_version_permission),
         "AddPermission": on.qualifier("AddPermission", policies.add_permission),
         "CreateAlias": on.function("CreateAlias", aliases.create_alias),
         "CreateFunction": on.new_function("CreateFunction", functions.create_function, CODE),
@@ -38,6 +43,7 @@ def operations(
         "DeleteFunction": on.function_or_qualifier("DeleteFunction", functions.delete_function),
         "DeleteFunctionConcurrency": on.function("DeleteFunctionConcurrency", concurrency.delete_function_concurrency),
         "DeleteFunctionUrlConfig": on.function_or_alias("DeleteFunctionUrlConfig", urls.delete_function_url_config),
+        "DeleteLayerVersion": on_layer.version("DeleteLayerVersion", layers.delete_layer_version),
         "DeleteProvisionedConcurrencyConfig": on.qualifier("DeleteProvisionedConcurrencyConfig", provisioned.delete_provisioned),
         "GetAccountSettings": on.account("GetAccountSettings", concurrency.get_account_settings),
         "GetAlias": on.function("GetAlias", aliases.get_alias),
@@ -47,6 +53,9 @@ def operations(
         "GetFunctionConfiguration": on.function_or_qualifier("GetFunctionConfiguration", functions.get_function_configuration),
         "GetFunctionRecursionConfig": on.function("GetFunctionRecursionConfig", functions.get_function_recursion_config),
         "GetFunctionUrlConfig": on.function_or_alias("GetFunctionUrlConfig", urls.get_function_url_config),
+        "GetLayerVersion": on_layer.version("GetLayerVersion", layers.get_layer_version),
+        "GetLayerVersionByArn": on_layer.version_arn("GetLayerVersion", layers.get_layer_version),
+        "GetLayerVersionPolicy": on_layer.version("GetLayerVersionPolicy", layers.get_layer_version_policy),
         "GetPolicy": on.qualifier("GetPolicy", policies.get_policy),
         "GetProvisionedConcurrencyConfig": on.qualifier("GetProvisionedConcurrencyConfig", provisioned.get_provisioned),
         "GetRuntimeManagementConfig": on.function_or_qualifier("GetRuntimeManagementConfig", functions.get_runtime_management_config),
@@ -56,12 +65,16 @@ def operations(
         "ListAliases": on.function("ListAliases", aliases.list_aliases),
         "ListFunctionUrlConfigs": on.function_or_alias("ListFunctionUrlConfigs", urls.list_function_url_configs),
         "ListFunctions": on.account("ListFunctions", functions.list_functions),
+        "ListLayerVersions": on_layer.listed_layer("ListLayerVersions", layers.list_layer_versions),
+        "ListLayers": on_layer.account("ListLayers", layers.list_layers),
         "ListProvisionedConcurrencyConfigs": on.function_or_qualifier("ListProvisionedConcurrencyConfigs", provisioned.list_provisioned),
         "ListTags": on.function_arn("ListTags", tags.list_tags),
         "ListVersionsByFunction": on.function("ListVersionsByFunction", versions.list_versions_by_function),
+        "PublishLayerVersion": on_layer.layer("PublishLayerVersion", layers.publish_layer_version, CODE),
         "PublishVersion": on.function("PublishVersion", versions.publish_version),
         "PutFunctionConcurrency": on.function("PutFunctionConcurrency", concurrency.put_function_concurrency),
         "PutProvisionedConcurrencyConfig": on.qualifier("PutProvisionedConcurrencyConfig", provisioned.put_provisioned),
+        "RemoveLayerVersionPermission": on_layer.version("RemoveLayerVersionPermission", layers.remove_layer_version_permission),
         "RemovePermission": on.qualifier("RemovePermission", policies.remove_permission),
         "TagResource": on.function_arn("TagResource", tags.tag_resource),
         "UntagResource": on.function_arn("UntagResource", tags.untag_resource),

@@ -294,3 +294,10 @@ async def test_a_copy_made_under_a_narrow_umask_is_opened_up(tmp_path: Path) -> 
     stored, fault = await fix(tmp_path / "code", narrow)
     opened = (stored.path.parent, stored.path, stored.path / "lambda_function.py")
     assert fault is None and [path.stat().st_mode & 0o777 for path in opened] == [0o711, 0o755, 0o644]
+
+
+async def test_unpacked_code_is_measured(tmp_path: Path) -> None:
+    async def use(store: CodeStore) -> int:
+        return await store.measure((await store.store(simple(a__py=b"12345", b__py=b"x" * 1000))).sha256)
+
+    assert await in_store(tmp_path / "code", use) == 1005
