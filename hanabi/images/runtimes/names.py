@@ -21,7 +21,7 @@ NAMES = (*CURRENT, *DEPRECATED)
 _PARTS = re.compile(r"([a-z]+)\.?(.*?)(?:\.x)?")
 
 # As AWS answers it, in its order. Identifiers that are newer than the recording (January 2026) are not among them.
-_ENUM = (
+ENUM = (
     "nodejs20.x, python3.14, provided.al2023, python3.12, python3.13, nodejs24.x, nodejs22.x, java25, python3.10, python3.11, java21, "
     "ruby3.3, ruby3.4, ruby3.2, python3.8, python3.9, java17, nodejs16.x, dotnet10, dotnet8, java11, dotnet6, nodejs18.x, provided.al2, "
     "java8.al2"
@@ -36,7 +36,7 @@ def refusal(runtime: str) -> str:
             "We recommend you use a supported runtime while creating or updating functions."
         )
     if runtime not in NAMES:
-        return f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [{_ENUM}] or be a valid ARN"
+        return f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [{ENUM}] or be a valid ARN"
     return ""
 
 
