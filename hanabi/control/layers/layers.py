@@ -11,8 +11,8 @@ from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
 from hanabi.control.dependencies import CodeStore
 from hanabi.control.layers.compatibility import check_declared
+from hanabi.control.layers.layer_names import LayerName, check_number
 from hanabi.control.layers.model import Layer, LayerVersion, changed_versions, layer_document, read_layer
-from hanabi.control.layers.names import LayerName, check_number
 from hanabi.control.registry import Kind, Registry
 from hanabi.control.settings import refuse_unsupported
 from hanabi.errors import InvalidParameterValue, ResourceNotFound

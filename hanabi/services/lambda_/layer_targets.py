@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from hanabi.control.layers.layer_names import LayerName, check_number, parse_arn, parse_layer
 from hanabi.control.layers.layers import Layers
-from hanabi.control.layers.names import LayerName, check_number, parse_arn, parse_layer
 from hanabi.edge.service import DOCUMENT, Handler, Operation, Params, RequestBody, RequiredPermission
 
 

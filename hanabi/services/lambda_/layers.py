@@ -3,10 +3,10 @@
 from typing import Any
 
 from hanabi.control.layers.compatibility import check_filter
+from hanabi.control.layers.layer_names import LayerName
 from hanabi.control.layers.layer_policies import add_statement, find_policy, remove_statement, statement_text
 from hanabi.control.layers.layers import Layers
 from hanabi.control.layers.model import Layer, LayerVersion
-from hanabi.control.layers.names import LayerName
 from hanabi.edge.service import Call
 from hanabi.errors import AccessDenied, ResourceNotFound
 from hanabi.services.lambda_.describe import describe_time

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hanabi.control.layers.names import LayerName
+from hanabi.control.layers.layer_names import LayerName
 from hanabi.errors import DocumentDamaged, InvalidParameterValue, ResourceNotFound
 from tests.unit.control.support import ACCOUNT, REGION, Codes, open_plane
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hanabi.control.arns import AccountRegion
-from hanabi.control.layers.names import LayerName, check_number, parse_arn, parse_layer
+from hanabi.control.layers.layer_names import LayerName, check_number, parse_arn, parse_layer
 from hanabi.errors import InvalidParameterValue
 
 HERE = AccountRegion("000000000000", "us-east-1")
