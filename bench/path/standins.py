@@ -117,6 +117,9 @@ class NoImages:
     def known(self, runtime: str) -> bool:
         return runtime == RUNTIME
 
+    def why_missing(self, runtime: str) -> str:
+        return ""
+
     def is_built(self, runtime: str) -> bool:
         return True
 

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import json
 import logging
-import os
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +15,7 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.functions import Catalog
 from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Invocation, Invoker
+from hanabi.edge.traces import begin_trace, root_of
 from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFound, ShuttingDown, TooManyRequests
 from hanabi.frontends.function_urls.cors import add_headers, answer_preflight
 from hanabi.frontends.function_urls.event import make_event
@@ -138,7 +138,8 @@ class FunctionUrls:
         except ApiError:
             return _answer(403, {"Message": FORBIDDEN}, "AccessDeniedException", request_id)
         route = self._catalog.resolve(config.function, config.qualifier)
-        trace = _trace(request.header("x-amzn-trace-id"), self._clock.time())
+        given = request.header("x-amzn-trace-id")
+        trace = begin_trace(given, self._clock.time(), route.version.arn)
         assert isinstance(request.body, bytes | Path)
         body = await _read_body(request.body)
         event = make_event(
@@ -147,7 +148,7 @@ class FunctionUrls:
             url_id=url_id,
             host=host,
             request_id=request_id,
-            trace=trace,
+            trace=given if given and trace.startswith(given) else root_of(trace),
             now=self._clock.time(),
             scheme=self._scheme,
             principal=principal,
@@ -192,13 +193,6 @@ async def _read_body(body: bytes | Path) -> bytes:
 
 def _too_large() -> RequestTooLarge:
     return RequestTooLarge(f"Request must be smaller than {INVOKE_PAYLOAD_BYTES} bytes for the InvokeFunction operation")
-
-
-def _trace(given: str, now: float) -> str:
-    """Return the caller's trace header if it is valid, else a new one."""
-    if given and len(given) <= 256 and given.isascii() and given.isprintable():
-        return given
-    return f"Root=1-{int(now):08x}-{os.urandom(12).hex()}"
 
 
 def _refusal(error: HanabiError, request_id: str) -> HttpResponse:

@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import json
-import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Cancellable, EventQueue, Invocation, Invoker, Result
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.service import Call, Done, Params
+from hanabi.edge.traces import begin_trace
 from hanabi.errors import InvalidParameterValue, InvalidRequestContent
 from hanabi.quotas import CLIENT_CONTEXT_BYTES
 from hanabi.services.iam.execution_roles import ExecutionRoles
@@ -22,8 +21,6 @@ from hanabi.services.lambda_.targets import Qualified
 
 SYNC = "RequestResponse"
 EMPTY = b"{}"  # what a function is handed when it is invoked with nothing
-
-_TRACE = re.compile(r"[!-~ ]{1,256}")
 
 
 class InvokeOperations:
@@ -42,7 +39,7 @@ class InvokeOperations:
             return None
         route = self._find(params, target)
         check_json(payload)
-        invocation = self._make_invocation(call, params, route, payload, self._answer_trace(call))
+        invocation = self._make_invocation(call, params, route, payload, self._answer_trace(call, route))
 
         def end(result: Result | Exception) -> None:
             done(result if isinstance(result, Exception) else _describe(result))
@@ -55,7 +52,7 @@ class InvokeOperations:
         payload = await self._read_payload(params, kind)
         if kind == "DryRun":
             return {"StatusCode": 204}
-        trace = self._answer_trace(call)
+        trace = self._answer_trace(call, route)
         if kind == "Event":
             await self._put(call, route, payload, target[1], trace)
             return {"StatusCode": 202}
@@ -66,7 +63,7 @@ class InvokeOperations:
         payload = await self._read_payload(params, SYNC)
         if params.get("InvocationType") == "DryRun":
             return {"StatusCode": 204}
-        invocation = self._make_invocation(call, params, route, payload, self._answer_trace(call))
+        invocation = self._make_invocation(call, params, route, payload, self._answer_trace(call, route))
         streamed = await self._invoker.stream(invocation)
         return {"StatusCode": 200, "ExecutedVersion": route.version.version, "EventStream": ResponseEvents(streamed)}
 
@@ -94,9 +91,9 @@ class InvokeOperations:
             tail=params.get("LogType") == "Tail",
         )
 
-    def _answer_trace(self, call: Call) -> str:
+    def _answer_trace(self, call: Call, route: Route) -> str:
         """Add the trace to the answer, as Lambda's own edge does."""
-        trace = self._trace(call)
+        trace = self._trace(call, route)
         call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]
         return trace
 
@@ -105,7 +102,7 @@ class InvokeOperations:
         name, qualifier = target
         route = self._catalog.resolve(name, qualifier)
         payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
-        await self._put(call, route, payload, qualifier, self._trace(call))
+        await self._put(call, route, payload, qualifier, self._trace(call, route))
         return {"Status": 202}
 
     async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None, trace: str) -> None:
@@ -120,13 +117,8 @@ class InvokeOperations:
         await check_payload(payload, kind, self._workers)
         return payload
 
-    def _trace(self, call: Call) -> str:
-        """Return the caller's trace, or a new one that is not sampled."""
-        given = call.request.header("x-amzn-trace-id")
-        if given and _TRACE.fullmatch(given):
-            return given
-        digits = f"{random.getrandbits(160):040x}"  # not a secret
-        return f"Root=1-{int(self._clock.time()):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"
+    def _trace(self, call: Call, route: Route) -> str:
+        return begin_trace(call.request.header("x-amzn-trace-id"), self._clock.time(), route.version.arn)
 
 
 def _describe(result: Result) -> Params:

@@ -1,6 +1,7 @@
 """A function URL from request to response: who may, what is refused, CORS."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,21 +97,22 @@ async def test_a_request_reaches_the_function_and_its_answer_comes_back() -> Non
     response = await urls.ask(make_request("PUT", "/things?id=1", [("x-amzn-trace-id", "Root=1-5-6")]))
     (invocation,) = urls.seen
     event = json.loads(invocation.payload)
-    assert (invocation.source, invocation.trace) == ("url", "Root=1-5-6")
+    assert invocation.source == "url" and event["headers"]["x-amzn-trace-id"] == "Root=1-5-6"
+    assert re.fullmatch("Root=1-5-6;Parent=[0-9a-f]{16};Sampled=0;Lineage=1:[0-9a-f]{8}:0", invocation.trace)
     assert event["requestContext"]["requestId"] == invocation.request_id
     assert event["requestContext"]["domainName"] == HOST
     assert (response.status, response.body) == (201, b"made")
     headers = dict(response.headers)
     assert headers["x-own"] == "1" and headers["x-amzn-requestid"] == invocation.request_id
-    assert headers["x-amzn-trace-id"] == "Root=1-5-6"
+    assert headers["x-amzn-trace-id"] == invocation.trace
 
 
 async def test_a_trace_is_made_where_there_is_none() -> None:
     urls = OneUrl()
     await urls.ask(make_request())
     event = json.loads(urls.seen[0].payload)
-    assert event["headers"]["x-amzn-trace-id"] == urls.seen[0].trace
-    assert urls.seen[0].trace.startswith("Root=1-6afd86c0-") and len(urls.seen[0].trace) == 40
+    assert re.fullmatch("Root=1-6afd86c0-[0-9a-f]{24}", event["headers"]["x-amzn-trace-id"])
+    assert urls.seen[0].trace.startswith(f"{event['headers']['x-amzn-trace-id']};Parent=")
 
 
 async def test_a_url_that_is_not_there() -> None:
