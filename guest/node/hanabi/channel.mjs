@@ -3,6 +3,7 @@
 import { Socket } from "node:net";
 
 const BUFFER_SIZE = 64 * 1024;
+const PIECE_SIZE = 64 * 1024; // of a streamed answer, in one frame
 const ANSWER_LIMIT = 6 * 1024 * 1024 + 100; // one byte over it is all the host needs to see to refuse an answer
 const [INIT, INVOKE] = Buffer.from("in");
 
@@ -52,6 +53,16 @@ class Channel {
     frame.writeUInt32LE(size + 1, 0);
     frame.write(kind, 4);
     this.#socket.write(frame, sent);
+  }
+
+  /** A piece of a streamed answer. `sent` is called when the socket has taken it. */
+  sendPiece(bytes, sent) {
+    let start = 0;
+    do {
+      const end = Math.min(start + PIECE_SIZE, bytes.length);
+      this.send("c", bytes.subarray(start, end), end === bytes.length ? sent : undefined);
+      start = end;
+    } while (start < bytes.length);
   }
 
   /** The host sends one frame and waits for our answer, so what a read brings is the beginning of one frame, or all or more of it. */

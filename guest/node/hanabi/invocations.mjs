@@ -1,5 +1,6 @@
 // Invocations: call the handler, wait for it in whichever way it ends, answer. This is the warm path.
 
+import { finished } from "node:stream/promises";
 import { setImmediate } from "node:timers"; // whatever a function makes of the global one
 
 import { setRequestId } from "./console.mjs";
@@ -67,7 +68,9 @@ function openAnswer(channel) {
     setImmediate(getReady, channel);
   };
   return {
+    isOpen: () => open && state === "busy",
     succeed: (body) => close("o", body),
+    end: () => close("d", ""),
     fail: (error) => {
       if (open) logError("Invoke Error", error);
       close("f", describe(error));
@@ -122,7 +125,7 @@ function runPlain(channel, handler, request) {
 
 async function runStreaming(channel, handler, request) {
   const answer = openAnswer(channel);
-  const stream = new ResponseStream();
+  const stream = new ResponseStream(channel, handler, answer.isOpen);
   const context = { callbackWaitsForEmptyEventLoop: true };
   onEmptyLoop = () => answer.fail(new Error("Response stream is not finished."));
   try {
@@ -130,8 +133,8 @@ async function runStreaming(channel, handler, request) {
     const returned = handler(JSON.parse(request.payload), stream, context);
     if (typeof returned?.then !== "function") throw "Streaming does not support non-async handlers.";
     if ((await returned) !== undefined) console.warn("Streaming handlers ignore return values.");
-    if (!stream.writableFinished) await new Promise((resolve, reject) => stream.once("finish", resolve).once("error", reject));
-    answer.succeed(stream.collected());
+    await finished(stream);
+    answer.end();
   } catch (error) {
     answer.fail(error);
   }

@@ -20,6 +20,10 @@ class Invocation(NamedTuple):
     payload: memoryview  # valid until the next one is received
 
 
+def make_frame(kind: bytes, body: bytes) -> bytes:
+    return (len(body) + 1).to_bytes(4, "little") + kind + body
+
+
 class BundledChannel:
     """The host sends one frame and waits for our answer, so what a read brings is the beginning of one frame, or all of it."""
 
@@ -52,6 +56,18 @@ class BundledChannel:
     def answer(self, kind: bytes, body: bytes) -> None:
         """Send the answer and ask for the next invocation, in one write."""
         self._send(kind, body, READY)
+
+    def write(self, frames: bytes | memoryview) -> None:
+        """Send frames of a streamed answer; returns when the host has taken them, or the socket."""
+        self._socket.sendall(frames)
+
+    def write_some(self, frames: bytes) -> memoryview:
+        """As `write`, without waiting; returns what is left."""
+        try:
+            sent = self._socket.send(frames, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        return memoryview(frames)[sent:]
 
     def _send(self, kind: bytes, body: bytes, more: bytes) -> None:
         body = body[: ANSWER_LIMIT_BYTES + 1]

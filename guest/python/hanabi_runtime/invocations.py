@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import Any, NoReturn
 
 from hanabi_runtime import logs
@@ -12,6 +12,7 @@ from hanabi_runtime.encoding import encode_text
 from hanabi_runtime.errors import RuntimeFailure, describe_exception
 from hanabi_runtime.function import Handler
 from hanabi_runtime.standard import fetch
+from hanabi_runtime.streaming import GENERATORS, send_all, send_all_async
 
 _asyncio: Any = None
 _runner: Any = None  # keeps one event loop for all async handlers, so that their sessions outlive an invocation
@@ -26,20 +27,25 @@ def serve(channel: BundledChannel, handler: Handler) -> NoReturn:
         else:
             os.environ.pop("_X_AMZN_TRACE_ID", None)
         try:
-            answer = call(handler, request)
+            result = call(handler, request)
+            if isinstance(result, bytes):
+                kind, answer = b"o", result
+            else:
+                stream(channel, result)
+                kind, answer = b"d", b""
         except RuntimeFailure as fault:
             error = fault.describe(request.request_id)
         except Exception as exception:
             error = describe_exception(exception, request.request_id)
         else:
-            channel.answer(b"o", answer)
+            channel.answer(kind, answer)
             continue
         logs.log_error(error)
         channel.answer(b"f", encode_text(error).encode(errors="backslashreplace"))
 
 
-def call(handler: Handler, request: Invocation) -> bytes:
-    """The encoded result of one call. Raises `RuntimeFailure`, or what the handler raises."""
+def call(handler: Handler, request: Invocation) -> bytes | Generator[Any, None, None] | AsyncGenerator[Any, None]:
+    """The encoded result of one call, or a generator of it. Raises `RuntimeFailure`, or what the handler raises."""
     context = LambdaContext(request)
     try:
         event = json.loads(str(request.payload, "utf-8"))
@@ -48,7 +54,18 @@ def call(handler: Handler, request: Invocation) -> bytes:
     result = handler(event, context)
     if hasattr(type(result), "__await__"):
         result = run_async(result)
-    return result if isinstance(result, bytes) else encode(result)
+    if type(result) in GENERATORS:
+        generator: Generator[Any, None, None] | AsyncGenerator[Any, None] = result
+        return generator
+    return bytes(result) if isinstance(result, bytes) else encode(result)
+
+
+def stream(channel: BundledChannel, values: Generator[Any, None, None] | AsyncGenerator[Any, None]) -> None:
+    """Send what a generator yields. Raises what it raises."""
+    if isinstance(values, Generator):
+        send_all(channel, values, encode)
+    else:
+        run_async(send_all_async(channel, values, encode))
 
 
 def encode(result: Any) -> bytes:

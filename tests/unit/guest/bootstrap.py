@@ -104,13 +104,26 @@ class Guest:
         self, payload: bytes, *, request_id: str = "id-1", timeout_s: float = 3, trace: str = "", context: str = "", ready: bool = True
     ) -> tuple[bytes, bytes]:
         """The answer; `ready`: and wait until it is ready for the next one."""
-        deadline_ms = int((time.time() + timeout_s) * 1000)
-        header = f"{request_id}\n{deadline_ms}\n{ARN}\n{trace}\n{context}".encode()
-        self.send(b"n", struct.pack("<H", len(header)) + header + payload)
+        self.send_invocation(payload, request_id=request_id, timeout_s=timeout_s, trace=trace, context=context)
         answer = self.receive()
         if ready and answer[0] in (b"o", b"f"):
             self.wait_until_ready()
         return answer
+
+    def send_invocation(
+        self, payload: bytes, *, request_id: str = "id-1", timeout_s: float = 3, trace: str = "", context: str = ""
+    ) -> None:
+        deadline_ms = int((time.time() + timeout_s) * 1000)
+        header = f"{request_id}\n{deadline_ms}\n{ARN}\n{trace}\n{context}".encode()
+        self.send(b"n", struct.pack("<H", len(header)) + header + payload)
+
+    def stream(self, event: Any = None) -> list[tuple[bytes, bytes]]:
+        """All frames of an answer, with the one that says ready, or ends the process."""
+        self.send_invocation(json.dumps(event).encode())
+        frames = [self.receive()]
+        while frames[-1][0] not in (b"r", b""):
+            frames.append(self.receive())
+        return frames
 
     def wait_until_ready(self) -> None:
         assert self.receive() == (b"r", b"")

@@ -259,22 +259,6 @@ def test_process_exit_keeps_what_was_printed(guest: Guest, root: Path) -> None:
     assert guest.drain() == b"last words"
 
 
-def test_streamed_responses_are_collected(guest: Guest, root: Path) -> None:
-    source = """
-exports.handler = awslambda.streamifyResponse(async (event, stream, context) => {
-  if (event === "fail") throw new Error(context.awsRequestId);
-  if (event === "http") stream = awslambda.HttpResponseStream.from(stream, { statusCode: 201 });
-  stream.write("one ");
-  setTimeout(() => stream.end(Buffer.from("two")), 5);
-});
-"""
-    load(guest, root, source)
-    assert guest.invoke_raw(b'""') == (b"o", b"one two")
-    assert guest.invoke_raw(b'"http"') == (b"o", b'{"statusCode":201}' + bytes(8) + b"one two")
-    assert guest.fail("fail", request_id="id-5")["errorMessage"] == "id-5"
-    assert guest.invoke_raw(b'""') == (b"o", b"one two")
-
-
 def test_large_payloads_both_ways_and_an_answer_over_the_limit(guest: Guest, root: Path) -> None:
     load(guest, root, "exports.handler = async (event) => typeof event === 'string' ? event : 'y'.repeat(event);")
     text = "x" * (6 * 1024 * 1024 - 2)
