@@ -28,11 +28,8 @@ def guest(tmp_path: Path) -> Iterator[Guest]:
 
 
 def streaming(guest: Guest, root: Path, body: str, options: str = "{}") -> Guest:
-    head = "const { pipeline } = require('node:stream/promises'); const { Readable } = require('node:stream');\n"
-    pause = "const pause = (ms = 5) => new Promise((resolve) => setTimeout(resolve, ms));\n"
-    return load(
-        guest, root, f"{head}{pause}exports.handler = awslambda.streamifyResponse(async (event, stream, context) => {{{body}}}, {options});"
-    )
+    handler = f"async (event, stream, context) => {{ {body} }}"
+    return load(guest, root, f"{HEAD}exports.handler = awslambda.streamifyResponse({handler}, {options});")
 
 
 def whole(frames: Frames) -> bytes:
