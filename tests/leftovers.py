@@ -4,14 +4,28 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hanabi.base import locks
 from hanabi.sandbox.host import volume
 from hanabi.sandbox.host.cgroup import CgroupTree
 from hanabi.sandbox.host.earlier_runs import tag_of
-from hanabi.sandbox.host.host import RUN_DIRECTORIES
-from hanabi.sandbox.host.host_ids import UID_BASE
+from hanabi.sandbox.host.host import HOST_LOCK, RUN_DIRECTORIES
+from hanabi.sandbox.host.host_ids import LOCKS, UID_BASE
+
+
+@contextmanager
+def no_other_cleans() -> Iterator[None]:
+    """Meanwhile no server starts: it would remove what a killed one has left under numbers that are now its own."""
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    fd = locks.open_lock(LOCKS / HOST_LOCK)
+    try:
+        assert locks.acquire_within(fd, 120)
+        yield
+    finally:
+        os.close(fd)
 
 
 def of_sandbox(run_dir: Path, id: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.leftovers import of_run
+from tests.leftovers import no_other_cleans, of_run
 from tests.server import Server, create_function
 from tests.system.plane import Plane
 from tests.waiting import wait_for
@@ -88,9 +88,10 @@ def test_environments_that_are_frozen_and_that_are_starting_at_the_crash(server:
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(client.invoke, FunctionName=name, Payload=b'{"id": "x", "sleep": 9}') for name in names[2:]]
         wait_for(lambda: any(each["state"] in ("initializing", "busy") for each in environments(server)))
-        server.crash()
+        with no_other_cleans():
+            server.crash()
+            left = of_run(server.data_dir / "run")
     assert all(isinstance(call.exception(), TROUBLE) for call in calls)
-    left = of_run(server.data_dir / "run")
     assert any(each.startswith("process") for each in left)  # the frozen ones at least cannot have gone by themselves
     assert any(each.startswith("table") for each in left)
     for seconds in (0.3, 0.8):
@@ -109,9 +110,10 @@ def test_what_a_server_left_that_never_comes_back_goes_with_the_next_one(server:
     client.invoke(FunctionName="crash", Payload=b'{"id": "x"}')
     wait_for(lambda: [each["state"] for each in environments(server)].count("frozen") >= 1)
     run_directory = server.data_dir / "run"
-    server.crash()
-    shutil.rmtree(server.data_dir)
-    left = of_run(run_directory)
+    with no_other_cleans():
+        server.crash()
+        shutil.rmtree(server.data_dir)
+        left = of_run(run_directory)
     assert any(each.startswith("process") for each in left) and any(each.startswith("interface") for each in left)
     with Server("--pool-size", "0"):
         wait_for(lambda: of_run(run_directory) == [])

@@ -22,6 +22,7 @@ from hanabi.sandbox.oci.bind_mounts import BindMounts
 
 _OTHERS_S = 30.0  # that the start or end of other servers takes together
 _SLOTS_BESIDE = 8  # of those being made ahead or taken down
+HOST_LOCK = "host.lock"  # held while a server sets up or takes down what servers share
 HIBERNATED = "hibernated"  # the fleet's directory beside ours; another run cannot use it
 RUN_DIRECTORIES = ("state", "bundles", "views", "probe", "jails", "volumes", HIBERNATED)  # of whichever driver: they go with the run
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class SandboxHost:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the host's lock: servers that start or end at the same time would remove groups that the other has just made."""
-        fd = locks.open_lock(self._locks() / "host.lock")
+        fd = locks.open_lock(self._locks() / HOST_LOCK)
         try:
             if not locks.acquire_within(fd, _OTHERS_S):
                 log.warning("another Hanabi on this host has been starting or ending for %d s; not waiting for it", _OTHERS_S)

@@ -110,9 +110,11 @@ def successor(run_dir: Path) -> OciDriver:
 
 async def test_what_a_killed_driver_left_is_cleaned_by_the_next(rig: Rig) -> None:
     scene = rig.another_scene()
-    kill(start_to_be_killed(scene))
     run_dir = scene / "run"
-    assert processes(run_dir)  # the frozen one cannot have gone by itself
+    killed = start_to_be_killed(scene)
+    with leftovers.no_other_cleans():
+        kill(killed)
+        assert processes(run_dir)  # the frozen one cannot have gone by itself
 
     driver = successor(run_dir)
     await driver.open()
@@ -126,8 +128,10 @@ async def test_what_a_killed_driver_left_is_cleaned_by_the_next(rig: Rig) -> Non
 async def test_it_is_cleaned_though_the_directory_has_another_place_since(rig: Rig, how: str) -> None:
     scene = rig.another_scene(how.replace(" ", "-"))
     run_dir, new = scene / "run", scene / "elsewhere"
-    kill(start_to_be_killed(scene))
-    assert processes(run_dir)
+    killed = start_to_be_killed(scene)
+    with leftovers.no_other_cleans():
+        kill(killed)
+        assert processes(run_dir)
     if how == "copied away":  # to another file system, say: nothing of it is the same file
         subprocess.run(["cp", "-a", "--sparse=always", run_dir, new], check=True, timeout=60)
         shutil.rmtree(run_dir)
