@@ -162,11 +162,11 @@ def zip_of(files: dict[str, str | bytes], executable: Sequence[str] = ()) -> byt
 ROLE = "arn:aws:iam::000000000000:role/test"
 
 
-def create_function(client: Any, name: str, code: str | dict[str, str | bytes], **options: Any) -> str:
+def create_function(client: Any, name: str, code: str | dict[str, str | bytes], *executable: str, **options: Any) -> str:
     """Create a function and wait until it is active. `code`: lambda_function.py, or a mapping of files."""
     files: dict[str, str | bytes] = {"lambda_function.py": code} if isinstance(code, str) else code
     settings = {"Runtime": "python3.11", "Handler": "lambda_function.lambda_handler", "Role": ROLE, "Timeout": 10, **options}
-    archive = zip_of(files, executable=["bootstrap"])
+    archive = zip_of(files, executable=["bootstrap", *executable])
     client.create_function(FunctionName=name, Code={"ZipFile": archive}, **settings)
     client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 1200})
     return name

@@ -25,6 +25,7 @@ BUILDS = os.environ.get("HANABI_TEST_CLIENTS", "go,node,python,registry,rust").s
     ","
 )  # what may be built anew: Node's takes 90 s, Rust's 50
 AWSLAMBDARIC = "awslambdaric==4.2.2"
+WEB_ADAPTER = "lambda_web_adapter@1.0.0-rc1"
 
 
 def go_bootstrap() -> Path:
@@ -81,6 +82,34 @@ def python_client() -> dict[str, bytes]:
         _fetch([*command, "--only-binary=:all:", "--python-version=3.11", *platforms, AWSLAMBDARIC], work, {})
 
     return _files(_built("python", AWSLAMBDARIC, make) / "site", "")
+
+
+def java_package() -> dict[str, bytes]:
+    """The files of a function on AWS's client for Java: tests/system/clients/java, its jars, and a Java that fits into a zip."""
+    mvn, javac, jlink = map(_tool, ("mvn", "javac", "jlink"))
+    _needs_old_glibc()
+    small = ["--strip-debug", "--no-header-files", "--no-man-pages", "--compress=2"]
+
+    def make(work: Path) -> None:
+        _fetch([mvn, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"], work, {})
+        _build([javac, "-cp", "lib/*", "-d", ".", "App.java"], work, {})
+        _build([jlink, "--add-modules", "java.logging,java.sql,java.xml,jdk.unsupported", *small, "--output", "jre"], work, {})
+
+    package = _built("java", CLIENTS / "java", make)
+    return {name: data for name, data in _files(package, "").items() if name.startswith(("jre/", "lib/", "App.class"))}
+
+
+def web_adapter() -> Path:
+    """The AWS Lambda Web Adapter, as its crate has it: an external extension. It takes minutes to build."""
+    cargo = _tool("cargo")
+    _tool("rustc")
+    _needs_old_glibc()
+
+    def make(work: Path) -> None:
+        _fetch([cargo, "info", "--quiet", WEB_ADAPTER], work, {})
+        _build([cargo, "install", "--quiet", "--locked", "--root", ".", WEB_ADAPTER], work, {}, limit_s=1800)
+
+    return _built("web-adapter", WEB_ADAPTER, make) / "bin/lambda-adapter"
 
 
 def docker_registry() -> Path:
@@ -145,10 +174,10 @@ def _fetch(command: list[str], work: Path, environment: dict[str, str]) -> None:
         pytest.skip(f"{Path(command[0]).name} cannot reach its registry: {said[-1][:200]}")
 
 
-def _build(command: list[str], work: Path, environment: dict[str, str]) -> None:
-    done = _run(command, work, environment)
+def _build(command: list[str], work: Path, environment: dict[str, str], limit_s: int = PATIENCE_S) -> None:
+    done = _run(command, work, environment, limit_s)
     assert done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
-def _run(command: list[str], work: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, cwd=work, env={**os.environ, **environment}, capture_output=True, text=True, timeout=PATIENCE_S)
+def _run(command: list[str], work: Path, environment: dict[str, str], limit_s: int = PATIENCE_S) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, cwd=work, env={**os.environ, **environment}, capture_output=True, text=True, timeout=limit_s)

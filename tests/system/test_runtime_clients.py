@@ -1,4 +1,4 @@
-"""AWS's own clients of the Runtime API, unmodified, as runtimes in real containers: Python's, Node's, Go's and Rust's."""
+"""AWS's own clients of the Runtime API, unmodified, as runtimes in real containers: Python's, Node's, Go's, Rust's and Java's."""
 
 import base64
 import re
@@ -85,7 +85,17 @@ def rust(lambda_client: Any) -> str:
     return create_function(lambda_client, "client-rust", {"bootstrap": toolchains.rust_bootstrap().read_bytes()}, **NATIVE)
 
 
-@pytest.mark.parametrize("client", ["python", "node", "go", "rust"])
+@pytest.fixture(scope="module")
+def java(lambda_client: Any) -> str:
+    """On an OS-only runtime: a program of the function's own, with its own Java."""
+    flags = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxHeapSize=440m"
+    command = f"/var/task/jre/bin/java {flags} -cp '/var/task:/var/task/lib/*' com.amazonaws.services.lambda.runtime.api.client.AWSLambda"
+    files: dict[str, str | bytes] = {**toolchains.java_package(), "bootstrap": start(f'{command} "$_HANDLER"')}
+    options = {**NATIVE, "Handler": "App::handleRequest", "MemorySize": 512}
+    return create_function(lambda_client, "client-java", files, "jre/bin/java", **options)
+
+
+@pytest.mark.parametrize("client", ["python", "node", "go", "rust", "java"])
 def test_answers_context_and_log(lambda_client: Any, client: str, request: pytest.FixtureRequest) -> None:
     name = request.getfixturevalue(client)
     for number in range(20):
@@ -94,6 +104,7 @@ def test_answers_context_and_log(lambda_client: Any, client: str, request: pytes
         request_id = response["ResponseMetadata"]["RequestId"]
         assert (answer["twice"], answer["requestId"], answer["custom"]) == (2 * number, request_id, {"k": "v"})
         assert answer["arn"] == f"arn:aws:lambda:us-east-1:000000000000:function:{name}" and answer["function"] == name
+        assert answer.get("trace", response["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"]).startswith("Root=1-")
         assert answer.get("client", True) and 0 < answer.get("leftMs", 1) <= 10_000
         assert sum(f"handling {number}" in line for line in log) == 1, log
         assert ("Init Duration" in log[-1]) == (number == 0)  # one environment served them all
@@ -112,6 +123,9 @@ def test_answers_context_and_log(lambda_client: Any, client: str, request: pytes
         ("go", "plain", "errorString", "plainly no good"),
         ("go", "panic", "string", "panicked"),
         ("rust", "fail", r"&alloc::boxed::Box<dyn core::error::Error.*>", "no good"),
+        ("java", "fail", "java.lang.IllegalStateException", "no good"),
+        ("java", "big", "Function.ResponseSizeTooLarge", r"Response payload size exceeded maximum allowed payload size .*"),
+        ("java", "exit", "Runtime.ExitError", r"RequestId: \S+ Error: Runtime exited with error: exit status 4"),
         ("rust", "panic", r"&alloc::boxed::Box<dyn core::any::Any.*>", "Lambda panicked: panicked"),
     ],
 )
