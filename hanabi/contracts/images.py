@@ -13,7 +13,8 @@ class RuntimeImage:
     digest: str
     root: Path  # read-only root directory with empty /var/task, /var/task/lib, /opt, /opt/lib, /var/runtime, /tmp, /dev, /proc
     runtime_dir: Path | None  # becomes /var/runtime: the bundled bootstrap; None: /var/runtime is the root's own
-    command: tuple[str, ...]  # starts the bundled bootstrap; empty: OS-only, run /var/task/bootstrap (or /opt/bootstrap)
+    command: tuple[str, ...]  # starts the bundled bootstrap; empty: OS-only, run /var/task/bootstrap (or /opt/bootstrap), or ...
+    own_bootstrap: str = ""  # ... this program of the root, which speaks HTTP to the Runtime API and knows of wrapper scripts
     environment: Mapping[str, str]  # LANG, PATH, LD_LIBRARY_PATH, TZ, AWS_EXECUTION_ENV, ...
     version_arn: str  # for INIT_START; empty: there is none
     clonable: bool = False  # its bootstrap may be part of a snapshot: it makes itself another one in each clone

@@ -33,6 +33,9 @@ class Runtimes(Protocol):
     async def why_unavailable(self, runtime: str) -> str:
         """Return why its functions cannot run on this host; empty: they can."""
 
+    async def why_pending(self, runtime: str) -> str:
+        """Return why its functions stay pending until it is to be had; empty: they do not."""
+
     async def ensure(self, runtime: str, progress: Callable[[str], None]) -> RuntimeImage:
         """Return its root, built if missing; `progress` gets the builder's lines. Raises `ImageError` with the reason."""
 

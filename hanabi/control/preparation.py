@@ -17,6 +17,7 @@ from hanabi.control.preparation_progress import PreparationProgress
 from hanabi.errors import CodeError, ImageError, SandboxError
 
 LIMIT_S = 3600.0  # of a runtime image that is built at first use
+LOOK_AGAIN_S = 60.0  # for a runtime that was not to be had, and whose functions stay pending
 BRIEF_WAIT_S = 1.0  # for a caller that gets "Pending" but will likely go on as if it were "Active"
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Preparation:
         self._runtimes = runtimes
         self._containers = containers
         self._retries = RetryQueue(clock, health)
+        self._clock = clock
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by generation
         self._progress = PreparationProgress(clock)
         self._closing = False
@@ -76,6 +78,8 @@ class Preparation:
         self._progress.end(generation)
 
     async def _prepare(self, function: Function) -> None:
+        if not await self._await_runtime(function):
+            return
         finish = await self._outcome(function)
 
         def apply(now: Function) -> Function:
@@ -84,6 +88,19 @@ class Preparation:
 
         key, what = f"prepared.{function.latest.generation}", f"Function {function.name} is prepared, but that cannot be stored"
         await self._retries.do(key, what, lambda: self._functions.update(function.name, apply))
+
+    async def _await_runtime(self, function: Function) -> bool:
+        """Wait while the runtime is not to be had and its functions are to stay pending; False: the function is another one by now."""
+        while reason := await self._why_pending(function.latest):
+            self._progress.wait(function.latest.generation, reason)
+            await self._clock.sleep(LOOK_AGAIN_S)
+            now = self._functions.get(function.name)
+            if now is None or now.id != function.id or now.latest.generation != function.latest.generation:
+                return False
+        return True
+
+    async def _why_pending(self, version: Version) -> str:
+        return "" if version.code.image else await self._runtimes.why_pending(version.settings.runtime)
 
     async def _outcome(self, function: Function) -> Callable[[Function], Function]:
         try:

@@ -8,6 +8,7 @@ from hanabi.control.model import CREATING, Function, Version
 from hanabi.images.builders.progress import decode_count
 
 LONGEST = 200  # characters of a line that a builder said
+LONGEST_REASON = 1000  # and of why it does not go on
 
 
 class PreparationProgress:
@@ -26,6 +27,11 @@ class PreparationProgress:
                 self._said[generation] = in_words(line)[:LONGEST]
 
         return hear
+
+    def wait(self, generation: str, reason: str) -> None:
+        """Show what a preparation waits for, and what would help."""
+        self._begun.setdefault(generation, self._clock.monotonic())
+        self._said[generation] = reason[:LONGEST_REASON]
 
     def end(self, generation: str) -> None:
         self._begun.pop(generation, None)

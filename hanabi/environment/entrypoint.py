@@ -46,6 +46,8 @@ async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: Function
 
 
 def _commands(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion) -> list[tuple[str, ...]]:
+    if image.own_bootstrap:
+        return [(image.own_bootstrap,)]
     if not image.command:
         return [(f"{sandbox.task_root}/bootstrap",), (BOOTSTRAPS[1],)]
     wrapper = exec_wrapper(version)

@@ -69,7 +69,7 @@ def refused_outcome(error: EntrypointError, image: RuntimeImage, version: Functi
 
 
 def _refusal(error: EntrypointError, image: RuntimeImage, version: FunctionVersion) -> str:
-    if image.command or version.container is not None:
+    if image.command or image.own_bootstrap or version.container is not None:
         return str(error)
     if error.errno == ENOENT and not has_bootstrap(version):
         return f"Couldn't find valid bootstrap(s): [{' '.join(BOOTSTRAPS)}]"

@@ -29,7 +29,7 @@ class Artifacts:
 @asynccontextmanager
 async def open_artifacts(settings: NodeSettings, store: SqliteStore, clock: Clock) -> AsyncIterator[Artifacts]:
     async with AsyncExitStack() as stack:
-        runtimes = RuntimeImages(settings.images_dir, guest_dir())
+        runtimes = RuntimeImages(settings.images_dir, guest_dir(), settings.runtime_sources, clock)
         stack.push_async_callback(runtimes.close)
         code = CodeStore(settings.directory("code"), clock)
         await code.open()

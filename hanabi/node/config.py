@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import HanabiError
+from hanabi.images.runtimes.names import NAMES, family_of
+from hanabi.images.runtimes.sources import AWS, CHOICES, DISTRIBUTION, PENDING, REFUSE, RuntimeSources
 
 ROLES = ("strict", "lenient", "any")
 ISOLATION = ("auto", "firecracker", "oci", "process")
@@ -39,6 +41,11 @@ class NodeSettings:
     roles: str = "strict"  # one of ROLES: how strictly roles are checked, see `hanabi.edge.auth.authorize`
     no_network: bool = False  # functions have no way out at all
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
+    runtimes: str = "auto"  # one of `sources.CHOICES`: where runtimes come from
+    registry_mirror: str = ""  # in place of AWS's registry of base images: HOST[:PORT][/PREFIX]
+    runtime_images: Path | None = None  # a directory of OCI layouts of AWS's base images
+    runtimes_missing: str = "refuse"  # or "pending": what becomes of a function whose runtime is not to be had
+    runtime_substitute: tuple[tuple[str, str], ...] = ()  # (runtime, the one that is run for it)
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
     max_environments: int = 256  # of this host, all functions together
     max_memory_mb: int | None = None  # MB that all environments may have together; None: 80 % of the host's
@@ -53,6 +60,17 @@ class NodeSettings:
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
     jailer: Path | None = None
     kernel: Path | None = None  # a vmlinux
+
+    @property
+    def runtime_sources(self) -> RuntimeSources:
+        return RuntimeSources(
+            choice=DISTRIBUTION if self.isolation == "process" else self.runtimes,  # there is nothing to run an image in
+            mirror=self.registry_mirror,
+            layouts=self.runtime_images,
+            insecure_registries=self.insecure_registry,
+            missing=self.runtimes_missing,
+            substitutes=dict(self.runtime_substitute),
+        )
 
     @property
     def keys_file(self) -> Path:
@@ -81,6 +99,8 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
     settings = NodeSettings(**values)
     if settings.no_network and settings.allow_net:
         raise SettingsError("--no-network and --allow-net contradict each other")
+    if settings.isolation == "process" and settings.runtimes == AWS:
+        raise SettingsError("--runtimes aws is of no use with --isolation process, which has nothing to run an image in")
     unused = [f"--{name}" for name in ("firecracker", "jailer", "kernel") if getattr(settings, name) is not None]
     if unused and settings.isolation in ("oci", "process"):
         raise SettingsError(f"{', '.join(unused)}: of no use with --isolation {settings.isolation}, which makes no microVMs")
@@ -196,6 +216,21 @@ def _registries(value: str | list[str]) -> tuple[str, ...]:
     return tuple(parse(each.strip()) for each in given if each.strip())
 
 
+def _substitutes(value: str | list[str]) -> tuple[tuple[str, str], ...]:
+    """Read RUNTIME=RUNTIME: repeated flags, or one variable with commas. Both are of one language."""
+    pairs = []
+    for each in value.split(",") if isinstance(value, str) else value:
+        runtime, _, other = (part.strip() for part in each.partition("="))
+        if runtime not in NAMES or other not in NAMES or runtime == other or family_of(runtime)[0] != family_of(other)[0]:
+            raise ValueError(
+                f"{each!r} is not RUNTIME=RUNTIME with two of Lambda's runtimes of one language, such as python3.12=python3.13"
+            )
+        pairs.append((runtime, other))
+    if len({runtime for runtime, _ in pairs}) < len(pairs) or {runtime for runtime, _ in pairs} & {other for _, other in pairs}:
+        raise ValueError("a runtime has one substitute at most, which has none itself")
+    return tuple(pairs)
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": _directory,
     "images_dir": _directory,
@@ -211,6 +246,11 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "account": _matching(r"\d{12}", "an account id of 12 digits"),
     "allow_net": _networks,
     "insecure_registry": _registries,
+    "runtimes": _one_of(CHOICES),
+    "registry_mirror": _matching(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[a-z0-9._-]+)*|", "HOST[:PORT][/PREFIX]"),
+    "runtime_images": _directory,
+    "runtimes_missing": _one_of((REFUSE, PENDING)),
+    "runtime_substitute": _substitutes,
     "max_environments": _whole(1, 100_000),
     "max_memory_mb": _whole(128, 1 << 30),
     "pool_size": _whole(0, 1_000),

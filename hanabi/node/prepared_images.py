@@ -15,6 +15,7 @@ from hanabi.environment.variables import preload_of
 from hanabi.errors import ImageError
 from hanabi.images.containers.container_images import ContainerImages
 from hanabi.images.runtimes.roots import RuntimeImages
+from hanabi.images.runtimes.sources import PENDING
 from hanabi.node.artifacts import Artifacts
 from hanabi.quotas import MEMORY_DEFAULT_MB
 
@@ -26,6 +27,7 @@ class PreparedRuntimes:
     """The runtimes. `keep_pool_for` is called with each that functions use."""
 
     def __init__(self, images: RuntimeImages, driver: Driver, keep_pool_for: Callable[[RuntimeImage], None]) -> None:
+        self.why_pending = images.why_pending
         self.prepare_code = driver.prepare_directory
         self._images = images
         self._driver = driver
@@ -33,7 +35,8 @@ class PreparedRuntimes:
 
     async def why_unavailable(self, runtime: str) -> str:
         """Return why functions of a runtime cannot run on this host; empty: they can."""
-        return self._images.why_missing(runtime) or await self._driver.why_unavailable(runtime)
+        missing = "" if self._images.sources.missing == PENDING else await self._images.why_missing(runtime)
+        return missing or await self._driver.why_unavailable(self._images.stand_in(runtime))
 
     async def ensure(self, runtime: str, progress: Callable[[str], None] = lambda line: None) -> RuntimeImage:
         image = await self._images.ensure(runtime, lambda line: progress(f"building the runtime root of {runtime}: {line}"))

@@ -126,6 +126,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             LogsService(LogStore(journal, clock), clock, place),
         ]
         lenient = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
+        lenient += settings.runtime_sources.laxer()
         own: list[OwnEndpointGroup] = [
             AliveEndpoint(settings.region, keys.root.access_key, lambda: edge.draining),
             EnvironmentsEndpoint(

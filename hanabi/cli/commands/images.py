@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 from hanabi.cli.data_directory import lock_directory
 from hanabi.cli.failure import Failure
 from hanabi.cli.table import render
+from hanabi.images.runtimes.names import NAMES
+from hanabi.images.runtimes.sources import AWS, CHOICES, DISTRIBUTION
 from hanabi.node.config import guest_dir, load_settings
 
 if TYPE_CHECKING:
     from hanabi.images.microvm_parts import MicroVmParts
-    from hanabi.images.runtimes.roots import RuntimeImages, RuntimeListing
+    from hanabi.images.runtimes.listing import RuntimeListing
+    from hanabi.images.runtimes.roots import RuntimeImages
 
-ACTIONS = ("list", "build", "add", "rm", "remove")
+ACTIONS = ("list", "build", "pull", "add", "rm", "remove")
 PARTS = ("kernel", "firecracker", "snapshots")
+_SETTINGS = ("data_dir", "images_dir", "insecure_registry", "runtimes", "registry_mirror", "runtime_images", "runtime_substitute")
 CONCURRENT_BUILDS = 2  # builds: most of each is waiting for the network, or for one core
 
 
@@ -29,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "a runtime such as python3.13; kernel; firecracker; to remove snapshots; for `add` a name and docker://... or oci:PATH[:TAG]"
     parser.add_argument("names", nargs="*", metavar="NAME", help=about)
     parser.add_argument("--images-dir", metavar="DIR", help="where they live (default: images/ in the data directory)")
-    parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="to add: no TLS there; may be repeated")
+    parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="to add and pull: no TLS there; may be repeated")
+    parser.add_argument("--runtimes", choices=CHOICES, help="where runtimes come from, to list them (default: auto)")
+    parser.add_argument("--registry-mirror", metavar="HOST[/PREFIX]", help="to list and pull: in place of AWS's registry")
+    parser.add_argument("--runtime-images", metavar="DIR", help="to list and pull: AWS's base images as OCI layouts on disk")
+    parser.add_argument("--runtime-substitute", action="append", metavar="R=R", help="to list: as given to `hanabi up`")
     parser.add_argument("--json", action="store_true", help="list as a JSON array")
     build = parser.add_argument_group("to build kernel")
     way = build.add_mutually_exclusive_group()
@@ -46,8 +54,9 @@ def run(options: argparse.Namespace) -> int:
     from hanabi.images.runtimes.roots import RuntimeImages
 
     _refuse_what_would_have_no_effect(options)
-    settings = load_settings({name: getattr(options, name, None) for name in ("data_dir", "images_dir", "insecure_registry")})
-    images, parts = RuntimeImages(settings.images_dir, guest_dir()), MicroVmParts(settings.images_dir)
+    settings = load_settings({name: getattr(options, name, None) for name in _SETTINGS})
+    images = RuntimeImages(settings.images_dir, guest_dir(), settings.runtime_sources)
+    parts = MicroVmParts(settings.images_dir)
     if options.action == "list":
         _list(images, parts, settings.images_dir, options)
         return 0
@@ -55,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
         _add(images, settings.images_dir, options.names, settings.insecure_registry)
         return 0
     if not options.names:
-        raise Failure(f"what? One or more of {', '.join([*(row.runtime for row in images.list()), *PARTS])}", 2)
-    if options.action == "build":
+        raise Failure(f"what? One or more of {', '.join([*NAMES, *PARTS])}", 2)
+    if options.action in ("build", "pull"):
         _build(images, parts, options)
     else:
         _remove(images, parts, settings.images_dir, settings.data_dir, options.names)
@@ -69,39 +78,48 @@ def _refuse_what_would_have_no_effect(options: argparse.Namespace) -> None:
         if any(getattr(options, flag) for flag in flags) and not (options.action == "build" and name in options.names):
             flag = next(flag for flag in flags if getattr(options, flag)).replace("way", "from").replace("_", "-")
             raise Failure(f"--{flag} is for `hanabi images build {name}`", 2)
-    if options.insecure_registry and options.action != "add":
-        raise Failure("--insecure-registry is for `hanabi images add` and `hanabi up`", 2)
+    if options.insecure_registry and options.action not in ("add", "pull"):
+        raise Failure("--insecure-registry is for `hanabi images add`, `hanabi images pull` and `hanabi up`", 2)
+    if options.runtimes and options.action != "list":
+        raise Failure(
+            "--runtimes is for `hanabi images list` and `hanabi up`: `build` builds of packages, `pull` pulls AWS's base images", 2
+        )
 
 
 def _list(images: "RuntimeImages", parts: "MicroVmParts", directory: Path, options: argparse.Namespace) -> None:
     def wanted(*names: str) -> bool:
         return not options.names or any(name in options.names for name in names)
 
-    roots = [row for row in (*images.list(), *images.list_unavailable()) if wanted(row.runtime)]
+    from hanabi.images.runtimes.listing import list_runtimes
+
+    roots = [row for row in list_runtimes(images, directory) if wanted(row.runtime)]
     there = [row for row in parts.list() if wanted(row.part)]
     containers = [row for row in _containers(directory) if wanted(*row["names"])]
     if options.json:
         print(json.dumps([*map(asdict, roots), *map(asdict, there), *containers]))
         return
-    cells = [(row.runtime, row.digest, _state(row), _megabytes(row.size), row.how) for row in roots]
-    cells += [(f"{row.part} {row.name}", row.digest, "used" if row.used else "built", _megabytes(row.size), "") for row in there]
-    cells += [(", ".join(row["names"]) or row["image"], row["digest"][:16], "pulled", _megabytes(row["size"]), "") for row in containers]
+    cells = [(row.runtime, row.digest, _state(row), row.source, _megabytes(row.size), row.how) for row in roots]
+    cells += [(f"{row.part} {row.name}", row.digest, "used" if row.used else "built", "", _megabytes(row.size), "") for row in there]
+    cells += [
+        (", ".join(row["names"]) or row["image"], row["digest"][:16], "pulled", "", _megabytes(row["size"]), "") for row in containers
+    ]
     how = "HOW TO GET IT, OR WHAT TO DO INSTEAD" if any(cell[-1] for cell in cells) else ""
-    print(render(("NAME", "DIGEST", "STATE", "SIZE", how), cells, right=(3,)))
+    print(render(("NAME", "DIGEST", "STATE", "SOURCE", "SIZE", how), cells, right=(4,)))
 
 
 def _state(row: "RuntimeListing") -> str:
     if row.built:
-        return "built"
-    return "can be built" if row.available else "not here"
+        return "pulled" if row.source == AWS else "built"
+    return ("can be pulled" if row.source == AWS else "can be built") if row.available else "not here"
 
 
 def _containers(directory: Path) -> list[dict[str, Any]]:
     """List unpacked container images with their names."""
-    from hanabi.images.containers.paths import list_kept, read_names
+    from hanabi.images.containers.paths import RUNTIMES, list_kept, read_names
 
-    names = read_names(directory)
-    return [asdict(kept) | {"names": [each.name for each in names if each.digest == kept.digest]} for kept in list_kept(directory)]
+    names, runtimes = read_names(directory), {each.digest for each in read_names(directory, RUNTIMES)}
+    rows = [asdict(kept) | {"names": [each.name for each in names if each.digest == kept.digest]} for kept in list_kept(directory)]
+    return [row for row in rows if row["names"] or row["digest"] not in runtimes]  # the others are listed as runtimes
 
 
 def _add(images: "RuntimeImages", directory: Path, words: list[str], plain: tuple[str, ...]) -> None:
@@ -138,6 +156,8 @@ def _build(images: "RuntimeImages", parts: "MicroVmParts", options: argparse.Nam
 
     from hanabi.cli.progress import Progress
 
+    if options.action == "pull" and (parts_named := [name for name in options.names if name in PARTS]):
+        raise Failure(f"{', '.join(parts_named)}: `hanabi images pull` is for runtimes", 2)
     if "snapshots" in options.names:
         raise Failure("snapshots are made by `hanabi up`, for the runtimes that functions use", 2)
     shown = Progress(sys.stderr)
@@ -148,7 +168,7 @@ def _build(images: "RuntimeImages", parts: "MicroVmParts", options: argparse.Nam
             return parts.build_kernel(options.way or "own", Path(options.from_file) if options.from_file else None, show)
         if name == "firecracker":
             return parts.build_firecracker(options.version, options.sha256, options.mirror, show)
-        return _root(images, name, show)
+        return _root(images, name, show, AWS if options.action == "pull" else DISTRIBUTION)
 
     room = asyncio.Semaphore(CONCURRENT_BUILDS)
 
@@ -172,13 +192,13 @@ def _build(images: "RuntimeImages", parts: "MicroVmParts", options: argparse.Nam
     asyncio.run(build())
 
 
-async def _root(images: "RuntimeImages", runtime: str, show: Callable[[str], None]) -> Path:
-    return (await images.ensure(runtime, show)).root
+async def _root(images: "RuntimeImages", runtime: str, show: Callable[[str], None], source: str) -> Path:
+    return (await images.ensure(runtime, show, source=source)).root
 
 
 def _remove(images: "RuntimeImages", parts: "MicroVmParts", directory: Path, data_dir: Path, names: list[str]) -> None:
     """Remove an image. Runtimes and parts are deleted at once; a container image goes to the trash when unused."""
-    from hanabi.images.containers.paths import read_name
+    from hanabi.images.containers.paths import RUNTIMES, read_name
 
     built = [name for name in names if name in PARTS or images.known(name)]
     for name in names:
@@ -186,20 +206,30 @@ def _remove(images: "RuntimeImages", parts: "MicroVmParts", directory: Path, dat
             raise Failure(f"there is no runtime {name}, and no image was added under that name", 2)
     if built:
         with lock_directory(data_dir):  # no running node may use what is removed
+            pulled = {named.digest for name in built if (named := read_name(directory, name, RUNTIMES))}
             for name in built:
                 removed = parts.remove(name) if name in PARTS else images.remove(name)
                 print(f"{name} is removed" if removed else f"{name} was not built")
+            if pulled:
+                _sweep(directory, pulled)
     if added := [name for name in names if name not in built]:
         _forget(directory, added)
 
 
 def _forget(directory: Path, names: list[str]) -> None:
-    from hanabi.images.containers.paths import prepare, read_name, remove_name, sweep
-    from hanabi.images.trash import Trash
+    from hanabi.images.containers.paths import read_name, remove_name
 
     meant = {named.digest for name in names if (named := read_name(directory, name))}
     for name in names:
         remove_name(directory, name)
         print(f"{name} is removed")
+    _sweep(directory, meant)
+
+
+def _sweep(directory: Path, meant: set[str]) -> None:
+    """Move these images to the trash, by digest, unless something else needs them."""
+    from hanabi.images.containers.paths import prepare, sweep
+    from hanabi.images.trash import Trash
+
     prepare(directory)
     sweep(directory, Trash(directory), time.time(), at_once=meant)

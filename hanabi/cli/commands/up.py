@@ -9,6 +9,7 @@ from hanabi.cli.data_directory import lock_directory
 from hanabi.cli.failure import Failure
 from hanabi.cli.server_file import announced
 from hanabi.cli.terminal import paint
+from hanabi.images.runtimes.sources import CHOICES, PENDING, REFUSE
 from hanabi.node.config import ISOLATION, ROLES, NodeSettings, SettingsError, load_settings
 
 
@@ -21,6 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--account", help="account id (default: 000000000000)")
     parser.add_argument("--no-network", action="store_true", default=None, help="give functions no way out of this host at all")
     parser.add_argument("--allow-net", action="append", metavar="CIDR", help="let functions reach a private range; may be repeated")
+    parser.add_argument(
+        "--runtimes", choices=CHOICES, help="where runtimes come from: AWS's base images, packages, or either (default: auto)"
+    )
+    parser.add_argument("--registry-mirror", metavar="HOST[/PREFIX]", help="pull AWS's base images from there")
+    parser.add_argument("--runtime-images", metavar="DIR", help="take AWS's base images from OCI layouts on disk")
+    parser.add_argument("--runtimes-missing", choices=(REFUSE, PENDING), help="a function whose runtime is not to be had (default: refuse)")
+    parser.add_argument(
+        "--runtime-substitute", action="append", metavar="R=R", help="run a runtime's functions on another; may be repeated"
+    )
     parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull images from it without TLS; may be repeated")
     parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")
     parser.add_argument(

@@ -3,6 +3,7 @@
     containers/<hex>-r<revision>/               root/ and about.json; <hex> is the digest of the image's manifest
     containers/refs/<hex>/<owner>               a data directory whose functions use it: by its id, and where it was last seen, from here
     names/<NAME>.json                           what `hanabi images add` was told
+    runtimes/<RUNTIME>.json                     the image that a runtime is, as it was first pulled: the same form as a name
     blobs/                                      layers and documents as they were downloaded
 
 Several servers may share the directory: an image goes to the trash when no name and no data directory has needed it for long. A data
@@ -36,7 +37,10 @@ REFRESH_S = 3600.0  # how often an owner that needs an image says so again
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 log = logging.getLogger(__name__)
-_DIRECTORIES = {"": 0o755, "building": 0o711, "containers": 0o711, "containers/refs": 0o700, "locks": 0o711, "names": 0o700}
+NAMES, RUNTIMES = "names", "runtimes"  # directories of names
+_DIRECTORIES = {
+    "": 0o755, "building": 0o711, "containers": 0o711, "containers/refs": 0o700, "locks": 0o711, NAMES: 0o700, RUNTIMES: 0o700,
+}  # fmt: skip
 _PLACE = re.compile(r"([0-9a-f]{64})-r\d+")
 
 
@@ -142,7 +146,7 @@ def _sweep_one(directory: Path, place: Path, digest: str, trash: Trash, now: flo
 
 
 def _is_needed(directory: Path, digest: str, now: float) -> bool:
-    if any(each.digest == digest for each in read_names(directory)):
+    if any(each.digest == digest for kind in (NAMES, RUNTIMES) for each in read_names(directory, kind)):
         return True
     refs = directory / "containers" / "refs" / digest
     for ref in list(refs.iterdir()) if refs.is_dir() else ():
@@ -172,35 +176,36 @@ def _read_ref(ref: Path) -> dict[str, Any] | None:
 # --- names --------------------------------------------------------------------------------------------------------------
 
 
-def read_names(directory: Path) -> list[NamedImage]:
+def read_names(directory: Path, kind: str = NAMES) -> list[NamedImage]:
     """Read all names, sorted."""
-    found = [read_name(directory, path.stem) for path in sorted((directory / "names").glob("*.json"))]
+    found = [read_name(directory, path.name.removesuffix(".json"), kind) for path in sorted((directory / kind).glob("*.json"))]
     return [each for each in found if each is not None]
 
 
-def read_name(directory: Path, name: str) -> NamedImage | None:
+def read_name(directory: Path, name: str, kind: str = NAMES) -> NamedImage | None:
     if not NAME.fullmatch(name):
         return None
-    path = directory / "names" / f"{name}.json"
+    path = directory / kind / f"{name}.json"
     try:
         about = json.loads(path.read_text())
         return NamedImage(name, about["image"], about["digest"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ImageError(f"{path} is damaged ({error}): remove it, and add the name again (hanabi images add)") from None
+        again = "add the name again (hanabi images add)" if kind == NAMES else "the runtime is pulled again"
+        raise ImageError(f"{path} is damaged ({error}): remove it, and {again}") from None
 
 
-def write_name(directory: Path, named: NamedImage) -> None:
-    write_whole(directory / "names" / f"{named.name}.json", json.dumps({"image": named.image, "digest": named.digest}))
+def write_name(directory: Path, named: NamedImage, kind: str = NAMES) -> None:
+    write_whole(directory / kind / f"{named.name}.json", json.dumps({"image": named.image, "digest": named.digest}))
 
 
-def remove_name(directory: Path, name: str) -> bool:
+def remove_name(directory: Path, name: str, kind: str = NAMES) -> bool:
     """Remove a name; False when there was none."""
     if not NAME.fullmatch(name):
         return False
     try:
-        (directory / "names" / f"{name}.json").unlink()
+        (directory / kind / f"{name}.json").unlink()
     except FileNotFoundError:
         return False
     return True

@@ -1,7 +1,7 @@
 """The puller's process: `python -m hanabi.images.containers.pull DIRECTORY REQUEST`, with REQUEST in JSON.
 
     {"action": "resolve", "image": ...}   prints {"image": pinned, "digest": hex}: what the tag means now, for this machine
-    {"action": "pull", "image": pinned}   unpacks it; `owner` and `name` say who needs it. Prints progress
+    {"action": "pull", "image": pinned}   unpacks it; `owner`, `name` and `runtime` say who needs it. Prints progress
 
 `plain` lists registries without TLS. A failure is one line of JSON on standard error: {"kind", "message"}, as `ImageError` has them.
 """
@@ -99,7 +99,7 @@ class Puller:
         paths.prepare(directory)
         self._blobs = Blobs(directory)
 
-    def pull(self, owner: ImageOwner | None = None, name: str = "") -> None:
+    def pull(self, owner: ImageOwner | None = None, name: str = "", runtime: str = "") -> None:
         """Pull the image. Raises `ImageError`."""
         place = paths.container_path(self._directory, self.digest)
         with staged_directory(self._directory, place, self._progress) as (made, lock):
@@ -108,8 +108,9 @@ class Puller:
                     self._fill(made, source, lock)
             if owner:
                 paths.refer(self._directory, self.digest, owner, time.time())
-            if name:
-                paths.write_name(self._directory, paths.NamedImage(name, self._image, self.digest))
+            for kind, said in ((paths.NAMES, name), (paths.RUNTIMES, runtime)):
+                if said:
+                    paths.write_name(self._directory, paths.NamedImage(said, self._image, self.digest), kind)
 
     def _fill(self, made: Path, source: Source, lock: int) -> None:
         started = time.monotonic()
@@ -181,7 +182,7 @@ def main(arguments: list[str]) -> int:
             return
         puller = Puller(Path(arguments[0]), request["image"], plain, machine, lambda line: progress(_printable(line)))
         owner = ImageOwner(request["owner"], Path(request["owner_directory"])) if "owner" in request else None
-        puller.pull(owner, request.get("name", ""))
+        puller.pull(owner, request.get("name", ""), request.get("runtime", ""))
 
     return run_as_builder(build, _explain)
 

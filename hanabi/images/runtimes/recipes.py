@@ -35,6 +35,7 @@ class Runtime:
     environment: Mapping[str, str]
     heap_sized: bool = False  # `RuntimeImage.heap_sized`
     clonable: bool = False  # the bootstrap may be part of a snapshot
+    note: str = ""  # for `hanabi images`: how it differs from Lambda's
 
 
 RECIPES: dict[str, Recipe] = {
@@ -58,6 +59,13 @@ _ENVIRONMENT = {
 }
 _STARTED_BY_BASH = {"PWD": "/var/task", "SHLVL": "0"}  # as the entry points of Python, Node.js, Ruby and .NET are there
 _AMAZON_LINUX_2 = {**_ENVIRONMENT, **{name: _ENVIRONMENT[name].partition(":")[2] for name in ("PATH", "LD_LIBRARY_PATH")}}  # no /var/lang
+
+
+def base_environment(runtime: str) -> dict[str, str]:
+    """Make the environment of a runtime that is AWS's own base image, whose bootstrap adds what its language needs."""
+    if runtime.startswith("provided"):
+        return dict(_AMAZON_LINUX_2 if runtime == "provided.al2" else _ENVIRONMENT)
+    return {**_ENVIRONMENT, "AWS_EXECUTION_ENV": f"AWS_Lambda_{runtime}"}
 
 
 def _python(version: str) -> Runtime:

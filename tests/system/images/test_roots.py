@@ -20,8 +20,10 @@ from hanabi.images.builders import programs
 from hanabi.images.paths import root_path
 from hanabi.images.runtimes.bootstraps import install_agent, install_bootstrap
 from hanabi.images.runtimes.builder import Builder
+from hanabi.images.runtimes.listing import list_runtimes
+from hanabi.images.runtimes.package_roots import CERTIFICATES, place_certificates
 from hanabi.images.runtimes.recipes import RECIPES, RUNTIMES, digest_recipe
-from hanabi.images.runtimes.roots import CERTIFICATES, RuntimeImages, place_certificates
+from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import guest_dir
 from hanabi.sandbox.oci.bundle_config import MOUNT_FILES, MOUNT_POINTS
 from tests.server import IMAGES
@@ -167,7 +169,7 @@ def test_an_os_only_root_runs_shell_bootstraps(image: RuntimeImage) -> None:
 
 @needs_tools
 def test_a_built_root_is_listed(image: RuntimeImage) -> None:
-    row = next(row for row in RuntimeImages(IMAGES, guest_dir()).list() if row.runtime == image.runtime)
+    row = next(row for row in list_runtimes(RuntimeImages(IMAGES, guest_dir()), IMAGES) if row.runtime == image.runtime)
     assert row.built and row.how == "" and row.path and image.root.parent == Path(row.path)
     assert 50 << 20 < (row.size or 0) < 250 << 20
 
@@ -175,17 +177,17 @@ def test_a_built_root_is_listed(image: RuntimeImage) -> None:
 # --- names ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runtime", ["python3.12", "nodejs16.x", "java21", "provided", "../etc", ""])
+@pytest.mark.parametrize("runtime", ["dotnet8", "nodejs16.x", "ruby4.0", "provided", "../etc", ""])
 async def test_a_runtime_that_cannot_be_had_says_what_to_do(tmp_path: Path, runtime: str) -> None:
     images = RuntimeImages(tmp_path / "images", guest_dir())
-    assert not images.known(runtime) and "provided.al2023" in images.why_missing(runtime)
+    assert "provided.al2023" in await images.why_missing(runtime)
     with pytest.raises(ImageError, match="provided.al2023"):
         await images.ensure(runtime)
     assert not (tmp_path / "images").exists()
 
 
 def test_what_is_not_built_says_how_to_get_it(tmp_path: Path) -> None:
-    rows = RuntimeImages(tmp_path, guest_dir()).list()
+    rows = [row for row in list_runtimes(RuntimeImages(tmp_path, guest_dir()), tmp_path) if row.available]
     assert {row.runtime for row in rows} == set(RUNTIMES)
     assert all(not row.built and row.size is None and f"hanabi images build {row.runtime}" in row.how for row in rows)
 
@@ -229,7 +231,7 @@ async def test_a_failed_build_says_why_to_all_who_wait(tmp_path: Path, monkeypat
     assert (tmp_path / "builds").read_text() == "build\n"
     assert said == ["installing packages of Debian bookworm"] * 3
     assert not list((tmp_path / "images/building").iterdir())
-    assert not images.list()[0].built
+    assert not images.is_there("python3.11")
 
 
 async def test_close_ends_a_build_with_all_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

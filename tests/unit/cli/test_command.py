@@ -176,12 +176,15 @@ def test_images_are_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["images", "rm", "nodejs22.x", *place]) == 0
     assert capsys.readouterr().out == "nodejs22.x was not built\n"
     for arguments, status, message in (
-        (["build", "python2.7"], 1, "There is no runtime root for python2.7"),
+        (["build", "python2.7"], 1, "no packages that Hanabi knows have python2.7. What to do: AWS no longer creates"),
         (["rm", "../.."], 2, "there is no runtime ../.."),
         (["add", "mine"], 2, "hanabi images add NAME docker://"),
         (["add", "python3.13", "docker://r.example/a"], 2, "python3.13 is the name of something else"),
         (["add", "mine", "r.example/A"], 1, "names no image"),
         (["add", "mine", "oci:nowhere"], 1, "so it is no OCI layout"),
+        (["pull", "kernel"], 2, "kernel: `hanabi images pull` is for runtimes"),
+        (["build", "python3.13", "--runtimes", "aws"], 2, "--runtimes is for `hanabi images list`"),
+        (["list", "--runtime-substitute", "python3.12=nodejs22.x"], 1, "is not RUNTIME=RUNTIME"),
         (["list", "--insecure-registry", "r.example"], 2, "--insecure-registry is for `hanabi images add`"),
         (["remove", "mine"], 2, "there is no runtime mine, and no image was added under that name"),
         (["build"], 2, "what? One or more of"),

@@ -74,6 +74,7 @@ class FakeImages:
         self.asked: list[str] = []
         self.says: list[str] = []
         self.lacks: dict[str, str] = {}
+        self.pending: dict[str, str] = {}
 
     def hold(self) -> None:
         self.go.clear()
@@ -83,6 +84,9 @@ class FakeImages:
 
     async def why_unavailable(self, runtime: str) -> str:
         return self.lacks.get(runtime, "")
+
+    async def why_pending(self, runtime: str) -> str:
+        return self.pending.get(runtime, "")
 
     async def prepare_code(self, directory: Path) -> None: ...
 

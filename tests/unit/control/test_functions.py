@@ -8,10 +8,12 @@ import pytest
 
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Function, version_document
+from hanabi.control.preparation import LOOK_AGAIN_S
 from hanabi.control.versions import publish_settled, remove_version
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
 from hanabi.store.sqlite import SqliteStore
 from tests.unit.control.support import ARN, BROKEN, FakeImages, Plane, create_params, open_plane, place_of
+from tests.waiting import until
 
 
 async def publish(plane: Plane, name: str = "f", description: str | None = None) -> Function:
@@ -100,6 +102,28 @@ async def test_a_runtime_that_cannot_be_had_fails_the_function_with_the_reason(t
         fixed = await plane.settle()
         assert (fixed.latest.state, fixed.latest.update) == ("Active", "Successful")
         assert plane.catalog.resolve("f", None).version.runtime == "python3.11"
+
+
+async def test_a_function_whose_runtime_is_not_to_be_had_may_stay_pending(tmp_path: Path) -> None:
+    async with open_plane(tmp_path) as plane:
+        plane.images.pending["ruby3.4"] = "get it elsewhere"
+        await plane.deployment.create("f", create_params(Runtime="ruby3.4"))
+        await plane.deployment.create("g", create_params(Runtime="ruby3.4"))
+
+        def shown(name: str) -> str:
+            function = plane.functions.find(name)
+            return plane.preparation.shown(function, function.latest).state_reason or ""
+
+        await until(lambda: "get it elsewhere" in shown("f"))
+        assert shown("f") == "The function is being created: get it elsewhere, 0 s"
+        with pytest.raises(ResourceConflict, match="state: Pending"):
+            plane.catalog.resolve("f", None)
+        await plane.deployment.delete("g")
+        await plane.clock.advance(LOOK_AGAIN_S)  # nobody waits for what is gone
+        await until(lambda: len(plane.preparation.tasks) == 1)
+        del plane.images.pending["ruby3.4"]
+        await plane.clock.advance(LOOK_AGAIN_S)
+        assert (await plane.settle()).latest.state == "Active"
 
 
 async def test_the_old_version_serves_until_the_new_one_is_ready(tmp_path: Path) -> None:

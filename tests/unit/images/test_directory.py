@@ -12,6 +12,7 @@ from hanabi.images.firecracker import binaries
 from hanabi.images.kernels import paths as kernels
 from hanabi.images.microvm_parts import MicroVmParts
 from hanabi.images.paths import ABOUT, root_path
+from hanabi.images.runtimes.listing import list_runtimes
 from hanabi.images.runtimes.recipes import RUNTIMES
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.images.trash import Trash
@@ -52,7 +53,7 @@ def test_what_cannot_be_read_is_named_or_shown(tmp_path: Path, content: bytes) -
     assert kept.digest == digest and str(image) in kept.image
     with pytest.raises(ImageError, match=f"{image}.*made again"):
         paths.about_of(image)
-    listing = next(each for each in RuntimeImages(tmp_path, tmp_path).list() if each.runtime == "python3.13")
+    listing = next(each for each in list_runtimes(RuntimeImages(tmp_path, tmp_path), tmp_path) if each.runtime == "python3.13")
     assert listing.built and listing.size is None and str(root) in listing.how
     for look in (kernels.verify_chosen, kernels.list_kernels):
         with pytest.raises(ImageError, match=f"{kernel}.*images rm kernel"):

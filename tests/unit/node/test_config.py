@@ -56,6 +56,12 @@ def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypat
         ("idle_timeout_s", "nan", "--idle-timeout-s: 'nan' is not a number of seconds"),
         ("allow_net", ["10.0.0.1/8"], "--allow-net: 10.0.0.1/8 has host bits set"),
         ("insecure_registry", ["http://r.example"], "--insecure-registry: 'http://r.example' is not a registry's host, or host:port"),
+        ("runtimes", "debian", "--runtimes: 'debian' is none of auto, aws, distribution"),
+        ("registry_mirror", "https://r.example", "--registry-mirror: 'https://r.example' is not HOST[:PORT][/PREFIX]"),
+        ("runtimes_missing", "ignore", "--runtimes-missing: 'ignore' is none of refuse, pending"),
+        ("runtime_substitute", ["python3.12"], "--runtime-substitute: 'python3.12' is not RUNTIME=RUNTIME"),
+        ("runtime_substitute", "python3.12=nodejs22.x", "--runtime-substitute: 'python3.12=nodejs22.x' is not"),
+        ("runtime_substitute", "python3.9=python3.10,python3.10=python3.11", "--runtime-substitute: a runtime has one substitute at most"),
         ("data_dir", "", "--data-dir: a path is needed"),
         ("host", "a b", "--host: 'a b' is not a host name or address"),
     ],
@@ -78,6 +84,20 @@ def test_others_may_listen_only_when_that_is_meant() -> None:
         assert load_settings({"host": host, "insecure": True}, {}).host == host
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "localhost.example.com", "")))
+
+
+def test_where_runtimes_come_from(tmp_path: Path) -> None:
+    flags = {
+        "data_dir": tmp_path,
+        "registry_mirror": "r.example:5000/aws",
+        "runtime_substitute": ["python3.12=python3.13", "nodejs16.x=nodejs20.x"],
+    }
+    sources = load_settings(flags, {"HANABI_RUNTIME_IMAGES": str(tmp_path / "x"), "HANABI_RUNTIMES_MISSING": "pending"}).runtime_sources
+    assert (sources.choice, sources.mirror, sources.layouts, sources.missing) == ("auto", "r.example:5000/aws", tmp_path / "x", "pending")
+    assert sources.substitutes == {"python3.12": "python3.13", "nodejs16.x": "nodejs20.x"}
+    assert load_settings({"data_dir": tmp_path, "isolation": "process"}, {}).runtime_sources.choice == "distribution"
+    with pytest.raises(SettingsError, match="--runtimes aws is of no use with --isolation process"):
+        load_settings({"data_dir": tmp_path, "isolation": "process", "runtimes": "aws"}, {})
 
 
 def test_where_state_lives(monkeypatch: pytest.MonkeyPatch) -> None:

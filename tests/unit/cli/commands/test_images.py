@@ -33,7 +33,7 @@ def test_a_kernel_of_ones_own_is_kept_listed_and_removed(tmp_path: Path, place: 
     assert capsys.readouterr().out.startswith(f"kernel is ready: {kept}/file-")
     assert main(["images", "list", "kernel", *place]) == 0
     header, row = capsys.readouterr().out.splitlines()
-    assert header.split() == ["NAME", "DIGEST", "STATE", "SIZE"]
+    assert header.split() == ["NAME", "DIGEST", "STATE", "SOURCE", "SIZE"]
     assert row.split()[:3] == ["kernel", "file", "vmlinux"] and "used" in row
     assert main(["images", "list", "kernel", "--json", *place]) == 0
     assert [(each["part"], each["used"]) for each in json.loads(capsys.readouterr().out)] == [("kernel", True)]

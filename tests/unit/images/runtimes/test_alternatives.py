@@ -1,21 +1,32 @@
 """What is said of a runtime without a root: never only that it is not there."""
 
-from hanabi.images.runtimes.alternatives import alternative, explain_missing, runtimes_without_root
+from hanabi.images.runtimes.alternatives import alternative, explain_missing, nearest
 from hanabi.images.runtimes.names import BLOCKED, NAMES
-from hanabi.images.runtimes.recipes import RUNTIMES
+from hanabi.images.runtimes.sources import AUTO, AWS, DISTRIBUTION
 
 
-def test_each_runtime_of_lambda_without_a_root_has_an_alternative() -> None:
-    ways = runtimes_without_root()
-    assert ways.keys() == {*NAMES, *BLOCKED} - set(RUNTIMES) and all(ways.values())
+def test_each_runtime_of_lambda_has_an_alternative() -> None:
+    assert all(alternative(runtime) for runtime in (*NAMES, *BLOCKED))
 
 
 def test_the_ways() -> None:
     assert alternative("dotnet8") == (
-        "a container image FROM AWS's base image lambda/dotnet:8 (PackageType Image); "
+        "a copy of AWS's base image lambda/dotnet:8 (--registry-mirror, or --runtime-images DIR for a layout on disk); "
         "or provided.al2023 with an interpreter and a `bootstrap` of your own"
     )
-    assert "lambda/java:8.al2 " in alternative("java8.al2") and "lambda/nodejs:16 " in alternative("nodejs16.x")
-    assert alternative("nodejs14.x").startswith("AWS no longer creates functions of it; use nodejs22.x")
+    assert "use nodejs20.x" in alternative("nodejs16.x") and "--runtime-substitute nodejs16.x=nodejs20.x" in alternative("nodejs16.x")
+    assert alternative("nodejs14.x").startswith("AWS no longer creates functions of it; use nodejs20.x")
     assert alternative("provided").endswith("use provided.al2023")
-    assert explain_missing("dotnet8").startswith("There is no runtime root for dotnet8: ")
+
+
+def test_the_nearest_is_the_next_newer_one() -> None:
+    assert (nearest("nodejs16.x"), nearest("nodejs26.x"), nearest("dotnet8")) == ("nodejs20.x", "nodejs24.x", "")
+
+
+def test_the_reason_says_what_was_tried() -> None:
+    said = explain_missing("dotnet8", AUTO, "no answer")
+    assert said.startswith(
+        "there is no runtime root of dotnet8. AWS's base image: no answer; no packages that Hanabi knows have it. What to do: a copy"
+    )
+    assert "(--runtimes distribution)" in explain_missing("dotnet8", DISTRIBUTION, "")
+    assert "(--runtimes aws)" in explain_missing("python3.13", AWS, "it does not answer")
