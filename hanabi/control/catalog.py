@@ -1,7 +1,7 @@
 """Routes of invocations: resolved once for each (function, qualifier), cached until the function changes."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,17 @@ class WeightedRoute:
 class FunctionCatalog:
     """The `contracts.functions.Catalog` over the registry."""
 
-    def __init__(self, functions: Functions, code_at: Callable[[str], Path], snapshots: Path | None = None) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        code_at: Callable[[str], Path],
+        layers_at: Callable[[Sequence[str]], Path],
+        snapshots: Path | None = None,
+    ) -> None:
         self._functions = functions
         self._account_region = functions.account_region
         self._code_at = code_at  # where code is, unpacked, by its hash
+        self._layers_at = layers_at  # where the layers of those hashes are, merged
         self._snapshots = snapshots  # where those of versions are
         self._routes: dict[str, dict[str | None, Route | WeightedRoute]] = {}
         self._concurrency: dict[str, Concurrency] = {}
@@ -131,6 +138,7 @@ class FunctionCatalog:
             role=settings.role,
             code=None if version.code.image else self._code_at(version.code.sha256),
             log_group=settings.log_group,
+            opt=self._layers_at(settings.layer_hashes) if settings.layers else None,
             json_logs=json_logs(settings),
             snapshot=self._snapshots / version.snapshot if self._snapshots and version.snapshot else None,
             container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,

@@ -14,7 +14,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.control import versions
 from hanabi.control.containers import Containers, failure
-from hanabi.control.dependencies import CodeStore
+from hanabi.control.dependencies import CodeStore, LayerSets
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.snapstart import Snapshots
@@ -33,6 +33,7 @@ class CodePresence:
         self,
         functions: Functions,
         code: CodeStore,
+        layer_sets: LayerSets,
         containers: Containers | None,
         snapshots: Snapshots | None,
         target: Callable[[Function, Version], FunctionVersion],
@@ -41,6 +42,7 @@ class CodePresence:
     ) -> None:
         self._functions = functions
         self._code = code
+        self._layer_sets = layer_sets
         self._containers = containers
         self._snapshots = snapshots
         self._target = target
@@ -91,7 +93,7 @@ class CodePresence:
             await self._renew_snapshots()
 
     async def check(self, name: str | None = None, *, everything: bool = True) -> None:
-        """Check the zips of one function, of all, or of those with something missing."""
+        """Check the zips, layers included, of one function, of all, or of those with something missing."""
         async with self._checking:
             users = await self._users(name, everything, images=False)
             if users:
@@ -119,7 +121,8 @@ class CodePresence:
             function = self._functions.get(each)
             for version in function.all_versions() if function else ():
                 if bool(version.code.image) == images and (version.lost or version.state == "Active"):
-                    users.setdefault(version.code.key, set()).add(each)
+                    for key in version.needs:
+                        users.setdefault(key, set()).add(each)
             if number % 100 == 0:
                 await asyncio.sleep(0)
         return users
@@ -134,8 +137,9 @@ class CodePresence:
 
     async def require(self, version: FunctionVersion) -> None:
         """Raise `ResourceConflict` when a version's zip is missing, before an environment is started. Cheap when it exists."""
-        if version.code is not None and not os.access(version.code, os.R_OK | os.X_OK):
-            await self.refuse(version)
+        for directory in (version.code, version.opt):
+            if directory is not None and not os.access(directory, os.R_OK | os.X_OK):
+                await self.refuse(version)
 
     async def refuse(self, version: FunctionVersion) -> None:
         """Check a version of which something was not found; raise `ResourceConflict` unless it could be fixed."""
@@ -144,6 +148,8 @@ class CodePresence:
         for each in function.all_versions() if function else ():
             if function and function.key(each) == version.key:
                 versions.check_active(each)
+                if each.settings.layers:
+                    await self._layer_sets.ensure(each.settings.layer_hashes)
 
     async def _renew_snapshots(self) -> None:
         snapshots = self._snapshots

@@ -1,6 +1,6 @@
 """The protocols that the control plane needs of lower packages: code and runtimes."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,16 @@ class CodeStore(Protocol):
 
     async def measure(self, sha256: str) -> int:
         """Return the size of unpacked code, in bytes."""
+
+
+class LayerSets(Protocol):
+    """Layers of functions, merged; a set is the hashes of its layers' zips, the later ones over the earlier ones."""
+
+    def place(self, hashes: Sequence[str]) -> Path:
+        """Return where a set is, if it exists: becomes /opt."""
+
+    async def ensure(self, hashes: Sequence[str]) -> Path:
+        """Return where a set is, merged if missing. Raises `CodeError`."""
 
 
 class Runtimes(Protocol):

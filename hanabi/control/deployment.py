@@ -9,7 +9,8 @@ from hanabi.control import versions
 from hanabi.control.containers import IMAGE, Containers, check_source, refusal
 from hanabi.control.dependencies import CodeStore, Runtimes
 from hanabi.control.functions import Functions
-from hanabi.control.model import Code, Function, new_id
+from hanabi.control.layers.attachment import LayerAttachment
+from hanabi.control.model import Code, Function, FunctionSettings, new_id
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.tags import check_tags
 from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
@@ -19,8 +20,11 @@ from hanabi.images.runtimes.names import refusal as runtime_refusal
 class Deployment:
     """The deployment. Changes are on disk when a method returns. Without `containers`, code is zips only."""
 
-    def __init__(self, functions: Functions, code: CodeStore, runtimes: Runtimes, containers: Containers | None) -> None:
+    def __init__(
+        self, functions: Functions, layers: LayerAttachment, code: CodeStore, runtimes: Runtimes, containers: Containers | None
+    ) -> None:
         self._functions = functions
+        self._layers = layers
         self._code = code
         self._runtimes = runtimes
         self._containers = containers
@@ -31,15 +35,17 @@ class Deployment:
         """The hashes of stored code that no function has yet."""
         return set(self._uploads)
 
-    async def create(self, name: str, params: Mapping[str, Any]) -> Function:
-        """Create a function. `params` are CreateFunction's. It is pending, and so is its version 1 if published."""
+    async def create(self, name: str, params: Mapping[str, Any], caller: str = "") -> Function:
+        """Create a function. `params` are CreateFunction's. It is pending, and so is its version 1 if published. `caller`: an ARN."""
         settings = make_settings(name, params)
         refuse_unsupported(params["Code"])
         await self._check_available(params)
         tags = check_tags(params.get("Tags") or {})
         self._refuse_damaged(name)
         _refuse_existing(self._functions.get(name))
+        settings = replace(settings, layers=await self._layers.find(params, caller) or ())
         code = await self._take_code(params["Code"], settings.package)
+        await self._check_size(code, settings)
 
         def make(old: Function | None) -> Function:
             _refuse_existing(old)
@@ -55,6 +61,7 @@ class Deployment:
         check_source(params, function.latest.settings.package)
         refuse_unsupported(params)
         code = await self._take_code(params, function.latest.settings.package)
+        await self._check_size(code, function.latest.settings)
         if params.get("DryRun"):
             self._release_code(code)
             return replace(function, latest=replace(function.latest, code=code))
@@ -67,12 +74,18 @@ class Deployment:
 
         return await self._replace(name, update, code)
 
-    async def update_settings(self, name: str, params: Mapping[str, Any]) -> Function:
-        """Update the settings. `params` are UpdateFunctionConfiguration's."""
+    async def update_settings(self, name: str, params: Mapping[str, Any], caller: str = "") -> Function:
+        """Update the settings. `params` are UpdateFunctionConfiguration's. `caller`: an ARN."""
+        function = versions.check_updatable(self._functions.find(name), params.get("RevisionId"))
+        change_settings(function.latest.settings, params)  # what is wrong with them is said before layers are looked for
+        layers = await self._layers.find(params, caller)
+        await self._layers.check_size(function.latest.code, layers or ())
 
         def update(old: Function) -> Function:
             versions.check_updatable(old, params.get("RevisionId"))
             settings = change_settings(old.latest.settings, params)
+            if layers is not None:
+                settings = replace(settings, layers=layers)
             return versions.update(old, self._functions.now_ms(), settings=settings)
 
         await self._check_available(params)
@@ -96,6 +109,13 @@ class Deployment:
         runtime = params.get("Runtime") or ""
         if runtime and not runtime_refusal(runtime) and (reason := await self._runtimes.why_unavailable(runtime)):
             raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
+
+    async def _check_size(self, code: Code, settings: FunctionSettings) -> None:
+        try:
+            await self._layers.check_size(code, settings.layers)
+        except BaseException:
+            self._release_code(code)
+            raise
 
     # --- code ---------------------------------------------------------------------------------------------------------
 

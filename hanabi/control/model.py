@@ -90,8 +90,13 @@ class Version:
 
     @property
     def code_hashes(self) -> tuple[str, ...]:
-        """What it has in the code store: its zip and its layers'; those of an image are elsewhere."""
+        """What it has in the code store: its zip and its layers'; an image is elsewhere."""
         return () if self.code.image else (self.code.sha256, *self.settings.layer_hashes)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What must be there for it to run: its image, or what it has in the code store."""
+        return self.code_hashes or (self.code.key,)
 
     @property
     def awaits_snapshot(self) -> bool:

@@ -12,9 +12,10 @@ from hanabi.control.arns import AccountRegion
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
 from hanabi.control.containers import Containers
-from hanabi.control.dependencies import CodeStore, Runtimes
+from hanabi.control.dependencies import CodeStore, LayerSets, Runtimes
 from hanabi.control.deployment import Deployment
 from hanabi.control.functions import Functions
+from hanabi.control.layers.attachment import LayerAttachment
 from hanabi.control.layers.layers import Layers
 from hanabi.control.preparation import Preparation
 from hanabi.control.provisioned_versions import ProvisionedVersions
@@ -46,6 +47,7 @@ class ControlPlane:
 async def open_control_plane(
     store: Store,
     code: CodeStore,
+    layer_sets: LayerSets,
     runtimes: Runtimes,
     clock: Clock,
     account_region: AccountRegion,
@@ -63,14 +65,14 @@ async def open_control_plane(
     functions = Functions(store, account_region, clock, health)
     layers = Layers(store, code, account_region, clock, health)
     # Each is told of every change, in this order.
-    catalog = FunctionCatalog(functions, code.place, snapshots.directory if snapshots else None)
+    catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None)
     provisioned = ProvisionedVersions(functions, catalog.target)
     snap_start = SnapStart(functions, snapshots, catalog.target, clock, health)
-    presence = CodePresence(functions, code, containers, snapshots, catalog.target, clock, health)
+    presence = CodePresence(functions, code, layer_sets, containers, snapshots, catalog.target, clock, health)
     urls = UrlIndex(functions, url_for)
-    preparation = Preparation(functions, code, runtimes, containers, clock, health)
-    deployment = Deployment(functions, code, runtimes, containers)
-    references = References(functions, layers, code.place, lambda: deployment.uploads)
+    preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health)
+    deployment = Deployment(functions, LayerAttachment(layers, code), code, runtimes, containers)
+    references = References(functions, layers, code.place, layer_sets.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
         stack.push_async_callback(layers.close)

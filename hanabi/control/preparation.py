@@ -10,7 +10,7 @@ from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.control import versions
 from hanabi.control.containers import Containers, failure
-from hanabi.control.dependencies import CodeStore, Runtimes
+from hanabi.control.dependencies import CodeStore, LayerSets, Runtimes
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.preparation_progress import PreparationProgress
@@ -26,10 +26,18 @@ class Preparation:
     """The preparation. Begins by itself with what is unfinished. `close` it before the registry."""
 
     def __init__(
-        self, functions: Functions, code: CodeStore, runtimes: Runtimes, containers: Containers | None, clock: Clock, health: Health
+        self,
+        functions: Functions,
+        code: CodeStore,
+        layer_sets: LayerSets,
+        runtimes: Runtimes,
+        containers: Containers | None,
+        clock: Clock,
+        health: Health,
     ) -> None:
         self._functions = functions
         self._code = code
+        self._layer_sets = layer_sets
         self._runtimes = runtimes
         self._containers = containers
         self._retries = RetryQueue(clock, health)
@@ -123,9 +131,11 @@ class Preparation:
         progress = self._progress.listen(version.generation)
         if not version.code.image:
             image = await self._runtimes.ensure(version.settings.runtime, progress)
-            for error in (await self._code.find({version.code.sha256})).values():
+            for error in (await self._code.find(set(version.code_hashes))).values():
                 raise error
             await self._runtimes.prepare_code(self._code.place(version.code.sha256))
+            if version.settings.layers:
+                await self._runtimes.prepare_code(await self._layer_sets.ensure(version.settings.layer_hashes))
             return image.version_arn
         if self._containers is None:
             raise ImageError("--isolation process runs no container images", "unsupported")

@@ -1,6 +1,6 @@
 """References to code, container images and snapshots, from functions and layers. Everything else of these is garbage."""
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 from hanabi.control.functions import Functions
@@ -9,12 +9,23 @@ from hanabi.control.model import Version
 
 
 class References:
-    """The references. `place` returns where unpacked code is; `uploads` are hashes of stored code that no function has yet."""
+    """The references. `place` returns where unpacked code is, `layers_at` where merged layers are.
 
-    def __init__(self, functions: Functions, layers: Layers, place: Callable[[str], Path], uploads: Callable[[], Set[str]]) -> None:
+    `uploads` are hashes of stored code that no function has yet.
+    """
+
+    def __init__(
+        self,
+        functions: Functions,
+        layers: Layers,
+        place: Callable[[str], Path],
+        layers_at: Callable[[Sequence[str]], Path],
+        uploads: Callable[[], Set[str]],
+    ) -> None:
         self._functions = functions
         self._layers = layers
         self._place = place
+        self._layers_at = layers_at
         self._uploads = uploads
 
     @property
@@ -28,6 +39,10 @@ class References:
         for version in self._versions():
             hashes.update(version.code_hashes)
         return {self._place(sha256) for sha256 in hashes}
+
+    def layer_sets(self) -> set[Path]:
+        """The merged layers in use."""
+        return {self._layers_at(version.settings.layer_hashes) for version in self._versions() if version.settings.layers}
 
     def images(self) -> set[str]:
         """The digests of container images in use."""

@@ -54,7 +54,6 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "DeadLetterConfig": lambda value: not value.get("TargetArn"),
     "KMSKeyArn": lambda value: not value,
     "TracingConfig": lambda value: value.get("Mode", "PassThrough") == "PassThrough",
-    "Layers": lambda value: not value,
     "FileSystemConfigs": lambda value: not value,
     "CodeSigningConfigArn": lambda value: not value,
     "TenancyConfig": lambda value: False,

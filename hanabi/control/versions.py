@@ -103,12 +103,12 @@ def lose(code: str, reason: str) -> Callable[[Function], Function]:
 
 
 def apply_faults(looked_for: Set[str], faults: Mapping[str, tuple[str, str]]) -> Callable[[Function], Function]:
-    """Fail versions without their code with (StateReasonCode, StateReason), by `Code.key`; make those active whose code is back."""
+    """Fail versions without their code or a layer with (StateReasonCode, StateReason); make active those that have it back."""
 
     def settle(version: Version) -> Version:
-        if version.code.key not in looked_for:
+        if looked_for.isdisjoint(version.needs):
             return version
-        fault = faults.get(version.code.key)
+        fault = next((_describe_fault(version, key, faults[key]) for key in version.needs if key in faults), None)
         if fault is None:
             return version.found() if version.lost else version
         if version.state == "Active" or (version.lost and (version.state_code, version.state_reason) != fault):
@@ -124,6 +124,12 @@ def apply_faults(looked_for: Set[str], faults: Mapping[str, tuple[str, str]]) ->
         return replace(function, latest=latest, serving=serving, versions=published)
 
     return apply
+
+
+def _describe_fault(version: Version, key: str, fault: tuple[str, str]) -> tuple[str, str]:
+    """Return (StateReasonCode, StateReason) of what is missing: of a layer, with its name."""
+    layer = next((layer for layer in version.settings.layers if layer.sha256 == key and key != version.code.key), None)
+    return fault if layer is None else (fault[0], f"Layer {layer.arn}: {fault[1]}")
 
 
 def _settle(function: Function, settle: Callable[[Version], Version], serving: Version | None) -> Function:

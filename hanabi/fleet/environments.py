@@ -123,8 +123,9 @@ class Environments:
     # --- in use ---------------------------------------------------------------------------------------------------------
 
     def code_in_use(self) -> set[Path]:
-        """Return the code that environments run, even if replaced or deleted meanwhile."""
-        return {each.version.code for each in self if each.version is not None and each.version.code is not None}
+        """Return the code and the merged layers that environments run, even if replaced or deleted meanwhile."""
+        versions = [each.version for each in self if each.version is not None]
+        return {directory for version in versions for directory in (version.code, version.opt) if directory is not None}
 
     def images_in_use(self) -> set[str]:
         """Return the digests of the images that environments run on."""

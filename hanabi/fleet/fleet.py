@@ -148,7 +148,7 @@ class Fleet:
         self._handover.retire(key)
 
     def code_in_use(self) -> set[Path]:
-        """Return the code that environments run, even if replaced or deleted meanwhile."""
+        """Return the code and the merged layers that environments run, even if replaced or deleted meanwhile."""
         return self._environments.code_in_use()
 
     def images_in_use(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""The stores of code, runtime roots and container images, and the collector of unused ones."""
+"""The stores of code, merged layers, runtime roots and container images, and the collector of unused ones."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +13,7 @@ from hanabi.images.code.code_store import CodeStore
 from hanabi.images.collector import Collector
 from hanabi.images.containers.container_images import ContainerImages
 from hanabi.images.identity import Identity, identify
+from hanabi.images.layers.layer_sets import LayerSets
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import NodeSettings, guest_dir
 from hanabi.store.sqlite import SqliteStore
@@ -21,6 +22,7 @@ from hanabi.store.sqlite import SqliteStore
 @dataclass(frozen=True, slots=True)
 class Artifacts:
     code: CodeStore
+    layer_sets: LayerSets
     runtimes: RuntimeImages
     containers: ContainerImages
     identity: Identity  # of the data directory: whether its code is that which its documents name
@@ -33,11 +35,14 @@ async def open_artifacts(settings: NodeSettings, store: SqliteStore, clock: Cloc
         stack.push_async_callback(runtimes.close)
         code = CodeStore(settings.directory("code"), clock)
         await code.open()
+        layer_sets = LayerSets(settings.directory("layers"), code.place, clock)
+        await layer_sets.open()
+        stack.push_async_callback(layer_sets.close)
         identity = await identify(store, settings.data_dir, keeps=not code.is_empty)
         containers = ContainerImages(settings.images_dir, identity.owner, settings.insecure_registry, clock)
         await containers.open()
         stack.push_async_callback(containers.close)
-        yield Artifacts(code, runtimes, containers, identity)
+        yield Artifacts(code, layer_sets, runtimes, containers, identity)
 
 
 def make_collector(
@@ -47,5 +52,6 @@ def make_collector(
     collector = Collector(clock, health, lambda: artifacts.identity.why_incomplete or store.why_incomplete or references.why_incomplete)
     collector.add(snapshots.collect, references.snapshots)
     collector.add(artifacts.code.collect, lambda: references.code() | fleet.code_in_use())
+    collector.add(artifacts.layer_sets.collect, lambda: references.layer_sets() | fleet.code_in_use())
     collector.add(artifacts.containers.collect, lambda: references.images() | fleet.images_in_use())
     return collector

@@ -94,7 +94,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         url_for = partial(url_of, port, is_loopback(settings.host))
         control = await stack.enter_async_context(
             open_control_plane(
-                store, artifacts.code, runtimes, clock, place,
+                store, artifacts.code, artifacts.layer_sets, runtimes, clock, place,
                 url_for=url_for, containers=containers, snapshots=snapshots, health=health,
             )
         )  # fmt: skip

@@ -15,6 +15,7 @@ from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.images.code.code_store import CodeStore
 from hanabi.images.identity import Identity, identify
+from hanabi.images.layers.layer_sets import LayerSets
 from hanabi.ledger import index
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
@@ -82,10 +83,19 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         await code.open()
         identity = await identify(store, data, keeps=not code.is_empty)
         keys = KeyRing.open(data / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
+        layer_sets = LayerSets(data / "layers", code.place, clock)
+        await layer_sets.open()
         control = await stack.enter_async_context(
             open_control_plane(
-                store, code, FakeImages(), clock, AccountRegion(ACCOUNT, REGION), url_for=lambda url_id: f"http://{url_id}/", health=health
-            )
+                store,
+                code,
+                layer_sets,
+                FakeImages(),
+                clock,
+                AccountRegion(ACCOUNT, REGION),
+                url_for=lambda url_id: f"http://{url_id}/",
+                health=health,
+            )  # fmt: skip
         )
         accepted = SqliteEventLog(data / "events.db")
         stack.push_async_callback(accepted.close)

@@ -48,10 +48,10 @@ class LambdaService(Service):
         functions, catalog = control.functions, control.catalog
         roles = roles or ExecutionRoles(functions.account_region, any_role=True)
         self.operations: Mapping[str, Operation[Any]] = operations(
-            FunctionTargets(functions),
+            FunctionTargets(functions, control.layers),
             LayerTargets(control.layers),
             AliasOperations(functions),
-            ConcurrencyOperations(functions, catalog),
+            ConcurrencyOperations(functions, control.layers, catalog),
             FunctionOperations(control, code_url, roles, staging),
             InvokeOperations(catalog, roles, invoker, events, clock),
             LayerOperations(control.layers, code_url, staging),

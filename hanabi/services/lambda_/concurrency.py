@@ -5,6 +5,7 @@ from typing import Any
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.concurrency import reserve
 from hanabi.control.functions import Functions
+from hanabi.control.layers.layers import Layers
 from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
 from hanabi.quotas import CODE_STORAGE_BYTES, UNZIPPED_CODE_BYTES, ZIPPED_CODE_BYTES
@@ -12,8 +13,9 @@ from hanabi.services.lambda_.targets import Qualified
 
 
 class ConcurrencyOperations:
-    def __init__(self, functions: Functions, catalog: FunctionCatalog) -> None:
+    def __init__(self, functions: Functions, layers: Layers, catalog: FunctionCatalog) -> None:
         self._functions = functions
+        self._layers = layers
         self._catalog = catalog
 
     async def put_function_concurrency(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
@@ -35,6 +37,7 @@ class ConcurrencyOperations:
         limit, unreserved = self._catalog.account_concurrency()
         functions = list(self._functions)
         used = sum(version.code.size for function in functions for version in (function.latest, *function.versions.values()))
+        used += sum(version.size for layer in self._layers for version in layer.versions.values())
         return {
             "AccountLimit": {
                 "TotalCodeSize": CODE_STORAGE_BYTES,

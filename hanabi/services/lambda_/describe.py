@@ -52,6 +52,8 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
         configuration |= {"Runtime": settings.runtime, "Handler": settings.handler}
     if settings.image_config is not None:
         configuration["ImageConfigResponse"] = {"ImageConfig": dict(settings.image_config)}
+    if settings.layers:
+        configuration["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.size} for layer in settings.layers]
     if settings.environment is not None:
         configuration["Environment"] = {"Variables": dict(settings.environment)}
     optional = {

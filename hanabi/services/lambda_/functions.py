@@ -33,7 +33,7 @@ class FunctionOperations:
     async def create_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._roles.check(params["Role"])
         async with self._staging(call.principal, params["Code"]) as code:
-            function = await self._deployment.create(name, {**params, "Code": code})
+            function = await self._deployment.create(name, {**params, "Code": code}, call.principal.arn)
         await self._preparation.wait_briefly(function)
         version = _published(function) if params.get("Publish") else function.latest
         return self._describe(function, version, function.arn)
@@ -51,7 +51,7 @@ class FunctionOperations:
         self._functions.find(name)
         if params.get("Role"):
             self._roles.check(params["Role"])
-        function = await self._deployment.update_settings(name, params)
+        function = await self._deployment.update_settings(name, params, call.principal.arn)
         await self._preparation.wait_briefly(function)
         return self._describe(function, function.latest, function.arn)
 

@@ -6,9 +6,12 @@ from typing import Any
 from hanabi.contracts.invocation import Cancellable
 from hanabi.control.arns import LATEST
 from hanabi.control.functions import Functions
+from hanabi.control.layers.layer_names import parse_arn
+from hanabi.control.layers.layers import Layers
 from hanabi.control.urls import check_qualifier
 from hanabi.edge.service import DOCUMENT, Call, Context, Done, Handler, Operation, Params, RequestBody, RequiredPermission
 from hanabi.errors import AccessDenied
+from hanabi.services.lambda_.layer_targets import version_permission
 
 Qualified = tuple[str, str | None]  # the bare name of a function, and a qualifier
 Parse = Callable[[Params], Qualified]
@@ -17,8 +20,9 @@ Parse = Callable[[Params], Qualified]
 class FunctionTargets:
     """Makes the `Operation`s of Lambda's handlers. `action` is without the service prefix. Functions are looked up at each call only."""
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, layers: Layers) -> None:
         self._functions = functions
+        self._layers = layers
         self._account_region = functions.account_region
 
     def function(self, action: str, handler: Handler[str], body: RequestBody = DOCUMENT) -> Operation[str]:
@@ -103,8 +107,10 @@ class FunctionTargets:
                 yield self._pass_role(params["Role"], name)
             if params.get("Tags"):
                 yield self._permission("TagResource", name, None, params)
+            for arn in params.get("Layers") or ():
+                yield version_permission(self._layers, "GetLayerVersion", parse_arn(arn))
 
-        return Operation(handler, resolve, permissions, action=f"lambda:{action}", resource="function:NAME, role", body=body)
+        return Operation(handler, resolve, permissions, action=f"lambda:{action}", resource="function:NAME, role, layers", body=body)
 
     def _pass_role(self, arn: str, name: str) -> RequiredPermission:
         """Return the permission to pass a role: a caller that may change a function can do whatever its role may."""
@@ -143,6 +149,8 @@ def _context(params: Params) -> Context:
         context["aws:TagKeys"] = tuple(keys)
     if params.get("AuthType") or params.get("FunctionUrlAuthType"):
         context["lambda:FunctionUrlAuthType"] = params.get("AuthType") or params["FunctionUrlAuthType"]
+    if params.get("Layers"):
+        context["lambda:Layer"] = tuple(params["Layers"])
     if params.get("Principal"):
         context["lambda:Principal"] = params["Principal"]
     return context

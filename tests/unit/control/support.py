@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,23 @@ def place_of(code: Code) -> Path:
 
 
 BROKEN = "ruby3.3"  # a runtime whose root cannot be made
+
+
+class FakeLayerSets:
+    """Sets that are there at once. `fault` is what merging one ends with."""
+
+    def __init__(self) -> None:
+        self.merged: list[tuple[str, ...]] = []
+        self.fault: CodeError | None = None
+
+    def place(self, hashes: Sequence[str]) -> Path:
+        return Path("/layers") / "-".join(base64.b64decode(each).hex()[:8] for each in hashes)
+
+    async def ensure(self, hashes: Sequence[str]) -> Path:
+        if self.fault:
+            raise self.fault
+        self.merged.append(tuple(hashes))
+        return self.place(hashes)
 
 
 class FakeImages:
@@ -177,6 +194,7 @@ class Plane:
         clock: ManualClock,
         containers: FakeContainers,
         codes: Codes,
+        layer_sets: FakeLayerSets,
         store: SqliteStore,
         health: Health,
     ) -> None:
@@ -193,6 +211,7 @@ class Plane:
         self.references = control.references
         self.wait_idle = control.wait_idle
         self.codes = codes
+        self.layer_sets = layer_sets
         self.health = health
         self.images = images
         self.containers = containers
@@ -229,10 +248,12 @@ async def open_plane(
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
     await store.open()
     containers, codes, health = FakeContainers(), codes or Codes(), Health(clock)
+    layer_sets = FakeLayerSets()
     try:
         async with open_control_plane(
             store,
             codes,
+            layer_sets,
             images,
             clock,
             AccountRegion(ACCOUNT, REGION),
@@ -241,6 +262,6 @@ async def open_plane(
             snapshots=snapshots,
             health=health,
         ) as control:
-            yield Plane(control, images, clock, containers, codes, store, health)
+            yield Plane(control, images, clock, containers, codes, layer_sets, store, health)
     finally:
         await store.close()

@@ -48,7 +48,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
     [
         {"VpcConfig": {"SubnetIds": ["subnet-1"]}},
         {"TracingConfig": {"Mode": "Active"}},
-        {"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]},
         {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}},
         {"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"},
         {"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]},

@@ -26,6 +26,7 @@ from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.images.code.code_store import CodeStore
+from hanabi.images.layers.layer_sets import LayerSets
 from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing.body import Pieces
@@ -146,9 +147,12 @@ def live_lambda(directory: Path) -> Iterator[Live]:
         containers = FakeContainers()
         await store.open()
         await code.open()
+        layer_sets = LayerSets(directory / "layers", code.place)
+        await layer_sets.open()
         plane = open_control_plane(
             store,
             code,
+            layer_sets,
             images,
             clock,
             AccountRegion(ACCOUNT, REGION),

@@ -155,3 +155,27 @@ def test_policies(live: Live) -> None:
         removed = client.remove_layer_version_permission(**version, StatementId=sid)
         assert removed["ResponseMetadata"]["HTTPStatusCode"] == 204
     fails(*none, client.get_layer_version_policy, **version)
+
+
+def test_functions_with_layers(live: Live) -> None:
+    client = live.client
+    arns = [publish(live, name)["LayerVersionArn"] for name in ("with-a", "with-b")]
+    used = client.get_account_settings()["AccountUsage"]["TotalCodeSize"]
+    publish(live, "with-c")
+    assert client.get_account_settings()["AccountUsage"]["TotalCodeSize"] == used + len(LAYER)
+    shown = [{"Arn": arn, "CodeSize": len(LAYER)} for arn in arns]
+    assert live.create("layered", Layers=arns)["Layers"] == shown
+    assert client.get_function_configuration(FunctionName="layered")["Layers"] == shown
+    (listed,) = [each for each in client.list_functions()["Functions"] if each["FunctionName"] == "layered"]
+    assert listed["Layers"] == shown
+    updated = client.update_function_configuration(FunctionName="layered", Layers=arns[:1])
+    assert (updated["Layers"], updated["LastUpdateStatus"]) == (shown[:1], "InProgress")
+    live.settle("layered")
+    client.delete_layer_version(LayerName="with-a", VersionNumber=1)
+    assert client.get_function_configuration(FunctionName="layered")["Layers"] == shown[:1]
+    assert "Layers" not in client.update_function_configuration(FunctionName="layered", Layers=[])
+    live.settle("layered")
+    fails("ValidationException", 400, f"1 validation error detected: Value '[{ARN}:with-b]' at 'layers' failed to satisfy constraint: "
+          "Member must satisfy constraint: [Member must have length less than or equal to 2048, Member must have length greater than or "
+          "equal to 1, Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:", client.update_function_configuration,
+          FunctionName="layered", Layers=[f"{ARN}:with-b"])  # fmt: skip
