@@ -179,6 +179,11 @@ class Url:
     cors: Mapping[str, Any] | None
     created_ms: int
     modified_ms: int
+    invoke_mode: str | None = None  # None, as "BUFFERED": it was never given
+
+    @property
+    def streams(self) -> bool:
+        return self.invoke_mode == "RESPONSE_STREAM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

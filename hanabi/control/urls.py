@@ -8,7 +8,7 @@ from typing import Any
 
 from hanabi.control.arns import LATEST, is_alias
 from hanabi.control.model import Function, Url
-from hanabi.errors import InvalidParameterValue, ResourceConflict, ResourceNotFound, ValidationError
+from hanabi.errors import ResourceConflict, ResourceNotFound, ValidationError
 
 _LETTERS = string.ascii_lowercase + string.digits
 
@@ -49,7 +49,6 @@ def add_url(function: Function, qualifier: str | None, params: Mapping[str, Any]
             f"Failed to create function url config for [functionArn = {arn}]. "
             "Error message:  FunctionUrlConfig exists for this Lambda function"
         )
-    _check_mode(params)
     url = Url(
         id=new_url_id(),
         function=function.name,
@@ -58,6 +57,7 @@ def add_url(function: Function, qualifier: str | None, params: Mapping[str, Any]
         cors=params.get("Cors") or None,
         created_ms=now_ms,
         modified_ms=now_ms,
+        invoke_mode=params.get("InvokeMode"),
     )
     return _with_url(function, url)
 
@@ -66,9 +66,10 @@ def change_url(function: Function, qualifier: str | None, params: Mapping[str, A
     """Change a URL. `params` are UpdateFunctionUrlConfig's."""
     check_owner(function, qualifier)
     url = find_url(function, qualifier)
-    _check_mode(params)
     if params.get("AuthType"):
         url = replace(url, auth_type=params["AuthType"])
+    if params.get("InvokeMode"):
+        url = replace(url, invoke_mode=params["InvokeMode"])
     if params.get("Cors") is not None:
         url = replace(url, cors=params["Cors"] or None)
     return _with_url(function, replace(url, modified_ms=now_ms))
@@ -81,8 +82,3 @@ def remove_url(function: Function, qualifier: str | None) -> Function:
 
 def _with_url(function: Function, url: Url) -> Function:
     return replace(function, urls={**function.urls, url.qualifier or LATEST: url})
-
-
-def _check_mode(params: Mapping[str, Any]) -> None:
-    if params.get("InvokeMode", "BUFFERED") != "BUFFERED":
-        raise InvalidParameterValue(f"InvokeMode is not supported by Hanabi yet: {params['InvokeMode']}")

@@ -1,7 +1,9 @@
 """Response streaming in real sandboxes: both bundled runtimes, as boto3 sees them."""
 
 import base64
+import http.client
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ NODE = """
 const { once } = require("node:events");
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+  if (event.rawPath) stream = awslambda.HttpResponseStream.from(stream, { statusCode: 201, headers: { "x-own": "1" }, cookies: ["a=b"] });
+  if (event.rawPath) event[event.rawPath.slice(1)] = true;
   if (event.early) throw new Error("at first");
   stream.write("one");
   await pause(event.ms ?? 300);
@@ -26,8 +30,12 @@ PYTHON = """
 import os, time
 
 def handler(event, context):
+    if "rawPath" in event:
+        event[event["rawPath"][1:]] = True
     if event.get("early"):
         raise RuntimeError("at first")
+    if "rawPath" in event:
+        yield {"statusCode": 201, "headers": {"x-own": "1"}, "cookies": ["a=b"]}
     yield "one"
     time.sleep(event.get("ms", 300) / 1000)
     if event.get("late"):
@@ -88,3 +96,21 @@ def test_taken_whole(lambda_client: Any, function: str) -> None:
         got = lambda_client.invoke(FunctionName=function, Payload=json.dumps(event).encode())
         with got["Payload"] as payload:
             assert answer in payload.read() and ("FunctionError" in got) == bool(event)
+
+
+def test_a_url_that_streams(lambda_client: Any, function: str) -> None:
+    made = lambda_client.create_function_url_config(FunctionName=function, AuthType="NONE", InvokeMode="RESPONSE_STREAM")
+    address = made["FunctionUrl"].removeprefix("http://").rstrip("/")
+
+    def get(path: str) -> http.client.HTTPResponse:
+        connection.request("GET", path)
+        return connection.getresponse()
+
+    with closing(http.client.HTTPConnection(address, timeout=60)) as connection:
+        answer = get("/")
+        assert answer.status == 201 and (answer.headers["x-own"], answer.headers["set-cookie"]) == ("1", "a=b")
+        assert answer.headers["transfer-encoding"] == "chunked" and answer.read1() == b"one" and answer.read() == b"two"
+        answer = get("/early")
+        assert (answer.status, answer.read()) == (502, b"Internal Server Error")
+        with pytest.raises(http.client.IncompleteRead):
+            get("/late").read()

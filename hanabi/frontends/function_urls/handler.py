@@ -20,6 +20,7 @@ from hanabi.errors import ApiError, HanabiError, RequestTooLarge, ResourceNotFou
 from hanabi.frontends.function_urls.cors import add_headers, answer_preflight
 from hanabi.frontends.function_urls.event import make_event
 from hanabi.frontends.function_urls.response import JSON, MalformedResponse, make_response
+from hanabi.frontends.function_urls.streamed_response import make_streamed_response
 from hanabi.http.limits import BodyRule
 from hanabi.quotas import INVOKE_PAYLOAD_BYTES
 
@@ -45,6 +46,8 @@ class UrlConfig(Protocol):
     def auth_type(self) -> str: ...  # "NONE" | "AWS_IAM"
     @property
     def cors(self) -> Mapping[str, Any] | None: ...
+    @property
+    def streams(self) -> bool: ...  # its InvokeMode is RESPONSE_STREAM
 
 
 class UrlDirectory(Protocol):
@@ -155,14 +158,21 @@ class FunctionUrls:
         )
         if len(event) > INVOKE_PAYLOAD_BYTES:
             raise _too_large()
-        result = await self._invoker.invoke(Invocation(request_id=request_id, route=route, payload=event, trace=trace, source="url"))
+        invocation = Invocation(request_id=request_id, route=route, payload=event, trace=trace, source="url")
         try:
-            response = _broken() if result.function_error is not None else make_response(result.payload)
+            response = await self._run(invocation, streams=config.streams) or _broken()
         except MalformedResponse as error:
             self._log_reason(config.function, request_id, str(error))
             response = _broken()
         response.headers += [("x-amzn-requestid", request_id), ("x-amzn-trace-id", trace)]
         return response
+
+    async def _run(self, invocation: Invocation, *, streams: bool) -> HttpResponse | None:
+        """The response of the function; None when it failed. Raises `MalformedResponse`."""
+        if streams:
+            return await make_streamed_response(await self._invoker.stream(invocation))
+        result = await self._invoker.invoke(invocation)
+        return None if result.function_error is not None else make_response(result.payload)
 
     def _log_reason(self, function: str, request_id: str, reason: str) -> None:
         """Log why a successful invocation became a 502, which nothing else shows. Rate-limited, so that it cannot fill a disk."""

@@ -37,6 +37,8 @@ def make_response(payload: Body) -> HttpResponse:
         if payload.lstrip().startswith(b"{") and (b"statusCode" in payload or b"\\u" in payload):
             raise MalformedResponse("the result is an object of too many values")
         return HttpResponse(200, [("content-type", JSON)], payload)
+    if bytes(8) in payload:  # a streamed answer with its prelude, to a URL that takes answers whole: sent as it is
+        return HttpResponse(200, [("content-type", JSON)], payload)
     try:
         return _make(json.loads(payload))
     except (ValueError, RecursionError) as error:
@@ -47,16 +49,14 @@ def _make(value: Any) -> HttpResponse:
     if not isinstance(value, dict) or "statusCode" not in value:
         text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         return HttpResponse(200, [("content-type", JSON)], text.encode("utf-8", "replace"))
-    status = _status(value["statusCode"])
-    headers = _headers(value.get("headers"))
-    if all(name.lower() != "content-type" for name, _ in headers):
-        headers.append(("content-type", JSON))
-    headers += [("set-cookie", _header_value(cookie)) for cookie in _list(value.get("cookies"))]
+    status = read_status(value["statusCode"])
+    headers = read_headers(value, JSON)
     body = _body(value.get("body"), value.get("isBase64Encoded") is True)
     return HttpResponse(status, headers, b"" if status in BODYLESS else body)
 
 
-def _status(value: Any) -> int:
+def read_status(value: Any) -> int:
+    """Check a status code. Raises `MalformedResponse`."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 599:
@@ -64,7 +64,15 @@ def _status(value: Any) -> int:
     return value
 
 
-def _headers(value: Any) -> list[tuple[str, str]]:
+def read_headers(result: dict[str, Any], content_type: str, *, several: bool = False) -> list[tuple[str, str]]:
+    """The headers of a result, cookies and a content type among them. `several`: a list is several headers of one name."""
+    headers = _headers(result.get("headers"), several)
+    if all(name.lower() != "content-type" for name, _ in headers):
+        headers.append(("content-type", content_type))
+    return headers + [("set-cookie", _header_value(cookie)) for cookie in _list(result.get("cookies"))]
+
+
+def _headers(value: Any, several: bool) -> list[tuple[str, str]]:
     if value is None:
         return []
     if not isinstance(value, dict):
@@ -74,7 +82,8 @@ def _headers(value: Any) -> list[tuple[str, str]]:
         if not _TOKEN.fullmatch(name):
             raise MalformedResponse(f"header name {name!r}")
         if name.lower() not in _NOT_THE_FUNCTIONS and content is not None:
-            headers.append((name, _header_value(content)))
+            contents = content if several and isinstance(content, list) else [content]
+            headers += [(name, _header_value(each)) for each in contents]
     return headers
 
 

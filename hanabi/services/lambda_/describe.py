@@ -87,15 +87,16 @@ def describe_alias(function: Function, alias: Alias) -> dict[str, Any]:
 
 
 def describe_url(function: Function, url: Url, address: str) -> dict[str, Any]:
-    """Make a FunctionUrlConfig."""
+    """Make a FunctionUrlConfig. It names an InvokeMode that was given: answers to a question name the default, too."""
     description: dict[str, Any] = {
         "FunctionUrl": address,
         "FunctionArn": f"{function.arn}:{url.qualifier}" if url.qualifier else function.arn,
         "AuthType": url.auth_type,
         "CreationTime": _precise(url.created_ms),
         "LastModifiedTime": _precise(url.modified_ms),
-        "InvokeMode": "BUFFERED",
     }
+    if url.invoke_mode is not None:
+        description["InvokeMode"] = url.invoke_mode
     return description | ({"Cors": dict(url.cors)} if url.cors else {})
 
 

@@ -11,6 +11,8 @@ from hanabi.services.lambda_.describe import describe_url
 from hanabi.services.lambda_.pages import take_page
 from hanabi.services.lambda_.targets import Qualified
 
+DEFAULTS = {"InvokeMode": "BUFFERED"}  # named in answers to a question, but not to a change that does not give it
+
 
 class UrlOperations:
     def __init__(self, functions: Functions, index: UrlIndex) -> None:
@@ -27,7 +29,7 @@ class UrlOperations:
     async def get_function_url_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier = target
         url = find_url(self._functions.get(name), qualifier)
-        return self._describe(self._functions.find(name), url)
+        return DEFAULTS | self._describe(self._functions.find(name), url)
 
     async def update_function_url_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         name, qualifier = target
@@ -46,7 +48,7 @@ class UrlOperations:
         function = check_owner(self._functions.get(target[0]), None)
         urls = sorted(function.urls.values(), key=_sort_key)
         page, more = take_page(urls, _sort_key, params)
-        return {"FunctionUrlConfigs": [self._describe(function, url) for url in page], **more}
+        return {"FunctionUrlConfigs": [DEFAULTS | self._describe(function, url) for url in page], **more}
 
     def _describe(self, function: Function, url: Url) -> dict[str, Any]:
         return describe_url(function, url, self._index.url_for(url.id))

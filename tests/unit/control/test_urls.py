@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hanabi.control.urls import add_url, change_url, check_owner, check_qualifier, find_url, remove_url
-from hanabi.errors import InvalidParameterValue, ResourceConflict, ResourceNotFound, ValidationError
+from hanabi.errors import ResourceConflict, ResourceNotFound, ValidationError
 from tests.unit.control.support import ARN, open_plane
 
 
@@ -30,8 +30,12 @@ async def test_urls(tmp_path: Path) -> None:
         found = plane.urls.lookup(url.id)
         assert found is not None
         assert (found.auth_type, found.cors, found.qualifier, found.created_ms, found.modified_ms) == ("NONE", cors, None, 1, 2)
-        with pytest.raises(InvalidParameterValue, match="InvokeMode is not supported by Hanabi yet: RESPONSE_STREAM"):
-            change_url(plane.functions.find("f"), None, {"InvokeMode": "RESPONSE_STREAM"}, 3)
+        assert found.invoke_mode is None and not found.streams
+        await plane.functions.change("f", lambda f: change_url(f, None, {"InvokeMode": "RESPONSE_STREAM"}, 3))
+        await plane.functions.change("f", lambda f: change_url(f, None, {"AuthType": "NONE"}, 4))
+    async with open_plane(tmp_path) as plane:
+        changed = plane.urls.lookup(url.id)
+        assert changed is not None and changed.streams
         await plane.functions.change("f", lambda f: remove_url(f, None))
         assert plane.urls.lookup(url.id) is None
 

@@ -39,6 +39,7 @@ class Config:
     qualifier: str | None = None
     auth_type: str = "NONE"
     cors: Mapping[str, Any] | None = None
+    streams: bool = False
 
 
 class OneUrl(FakeInvoker):

@@ -77,14 +77,18 @@ def test_urls(live: Live) -> None:
     )
     made = client.create_function_url_config(FunctionName="web", AuthType="NONE", Cors={"AllowOrigins": ["*"], "MaxAge": 60})
     assert re.fullmatch(r"http://[a-z0-9]{32}\.lambda-url\.localhost:\d+/", made["FunctionUrl"])
-    assert (made["FunctionArn"], made["AuthType"], made["InvokeMode"]) == (f"{ARN}:web", "NONE", "BUFFERED")
+    assert (made["FunctionArn"], made["AuthType"]) == (f"{ARN}:web", "NONE") and "InvokeMode" not in made  # as AWS
+    assert client.get_function_url_config(FunctionName="web")["InvokeMode"] == "BUFFERED"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", made["CreationTime"])
     fails("ResourceConflictException", 409, "FunctionUrlConfig exists for this Lambda function",
           client.create_function_url_config, FunctionName="web", AuthType="NONE")  # fmt: skip
     updated = client.update_function_url_config(FunctionName="web", AuthType="AWS_IAM")
     assert (updated["AuthType"], updated["Cors"], updated["FunctionUrl"]) == ("AWS_IAM", made["Cors"], made["FunctionUrl"])
     listed = client.list_function_url_configs(FunctionName="web")["FunctionUrlConfigs"]
-    assert [url["FunctionUrl"] for url in listed] == [made["FunctionUrl"]]
+    assert [(url["FunctionUrl"], url["InvokeMode"]) for url in listed] == [(made["FunctionUrl"], "BUFFERED")]
+    streaming = client.update_function_url_config(FunctionName="web", InvokeMode="RESPONSE_STREAM")
+    assert streaming["InvokeMode"] == client.update_function_url_config(FunctionName="web")["InvokeMode"] == "RESPONSE_STREAM"
+    assert client.get_function_url_config(FunctionName="web")["InvokeMode"] == "RESPONSE_STREAM"
     client.delete_function_url_config(FunctionName="web")
     fails(
         "ResourceNotFoundException",
