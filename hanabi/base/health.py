@@ -70,16 +70,16 @@ class Health:
         self._metrics.pop(name, None)
         self._add(Gauge(name, help, read))
 
-    def report(self, key: str, text: str) -> None:
-        """Report a problem, or change its text. It is logged when it begins."""
+    def report(self, key: str, text: str, *, level: int = logging.ERROR) -> None:
+        """Report a problem, or change its text. It is logged when it begins, at `level`."""
         with self._changing:
             known = self._problems.get(key)
             if known is None and len(self._problems) >= PROBLEMS_MAX:
-                log.error("%s", text)
+                log.log(level, "%s", text)
                 return
             self._problems[key] = Problem(key, text, known.since if known else self._clock.time())
         if known is None:
-            log.error("%s", text)
+            log.log(level, "%s", text)
 
     def clear(self, key: str) -> None:
         """End a problem, if there is one."""

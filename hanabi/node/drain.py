@@ -70,7 +70,8 @@ class Drain:
     async def run(self, stop_now: asyncio.Event) -> None:
         """Refuse new work, wait up to the limit for what has begun, then end the rest."""
         self._edge.drain()
-        self._health.report("draining", f"Hanabi is shutting down, within {self._limit_s:.0f} s; {self._invoker.in_flight} invocations run")
+        text = f"Hanabi is shutting down, within {self._limit_s:.0f} s; {self._invoker.in_flight} invocations run"
+        self._health.report("draining", text, level=logging.INFO)
         for server in self._servers:
             server.drain()
         await self._events.pause()

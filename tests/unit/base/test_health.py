@@ -1,5 +1,7 @@
 """What a node says of itself."""
 
+import logging
+
 import pytest
 
 from hanabi.base.health import PROBLEMS_MAX, Health
@@ -50,3 +52,12 @@ def test_problems_are_bounded() -> None:
     for number in range(PROBLEMS_MAX + 10):
         health.report(f"function {number}", "damaged")
     assert len(health.problems) == PROBLEMS_MAX
+
+
+def test_a_problem_is_logged_at_its_level_once(caplog: pytest.LogCaptureFixture) -> None:
+    health = Health()
+    with caplog.at_level(logging.INFO):
+        health.report("draining", "it ends", level=logging.INFO)
+        health.report("draining", "it ends soon", level=logging.INFO)
+        health.report("disk", "it is full")
+    assert [(each.levelno, each.message) for each in caplog.records] == [(logging.INFO, "it ends"), (logging.ERROR, "it is full")]
