@@ -1,8 +1,11 @@
-"""What commands do with functions: find, wait until ready, change the code, give a role or URL."""
+"""What commands do with functions: name, find, wait until ready, change the code, give a role or URL."""
 
+import argparse
 import json
 import re
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from hanabi.cli.failure import Failure
@@ -22,6 +25,24 @@ WAIT_S = 1_200.0  # a runtime root is built at its first use
 POLL_S = 0.1
 QUIET_S = 1.0  # before it is said what is waited for
 _ELAPSED = re.compile(r"( \d+ %| \d+ \w+)?, \d+ s$")  # what of a reason changes while a step goes on
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of what is made of a folder or a zip file."""
+    own = folder.resolve().stem if folder.is_file() else folder.resolve().name
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", own).strip("-")[:64]
+    if not name:
+        raise Failure(f"{folder} has no name that a function could have: give --name", 2)
+    return name
+
+
+def confirm(options: argparse.Namespace, question: str) -> None:
+    """Ask on a terminal, unless `--yes` is given. Raises `Failure` for a no."""
+    if options.yes or not sys.stdin.isatty():
+        return
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Failure("nothing was deleted")
 
 
 def find(client: Any, name: str, qualifier: str | None = None) -> dict[str, Any] | None:
@@ -92,6 +113,18 @@ def make_url(client: Any, name: str, qualifier: str | None = None, auth: str | N
         except client.exceptions.ResourceConflictException:
             continue  # it is there
     return url
+
+
+def layer_arn(client: Any, layer: str) -> str:
+    """Return the ARN of a layer version that is named by it, by NAME (the newest), or by NAME:VERSION."""
+    if layer.startswith("arn:"):
+        return layer
+    name, _, number = layer.partition(":")
+    versions = client.list_layer_versions(LayerName=name)["LayerVersions"]
+    if not versions:
+        raise Failure(f"there is no layer {name}; hanabi layers shows those there are")
+    newest = str(versions[0]["LayerVersionArn"])
+    return f"{newest.rpartition(':')[0]}:{number}" if number else newest
 
 
 def published(client: Any, name: str) -> list[dict[str, Any]]:

@@ -1,10 +1,8 @@
 """hanabi delete: delete a function with all its versions, aliases and URLs"""
 
 import argparse
-import sys
 
-from hanabi.cli.failure import Failure
-from hanabi.cli.functions import aliases, published, require
+from hanabi.cli.functions import aliases, confirm, published, require
 from hanabi.cli.server import find_server
 
 
@@ -18,20 +16,12 @@ def run(options: argparse.Namespace) -> int:
     client = find_server(options).client("lambda")
     require(client, options.name)
     if options.number:
-        _confirm(options, f"Delete version {options.number} of {options.name}?")
+        confirm(options, f"Delete version {options.number} of {options.name}?")
         client.delete_function(FunctionName=options.name, Qualifier=options.number)
         print(f"deleted version {options.number} of {options.name}")
         return 0
     versions, names = len(published(client, options.name)), len(aliases(client, options.name))
-    _confirm(options, f"Delete {options.name}, with {versions} published versions and {names} aliases?")
+    confirm(options, f"Delete {options.name}, with {versions} published versions and {names} aliases?")
     client.delete_function(FunctionName=options.name)
     print(f"deleted {options.name}")
     return 0
-
-
-def _confirm(options: argparse.Namespace, question: str) -> None:
-    if options.yes or not sys.stdin.isatty():
-        return
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Failure("nothing was deleted")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 import shlex
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 from hanabi.cli import dependencies
 from hanabi.cli.archive import inspect_archive
 from hanabi.cli.failure import Failure
-from hanabi.cli.functions import default_role, find, make_url, require_ready, update_code, wait_until_settled
+from hanabi.cli.functions import default_role, find, layer_arn, make_url, name_of, require_ready, update_code, wait_until_settled
 from hanabi.cli.handlers import EntryPoint, detect, missing
 from hanabi.cli.server import Server, find_server
 from hanabi.cli.source import collect, pack, refuse_template
@@ -35,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=int, metavar="MB", help="memory, and CPU with it (default: 128)")
     parser.add_argument("--timeout", type=int, metavar="S", help="seconds an invocation may take (default: 3)")
     parser.add_argument("--env", action="append", metavar="KEY=VALUE", help="a variable; may be repeated; replaces all that were set")
+    parser.add_argument(
+        "--layer", action="append", metavar="ARN", help="a layer, by ARN or as NAME[:VERSION]; may be repeated; replaces all"
+    )
+    parser.add_argument("--no-layers", action="store_true", help="take all layers from the function")
     parser.add_argument("--role", metavar="ARN", help=f"role whose credentials the function gets (default: {ROLE}, made when missing)")
     parser.add_argument("--no-build", action="store_true", help="install no dependencies; take the folder as it is")
     parser.add_argument("--publish", action="store_true", help="publish a version of what was deployed")
@@ -60,11 +63,13 @@ def run(options: argparse.Namespace) -> int:
         raise Failure(f"{path} is no directory, and no zip file", 2)
     if path.is_file() and not zipfile.is_zipfile(path):
         raise Failure(f"{path} is no zip file; to deploy the folder that holds it: hanabi deploy {shlex.quote(str(path.parent))}", 2)
-    name = options.name or _name_of(path)
+    name = options.name or name_of(path)
     terminal = Terminal(sys.stderr)
     wanted = _wanted(options)
     server = find_server(options)
     client = server.client("lambda", read_timeout=UPLOAD_TIMEOUT_S)
+    if options.layer or options.no_layers:
+        wanted["Layers"] = [layer_arn(client, each) for each in options.layer or ()]
     old = find(client, name)
     if old is not None and old.get("PackageType") == "Image":
         raise Failure(f"{name} is made of a container image; a folder is another function: give it another --name", 2)
@@ -145,6 +150,8 @@ def _wanted(options: argparse.Namespace) -> dict[str, Any]:
         wanted["Environment"] = {"Variables": dict(map(_variable, options.env))}
     if options.role is not None:
         wanted["Role"] = options.role
+    if options.layer and options.no_layers:
+        raise Failure("--layer and --no-layers contradict each other", 2)
     return wanted
 
 
@@ -153,14 +160,6 @@ def _variable(text: str) -> tuple[str, str]:
     if not key or not equals:
         raise Failure(f"--env {text!r} is not KEY=VALUE", 2)
     return key, value
-
-
-def _name_of(folder: Path) -> str:
-    own = folder.resolve().stem if folder.is_file() else folder.resolve().name
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", own).strip("-")[:64]
-    if not name:
-        raise Failure(f"{folder} has no name that a function could have: give --name", 2)
-    return name
 
 
 def _update(
@@ -172,11 +171,18 @@ def _update(
     changes = [f"{word} {old.get(key)} -> {wanted[key]}" for key, word in SHOWN.items() if key in wanted and wanted[key] != old.get(key)]
     if "Environment" in wanted:
         changes += _variables_changed(old.get("Environment", {}).get("Variables", {}), wanted["Environment"]["Variables"])
+    if "Layers" in wanted:
+        changes += _layers_changed([layer["Arn"] for layer in old.get("Layers", ())], wanted["Layers"])
     function = update_code(client, name, source_of(server, archive, terminal), terminal)
     if changes:
         client.update_function_configuration(FunctionName=name, **wanted)
         function = wait_until_settled(client, name, terminal)
     return function, ["code"] * (function["CodeSha256"] != old["CodeSha256"]) + changes
+
+
+def _layers_changed(old: list[str], new: list[str]) -> list[str]:
+    names = [", ".join(":".join(arn.split(":")[6:]) for arn in arns) or "none" for arns in (old, new)]
+    return [] if old == new else [f"layers {names[0]} -> {names[1]}"]
 
 
 def _variables_changed(old: dict[str, str], new: dict[str, str]) -> list[str]:

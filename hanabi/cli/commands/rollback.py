@@ -76,5 +76,7 @@ def _bring_back(server: Server, client: Any, name: str, number: str, terminal: T
     require_ready(function)
     wanted = {key: settings[key] for key in KEPT if key in settings}
     wanted["Environment"] = {"Variables": settings.get("Environment", {}).get("Variables", {})}
+    if settings.get("Layers", []) != function.get("Layers", []):
+        wanted["Layers"] = [layer["Arn"] for layer in settings.get("Layers", ())]
     client.update_function_configuration(FunctionName=name, **wanted)
     require_ready(wait_until_settled(client, name, terminal))
