@@ -53,6 +53,8 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         SnapshotUnusable                        A function's snapshot is not whole, or was made on another host
         VmmError                                A call of a VMM's API that failed
           VmmUnresponsive                       A VMM that does not answer, hangs up, or answers malformed bytes
+      ExtensionLaunchError                      An extension of a function could not be started
+      ExtensionsNotReady                        The init has ended before all extensions had registered
       SnapshotFailed                            A version's init, or a hook before its snapshot, failed
       ImageError                                A runtime root or a container image could not be had; the message says why and how to get it
       CodeError                                 Code that a function refers to is not there, or is damaged; the message says how to fix it
@@ -284,6 +286,14 @@ class EntrypointError(SandboxError):
         super().__init__(message)
         self.errno = errno
         self.step = step
+
+
+class ExtensionLaunchError(HanabiError):
+    """An extension of a function could not be started: the init fails with this text, which is Lambda's."""
+
+
+class ExtensionsNotReady(HanabiError):
+    """The init has ended before all extensions had registered: its outcome says why."""
 
 
 class SnapshotUnusable(SandboxError):

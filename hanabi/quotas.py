@@ -51,6 +51,8 @@ GB_SECOND_PRICE_USD = 0.0000166667  # AWS, "AWS Lambda Pricing": us-east-1, x86_
 # --- environments -----------------------------------------------------------------------------------------------------
 
 EXTENSIONS_MAX = 10  # Runtime Interface Emulator, "core.MaxAgentsAllowed": extensions of a function, external and internal ones together
+SHUTDOWN_INTERNAL_S = 0.5  # "Understanding the Lambda execution environment lifecycle": the shutdown phase with internal extensions only
+SHUTDOWN_EXTERNAL_S = 2.0  # "Understanding the Lambda execution environment lifecycle": the shutdown phase with external extensions
 INIT_TIMEOUT_S = 10.0  # "Understanding the Lambda execution environment lifecycle": the init phase
 LONG_INIT_TIMEOUT_S = 130.0  # "Understanding the Lambda execution environment lifecycle": provisioned, or with SnapStart
 RESTORE_TIMEOUT_S = 10.0  # "Implement code before or after Lambda function snapshots": hooks after a restore

@@ -39,7 +39,9 @@ class Outcome:
     reusable: bool = False  # the environment may serve the next invocation as it is
     undelivered: bool = False  # the runtime never had the invocation: another environment may run it
     aborted: bool = False  # ended because the server stops
-    duration_us: int = 0  # an init that was run again within the invocation included
+    duration_us: int = 0  # an init that was run again within the invocation, and what extensions did after the answer, included
+    extensions_us: int | None = None  # of it, after the runtime's answer; None: no extension was told of the invocation
+    pending: bool = False  # the answer alone: extensions still work on the invocation, and its complete outcome follows
     init_us: int | None = None  # of a cold start, reported by its first invocation alone
     restore_us: tuple[int, int] | None = None  # (restore, its hooks) of a cold start from a snapshot, likewise
     max_memory_mb: int = 0
@@ -51,7 +53,8 @@ class Outcome:
 
 
 OnEnd = Callable[[Outcome], None]
-"""Called once, from the event loop, perhaps before the call that it was given to returns. It does not raise."""
+"""Called once, before that perhaps with a `pending` outcome; from the event loop, perhaps before the call that it was given to returns.
+It does not raise."""
 
 
 @dataclass(slots=True, kw_only=True)

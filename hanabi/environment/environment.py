@@ -18,6 +18,7 @@ from hanabi.contracts.invocation import Invocation, OnEnd, Outcome
 from hanabi.contracts.sandbox import Sandbox
 from hanabi.environment.credentials import EnvironmentCredentials
 from hanabi.environment.execution import Execution
+from hanabi.environment.extension_processes import EnvironmentExtensions
 from hanabi.environment.freezer import Freezer
 from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.environment.log import EnvironmentLog
@@ -26,9 +27,9 @@ from hanabi.environment.outcome import NO_REASON, error_outcome, stopped_outcome
 from hanabi.environment.run import Run
 from hanabi.environment.runtime_process import RuntimeProcess
 from hanabi.environment.shared import SharedServices
-from hanabi.environment.shutdown import ExtensionSession, Shutdown
+from hanabi.environment.shutdown import FAILURE, SPINDOWN, TIMEOUT, Shutdown
 from hanabi.environment.startup import FirstReport, Startup
-from hanabi.environment.states import EnvironmentState, Phase, PhaseEvent, ProcessEvent, ProcessState, SandboxState
+from hanabi.environment.states import EnvironmentState, Phase, PhaseEvent, ProcessState, SandboxState
 from hanabi.errors import SandboxError
 from hanabi.runtime.states import RuntimeState
 
@@ -57,7 +58,6 @@ class Environment:
         self.provisioned = False  # initialised ahead for a version with provisioned concurrency, and kept
         self.snap_start = False  # to be a snapshot, or the clone of one
         self.trimmed = False  # since it was last used
-        self.extensions: dict[str, ExtensionSession] = {}  # by role
         self.on_gone: Callable[[Environment, bool], None] = lambda _, __: None  # (this, whether a reset may help)
         self.on_released: Released = lambda _, *, reusable: None
         self.log = EnvironmentLog(sandbox.id, sandbox.logs, shared)
@@ -66,7 +66,9 @@ class Environment:
         self._memory = MemoryUse(sandbox)
         self._run = Run(clock, self._on_timeout)
         self._freezer = Freezer(sandbox, clock, self.state, shared.freeze_after_s, self._on_runtime_gone)
-        self._shutdown = Shutdown(sandbox, clock, self.state)
+        self.extensions = EnvironmentExtensions(sandbox, image, self.state, self.log, self._on_extensions_progress)
+        self._shutdown = Shutdown(sandbox, clock, self.state, self.extensions)
+        self._end_reason = SPINDOWN  # what extensions are told when it ends now
         self._runtime = RuntimeProcess(
             sandbox,
             image,
@@ -75,12 +77,17 @@ class Environment:
             self._credentials,
             self._memory,
             self._run,
+            self.extensions,
             on_ready=self._on_ready,
             on_gone=self._on_runtime_gone,
             on_late_exit=self._shutdown.on_exit,
         )
-        self._startup = Startup(sandbox, image, shared, self.state, self.log, self._credentials, self._memory, self._run, self._runtime)
-        self._execution = Execution(self.state, self.log, self._memory, self._run, self._runtime, self._startup, self._freezer, clock)
+        self._startup = Startup(
+            sandbox, image, shared, self.state, self.log, self._credentials, self._memory, self._run, self._runtime, self.extensions
+        )
+        self._execution = Execution(
+            self.state, self.log, self._memory, self._run, self._runtime, self._startup, self._freezer, self.extensions, clock
+        )
         self._on_finished: Callable[[], None] = lambda: None
         sandbox.on_exit = self._runtime.on_exit
 
@@ -101,6 +108,7 @@ class Environment:
             self._execution.first = FirstReport(None if ahead or phase == "invoke" else outcome.duration_us, None, spent_us)
             self.idle_since = self._clock.monotonic()
         else:
+            self._end_reason = TIMEOUT if outcome.status == "timeout" else FAILURE
             self._startup.log_report(outcome, phase)
             await self._startup.complete(outcome, version)
         return outcome
@@ -117,11 +125,6 @@ class Environment:
             self._startup.log_report(outcome, "init")
             await self._startup.complete(outcome, version)
         return outcome
-
-    def add_extension(self, role: str, session: ExtensionSession) -> None:
-        """Add a process beside the runtime, with its own session. Its exit ends nothing else; it is told when the environment ends."""
-        self.state.advance_process(role, ProcessEvent.START)
-        self.extensions[role] = session
 
     async def snapshot(self, directory: Path) -> None:
         """Write the sandbox of a dormant or ready function into a directory. Afterwards the environment can only be destroyed."""
@@ -201,21 +204,30 @@ class Environment:
 
     def _on_ready(self) -> None:
         if self.state.phase is Phase.INITIALIZING:
-            self._run.end(Outcome(b"", "success"))
+            if self.extensions.note_runtime_ready():
+                self._run.end(Outcome(b"", "success"))
         elif self.state.phase is Phase.FINISHING:
             self._run.clear_deadline()
             self._on_finished()
 
+    def _on_extensions_progress(self) -> None:
+        if self.state.phase is Phase.BUSY:
+            self._execution.on_extensions_progress()
+        elif self.state.phase is Phase.INITIALIZING and self.extensions.end_init:
+            self._run.end(Outcome(b"", "success"))
+
     def _on_timeout(self) -> None:
+        self._end_reason = TIMEOUT
         if self.state.phase is Phase.FINISHING:
             self.on_gone(self, False)
             return
         self._run.end(timeout_outcome(self._execution.timeout_s or self._run.limit_s, self._run.request_id))
 
     def _on_runtime_gone(self) -> None:
-        """Handle a runtime or sandbox that has ended or is unusable."""
+        """Handle a runtime, extension or sandbox that has ended or is unusable."""
         if self.state.ended:
             return
+        self._end_reason = FAILURE
         unattended = self.state.phase in (Phase.STARTING, Phase.IDLE, Phase.FINISHING)  # else its holder gets the outcome
         self._runtime.end_run()
         if unattended:
@@ -235,8 +247,10 @@ class Environment:
             return False
         self.state.advance(PhaseEvent.RESET)
         try:
+            await self._shutdown.run(self._end_reason)
             async with asyncio.timeout(RESET_LIMIT_S):
                 await self._runtime.reset()
+            self._end_reason = SPINDOWN
         except (OSError, SandboxError, TimeoutError) as error:
             log.warning("environment %s cannot be reset, and is replaced: %s", self.id, error or "no answer")
             return False
@@ -257,7 +271,7 @@ class Environment:
         self._run.close()
         self._freezer.close()
         self._credentials.revoke()
-        if self.extensions:
+        if self._shutdown.is_due:
             await self._shut_down_extensions()
         self.state.advance(PhaseEvent.STOP)
         async with AsyncExitStack() as last_first:  # a step that fails stops no other
@@ -272,6 +286,6 @@ class Environment:
         try:
             if self.state.frozen:
                 self._freezer.thaw()
-            await self._shutdown.run(self.extensions)
+            await self._shutdown.run(self._end_reason, self.state.advance)
         except Exception:
             log.exception("the extensions of environment %s cannot be told to end", self.id)

@@ -1,11 +1,13 @@
 """Invocations in an environment, one at a time: from the START line to the complete outcome. This is the warm path."""
 
 import logging
+from dataclasses import replace
 
 from hanabi.base.clock import Clock
 from hanabi.base.tasks import Tasks
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.invocation import Invocation, OnEnd, Outcome
+from hanabi.environment.extension_processes import EnvironmentExtensions
 from hanabi.environment.freezer import Freezer
 from hanabi.environment.log import EnvironmentLog
 from hanabi.environment.memory import MemoryUse
@@ -34,6 +36,7 @@ class Execution:
         runtime: RuntimeProcess,
         startup: Startup,
         freezer: Freezer,
+        extensions: EnvironmentExtensions,
         clock: Clock,
     ) -> None:
         self.first: FirstReport | None = None
@@ -45,10 +48,13 @@ class Execution:
         self._runtime = runtime
         self._startup = startup
         self._freezer = freezer
+        self._extensions = extensions
         self._clock = clock
         self._tasks = Tasks("environment")
         self._invocation: Invocation | None = None  # under way
         self._on_end: OnEnd | None = None
+        self._held: Outcome | None = None  # the runtime's, while extensions still work on the invocation
+        self._runtime_us = 0  # how long the runtime took
 
     @property
     def timeout_s(self) -> int | None:
@@ -79,9 +85,13 @@ class Execution:
             self._log_start(invocation, now_ms)
         self.count += 1
         self._invocation, self._on_end = invocation, on_end
-        self._run.begin(invocation.request_id, self._clock.monotonic(), limit_s, self._on_run_end)
+        told = self._extensions.take_invocations
+        on_run_end = self._on_runtime_end if told else self._on_run_end
+        self._run.begin(invocation.request_id, self._clock.monotonic(), limit_s, on_run_end)
         if state.usable:
             state.advance(PhaseEvent.INVOKE)
+            if told:
+                self._extensions.invoke(invocation)
             assert self._runtime.session is not None
             self._runtime.session.invoke(invocation)
         else:
@@ -113,6 +123,40 @@ class Execution:
             outcome.undelivered = True  # the function has seen nothing of it
             self._describe(outcome, version)
         on_end(outcome)
+
+    # --- with extensions ------------------------------------------------------------------------------------------------
+
+    def _on_runtime_end(self, outcome: Outcome) -> None:
+        """Take the runtime's answer of an invocation that extensions are told of: it ends when they have done their work on it, too.
+
+        The caller gets the answer at once, unless it asks for the log, which is not complete yet.
+        """
+        self._runtime_us, outcome.extensions_us = outcome.duration_us, 0
+        if not self._log.plain and self._invocation is not None and not outcome.undelivered:
+            self._log.platform(runtime_done(self._invocation, outcome), None)
+        if not outcome.reusable or self._extensions.are_done:
+            self._on_run_end(outcome)
+            return
+        invocation, on_end, run = self._invocation, self._on_end, self._run
+        assert invocation is not None and on_end is not None
+        self._held = outcome
+        run.begin(run.request_id, run.began, run.limit_s, self._on_extensions_end)
+        if not invocation.tail:
+            pending = replace(outcome, pending=True)
+            self._describe(pending, invocation.route.version)
+            on_end(pending)
+
+    def on_extensions_progress(self) -> None:
+        """See whether the extensions have ended their work on an invocation that the runtime has answered."""
+        if self._held is not None and self._extensions.are_done:
+            self._run.end(self._held)
+
+    def _on_extensions_end(self, outcome: Outcome) -> None:
+        self._held = None
+        outcome.extensions_us = max(0, outcome.duration_us - self._runtime_us)
+        self._on_run_end(outcome)
+
+    # --- its end --------------------------------------------------------------------------------------------------------
 
     def _on_run_end(self, outcome: Outcome) -> None:
         """Take what was printed until now: it belongs to the invocation that has ended."""
@@ -147,7 +191,7 @@ class Execution:
             outcome.started = not self._log.retract(start_line(invocation.request_id, version.version))
         else:
             outcome.started = True
-            if not self._log.plain:
+            if not self._log.plain and outcome.extensions_us is None:  # else it was logged when it had happened
                 self._log.platform(runtime_done(invocation, outcome), None)
         outcome.events = self._log.take_events()
         if invocation.tail:

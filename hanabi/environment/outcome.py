@@ -92,9 +92,12 @@ def exit_outcome(exit: Exit | None, violation: str, request_id: str | None, *, o
 
 
 def exit_message(ended: Exit) -> str:
-    """Format an exit as Go's os/exec and Lambda do: `exit status 1`, `signal: killed`."""
+    words = ended_words(ended)
+    return f"Runtime exited with error: {words}" if words else NO_REASON
+
+
+def ended_words(ended: Exit) -> str:
+    """Format an exit as Go's os/exec and Lambda do: `exit status 1`, `signal: killed`; empty for one without an error."""
     if ended.signal is not None:
-        return f"Runtime exited with error: signal: {SIGNAL_NAMES.get(ended.signal, f'signal {ended.signal}')}"
-    if ended.status:
-        return f"Runtime exited with error: exit status {ended.status}"
-    return NO_REASON
+        return f"signal: {SIGNAL_NAMES.get(ended.signal, f'signal {ended.signal}')}"
+    return f"exit status {ended.status}" if ended.status else ""

@@ -10,6 +10,7 @@ from hanabi.environment.shared import Closable
 from hanabi.errors import SandboxError
 from hanabi.runtime.api import RuntimeApi
 from hanabi.runtime.channel import RuntimeChannel
+from hanabi.runtime.extensions import Extensions
 from hanabi.runtime.session import RuntimeSession
 
 
@@ -23,9 +24,17 @@ class RuntimeLink:
         self._api: Closable | None = None
         self._ended = False
 
-    async def open(self, clock: Clock, credentials: Callable[[str], dict[str, str] | None], *, channel: bool, bundled: bool) -> None:
+    async def open(
+        self,
+        clock: Clock,
+        credentials: Callable[[str], dict[str, str] | None],
+        extensions: Callable[[], Extensions | None],
+        *,
+        channel: bool,
+        bundled: bool,
+    ) -> None:
         """Open the link. `channel`: a bootstrap uses the runtime channel; `bundled`: only that. Raises `SandboxError`, `OSError`."""
-        api = RuntimeApi(self.session, bundled=bundled, credentials=credentials)
+        api = RuntimeApi(self.session, bundled=bundled, credentials=credentials, extensions=extensions)
         listener = socket.socket(fileno=os.dup(self._sandbox.runtime_api.fileno()))  # the sandbox's own is there for the next one, too
         serving = await api.serve(listener, clock=clock)
         if self._ended:

@@ -11,6 +11,7 @@ from hanabi.contracts.invocation import Outcome
 from hanabi.contracts.sandbox import Exit, Sandbox
 from hanabi.environment.credentials import EnvironmentCredentials
 from hanabi.environment.entrypoint import exec_wrapper, start_runtime
+from hanabi.environment.extension_processes import EnvironmentExtensions
 from hanabi.environment.memory import MemoryUse
 from hanabi.environment.outcome import exit_outcome
 from hanabi.environment.run import Run
@@ -25,9 +26,10 @@ EXIT_GRACE_S = 0.01  # after the runtime has ended: its last bytes may still arr
 
 
 class RuntimeProcess:
-    """The runtime. `on_ready`: its init is over, or it asks for the next invocation. `on_gone`: it has ended and all its output was read.
+    """The runtime. `on_ready`: its init is over, or it asks for the next invocation. `on_gone`: it, or an extension, has ended, and all
+    output was read.
 
-    `on_late_exit`: a process has exited in an environment that is ending.
+    `on_late_exit`: a process has exited in an environment that is ending, or being reset.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RuntimeProcess:
         credentials: EnvironmentCredentials,
         memory: MemoryUse,
         run: Run,
+        extensions: EnvironmentExtensions,
         on_ready: Callable[[], None],
         on_gone: Callable[[], None],
         on_late_exit: Callable[[], None],
@@ -50,6 +53,7 @@ class RuntimeProcess:
         self._credentials = credentials
         self._memory = memory
         self._run = run
+        self._extensions = extensions
         self._on_ready = on_ready
         self._on_gone = on_gone
         self._on_late_exit = on_late_exit
@@ -78,10 +82,14 @@ class RuntimeProcess:
             await sandbox.start(RUNTIME, self._image.command, variables, "/")
 
     async def start(self, version: FunctionVersion, variables: dict[str, str]) -> None:
-        """Give the loaded process its function, or start the process. Raises `EntrypointError`, `SandboxError`."""
+        """Give the loaded process its function, or start the process, once the extensions have registered.
+
+        Raises `EntrypointError`, `SandboxError`, and as `EnvironmentExtensions.start`.
+        """
         link, generic = self._link, self._state.runtime is ProcessState.LOADED
         if not generic or link is None:
             link = await self._open(version)
+        await self._extensions.start(version, variables)
         self._state.advance_process(RUNTIME, ProcessEvent.START)
         if not generic:
             await start_runtime(self._sandbox, self._image, version, variables)
@@ -119,7 +127,8 @@ class RuntimeProcess:
         self.session = session
         channel = bool(self._image.command)
         bundled = channel and not exec_wrapper(version)
-        await link.open(self._shared.clock, self._credentials.find, channel=channel, bundled=bundled)
+        extensions = self._extensions
+        await link.open(self._shared.clock, self._credentials.find, lambda: extensions.current, channel=channel, bundled=bundled)
         if link.channel:
             link.channel.on_hangup = self._on_hangup
         return link
@@ -135,11 +144,13 @@ class RuntimeProcess:
             outcome = Outcome(payload, "error" if error_type else "success", error_type)
         else:
             outcome = self.exit_outcome()
-            outcome.undelivered = session is not None and session.lost(self.exit)
+            outcome.undelivered = session is not None and not self._extensions.is_lost and session.lost(self.exit)
         self._run.end(outcome, self._ended_at)
 
     def exit_outcome(self) -> Outcome:
-        """Make the outcome of its exit."""
+        """Make the outcome of its exit, or of an extension's."""
+        if (failure := self._extensions.failure(self.exit, self._run.request_id)) is not None:
+            return failure
         killed = self.exit is not None and self.exit.signal == SIGKILL and self._state.phase not in (Phase.STOPPING, Phase.GONE)
         return exit_outcome(self.exit, self._violation, self._run.request_id, out_of_memory=killed and self._memory.was_exceeded())
 
@@ -148,11 +159,11 @@ class RuntimeProcess:
         state = self._state
         if ended.role == "sandbox":
             state.advance_sandbox(SandboxEvent.LOSE)
-        elif state.phase is Phase.RESETTING or (ended.role == RUNTIME and state.runtime is ProcessState.ABSENT):
+        elif ended.role == RUNTIME and state.runtime is ProcessState.ABSENT:
             return  # it was killed
         else:
             state.advance_process(ended.role, ProcessEvent.EXIT)
-        if state.ended:
+        if state.ended or (state.phase is Phase.RESETTING and ended.role != "sandbox"):
             self._on_late_exit()
         elif ended.role == "sandbox":
             self.exit = self.exit or ended
@@ -160,6 +171,10 @@ class RuntimeProcess:
             self._on_gone()
         elif ended.role == RUNTIME:
             self.exit = ended
+            self._see_end()
+            self._call_later(EXIT_GRACE_S)
+        elif state.extensions[ended.role] is ProcessState.EXITED:
+            self._extensions.on_exit(ended)
             self._see_end()
             self._call_later(EXIT_GRACE_S)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, NamedTuple
 
 from hanabi.base.tasks import settle
@@ -11,6 +10,7 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.invocation import Outcome
 from hanabi.contracts.sandbox import Sandbox
 from hanabi.environment.credentials import EnvironmentCredentials
+from hanabi.environment.extension_processes import EnvironmentExtensions, launch_outcome
 from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.environment.log import EnvironmentLog, stream_name
 from hanabi.environment.memory import MemoryUse
@@ -20,7 +20,7 @@ from hanabi.environment.runtime_process import RuntimeProcess
 from hanabi.environment.shared import SharedServices
 from hanabi.environment.states import EnvironmentState, PhaseEvent
 from hanabi.environment.variables import function_variables, initialization_type
-from hanabi.errors import EntrypointError, SandboxError
+from hanabi.errors import EntrypointError, ExtensionLaunchError, ExtensionsNotReady, SandboxError
 from hanabi.ledger import platform_events
 from hanabi.ledger.platform_events import PlatformEvent, RuntimeName
 from hanabi.ledger.report import init_report_line, runtime_version, start_phase_line
@@ -49,6 +49,7 @@ class Startup:
         memory: MemoryUse,
         run: Run,
         runtime: RuntimeProcess,
+        extensions: EnvironmentExtensions,
     ) -> None:
         self._sandbox = sandbox
         self._image = image
@@ -59,6 +60,7 @@ class Startup:
         self._memory = memory
         self._run = run
         self._runtime = runtime
+        self._extensions = extensions
         self._variables: dict[str, str] = {}
         self._kind = "on-demand"  # AWS_LAMBDA_INITIALIZATION_TYPE
 
@@ -174,7 +176,12 @@ class Startup:
                 self._run.end(self._runtime.exit_outcome())
         except EntrypointError as error:
             self._run.end(refused_outcome(error, self._image, version, request_id))
+        except ExtensionLaunchError as error:
+            self._run.end(launch_outcome(error, request_id))
+        except ExtensionsNotReady:
+            pass  # it has ended
         outcome = await ended
+        self._extensions.log_states()
         if outcome.status == "success" and not self._state.usable:  # it got ready, and died at once
             duration_us, outcome = outcome.duration_us, self._runtime.exit_outcome()
             outcome.duration_us = duration_us
@@ -187,5 +194,10 @@ class Startup:
 
     def _begin(self, limit_s: float, request_id: str | None) -> "asyncio.Future[Outcome]":
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._run.begin(request_id, self._shared.clock.monotonic(), limit_s, partial(settle, ended))
+
+        def end(outcome: Outcome) -> None:
+            settle(ended, outcome)
+            self._extensions.give_up()
+
+        self._run.begin(request_id, self._shared.clock.monotonic(), limit_s, end)
         return ended

@@ -200,7 +200,7 @@ class EnvironmentState:
     def __init__(self) -> None:
         self.phase = PHASES.initial
         self.runtime = PROCESSES.initial
-        self.extensions: dict[str, ProcessState] = {}  # by role; their ends end no environment
+        self.extensions: dict[str, ProcessState] = {}  # by role: of external ones
         self.sandbox = SANDBOXES.initial
         self.usable = True  # derived: it can still be used
 
@@ -215,6 +215,7 @@ class EnvironmentState:
             self._derive()
         else:
             self.extensions[role] = PROCESSES.advance(self.extensions.get(role, PROCESSES.initial), event)
+            self._derive()
 
     def advance_sandbox(self, event: SandboxEvent) -> None:
         self.sandbox = SANDBOXES.advance(self.sandbox, event)
@@ -261,4 +262,5 @@ class EnvironmentState:
         return str((Phase.STOPPING if self.ended else _SHOWN.get(self.phase, self.phase)).value)
 
     def _derive(self) -> None:
-        self.usable = self.phase not in ENDED and self.runtime in _ALIVE and self.sandbox in _INTACT
+        processes = self.runtime in _ALIVE and all(state in _ALIVE for state in self.extensions.values())
+        self.usable = self.phase not in ENDED and processes and self.sandbox in _INTACT

@@ -4,6 +4,7 @@ Callbacks from end to end: an invocation that finds an idle environment makes no
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from hanabi.contracts.journal import Journal
 from hanabi.environment.outcome import name_request
 from hanabi.errors import ApiError, HanabiError, ServiceError, ShuttingDown
 from hanabi.invoke.admission import Admission, ProvisionedUse
-from hanabi.invoke.recording import record
+from hanabi.invoke.recording import early_result, record
 from hanabi.invoke.streaming import StreamedInvocation
 from hanabi.quotas import STREAMED_BYTES_PER_S
 
@@ -24,6 +25,7 @@ SHUTDOWN_MESSAGE = "The invocation was ended before its time: Hanabi is shutting
 DISK_FULL_MESSAGE = (
     "The disk of the server is full: there is no room for the record of another invocation, so it was not run. Try again later."
 )
+log = logging.getLogger(__name__)
 REPLACEMENTS_MAX = 3  # tries in environments that end before they read the invocation; then it fails
 
 
@@ -93,7 +95,7 @@ class LocalInvoker:
 class InvocationRun:
     """One admitted invocation, until its caller has the answer."""
 
-    __slots__ = ("_attempts", "_invocation", "_invoker", "_lease", "_on_end", "_task", "ended", "entered")
+    __slots__ = ("_answered", "_attempts", "_invocation", "_invoker", "_lease", "_on_end", "_task", "ended", "entered")
 
     def __init__(self, invoker: LocalInvoker, invocation: Invocation, on_end: OnResult) -> None:
         self._invoker = invoker
@@ -101,6 +103,7 @@ class InvocationRun:
         self._on_end = on_end
         self.entered: ProvisionedUse | bool = False  # what admission counts it as
         self.ended = False
+        self._answered = False  # the caller has the answer, though extensions still work on it
         self._attempts = 0
         self._lease: Lease | None = None
         self._task: asyncio.Task[None] | None = None
@@ -121,8 +124,8 @@ class InvocationRun:
             self._spawn(self._invoke_cold())
 
     def cancel(self) -> None:
-        """End it at once, without an answer. Idempotent."""
-        if self.ended:
+        """End it at once, without an answer. Idempotent; no effect on one that was answered."""
+        if self.ended or self._answered:
             return
         self._leave()
         if self._task is not None:
@@ -153,6 +156,10 @@ class InvocationRun:
 
     def _on_outcome(self, outcome: Outcome) -> None:
         if self.ended:
+            return
+        if outcome.pending:
+            self._answered = True
+            self._on_end(early_result(self._invocation, outcome, int(self._invoker.clock.time() * 1000)))
             return
         if outcome.undelivered and self._attempts <= REPLACEMENTS_MAX:
             if outcome.events:
@@ -193,7 +200,10 @@ class InvocationRun:
     def _end(self, result: Result | Exception) -> None:
         if not self.ended:
             self._leave()
-            self._on_end(result)
+            if not self._answered:
+                self._on_end(result)
+            elif isinstance(result, Exception) and not isinstance(result, ShuttingDown):
+                log.error("the record of invocation %s is lost: %s", self._invocation.request_id, result)
 
     def _leave(self) -> None:
         self.ended = True

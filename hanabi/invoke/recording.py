@@ -9,13 +9,12 @@ from hanabi.ledger.log_tail import end_of_log
 from hanabi.ledger.report import end_line, report_line, start_line
 
 
-def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: int) -> Result:
-    """Write the record with its log events. Raises `OSError` when it cannot be written."""
+def make_record(invocation: Invocation, outcome: Outcome, now_ms: int) -> Record:
     version = invocation.route.version
     duration_us, init_us, restore_us = outcome.duration_us, outcome.init_us, outcome.restore_us
     # Init is billed like the invocation itself (since August 2025), of a restore its hooks; the sum is rounded up once.
     billed_us = duration_us + (init_us or 0 if restore_us is None else restore_us[1])
-    made = Record(
+    return Record(
         request_id=invocation.request_id,
         function=version.name,
         version=version.version,
@@ -32,7 +31,18 @@ def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: i
         trace=invocation.trace,
         restore=None if restore_us is None else (restore_us[0] / 1000, restore_us[1] / 1000),
         attempt=invocation.attempt,
+        extensions_ms=None if outcome.extensions_us is None else outcome.extensions_us / 1000,
     )
+
+
+def early_result(invocation: Invocation, outcome: Outcome, now_ms: int) -> Result:
+    """Make the result of a pending outcome. Its record is as of now, and is not written."""
+    return _result(invocation, outcome, make_record(invocation, outcome, now_ms), b"")
+
+
+def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: int) -> Result:
+    """Write the record with its log events. Raises `OSError` when it cannot be written."""
+    version, made = invocation.route.version, make_record(invocation, outcome, now_ms)
     events = outcome.events
     if version.json_logs is not None:
         events += _json_lines(invocation, outcome, made, now_ms, version.json_logs)
@@ -42,11 +52,15 @@ def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: i
         events.append((now_ms, end_line(invocation.request_id)))
         events.append((now_ms, report_line(made)))
     journal.finish(made, version.log_group, outcome.stream, events)
+    return _result(invocation, outcome, made, end_of_log(outcome.tail, events) if invocation.tail else b"")
+
+
+def _result(invocation: Invocation, outcome: Outcome, made: Record, log_tail: bytes) -> Result:
     return Result(
         payload=outcome.payload,
         function_error=None if outcome.status == "success" else "Unhandled",
-        version=version.version,
-        log_tail=end_of_log(outcome.tail, events) if invocation.tail else b"",
+        version=made.version,
+        log_tail=log_tail,
         record=made,
     )
 

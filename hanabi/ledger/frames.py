@@ -47,6 +47,7 @@ RECORD_FIELDS = (
     "restore_ms",  # from here on: since version 1
     "restore_hooks_ms",
     "attempt",
+    "extensions_ms",  # missing where there is none
 )
 
 FRAME_LIMIT_BYTES = 8 * 1024 * 1024  # bytes of a frame of more than one event
@@ -93,7 +94,7 @@ def _to_line(text: str) -> str:
 
 def _encode_record(record: Record) -> str:
     """Encode a record as a JSON array in the order of RECORD_FIELDS. Unrolled, because this is the warm path."""
-    if record.init_ms is None and record.error_type is None and record.restore is None:
+    if record.init_ms is None and record.error_type is None and record.restore is None and record.extensions_ms is None:
         texts = f"{record.request_id}{record.function}{record.version}{record.status}{record.environment}{record.source}{record.trace}"
         if len(_quote(texts)) == len(texts) + 2:  # nothing in them is to be escaped
             return (
@@ -106,7 +107,8 @@ def _encode_record(record: Record) -> str:
         f"{record.duration_ms!r},{record.billed_ms},{'null' if record.init_ms is None else repr(record.init_ms)},"
         f"{record.max_memory_mb},{_quote(record.status)},{'null' if record.error_type is None else _quote(record.error_type)},"
         f"{_quote(record.environment)},{_quote(record.source)},{_quote(record.trace)}"
-        f"{',null,null' if record.restore is None else f',{record.restore[0]!r},{record.restore[1]!r}'},{record.attempt}]"
+        f"{',null,null' if record.restore is None else f',{record.restore[0]!r},{record.restore[1]!r}'},{record.attempt}"
+        f"{'' if record.extensions_ms is None else f',{record.extensions_ms!r}'}]"
     )
 
 

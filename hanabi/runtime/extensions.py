@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.invocation import Invocation
+from hanabi.errors import ExtensionLaunchError
 from hanabi.quotas import EXTENSIONS_MAX
 from hanabi.runtime.extension_states import EXTENSIONS, ExtensionEvent, ExtensionState
 
@@ -89,12 +90,12 @@ class Extensions:
     # --- the host -----------------------------------------------------------------------------------------------------
 
     def expect(self, name: str) -> Extension:
-        """Note that the process of an external one is about to be started. Raises `ExtensionRefusal` when there are too many."""
+        """Note that the process of an external one is about to be started. Raises `ExtensionLaunchError` when there are too many."""
         extension = Extension(name, external=True)
         self._add(extension)
         if len(self._by_name) > EXTENSIONS_MAX:
             self.fail_launch(extension, "TooManyExtensions")
-            raise ExtensionRefusal(LAUNCH_ERROR, "ErrTooManyExtensions")
+            raise ExtensionLaunchError("ErrTooManyExtensions")
         return extension
 
     def adopt(self, name: str, identifier: str, events: Sequence[str], *, external: bool) -> None:

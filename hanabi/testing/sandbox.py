@@ -171,7 +171,7 @@ class FakeSandbox:
             raise SandboxError(f"sandbox {self.id} has gone")
         if self._driver.start_errors:
             raise self._driver.start_errors.pop(0)
-        self.run(role, self._driver.bootstrap, argv, environment, cwd)
+        self.run(role, self._driver.bootstrap if role == "runtime" else self._driver.extension, argv, environment, cwd)
         await asyncio.sleep(0)  # it has begun: from here on its end is told
 
     def run(
@@ -291,7 +291,8 @@ class FakeSandbox:
 class FakeDriver:
     """A fake driver. The next calls raise `create_errors` and `start_errors`, one each. `create_allowed`, while cleared, holds up `create`.
 
-    Its sandboxes get `memory_limit_mb`. With `can_snapshot`, `clone` runs in those restored from a snapshot.
+    `extension` runs in processes beside the runtime. Its sandboxes get `memory_limit_mb`.
+    With `can_snapshot`, `clone` runs in those restored from a snapshot.
     """
 
     name = "fake"
@@ -304,6 +305,7 @@ class FakeDriver:
 
     def __init__(self, bootstrap: Bootstrap = echo) -> None:
         self.bootstrap = bootstrap
+        self.extension: Bootstrap = silent
         self.sandboxes: list[FakeSandbox] = []
         self.prepared: list[str] = []
         self.create_errors: list[Exception] = []

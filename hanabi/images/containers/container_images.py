@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
@@ -97,9 +96,6 @@ class ContainerImages:
             owner = {"owner": self._owner.id, "owner_directory": str(self._owner.directory)}
             await self._work({"action": "pull", "image": image, **owner}, PULL_S, progress)
         ready = await asyncio.to_thread(assemble, self._directory, digest)
-        if names := await asyncio.to_thread(extensions_of, ready.root):
-            programs = f"/opt/extensions has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''}"
-            raise ImageError(f"{programs}: Hanabi starts no extensions yet, and what needs them would wait for them in vain", "invalid")
         self._ready[image] = ready
         return ready
 
@@ -178,19 +174,6 @@ async def add(directory: Path, name: str, image: str, plain: Sequence[str], prog
     named = paths.read_name(directory, name)
     assert named is not None
     return named
-
-
-def extensions_of(root: Path) -> list[str]:
-    """List external extensions, the programs in /opt/extensions. Links are not followed: they may lead to the host's files."""
-    place = root / "opt" / "extensions"
-    if place.parent.is_symlink() or place.is_symlink() or not place.is_dir():
-        return []
-    with os.scandir(place) as entries:
-        return sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False) and _may_run(entry))
-
-
-def _may_run(entry: "os.DirEntry[str]") -> bool:
-    return entry.is_symlink() or bool(entry.stat(follow_symlinks=False).st_mode & 0o111)
 
 
 def assemble(directory: Path, digest: str) -> RuntimeImage:

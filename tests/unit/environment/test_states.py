@@ -133,11 +133,14 @@ def test_one_that_was_reset_needs_an_init_and_one_that_dies_frozen_is_not_reset(
     assert not state.may_reset
 
 
-def test_the_end_of_an_extension_ends_nothing_else() -> None:
+def test_the_end_of_an_extension_makes_it_unusable_until_a_reset() -> None:
     state = busy()
     for event in (ProcessEvent.START, ProcessEvent.EXIT):
         state.advance_process("extension", event)
-    assert state.usable and state.living() == [RUNTIME] and state.extensions == {"extension": ProcessState.EXITED}
+    assert not state.usable and state.may_reset and state.living() == [RUNTIME]
+    state.advance(PhaseEvent.RESET)
+    state.kill_processes()
+    assert state.usable
 
 
 def test_what_is_shown_are_words_of_lambda() -> None:

@@ -77,9 +77,16 @@ def _lines(data: bytes, version: int = VERSION) -> list[str]:
 
 def test_a_record_survives_the_journal_with_every_field() -> None:
     full = make_record(
-        init_ms=80.5, status="error", error_type="Bad\tType", trace="Root=1", restore=(312.25, 12.007), source="url", attempt=3
+        init_ms=80.5,
+        status="error",
+        error_type="Bad\tType",
+        trace="Root=1",
+        restore=(312.25, 12.007),
+        source="url",
+        attempt=3,
+        extensions_ms=1.5,
     )
-    for record in (full, make_record(), make_record(restore=(0.0, 0.0), duration_ms=0.1 + 0.2)):
+    for record in (full, make_record(), make_record(restore=(0.0, 0.0), duration_ms=0.1 + 0.2), make_record(extensions_ms=0.0)):
         ((header, _, _),) = decode(encode(FINISH, "g", "s", [], record))
         assert header is not None
         found = decode_record(header[5])
@@ -202,4 +209,4 @@ def test_a_record_of_odd_texts_is_json_all_the_same(field: str) -> None:
     for text in ("plain", "", 'a"b', "a\\", "\n", "é", "\ud800", "\x7f", "\0"):
         record = make_record(**{field: text})
         encoded = json.loads(frames._encode_record(record))
-        assert encoded == [getattr(record, name, None) for name in RECORD_FIELDS[:-3]] + [None, None, record.attempt]
+        assert encoded == [getattr(record, name, None) for name in RECORD_FIELDS[:-4]] + [None, None, record.attempt]

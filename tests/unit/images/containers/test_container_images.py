@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.control.containers import failure
+from hanabi.environment.extension_processes import find_extensions
 from hanabi.errors import ImageError
 from hanabi.images.containers import container_images, paths
-from hanabi.images.containers.container_images import ENVIRONMENT, ContainerImages, add, extensions_of
+from hanabi.images.containers.container_images import ENVIRONMENT, ContainerImages, add
 from hanabi.images.identity import FILE, ImageOwner
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
@@ -302,29 +302,10 @@ async def test_about_an_image_is_read_with_care(tmp_path: Path) -> None:
             await server.resolve("broken")
 
 
-async def test_an_image_whose_extensions_nobody_would_start_is_refused(tmp_path: Path) -> None:
+async def test_an_image_with_extensions_is_taken_as_it_is(tmp_path: Path) -> None:
     async with run(tmp_path) as scene:
         server = await scene.server()
-        for name, files, refused in [
-            ("adapter", [file("opt/extensions/lambda-adapter", "#!", 0o755)], True),
-            ("text", [file("opt/extensions/README", "no program", 0o644)], False),
-            ("none", [file("opt/other/program", "#!", 0o755)], False),
-        ]:
-            layout = write_layout(scene.directory / name, {"latest": Image([layer([file("base", "b"), *files])], {})})
-            pinned = await server.resolve(f"oci:{layout}:latest")
-            if refused:
-                with pytest.raises(ImageError, match="/opt/extensions has lambda-adapter: Hanabi starts no extensions yet") as caught:
-                    await server.ensure(pinned.image)
-                code, reason = failure(caught.value)
-                assert code == "InvalidImage" and "lambda-adapter" in reason
-            else:
-                assert (await server.ensure(pinned.image)).root.is_dir()
-
-
-def test_links_of_an_image_are_not_followed_to_the_hosts_extensions(tmp_path: Path) -> None:
-    (tmp_path / "host/extensions").mkdir(parents=True)
-    (tmp_path / "host/extensions/program").write_text("#!")
-    (tmp_path / "host/extensions/program").chmod(0o755)
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root/opt").symlink_to(tmp_path / "host")
-    assert extensions_of(tmp_path / "root") == [] and extensions_of(tmp_path / "host") == []
+        files = [file("base", "b"), file("opt/extensions/lambda-adapter", "#!", 0o755)]
+        layout = write_layout(scene.directory / "adapter", {"latest": Image([layer(files)], {})})
+        pinned = await server.resolve(f"oci:{layout}:latest")
+        assert find_extensions((await server.ensure(pinned.image)).root / "opt") == ["lambda-adapter"]
