@@ -20,7 +20,7 @@ NOTES = """## Worth knowing
   was when it began: that does not change later, nor do the times in `/proc/stat`. In a microVM all this is the machine's own
   ([sizes](microvm.md)). In a container the system call sysinfo tells the host's memory and load: of `os.sysconf("SC_PHYS_PAGES")` and
   `os.getloadavg()` in Python, and of a JVM that is not told its heap. With `--isolation process` all of it is the host's.
-- Extensions are not started yet. A function whose image has programs in `/opt/extensions` is `Failed`, and its `StateReason` names them.
+- [Extensions](extensions.md) run, external and internal ones: the files in `/opt/extensions` of layers and images, and the Extensions API.
 - `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
   gets none.
 - `PackageType` may be `Image`; an `ImageUri` is of any registry, or an OCI layout, or a name given by `hanabi images add`
