@@ -30,7 +30,22 @@ static const char *set_descriptors(uint8_t role, int *status) {
     *status = CONTROL_FD;
     if (role == ROLE_RUNTIME ? fcntl(RUNTIME_FD, F_SETFD, 0) < 0 : close(RUNTIME_FD) < 0)
         return "runtime channel";
-    return syscall(SYS_close_range, RUNTIME_FD + 1, ~0U, 0) < 0 ? "close_range" : NULL;
+    if (role == ROLE_RUNTIME && fcntl(LOG_FD, F_SETFD, 0) < 0)
+        return "log";
+    return syscall(SYS_close_range, role == ROLE_RUNTIME ? LOG_FD + 1 : LOG_FD, ~0U, 0) < 0 ? "close_range" : NULL;
+}
+
+/* The runtime writes framed records to LOG_FD: opened anew, since Node.js makes its stdout non-blocking, and what shares its opening with it. */
+static void reopen_log(uint8_t role) {
+    char path[32];
+    if (role != ROLE_RUNTIME)
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", LOG_FD);
+    int own = open(path, O_WRONLY);
+    if (own < 0)
+        return; /* then they share it */
+    dup2(own, LOG_FD);
+    close(own);
 }
 
 /* Memory runs out in the function, never in the agent. A process that is not dumpable may not write this file. */
@@ -151,8 +166,10 @@ const char *child_exec(uint8_t role, int *status, const char *cwd, char **argv, 
         return "setsid";
     if (!cgroup_join())
         return "cgroup";
-    if ((step = set_descriptors(role, status)) || (step = raise_oom_score()) || (step = set_limits()) || (step = drop_privileges()) ||
-        (step = restrict_writes()))
+    if ((step = set_descriptors(role, status)) || (step = raise_oom_score()) || (step = set_limits()) || (step = drop_privileges()))
+        return step;
+    reopen_log(role);
+    if ((step = restrict_writes()))
         return step;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != agent_pid)
         return "parent";

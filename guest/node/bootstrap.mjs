@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { setImmediate } from "node:timers/promises";
 
 import { openChannel } from "./hanabi/channel.mjs";
-import { patchConsole, writeSynchronously } from "./hanabi/console.mjs";
+import { patchConsole, takeFrameDescriptor, writeSynchronously } from "./hanabi/console.mjs";
 import { loadHandler } from "./hanabi/handler.mjs";
 import { catchErrors, failInit, serve } from "./hanabi/invocations.mjs";
 import { extendResolution } from "./hanabi/resolution.mjs";
@@ -14,6 +14,7 @@ const channel = openChannel(Number(process.env.HANABI_RUNTIME_FD ?? 4));
 extendResolution(process.env.NODE_PATH);
 catchErrors(channel);
 writeSynchronously();
+takeFrameDescriptor();
 
 const init = await channel.receiveInit();
 delete process.env.HANABI_RUNTIME_FD;

@@ -8,6 +8,7 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Sandbox
 from hanabi.environment.container import start_container
+from hanabi.environment.variables import LOG_FD
 from hanabi.errors import EntrypointError
 
 BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")  # of an OS-only runtime, in this order
@@ -33,6 +34,7 @@ def exec_wrapper(version: FunctionVersion | None) -> str | None:
 
 async def start_runtime(sandbox: Sandbox, image: RuntimeImage, version: FunctionVersion, variables: Mapping[str, str]) -> None:
     """Start the first entry point that exists. Raises `EntrypointError`."""
+    variables = {**variables, **LOG_FD}
     if version.container is not None:
         await start_container(sandbox, image, version.container, variables)
         return

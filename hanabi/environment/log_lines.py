@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
+from hanabi.environment.log_frames import FRAME_MARK, FrameReader
 from hanabi.quotas import FUNCTION_LOG_LINE_BYTES
 
 READ_BYTES = 16 * 1024  # this many empty lines take some milliseconds of the loop
@@ -39,6 +40,7 @@ class OutputReader:
         self._throttle = output_throttle
         self._sink = sink
         self._partial = b""
+        self._frames = FrameReader()
         self._reading = False
         self._closed = False
         self._size = array.array("i", (0,))
@@ -81,12 +83,12 @@ class OutputReader:
         self.drain()
         self._closed = True
         self._pause()
-        if self._partial:
-            self._sink([self._event(self._partial)])
-            self._partial = b""
+        self.flush_partial()
 
     def flush_partial(self) -> None:
         """Make an event of an unfinished line, so that output is logged with its own invocation."""
+        if self._frames.inside:
+            self._sink_texts(self._frames.end())
         if self._partial:
             partial, self._partial = self._partial, b""
             self._sink([self._event(partial)])
@@ -105,6 +107,10 @@ class OutputReader:
             return False
         full = len(data) == READ_BYTES
         data = self._partial + data
+        if self._frames.inside or FRAME_MARK in data:
+            self._partial, texts = self._frames.read(data)
+            self._sink_texts(texts)
+            return full
         # The rest of a line that is too long is another event.
         if len(data) > FUNCTION_LOG_LINE_BYTES and data.find(b"\n", 0, FUNCTION_LOG_LINE_BYTES + 1) < 0:
             self._sink([self._event(data[:FUNCTION_LOG_LINE_BYTES])])
@@ -115,19 +121,22 @@ class OutputReader:
             self._sink(self._split(data[: end - 1]))
         return full
 
+    def _sink_texts(self, texts: list[bytes]) -> None:
+        """Pass on whole records, each of which may have several lines."""
+        now_ms = int(self._clock.time() * 1000)
+        if events := [(now_ms, part.decode("utf-8", "replace")) for text in texts for part in _parts(text) if part]:
+            self._sink(events)
+
     def _event(self, line: bytes) -> LogEvent:
         return self._split(line)[0]
 
     def _split(self, data: bytes) -> list[LogEvent]:
-        """Split bytes into events, in one pass: there may be as many lines as bytes."""
+        """Split bytes into events, in one pass: there may be as many lines as bytes. An empty line is none."""
         if len(data) > FUNCTION_LOG_LINE_BYTES:
             data = b"\n".join(part for line in data.split(b"\n") for part in _parts(line))
         text = data.decode("utf-8", "replace")
         now_ms = int(self._clock.time() * 1000)
-        if "\r" not in text:
-            return [(now_ms, line) for line in text.split("\n")]
-        # A carriage return inside a line is how a runtime keeps the lines of one event together.
-        return [(now_ms, line.rstrip("\r").replace("\r", "\n")) for line in text.split("\n")]
+        return [(now_ms, line) for line in text.split("\n") if line]
 
     def _on_readable(self) -> None:
         began = self._clock.monotonic()

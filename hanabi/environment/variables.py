@@ -17,6 +17,7 @@ from hanabi.runtime.frames import LOADED_FRAME
 RUNTIME_API = "127.0.0.1:9001"  # in every sandbox that has a network namespace or a machine to itself
 XRAY_PORT = 2000
 WITH_SDK_V1_NAMES = ("java8.al2", "java11")  # their keys have the names of AWS's first SDK for Java, too
+LOG_FD = {"_LAMBDA_TELEMETRY_LOG_FD": "5"}  # where a runtime writes its records in frames: what the agent gives it besides stdout
 START_TIME_PREFIXES = ("PYTHON", "LD_", "GLIBC_", "NODE_", "MALLOC_")
 START_TIME_NAMES = frozenset({"AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LC_ALL", "LC_CTYPE", "UV_THREADPOOL_SIZE"})
 
@@ -30,6 +31,7 @@ def generic_variables(image: RuntimeImage, *, runtime_api: str, task_root: str) 
     """Make the variables of a pooled process without a function."""
     return {
         **image.environment,
+        **LOG_FD,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
         "LAMBDA_TASK_ROOT": task_root,
         "LAMBDA_RUNTIME_DIR": "/var/runtime",

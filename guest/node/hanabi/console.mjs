@@ -1,6 +1,7 @@
-// The console in Lambda's formats. Text: time, request id, level, message; as one line, whose line breaks become carriage returns. JSON:
-// as aws-lambda-ric has it.
+// The console in Lambda's formats. Text: time, request id, level, message. JSON: as aws-lambda-ric has it. A message is one
+// event: it goes out in a frame, or, where there is no descriptor for frames, as one line whose line breaks become carriage returns.
 
+import { writeSync } from "node:fs";
 import { format } from "node:util";
 
 const LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
@@ -8,6 +9,32 @@ const REQUEST_ID = Symbol.for("aws.lambda.runtime.requestId");
 
 export function setRequestId(requestId) {
   globalThis[REQUEST_ID] = requestId;
+}
+
+const FRAME_HEAD_BYTES = 16;
+const [JSON_FRAME, TEXT_FRAME] = [0xa55a0002, 0xa55a0003]; // plus the level in bits 2 to 4: hanabi/environment/log_frames.py
+let frames = null; // the descriptor
+
+export function takeFrameDescriptor() {
+  if (process.env._LAMBDA_TELEMETRY_LOG_FD) frames = Number(process.env._LAMBDA_TELEMETRY_LOG_FD);
+  delete process.env._LAMBDA_TELEMETRY_LOG_FD;
+}
+
+function write(line, level, kind) {
+  if (frames === null) return process.stdout.write(line.replaceAll("\n", "\r") + "\n");
+  const size = Buffer.byteLength(line);
+  const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + size);
+  frame.writeUInt32BE((kind | ((LEVELS.indexOf(level) + 1) << 2)) >>> 0, 0);
+  frame.writeUInt32BE(size, 4);
+  frame.writeBigUInt64BE(BigInt(Date.now()) * 1000n, 8);
+  frame.write(line, FRAME_HEAD_BYTES);
+  for (let at = 0; at < frame.length; ) {
+    try {
+      at += writeSync(frames, frame, at);
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error; // full, and a process of the function's has made it non-blocking
+    }
+  }
 }
 
 /** A write returns when the pipe has taken all of it: Node.js would queue what a full pipe does not take, and lose it when it exits. */
@@ -43,7 +70,7 @@ function printJson(level, message, values) {
     const error = [message, ...values].find((value) => value instanceof Error);
     if (error) Object.assign(said, describeError(error));
   }
-  process.stdout.write((line ?? JSON.stringify(said)) + "\n");
+  write(line ?? JSON.stringify(said), level, JSON_FRAME);
 }
 
 function describeError(error) {
@@ -57,5 +84,5 @@ function describeError(error) {
 
 function printText(level, message, values) {
   const line = `${new Date().toISOString()}\t${globalThis[REQUEST_ID]}\t${level}\t${format(message, ...values)}`;
-  process.stdout.write(line.replaceAll("\n", "\r") + "\n");
+  write(line, level, TEXT_FRAME);
 }

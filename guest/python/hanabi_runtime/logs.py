@@ -1,4 +1,5 @@
-"""A function's output and logs, in Lambda's formats. A log record is one line: its inner line breaks become carriage returns."""
+"""A function's output and logs, in Lambda's formats. A log record is one event: it goes out in a frame, or, where there is no descriptor
+for frames, as one line whose inner line breaks become carriage returns."""
 
 import io
 import logging
@@ -11,7 +12,10 @@ from hanabi_runtime.encoding import encode_text
 from hanabi_runtime.json_logs import TIME_FORMAT, JsonFormatter
 
 INDENT = "\u00a0"  # CloudWatch Logs keeps leading spaces only when they do not break
+JSON_FRAME, TEXT_FRAME = 0xA55A0002, 0xA55A0003  # plus the level in bits 2 to 4: hanabi/environment/log_frames.py
+LEVEL_BITS = {"DEBUG": 2 << 2, "INFO": 3 << 2, "WARNING": 4 << 2, "ERROR": 5 << 2, "CRITICAL": 6 << 2}
 request_id = ""  # of the invocation under way
+_frames: int | None = None  # the descriptor
 
 
 class Unbuffered(io.TextIOWrapper):
@@ -35,7 +39,11 @@ class LambdaLoggerHandler(logging.Handler):
     """The root logger's handler; libraries know it by this name."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stdout.write(self.format(record).removesuffix("\n").replace("\n", "\r") + "\n")
+        text = self.format(record)
+        if _frames is None:
+            sys.stdout.write(text.removesuffix("\n").replace("\n", "\r") + "\n")
+        else:
+            write_frame(text, record.levelname)
 
 
 class LambdaLoggerFilter(logging.Filter):
@@ -45,7 +53,23 @@ class LambdaLoggerFilter(logging.Filter):
         return True
 
 
+def write_frame(text: str, level: str) -> None:
+    body = text.encode(errors="backslashreplace")
+    kind = (JSON_FRAME if is_json() else TEXT_FRAME) | LEVEL_BITS.get(level, 0)
+    left = memoryview(kind.to_bytes(4, "big") + len(body).to_bytes(4, "big") + (time.time_ns() // 1000).to_bytes(8, "big") + body)
+    while left:
+        try:
+            left = left[os.write(_frames or 1, left) :]
+        except BlockingIOError:
+            os.set_blocking(_frames or 1, True)
+
+
 def unbuffer() -> None:
+    """Write at once what is printed; take the descriptor for frames."""
+    global _frames
+    if fd := os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None):
+        _frames = int(fd)
+        os.set_inheritable(_frames, False)  # not for the function's child processes
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         raw = open(stream.fileno(), "wb", closefd=False)
@@ -76,7 +100,7 @@ def log_error(error: dict[str, Any]) -> None:
     """`[ERROR] Type: message`, then the stack, as one line; or all of it as JSON."""
     if is_json():
         said = {"timestamp": time.strftime(TIME_FORMAT, time.gmtime()), "level": "ERROR", **error}
-        _write(encode_text(said) + "\n")
+        _write(encode_text(said) + "\n", "ERROR")
         return
     kind, message = error["errorType"], error["errorMessage"]
     lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}", "Traceback (most recent call last):"]
@@ -84,11 +108,14 @@ def log_error(error: dict[str, Any]) -> None:
         for line in entry.splitlines():
             text = line.lstrip(" ")
             lines.append(INDENT * (len(line) - len(text)) + text)
-    _write("\r".join(lines).replace("\n", "\r") + "\n")
+    text = "\n".join(lines)
+    _write(text if _frames is not None else text.replace("\n", "\r") + "\n", "ERROR")
 
 
-def _write(line: str) -> None:
+def _write(line: str, level: str) -> None:
     try:
+        if _frames is not None:
+            return write_frame(line, level)
         sys.stdout.write(line.encode(errors="backslashreplace").decode())
     except (OSError, ValueError):
         pass  # the function has closed its stdout; its caller still gets the error

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,14 +37,31 @@ def texts(events: list[LogEvent]) -> list[str]:
 async def test_lines_become_events() -> None:
     async with tell() as (pipe, output, events):
         os.write(pipe, "one\n\ntwø\r\nthree\rfour\nunfin".encode() + b"\xff")
-        await until(lambda: len(events) == 4)
-        assert texts(events) == ["one", "", "twø", "three\nfour"]
+        await until(lambda: len(events) == 3)
+        assert texts(events) == ["one", "twø\r", "three\rfour"]  # as it is written; an empty line is no event
         output.flush_partial()
-        assert texts(events)[4:] == ["unfin\ufffd"]
+        assert texts(events)[3:] == ["unfin\ufffd"]
         os.write(pipe, b"the rest")
         output.close()
         output.close()
-        assert texts(events)[5:] == ["the rest"]
+        assert texts(events)[4:] == ["the rest"]
+
+
+def frame(text: bytes, kind: int = 0xA55A0003) -> bytes:
+    return struct.pack(">IIQ", kind, len(text), 1_700_000_000_000_000) + text
+
+
+async def test_a_frame_is_one_event() -> None:
+    async with tell() as (pipe, output, events):
+        os.write(pipe, b"line\nunfinished" + frame(b"two\nlines\r\n\n") + b"after\n" + frame(b'{"a": 1}', 0xA55A000E))
+        await until(lambda: len(events) == 5)
+        assert texts(events) == ["line", "unfinished", "two\nlines\r\n", "after", '{"a": 1}']
+        os.write(pipe, frame(b"cut off")[:-4])
+        await until(lambda: output.drain() == 0)
+        output.flush_partial()
+        os.write(pipe, b"a line again\n")
+        await until(lambda: len(events) == 7)
+        assert texts(events)[5:] == ["cut", "a line again"]
 
 
 async def test_a_line_too_long_for_one_event_goes_on_in_the_next() -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.guest.node.test_bootstrap import FUNCTION, NODE, start
+from hanabi.environment.log_frames import FrameReader
+from tests.unit.guest.bootstrap import Guest
+from tests.unit.guest.node.test_bootstrap import BOOTSTRAP, FUNCTION, NODE, start
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="no node on PATH")
 
@@ -47,6 +49,20 @@ def test_console(tmp_path: Path) -> None:
     assert {key: last["message"][key] for key in ("errorType", "errorMessage", "code")} == {
         "errorType": "Error", "errorMessage": "broken", "code": "E1",
     }  # fmt: skip
+
+
+def test_a_message_in_a_frame(tmp_path: Path) -> None:
+    """As a runtime in a sandbox has it: here through its stdout."""
+    (tmp_path / "app.js").write_text(SOURCE)
+    environment = {"PATH": FUNCTION["PATH"], "_LAMBDA_TELEMETRY_LOG_FD": "1"}
+    with Guest([NODE or "node", str(BOOTSTRAP)], environment) as guest:
+        assert guest.initialize("app.handler", tmp_path, FUNCTION) == (b"r", b"")
+        guest.invoke(request_id="id-1")
+        rest, texts = FrameReader().read(guest.drain())
+    texts = [text for text in texts if text]
+    assert rest == b"" and texts[-1] == b"raw"
+    assert texts[0].endswith(b"\tid-1\tINFO\ttwo\nlines 5 { a: 1 }")
+    assert len(texts) == 7
 
 
 @pytest.mark.parametrize(("level", "count"), [("WARN", 2), ("FATAL", 0)])

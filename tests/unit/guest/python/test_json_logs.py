@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hanabi.environment.log_frames import FrameReader
 from tests.unit.guest.bootstrap import Guest
 
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "guest" / "python" / "bootstrap.py"
@@ -55,6 +56,23 @@ def test_records(tmp_path: Path) -> None:
     assert (third["errorType"], third["errorMessage"], third["level"]) == ("KeyError", "'k'", "ERROR")
     assert third["location"] == f"{path}:handler:11"
     assert third["stackTrace"] == [f'  File "{path}", line 9, in handler\n    raise KeyError("k")\n']
+
+
+def test_records_in_frames(tmp_path: Path) -> None:
+    """As a runtime in a sandbox has them: here through its stdout."""
+    (tmp_path / "app.py").write_text(SOURCE)
+    for format, first in (("JSON", b'{"timestamp": "'), ("Text", b"[INFO]\t")):
+        with Guest([sys.executable, str(BOOTSTRAP)], {**BASE, "_LAMBDA_TELEMETRY_LOG_FD": "1"}) as guest:
+            environment = {**BASE, "AWS_LAMBDA_LOG_FORMAT": format, "AWS_LAMBDA_LOG_LEVEL": "INFO"}
+            assert guest.initialize("app.handler", tmp_path, environment) == (b"r", b"")
+            guest.fail(1)
+            rest, texts = FrameReader().read(guest.drain())
+        texts = [text for text in texts if text]
+        assert rest == b"" and len(texts) == 5
+        assert texts[0].startswith(first)
+        if format == "Text":
+            assert texts[0].endswith(b"two\nlines 5")
+            assert texts[2].count(b"\n") == 4 and texts[-1].startswith("[ERROR] ValueError: broken ü\nTraceback".encode())
 
 
 @pytest.mark.parametrize(("level", "levels"), [("TRACE", 4), ("DEBUG", 4), ("WARN", 2), ("ERROR", 1), ("FATAL", 0)])
