@@ -59,9 +59,8 @@ def test_json(lambda_client: Any, logs_client: Any) -> None:
     group = "/custom/logs"
     for runtime, file, source, count in (("python3.11", "app.py", PYTHON, 9), ("nodejs22.x", "app.js", NODE, 6)):
         config = {"LogFormat": "JSON", "LogGroup": group, "SystemLogLevel": "DEBUG"}
-        name = create_function(
-            lambda_client, f"logs-json-{runtime[:4]}", {file: source}, Runtime=runtime, Handler="app.handler", MemorySize=256, LoggingConfig=config
-        )  # fmt: skip
+        options = {"Runtime": runtime, "Handler": "app.handler", "MemorySize": 256, "LoggingConfig": config}
+        name = create_function(lambda_client, f"logs-json-{runtime[:4]}", {file: source}, **options)
         described = lambda_client.get_function_configuration(FunctionName=name)["LoggingConfig"]
         assert described == {**config, "ApplicationLogLevel": "INFO"}
         answer = lambda_client.invoke(FunctionName=name, Payload=b"{}", LogType="Tail")
