@@ -14,7 +14,7 @@ _HEAD = struct.Struct(">IIQ")
 _FIRST_TYPE, _LAST_TYPE = 0xA55A0002, 0xA55A001B
 
 
-class FrameReader:
+class LogFrameReader:
     """Takes frames, and the lines between them, out of a stream of bytes."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
-from hanabi.environment.log_frames import FRAME_MARK, FrameReader
+from hanabi.environment.log_frames import FRAME_MARK, LogFrameReader
 from hanabi.quotas import FUNCTION_LOG_LINE_BYTES
 
 READ_BYTES = 16 * 1024  # this many empty lines take some milliseconds of the loop
@@ -40,7 +40,7 @@ class OutputReader:
         self._throttle = output_throttle
         self._sink = sink
         self._partial = b""
-        self._frames = FrameReader()
+        self._frames = LogFrameReader()
         self._reading = False
         self._closed = False
         self._size = array.array("i", (0,))

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from hanabi.environment.log_frames import FrameReader
+from hanabi.environment.log_frames import LogFrameReader
 from hanabi.quotas import FUNCTION_LOG_LINE_BYTES
 
 TEXT = 0xA55A0003
@@ -16,7 +16,7 @@ def frame(text: bytes, kind: int = TEXT, size: int | None = None) -> bytes:
 
 
 def read_all(pieces: list[bytes]) -> list[bytes]:
-    reader, rest, texts = FrameReader(), b"", []
+    reader, rest, texts = LogFrameReader(), b"", []
     for piece in pieces:
         rest, more = reader.read(rest + piece)
         texts += more
@@ -43,7 +43,7 @@ def test_a_long_text_goes_on_in_the_next_event() -> None:
 
 
 def test_a_frame_that_lies_about_its_length_holds_little() -> None:
-    reader = FrameReader()
+    reader = LogFrameReader()
     _, texts = reader.read(frame(b"y" * FUNCTION_LOG_LINE_BYTES * 3, size=0xFFFFFFFF))
     assert len(texts) == 2 and reader.inside
     assert [len(text) for text in reader.end()] == [FUNCTION_LOG_LINE_BYTES]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.environment.log_frames import FrameReader
+from hanabi.environment.log_frames import LogFrameReader
 from tests.unit.guest.bootstrap import Guest
 from tests.unit.guest.node.test_bootstrap import BOOTSTRAP, FUNCTION, NODE, start
 
@@ -58,7 +58,7 @@ def test_a_message_in_a_frame(tmp_path: Path) -> None:
     with Guest([NODE or "node", str(BOOTSTRAP)], environment) as guest:
         assert guest.initialize("app.handler", tmp_path, FUNCTION) == (b"r", b"")
         guest.invoke(request_id="id-1")
-        rest, texts = FrameReader().read(guest.drain())
+        rest, texts = LogFrameReader().read(guest.drain())
     texts = [text for text in texts if text]
     assert rest == b"" and texts[-1] == b"raw"
     assert texts[0].endswith(b"\tid-1\tINFO\ttwo\nlines 5 { a: 1 }")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hanabi.environment.log_frames import FrameReader
+from hanabi.environment.log_frames import LogFrameReader
 from tests.unit.guest.bootstrap import Guest
 
 BOOTSTRAP = Path(__file__).resolve().parents[4] / "guest" / "python" / "bootstrap.py"
@@ -66,7 +66,7 @@ def test_records_in_frames(tmp_path: Path) -> None:
             environment = {**BASE, "AWS_LAMBDA_LOG_FORMAT": format, "AWS_LAMBDA_LOG_LEVEL": "INFO"}
             assert guest.initialize("app.handler", tmp_path, environment) == (b"r", b"")
             guest.fail(1)
-            rest, texts = FrameReader().read(guest.drain())
+            rest, texts = LogFrameReader().read(guest.drain())
         texts = [text for text in texts if text]
         assert rest == b"" and len(texts) == 5
         assert texts[0].startswith(first)
