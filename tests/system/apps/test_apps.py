@@ -178,6 +178,19 @@ def test_powertools_for_python(app: App, server: Server) -> None:
     wait_for(lambda: '"ColdStart":[1.0]' in server.hanabi("logs", "powertools-python"))
 
 
+@on("powertools-parts")
+def test_parts_of_powertools_for_python(app: App, server: Server) -> None:
+    def ask(path: str, body: Any) -> Any:
+        answer = app.ask(path, json.dumps(body).encode(), {"content-type": "application/json"})
+        return answer.json if answer.status == 200 else (answer.status, answer.json)
+
+    assert ask("/batch", [1, -2, 3]) == {"batchItemFailures": [{"itemIdentifier": "-2"}]}
+    assert [ask("/pay", {"id": each})["number"] for each in (1, 1, 2)] == [1, 1, 2]
+    assert ask("/order", {"id": 1, "name": "a"}) == {"id": 1, "name": "a"}
+    assert ask("/order", {"id": "x"}) == (422, [["id"], ["name"]])
+    wait_for(lambda: '"Records":[3.0]' in server.hanabi("logs", "powertools-parts"))
+
+
 @on("powertools-typescript")
 def test_powertools_for_typescript(app: App, server: Server) -> None:
     assert app.ask("/x").json["path"] == "/x" and app.ask("/err").status == 502
