@@ -259,14 +259,14 @@ def _decoded(text: str) -> bytes:
 def _invocation(invocation: Invocation) -> HttpResponse:
     headers = [
         ("content-type", "application/json"),
-        ("lambda-runtime-aws-request-id", invocation.request_id),
-        ("lambda-runtime-deadline-ms", str(invocation.deadline_ms)),
-        ("lambda-runtime-invoked-function-arn", invocation.route.invoked_arn),
+        ("Lambda-Runtime-Aws-Request-Id", invocation.request_id),
+        ("Lambda-Runtime-Deadline-Ms", str(invocation.deadline_ms)),
+        ("Lambda-Runtime-Invoked-Function-Arn", invocation.route.invoked_arn),
     ]
     if invocation.trace:
-        headers.append(("lambda-runtime-trace-id", _header_text(invocation.trace)))
+        headers.append(("Lambda-Runtime-Trace-Id", _header_text(invocation.trace)))
     if invocation.client_context:
-        headers.append(("lambda-runtime-client-context", _header_text(invocation.client_context)))
+        headers.append(("Lambda-Runtime-Client-Context", _header_text(invocation.client_context)))
     return HttpResponse(200, headers, invocation.payload)
 
 
