@@ -75,13 +75,17 @@ def _serve(listener: socket.socket) -> None:
 def _guard(line: socket.socket) -> int:
     """Fork the stand-in, wait for its end, and report it."""
     message, descriptors, _, _ = socket.recv_fds(line, _MESSAGE_MAX_BYTES, 1)
+    if not message:  # the client was killed before it had said anything
+        return 0
     client, script, name, *arguments = message.decode().split("\0")
     child = os.fork()
     if child == 0:
-        line.close()
         status = 1
         try:
             _join_groups(int(client))
+            if _has_gone(line):  # then these may have been no groups of its, and whoever killed it would not find this process
+                os._exit(status)
+            line.close()
             for fd in (1, 2):
                 os.dup2(descriptors[0], fd)
             os.close(descriptors[0])
@@ -95,6 +99,16 @@ def _guard(line: socket.socket) -> int:
     with suppress(OSError):  # it may have been killed
         line.send(bytes((status if status >= 0 else 1,)))
     return 0
+
+
+def _has_gone(line: socket.socket) -> bool:
+    """Whether the client has ended."""
+    try:
+        return not line.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _join_groups(client: int) -> None:
