@@ -51,6 +51,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
       SandboxError                              A sandbox could not be made, or broke
         EntrypointError                         A process could not be executed inside a sandbox
         SnapshotUnusable                        A function's snapshot is not whole, or was made on another host
+        SnapshotImpossible                      A function's process cannot be copied
         VmmError                                A call of a VMM's API that failed
           VmmUnresponsive                       A VMM that does not answer, hangs up, or answers malformed bytes
       ExtensionLaunchError                      An extension of a function could not be started
@@ -298,6 +299,10 @@ class ExtensionsNotReady(HanabiError):
 
 class SnapshotUnusable(SandboxError):
     """A function's snapshot is not whole, or was made on another host: it is of no use here, and is to be made again."""
+
+
+class SnapshotImpossible(SandboxError):
+    """A function's process cannot be copied: its version starts without a snapshot."""
 
 
 class SnapshotFailed(HanabiError):

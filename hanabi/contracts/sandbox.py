@@ -59,6 +59,7 @@ class Sandbox(Protocol):
     edge_address: str  # as seen inside: "127.0.0.1:9002"
     preloaded: bool  # whether the spec's `preload` runs already
     memory_limit_mb: int | None  # a function that needs more does not fit this sandbox; None: `limit` may set any
+    copies_process: bool  # a `snapshot` is of its runtime's process alone, which stops itself for it; see `restore_process`
     task_root: str  # as seen inside: "/var/task", but in the `process` driver, which cannot mount
     on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
     # role "sandbox" when the sandbox itself is gone
@@ -106,6 +107,10 @@ class Sandbox(Protocol):
     async def snapshot(self, directory: Path) -> None:
         """Write a snapshot, running processes included, into a new directory; only `destroy` may follow. Raises `SandboxError`."""
 
+    async def restore_process(self, directory: Path) -> None:
+        """Start a copy of the process that `snapshot` wrote, as role "runtime". It runs no process yet, and has the same directories
+        mounted as that one had. Raises `SnapshotUnusable`, `SandboxError`."""
+
     async def destroy(self) -> None:
         """Kill all processes and release mounts, cgroups and slots. Idempotent; never raises for what is gone already."""
 
@@ -116,7 +121,8 @@ class Driver(Protocol):
     name: str
     overhead_mb: int  # of host memory that a sandbox takes besides its own
     pool_memory_mb: int  # of a sandbox that is made before its function is known
-    can_snapshot: bool  # whether `Sandbox.snapshot` can work, and `create` from what it wrote
+    can_snapshot: bool  # whether `Sandbox.snapshot` can work at any time, and `create` from what it wrote
+    copies_processes: bool  # see `Sandbox.copies_process`
     uses_roots: bool  # whether what runs inside sees its image's root; else container images cannot run, and the host's interpreters do
 
     def describe(self) -> str:

@@ -14,7 +14,7 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.control import versions
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
-from hanabi.errors import SnapshotFailed
+from hanabi.errors import SnapshotFailed, SnapshotImpossible
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,8 @@ class SnapStart:
                 settled = partial(Version.optimized, snapshot="", reason=f"SnapStart has no effect on this host: {missing}")
             else:
                 settled = partial(Version.optimized, snapshot=await snapshots.take(self._target(function, version)), reason="")
+        except SnapshotImpossible as error:
+            settled = partial(Version.optimized, snapshot="", reason=f"SnapStart has no effect on this version here: {error}")
         except SnapshotFailed as error:
             settled = partial(Version.failed, code=error.code, reason=str(error))
         except Exception:

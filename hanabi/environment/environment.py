@@ -113,6 +113,10 @@ class Environment:
             await self._startup.complete(outcome, version)
         return outcome
 
+    async def copy_process(self, version: FunctionVersion) -> None:
+        """Begin as a copy of the process in a version's snapshot, in a sandbox that is none; `restore` is next. Raises `SandboxError`."""
+        await self._startup.copy_process(version)
+
     async def restore(self, version: FunctionVersion, limit_s: float, spent_ms: float) -> Outcome:
         """Take the function whose snapshot the sandbox is a clone of; run its hooks. `spent_ms`: time spent restoring the sandbox."""
         self.version, self.snap_start = version, True

@@ -210,6 +210,6 @@ class RuntimeProcess:
         """End all processes; the sandbox stays. Raises `OSError`, `SandboxError`."""
         self.hang_up()
         await self.close()
+        self._state.kill_processes()  # now: the exits that the agent tells of are no news
         await self._sandbox.reset()
-        self._state.kill_processes()
         self._forget()

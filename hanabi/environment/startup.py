@@ -18,7 +18,7 @@ from hanabi.environment.outcome import refused_outcome
 from hanabi.environment.run import Run
 from hanabi.environment.runtime_process import RuntimeProcess
 from hanabi.environment.shared import SharedServices
-from hanabi.environment.states import EnvironmentState, PhaseEvent
+from hanabi.environment.states import EnvironmentState, PhaseEvent, ProcessState
 from hanabi.environment.variables import function_variables, initialization_type
 from hanabi.errors import EntrypointError, ExtensionLaunchError, ExtensionsNotReady, SandboxError
 from hanabi.ledger import platform_events
@@ -67,11 +67,25 @@ class Startup:
     async def initialize(self, version: FunctionVersion, limit_s: float, *, provisioned: bool, snap_start: bool) -> Outcome:
         """Mount a function's code and run its init with at least a full vCPU. On success the environment is idle, its CPU share set."""
         self._variables = await self._assign(version, provisioned=provisioned, snap_start=snap_start)
+        if snap_start and self._sandbox.copies_process:
+            self._variables = {**self._variables, "HANABI_CAPTURE": "1"}  # the bundled bootstrap stops itself
+        await self._mount(version)
+        return await self._initialize(version, limit_s, None)
+
+    async def _mount(self, version: FunctionVersion) -> None:
         if version.code is not None:
             await self._sandbox.mount(version.code, "/var/task")
         if version.opt is not None:
             await self._sandbox.mount(version.opt, "/opt")
-        return await self._initialize(version, limit_s, None)
+
+    async def copy_process(self, version: FunctionVersion) -> None:
+        """Begin as a copy of the process in the version's snapshot, before `restore`. Raises `SandboxError`."""
+        assert version.snapshot is not None
+        if self._state.runtime is not ProcessState.ABSENT:  # a pooled one's bootstrap
+            await self._runtime.reset()
+        self._set_limits(version, least_vcpus=1.0)
+        await self._mount(version)
+        await self._sandbox.restore_process(version.snapshot)
 
     async def initialize_again(self, version: FunctionVersion, limit_s: float, request_id: str) -> Outcome:
         """Run the init after a reset, as part of an invocation. The state is initializing already."""

@@ -25,6 +25,11 @@ class Maker:
         self._handover = handover
 
     @property
+    def copies_processes(self) -> bool:
+        """Whether a snapshot is of a process, of which any sandbox of its image can get a copy."""
+        return self._driver.copies_processes
+
+    @property
     def pooled_mb(self) -> int:
         """Return what a pooled environment takes of the budget, in MB."""
         return self._driver.pool_memory_mb + self._driver.overhead_mb

@@ -12,7 +12,7 @@ from hanabi.fleet import start_log
 from hanabi.fleet.environments import Environments
 from hanabi.fleet.hibernation import Hibernation
 from hanabi.fleet.maker import Maker
-from hanabi.quotas import RESTORE_TIMEOUT_S
+from hanabi.quotas import RESTORE_TIMEOUT_S, TMP_MIN_MB
 
 
 class Restores:
@@ -29,7 +29,7 @@ class Restores:
         """Restore a version's snapshot and run its hooks. Raises `SandboxError` when that fails."""
         began = self._clock.monotonic()
         try:
-            environment = await self._maker.make(image, version.memory_mb, version.tmp_mb, wanted, snapshot=version.snapshot)
+            environment = await self._make(image, version, wanted)
         except SnapshotUnusable:
             assert version.snapshot is not None
             self.unusable.add(version.snapshot.name)
@@ -50,6 +50,21 @@ class Restores:
         raise SnapStartFailure(
             "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs."
         )
+
+    async def _make(self, image: RuntimeImage, version: FunctionVersion, wanted: Callable[[], bool]) -> Environment | None:
+        """Make an environment with what is in the version's snapshot. Raises `SandboxError`."""
+        if not self._maker.copies_processes:
+            return await self._maker.make(image, version.memory_mb, version.tmp_mb, wanted, snapshot=version.snapshot)
+        environment = self._maker.take_pooled(image, version.memory_mb, pinned=False) if version.tmp_mb == TMP_MIN_MB else None
+        environment = environment or await self._maker.make(image, version.memory_mb, version.tmp_mb, wanted)
+        if environment is None:
+            return None
+        try:
+            await environment.copy_process(version)
+        except BaseException:
+            self._environments.discard(environment)
+            raise
+        return environment
 
     async def resume(self, image: RuntimeImage, hibernated: HibernatedEnvironment, wanted: Callable[[], bool]) -> Environment | None:
         """Resume a hibernated environment. Raises `SandboxError`; then it is lost."""

@@ -89,7 +89,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         # what exists
         runtimes = PreparedRuntimes(artifacts.runtimes, driver, fleet.keep_pool_for)
         containers = PreparedContainers(artifacts.containers, driver) if driver.uses_roots else None
-        missing = "" if driver.can_snapshot else f"its isolation is {driver.name}, and only microVMs have snapshots"
+        missing = "" if driver.can_snapshot or driver.copies_processes else f"its isolation is {driver.name}, which has no snapshots"
         snapshots = Snapshots(settings.directory("snapshots"), fleet, missing, clock)
         url_for = partial(url_of, port, is_loopback(settings.host))
         control = await stack.enter_async_context(

@@ -128,6 +128,7 @@ class FakeSandbox:
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         self.task_root = "/var/task"
         self.preloaded = False
+        self.copies_process = driver.copies_processes
         self.memory_limit_mb: int | None = driver.memory_limit_mb
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self.history: list[str] = []
@@ -245,6 +246,13 @@ class FakeSandbox:
             raise self._driver.snapshot_errors.pop(0)
         (directory / SNAPSHOT).touch()
 
+    async def restore_process(self, directory: Path) -> None:
+        self.history.append("restore_process")
+        if self._driver.restore_errors:
+            raise self._driver.restore_errors.pop(0)
+        assert (directory / SNAPSHOT).exists() and self._driver.clone is not None
+        self.run("runtime", self._driver.clone)
+
     async def destroy(self) -> None:
         if self.destroyed:
             return
@@ -311,12 +319,14 @@ class FakeDriver:
         self.create_errors: list[Exception] = []
         self.start_errors: list[Exception] = []
         self.snapshot_errors: list[Exception] = []
+        self.restore_errors: list[Exception] = []
         self.reset_errors: list[Exception] = []
         self.create_allowed = asyncio.Event()
         self.create_allowed.set()
         self.is_open = False
         self.memory_limit_mb: int | None = None
         self.can_snapshot = False
+        self.copies_processes = False
         self.clone: Bootstrap = silent
 
     @property

@@ -32,6 +32,9 @@ class BundledChannel:
         self._socket.set_inheritable(False)  # not for the function's child processes
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def receive_init(self) -> dict[str, Any]:
         return self._receive_object(b"i")
 

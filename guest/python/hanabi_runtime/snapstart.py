@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from hanabi_runtime import clone
+from hanabi_runtime import capture, clone
 from hanabi_runtime.channel import BundledChannel
 from hanabi_runtime.errors import RuntimeFailure, describe_exception
 
@@ -26,7 +26,10 @@ def run_hooks(channel: BundledChannel) -> dict[str, Any] | None:
             hook(*arguments, **keywords)
     except Exception as error:
         return _describe(error, "Runtime.BeforeSnapshotError")
-    channel.send(b"l")
+    if capture.is_wanted():
+        capture.stop(channel)
+    else:
+        channel.send(b"l")
     awake = channel.receive_restored()
     clone.reseed()
     os.environ.update(awake["environment"])

@@ -17,6 +17,7 @@ from hanabi.images.paths import make_readable
 LINKS = {  # by language: what Lambda has in /var/runtime, too
     "node": {"ca-cert.pem": "/etc/pki/tls/certs/ca-bundle.crt", "node_modules": "/var/lang/lib/node_modules"},
 }
+BUILT = {"python": ("capture.so", "hanabi-restore")}  # by language: beside its bootstrap, what `make` builds of guest/process_snapshot
 COMPILE = """
 import base64, importlib.util, json, sys
 from importlib import _bootstrap_external as external
@@ -33,9 +34,10 @@ def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -
     """Install the directory that becomes /var/runtime: the current `guest/<language>`, compiled by the root's own Python. Blocks."""
     source = guest / language if language else None
     files = {path.relative_to(source): path.read_bytes() for path in _sources(source)} if source else {}
+    built = {Path(name): path.read_bytes() for name in BUILT.get(language, ()) if (path := guest / "build" / name).is_file()}
     links = LINKS.get(language, {})
     made_for = root.parent.name if language == "python" else language or "none"  # byte code belongs to one Python
-    digest = hashlib.sha256(repr((made_for, sorted(files.items()), links)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((made_for, sorted(files.items()), sorted(built.items()), links)).encode()).hexdigest()[:16]
     final = directory / f"{made_for.partition('-')[0]}-{digest}"
     if final.is_dir():
         return final
@@ -45,6 +47,8 @@ def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -
     try:
         for name, content in files.items():
             _write(incoming / name, content)
+        for name, content in built.items():
+            _write(incoming / name, content, 0o755)
         for link, target in links.items():
             (incoming / link).symlink_to(target)
         if language == "python":
@@ -62,10 +66,10 @@ def _sources(source: Path) -> list[Path]:
     return sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
     make_open_directory(path.parent)
     path.write_bytes(content)
-    path.chmod(0o644)
+    path.chmod(mode)
 
 
 def _compile(directory: Path, names: list[Path], root: Path) -> None:

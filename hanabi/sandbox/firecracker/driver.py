@@ -33,6 +33,7 @@ class FirecrackerDriver(HostedDriver[MicroVmHost]):
     overhead_mb = OVERHEAD_MB
     pool_memory_mb = 512  # most functions fit in it
     can_snapshot = True
+    copies_processes = False
 
     def __init__(
         self,

@@ -148,6 +148,7 @@ class HostedSandbox(ABC):
         self.runtime_api_address = self.edge_address = ""
         self.task_root = "/var/task"
         self.preloaded = False
+        self.copies_process = False
         self.slot = slot
         self._shared = shared
         self._wanted = wanted
@@ -172,6 +173,9 @@ class HostedSandbox(ABC):
     def signal(self, role: str, signum: int) -> None:
         if self.link is not None:
             self.link.signal(role, signum)
+
+    async def restore_process(self, directory: Path) -> None:
+        raise SandboxError("this sandbox is restored whole")
 
     def _start_relay(self) -> None:
         """Start the DNS relay of the slot, if it has a network and no relay yet."""

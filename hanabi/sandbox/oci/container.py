@@ -15,12 +15,13 @@ from hanabi.errors import SandboxError
 from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
+from hanabi.sandbox.host.controllers import MB
 from hanabi.sandbox.host.hosted import DriverContext, HostedSandbox, SandboxResources
 from hanabi.sandbox.host.mounts import MountInjector
 from hanabi.sandbox.host.network import NetworkSlot, make_channel
 from hanabi.sandbox.host.runtime_command import OciRuntime
 from hanabi.sandbox.host.volume import Volume
-from hanabi.sandbox.oci import bundle_config
+from hanabi.sandbox.oci import bundle_config, process_snapshot
 from hanabi.sandbox.oci.machine_view import SHARED, CpuAllocator, MachineView
 
 HELLO_TIMEOUT_S = 10.0
@@ -48,6 +49,8 @@ class Container(HostedSandbox):
     def __init__(self, host: ContainerHost, wanted: SandboxSpec, slot: NetworkSlot) -> None:
         super().__init__(host, wanted, slot)
         self.memory_limit_mb: int | None = None
+        self.copies_process = True
+        self._memory_mb = wanted.memory_mb
         self._host = host
         self._background = wanted.background
         self._bundle = host.bundles / wanted.id
@@ -199,6 +202,7 @@ class Container(HostedSandbox):
                 self._background = False
                 self.group.cpu.yield_to_others(False)
             self.group.limit(memory_mb, vcpus)
+            self._memory_mb = memory_mb
             self._view.resize(memory_mb, self.group.memory.pids)
         except OSError as error:
             raise SandboxError(f"cannot set the limits of sandbox {self.id}: {error.strerror}") from None
@@ -253,7 +257,16 @@ class Container(HostedSandbox):
             self._group.freezer.thaw()
 
     async def snapshot(self, directory: Path) -> None:
-        raise SandboxError("a container has no snapshot")
+        limit_bytes = self._memory_mb * MB
+        pids = set(self.group.memory.pids()) - {self._pid}
+        await self._host.threads.run(lambda: process_snapshot.write_snapshot(directory, pids, limit_bytes))
+
+    async def restore_process(self, directory: Path) -> None:
+        agent = self._agent()
+        files = await self._host.threads.run(lambda: process_snapshot.open_snapshot(directory))
+        process_snapshot.send_files(self.runtime, files)
+        await agent.start("runtime", [process_snapshot.RESTORER], {}, "/")
+        await process_snapshot.await_copy(self.runtime, _TIMEOUT_S)
 
     def _detach(self) -> None:
         if self._pidfd >= 0:

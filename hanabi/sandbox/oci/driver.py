@@ -26,6 +26,7 @@ class OciDriver(HostedDriver[ContainerHost]):
     overhead_mb = 0
     pool_memory_mb = 1024
     can_snapshot = False
+    copies_processes = True
 
     def __init__(
         self,

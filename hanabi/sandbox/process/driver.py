@@ -49,6 +49,7 @@ class ProcessDriver:
     overhead_mb = 0
     pool_memory_mb = 1024
     can_snapshot = False
+    copies_processes = False
     uses_roots = False
 
     def __init__(self, directory: Path, clock: Clock, *, runtimes: Iterable[str] = (), allow_root: bool = False) -> None:
@@ -132,6 +133,7 @@ class ProcessSandbox:
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in listeners)
         self.task_root = f"{place}/var/task"
         self.preloaded = False
+        self.copies_process = False
         self.memory_limit_mb: int | None = None
         self.on_exit: Callable[[Exit], None] = lambda exit: None
         self._place = place
@@ -222,6 +224,9 @@ class ProcessSandbox:
 
     async def mount(self, source: Path, target: str) -> None:
         await asyncio.to_thread(_link, self._place, source, target)
+
+    async def restore_process(self, directory: Path) -> None:
+        raise SandboxError("this driver has no snapshots")
 
     async def snapshot(self, directory: Path) -> None:
         raise SandboxError("a process has no snapshot")
