@@ -38,7 +38,7 @@ def lambda_handler(event, context):
         "init": INIT, "events": EVENTS, "age": time.time() - BEGAN, "kind": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
         "made": open("/tmp/made").read(), "tmp": sorted(os.listdir("/tmp")),
         "unique": [random.random(), secrets.token_hex(8), str(uuid.uuid4()), os.urandom(8).hex(), tempfile.mktemp(),
-                   os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"], os.uname().nodename],
+                   os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN"), os.uname().nodename],
         "walls": {
             "uid_map": open("/proc/self/uid_map").read().split()[1],
             "namespaces": [os.readlink(f"/proc/self/ns/{name}") for name in ("pid", "mnt", "net", "ipc", "user", "uts")],
