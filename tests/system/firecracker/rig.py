@@ -218,6 +218,8 @@ class Rig:
         zombies = set(_zombies()) - self._zombies
         assert not zombies, zombies
         await self._settled()
+        while len(os.listdir("/proc/self/fd")) > self._descriptors and time.monotonic() < give_up:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # a thread may be at its last one
         assert len(os.listdir("/proc/self/fd")) <= self._descriptors, (self._descriptors, descriptors())
         found = [each.name for each in self.snapshots.iterdir() if not each.name.endswith(".lock")] if self.snapshots.is_dir() else []
         assert not any(name.startswith("draft") for name in found)
