@@ -58,6 +58,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
       ExtensionsNotReady                        The init has ended before all extensions had registered
       SnapshotFailed                            A version's init, or a hook before its snapshot, failed
       ImageError                                A runtime root or a container image could not be had; the message says why and how to get it
+        NotThere [images]                       The server answers 404
       CodeError                                 Code that a function refers to is not there, or is damaged; the message says how to fix it
       BodyError                                 The bytes of a message did not come as they should
         BodyIncomplete                          Its sender broke off, or was too slow

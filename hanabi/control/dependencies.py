@@ -1,8 +1,9 @@
 """The protocols that the control plane needs of lower packages: code and runtimes."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import CodeError
@@ -37,6 +38,14 @@ class LayerSets(Protocol):
 
     async def ensure(self, hashes: Sequence[str]) -> Path:
         """Return where a set is, merged if missing. Raises `CodeError`."""
+
+
+class LayerSource(Protocol):
+    def fetch(self, arn: str) -> AbstractAsyncContextManager[tuple[Path, Mapping[str, Any]] | None]:
+        """Return a layer version's (zip file, what is known of it), for as long as the context lasts; None: it is not there.
+
+        Raises `ImageError`.
+        """
 
 
 class Runtimes(Protocol):

@@ -12,10 +12,11 @@ from hanabi.control.arns import AccountRegion
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
 from hanabi.control.containers import Containers
-from hanabi.control.dependencies import CodeStore, LayerSets, Runtimes
+from hanabi.control.dependencies import CodeStore, LayerSets, LayerSource, Runtimes
 from hanabi.control.deployment import Deployment
 from hanabi.control.functions import Functions
 from hanabi.control.layers.attachment import LayerAttachment
+from hanabi.control.layers.foreign_layers import ForeignLayers
 from hanabi.control.layers.layers import Layers
 from hanabi.control.preparation import Preparation
 from hanabi.control.provisioned_versions import ProvisionedVersions
@@ -28,6 +29,7 @@ from hanabi.control.url_index import UrlIndex
 class ControlPlane:
     functions: Functions  # what exists
     layers: Layers
+    foreign_layers: ForeignLayers  # of other accounts
     deployment: Deployment  # functions made, updated, deleted
     preparation: Preparation  # what is being made ready
     snap_start: SnapStart  # whose snapshots are being made
@@ -53,6 +55,7 @@ async def open_control_plane(
     account_region: AccountRegion,
     *,
     url_for: Callable[[str], str],
+    layer_source: LayerSource | None = None,
     containers: Containers | None = None,
     snapshots: Snapshots | None = None,
     health: Health | None = None,
@@ -64,6 +67,7 @@ async def open_control_plane(
     health = health or Health(clock)
     functions = Functions(store, account_region, clock, health)
     layers = Layers(store, code, account_region, clock, health)
+    foreign = ForeignLayers(layer_source, code, clock)
     # Each is told of every change, in this order.
     catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None)
     provisioned = ProvisionedVersions(functions, catalog.target)
@@ -71,7 +75,7 @@ async def open_control_plane(
     presence = CodePresence(functions, code, layer_sets, containers, snapshots, catalog.target, clock, health)
     urls = UrlIndex(functions, url_for)
     preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health)
-    deployment = Deployment(functions, LayerAttachment(layers, code), code, runtimes, containers)
+    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), code, runtimes, containers)
     references = References(functions, layers, code.place, layer_sets.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
@@ -80,4 +84,6 @@ async def open_control_plane(
         stack.push_async_callback(preparation.close)
         await layers.open()
         await functions.open()
-        yield ControlPlane(functions, layers, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references)
+        yield ControlPlane(
+            functions, layers, foreign, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references
+        )

@@ -47,6 +47,7 @@ class NodeSettings:
     runtimes_missing: str = "refuse"  # or "pending": what becomes of a function whose runtime is not to be had
     runtime_substitute: tuple[tuple[str, str], ...] = ()  # (runtime, the one that is run for it)
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
+    layer_source: str = ""  # layers of other accounts: a directory or a URL; empty: there are none
     max_environments: int = 256  # of this host, all functions together
     max_memory_mb: int | None = None  # MB that all environments may have together; None: 80 % of the host's
     pool_size: int = 2  # environments kept ready for each runtime in use
@@ -251,6 +252,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "runtime_images": _directory,
     "runtimes_missing": _one_of((REFUSE, PENDING)),
     "runtime_substitute": _substitutes,
+    "layer_source": lambda value: value if value.startswith(("http://", "https://")) else str(_directory(value)),
     "max_environments": _whole(1, 100_000),
     "max_memory_mb": _whole(128, 1 << 30),
     "pool_size": _whole(0, 1_000),

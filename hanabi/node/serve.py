@@ -28,6 +28,7 @@ from hanabi.frontends.function_urls.access import UrlAccess
 from hanabi.frontends.function_urls.addresses import UrlAddresses, named_url, url_of
 from hanabi.frontends.function_urls.handler import FunctionUrls
 from hanabi.http.access_log import AccessLog
+from hanabi.images.layers.layer_source import LayerSource
 from hanabi.images.runtimes.prebuild import prebuild
 from hanabi.invoke.admission import Admission
 from hanabi.invoke.invoker import LocalInvoker
@@ -92,10 +93,11 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         missing = "" if driver.can_snapshot or driver.copies_processes else f"its isolation is {driver.name}, which has no snapshots"
         snapshots = Snapshots(settings.directory("snapshots"), fleet, missing, clock)
         url_for = partial(url_of, port, is_loopback(settings.host))
+        layer_source = LayerSource(settings.layer_source, spool) if settings.layer_source else None
         control = await stack.enter_async_context(
             open_control_plane(
                 store, artifacts.code, artifacts.layer_sets, runtimes, clock, place,
-                url_for=url_for, containers=containers, snapshots=snapshots, health=health,
+                url_for=url_for, layer_source=layer_source, containers=containers, snapshots=snapshots, health=health,
             )
         )  # fmt: skip
         functions, catalog = control.functions, control.catalog

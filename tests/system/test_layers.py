@@ -169,20 +169,24 @@ def test_a_function_keeps_its_layer_until_it_gets_another(lambda_client: Any) ->
     assert [call(lambda_client, name) for name in ("layers-which", "layers-which:1")] == [2, 1]
 
 
-def test_layers_survive_a_restart_and_a_lost_set(tmp_path: Path) -> None:
+def test_layers_survive_a_restart_a_lost_source_and_a_lost_set(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: the server makes containers with cgroups, network slots and mounts")
-    with Server() as server:
+    foreign = "arn:aws:lambda:us-east-1:123456789012:layer:foreign:3"
+    (tmp_path / f"{foreign}.zip").write_bytes(zip_of({"python/foreign.py": "VALUE = 'foreign'"}))
+    with Server("--layer-source", str(tmp_path)) as server:
         client = server.client("lambda")
-        names = ("one", "two")
-        layers = [publish(client, name, zip_of({f"python/{name}.py": f"VALUE = '{name}'"})) for name in names]
+        assert client.get_layer_version_by_arn(Arn=foreign)["Version"] == 3
+        names = ("one", "foreign")
+        layers = [publish(client, "one", zip_of({"python/one.py": "VALUE = 'one'"})), foreign]
         create_function(client, "kept", LOOK, Layers=layers)
         wanted = {"modules": list(names)}
-        assert call(client, "kept", wanted) == {"one": "one", "two": "two"}
+        assert call(client, "kept", wanted) == {"one": "one", "foreign": "foreign"}
         server.crash()
+        (tmp_path / f"{foreign}.zip").unlink()
         (merged,) = [path for path in (server.data_dir / "layers").iterdir() if len(path.name) == 64]
         merged.rename(tmp_path / "gone")
         server.start()
         client = server.client("lambda")
-        assert call(client, "kept", wanted) == {"one": "one", "two": "two"}
+        assert call(client, "kept", wanted) == {"one": "one", "foreign": "foreign"}
         assert [each["Version"] for each in client.list_layer_versions(LayerName="one")["LayerVersions"]] == [1]

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime-substitute", action="append", metavar="R=R", help="run a runtime's functions on another; may be repeated"
     )
     parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull images from it without TLS; may be repeated")
+    parser.add_argument("--layer-source", metavar="DIR|URL", help="layers of other accounts, as `<ARN>.zip` (default: there are none)")
     parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")
     parser.add_argument(
         "--access-log", nargs="?", const="-", metavar="FILE", help="one line for each request; `-`, or no FILE: to standard output"

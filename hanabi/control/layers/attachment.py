@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hanabi.control.dependencies import CodeStore
+from hanabi.control.layers.foreign_layers import ForeignLayers
 from hanabi.control.layers.layer_names import LayerName, parse_arn
 from hanabi.control.layers.layers import Layers
 from hanabi.control.model import AttachedLayer, Code
-from hanabi.errors import AccessDenied, InvalidParameterValue
+from hanabi.errors import InvalidParameterValue
 from hanabi.quotas import LAYERS_MAX, UNZIPPED_CODE_BYTES
 
 
 class LayerAttachment:
     """Finds layers for functions. Raises AWS's errors."""
 
-    def __init__(self, layers: Layers, code: CodeStore) -> None:
+    def __init__(self, layers: Layers, foreign: ForeignLayers, code: CodeStore) -> None:
         self._layers = layers
+        self._foreign = foreign
         self._code = code
 
     async def find(self, params: Mapping[str, Any], caller: str = "") -> tuple[AttachedLayer, ...] | None:
@@ -44,12 +46,8 @@ class LayerAttachment:
             raise InvalidParameterValue(
                 f"Layers are not in the same region as the function. Layers are expected to be in region {place.region}."
             )
-        if name.account != place.account:
-            raise AccessDenied(
-                f"User: {caller} is not authorized to perform: lambda:GetLayerVersion on resource: {name.arn} "
-                "because no resource-based policy allows the lambda:GetLayerVersion action"
-            )
-        version = self._layers.find_version(name)
+        own = name.account == place.account
+        version = self._layers.find_version(name) if own else await self._foreign.find(name, caller)
         if version is None:
             raise InvalidParameterValue(f"Layer version {name.arn} does not exist.")
         return AttachedLayer(arn=name.arn, sha256=version.sha256, size=version.size, unzipped_size=version.unzipped_size)

@@ -19,6 +19,10 @@ TEXT_MAX_BYTES = 1 << 16
 Counted = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
 
+class NotThere(ImageError):
+    """The server answers 404."""
+
+
 def fetch(url: str, target: Path, sha256: str, counted: Counted, *, largest: int = MAX_BYTES) -> None:
     """Download `url` to `target` and check its SHA-256; return at once when the file exists. Raises `ImageError`.
 
@@ -28,12 +32,12 @@ def fetch(url: str, target: Path, sha256: str, counted: Counted, *, largest: int
         return
     part = target.with_name(f"{target.name}.part")
     resumed = part.is_file() and part.stat().st_size > 0
-    _receive(url, part, counted, largest)
+    receive(url, part, counted, largest)
     found = digest_file(part)
     if found != sha256:
         part.unlink()
         if resumed:  # the old beginning may be of another file
-            _receive(url, part, counted, largest)
+            receive(url, part, counted, largest)
             found = digest_file(part)
         if found != sha256:
             part.unlink(missing_ok=True)
@@ -41,7 +45,8 @@ def fetch(url: str, target: Path, sha256: str, counted: Counted, *, largest: int
     os.replace(part, target)
 
 
-def _receive(url: str, part: Path, counted: Counted, largest: int) -> None:
+def receive(url: str, part: Path, counted: Counted, largest: int) -> None:
+    """Download `url` to a file, or the rest of it to one that has its beginning. Raises `ImageError`."""
     begun = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": f"hanabi/{hanabi.__version__}"})
     if begun:
@@ -65,6 +70,8 @@ def _receive(url: str, part: Path, counted: Counted, largest: int) -> None:
         with error:
             if error.code == 416:  # nothing is left to fetch: the checksum decides
                 return
+            if error.code == 404:
+                raise NotThere(f"{url} answers 404 {error.reason}") from None
             raise ImageError(f"{url} answers {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
         raise ImageError(f"{url} could not be fetched: {error}") from None

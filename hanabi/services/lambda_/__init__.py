@@ -54,7 +54,7 @@ class LambdaService(Service):
             ConcurrencyOperations(functions, control.layers, catalog),
             FunctionOperations(control, code_url, roles, staging),
             InvokeOperations(catalog, roles, invoker, events, clock),
-            LayerOperations(control.layers, code_url, staging),
+            LayerOperations(control.layers, control.foreign_layers, code_url, staging),
             PolicyOperations(functions),
             ProvisionedOperations(functions, catalog, allocation),
             TagOperations(functions),

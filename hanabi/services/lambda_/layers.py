@@ -3,6 +3,7 @@
 from typing import Any
 
 from hanabi.control.layers.compatibility import check_filter
+from hanabi.control.layers.foreign_layers import ForeignLayers
 from hanabi.control.layers.layer_names import LayerName
 from hanabi.control.layers.layer_policies import add_statement, find_policy, remove_statement, statement_text
 from hanabi.control.layers.layers import Layers
@@ -15,8 +16,9 @@ from hanabi.services.lambda_.pages import take_page
 
 
 class LayerOperations:
-    def __init__(self, layers: Layers, code_url: CodeUrl | None, staging: Staging) -> None:
+    def __init__(self, layers: Layers, foreign: ForeignLayers, code_url: CodeUrl | None, staging: Staging) -> None:
         self._layers = layers
+        self._foreign = foreign
         self._code_url = code_url
         self._staging = staging
 
@@ -27,7 +29,10 @@ class LayerOperations:
         return self._describe(call, name, version)
 
     async def get_layer_version(self, call: Call, params: dict[str, Any], name: LayerName) -> dict[str, Any]:
-        version = self._layers.find_version(name)
+        if name.account == self._layers.account_region.account:
+            version = self._layers.find_version(name)
+        else:
+            version = await self._foreign.find(name, call.principal.arn)
         if version is None:
             raise ResourceNotFound("The resource you requested does not exist.")
         return self._describe(call, name, version)

@@ -13,6 +13,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.control.arns import AccountRegion
+from hanabi.control.dependencies import LayerSource
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
 from hanabi.control.plane import ControlPlane, open_control_plane
@@ -242,7 +243,11 @@ def create_params(name: str = "f", code: bytes = b"code", **changes: Any) -> dic
 
 @asynccontextmanager
 async def open_plane(
-    directory: Path, images: FakeImages | None = None, snapshots: FakeSnapshots | None = None, codes: Codes | None = None
+    directory: Path,
+    images: FakeImages | None = None,
+    snapshots: FakeSnapshots | None = None,
+    codes: Codes | None = None,
+    layer_source: LayerSource | None = None,
 ) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
@@ -258,6 +263,7 @@ async def open_plane(
             clock,
             AccountRegion(ACCOUNT, REGION),
             url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
+            layer_source=layer_source,
             containers=containers,
             snapshots=snapshots,
             health=health,

@@ -129,3 +129,10 @@ def test_what_only_microvms_use_is_not_silently_unused(tmp_path: Path, isolation
     with pytest.raises(SettingsError, match="--firecracker, --jailer: of no use"):
         load_settings(flags, {"HANABI_FIRECRACKER": "firecracker", "HANABI_JAILER": "jailer"})
     assert load_settings({**flags, "isolation": "auto", "kernel": "vmlinux"}, {}).kernel == Path("vmlinux").absolute()
+
+
+def test_layers_of_other_accounts_come_from_a_directory_or_a_url(tmp_path: Path) -> None:
+    for given, meant in (("https://example.org/layers", "https://example.org/layers"), (f"{tmp_path}/a/../b", f"{tmp_path}/b")):
+        assert load_settings({"data_dir": tmp_path, "layer_source": given}, {}).layer_source == meant
+    assert load_settings({"data_dir": tmp_path}, {"HANABI_LAYER_SOURCE": str(tmp_path)}).layer_source == str(tmp_path)
+    assert load_settings({"data_dir": tmp_path}, {}).layer_source == ""

@@ -101,7 +101,7 @@ async def test_what_is_refused(tmp_path: Path) -> None:
         for layers, error, message in wrong:
             with pytest.raises(error) as caught:
                 await plane.deployment.update_settings("f", {"Layers": layers}, "me")
-            assert caught.value.message == message
+            assert caught.value.message.startswith(message)
             with pytest.raises(error):
                 await plane.deployment.create("new", create_params("new", Layers=layers), "me")
         assert plane.functions.get("new") is None
