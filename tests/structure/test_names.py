@@ -12,7 +12,7 @@ SAME_MODULES = set(
     "invoker journal layers logs machine paths patterns progress provisioned sandbox server service states store tags urls usage "
     "versions".split()
 )
-SAME_CLASSES = set("CodeStore Drives Fleet LayerSets PinnedImage Snapshots StoredCode".split())
+SAME_CLASSES = set("CodeStore Drives Fleet LayerSets LayerSource PinnedImage Snapshots StoredCode".split())
 # Different things. These only ever get fewer.
 KNOWN_MODULES = set("api container dependencies frames handlers listing model response settings targets".split())
 KNOWN_CLASSES: set[str] = set()
