@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from bench import cold, idle, warm
+from bench import cold, idle, snapstart, warm
 from tests.server import Server
 
 
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 async def measure(server: Server, scale: float, figures: dict[str, Any]) -> None:
-    for name, step in (("warm", warm.measure), ("cold", cold.measure), ("idle", idle.measure)):
+    for name, step in (("warm", warm.measure), ("cold", cold.measure), ("snapstart", snapstart.measure), ("idle", idle.measure)):
         print(f"measuring {name} ...", file=sys.stderr)
         figures.update(await step(server, scale))
 

@@ -16,7 +16,14 @@ from hanabi.errors import InvalidParameterValue, ValidationError
 from hanabi.images.runtimes.names import refusal
 from hanabi.quotas import ENVIRONMENT_BYTES, MEMORY_MAX_MB, MEMORY_MIN_MB, SNAP_START_TMP_MAX_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
 
-SNAP_START_RUNTIMES = frozenset({"python3.12", "python3.13", "python3.14", "python3.15"})
+# Java 11, Python 3.12 and .NET 8, each and later. Of a container image AWS learns at its init only whether it can be restored.
+SNAP_START_RUNTIMES = frozenset(
+    {
+        *("python3.12", "python3.13", "python3.14", "python3.15"),
+        *("java11", "java17", "java21", "java25"),
+        *("dotnet8", "dotnet10"),
+    }
+)
 ARCHITECTURES = ["arm64" if platform.machine() == "aarch64" else "x86_64"]  # the host's: nothing is emulated
 
 # Lambda developer guide, "Reserved environment variables"
@@ -134,9 +141,7 @@ def change_settings(settings: FunctionSettings, params: Mapping[str, Any]) -> Fu
 def check_snap_start(settings: FunctionSettings) -> FunctionSettings:
     """AWS Lambda developer guide, "Improving startup performance with Lambda SnapStart": supported features and limitations."""
     if settings.snap_start:
-        if settings.package == IMAGE:
-            raise InvalidParameterValue("SnapStart is not supported by Hanabi yet for functions with PackageType Image")
-        if settings.runtime not in SNAP_START_RUNTIMES:
+        if settings.package != IMAGE and settings.runtime not in SNAP_START_RUNTIMES:
             raise InvalidParameterValue(f"{settings.runtime} is not supported for SnapStart enabled functions.")
         if settings.tmp_mb > SNAP_START_TMP_MAX_MB:
             raise InvalidParameterValue(f"SnapStart does not support ephemeral storage of more than {SNAP_START_TMP_MAX_MB} MB.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.contracts.sandbox import SandboxSpec
-from hanabi.errors import SandboxError
+from hanabi.errors import SandboxError, SnapshotImpossible
 from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
@@ -257,6 +257,8 @@ class Container(HostedSandbox):
             self._group.freezer.thaw()
 
     async def snapshot(self, directory: Path) -> None:
+        if not self._wanted.image.clonable:
+            raise SnapshotImpossible("in a container only Hanabi's own Python runtime can be copied")
         limit_bytes = self._memory_mb * MB
         pids = set(self.group.memory.pids()) - {self._pid}
         await self._host.threads.run(lambda: process_snapshot.write_snapshot(directory, pids, limit_bytes))

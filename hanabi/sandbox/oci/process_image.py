@@ -33,6 +33,7 @@ PAGE = 4096
 _GAP = 16  # pages: two runs that are no further apart become one
 _COPY_PAGES = 512  # copied at a time
 _CHUNK = 1 << 18  # pages of the page map that are read at a time
+_MAPPINGS_MAX = 1 << 24  # letters of their description; each takes some 700
 _AREAS_MAX = 30_000  # the kernel lets a process have 65,530
 _ADDRESSES_MAX = 1 << 36  # bytes of address space that are looked through
 _STACK_BYTES = 8 << 20  # that a main thread may grow to
@@ -126,7 +127,7 @@ def write_image(pid: int, directory: Path, limit_bytes: int) -> None:
         memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         try:
             _check_state(memory)
-            mappings = parse_mappings(Path(f"/proc/{pid}/smaps").read_text(errors="surrogateescape"))
+            mappings = parse_mappings(_read_mappings(pid))
             plan = _Plan()
             with (
                 open(directory / "pages", "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as pages,
@@ -141,6 +142,14 @@ def write_image(pid: int, directory: Path, limit_bytes: int) -> None:
             os.close(memory)
     except OSError as error:
         raise SandboxError(f"the memory of process {pid} cannot be written: {error.strerror}") from None
+
+
+def _read_mappings(pid: int) -> str:
+    with open(f"/proc/{pid}/smaps", errors="surrogateescape") as file:
+        text = file.read(_MAPPINGS_MAX)
+    if len(text) == _MAPPINGS_MAX:
+        raise SnapshotImpossible("its process has too many mappings")
+    return text
 
 
 def _check_state(memory: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.versions import publish_settled
-from hanabi.errors import InvalidParameterValue, SnapshotFailed, SnapStartNotReady
+from hanabi.errors import InvalidParameterValue, SnapshotFailed, SnapshotImpossible, SnapStartNotReady
 from hanabi.services.lambda_.describe import describe_version
 from tests.unit.control.support import ARN, FakeSnapshots, create_params, open_plane
 
@@ -83,6 +83,21 @@ async def test_a_function_that_fails_before_its_snapshot_fails_the_version(tmp_p
         assert plane.catalog.resolve("f", None).version.version == "$LATEST"
 
 
+async def test_a_process_that_cannot_be_copied_starts_as_usual(tmp_path: Path) -> None:
+    snapshots = FakeSnapshots()
+    snapshots.fault = SnapshotImpossible("its init has started processes")
+    async with open_plane(tmp_path, snapshots=snapshots) as plane:
+        await plane.create(**ON)
+        await publish(plane.functions)
+        function = await plane.settle()
+        version = function.versions["1"]
+        assert (version.state, version.state_reason) == (
+            "Active",
+            "SnapStart has no effect on this version here: its init has started processes",
+        )
+        assert shown(function, version)["SnapStart"]["OptimizationStatus"] == "Off"
+
+
 @pytest.mark.parametrize("snapshots", [None, FakeSnapshots("its isolation is oci")], ids=["none", "another driver"])
 async def test_where_there_are_no_snapshots_it_says_so(tmp_path: Path, snapshots: FakeSnapshots | None) -> None:
     async with open_plane(tmp_path, snapshots=snapshots) as plane:
@@ -100,9 +115,10 @@ async def test_where_there_are_no_snapshots_it_says_so(tmp_path: Path, snapshots
     [
         ({"Runtime": "python3.11"}, "python3.11 is not supported for SnapStart enabled functions."),
         ({"Runtime": "nodejs22.x"}, "nodejs22.x is not supported for SnapStart enabled functions."),
+        ({"Runtime": "provided.al2023"}, "provided.al2023 is not supported for SnapStart enabled functions."),
         ({"EphemeralStorage": {"Size": 1024}}, "ephemeral storage of more than 512 MB"),
     ],
-    ids=["runtime", "node", "tmp"],
+    ids=["runtime", "node", "OS only", "tmp"],
 )
 async def test_what_snapstart_does_not_go_with(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     async with open_plane(tmp_path, snapshots=FakeSnapshots()) as plane:

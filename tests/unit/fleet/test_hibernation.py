@@ -12,7 +12,7 @@ from hanabi.errors import SandboxError, SnapshotFailed, SnapshotUnusable, SnapSt
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
-from hanabi.testing.sandbox import FakeProcess, echo
+from hanabi.testing.sandbox import FakeProcess, echo, silent
 from tests.unit.fleet.rig import Rig, on_runtime_api
 from tests.unit.images.aging import pass_time
 from tests.waiting import until
@@ -242,6 +242,38 @@ async def test_a_cold_start_is_a_clone_of_the_versions_snapshot(tmp_path: Path) 
         kept = tmp_path / "snapshots" / "trash"
         assert not (tmp_path / "snapshots" / name).exists() and (kept / name / "snapshot").exists()
         assert kept.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("pool_size", [0, 1])
+async def test_where_processes_are_copied_a_sandbox_of_the_pool_gets_one(tmp_path: Path, pool_size: int) -> None:
+    rig = Rig(dormant, pool_size=pool_size)
+    rig.driver.copies_processes, rig.driver.clone = True, wakes
+    snapshots = Snapshots(tmp_path / "snapshots", rig.fleet, "")
+    async with rig:
+        name = await snapshots.take(rig.version(version="1"))
+        if pool_size:
+            rig.driver.bootstrap = silent
+            rig.fleet.keep_pool_for(await rig.ensure_image("python3.11"))
+            await until(lambda: len(rig.environments.pool) == 1)
+        result = await rig.invoke(rig.version(version="1", snapshot=tmp_path / "snapshots" / name))
+        assert result.function_error is None and result.record.restore is not None
+        history = next(each.history for each in rig.driver.alive if "restore_process" in each.history)
+        steps = [each for each in history if each.split()[0] in ("start", "reset", "mount", "restore_process")]
+        assert steps == [*(["start runtime", "reset"] if pool_size else []), "mount /var/task", "restore_process"]
+
+
+async def test_a_copy_that_cannot_be_made_is_done_without_and_the_snapshot_made_again(tmp_path: Path) -> None:
+    rig = Rig(dormant)
+    rig.driver.copies_processes = True
+    snapshots = Snapshots(tmp_path / "snapshots", rig.fleet, "")
+    async with rig:
+        name = await snapshots.take(rig.version(version="1"))
+        rig.driver.restore_errors.append(SnapshotUnusable("it was made before this host was last started"))
+        rig.driver.bootstrap = echo
+        result = await rig.invoke(rig.version(version="1", snapshot=tmp_path / "snapshots" / name))
+        assert result.function_error is None and result.record.restore is None and result.record.init_ms is not None
+        assert await snapshots.find_missing({name}) == {name}
+        assert len(rig.states()) == 1  # the sandbox that has no copy has gone
 
 
 @pytest.mark.parametrize(
