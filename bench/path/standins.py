@@ -11,6 +11,7 @@ from typing import Any
 from hanabi.base.clock import SystemClock, Timer
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import SandboxSpec
+from hanabi.images.runtimes.sources import RuntimeSources
 from hanabi.sandbox.host.controllers import Cache
 from hanabi.sandbox.host.memory_use import PeakMemory
 from hanabi.testing.sandbox import FakeDriver, FakeSandbox
@@ -83,7 +84,7 @@ class FarSandbox(FakeSandbox):
         self._memory = PeakFile()
         self._footprint = PeakMemory(self._memory)
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
         """It waits already."""
 
     def peak_memory(self) -> int:
@@ -109,7 +110,8 @@ class FarDriver(FakeDriver):
 class NoImages:
     """There is one runtime, and its root is nowhere."""
 
-    def __init__(self, directory: Path, guest: Path) -> None:
+    def __init__(self, directory: Path, guest: Path, *_: object) -> None:
+        self.sources = RuntimeSources()
         self._image = RuntimeImage(
             runtime=RUNTIME, digest="0", root=directory, runtime_dir=guest, command=("bootstrap",), environment={}, version_arn=""
         )
@@ -117,11 +119,17 @@ class NoImages:
     def known(self, runtime: str) -> bool:
         return runtime == RUNTIME
 
-    def why_missing(self, runtime: str) -> str:
+    def stand_in(self, runtime: str) -> str:
+        return runtime
+
+    def is_there(self, runtime: str) -> bool:
+        return True
+
+    async def why_missing(self, runtime: str) -> str:
         return ""
 
-    def is_built(self, runtime: str) -> bool:
-        return True
+    async def why_pending(self, runtime: str) -> str:
+        return ""
 
     async def ensure(self, runtime: str, progress: object = None, *, urgent: bool = True) -> RuntimeImage:
         return self._image

@@ -22,8 +22,8 @@ void child_setup(struct user function) {
         die("/dev/null");
 }
 
-static const char *set_descriptors(uint8_t role, int *status) {
-    if (dup2(null_fd, 0) < 0 || dup2(LOG_FD, 1) < 0 || dup2(LOG_FD, 2) < 0)
+static const char *set_descriptors(uint8_t role, int *status, int output) {
+    if (dup2(null_fd, 0) < 0 || dup2(output < 0 ? LOG_FD : output, 1) < 0 || dup2(1, 2) < 0)
         return "dup";
     if (dup3(*status, CONTROL_FD, O_CLOEXEC) < 0)
         return "dup";
@@ -160,13 +160,13 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-const char *child_exec(uint8_t role, int *status, const char *cwd, char **argv, char **environment) {
+const char *child_exec(uint8_t role, int *status, int output, const char *cwd, char **argv, char **environment) {
     const char *step;
     if (setsid() < 0)
         return "setsid";
     if (!cgroup_join())
         return "cgroup";
-    if ((step = set_descriptors(role, status)) || (step = raise_oom_score()) || (step = set_limits()) || (step = drop_privileges()))
+    if ((step = set_descriptors(role, status, output)) || (step = raise_oom_score()) || (step = set_limits()) || (step = drop_privileges()))
         return step;
     reopen_log(role);
     if ((step = restrict_writes()))

@@ -51,10 +51,18 @@ static bool execute_in_machine(const struct message *message) {
     }
 }
 
+/* An extension's output may have a pipe of its own, which comes along. */
+static void start(const struct message *message) {
+    int output = message->start.role == ROLE_RUNTIME ? -1 : control_take_fd();
+    process_start(message->start.role, output, message->start.cwd, message->start.argv, message->start.environment);
+    if (output >= 0)
+        close(output);
+}
+
 static bool execute(const struct message *message) {
     switch (message->type) {
     case MESSAGE_START:
-        process_start(message->start.role, message->start.cwd, message->start.argv, message->start.environment);
+        start(message);
         return true;
     case MESSAGE_SIGNAL:
         process_signal(message->signal.role, message->signal.signum);

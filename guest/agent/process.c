@@ -56,7 +56,7 @@ static void send_failed(uint8_t role, int error, const char *step) {
     control_send('F', body, 9 + length);
 }
 
-void process_start(uint8_t id, const char *cwd, char **argv, char **environment) {
+void process_start(uint8_t id, int output, const char *cwd, char **argv, char **environment) {
     struct role *role = &roles[id];
     int ends[2];
     if (role->pid || !argv[0]) {
@@ -71,7 +71,7 @@ void process_start(uint8_t id, const char *cwd, char **argv, char **environment)
     if (pid == 0) {
         struct failure failure = {0};
         int status = ends[1];
-        const char *step = child_exec(id, &status, cwd, argv, environment);
+        const char *step = child_exec(id, &status, output, cwd, argv, environment);
         failure.error = errno;
         strncpy(failure.step, step, sizeof failure.step - 1);
         _exit(write(status, &failure, sizeof failure) == (ssize_t)sizeof failure ? 127 : 126);

@@ -5,7 +5,7 @@
 #include "agent.h"
 
 void process_setup(struct user user);
-void process_start(uint8_t role, const char *cwd, char **argv, char **environment);
+void process_start(uint8_t role, int output, const char *cwd, char **argv, char **environment); /* output -1: the log pipe */
 void process_signal(uint8_t role, int signum);
 void process_kill_all(void);   /* told to the host when none is left */
 bool process_is_killing(void); /* until then */

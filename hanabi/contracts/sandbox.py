@@ -64,8 +64,11 @@ class Sandbox(Protocol):
     on_exit: Callable[[Exit], None]  # set by the owner; called on the loop for each started process that ended;
     # role "sandbox" when the sandbox itself is gone
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
-        """Start a process as the function's user. Raises `EntrypointError` when it cannot be executed."""
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
+        """Start a process as the function's user. Raises `EntrypointError` when it cannot be executed.
+
+        `output`: the write end of a pipe, for its stdout and stderr where the driver can hand it over; else they are `logs`.
+        """
 
     async def kill_processes(self) -> None:
         """SIGKILL every process but the agent; returns when all have ended."""

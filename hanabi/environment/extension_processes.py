@@ -86,6 +86,7 @@ class EnvironmentExtensions:
 
     def begin(self, version: FunctionVersion) -> Extensions:
         """Begin anew, with none."""
+        self._log.close_extensions()
         self._lost, self.take_invocations = None, False
         self.current = Extensions(version, self._progress)
         return self.current
@@ -111,12 +112,17 @@ class EnvironmentExtensions:
         extension = extensions.expect(name)
         path, role = f"{DIRECTORY}/{name}", role_of(name)
         self._state.advance_process(role, ProcessEvent.START)
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours, False)
+        self._log.read_extension(name, ours)
         try:
-            await self._sandbox.start(role, (path,), variables, "/")
+            await self._sandbox.start(role, (path,), variables, "/", output=theirs)
         except EntrypointError as error:
             self._state.advance_process(role, ProcessEvent.KILL)
             extensions.fail_launch(extension, "PermissionDenied" if error.errno == EACCES else "UnknownError")
             raise ExtensionLaunchError(f"fork/exec {path}: {os.strerror(error.errno).lower()}") from None
+        finally:
+            os.close(theirs)
 
     def give_up(self) -> None:
         """Stop waiting for registrations: the init has ended."""

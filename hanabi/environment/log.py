@@ -1,7 +1,9 @@
 """The log of one environment: output of its processes and Hanabi's own lines, written to the journal in few writes."""
 
+import os
 import time
 import uuid
+from functools import partial
 
 from hanabi.base.clock import Timer
 from hanabi.contracts.functions import FunctionVersion, JsonLogs
@@ -37,6 +39,7 @@ class EnvironmentLog:
         self._events: list[LogEvent] = []
         self._tail: bytes | None = None  # of what has been written of an invocation that wants its log back
         self._timer: Timer | None = None
+        self._extensions: dict[int, OutputReader] = {}  # by the descriptor of a pipe, which is ours
 
     def open(self, version: FunctionVersion, stream: str) -> None:
         self._group, self.stream, self._json = version.log_group, stream, version.json_logs
@@ -81,6 +84,21 @@ class EnvironmentLog:
             events = drop_below(self._json.application, events)
         self.add(events)
 
+    def read_extension(self, name: str, output: int) -> None:
+        """Read what an extension prints from a pipe, and own the pipe from then on."""
+        sink = partial(self._add_extension_output, name)
+        self._extensions[output] = OutputReader(output, self._shared.clock, self._shared.output_throttle, sink)
+
+    def _add_extension_output(self, name: str, events: list[LogEvent]) -> None:
+        self.add(events)
+
+    def close_extensions(self) -> None:
+        """Read the rest of what extensions that have ended printed."""
+        while self._extensions:
+            output, reader = self._extensions.popitem()
+            reader.close()
+            os.close(output)
+
     def add(self, events: list[LogEvent]) -> None:
         self._events += events
         if len(self._events) > BUFFERED_EVENTS:
@@ -97,6 +115,8 @@ class EnvironmentLog:
 
     def drain(self) -> int:
         """Take the output until now, for the invocation that ends. Returns the bytes left, for `read_more`."""
+        for reader in self._extensions.values():
+            reader.drain()
         return self._output.drain()
 
     async def read_more(self, left: int) -> None:
@@ -133,6 +153,7 @@ class EnvironmentLog:
     def close(self) -> None:
         """Read and write the rest. The sandbox keeps the pipe."""
         self._output.close()
+        self.close_extensions()
         self.flush()
         if self._timer is not None:
             self._timer.cancel()

@@ -144,12 +144,26 @@ class AgentLink:
             raise SandboxError("hello has been said")
         return await self._answer(self._hello, timeout_s)
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, timeout_s: float = 10.0) -> int:
-        """Start a process and return its pid inside the sandbox. Raises `EntrypointError` when it cannot be executed."""
+    async def start(
+        self,
+        role: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        cwd: str,
+        *,
+        output: int | None = None,
+        timeout_s: float = 10.0,
+    ) -> int:
+        """Start a process and return its pid inside the sandbox. `output`: what its stdout and stderr are, instead of the log pipe.
+
+        Raises `EntrypointError` when it cannot be executed.
+        """
         id = self._allot(role)
         message = encode_start(id, argv, environment, cwd)
         self._roles[id] = role
         self._starting[id] = started = self._loop.create_future()
+        if output is not None and not self._out and not self.closed:
+            message = self._send_with(message, output)
         self._send(message)
         try:
             return await self._answer(started, timeout_s)
@@ -205,8 +219,18 @@ class AgentLink:
                 return id
         raise SandboxError(f"no more than {ROLE_COUNT - 1} extensions")
 
+    def _send_with(self, message: bytes, descriptor: int) -> bytes:
+        """Send a message with a descriptor, as far as the socket takes it; returns the rest."""
+        try:
+            return message[socket.send_fds(self._control, [message], [descriptor]) :]
+        except BlockingIOError:
+            return message  # and without it
+        except OSError as error:
+            self._broken(f"the control channel broke: {error}")
+            return b""
+
     def _send(self, message: bytes) -> None:
-        if self.closed:
+        if self.closed or not message:
             return  # the caller has the error already
         if not self._out:
             try:

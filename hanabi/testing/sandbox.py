@@ -78,6 +78,7 @@ class FakeProcess:
         self.environment = dict(environment)
         self.cwd = cwd
         self.signals: list[int] = []
+        self.output: int | None = None  # a pipe of its own
 
     async def read(self) -> tuple[str, bytes]:
         """Read the next frame of the runtime channel. At the channel's end the process ends, as a real one does."""
@@ -102,7 +103,7 @@ class FakeProcess:
 
     def print(self, text: str) -> None:
         """Print to standard output."""
-        os.write(self.sandbox.output, text.encode() + b"\n")
+        os.write(self.sandbox.output if self.output is None else self.output, text.encode() + b"\n")
 
     @staticmethod
     def header(body: bytes) -> list[str]:
@@ -166,13 +167,15 @@ class FakeSandbox:
 
     # --- contracts.Sandbox
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
         self.history.append(f"start {role}")
         if self.destroyed:
             raise SandboxError(f"sandbox {self.id} has gone")
         if self._driver.start_errors:
             raise self._driver.start_errors.pop(0)
         self.run(role, self._driver.bootstrap if role == "runtime" else self._driver.extension, argv, environment, cwd)
+        if output is not None:
+            self.processes[role].output = os.dup(output)
         await asyncio.sleep(0)  # it has begun: from here on its end is told
 
     def run(
@@ -293,6 +296,9 @@ class FakeSandbox:
             process.print(traceback.format_exc())
             status = 1
         del self._tasks[process.role]
+        if process.output is not None:
+            os.close(process.output)
+            process.output = None
         self.on_exit(Exit(process.role, status, signum))
 
 

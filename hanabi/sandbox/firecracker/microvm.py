@@ -258,7 +258,7 @@ class MicroVm(HostedSandbox):
 
     # --- processes
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
         await self._agent().start(role, argv, {**self._host.parts.kernel.environment, **environment}, cwd, timeout_s=ATTACH_S)
 
     async def kill_processes(self) -> None:

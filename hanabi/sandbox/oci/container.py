@@ -151,8 +151,10 @@ class Container(HostedSandbox):
 
     # --- processes
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
-        await self._agent().start(role, argv, environment, cwd)
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
+        if output is not None:
+            os.fchown(output, *host_ids.ids(self.slot.number).function)  # else /dev/stdout could not be opened by name
+        await self._agent().start(role, argv, environment, cwd, output=output)
 
     async def kill_processes(self) -> None:
         await self._agent().kill_processes()

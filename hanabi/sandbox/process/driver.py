@@ -146,7 +146,7 @@ class ProcessSandbox:
         link.on_exit = self._ended
         link.on_close = lambda reason: self.on_exit(Exit("sandbox", None, None))
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
         if not argv:
             raise EntrypointError("no command", ENOENT)
         program, own = argv[0], self._image.command[:1]
@@ -160,7 +160,7 @@ class ProcessSandbox:
         if packages := _bundled_packages(self._image):
             variables["PYTHONPATH"] = ":".join(filter(None, (variables.get("PYTHONPATH"), packages)))
         command = [self._translate(program), *map(self._translate, argv[1:])]
-        self._pids[role] = await self._link.start(role, command, variables, self._translate(cwd))
+        self._pids[role] = await self._link.start(role, command, variables, self._translate(cwd), output=output)
 
     def _translate(self, path: str) -> str:
         return f"{self._place}{path}" if _inside(path) else path

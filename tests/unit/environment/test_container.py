@@ -67,7 +67,7 @@ class Refusing:
         self.tried: list[str] = []
         self._there, self._errno, self._step = there, errno, step
 
-    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> None:
+    async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
         self.tried.append(argv[0])
         if argv[0] != self._there:
             raise EntrypointError(argv[0], self._errno, self._step)

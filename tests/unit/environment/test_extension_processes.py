@@ -9,7 +9,9 @@ from signal import SIGKILL
 import pytest
 
 from hanabi.contracts.invocation import Result
+from hanabi.contracts.journal import LogEvent
 from hanabi.environment.extension_processes import extension_variables, find_extensions
+from hanabi.environment.log import EnvironmentLog
 from hanabi.errors import EntrypointError
 from hanabi.quotas import EXTENSIONS_MAX
 from hanabi.testing import ManualClock
@@ -158,6 +160,26 @@ async def test_the_log_says_what_became_of_each(tmp_path: Path) -> None:
         team = Team(rig, tmp_path, tool=plain)
         await rig.invoke(rig.version(opt=team.opt))
         await until(lambda: "EXTENSION\tName: tool\tState: Ready\tEvents: [INVOKE,SHUTDOWN]" in rig.journal.lines)
+
+
+async def test_what_they_print_is_in_the_log_under_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[tuple[str, str]] = []
+    take = EnvironmentLog._add_extension_output
+
+    def note(log: EnvironmentLog, name: str, events: list[LogEvent]) -> None:
+        named.extend((name, text) for _, text in events)
+        take(log, name, events)
+
+    async def prints(client: Client) -> int | None:
+        client.process.print(f"I am {client.name}")
+        return await plain(client)
+
+    monkeypatch.setattr(EnvironmentLog, "_add_extension_output", note)
+    async with Rig() as rig:
+        team = Team(rig, tmp_path, one=prints, two=prints)
+        await rig.invoke(rig.version(opt=team.opt), tail=True)
+        assert sorted(named) == [("one", "I am one"), ("two", "I am two")]
+        assert {"I am one", "I am two"} <= set(rig.journal.lines)
 
 
 # --- invocations ------------------------------------------------------------------------------------------------------

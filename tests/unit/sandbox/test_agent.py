@@ -87,6 +87,25 @@ async def test_start_exit_and_signal() -> None:
         assert ended.reasons == []
 
 
+async def test_the_output_of_an_extension_may_have_a_pipe_of_its_own() -> None:
+    script = "echo out; echo err >&2; ls /proc/$$/fd | tr '\\n' ' '"
+    async with with_agent() as (agent, link, ended):
+        await link.start("other", ["/bin/sh", "-c", "echo to the log"], ENVIRONMENT, "/")
+        await ended.until(lambda: len(ended.exits) == 1)
+        before = os.listdir(f"/proc/{agent.process.pid}/fd")
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        await link.start("extension", ["/bin/sh", "-c", script], ENVIRONMENT, "/", output=theirs)
+        os.close(theirs)
+        await ended.until(lambda: len(ended.exits) == 2)
+        printed = b""
+        while part := os.read(ours, 4096):  # to its end: nobody else holds it
+            printed += part
+        os.close(ours)
+        assert printed.split() == [b"out", b"err", b"0", b"1", b"2"]
+        assert agent.read_until("\n") == "to the log\n"
+        assert os.listdir(f"/proc/{agent.process.pid}/fd") == before
+
+
 async def test_kill_processes() -> None:
     async with with_agent() as (agent, link, ended):
         await link.start("runtime", ["/bin/sh", "-c", "sleep 1000 & sleep 1000"], ENVIRONMENT, "/")
