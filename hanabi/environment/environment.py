@@ -132,6 +132,8 @@ class Environment:
 
     async def snapshot(self, directory: Path) -> None:
         """Write the sandbox of a dormant or ready function into a directory. Afterwards the environment can only be destroyed."""
+        if self.version is not None:
+            await self.extensions.stop(self.version)
         await self.sandbox.snapshot(directory)
 
     async def hibernate(self, directory: Path) -> HibernatedEnvironment:

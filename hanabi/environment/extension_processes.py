@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from errno import EACCES
 from itertools import islice
 from pathlib import Path
+from signal import SIGKILL
 
 from hanabi.base.tasks import settle
 from hanabi.contracts.functions import FunctionVersion
@@ -18,14 +19,15 @@ from hanabi.contracts.invocation import Invocation, Outcome
 from hanabi.contracts.sandbox import Exit, Sandbox
 from hanabi.environment.log import EnvironmentLog
 from hanabi.environment.outcome import ended_words, error_outcome, exit_message
-from hanabi.environment.states import EnvironmentState, ProcessEvent
-from hanabi.errors import EntrypointError, ExtensionLaunchError, ExtensionsNotReady
+from hanabi.environment.states import EnvironmentState, ProcessEvent, ProcessState
+from hanabi.errors import EntrypointError, ExtensionLaunchError, ExtensionsNotReady, SandboxError
 from hanabi.ledger import platform_events
 from hanabi.quotas import EXTENSIONS_MAX
 from hanabi.runtime.extensions import CRASH, LAUNCH_ERROR, SHUTDOWN, Extensions
 
 DIRECTORY = "/opt/extensions"
 ROLE_PREFIX = "extension/"  # of a role: a file may be named "runtime"
+STOP_LIMIT_S = 5.0
 LISTED_MAX = 1024  # entries of the directory that are looked at
 NAME_SHOWN_CHARS = 128  # of a name in the log
 # What only the runtime's process has: "Lambda Extensions API", "Configuring extensions". Names with a leading underscore, too.
@@ -81,6 +83,8 @@ class EnvironmentExtensions:
         self._on_progress = on_progress
         self._registered: asyncio.Future[bool] | None = None
         self._lost: Exit | None = None  # the first one that ended by itself
+        self._killed: set[str] = set()  # roles, until their ends are known
+        self._all_killed: asyncio.Future[None] | None = None
 
     # --- their beginning ----------------------------------------------------------------------------------------------
 
@@ -190,12 +194,34 @@ class EnvironmentExtensions:
         """Whether one has ended by itself: then the environment ends."""
         return self._lost is not None
 
-    def on_exit(self, ended: Exit) -> None:
-        """Note the end of the process of one."""
+    def on_exit(self, ended: Exit) -> bool:
+        """Note the end of the process of one. Returns whether it ended by itself."""
+        if self._state.extensions[ended.role] is not ProcessState.EXITED:
+            self._killed.discard(ended.role)
+            if self._all_killed is not None and not self._killed:
+                settle(self._all_killed)
+            return False
         if self._lost is None:
             self._lost = ended
         if self.current is not None:
             self.current.exit(ended.role.removeprefix(ROLE_PREFIX))
+        return True
+
+    async def stop(self, version: FunctionVersion) -> None:
+        """Kill the external ones, before a snapshot: environments that are made of it start their own. Raises `SandboxError`."""
+        self._killed = set(self._state.living(self.roles))
+        self.begin(version)
+        if not self._killed:
+            return
+        self._all_killed = asyncio.get_running_loop().create_future()
+        for role in self._killed:
+            self._state.advance_process(role, ProcessEvent.KILL)
+            self._sandbox.signal(role, SIGKILL)
+        try:
+            async with asyncio.timeout(STOP_LIMIT_S):
+                await self._all_killed
+        except TimeoutError:
+            raise SandboxError(f"the extensions of environment {self._sandbox.id} do not end") from None
 
     def failure(self, exit: Exit | None, request_id: str | None) -> Outcome | None:
         """Return the outcome of a run that an extension ended, or that it had foretold to end; `exit`: the runtime's own."""

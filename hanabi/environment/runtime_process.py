@@ -97,9 +97,10 @@ class RuntimeProcess:
             link.channel.initialize(variables, version.handler, self._sandbox.task_root, generic=generic)
 
     async def restore(self, version: FunctionVersion, variables: dict[str, str]) -> None:
-        """Let the process in a clone of its function's snapshot run its hooks."""
+        """Let the process in a clone of its function's snapshot run its hooks, once new extensions have registered. Raises as `start`."""
         self._state.advance_process(RUNTIME, ProcessEvent.START)
         link = await self._open(version, RuntimeState.AWAITING_RESTORE)
+        await self._extensions.start(version, variables)
         if (channel := link.channel) is not None:
             link.session.send_restore = lambda: channel.send_restored(variables)
         link.session.restore()
@@ -173,8 +174,7 @@ class RuntimeProcess:
             self.exit = ended
             self._see_end()
             self._call_later(EXIT_GRACE_S)
-        elif state.extensions[ended.role] is ProcessState.EXITED:
-            self._extensions.on_exit(ended)
+        elif self._extensions.on_exit(ended):
             self._see_end()
             self._call_later(EXIT_GRACE_S)
 

@@ -83,6 +83,7 @@ class Reaper:
         version = environment.version
         return (
             self._hibernation.enabled
+            and not environment.extensions.are_any  # their connections would break, and most take that for the end
             and not environment.provisioned
             and version is not None
             and self._hibernation.has_room(version.memory_mb)

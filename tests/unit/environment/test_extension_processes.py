@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from errno import EACCES
 from pathlib import Path
 from signal import SIGKILL
@@ -18,6 +19,7 @@ from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, Killed
 from tests.unit.environment.extension import Client, Refused, Team, plain
 from tests.unit.fleet.rig import Rig, obedient
+from tests.unit.fleet.test_hibernation import REST_S, hibernation, snapstart
 from tests.waiting import until
 
 
@@ -389,3 +391,35 @@ async def test_the_pool_starts_them_when_the_function_comes(tmp_path: Path) -> N
         sandbox = rig.sandbox
         assert not (await rig.invoke(rig.version(opt=team.opt))).function_error
         assert "start extension/tool" in sandbox.history
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_snapshot_has_none_and_its_clones_start_their_own(tmp_path: Path) -> None:
+    rig, snapshots = snapstart(tmp_path)
+    async with rig:
+        team = Team(rig, tmp_path, tool=plain)
+        version = rig.version(version="1", opt=team.opt)
+        name = await snapshots.take(version)
+        history = rig.sandbox.history
+        assert history.index(f"signal extension/tool {SIGKILL}") < history.index("snapshot")
+        assert team.story == ["tool registered"]  # it was told nothing
+        result = await rig.invoke(replace(version, snapshot=tmp_path / "snapshots" / name))
+        assert result.function_error is None
+        await until(lambda: rig.journal.records)
+        assert rig.journal.records[0].restore is not None
+        assert team.story == ["tool registered", "tool registered", "tool INVOKE"]
+        assert len({client.identifier for client in team.clients}) == 2
+
+
+async def test_an_environment_with_extensions_is_not_hibernated_but_ends(tmp_path: Path) -> None:
+    rig, clock = hibernation(tmp_path)
+    async with rig:
+        team = Team(rig, tmp_path, tool=plain)
+        await rig.invoke(rig.version(opt=team.opt))
+        await until(lambda: rig.states() in (["idle"], ["frozen"]), clock=clock, step_s=0.1)
+        await clock.advance(REST_S + 1)
+        assert rig.states() in (["idle"], ["frozen"])
+        await clock.advance(1000)
+        await until(lambda: team.story[-1] == "tool SHUTDOWN spindown")
