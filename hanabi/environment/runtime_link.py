@@ -42,7 +42,7 @@ class RuntimeLink:
             raise SandboxError(f"environment {self._sandbox.id} has gone")
         self._api = serving
         if channel:
-            opened = await RuntimeChannel.open(self._sandbox.runtime, self.session)
+            opened = await RuntimeChannel.open(self._sandbox.runtime, self.session, clock)
             if self._ended:
                 opened.close()
                 raise SandboxError(f"environment {self._sandbox.id} has gone")

@@ -12,6 +12,10 @@ from hanabi.http.request_reader import RequestReader
 from hanabi.http.responder import Ending, Responder
 from hanabi.http.response import CONTINUE, plain
 
+SLICE_BYTES = 16 * 1024  # are parsed at once; a chunk of a body costs as much as many of its bytes
+FLOOD_SLICE_BYTES = 2 * 1024
+FLOOD_PAUSE_S = 0.002
+
 
 class Connection(asyncio.Protocol):
     def __init__(self, context: ServerContext) -> None:
@@ -22,6 +26,7 @@ class Connection(asyncio.Protocol):
         self._deadline = WaitTimer(context.clock, self._expire)
         self._mark = 0  # bytes moved when the deadline was last set
         self._backlog = b""  # came while a request was being handled; not parsed yet
+        self._rest = memoryview(b"")  # of a flood of tiny chunks: not parsed yet
         self._writable = True
         self._ended = False  # the last answer was given: nothing more is handled
         self._late = False  # it came when the server was draining
@@ -51,13 +56,40 @@ class Connection(asyncio.Protocol):
             return
         reader = self.reader
         if (self._responder.pending is None and self._writable) or reader.stream is not None:
-            reader.feed(data)
+            if len(data) <= SLICE_BYTES:
+                reader.feed(data)
+            else:
+                self._feed_slices(memoryview(data))
             if reader.stream is not None and reader.stream.is_full:
                 self.transport.pause_reading()
             self.advance()
         else:
             self._backlog += data
             self.transport.pause_reading()
+
+    def _feed_slices(self, data: memoryview) -> None:
+        """Feed many bytes. Where they are a flood of tiny chunks, feed less, the rest after a pause, so that others have their turn."""
+        reader = self.reader
+        while data and reader.refusal is None:
+            size = FLOOD_SLICE_BYTES if reader.is_flooded else SLICE_BYTES
+            reader.feed(bytes(data[:size]))
+            data = data[size:]
+            if reader.is_flooded and data and reader.refusal is None:
+                self._rest = data
+                self.transport.pause_reading()
+                self._context.clock.call_later(FLOOD_PAUSE_S, self._feed_rest)
+                return
+
+    def _feed_rest(self) -> None:
+        rest, self._rest = self._rest, memoryview(b"")
+        if self.lost or self._wait is LINGER:
+            return
+        self._feed_slices(rest)
+        if self._rest:
+            return
+        if self.reader.stream is None or not self.reader.stream.is_full:
+            self.transport.resume_reading()
+        self.advance()
 
     def eof_received(self) -> bool:
         self.last = True
@@ -96,7 +128,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(CONTINUE)
 
     def on_taken(self) -> None:
-        if not self.lost and not self._backlog:
+        if not self.lost and not self._backlog and not self._rest:
             self.transport.resume_reading()
             self.watch()
 

@@ -17,6 +17,7 @@ from hanabi.http.received_body import ReceivedBody
 from hanabi.http.response import plain
 from hanabi.http.spool import delete_spooled
 
+CHUNKS_AT_ONCE = 64  # in one slice: more are a flood
 READS, NAMES_MAX = 4096, 1024  # reads that a head may come in; names that are kept
 HEADER_BYTES = 160  # what a header takes in memory beyond its own bytes
 _HEAD_TOO_LARGE = plain(431, "the request line and headers are too large")
@@ -64,6 +65,8 @@ class RequestReader:
         self._headers: list[tuple[str, str]] = []
         self._header_limit = context.limits.headers
         self._unseen = 0  # bytes given to the parser since it last got anywhere
+        self.is_flooded = False  # by a body of very many tiny chunks
+        self._chunks = 0  # in what is being fed
         self._bulk = False  # more was given than a head may have: its size is to be counted
         self._reads = 0  # that have not completed the head
         self._head_held = False  # `slots` knows of an incomplete head
@@ -71,6 +74,7 @@ class RequestReader:
         self._small = 0  # the size of the body, if it is to come whole in one piece
 
     def feed(self, data: bytes) -> None:
+        self._chunks = 0
         while data and self.refusal is None:
             self._unseen += len(data)
             self._bulk = self._unseen > self.head_limit
@@ -204,6 +208,9 @@ class RequestReader:
 
     def on_body(self, chunk: bytes) -> None:
         self._unseen = 0
+        self._chunks += 1
+        if self._chunks > CHUNKS_AT_ONCE:
+            self.is_flooded = True
         request = self._request
         if self.refusal is not None or request is None:
             return

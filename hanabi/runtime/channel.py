@@ -5,10 +5,11 @@ import asyncio
 import fcntl
 import socket
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Self, cast
 
+from hanabi.base.clock import Clock, SystemClock, Timer
 from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.sandbox import Exit
 from hanabi.runtime.frames import (
@@ -33,15 +34,20 @@ from hanabi.runtime.frames import (
 )
 from hanabi.runtime.session import TOO_LARGE, InvalidTransition, RuntimeSession, too_large
 
+FRAMES_AT_ONCE = 128  # then others have their turn: frames without end, or as small as can be, must not hold up the loop
+PAUSE_S = 0.002
 JOIN_LIMIT_BYTES = 64 * 1024  # up to here one write of head and payload together is cheaper than two
 
 
 class RuntimeChannel(asyncio.Protocol):
     """The connection to one bootstrap; each frame becomes a call on the session."""
 
-    def __init__(self, session: RuntimeSession) -> None:
+    def __init__(self, session: RuntimeSession, clock: Clock) -> None:
         self._session = session
+        self._clock = clock
         self._frames = FrameReader()
+        self._coming: Iterator[tuple[int, bytes]] | None = None  # that were read and wait for their turn
+        self._pause: Timer | None = None
         self._transport: asyncio.Transport | None = None
         self._sent = 0  # bytes, since the channel was opened
         self._answered = False  # an answer is to be handed out
@@ -52,7 +58,7 @@ class RuntimeChannel(asyncio.Protocol):
         session.undelivered = self._undelivered
 
     @classmethod
-    async def open(cls, sock: socket.socket, session: RuntimeSession) -> Self:
+    async def open(cls, sock: socket.socket, session: RuntimeSession, clock: Clock | None = None) -> Self:
         """Open a channel on the host end of a sandbox's runtime socket, and own that socket.
 
         Nothing else may close the descriptor, and the opening is not cancelled half-way, whatever happens to the sandbox and the
@@ -61,7 +67,7 @@ class RuntimeChannel(asyncio.Protocol):
         sock.setblocking(False)
         own = socket.socket(fileno=sock.detach())
         loop = asyncio.get_running_loop()
-        opening = loop.create_task(loop.create_connection(lambda: cls(session), sock=own))
+        opening = loop.create_task(loop.create_connection(lambda: cls(session, clock or SystemClock()), sock=own))
         try:
             return (await asyncio.shield(opening))[1]
         except asyncio.CancelledError:
@@ -78,6 +84,9 @@ class RuntimeChannel(asyncio.Protocol):
 
     def close(self) -> None:
         self.on_hangup = lambda: None
+        self._coming = None
+        if self._pause is not None:
+            self._pause.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -103,12 +112,37 @@ class RuntimeChannel(asyncio.Protocol):
                     if len(data) == end:
                         self._session.finish(data[HEAD.size :], ready=False)
                         return
-            for kind, body in self._frames.feed(data):
-                self._take(kind, body)
-            self._hand_out()
+            self._coming = self._frames.feed(data)
+            self._take_some(self._coming)
         except (BrokenFrame, InvalidTransition) as error:
-            self.close()
-            self._session.violate(str(error))
+            self._violate(error)
+
+    def _take_some(self, coming: Iterator[tuple[int, bytes]]) -> None:
+        for _ in range(FRAMES_AT_ONCE):
+            frame = next(coming, None)
+            if frame is None:
+                break
+            self._take(*frame)
+        else:
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._pause = self._clock.call_later(PAUSE_S, self._take_more)
+            return
+        self._coming = None
+        self._hand_out()
+
+    def _take_more(self) -> None:
+        if self._coming is None:
+            return
+        try:
+            self._take_some(self._coming)
+        except (BrokenFrame, InvalidTransition) as error:
+            self._violate(error)
+        self._go_on()
+
+    def _violate(self, error: Exception) -> None:
+        self.close()
+        self._session.violate(str(error))
 
     def _hand_out(self) -> None:
         if self._answered:
@@ -147,7 +181,7 @@ class RuntimeChannel(asyncio.Protocol):
             raise BrokenFrame(f"a frame of type {kind}")
 
     def _go_on(self) -> None:
-        if self._transport is not None and not self._session.is_full:
+        if self._transport is not None and self._coming is None and not self._session.is_full:
             self._transport.resume_reading()
 
     def _deliver(self, invocation: Invocation) -> None:

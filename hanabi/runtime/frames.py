@@ -20,6 +20,7 @@ LOADED, READY, INIT_ERROR, RESULT, ERROR, FATAL = ord("l"), ord("r"), ord("e"), 
 LOADED_FRAME = HEAD.pack(1, LOADED)  # all of it: it has no body
 READY_FRAME = HEAD.pack(1, READY)
 STREAM, CHUNK, END = ord("s"), ord("c"), ord("d")  # an answer in pieces
+CHUNK_LIMIT_BYTES = 256 * 1024  # of one piece
 OVERSIZE = 0  # in place of the type of a frame that was over the limit and skipped
 
 
@@ -62,58 +63,57 @@ class FrameReader:
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield complete frames; iterate to the end, or use the reader no more. Raises `BrokenFrame`."""
-        while data:
-            if self._frame is not None:
-                frame, data = self._fill(data)
-            elif self._skip:
-                frame, data = self._drop(data)
-            else:
-                frame, data = self._next(data)
-            if frame is not None:
-                yield frame
-
-    def _next(self, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
         if self._head:
             data = self._head + data
             self._head = b""
-        if len(data) < HEAD.size:
-            if len(data) >= 4 and data.startswith(bytes(4)):
-                raise BrokenFrame("a frame without a type")
-            self._head = data
-            return None, b""
-        length, kind = HEAD.unpack_from(data)
-        end = 4 + length
-        if end <= len(data) and 0 < length <= FRAME_LIMIT_BYTES:
-            return (kind, data[HEAD.size : end]), data[end:]
-        return self._begin(length, kind, data)
+        at, end = 0, len(data)
+        while at < end:
+            if self._frame is not None:
+                frame, at = self._fill(self._frame, data, at)
+            elif self._skip:
+                frame, at = self._drop(data, at)
+            else:
+                frame, at = self._next(data, at)
+            if frame is not None:
+                yield frame
 
-    def _begin(self, length: int, kind: int, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
+    def _next(self, data: bytes, at: int) -> tuple[tuple[int, bytes] | None, int]:
+        left = len(data) - at
+        if left < HEAD.size:
+            if left >= 4 and data.startswith(bytes(4), at):
+                raise BrokenFrame("a frame without a type")
+            self._head = data[at:]
+            return None, len(data)
+        length, kind = HEAD.unpack_from(data, at)
+        end = at + 4 + length
+        if end <= len(data) and 0 < length <= FRAME_LIMIT_BYTES:
+            return (kind, data[at + HEAD.size : end]), end
+        return self._begin(length, kind, data, at)
+
+    def _begin(self, length: int, kind: int, data: bytes, at: int) -> tuple[tuple[int, bytes] | None, int]:
         if length == 0:
             raise BrokenFrame("a frame without a type")
+        if kind == CHUNK and length > CHUNK_LIMIT_BYTES + 1:
+            raise BrokenFrame(f"a piece of {length - 1} bytes")
         if length <= FRAME_LIMIT_BYTES:
             self._frame = bytearray(4 + length)
             self._have = 0
-            return self._fill(data)
+            return self._fill(self._frame, data, at)
         if kind not in (RESULT, ERROR) or length > SKIP_LIMIT_BYTES:
             raise BrokenFrame(f"a frame of {length} bytes")
         self._skip = 4 + length
-        return self._drop(data)
+        return self._drop(data, at)
 
-    def _fill(self, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
-        frame = self._frame
-        assert frame is not None
-        missing = len(frame) - self._have
-        rest = data[missing:]
-        if rest:
-            data = data[:missing]
-        frame[self._have : self._have + len(data)] = data
-        self._have += len(data)
+    def _fill(self, frame: bytearray, data: bytes, at: int) -> tuple[tuple[int, bytes] | None, int]:
+        end = min(len(data), at + len(frame) - self._have)
+        frame[self._have : self._have + end - at] = memoryview(data)[at:end]
+        self._have += end - at
         if self._have < len(frame):
-            return None, b""
+            return None, end
         self._frame = None
-        return (frame[4], bytes(memoryview(frame)[HEAD.size :])), rest
+        return (frame[4], bytes(memoryview(frame)[HEAD.size :])), end
 
-    def _drop(self, data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
-        size = min(self._skip, len(data))
+    def _drop(self, data: bytes, at: int) -> tuple[tuple[int, bytes] | None, int]:
+        size = min(self._skip, len(data) - at)
         self._skip -= size
-        return (None if self._skip else (OVERSIZE, b"")), data[size:]
+        return (None if self._skip else (OVERSIZE, b"")), at + size

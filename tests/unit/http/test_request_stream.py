@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from hanabi.base.stream_buffer import StreamBuffer
 from hanabi.contracts.body import ByteStream, read_whole
 from hanabi.contracts.http import AsyncHttpHandler, HttpRequest, HttpResponse
 from hanabi.errors import BodyIncomplete, BodyTooLarge
+from hanabi.http.connection import FLOOD_SLICE_BYTES
 from hanabi.http.limits import ALWAYS_BYTES, BodyRule, Limits, Timeouts
 from hanabi.testing import ManualClock
 from tests.unit.http.live import Client, live
@@ -56,6 +58,33 @@ class Reader:
             except BodyIncomplete as error:
                 self.error = error
                 raise
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_flood_of_tiny_chunks_leaves_others_their_turn(stream: bool) -> None:
+    async def handler(request: HttpRequest) -> HttpResponse:
+        body = request.body
+        assert not isinstance(body, Path)
+        return HttpResponse(200, [], b"%d" % len(await read_whole(body, MB)))
+
+    turns, chunks = 0, 20_000
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with live(handler, limits=Limits(body=lambda request: BodyRule(MB, stream=stream))) as (_, port):
+        client = await Client.connect(port)
+        others = asyncio.create_task(take_turns())
+        for _ in range(2):
+            client.send(CHUNKED % b"" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+            assert (await client.receive())[2] == b"%d" % chunks
+        assert turns > 2 * 6 * chunks / FLOOD_SLICE_BYTES / 2
+        client.send(GET + b"\r\n")
+        assert (await client.receive())[2] == b"0"
+        others.cancel()
 
 
 async def test_pieces_are_read_as_they_arrive_and_the_connection_lives_on() -> None:

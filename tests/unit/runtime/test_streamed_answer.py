@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,8 @@ from hanabi.base.stream_buffer import HIGH_BYTES
 from hanabi.errors import BodyIncomplete
 from hanabi.quotas import RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
 from hanabi.runtime.api import TRUNCATED
-from hanabi.runtime.channel import RuntimeChannel
+from hanabi.runtime.channel import FRAMES_AT_ONCE, RuntimeChannel
+from hanabi.runtime.frames import CHUNK_LIMIT_BYTES
 from hanabi.runtime.session import TOO_LARGE, InvalidTransition
 from tests.unit.runtime.host import Story, invocation
 from tests.unit.runtime.served import serving
@@ -195,6 +197,41 @@ async def test_no_more_is_read_of_a_runtime_than_is_taken_of_its_answer() -> Non
         assert sum([len(piece) async for piece in story.streams[0]]) == 1000 * 64 * 1024
         await saying
         assert await story.happens() == ("result", b"")
+
+
+@pytest.mark.both_loops
+async def test_a_flood_of_tiny_pieces_leaves_others_their_turn() -> None:
+    async with channel(streams=True) as (story, fake):
+        turns, pieces = 0, 20_000
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        flood = asyncio.create_task(fake.say_raw(frame(b"s") + frame(b"c", b"x") * pieces + frame(b"d") + frame(b"r")))
+        assert await story.happens() == ("stream", "")
+        others = asyncio.create_task(take_turns())
+        assert sum([len(piece) async for piece in story.streams[0]]) == pieces
+        assert turns > pieces / FRAMES_AT_ONCE / 2
+        assert [await story.happens(), await story.happens()] == [("result", b""), ("ready",)]
+        others.cancel()
+        await flood
+
+
+async def test_a_piece_over_the_limit_is_a_violation() -> None:
+    async with channel(streams=True) as (story, fake):
+        await fake.say(b"s")
+        assert await story.happens() == ("stream", "")
+        await story.streams[0].aclose()  # so that none waits
+        await fake.say(b"c", bytes(CHUNK_LIMIT_BYTES))
+        await fake.say_raw(struct.pack("<I", CHUNK_LIMIT_BYTES + 2) + b"c")
+        assert (await story.happens())[0] == "violation"
+
+
+def frame(kind: bytes, body: bytes = b"") -> bytes:
+    return struct.pack("<I", len(body) + 1) + kind + body
 
 
 # --- the Runtime API --------------------------------------------------------------------------------------------------
