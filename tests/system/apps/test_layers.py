@@ -1,0 +1,82 @@
+"""Layers of others, unmodified from the registries: the Web Adapter in front of frameworks, and OpenTelemetry's agent with a collector."""
+
+import http.client
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests import toolchains
+from tests.server import Server, zip_of
+from tests.system.apps.test_apps import BYTES, SOURCES, deploy, pytestmark, server
+from tests.system.test_runtimes import call
+from tests.system.test_web_adapter import BOOTSTRAP
+from tests.waiting import wait_for
+
+__all__ = ["pytestmark", "server"]
+
+PROGRAMS = ("bootstrap", "otel-instrument", "extensions/lambda-adapter", "extensions/collector")
+
+
+def publish(server: Server, name: str, files: dict[str, str | bytes]) -> str:
+    content = {"ZipFile": zip_of(files, executable=PROGRAMS)}
+    return str(server.client("lambda").publish_layer_version(LayerName=name, Content=content)["LayerVersionArn"])
+
+
+@pytest.fixture(scope="module")
+def adapter(server: Server) -> str:
+    files: dict[str, str | bytes] = {"extensions/lambda-adapter": toolchains.web_adapter().read_bytes(), "bootstrap": BOOTSTRAP}
+    return publish(server, "adapter", files)
+
+
+@pytest.mark.parametrize(("name", "runtime"), [("adapter-fastapi", "python3.11"), ("adapter-express", "nodejs22.x")])
+def test_the_web_adapter_in_front_of(server: Server, adapter: str, name: str, runtime: str) -> None:
+    wrapper = ("--env", "AWS_LAMBDA_EXEC_WRAPPER=/opt/bootstrap", "--env", "PORT=8000", "--env", "AWS_LWA_PORT=8000")
+    options = ("--runtime", runtime, "--handler", "run.sh", "--layer", adapter, *wrapper, "--env", "AWS_LWA_INVOKE_MODE=response_stream")
+    app = deploy(server, SOURCES / name, name, *options)
+    server.client("lambda").update_function_url_config(FunctionName=name, InvokeMode="RESPONSE_STREAM")
+    assert app.ask().json == {"hello": "world"}
+    assert app.ask("/items/%C3%BC?q=%C3%A4+b%20c").json == {"item_id": "ü", "q": "ä b c"}
+    assert app.ask("/echo", BYTES, {"content-type": "application/octet-stream"}).body == BYTES
+    assert app.ask("/nothing").status == 404
+    parts = urlsplit(app.url)
+    assert parts.hostname
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    try:
+        connection.request("GET", "/stream")
+        answer = connection.getresponse()
+        assert answer.readline() == b"line 0\n"
+        began = time.monotonic()
+        assert answer.read() == b"line 1\nline 2\nline 3\n" and time.monotonic() - began > 0.5  # it was still to come
+    finally:
+        connection.close()
+    print(f"{name}: first {app.times_ms[0]:.0f} ms, then at best {min(app.times_ms[1:]):.1f} ms")
+
+
+def test_opentelemetrys_agent_and_a_collector(server: Server, tmp_path: Path) -> None:
+    """The wrapper starts the agent, which starts the runtime; spans go to an extension, at the end of each invocation."""
+    layer = tmp_path / "layer"
+    shutil.copytree(SOURCES / "otel-layer", layer)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--python-version", "3.11"]
+    wanted = ["--only-binary=:all:", "--target", str(layer / "python"), "-r", str(layer / "requirements.txt")]
+    subprocess.run([*pip, *wanted], check=True, timeout=300)
+    script = layer / "python/bin/opentelemetry-instrument"
+    script.write_text("#!/var/lang/bin/python3\n" + script.read_text().partition("\n")[2])
+    files: dict[str, str | bytes] = {str(path.relative_to(layer)): path.read_bytes() for path in layer.rglob("*") if path.is_file()}
+    arn = publish(server, "otel", files)
+    wrapper = ("--env", "AWS_LAMBDA_EXEC_WRAPPER=/opt/otel-instrument")
+    deploy(server, SOURCES / "otel", "otel", "--runtime", "python3.11", "--handler", "app.handler", "--layer", arn, *wrapper)
+    client: Any = server.client("lambda")
+    for number in range(3):
+        answer, response, _ = call(client, "otel", {"n": number})
+        assert "FunctionError" not in response, answer
+        root = answer["header"].partition(";")[0].removeprefix("Root=1-").replace("-", "")
+        assert answer["trace"] == root  # the agent takes Lambda's trace on
+        assert answer["handler"] == "otel_wrapper.lambda_handler"
+    wait_for(lambda: server.hanabi("logs", "otel").count("collector: spans /v1/traces") == 3)
+    assert server.hanabi("logs", "otel").count("True") == 3  # the span of the function itself is in each
