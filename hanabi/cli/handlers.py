@@ -50,18 +50,23 @@ def candidates(handlers: Iterable[str]) -> set[str]:
     return {"bootstrap", *_SCRIPTS, *(f"{stem}{end}" for stem in plain for end in (".py", "/__init__.py"))}
 
 
-def missing(entry: EntryPoint, folder: Path, names: Collection[str]) -> str | None:
-    """Return why the entry point cannot work; None if it may. `names` are the package's files, `folder` has its own ones."""
+def missing(entry: EntryPoint, folder: Path, names: Collection[str], *, layered: bool = False) -> str | None:
+    """Return why the entry point cannot work; None if it may. `names` are the package's files, `folder` has its own ones.
+
+    `layered`: what the package lacks may be in a layer.
+    """
     if entry.runtime.startswith("provided"):
-        return _missing_bootstrap(folder, names)
+        return None if layered and "bootstrap" not in names else _missing_bootstrap(folder, names)
+    if entry.handler in names:  # a program that a wrapper script starts, as the Web Adapter's does
+        return None
     module, _, function = entry.handler.rpartition(".")
     if not module or not function:
         return f"the handler {entry.handler!r} has not the form FILE.FUNCTION"
     if entry.runtime.startswith("python"):
-        return _missing_python(module, function, folder, names)
+        return _missing_python(module, function, folder, names, layered=layered)
     if entry.runtime.startswith("nodejs"):
         scripts = [f"{module}.{suffix}" for suffix in _SUFFIXES]
-        if not any(script in names for script in scripts):
+        if not layered and not any(script in names for script in scripts):
             return f"there is no {' or '.join(scripts)} for the handler {entry.handler}"
     return None
 
@@ -75,13 +80,13 @@ def _missing_bootstrap(folder: Path, names: Collection[str]) -> str | None:
     return None
 
 
-def _missing_python(module: str, function: str, folder: Path, names: Collection[str]) -> str | None:
+def _missing_python(module: str, function: str, folder: Path, names: Collection[str], *, layered: bool) -> str | None:
     stem = module.replace(".", "/")  # "src/app.handler" and "src.app.handler" are both usual
     files = [f"{stem}.py", f"{stem}/__init__.py"]
     found = [name for name in files if name in names]
     if not found:
         compiled = any(name.startswith(f"{stem}.") and name.endswith((".so", ".pyc")) for name in names)
-        return None if compiled else f"there is no {files[0]} for the handler {module}.{function}"
+        return None if compiled or layered else f"there is no {files[0]} for the handler {module}.{function}"
     path = folder / found[0]
     if not path.is_file():  # it came with a dependency
         return None

@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="hanabi-deploy-") as scratch, terminal:
         given = _look(options, old, Path(scratch))
         entry = _entry(options, old, given)
-        archive = _package(given, entry, Path(scratch) / "function.zip", terminal, build=not options.no_build)
+        layered = bool(wanted.get("Layers", old and old.get("Layers")))
+        archive = _package(given, entry, Path(scratch) / "function.zip", terminal, build=not options.no_build, layered=layered)
         if old is None:
             role = options.role or default_role(server, ROLE)
             wanted = {"Role": role, "Runtime": entry.runtime, "Handler": entry.handler} | wanted
@@ -118,15 +119,15 @@ def _entry(options: argparse.Namespace, old: dict[str, Any] | None, given: Deplo
     return EntryPoint(options.runtime or found.runtime, options.handler or found.handler)
 
 
-def _package(given: DeploySource, entry: EntryPoint, target: Path, terminal: Terminal, *, build: bool) -> Path:
-    """Make the zip file to upload. Raises `Failure` when the handler is missing."""
+def _package(given: DeploySource, entry: EntryPoint, target: Path, terminal: Terminal, *, build: bool, layered: bool) -> Path:
+    """Make the zip file to upload. `layered`: the function has layers. Raises `Failure` when the handler is missing."""
     if given.archive is not None:
-        if reason := missing(entry, given.folder, given.names):
+        if reason := missing(entry, given.folder, given.names, layered=layered):
             raise _named(Failure(f"{given.path}: {reason}", 2), given)
         return given.archive
     built = dependencies.install(given.folder, entry.runtime, terminal.doing) if build else None
     files = collect(given.folder, built)
-    if reason := missing(entry, given.folder, files):
+    if reason := missing(entry, given.folder, files, layered=layered):
         ignored = " (is it left out by .gitignore? A .hanabiignore goes before it)" if (given.folder / ".gitignore").is_file() else ""
         raise Failure(f"{given.path}: {reason}{ignored}", 2)
     terminal.doing(f"packing {len(files)} files")

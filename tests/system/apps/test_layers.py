@@ -72,11 +72,13 @@ def test_opentelemetrys_agent_and_a_collector(server: Server, tmp_path: Path) ->
     wrapper = ("--env", "AWS_LAMBDA_EXEC_WRAPPER=/opt/otel-instrument")
     deploy(server, SOURCES / "otel", "otel", "--runtime", "python3.11", "--handler", "app.handler", "--layer", arn, *wrapper)
     client: Any = server.client("lambda")
+    trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"  # the agent sends only what is sampled
+    client.meta.events.register("before-sign.lambda.Invoke", lambda request, **_: request.headers.add_header("X-Amzn-Trace-Id", trace))
     for number in range(3):
         answer, response, _ = call(client, "otel", {"n": number})
         assert "FunctionError" not in response, answer
-        root = answer["header"].partition(";")[0].removeprefix("Root=1-").replace("-", "")
-        assert answer["trace"] == root  # the agent takes Lambda's trace on
+        assert answer["header"].startswith(f"{trace};Lineage=")
+        assert answer["trace"] == "5759e988bd862e3fe1be46a994272793"  # the agent goes on with the caller's
         assert answer["handler"] == "otel_wrapper.lambda_handler"
     wait_for(lambda: server.hanabi("logs", "otel").count("collector: spans /v1/traces") == 3)
     assert server.hanabi("logs", "otel").count("True") == 3  # the span of the function itself is in each

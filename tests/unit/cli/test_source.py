@@ -169,6 +169,26 @@ def test_a_handler_that_is_not_there_is_found_before_the_upload(tmp_path: Path, 
     assert found == reason if reason is None else reason in str(found)
 
 
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (EntryPoint("python3.13", "datadog_lambda.handler.handler"), None),
+        (EntryPoint("nodejs22.x", "wrapper.handler"), None),
+        (EntryPoint("provided.al2023", "index.php"), None),
+        (EntryPoint("python3.13", "app.other"), "app.py defines no other"),  # what is here is not looked for there
+    ],
+)
+def test_what_the_package_lacks_may_be_in_a_layer(tmp_path: Path, entry: EntryPoint, reason: str | None) -> None:
+    folder(tmp_path, {"app.py": "handler = 1", "index.php": ""})
+    found = missing(entry, tmp_path, collect(tmp_path), layered=True)
+    assert found == reason if reason is None else reason in str(found)
+
+
+def test_a_handler_may_be_a_program(tmp_path: Path) -> None:
+    folder(tmp_path, {"run.sh": ""})
+    assert missing(EntryPoint("python3.13", "run.sh"), tmp_path, collect(tmp_path)) is None
+
+
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(Failure, match="neither a file nor a directory"):
