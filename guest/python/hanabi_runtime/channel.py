@@ -1,5 +1,7 @@
 """The guest end of the runtime channel: blocking reads, and one write for each answer. docs/architecture.md, "Runtime channel"."""
 
+from __future__ import annotations  # Python 3.9 evaluates them otherwise
+
 import json
 import socket
 import sys

@@ -1,5 +1,7 @@
 """The context object. AWS Lambda developer guide, "Using the Lambda context object to retrieve Python function information"."""
 
+from __future__ import annotations  # Python 3.9 evaluates them otherwise
+
 import json
 import os
 import sys

@@ -1,5 +1,7 @@
 """Errors in Lambda's form: the JSON that a caller gets when a function fails."""
 
+from __future__ import annotations  # Python 3.9 evaluates them otherwise
+
 import os
 import traceback
 from typing import Any

@@ -1,5 +1,7 @@
 """The invocation loop: receive, call the handler, answer. This is the warm path."""
 
+from __future__ import annotations  # Python 3.9 evaluates them otherwise
+
 import json
 import os
 from collections.abc import AsyncGenerator, Awaitable, Generator

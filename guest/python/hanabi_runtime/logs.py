@@ -92,7 +92,7 @@ def set_up() -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper().replace("TRACE", "DEBUG")
-    if level in logging.getLevelNamesMapping():
+    if isinstance(logging.getLevelName(level), int):
         root.setLevel(level)
 
 

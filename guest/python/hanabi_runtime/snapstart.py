@@ -3,6 +3,8 @@
 They are registered with the snapshot_restore_py package: before-snapshot hooks run in reverse order, after-restore hooks in order.
 """
 
+from __future__ import annotations  # Python 3.9 evaluates them otherwise
+
 import os
 import sys
 from typing import Any

@@ -45,7 +45,7 @@ class Answer:
     def _to_bytes(self, value: Any) -> bytes:
         if isinstance(value, str):
             return value.encode()
-        if isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value)
         return self._encode(value)
 

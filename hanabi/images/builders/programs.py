@@ -165,6 +165,12 @@ def chroot_command(root: Path, command: Sequence[str]) -> list[str]:
     return [*who, chroot, str(root), "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", *command]
 
 
-def run_in_root(root: Path, command: Sequence[str], *, lock: int) -> None:
-    """Run a root's program inside it. Raises `ImageError`."""
-    run(chroot_command(root, command), lock=lock)
+def run_in_root(root: Path, command: Sequence[str], *, lock: int, proc: bool = False) -> None:
+    """Run a root's program inside it; with `proc`, one that needs a /proc. Raises `ImageError`."""
+    if not proc:
+        run(chroot_command(root, command), lock=lock)
+        return
+    who = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    unshare = ["unshare", *who, "--mount", "--pid", "--fork", "--kill-child"]
+    chroot = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", *command]
+    run([*unshare, "sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"', str(root), *chroot], lock=lock)

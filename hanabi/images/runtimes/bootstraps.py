@@ -4,6 +4,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import uuid
@@ -46,7 +47,7 @@ def install_bootstrap(guest: Path, directory: Path, language: str, root: Path) -
     make_open_directory(incoming)
     try:
         for name, content in files.items():
-            _write(incoming / name, content)
+            _write(incoming / name, content, 0o755 if source and os.access(source / name, os.X_OK) else 0o644)
         for name, content in built.items():
             _write(incoming / name, content, 0o755)
         for link, target in links.items():
@@ -76,7 +77,7 @@ def _compile(directory: Path, names: list[Path], root: Path) -> None:
     """Write the .pyc files for the runtime's Python, which uses them without checking the sources."""
     sources = [(f"/var/runtime/{name}", (directory / name).read_text()) for name in names]
     done = subprocess.run(
-        chroot_command(root, ["/var/lang/bin/python3", "-I", "-c", COMPILE]),
+        chroot_command(root, ["env", "LD_LIBRARY_PATH=/var/lang/lib", "/var/lang/bin/python3", "-I", "-c", COMPILE]),
         input=json.dumps(sources),
         capture_output=True,
         text=True,

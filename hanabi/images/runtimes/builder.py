@@ -17,8 +17,10 @@ from hanabi.images.builders.programs import all_or_none, forget, run
 from hanabi.images.builders.staging import staged_directory
 from hanabi.images.paths import describe, is_whole, measure, root_path
 from hanabi.images.runtimes.debian import install_packages, open_to_all
+from hanabi.images.runtimes.java import add_java, fetch_client
 from hanabi.images.runtimes.languages import add_python, fetch_node, fetch_python, fetch_sdk
 from hanabi.images.runtimes.recipes import RECIPES, Recipe
+from hanabi.images.runtimes.standalone_python import add_cpython, fetch_cpython
 
 
 class Builder:
@@ -56,17 +58,30 @@ class Builder:
 
     def _make(self, recipe: Recipe, root: Path, work: Path, lock: int, beside: ThreadPoolExecutor) -> None:
         """Make a root. Downloads need no root, so they run in parallel with the packages or the base."""
-        python = beside.submit(fetch_python, recipe.python, work / "python", lock) if recipe.python else None
+        version = recipe.python or recipe.cpython
+        python = beside.submit(fetch_python, version, work / "python", lock) if version else None
+        cpython = beside.submit(fetch_cpython, recipe.cpython, work / "cpython", lock) if recipe.cpython else None
+        client = beside.submit(fetch_client, work / "java", lock) if recipe.java else None
         sdk = beside.submit(fetch_sdk, work / "sdk", lock) if recipe.sdk else None
         node = beside.submit(fetch_node, recipe.node, work / "node", ("bin/node",), lock) if recipe.node else None
         self._begin(recipe, root, work, lock)
         if python:
             self._progress("installing boto3, compiling")
             python.result()
-            add_python(root, recipe.python, work / "python", lock)
+            if cpython:
+                cpython.result()
+                add_cpython(root, recipe.cpython, work / "cpython", work / "python", lock)
+            else:
+                add_python(root, recipe.python, work / "python", lock)
+        if client:
+            self._progress(f"setting up Java {recipe.java}")
+            client.result()
+            add_java(root, recipe.java, work / "java", lock)
         if sdk:
             self._progress("installing the AWS SDK for JavaScript")
             shutil.move(sdk.result(), root / "var/lang/lib/node_modules")
+        if recipe.ruby:
+            (root / "var/lang/bin/ruby").symlink_to(f"/usr/bin/ruby{recipe.ruby}")
         if node:
             self._progress(f"installing Node.js {recipe.node}")
             node.result()
@@ -78,7 +93,7 @@ class Builder:
             run(["cp", "--archive", "--link", root_path(self._directory, recipe.base) / "root", root], lock=lock)
         else:
             self._progress(f"installing packages of Debian {recipe.suite}")
-            install_packages(root, recipe.suite, recipe.packages, work, lock)
+            install_packages(root, recipe.suite, recipe.packages, work, lock, rolling=recipe.rolling)
 
 
 def main(arguments: list[str]) -> int:

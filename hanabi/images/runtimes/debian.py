@@ -65,13 +65,14 @@ _NOTE_STATUS = (
 )
 
 
-def install_packages(root: Path, suite: str, packages: tuple[str, ...], work: Path, lock: int) -> None:
-    """Make `root` from a Debian release. Raises `ImageError`."""
+def install_packages(root: Path, suite: str, packages: tuple[str, ...], work: Path, lock: int, *, rolling: bool = False) -> None:
+    """Make `root` from a Debian release. A `rolling` one may be of a mirror that stands still for a while. Raises `ImageError`."""
     require_program("mmdebstrap", "mmdebstrap debian-archive-keyring")
     archive = work / "debian.tar"
     mode, environment = ("root", {"TMPDIR": str(work)}) if os.geteuid() == 0 else ("unshare", {})
     command = ["mmdebstrap", f"--mode={mode}", "--variant=extract", "--format=tar", f"--include={','.join((*_ALWAYS, *packages))}"]
     command += ["--aptopt=APT::Install-Recommends false", f"--setup-hook={_MERGE_USR}", f"--extract-hook={_NOTE_STATUS}"]
+    command += ["--aptopt=Acquire::Check-Valid-Until false"] if rolling else []
     try:
         run([*command, suite], output=archive, environment=environment, lock=lock)
     except ImageError as error:

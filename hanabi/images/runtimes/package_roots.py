@@ -58,6 +58,7 @@ class PackageRoots:
             root=root,
             runtime_dir=bootstrap,
             command=known.command,
+            own_bootstrap=known.own_bootstrap,
             environment=known.environment,
             version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
             clonable=known.clonable,

@@ -17,6 +17,8 @@ _found: dict[str, str] = {}  # by runtime; what is not there yet is looked for a
 
 def why_unavailable(runtime: str) -> str:
     """Why a runtime's functions cannot run on this host without isolation; empty: they can. Blocks."""
+    if runtime.startswith(("java", "ruby", "dotnet")):
+        return "--isolation process runs Python, Node.js and OS-only runtimes: use --isolation oci"
     if not (_PYTHON.fullmatch(runtime) or _NODE.fullmatch(runtime)) or _find_interpreter(runtime):
         return ""
     name = "node of that version" if runtime.startswith("nodejs") else runtime
