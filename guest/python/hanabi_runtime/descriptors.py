@@ -3,6 +3,8 @@
 Files are opened again, at the same place. Connections are as if the other side had gone: a client that checks connects again.
 """
 
+from __future__ import annotations  # Python 3.9 evaluates them otherwise
+
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

@@ -1,6 +1,8 @@
 """A function's output and logs, in Lambda's formats. A log record is one event: it goes out in a frame, or, where there is no descriptor
 for frames, as one line whose inner line breaks become carriage returns."""
 
+from __future__ import annotations  # Python 3.9 evaluates them otherwise
+
 import io
 import logging
 import os

@@ -14,13 +14,13 @@ def test_the_ways() -> None:
         "a copy of AWS's base image lambda/dotnet:8 (--registry-mirror, or --runtime-images DIR for a layout on disk); "
         "or provided.al2023 with an interpreter and a `bootstrap` of your own"
     )
-    assert "use nodejs20.x" in alternative("nodejs16.x") and "--runtime-substitute nodejs16.x=nodejs20.x" in alternative("nodejs16.x")
-    assert alternative("nodejs14.x").startswith("AWS no longer creates functions of it; use nodejs20.x")
+    assert "use nodejs18.x" in alternative("nodejs16.x") and "--runtime-substitute nodejs16.x=nodejs18.x" in alternative("nodejs16.x")
+    assert alternative("nodejs14.x").startswith("AWS no longer creates functions of it; use nodejs18.x")
     assert alternative("provided").endswith("use provided.al2023")
 
 
 def test_the_nearest_is_the_next_newer_one() -> None:
-    assert (nearest("nodejs16.x"), nearest("nodejs26.x"), nearest("dotnet8")) == ("nodejs20.x", "nodejs24.x", "")
+    assert (nearest("nodejs16.x"), nearest("nodejs26.x"), nearest("dotnet8")) == ("nodejs18.x", "nodejs24.x", "")
 
 
 def test_the_reason_says_what_was_tried() -> None:
