@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from bench import cold, idle, snapstart, warm
+from bench import cold, idle, snapstart, streaming, warm
 from tests.server import Server
 
 
@@ -34,9 +34,9 @@ def main() -> int:
 
 
 async def measure(server: Server, scale: float, figures: dict[str, Any]) -> None:
-    for name, step in (("warm", warm.measure), ("cold", cold.measure), ("snapstart", snapstart.measure), ("idle", idle.measure)):
-        print(f"measuring {name} ...", file=sys.stderr)
-        figures.update(await step(server, scale))
+    for part in (warm, cold, snapstart, streaming, idle):
+        print(f"measuring {part.__name__} ...", file=sys.stderr)
+        figures.update(await part.measure(server, scale))
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from hanabi.errors import HanabiError
 from hanabi.images.runtimes.names import NAMES, family_of
 from hanabi.images.runtimes.sources import AWS, CHOICES, DISTRIBUTION, PENDING, REFUSE, RuntimeSources
+from hanabi.quotas import STREAMED_BYTES_PER_S
 
 ROLES = ("strict", "lenient", "any")
 ISOLATION = ("auto", "firecracker", "oci", "process")
@@ -57,6 +58,7 @@ class NodeSettings:
     idle_timeout_s: float = 600.0  # an environment without work for so long is shut down
     access_log: str = ""  # a file, "-" for standard output; empty: none
     no_prebuild: bool = False  # build no runtime root before a function wants it
+    stream_mb_s: float = STREAMED_BYTES_PER_S / 1024**2  # bandwidth of a streamed response after its first 6 MB; 0: no limit
     drain_s: float = 60.0  # time for running work to end when the server is stopped
     firecracker: Path | None = None  # these three instead of what `hanabi images` has
     jailer: Path | None = None
@@ -179,6 +181,13 @@ def _seconds_or_none(value: Any) -> float:
     return 0.0 if str(value) in ("0", "0.0") else _seconds(value)
 
 
+def _mb_s(value: Any) -> float:
+    rate = float(value)
+    if not 0 <= rate < 1e6:
+        raise ValueError(f"{value!r} is no number of MB a second; 0: no limit")
+    return rate
+
+
 def _switch(value: str | bool) -> bool:
     text = str(value).lower()
     if text not in ("1", "true", "yes", "0", "false", "no", ""):
@@ -261,6 +270,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "hibernate_after_s": _seconds,
     "idle_timeout_s": _seconds,
     "drain_s": _seconds_or_none,
+    "stream_mb_s": _mb_s,
     "firecracker": _file,
     "jailer": _file,
     "kernel": _file,

@@ -109,7 +109,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         # how it is invoked
         admission, roles = Admission(catalog), ExecutionRoles(place, any_role=settings.roles == "any")
         fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
-        invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable)
+        invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable, settings.stream_mb_s * (1 << 20))
         stack.push_async_callback(invoker.close)
         events = DurableQueue(state.accepted, catalog, invoker, clock, is_full=lambda: journal.full, health=health)
 

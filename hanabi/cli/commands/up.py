@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trim-after-s", metavar="S", help="let an environment give memory back after so long without work (default: 30)")
     parser.add_argument("--hibernate-after-s", metavar="S", help="write a microVM without work for so long to disk (default: 300)")
     parser.add_argument("--idle-timeout-s", metavar="S", help="shut an environment down after so long without work (default: 600)")
+    parser.add_argument(
+        "--stream-mb-s", metavar="MB", help="bandwidth of a streamed response after its first 6 MB; 0: no limit (default: 2)"
+    )
     parser.add_argument("--drain-s", metavar="S", help="when stopped, let what runs go on for so long (default: 60)")
     parser.add_argument("--firecracker", metavar="PATH", help="the Firecracker to use (default: what `hanabi images` has, else on PATH)")
     parser.add_argument("--jailer", metavar="PATH", help="its jailer (default: beside it)")

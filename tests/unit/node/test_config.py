@@ -52,6 +52,8 @@ def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypat
         ("region", "here", "--region: 'here' is not an AWS region"),
         ("max_memory_mb", "127", "--max-memory-mb: '127' is not a whole number from 128"),
         ("trim_after_s", "0", "--trim-after-s: '0' is not a number of seconds"),
+        ("stream_mb_s", "-1", "--stream-mb-s: '-1' is no number of MB a second; 0: no limit"),
+        ("stream_mb_s", "nan", "--stream-mb-s: 'nan' is no number of MB a second; 0: no limit"),
         ("idle_timeout_s", "-1", "--idle-timeout-s: '-1' is not a number of seconds"),
         ("idle_timeout_s", "nan", "--idle-timeout-s: 'nan' is not a number of seconds"),
         ("allow_net", ["10.0.0.1/8"], "--allow-net: 10.0.0.1/8 has host bits set"),
