@@ -35,7 +35,7 @@ def choose_driver(settings: NodeSettings, health: Health | None = None) -> Drive
     if settings.isolation == "process":
         if settings.no_network:
             raise IsolationUnavailable("--no-network: the process driver has no network of its own to close; use --isolation oci")
-        return ProcessDriver(run, SystemClock(), runtimes=RUNTIMES)
+        return ProcessDriver(run, SystemClock(), runtimes=[name for name, each in RUNTIMES.items() if not each.own_bootstrap])
     reason = "" if settings.isolation == "firecracker" else why_not_firecracker(settings)
     if settings.isolation != "oci" and not reason:
         return make_firecracker(settings, run, health)

@@ -1,5 +1,6 @@
 """Zip functions on AWS's own base images, here of the test's making: an index in a real registry, its bootstrap, real containers."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.server import ROLE, Server, create_function, zip_of
+from hanabi.images.paths import root_path
+from tests import toolchains
+from tests.server import IMAGES, ROLE, Server, create_function, zip_of
 from tests.system.test_runtimes import call
-from tests.unit.images.layouts import ARCHITECTURE, OCI, Image, file, folder, index_of, layer, push, put_manifest, write_layout
+from tests.unit.images.layouts import ARCHITECTURE, OCI, Image, file, folder, index_of, layer, layer_of, push, put_manifest, write_layout
 from tests.unit.images.registries import docker_registry
 from tests.unit.images.runtimes.aws_images import OTHER, SETTINGS
 from tests.waiting import wait_for
@@ -116,3 +119,34 @@ def test_a_function_whose_runtime_is_not_to_be_had_is_stored_and_stays_pending(
         client.invoke(FunctionName="waits")
     assert "stay Pending (--runtimes-missing pending)" in server.hanabi("doctor", check=False)
     client.delete_function(FunctionName="waits")
+
+
+@pytest.fixture(scope="module")
+def python_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shape of AWS's image of Python: a whole root, AWS's client in /var/runtime, a bootstrap that starts it."""
+    if os.environ.get("HANABI_TEST_APPS") != "1":
+        pytest.skip("packs a whole root and AWS's client for Python: HANABI_TEST_APPS=1")
+    root = root_path(IMAGES, "python3.13") / "root"
+    tar = subprocess.run(["tar", "-C", root, "-c", "--exclude=./dev/*", "."], check=True, capture_output=True, timeout=120).stdout
+    start = "#!/bin/bash\nexec /var/lang/bin/python3.13 /var/runtime/bootstrap.py\n"
+    script = "import os, sys\nsys.path.insert(0, '/var/runtime')\nfrom awslambdaric import bootstrap\n"
+    script += "bootstrap.run('/var/task', os.environ['_HANDLER'], os.environ['AWS_LAMBDA_RUNTIME_API'])\n"
+    client = [file(f"var/runtime/{name}", data) for name, data in toolchains.python_client().items()]
+    ours = layer([file("var/runtime/bootstrap", start, 0o755), file("var/runtime/bootstrap.py", script), *client])
+    image = Image([layer_of(tar), ours], SETTINGS)
+    return write_layout(tmp_path_factory.mktemp("python-layout"), {"python3.13": image})
+
+
+def test_awss_own_client_runs_a_function_of_an_image_of_that_shape(python_layout: Path) -> None:
+    server = Server("--runtimes", "auto", "--runtime-images", str(python_layout))
+    server.options = ("--images-dir", str(server.data_dir / "images"), *server.options)
+    code = "import sys\ndef lambda_handler(event, context):\n    if event: raise ValueError('no good')\n"
+    code += "    return {'client': 'awslambdaric' in sys.modules, 'id': context.aws_request_id, 'version': sys.version_info[:2]}\n"
+    with server:
+        client = server.client("lambda")
+        create_function(client, "ric", code, Runtime="python3.13", MemorySize=512)
+        said, response, log = call(client, "ric", {})
+        assert "FunctionError" not in response, said
+        assert said["client"] and said["version"] == [3, 13] and said["id"] in log[0]
+        failed = call(client, "ric", {"raise": 1})[0]
+        assert (failed["errorType"], failed["errorMessage"]) == ("ValueError", "no good")

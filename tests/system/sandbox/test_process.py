@@ -136,6 +136,7 @@ async def test_it_says_which_runtimes_have_an_interpreter(tmp_path: Path, monkey
     assert f"It runs {PYTHON}, python3.99, nodejs97.x, provided.al2023; not python2.2, nodejs4.x, whose interpreters" in said
     assert why_unavailable("python3.99") == why_unavailable("provided.al2023") == why_unavailable(PYTHON) == ""
     assert why_unavailable("python2.2").startswith("this host has no python2.2 on PATH, which --isolation process needs: install it")
+    assert "--isolation process runs Python, Node.js and OS-only runtimes" in why_unavailable("java21")
     assert "no node of that version" in why_unavailable("nodejs4.x")
     (tools / "python2.2").write_text("#!/bin/sh\necho 2.2\n")
     assert why_unavailable("python2.2") == ""  # it was installed meanwhile

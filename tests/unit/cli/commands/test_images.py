@@ -13,6 +13,8 @@ from hanabi.cli.progress import Progress, format_progress
 from hanabi.images.builders.progress import ProgressCount, ProgressReporter, decode_count
 from hanabi.images.firecracker import binaries
 from tests.unit.images.firecracker.test_binaries import install, publish, release
+from tests.unit.images.registries import liar
+from tests.unit.images.runtimes.aws_images import serve_base_image
 from tests.unit.images.web import serve
 
 KERNEL = b"\x7fELF\x02\x01".ljust(16, b"\0") + struct.pack("<HH", 2, 62) + b"a kernel"
@@ -164,3 +166,24 @@ def test_counts_are_told_a_few_times_a_second_and_at_the_end() -> None:
         counted(done, 10)
         now += 0.0625
     assert [decode_count(line) for line in said] == [ProgressCount("fetching", done, 10, "bytes") for done in (1, 5, 9, 10)]
+
+
+def test_awss_base_images_are_pulled_ahead_listed_and_removed(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with liar() as registry:
+        image = serve_base_image(registry, "aws/lambda/java", "21")
+        mirror = ["--registry-mirror", f"{registry.host}/aws"]
+        assert main(["images", "list", "java21", "--runtimes", "aws", *mirror, *place]) == 0
+        assert "can be pulled aws" in " ".join(capsys.readouterr().out.split())
+        assert main(["images", "pull", "java21", *mirror, *place]) == 0
+        output = capsys.readouterr()
+        assert output.out.startswith("java21 is ready: ") and "java21: pulling AWS's base image: fetching layer 1 of 1" in output.err
+    assert main(["images", "list", "--json", *place]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["digest"], row["source"], row["built"]) for row in rows if row.get("runtime") == "java21"] == [
+        (image.hex[:16], "aws", True)
+    ]
+    assert not any("image" in row for row in rows)  # nor is it a container image of the user's
+    assert main(["images", "rm", "java21", *place]) == 0
+    assert capsys.readouterr().out == "java21 is removed\n"
+    assert main(["images", "list", "java21", *place]) == 0
+    assert "pulled aws" not in " ".join(capsys.readouterr().out.split())
