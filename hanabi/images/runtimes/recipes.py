@@ -146,6 +146,7 @@ def _node(major: str) -> Runtime:
             **_STARTED_BY_BASH,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_nodejs{major}.x",
             "NODE_PATH": ":".join((*folders, "/var/runtime/node_modules", "/var/runtime", "/var/task")),
+            **({"NODE_EXTRA_CA_CERTS": "/var/runtime/ca-cert.pem"} if major == "18" else {}),
         },
     )
 
