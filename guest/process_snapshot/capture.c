@@ -28,10 +28,11 @@ int refuse(const char *reason) {
     return 0;
 }
 
-static void note_thread(struct thread *thread) {
+/* False: without CONFIG_CHECKPOINT_RESTORE nobody knows where the C library keeps the number of the thread. */
+static int note_thread(struct thread *thread) {
     CALL(SYS_ARCH_PRCTL, ARCH_GET_FS, &thread->fs_base);
     CALL(SYS_GET_ROBUST_LIST, 0, &thread->robust_list, &thread->robust_bytes);
-    CALL(SYS_PRCTL, PR_GET_TID_ADDRESS, &thread->tid_address);
+    long known = CALL(SYS_PRCTL, PR_GET_TID_ADDRESS, &thread->tid_address);
     CALL(SYS_PRCTL, PR_GET_NAME, thread->name);
     CALL(SYS_SIGALTSTACK, 0, &thread->altstack);
     thread->tid = (uint32_t)CALL(SYS_GETTID, 0);
@@ -39,6 +40,7 @@ static void note_thread(struct thread *thread) {
         thread->rseq_address = thread->fs_base + (uint64_t)__rseq_offset;
         thread->rseq_bytes = __rseq_size < 32 ? 32 : __rseq_size;
     }
+    return known >= 0;
 }
 
 static void wait_for_go(void) {
@@ -116,9 +118,10 @@ int capture(int channel, const void *frame, size_t length) {
         CALL(SYS_RT_SIGACTION, i + 1, 0, &STATE->actions[i], 8);
     STATE->umask = (uint32_t)CALL(SYS_UMASK, 077);
     CALL(SYS_UMASK, STATE->umask);
-    signal_mask(&all, &self->signal_mask);
     STATE->thread_count = 1;
-    note_thread(self);
+    if (!note_thread(self))
+        return refuse("this kernel was built without CONFIG_CHECKPOINT_RESTORE");
+    signal_mask(&all, &self->signal_mask);
     if (list_threads() < 0 || stop_threads() < 0) {
         refuse("a thread of the process cannot be stopped");
         signal_mask(&self->signal_mask, 0);

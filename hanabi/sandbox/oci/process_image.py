@@ -103,12 +103,14 @@ class _Plan:
 
 
 def parse_mappings(text: str) -> list[Mapping]:
-    """Parse /proc/<pid>/smaps: the line of a mapping, then facts, VmFlags last."""
+    """Parse /proc/<pid>/smaps: the line of a mapping, then facts, VmFlags last. Raises `SnapshotImpossible`."""
     found: list[Mapping] = []
     for line in text.splitlines():
         if line.startswith("VmFlags:") and found:
             marks = line.split()
             found[-1] = replace(found[-1], droppable="dp" in marks, wiped="wf" in marks)
+            if "ss" in marks or ("sl" in marks and found[-1].is_special):
+                raise SnapshotImpossible("this kernel gives its process mappings that cannot be made again (shadow stacks, a sealed vdso)")
         match = _LINE.fullmatch(line)
         if match is None:
             continue

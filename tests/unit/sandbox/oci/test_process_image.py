@@ -298,6 +298,69 @@ def test_what_cannot_be_copied_is_said(rig: Rig, code: str, reason: str) -> None
     assert process.invoke({}) == "ordinary"
 
 
+SMAPS = """\
+2e00000000-2e00012000 rw-p 00000000 00:00 0
+VmFlags: rd wr mr mw me ac
+7f0000000000-7f0000001000 r--p 00002000 08:01 77                         /usr/lib/a name with spaces.so
+VmFlags: rd mr mw me
+7f0000001000-7f0000003000 rw-p 00000000 00:00 0
+VmFlags: rd wr mr mw me nr dd wf dp
+7f0000003000-7f0000004000 rw-s 00000000 00:01 9                          /dev/zero (deleted)
+VmFlags: rd wr sh mr mw me ms
+7fff00000000-7fff00002000 r-xp 00000000 00:00 0                          [vdso]
+VmFlags: rd ex mr mw me de{marks}
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
+VmFlags: ex
+"""
+
+
+def test_mappings_are_parsed() -> None:
+    state, library, random, shared, vdso, vsyscall = process_image.parse_mappings(SMAPS.format(marks=""))
+    assert (state.start, state.end, state.protection, state.name) == (0x2E00000000, 0x2E00012000, 3, "")
+    assert (library.name, library.offset, library.protection, library.is_file) == ("/usr/lib/a name with spaces.so", 0x2000, 1, True)
+    assert (random.droppable, random.wiped, library.droppable, library.wiped) == (True, True, False, False)
+    assert shared.shared and not library.shared
+    assert (vdso.is_special, vsyscall.is_special, vsyscall.is_kernel_own) == (True, False, True)
+
+
+@pytest.mark.parametrize("marks", [" ss", " sl"])
+def test_mappings_that_no_copy_can_have_are_refused(marks: str) -> None:
+    with pytest.raises(SnapshotImpossible, match="this kernel"):
+        process_image.parse_mappings(SMAPS.format(marks=marks))
+
+
+@pytest.mark.parametrize("name", ["/tmp/library.so", "/opt/gone.so (deleted)", "/var/task/a\\012b.so"])
+def test_a_file_that_a_copy_would_not_find_is_refused(name: str) -> None:
+    mapping = process_image.Mapping(0, 4096, 1, False, 0, 1, name)
+    with pytest.raises(SnapshotImpossible, match="mapped a file"):
+        process_image._checked(mapping.name)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "state[:8] = bytes(8)",  # no state at all
+        "state[248:252] = (1 << 31).to_bytes(4, 'little')",  # more threads than there are
+        "state[264:] = os.urandom(len(state) - 264)",  # registers, handlers and addresses of nothing
+    ],
+)
+def test_a_hostile_process_harms_only_its_copies(rig: Rig, code: str) -> None:
+    """The host does not interpret what a function can write: neither it nor the restorer hangs."""
+    process = rig.start("def handler(event, context): return 1")
+    state = os.open(f"/proc/{process.pid}/mem", os.O_RDWR)
+    buffer = bytearray(os.pread(state, 0x12000, process_image.STATE_ADDRESS))
+    exec(code, {"state": buffer, "os": os})
+    os.pwrite(state, bytes(buffer), process_image.STATE_ADDRESS)
+    os.close(state)
+    try:
+        snapshot = rig.write(process)
+    except SnapshotImpossible:
+        return
+    with pytest.raises((AssertionError, ConnectionError)):
+        rig.copy(snapshot)
+    assert linux.has_exited(rig.processes[-1].pidfd, 10)
+
+
 def test_a_process_that_has_not_stopped_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SnapshotImpossible, match="not one that Hanabi can copy"):
         process_image.write_image(os.getpid(), tmp_path, LIMIT_BYTES)
