@@ -96,15 +96,19 @@ class Starter:
                     log.warning("environment %s of %s is lost: %s", hibernated.id, version.name, error)
             if version.snapshot is not None:
                 try:
-                    return await self._restores.restore(image, version, wanted)
+                    return await self._restores.restore(self._for_copies(image), version, wanted)
                 except SandboxError as error:
                     log.warning("%s:%s starts without its snapshot: %s", version.name, version.version, error)
-        environment = await self._find(image, request)
+        environment = await self._find(self._for_copies(image) if request.purpose is Purpose.SNAPSHOT else image, request)
         if environment is None:
             return None
         environment.provisioned = request.purpose is Purpose.PROVISIONED
         environment.snap_start = request.purpose is Purpose.SNAPSHOT
         return await self._initialize(environment, request)
+
+    def _for_copies(self, image: RuntimeImage) -> RuntimeImage:
+        """What a version with a snapshot starts on."""
+        return image.for_copies or image if self._maker.copies_processes else image
 
     async def _find(self, image: RuntimeImage, request: StartRequest) -> Environment | None:
         """Get one without a function: from the pool if one fits, else a new one."""

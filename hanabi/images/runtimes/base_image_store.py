@@ -9,7 +9,10 @@ A directory of layouts has, for each runtime, one of
 import asyncio
 import hashlib
 import json
+import logging
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hanabi.base.clock import Clock, SystemClock
@@ -18,10 +21,13 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.containers import container_images, paths
 from hanabi.images.containers.container_images import PULL_S, run_pull
-from hanabi.images.paths import is_whole
+from hanabi.images.paths import is_whole, make_readable
 from hanabi.images.runtimes.base_images import read_base_images
+from hanabi.images.runtimes.bootstraps import install_bootstrap
 from hanabi.images.runtimes.recipes import base_environment
 from hanabi.images.runtimes.sources import RuntimeSources
+
+log = logging.getLogger(__name__)
 
 PROBE_S = 20.0  # to ask the registry what a tag means
 ASK_AGAIN_S = 300.0  # after a registry could not be reached
@@ -32,8 +38,9 @@ Progress = Callable[[str], None]
 class BaseImageStore:
     """The base images. `close` ends what asks registries."""
 
-    def __init__(self, directory: Path, sources: RuntimeSources, clock: Clock | None = None) -> None:
+    def __init__(self, directory: Path, sources: RuntimeSources, clock: Clock | None = None, guest: Path | None = None) -> None:
         self._directory = directory
+        self._guest = guest  # the bundled bootstraps, for copies of processes
         self._sources = sources
         self._clock = clock or SystemClock()
         self._found: dict[str, str] = {}  # pinned, by runtime
@@ -112,7 +119,7 @@ class BaseImageStore:
         image = container_images.assemble(self._directory, digest)
         about = paths.about_of(paths.container_path(self._directory, digest))
         identity = hashlib.sha256(f"{runtime}/{digest}".encode()).hexdigest()
-        return RuntimeImage(
+        made = RuntimeImage(
             runtime=runtime,
             digest=identity,
             root=image.root,
@@ -122,6 +129,22 @@ class BaseImageStore:
             environment={**about["environment"], **base_environment(runtime)},
             version_arn=f"arn:aws:lambda:us-east-1::runtime:{identity}",
         )
+        return replace(made, for_copies=self._for_copies(made))
+
+    def _for_copies(self, image: RuntimeImage) -> RuntimeImage | None:
+        """Make an image of AWS's Python run Hanabi's bootstrap, whose process can be copied; all else is the image's."""
+        python = "var/lang/bin/python3"
+        if self._guest is None or not image.runtime.startswith("python") or not os.path.lexists(image.root / python):
+            return None
+        try:
+            bootstrap = install_bootstrap(self._guest, self._directory / "bootstrap", "python", image.root)
+            make_readable(bootstrap, self._directory)
+        except (ImageError, OSError) as error:
+            log.warning("versions of %s with SnapStart start as usual in containers: %s", image.runtime, error)
+            return None
+        environment = {**image.environment, "PYTHONPATH": "/var/runtime"}  # where AWS's images have boto3
+        command = (f"/{python}", "/.hanabi/bootstrap.py")
+        return replace(image, bootstrap_dir=bootstrap, own_bootstrap="", command=command, clonable=True, environment=environment)
 
     def remove(self, runtime: str) -> bool:
         """Forget which image a runtime is, so that it is pulled anew; the image goes when nothing else needs it."""

@@ -27,7 +27,7 @@ class RuntimeImages:
     def __init__(self, directory: Path, guest: Path, sources: RuntimeSources | None = None, clock: Clock | None = None) -> None:
         self.sources = sources or RuntimeSources(choice=DISTRIBUTION)
         self.packages = PackageRoots(directory, guest)
-        self.base_images = BaseImageStore(directory, self.sources, clock)
+        self.base_images = BaseImageStore(directory, self.sources, clock, guest)
         self._ready: dict[str, RuntimeImage] = {}
         self._making: SingleFlight[str, RuntimeImage] = SingleFlight(self._forget)
         self._listeners: dict[str, list[Progress]] = {}

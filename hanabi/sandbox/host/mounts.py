@@ -44,7 +44,7 @@ class MountInjector:
     def mount(self, namespace: int, source: Path, target: str) -> None:
         """Mount a read-only, nosuid, nodev copy of `source` on `target` in a namespace. Run it in `executor`."""
         if target not in MOUNT_TARGETS:
-            raise SandboxError(f"{target}: directories are mounted on {' and '.join(MOUNT_TARGETS)} only")
+            raise SandboxError(f"{target}: directories are mounted on {', '.join(MOUNT_TARGETS)} only")
         tree = linux.clone_tree(os.path.realpath(source, strict=True))
         try:
             linux.setns(namespace, linux.CLONE_NEWNS)

@@ -15,7 +15,8 @@ AGENT_PATH = "/.hanabi/init"
 # What a root must have: a read-only root cannot be given mount points later.
 MOUNT_POINTS = ("proc", "dev", "tmp", "opt", "var/task", "var/runtime", "etc", ".hanabi")
 MOUNT_FILES = (".hanabi/init", "etc/resolv.conf", "etc/hosts")
-MOUNT_TARGETS = ("/var/task", "/opt")  # where directories may be mounted later
+BOOTSTRAP_TARGET = "/.hanabi"  # of a bootstrap beside the root's own; the agent's file below it is not needed any more
+MOUNT_TARGETS = ("/var/task", "/opt", BOOTSTRAP_TARGET)  # where directories may be mounted later
 
 _AGENT_CAPABILITIES = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_SETPCAP"]  # the last only to empty the bounding set, then dropped
 _RLIMITS = {"NOFILE": 1024, "MEMLOCK": 64 * 1024}  # the agent sets a function's

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.contracts.sandbox import SandboxSpec
-from hanabi.errors import SandboxError, SnapshotImpossible
+from hanabi.errors import SandboxError, SnapshotImpossible, SnapshotUnusable
 from hanabi.sandbox.agent import AgentLink
 from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
@@ -85,6 +85,8 @@ class Container(HostedSandbox):
         linux.refuse_rights(self._control)  # hello was the one message with descriptors
         self.runtime_api_address, self.edge_address = (f"127.0.0.1:{each.getsockname()[1]}" for each in (self.runtime_api, self.edge))
         self._start_relay()
+        if (bootstrap := self._wanted.image.bootstrap_dir) is not None:
+            await self.mount(bootstrap, bundle_config.BOOTSTRAP_TARGET)
         for source, target in self._wanted.mounts:
             await self.mount(source, target)
 
@@ -267,9 +269,12 @@ class Container(HostedSandbox):
 
     async def restore_process(self, directory: Path) -> None:
         agent = self._agent()
+        if not self._wanted.image.clonable:
+            raise SnapshotUnusable("it was made with another runtime image")
         files = await self._host.threads.run(lambda: process_snapshot.open_snapshot(directory))
         process_snapshot.send_files(self.runtime, files)
-        await agent.start("runtime", [process_snapshot.RESTORER], {}, "/")
+        bootstrap = self._wanted.image.command[-1]
+        await agent.start("runtime", [os.path.join(os.path.dirname(bootstrap), process_snapshot.RESTORER)], {}, "/")
         await process_snapshot.await_copy(self.runtime, _TIMEOUT_S)
 
     def _detach(self) -> None:

@@ -16,7 +16,7 @@ from hanabi.base.files import sync_path, write_whole
 from hanabi.errors import SnapshotImpossible, SnapshotUnusable
 from hanabi.sandbox.oci import process_image
 
-RESTORER = "/var/runtime/hanabi-restore"
+RESTORER = "hanabi-restore"  # beside the bootstrap
 FILES = ("plan", "pages")
 _ABOUT = "about.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

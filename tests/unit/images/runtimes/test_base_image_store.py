@@ -13,9 +13,9 @@ from hanabi.images.runtimes.sources import RuntimeSources
 from hanabi.images.trash import UNUSED_S, Trash
 from hanabi.testing import ManualClock
 from tests.server import free_port
-from tests.unit.images.layouts import ARCHITECTURE, archive_layout, write_layout
+from tests.unit.images.layouts import ARCHITECTURE, Image, archive_layout, file, folder, layer, symlink, write_layout
 from tests.unit.images.registries import Liar, liar
-from tests.unit.images.runtimes.aws_images import base_image, serve_base_image, text_of
+from tests.unit.images.runtimes.aws_images import SETTINGS, base_image, serve_base_image, text_of
 
 
 @pytest.fixture
@@ -53,6 +53,31 @@ async def test_the_image_of_this_architecture_is_pulled_once_and_pinned(tmp_path
     assert len(registry.requests) == asked
     assert store.remove("python3.12") and not store.remove("python3.12")
     assert text_of(await store.ensure("python3.12", said.append)) == f"two {ARCHITECTURE}"
+
+
+@pytest.mark.parametrize("fault", [None, ImageError("the bootstrap does not compile")])
+async def test_python_has_a_bootstrap_beside_its_own_for_copies_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: ImageError | None
+) -> None:
+    def compile_nothing(directory: Path, names: list[Path], root: Path) -> None:
+        if fault:
+            raise fault
+
+    monkeypatch.setattr("hanabi.images.runtimes.bootstraps._compile", compile_nothing)
+    entries = [folder("var/task"), file("var/runtime/bootstrap", "#!", 0o755), symlink("var/lang/bin/python3", "python3.13")]
+    layouts = write_layout(tmp_path / "layouts", {"python3.13": Image([layer(entries)], SETTINGS)})
+    (tmp_path / "guest/python").mkdir(parents=True)
+    (tmp_path / "guest/python/bootstrap.py").write_text("pass")
+    store = BaseImageStore(tmp_path / "images", RuntimeSources(layouts=layouts), ManualClock(), tmp_path / "guest")
+    runtime = await store.ensure("python3.13", print)
+    assert (runtime.command, runtime.bootstrap_dir, runtime.clonable) == ((), None, False)
+    copies = runtime.for_copies
+    if fault:
+        assert copies is None
+        return
+    assert copies is not None and copies.bootstrap_dir is not None and (copies.bootstrap_dir / "bootstrap.py").read_text() == "pass"
+    assert (copies.root, copies.digest, copies.clonable, copies.own_bootstrap) == (runtime.root, runtime.digest, True, "")
+    assert copies.command == ("/var/lang/bin/python3", "/.hanabi/bootstrap.py") and copies.environment["PYTHONPATH"] == "/var/runtime"
 
 
 async def test_what_is_pinned_is_not_collected(tmp_path: Path, registry: Liar) -> None:
