@@ -81,9 +81,9 @@ class Startup:
     async def copy_process(self, version: FunctionVersion) -> None:
         """Begin as a copy of the process in the version's snapshot, before `restore`. Raises `SandboxError`."""
         assert version.snapshot is not None
+        self._set_limits(version, least_vcpus=1.0)  # first: a pooled one gets only idle CPU time until then
         if self._state.runtime is not ProcessState.ABSENT:  # a pooled one's bootstrap
             await self._runtime.reset()
-        self._set_limits(version, least_vcpus=1.0)
         await self._mount(version)
         await self._sandbox.restore_process(version.snapshot)
 

@@ -2,12 +2,16 @@
 
 The process has stopped itself (guest/process_snapshot/capture.c) and is hostile: what is read of it is bounded, and is used only inside
 sandboxes of the same function version, by a program without rights. Two files: `plan` and `pages`, which clones map copy-on-write.
+
+`python -m hanabi.sandbox.oci.process_image PID DIRECTORY LIMIT_BYTES` writes them: some hundred megabytes are no work for the server's own
+process. It prints why it cannot, and exits with IMPOSSIBLE if it never could.
 """
 
 import array
 import os
 import re
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +34,7 @@ _DROPPABLE, _WIPE_ON_FORK = 8, 18  # mmap's, madvise's
 _SHARED, _PRIVATE, _MAP_ANONYMOUS, _NORESERVE, _NOREPLACE = 1, 2, 0x20, 0x4000, 1 << 20
 
 PAGE = 4096
+FAILED, IMPOSSIBLE = 1, 3  # exit statuses
 _GAP = 16  # pages: two runs that are no further apart become one
 _COPY_PAGES = 512  # copied at a time
 _CHUNK = 1 << 18  # pages of the page map that are read at a time
@@ -302,3 +307,16 @@ def _write_plan(path: Path, plan: _Plan, special: list[Mapping], memory_map: byt
 def _at(area: bytes, names_at: int) -> bytes:
     start, length, offset, protection, flags, source, place = _AREA.unpack(area)
     return _AREA.pack(start, length, offset, protection, flags, source, place + names_at if source == _FILE else place)
+
+
+def main(pid: str, directory: str, limit_bytes: str) -> int:
+    try:
+        write_image(int(pid), Path(directory), int(limit_bytes))
+    except SandboxError as error:
+        print(error)
+        return IMPOSSIBLE if isinstance(error, SnapshotImpossible) else FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

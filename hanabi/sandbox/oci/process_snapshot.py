@@ -8,16 +8,19 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.base.files import sync_path, write_whole
-from hanabi.errors import SnapshotImpossible, SnapshotUnusable
+from hanabi.errors import SandboxError, SnapshotImpossible, SnapshotUnusable
 from hanabi.sandbox.oci import process_image
 
 RESTORER = "hanabi-restore"  # beside the bootstrap
 FILES = ("plan", "pages")
+WRITE_TIMEOUT_S = 120.0
 _ABOUT = "about.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _COPIED = b"k"
@@ -28,9 +31,21 @@ def write_snapshot(directory: Path, pids: Iterable[int], limit_bytes: int) -> No
     processes = list(pids)
     if len(processes) != 1:
         raise SnapshotImpossible("processes of its extensions, or that its init has started, run beside its runtime")
-    process_image.write_image(processes[0], directory, limit_bytes)
+    _write_image(processes[0], directory, limit_bytes)
     write_whole(directory / _ABOUT, json.dumps({"boot": _boot()}))
     sync_path(directory)
+
+
+def _write_image(pid: int, directory: Path, limit_bytes: int) -> None:
+    command = [sys.executable, "-m", process_image.__name__, str(pid), os.fspath(directory), str(limit_bytes)]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=WRITE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise SandboxError("the memory of its process could not be written in time") from None
+    if done.returncode == process_image.IMPOSSIBLE:
+        raise SnapshotImpossible(done.stdout.strip())
+    if done.returncode:
+        raise SandboxError(done.stdout.strip() or f"the memory of its process could not be written: {done.stderr[-500:]}")
 
 
 def open_snapshot(directory: Path) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.errors import SnapshotImpossible, SnapshotUnusable
+from hanabi.errors import SandboxError, SnapshotImpossible, SnapshotUnusable
 from hanabi.sandbox.oci import process_snapshot
 
 
@@ -16,6 +16,14 @@ def test_only_a_process_that_is_alone_is_copied(tmp_path: Path) -> None:
     with pytest.raises(SnapshotImpossible, match="beside its runtime"):
         process_snapshot.write_snapshot(tmp_path, [11, 12], 1 << 20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_why_a_process_is_not_copied_comes_from_the_program_that_reads_it(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotImpossible, match="not one that Hanabi can copy"):
+        process_snapshot.write_snapshot(tmp_path, [os.getpid()], 1 << 20)
+    with pytest.raises(SandboxError, match="cannot be written: No such file"):
+        process_snapshot.write_snapshot(tmp_path, [(1 << 22) + 1], 1 << 20)
+    assert not (tmp_path / "about.json").exists()
 
 
 @pytest.mark.parametrize("about", ["", "[]", "{}", json.dumps({"boot": "another"})])
