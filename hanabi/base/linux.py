@@ -50,6 +50,8 @@ _LO_FLAGS_DIRECT_IO = 16
 
 _SO_PASSRIGHTS = 83  # Linux 6.16
 
+_PR_GET_TID_ADDRESS = 40
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -64,6 +66,12 @@ def _checked(result: int, what: str) -> int:
 def _syscall(number: int, what: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     wide = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     return _checked(int(_libc.syscall(ctypes.c_long(number), *wide)), what)
+
+
+def knows_thread_addresses() -> bool:
+    """Whether the kernel tells where a C library keeps a thread's number (CONFIG_CHECKPOINT_RESTORE)."""
+    address = ctypes.c_void_p()
+    return int(_libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0)) == 0
 
 
 def unshare(flags: int) -> None:

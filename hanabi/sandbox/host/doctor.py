@@ -16,6 +16,7 @@ from hanabi.errors import HanabiError, IsolationUnavailable
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.host import firewall, kvm, mounts, runtime_command
 from hanabi.sandbox.host.cgroup import NEEDED, CgroupTree
+from hanabi.sandbox.oci import process_snapshot
 from hanabi.sandbox.oci.driver import OciDriver
 
 _KVM_GET_API_VERSION, _KVM_API_VERSION = 0xAE00, 12  # linux/kvm.h
@@ -35,7 +36,7 @@ class Check:
 def probe() -> list[Check]:
     """Run all checks, in order of dependency."""
     checks = [_kvm(), _namespaces(), _seccomp(), _cgroups(), _runtimes(), _network(), _tmp(), *_rootless()]
-    return [*checks, _container()]
+    return [*checks, _container(), _snapstart()]
 
 
 def probe_microvm() -> list[Check]:
@@ -62,6 +63,17 @@ def _real_kvm() -> Check:
     return Check(
         "kvm", True, "nested in software: microVMs are slow, no measure of anything" if not kvm.is_hardware() else "hardware-backed"
     )
+
+
+def _snapstart() -> Check:
+    """Whether SnapStart has an effect in containers."""
+    try:
+        missing = process_snapshot.why_missing(find_agent().parent)
+    except HanabiError as error:
+        missing = str(error)
+    if missing:
+        return Check("snapstart", None, f"no effect in containers: {missing}", "make install, with a C compiler, on x86-64")
+    return Check("snapstart", True, "in containers for Python: copies of its process")
 
 
 def _root() -> Check:

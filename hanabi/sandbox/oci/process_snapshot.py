@@ -7,6 +7,7 @@ the kernel is another one perhaps, and its clocks begin anew: then it is made ag
 import asyncio
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -24,6 +25,15 @@ WRITE_TIMEOUT_S = 120.0
 _ABOUT = "about.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _COPIED = b"k"
+
+
+def why_missing(build: Path) -> str:
+    """Why no process can be copied on this host; empty: some can. `build`: where `hanabi-restore` is built."""
+    if platform.machine() != "x86_64":
+        return "copies of processes are for x86-64"
+    if not (build / RESTORER).is_file():
+        return "hanabi-restore was not built"
+    return "" if linux.knows_thread_addresses() else "this kernel was built without CONFIG_CHECKPOINT_RESTORE"
 
 
 def write_snapshot(directory: Path, pids: Iterable[int], limit_bytes: int) -> None:

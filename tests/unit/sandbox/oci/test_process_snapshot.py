@@ -18,6 +18,17 @@ def test_only_a_process_that_is_alone_is_copied(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_says_why_no_process_can_be_copied_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert process_snapshot.why_missing(tmp_path) == "hanabi-restore was not built"
+    (tmp_path / "hanabi-restore").touch()
+    for known, said in ((True, ""), (False, "this kernel was built without CONFIG_CHECKPOINT_RESTORE")):
+        monkeypatch.setattr("hanabi.base.linux.knows_thread_addresses", lambda known=known: known)
+        assert process_snapshot.why_missing(tmp_path) == said
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert process_snapshot.why_missing(tmp_path) == "copies of processes are for x86-64"
+
+
 def test_why_a_process_is_not_copied_comes_from_the_program_that_reads_it(tmp_path: Path) -> None:
     with pytest.raises(SnapshotImpossible, match="not one that Hanabi can copy"):
         process_snapshot.write_snapshot(tmp_path, [os.getpid()], 1 << 20)
