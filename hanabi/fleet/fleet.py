@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ class Fleet:
         try:
             environment.log.flush()
             await environment.snapshot(directory)
+            await self._restores.try_copy(environment.image, replace(version, snapshot=directory))
         finally:
             self._environments.discard(environment)
 

@@ -1,5 +1,6 @@
 """Environments restored from a function's snapshot (SnapStart) or from hibernation."""
 
+import logging
 from collections.abc import Callable
 
 from hanabi.base.clock import Clock
@@ -7,12 +8,14 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.environment.environment import Environment
 from hanabi.environment.hibernated import HibernatedEnvironment
-from hanabi.errors import SnapshotUnusable, SnapStartFailure, SnapStartTimeout
+from hanabi.errors import HanabiError, SnapshotImpossible, SnapshotUnusable, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet import start_log
 from hanabi.fleet.environments import Environments
 from hanabi.fleet.hibernation import Hibernation
 from hanabi.fleet.maker import Maker
 from hanabi.quotas import RESTORE_TIMEOUT_S, TMP_MIN_MB
+
+log = logging.getLogger(__name__)
 
 
 class Restores:
@@ -65,6 +68,20 @@ class Restores:
             self._environments.discard(environment)
             raise
         return environment
+
+    async def try_copy(self, image: RuntimeImage, version: FunctionVersion) -> None:
+        """Try a new snapshot of a process once, so that no version waits at each start for what cannot be. Raises `SnapshotImpossible`."""
+        if not self._maker.copies_processes:
+            return
+        try:
+            environment = await self._make(image, version, lambda: True)
+        except SnapshotUnusable as error:
+            raise SnapshotImpossible(f"this host makes no copy of its process: {error}") from None
+        except HanabiError as error:  # a full host, for one: that is no fault of the snapshot's
+            log.info("the snapshot of %s:%s was not tried: %s", version.name, version.version, error)
+            return
+        if environment is not None:
+            self._environments.discard(environment)
 
     async def resume(self, image: RuntimeImage, hibernated: HibernatedEnvironment, wanted: Callable[[], bool]) -> Environment | None:
         """Resume a hibernated environment. Raises `SandboxError`; then it is lost."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hanabi.contracts.sandbox import SandboxSpec
-from hanabi.errors import SandboxError, SnapshotFailed, SnapshotUnusable, SnapStartFailure, SnapStartTimeout
+from hanabi.errors import SandboxError, SnapshotFailed, SnapshotImpossible, SnapshotUnusable, SnapStartFailure, SnapStartTimeout
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.trash import UNUSED_S
 from hanabi.testing import ManualClock
@@ -260,6 +260,21 @@ async def test_where_processes_are_copied_a_sandbox_of_the_pool_gets_one(tmp_pat
         history = next(each.history for each in rig.driver.alive if "restore_process" in each.history)
         steps = [each for each in history if each.split()[0] in ("start", "reset", "mount", "restore_process")]
         assert steps == [*(["start runtime", "reset"] if pool_size else []), "mount /var/task", "restore_process"]
+
+
+async def test_a_snapshot_of_a_process_is_tried_before_it_counts(tmp_path: Path) -> None:
+    rig = Rig(dormant)
+    rig.driver.copies_processes = True
+    snapshots = Snapshots(tmp_path / "snapshots", rig.fleet, "")
+    async with rig:
+        rig.driver.restore_errors.append(SnapshotUnusable("its process cannot be copied from it"))
+        with pytest.raises(SnapshotImpossible, match="no copy of its process"):
+            await snapshots.take(rig.version(version="1"))
+        assert list((tmp_path / "snapshots").iterdir()) == []
+        rig.driver.restore_errors.append(SandboxError("the host is full"))
+        await snapshots.take(rig.version(version="1"))
+        await until(lambda: rig.states() == [])
+        assert [each.history.count("restore_process") for each in rig.driver.sandboxes] == [0, 1, 0, 1]
 
 
 async def test_a_copy_that_cannot_be_made_is_done_without_and_the_snapshot_made_again(tmp_path: Path) -> None:
