@@ -106,7 +106,7 @@ def test_environments_are_copies_that_share_nothing(server: Server) -> None:
         {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"},
     )
     with concurrent.futures.ThreadPoolExecutor(2) as callers:
-        first = callers.submit(invoke, server, "copied:1", sleep=8, write="one")
+        first = callers.submit(invoke, server, "copied:1", sleep=5, write="one")
         wait_for(lambda: any(row["state"] == "busy" for row in json.loads(server.hanabi("ps", "--json"))))
         (two, _), (one, log) = invoke(server, "copied:1", write="two"), first.result()
     for each in (one, two):
