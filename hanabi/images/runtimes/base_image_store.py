@@ -21,6 +21,7 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.errors import ImageError
 from hanabi.images.containers import container_images, paths
 from hanabi.images.containers.container_images import PULL_S, run_pull
+from hanabi.images.containers.reference import parse
 from hanabi.images.paths import is_whole, make_readable
 from hanabi.images.runtimes.base_images import read_base_images
 from hanabi.images.runtimes.bootstraps import install_bootstrap
@@ -72,6 +73,11 @@ class BaseImageStore:
         named = paths.read_name(self._directory, runtime, paths.RUNTIMES)
         return named if named is not None and is_whole(paths.container_path(self._directory, named.digest)) else None
 
+    def _pinned_address(self, runtime: str) -> str:
+        """Return where an image that was pulled once, and is damaged or gone, is by its digest now; empty: it never was."""
+        named, address = paths.read_name(self._directory, runtime, paths.RUNTIMES), self.address(runtime)
+        return str(parse(address).pin(f"sha256:{named.digest}")) if named is not None and address else ""
+
     async def find(self, runtime: str) -> str:
         """Return a runtime's image by digest, asking its registry, unless that was just out of reach. Raises `ImageError`."""
         if found := self._found.get(runtime):
@@ -106,7 +112,7 @@ class BaseImageStore:
         """Return the image of a runtime, pulled now if it was not. Raises `ImageError`."""
         named = await asyncio.to_thread(self.pinned, runtime)
         if named is None:
-            image = await self.find(runtime)
+            image = await asyncio.to_thread(self._pinned_address, runtime) or await self.find(runtime)
             request = {"action": "pull", "image": image, "runtime": runtime, "plain": list(self._sources.insecure_registries)}
             await run_pull(self._directory, request, PULL_S, lambda line: progress(f"pulling AWS's base image: {line}"))
             named = await asyncio.to_thread(self.pinned, runtime)

@@ -1,6 +1,7 @@
 """AWS's base images on this host: where they are looked for, which one of an index is taken, what is run of them, how they stay."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,9 @@ async def test_the_image_of_this_architecture_is_pulled_once_and_pinned(tmp_path
     asked = len(registry.requests)
     assert text_of(await store_of(tmp_path, mirror=f"{registry.host}/aws").ensure("python3.12", said.append)) == f"one {ARCHITECTURE}"
     assert len(registry.requests) == asked
+    shutil.rmtree(runtime.root.parent)
+    assert store.pinned("python3.12") is None
+    assert text_of(await store.ensure("python3.12", said.append)) == f"one {ARCHITECTURE}"  # what is lost comes back as it was
     assert store.remove("python3.12") and not store.remove("python3.12")
     assert text_of(await store.ensure("python3.12", said.append)) == f"two {ARCHITECTURE}"
 
