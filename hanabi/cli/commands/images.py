@@ -92,7 +92,8 @@ def _list(images: "RuntimeImages", parts: "MicroVmParts", directory: Path, optio
 
     from hanabi.images.runtimes.listing import list_runtimes
 
-    roots = [row for row in list_runtimes(images, directory) if wanted(row.runtime)]
+    listed = [row for row in list_runtimes(images, directory) if row.runtime in options.names or row.runtime in NAMES]
+    roots = [row for row in listed if wanted(row.runtime)]  # those that AWS no longer creates functions of: by name only
     there = [row for row in parts.list() if wanted(row.part)]
     containers = [row for row in _containers(directory) if wanted(*row["names"])]
     if options.json:

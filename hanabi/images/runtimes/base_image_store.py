@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,9 +95,9 @@ class BaseImageStore:
         try:
             self._found[runtime] = await self._asking.run(runtime, lambda: self._resolve(address))
         except ImageError as error:
-            key = host if error.kind == "unavailable" else runtime
-            self._failed[key] = self._clock.monotonic(), ImageError(str(error), error.kind)
-            raise
+            key, told = (host, _of_host(error, host)) if error.kind == "unavailable" else (runtime, error)
+            self._failed[key] = self._clock.monotonic(), ImageError(str(told), error.kind)
+            raise told from None
         return self._found[runtime]
 
     async def _resolve(self, address: str) -> str:
@@ -156,6 +157,11 @@ class BaseImageStore:
         """Forget which image a runtime is, so that it is pulled anew; the image goes when nothing else needs it."""
         self._found.pop(runtime, None)
         return paths.remove_name(self._directory, runtime, paths.RUNTIMES)
+
+
+def _of_host(error: ImageError, host: str) -> ImageError:
+    """Make the error of one image one of its registry: the next image is not asked for."""
+    return ImageError(re.sub(r"https?://\S+", host, str(error)), error.kind)
 
 
 def _has_tag(layout: Path, tag: str) -> bool:
