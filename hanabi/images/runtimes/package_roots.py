@@ -15,7 +15,9 @@ from hanabi.images.runtimes.bootstraps import install_bootstrap
 from hanabi.images.runtimes.recipes import RUNTIMES, digest_recipe
 
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...
-_CERTIFICATES_TOO = ("etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt")  # ... and where Amazon Linux, so Lambda, has them
+_CERTIFICATES_TOO = (  # ... where Amazon Linux, so Lambda, has them, and where OpenSSL looks, for which Debian bullseye has no link
+    "etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt", "usr/lib/ssl/cert.pem",
+)  # fmt: skip
 Progress = Callable[[str], None]
 
 
