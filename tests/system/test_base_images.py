@@ -128,11 +128,9 @@ def python_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("packs a whole root and AWS's client for Python: HANABI_TEST_APPS=1")
     root = root_path(IMAGES, "python3.13") / "root"
     tar = subprocess.run(["tar", "-C", root, "-c", "--exclude=./dev/*", "."], check=True, capture_output=True, timeout=120).stdout
-    start = "#!/bin/bash\nexec /var/lang/bin/python3.13 /var/runtime/bootstrap.py\n"
-    script = "import os, sys\nsys.path.insert(0, '/var/runtime')\nfrom awslambdaric import bootstrap\n"
-    script += "bootstrap.run('/var/task', os.environ['_HANDLER'], os.environ['AWS_LAMBDA_RUNTIME_API'])\n"
+    start = '#!/bin/bash\nexport PYTHONPATH=/var/runtime\nexec /var/lang/bin/python3.13 -m awslambdaric "$_HANDLER"\n'
     client = [file(f"var/runtime/{name}", data) for name, data in toolchains.python_client().items()]
-    ours = layer([file("var/runtime/bootstrap", start, 0o755), file("var/runtime/bootstrap.py", script), *client])
+    ours = layer([file("var/runtime/bootstrap", start, 0o755), *client])
     image = Image([layer_of(tar), ours], SETTINGS)
     return write_layout(tmp_path_factory.mktemp("python-layout"), {"python3.13": image})
 

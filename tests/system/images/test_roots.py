@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,8 @@ def test_python_compiles_nothing_at_a_start(image: RuntimeImage) -> None:
 def test_node(image: RuntimeImage) -> None:
     assert inside(image, image.command[0], "--version").startswith(f"v{image.runtime[6:8]}.")
     script = "const {S3Client} = require('@aws-sdk/client-s3'); new S3Client({region: 'us-east-1'}); console.log('here')"
+    image = replace(image, environment={**image.environment, "NODE_PATH": "/var/lang/lib/node_modules"})  # /var/runtime has a link to it
+    assert image.runtime_dir and os.readlink(image.runtime_dir / "node_modules") == image.environment["NODE_PATH"]
     assert inside(image, "node", "-e", script) == "here"
     folder = "/var/lang/lib/node_modules/@aws-sdk"
     every = (
@@ -330,7 +333,7 @@ def test_the_bootstrap_is_copied_anew_when_it_changed(tmp_path: Path) -> None:
     (guest / "node/inner/__pycache__/b").write_text("left out")
     first = install_bootstrap(guest, copies, "node", tmp_path)
     assert install_bootstrap(guest, copies, "node", tmp_path) == first
-    assert {path.name for path in first.rglob("*")} == {"inner", "a.mjs", "ca-cert.pem"}
+    assert {path.name for path in first.rglob("*")} == {"inner", "a.mjs", "ca-cert.pem", "node_modules"}
     (guest / "node/inner/a.mjs").write_text("2")
     second = install_bootstrap(guest, copies, "node", tmp_path)
     assert ((first / "inner/a.mjs").read_text(), (second / "inner/a.mjs").read_text()) == ("1", "2")
