@@ -20,6 +20,7 @@ from hanabi.sandbox.host import kvm
 from tests import leftovers
 from tests.microvm import rig
 from tests.server import ROLE, Server, create_function, zip_of
+from tests.system.test_extensions import RECORDER, Log
 from tests.unit.images.layouts import Image, file, folder, layer, write_layout
 from tests.waiting import wait_for
 
@@ -95,6 +96,18 @@ def invoke(client: Any, name: str, payload: Any = None, **options: Any) -> Any:
     said = json.load(answer["Payload"])
     assert "FunctionError" not in answer, said
     return said
+
+
+@thorough
+def test_extensions(server: Server, client: Any) -> None:
+    content = zip_of({"extensions/recorder": RECORDER.read_text()}, executable=["extensions/recorder"])
+    arn = client.publish_layer_version(LayerName="recorder", Content={"ZipFile": content})["LayerVersionArn"]
+    create_function_slowly(client, "extended", LOOK, Layers=[arn])
+    for _ in range(2):
+        invoke(client, "extended")
+    client.update_function_configuration(FunctionName="extended", Description="another one")
+    events = Log(server.client("logs"), "extended").wait_for(4, rig.SLOW_S)
+    assert [event["eventType"] for event in events] == ["REGISTERED", "INVOKE", "INVOKE", "SHUTDOWN"]
 
 
 def see(client: Any, expression: str) -> Any:

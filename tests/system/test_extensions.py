@@ -54,8 +54,8 @@ class Log:
     def recorded(self) -> list[dict[str, Any]]:
         return [json.loads(line)["recorder"] for line in self.lines() if line.startswith('{"recorder"')]
 
-    def wait_for(self, count: int) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + 60
+    def wait_for(self, count: int, within_s: float = 60) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + within_s
         while len(found := self.recorded()) < count:
             assert time.monotonic() < deadline, self.lines()
             time.sleep(0.1)
@@ -105,6 +105,47 @@ def test_the_caller_has_the_answer_before_the_extension_is_done(lambda_client: A
     began = time.monotonic()
     lambda_client.invoke(FunctionName=name, Payload=b"{}")["Payload"].read()
     assert time.monotonic() - began < waited_s
+
+
+INTERNAL = """
+import json, os, threading, time
+from http.client import HTTPConnection
+
+def ask(connection, method, path, body=None, **headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, "/2020-01-01/extension/" + path, body, named)
+    answer = connection.getresponse()
+    return answer, json.loads(answer.read())
+
+def run():
+    connection = HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    answer, _ = ask(connection, "POST", "register", '{"events": ["INVOKE"]}', Lambda_Extension_Name="inner")
+    identifier = answer.getheader("Lambda-Extension-Identifier")
+    registered.set()
+    while True:
+        _, event = ask(connection, "GET", "event/next", Lambda_Extension_Identifier=identifier)
+        done.wait()  # until the handler has answered
+        done.clear()
+        time.sleep(0.5)
+        print("after the answer to", event["requestId"])
+
+registered, done = threading.Event(), threading.Event()
+threading.Thread(target=run, daemon=True).start()
+registered.wait()
+
+def lambda_handler(event, context):
+    done.set()
+    return context.aws_request_id
+"""
+
+
+def test_an_internal_extension_works_after_the_answer(lambda_client: Any, logs_client: Any) -> None:
+    name = create_function(lambda_client, "internal", INTERNAL, Runtime="python3.13", MemorySize=256)
+    for _ in range(2):
+        answer, _, log = call(lambda_client, name, {})
+        assert f"after the answer to {answer}" in log
+    report = next(line for line in log if line.startswith("REPORT"))
+    assert float(report.split("Duration: ")[1].split(" ms")[0]) >= 500
 
 
 @pytest.mark.parametrize("do, error_type, reason", [("sleep", "Sandbox.Timedout", "timeout"), ("exit", "Runtime.ExitError", "failure")])

@@ -120,6 +120,16 @@ def test_image_config(lambda_client: Any, base: Layer, tmp_path: Path) -> None:
     assert "ImageConfigResponse" not in lambda_client.get_function_configuration(FunctionName="image-config")
 
 
+def test_extensions_of_an_image_are_started(lambda_client: Any, base: Layer, tmp_path: Path) -> None:
+    tool = layer([folder("opt/extensions"), file("opt/extensions/tool", "#!/nowhere", 0o755)])
+    layout = write_layout(tmp_path / "layout", {"1": Image([base, tool], {"Entrypoint": ["/bin/runtime"], "Cmd": ["app.handler"]})})
+    create(lambda_client, "image-extension", f"oci:{layout}")
+    error, _, log = call(lambda_client, "image-extension", {})
+    assert error["errorType"] == "Extension.LaunchError"
+    assert error["errorMessage"].endswith("Error: fork/exec /opt/extensions/tool: no such file or directory")
+    assert any(line.startswith("EXTENSION\tName: tool\tState: LaunchError") for line in log), log
+
+
 @pytest.mark.parametrize(
     ("config", "error_type", "message"),
     [

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import IMAGES, Server, create_function
+from tests.server import IMAGES, Server, create_function, zip_of
+from tests.system.test_extensions import RECORDER, Log
 
 UID = 4343
 CODE = """
@@ -86,6 +87,18 @@ def test_a_function_runs_and_boto3_inside_reaches_hanabi(server: Server) -> None
     crashed = client.invoke(FunctionName=name, Payload=b'{"exit": 1}')
     assert "exit status 3" in json.loads(crashed["Payload"].read())["errorMessage"]
     assert "FunctionError" not in client.invoke(FunctionName=name, Payload=b"{}")
+
+
+def test_extensions_of_layers(server: Server) -> None:
+    client = server.client("lambda")
+    content = zip_of({"extensions/recorder": RECORDER.read_text()}, executable=["extensions/recorder"])
+    arn = client.publish_layer_version(LayerName="recorder", Content={"ZipFile": content})["LayerVersionArn"]
+    runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    name = create_function(client, "extended", CODE, Runtime=runtime, Layers=[arn])
+    client.invoke(FunctionName=name, Payload=b"{}")
+    client.invoke(FunctionName=name, Payload=b'{"exit": 1}')
+    log = Log(server.client("logs"), name)
+    assert [event["eventType"] for event in log.wait_for(4)] == ["REGISTERED", "INVOKE", "INVOKE", "SHUTDOWN"]
 
 
 def test_it_says_what_it_does_not_protect(server: Server) -> None:
