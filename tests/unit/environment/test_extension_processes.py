@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import random
+import uuid
+from contextlib import suppress
 from dataclasses import replace
 from errno import EACCES
 from pathlib import Path
@@ -17,7 +20,7 @@ from hanabi.errors import EntrypointError
 from hanabi.quotas import EXTENSIONS_MAX
 from hanabi.testing import ManualClock
 from hanabi.testing.sandbox import FakeProcess, Killed
-from tests.unit.environment.extension import Client, Refused, Team, plain
+from tests.unit.environment.extension import Client, Does, Event, Refused, Team, plain
 from tests.unit.fleet.rig import Rig, obedient
 from tests.unit.fleet.test_hibernation import REST_S, hibernation, snapstart
 from tests.waiting import until
@@ -423,3 +426,68 @@ async def test_an_environment_with_extensions_is_not_hibernated_but_ends(tmp_pat
         assert rig.states() in (["idle"], ["frozen"])
         await clock.advance(1000)
         await until(lambda: team.story[-1] == "tool SHUTDOWN spindown")
+
+
+# --- hostile ones -----------------------------------------------------------------------------------------------------
+
+
+def hostile(lot: random.Random) -> Does:
+    """Does what comes to its mind, with several connections at once."""
+
+    async def does(client: Client) -> int | None:
+        asking: list[asyncio.Task[Event]] = []
+        try:
+            for _ in range(lot.randrange(1, 12)):
+                name = lot.choice([client.name, "runtime", "sandbox", "x" * 3000, "e\u00e9"])
+                identifier = lot.choice([client.identifier, str(uuid.uuid4()), "x"])
+                headers = {"Lambda_Extension_Identifier": identifier, "Lambda_Extension_Function_Error_Type": lot.choice(["T.E", ""])}
+                with suppress(Refused):
+                    match lot.randrange(9):
+                        case 0 | 1 | 2:
+                            await client.register(*lot.choice([["INVOKE"], ["INVOKE", "SHUTDOWN"], ["SHUTDOWN"], ["START"], []]))
+                        case 3 | 4:
+                            asking.append(asyncio.ensure_future(client.next()))
+                        case 5:
+                            await client.ask("POST", "register", lot.randbytes(200), Lambda_Extension_Name=name.encode().hex())
+                        case 6:
+                            await client.ask("POST", lot.choice(["init/error", "exit/error"]), b"[" * 9000, **headers)
+                        case 7:
+                            _, writer = await asyncio.open_connection(*client.process.sandbox.runtime_api_address.split(":"))
+                            writer.write(lot.randbytes(300))
+                            writer.close()
+                        case 8:
+                            client.process.print("noise" * 10)
+                await asyncio.sleep(0)
+            if lot.random() < 0.5:
+                await asyncio.Event().wait()
+            return lot.randrange(3)
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+
+    return does
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_hostile_ones_hold_up_nobody_for_longer_than_the_timeout(tmp_path: Path, seed: int) -> None:
+    lot, clock = random.Random(seed), ManualClock()
+    rig = Rig(clock=clock, unreserved=8)
+    await rig.__aenter__()
+    try:
+        team = Team(rig, tmp_path, good=plain, bad=hostile(lot), worse=hostile(lot))
+        version = rig.version(opt=team.opt)
+        running = [rig.begin(version, lot.choice([b"{}", b"hang", b"exit 1", b"fail"]), tail=lot.random() < 0.5) for _ in range(6)]
+        await until(lambda: all(task.done() for task in running), clock=clock, step_s=0.25)
+        assert all(isinstance(task.result(), Result) for task in running)  # each has an answer
+        await until(lambda: rig.invoker.in_flight == 0, clock=clock, step_s=0.25)
+        assert len(rig.journal.records) == len(running)
+        team.does["bad"] = team.does["worse"] = plain
+        rig.fleet.retire(version.key)
+        again = rig.begin(rig.version("g", opt=team.opt), b'"again"')
+        await until(again.done, clock=clock, step_s=0.25)
+        assert again.result().function_error is None
+    finally:
+        closing = asyncio.ensure_future(rig.__aexit__())
+        await until(closing.done, clock=clock, step_s=0.25)
+        await closing
