@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from hanabi.base.clock import Clock
@@ -71,8 +72,12 @@ class Preparation:
             await asyncio.wait([task], timeout=BRIEF_WAIT_S)
 
     def shown(self, function: Function, version: Version) -> Version:
-        """Return a version with its preparation's progress as the reason."""
-        return self._progress.show(function, version)
+        """Return a version with its preparation's progress as the reason, and its runtime if that is known by now."""
+        shown = self._progress.show(function, version)
+        now = self._functions.get(function.name)
+        if shown.runtime_arn is None and now is not None and now.latest.settings.runtime == version.settings.runtime:
+            return replace(shown, runtime_arn=now.latest.runtime_arn)
+        return shown
 
     def _changed(self, old: Function | None, new: Function | None) -> None:
         is_new = new is not None and (old is None or old.latest.generation != new.latest.generation)

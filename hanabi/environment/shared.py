@@ -28,5 +28,6 @@ class SharedServices:
     credentials: CredentialIssuer
     attach_edge: AttachEdge
     freeze_after_s: float = 0.010  # idle time before the freeze; 0: at once
-    served_services: list[str] = field(default_factory=list)  # services of the AWS endpoint, as SDKs name them in variables: "LAMBDA"
+    endpoint_url: str = ""  # which SDKs in functions call; empty: Hanabi's own endpoint, as it is inside an environment
+    endpoint_variables: list[str] = field(default_factory=list)  # from which they take it: "AWS_ENDPOINT_URL_LAMBDA"
     output_throttle: OutputThrottle = field(default_factory=OutputThrottle)

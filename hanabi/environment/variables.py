@@ -72,8 +72,8 @@ def function_variables(
     credentials: Credentials,
     *,
     runtime_api: str,
-    edge: str,
-    served_services: Sequence[str] = (),
+    endpoint_url: str,
+    endpoint_variables: Sequence[str] = (),
     task_root: str,
     log_stream: str,
     provisioned: bool = False,
@@ -102,9 +102,7 @@ def function_variables(
         }
     return {
         **image.environment,
-        **{
-            f"AWS_ENDPOINT_URL_{service}": f"http://{edge}" for service in served_services
-        },  # calls of other services go where they would go
+        **dict.fromkeys(endpoint_variables, endpoint_url),
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "AWS_XRAY_DAEMON_ADDRESS": f"{host}:{XRAY_PORT}",  # nobody listens there: what is sent is lost, quietly
         "_AWS_XRAY_DAEMON_ADDRESS": host,

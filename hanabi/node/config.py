@@ -15,6 +15,7 @@ from hanabi.images.runtimes.sources import AWS, CHOICES, DISTRIBUTION, PENDING, 
 from hanabi.quotas import STREAMED_BYTES_PER_S
 
 ROLES = ("strict", "lenient", "any")
+ENDPOINTS = ("served", "hanabi", "none")
 ISOLATION = ("auto", "firecracker", "oci", "process")
 SYSTEM_DATA_DIR = Path("/var/lib/hanabi")
 DEFAULT_PORT = 9555
@@ -48,6 +49,7 @@ class NodeSettings:
     runtimes_missing: str = "refuse"  # or "pending": what becomes of a function whose runtime is not to be had
     runtime_substitute: tuple[tuple[str, str], ...] = ()  # (runtime, the one that is run for it)
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
+    function_endpoint: str = "served"  # one of ENDPOINTS, or a URL: which endpoint SDKs in functions use
     layer_source: str = ""  # layers of other accounts: a directory or a URL; empty: there are none
     max_environments: int = 256  # of this host, all functions together
     max_memory_mb: int | None = None  # MB that all environments may have together; None: 80 % of the host's
@@ -226,6 +228,12 @@ def _registries(value: str | list[str]) -> tuple[str, ...]:
     return tuple(parse(each.strip()) for each in given if each.strip())
 
 
+def _function_endpoint(value: str) -> str:
+    if value in ENDPOINTS:
+        return value
+    return _matching(r"https?://[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[!-~]*)?", f"one of {', '.join(ENDPOINTS)}, or a URL")(value)
+
+
 def _substitutes(value: str | list[str]) -> tuple[tuple[str, str], ...]:
     """Read RUNTIME=RUNTIME: repeated flags, or one variable with commas. Both are of one language."""
     pairs = []
@@ -270,6 +278,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "hibernate_after_s": _seconds,
     "idle_timeout_s": _seconds,
     "drain_s": _seconds_or_none,
+    "function_endpoint": _function_endpoint,
     "stream_mb_s": _mb_s,
     "firecracker": _file,
     "jailer": _file,

@@ -17,7 +17,6 @@ from hanabi.control.plane import open_control_plane
 from hanabi.edge.auth.authorize import LENIENT_CHOICES, Authorizer
 from hanabi.edge.edge import Edge
 from hanabi.edge.own_endpoints import OwnEndpointGroup
-from hanabi.edge.protocols.model import endpoint_variable
 from hanabi.edge.service import Service
 from hanabi.environment.shared import SharedServices
 from hanabi.fleet.fleet import Fleet
@@ -40,6 +39,7 @@ from hanabi.node.config import NodeSettings, is_loopback
 from hanabi.node.drain import Drain, StopSignals
 from hanabi.node.drivers import choose_driver
 from hanabi.node.endpoint import EdgeServers, listen
+from hanabi.node.function_endpoints import endpoint_url, endpoint_variables
 from hanabi.node.prepared_images import ANNOUNCE_INTERVAL_S, PreparedContainers, PreparedRuntimes, VersionImages
 from hanabi.node.state import open_state
 from hanabi.sandbox.host.host import HIBERNATED
@@ -80,7 +80,9 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
 
         # runs functions: `edge` and `control` are made further down, on top of the fleet
         servers = EdgeServers(lambda: edge, clock, spool, access)
-        shared = SharedServices(clock, journal, keys, servers.attach, settings.freeze_after_ms / 1000)
+        shared = SharedServices(
+            clock, journal, keys, servers.attach, settings.freeze_after_ms / 1000, endpoint_url(settings.function_endpoint)
+        )
         version_images = VersionImages(artifacts, lambda: control.presence)
         memory = HostMemory()
         fleet = Fleet(driver, version_images.find, shared, _fleet_settings(settings, memory.budget_mb), memory.read, health)
@@ -150,7 +152,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             services, keys, clock, settings.region,
             frontends=[function_urls], endpoints=endpoints, hosts=[settings.host], authorize=authorize, spool=spool,
         )  # fmt: skip
-        shared.served_services.extend(endpoint_variable(service.name) for service in services)
+        shared.endpoint_variables.extend(endpoint_variables(settings.function_endpoint, (service.name for service in services)))
         control.provisioned.on_provisioned(fleet.provision)  # from here on environments can reach the edge
 
         # serve

@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stream-mb-s", metavar="MB", help="bandwidth of a streamed response after its first 6 MB; 0: no limit (default: 2)"
     )
+    parser.add_argument(
+        "--function-endpoint",
+        metavar="WHICH",
+        help="where AWS SDKs in functions call: served (services that Hanabi has lead to it; the default), hanabi (all do), none, or a URL",
+    )
     parser.add_argument("--drain-s", metavar="S", help="when stopped, let what runs go on for so long (default: 60)")
     parser.add_argument("--firecracker", metavar="PATH", help="the Firecracker to use (default: what `hanabi images` has, else on PATH)")
     parser.add_argument("--jailer", metavar="PATH", help="its jailer (default: beside it)")

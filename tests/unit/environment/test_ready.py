@@ -181,7 +181,7 @@ async def test_only_calls_of_what_is_served_here_are_led_here() -> None:
                 await process.answer(process.payload(body))
 
     async with Rig(told) as rig:
-        rig.host.served_services.extend(["LAMBDA", "CLOUDWATCH_LOGS"])
+        rig.host.endpoint_variables.extend(["AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"])
         await rig.invoke(rig.version(environment={"AWS_ENDPOINT_URL_S3": "http://own"}))
         edge = f"http://{rig.sandbox.edge_address}"
         urls = {name: value for name, value in seen.items() if name.startswith("AWS_ENDPOINT")}

@@ -105,7 +105,14 @@ def version_of(**changes: Any) -> FunctionVersion:
 
 def variables_of(image: RuntimeImage, version: FunctionVersion, **options: Any) -> dict[str, str]:
     return function_variables(
-        image, version, KEYS, runtime_api=RUNTIME_API, edge="127.0.0.1:9002", task_root="/var/task", log_stream="stream", **options
+        image,
+        version,
+        KEYS,
+        runtime_api=RUNTIME_API,
+        endpoint_url="http://127.0.0.1:9002",
+        task_root="/var/task",
+        log_stream="stream",
+        **options,
     )
 
 

@@ -55,7 +55,7 @@ def test_the_life_of_a_function(live: Live) -> None:
     client = live.client
     made = live.create("life", Environment={"Variables": {}}, Tags={"team": "blue"})
     assert made["ResponseMetadata"]["HTTPStatusCode"] == 201
-    assert strip(made) == configuration("life", Environment={"Variables": {}}, **PENDING)
+    assert strip(made) == configuration("life", Environment={"Variables": {}}, RuntimeVersionConfig=RUNTIME, **PENDING)
     got = client.get_function(FunctionName="life")
     assert strip(got["Configuration"]) == configuration("life", Environment={"Variables": {}}, **ACTIVE)
     assert (got["Code"], got["Tags"], "Concurrency" in got) == ({"RepositoryType": "S3"}, {"team": "blue"}, False)
@@ -89,7 +89,7 @@ def test_the_life_of_a_function(live: Live) -> None:
 def test_versions(live: Live) -> None:
     client = live.client
     made = live.create("versions", Publish=True)
-    assert strip(made) == configuration("versions", Version="1", **PENDING)
+    assert strip(made) == configuration("versions", Version="1", RuntimeVersionConfig=RUNTIME, **PENDING)
     version = client.get_function(FunctionName="versions", Qualifier="1")["Configuration"]
     assert strip(version) == configuration("versions", Version="1", FunctionArn=f"{ARN}:versions:1", **ACTIVE)
     latest = client.get_function_configuration(FunctionName="versions:$LATEST")
