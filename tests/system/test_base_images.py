@@ -126,13 +126,13 @@ def python_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shape of AWS's image of Python: a whole root, AWS's client in /var/runtime, a bootstrap that starts it."""
     if os.environ.get("HANABI_TEST_APPS") != "1":
         pytest.skip("packs a whole root and AWS's client for Python: HANABI_TEST_APPS=1")
-    root = root_path(IMAGES, "python3.13") / "root"
+    root = root_path(IMAGES, "python3.11") / "root"
     tar = subprocess.run(["tar", "-C", root, "-c", "--exclude=./dev/*", "."], check=True, capture_output=True, timeout=120).stdout
-    start = '#!/bin/bash\nexport PYTHONPATH=/var/runtime\nexec /var/lang/bin/python3.13 -m awslambdaric "$_HANDLER"\n'
+    start = '#!/bin/bash\nexport PYTHONPATH=/var/runtime\nexec /var/lang/bin/python3.11 -m awslambdaric "$_HANDLER"\n'
     client = [file(f"var/runtime/{name}", data) for name, data in toolchains.python_client().items()]
     ours = layer([file("var/runtime/bootstrap", start, 0o755), *client])
     image = Image([layer_of(tar), ours], SETTINGS)
-    return write_layout(tmp_path_factory.mktemp("python-layout"), {"python3.13": image})
+    return write_layout(tmp_path_factory.mktemp("python-layout"), {"python3.11": image})
 
 
 def test_awss_own_client_runs_a_function_of_an_image_of_that_shape(python_layout: Path) -> None:
@@ -142,9 +142,9 @@ def test_awss_own_client_runs_a_function_of_an_image_of_that_shape(python_layout
     code += "    return {'client': 'awslambdaric' in sys.modules, 'id': context.aws_request_id, 'version': sys.version_info[:2]}\n"
     with server:
         client = server.client("lambda")
-        create_function(client, "ric", code, Runtime="python3.13", MemorySize=512)
+        create_function(client, "ric", code, Runtime="python3.11", MemorySize=512)
         said, response, log = call(client, "ric", {})
         assert "FunctionError" not in response, said
-        assert said["client"] and said["version"] == [3, 13] and said["id"] in log[0]
+        assert said["client"] and said["version"] == [3, 11] and said["id"] in log[0]
         failed = call(client, "ric", {"raise": 1})[0]
         assert (failed["errorType"], failed["errorMessage"]) == ("ValueError", "no good")
