@@ -24,10 +24,10 @@ async def measure(server: Server, scale: float) -> dict[str, Any]:
     return figures
 
 
-async def cold_starts(server: Server, name: str, variables: dict[str, str], count: int) -> list[float]:
+async def cold_starts(server: Server, name: str, variables: dict[str, str], count: int, **options: Any) -> list[float]:
     """Milliseconds of the first invocation after each of `count` configuration changes, sorted."""
     client = server.client("lambda")
-    create_function(client, name, HANDLER, MemorySize=1769, Environment={"Variables": variables})
+    create_function(client, name, HANDLER, MemorySize=1769, Environment={"Variables": variables}, **options)
     times = []
     for number in range(count):
         change = {"Variables": {**variables, "NUMBER": str(number)}}

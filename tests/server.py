@@ -145,8 +145,8 @@ class Server:
         )
 
 
-def zip_of(files: dict[str, str | bytes], executable: Sequence[str] = ()) -> bytes:
-    """A zip file with these files."""
+def zip_of(files: dict[str, str | bytes], executable: Sequence[str] = (), links: Sequence[str] = ()) -> bytes:
+    """A zip file with these files. `links`: those that are symbolic links to what their content names."""
     import io
     import zipfile
 
@@ -154,7 +154,7 @@ def zip_of(files: dict[str, str | bytes], executable: Sequence[str] = ()) -> byt
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             info = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
-            info.external_attr = (0o755 if name in executable else 0o644) << 16
+            info.external_attr = (0o120777 if name in links else 0o755 if name in executable else 0o644) << 16
             archive.writestr(info, content)
     return buffer.getvalue()
 

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +28,13 @@ class PackageFile:
     link: bool = False
 
 
-def collect(folder: Path, built: Path | None = None) -> dict[str, PackageFile]:
+def collect(folder: Path, built: Path | None = None, ignore_files: Sequence[str] = IGNORE_FILES) -> dict[str, PackageFile]:
     """Collect the files of a package by name. `built` has dependencies; the folder's own files override them."""
     files: dict[str, PackageFile] = {}
     if built is not None:
         files.update(_files(built, None))
     with _reading(folder):
-        chosen = next((name for name in IGNORE_FILES if (folder / name).is_file()), None)
+        chosen = next((name for name in ignore_files if (folder / name).is_file()), None)
         own = dict(_files(folder, chosen))
     if built is not None:  # what was installed for the runtime's platform goes before what lies there for this one's
         replaced = {name.partition("/")[0] for name in files if name.startswith("node_modules/")}

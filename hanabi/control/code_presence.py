@@ -18,7 +18,7 @@ from hanabi.control.dependencies import CodeStore, LayerSets
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.snapstart import Snapshots
-from hanabi.errors import HanabiError, ImageError
+from hanabi.errors import CodeError, HanabiError, ImageError, ResourceConflict
 
 ALL_S = 300.0  # between two looks at everything
 LOST_S = 15.0  # and at what was not there the last time
@@ -149,7 +149,10 @@ class CodePresence:
             if function and function.key(each) == version.key:
                 versions.check_active(each)
                 if each.settings.layers:
-                    await self._layer_sets.ensure(each.settings.layer_hashes)
+                    try:
+                        await self._layer_sets.ensure(each.settings.layer_hashes)
+                    except CodeError as error:
+                        raise ResourceConflict(f"The operation cannot be performed at this time. {error}") from None
 
     async def _renew_snapshots(self) -> None:
         snapshots = self._snapshots

@@ -80,6 +80,7 @@ async def open_control_plane(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
         stack.push_async_callback(layers.close)
+        stack.push_async_callback(foreign.close)
         stack.push_async_callback(snap_start.close)
         stack.push_async_callback(preparation.close)
         await layers.open()

@@ -23,6 +23,8 @@ NOTES = """## Worth knowing
 - [Extensions](extensions.md) run, external and internal ones: the files in `/opt/extensions` of layers and images, and the Extensions API.
 - `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
   gets none.
+- [Layers](layers.md) have effect, with their policies; those of other accounts come from `--layer-source`. `CompatibleRuntimes` and
+  `CompatibleArchitectures` filter lists, as on AWS. Content in S3 is refused, but for what was uploaded ahead.
 - `PackageType` may be `Image`; an `ImageUri` is of any registry, or an OCI layout, or a name given by `hanabi images add`
   ([images](images.md)). `RepositoryType` is `ECR` all the same, as tools expect it.
 - Function URLs are `http://127.x.y.z:<port>/`, an address each, for every program on this machine; also `http://<id>.lambda-url.localhost:<port>/`,
@@ -33,8 +35,8 @@ NOTES = """## Worth knowing
 - Identity, resource and trust policies are evaluated as AWS does it: explicit Deny, the Not elements, all condition operators, policy
   variables. Condition keys: those of `aws:` about the caller, the time, the address and tags, `aws:RequestedRegion`, `aws:UserAgent`,
   `iam:PassedToService`, `iam:AssociatedResourceArn`, `iam:PolicyARN`, `iam:ResourceTag/`, `lambda:FunctionUrlAuthType`,
-  `lambda:InvokedViaFunctionUrl`, `lambda:Principal`, `lambda:SourceFunctionArn`, `sts:ExternalId`, `sts:RoleSessionName`; any other is
-  absent. There is one account: no organisation, no boundaries, no session policies ([security](security.md)).
+  `lambda:InvokedViaFunctionUrl`, `lambda:Layer`, `lambda:Principal`, `lambda:SourceFunctionArn`, `sts:ExternalId`, `sts:RoleSessionName`;
+  any other is absent. There is one account: no organisation, no boundaries, no session policies ([security](security.md)).
 """
 OTHERS = {"CloudWatch Logs": "logs", "IAM": "iam", "STS": "sts"}
 

@@ -3,10 +3,7 @@
 import json
 import os
 import shutil
-import stat
 import subprocess
-import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +65,12 @@ def layers(lambda_client: Any, tmp_path_factory: pytest.TempPathFactory) -> list
         "python/lib/python3.13/site-packages/packaged.py": "VALUE = 'packaged'",
         "python/ours.py": "VALUE = 'of the layer'",
         "bin/tool": "#!/bin/sh\nprintf tool",
+        "bin/linked": "tool",
         "lib/libanswer.so": library,
     }
-    buffer = BytesIO(zip_of(first, executable=["bin/tool"]))
-    with zipfile.ZipFile(buffer, "a") as archive:
-        link = zipfile.ZipInfo("bin/linked")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(link, "tool")
     second = zip_of({"python/both.py": "VALUE = 'of the second'", "python/second.py": "VALUE = 'second'", "plain": "text"})
-    return [publish(lambda_client, "first", buffer.getvalue()), publish(lambda_client, "second", second)]
+    first_zip = zip_of(first, executable=["bin/tool"], links=["bin/linked"])
+    return [publish(lambda_client, "first", first_zip), publish(lambda_client, "second", second)]
 
 
 @pytest.mark.parametrize(

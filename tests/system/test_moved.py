@@ -72,6 +72,7 @@ def check_all(server: Server) -> None:
     client = server.client("lambda")
     for qualifier, answer in (("$LATEST", "newer"), ("1", "older"), ("live", "older")):
         assert call(client, "zip", {}, Qualifier=qualifier)[0] == answer
+    assert call(client, "layered", {})[0] == ["one", "two"]
     for qualifier in ("$LATEST", "1"):
         assert call(client, "image", {}, Qualifier=qualifier)[0]["image"] == "moved"
 
@@ -82,6 +83,13 @@ def make_all(server: Server, base: Layer, home: Path) -> None:
     client.create_alias(FunctionName="zip", Name="live", FunctionVersion="1")
     client.update_function_code(FunctionName="zip", ZipFile=zip_of(code("newer")))
     client.get_waiter("function_updated_v2").wait(FunctionName="zip", WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
+    layers = [
+        client.publish_layer_version(LayerName=name, Content={"ZipFile": zip_of({f"python/{name}.py": f"VALUE = '{name}'"})})
+        for name in ("one", "two")
+    ]
+    layered = "import one, two\ndef lambda_handler(event, context): return [one.VALUE, two.VALUE]"
+    create_function(client, "layered", layered, Runtime=RUNTIME, Layers=[each["LayerVersionArn"] for each in layers])
+    client.delete_layer_version(LayerName="one", VersionNumber=1)
     layout = write_layout(home / "layout", {"1": image(base, "moved")})
     create(client, "image", f"oci:{layout}")
     client.publish_version(FunctionName="image")
@@ -122,7 +130,7 @@ def test_a_data_directory_that_is_moved_copied_and_damaged(home: Path, base: Lay
         assert server.client("lambda").list_functions()["Functions"] == []
         assert any("is not the one that the code in this directory was kept for" in text for text in wait_for(server.problems))
         server.stop()
-        assert len(list((home / "c" / "code").glob("[0-9a-f]*/code.zip"))) == 2
+        assert len(list((home / "c" / "code").glob("[0-9a-f]*/code.zip"))) == 2 + 3
         for path in (home / "c").glob("state.db*"):
             path.unlink()
         for path in (home / "aside").iterdir():

@@ -101,6 +101,21 @@ def test_extensions_of_layers(server: Server) -> None:
     assert [event["eventType"] for event in log.wait_for(4)] == ["REGISTERED", "INVOKE", "INVOKE", "SHUTDOWN"]
 
 
+def test_layers_are_found(server: Server) -> None:
+    client = server.client("lambda")
+    layers = [
+        client.publish_layer_version(LayerName=name, Content={"ZipFile": zip_of({f"python/{name}.py": f"VALUE = '{name}'"})})
+        for name in ("one", "two")
+    ]
+    code = "import one, two\ndef lambda_handler(event, context): return [one.VALUE, two.VALUE]"
+    options = {
+        "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+        "Layers": [each["LayerVersionArn"] for each in layers],
+    }
+    answer = client.invoke(FunctionName=create_function(client, "ordinary-layers", code, **options))
+    assert json.loads(answer["Payload"].read()) == ["one", "two"]
+
+
 def test_it_says_what_it_does_not_protect(server: Server) -> None:
     assert "process: no isolation" in server.ready_line
 

@@ -24,8 +24,10 @@ def set_up_function(init: dict[str, Any]) -> tuple[str, list[str]]:
     else:
         handler = os.environ.get("_HANDLER", handler)
     os.chdir(init["task_root"])
-    layers = f"/opt/python/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-    paths = [init["task_root"], layers, "/opt/python"]
+    task_root = init["task_root"]
+    root = task_root.removesuffix("/var/task") if task_root.endswith("/var/task") else ""  # of a sandbox that has none of its own
+    layers = f"{root}/opt/python"
+    paths = [task_root, f"{layers}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages", layers]
     sys.path[:] = paths + [path for path in sys.path if path not in paths]
     sys.path_importer_cache.clear()  # what was mounted after the start was looked for in vain before
     time.tzset()

@@ -12,7 +12,7 @@ from typing import Any
 from hanabi.cli.failure import Failure
 from hanabi.cli.functions import confirm, name_of
 from hanabi.cli.server import find_server
-from hanabi.cli.source import PackageFile, collect, pack
+from hanabi.cli.source import IGNORE_FILES, PackageFile, collect, pack
 from hanabi.cli.table import render
 from hanabi.cli.terminal import Terminal
 from hanabi.cli.upload import source_of
@@ -88,7 +88,7 @@ def _package(path: Path, target: Path, terminal: Terminal) -> Path:
         return path
     if not path.is_dir():
         raise Failure(f"{path} is no directory, and no zip file", 2)
-    files = collect(path)
+    files = collect(path, ignore_files=IGNORE_FILES[:1])  # what a layer is built of is often what git ignores
     if not files:
         raise Failure(f"{path} has no files", 2)
     if not {name.partition("/")[0] for name in files} & set(SEARCHED):

@@ -9,7 +9,7 @@ from hanabi.base.tasks import SingleFlight
 from hanabi.control.dependencies import CodeStore, LayerSource
 from hanabi.control.layers.layer_names import LayerName
 from hanabi.control.layers.model import LayerVersion
-from hanabi.errors import AccessDenied, ImageError, InvalidParameterValue, ServiceError
+from hanabi.errors import AccessDenied, ImageError, InvalidParameterValue, ServiceError, ShuttingDown
 
 REMEMBERED = 1_000  # versions
 
@@ -22,7 +22,7 @@ class ForeignLayers:
         self._code = code
         self._clock = clock
         self._known: dict[LayerName, LayerVersion] = {}
-        self._fetching: SingleFlight[LayerName, LayerVersion | None] = SingleFlight()
+        self._fetching: SingleFlight[LayerName, LayerVersion | None] = SingleFlight(closed=ShuttingDown)
 
     async def find(self, name: LayerName, caller: str) -> LayerVersion:
         """Return a version of a layer of another account; `caller` is the ARN of who asks. Raises `AccessDenied` when it is not there."""
@@ -37,6 +37,10 @@ class ForeignLayers:
                 f"because no resource-based policy allows the lambda:GetLayerVersion action (Hanabi: {where})"
             )
         return found
+
+    async def close(self) -> None:
+        """Stop fetching."""
+        await self._fetching.close()
 
     async def _fetch(self, name: LayerName) -> LayerVersion | None:
         assert self._source is not None

@@ -58,7 +58,7 @@ class Layers(Registry[Layer]):
         check_declared(params)
         refuse_unsupported(params["Content"])
         if not (blob := params["Content"].get("ZipFile")):
-            raise InvalidParameterValue("Please provide a source for layer content.")
+            raise InvalidParameterValue("Missing Content")
         self.get(name)  # raises for a damaged one, before its zip is unpacked
         stored = await self._code.store(blob)
         self._uploads.append(stored.sha256)

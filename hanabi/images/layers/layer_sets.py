@@ -63,6 +63,8 @@ class LayerSets:
 
     def _ensure(self, place: Path, hashes: Sequence[str]) -> None:
         final = place.parent
+        if final.is_dir() and not _has_entries(place):  # of a copy that was broken off
+            remove_tree(final)
         if not final.is_dir() and not self._trash.recover(final):
             incoming = self._directory / f"{INCOMING}{uuid.uuid4().hex}"
             make_private_directory(incoming)
@@ -94,6 +96,14 @@ class LayerSets:
     async def close(self) -> None:
         """Wait for merges to end."""
         await self._merging.join()
+
+
+def _has_entries(directory: Path) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(entries)
+    except OSError:
+        return False
 
 
 def merge(layer: Path, target: Path) -> None:

@@ -50,6 +50,9 @@ def test_a_folder_is_published_listed_and_deleted(hanabi: Command, live: Live, d
     (folder / "python" / "a.py").write_text("")
     (folder / "python" / "outside.py").symlink_to(tmp_path / "outside.py")
     (tmp_path / "outside.py").write_text("outside")
+    (folder / ".gitignore").write_text("python/\n")
+    (folder / ".hanabiignore").write_text("*.txt\n")
+    (folder / "notes.txt").write_text("")
     said = ["--description", "d", "--license", "MIT", "--runtime", "python3.13", "--runtime", "python3.11", "--architecture", "x86_64"]
     status, output, errors = hanabi("layers", "publish", str(folder), *said, "--json")
     assert status == 0 and "packing 4 files" in errors

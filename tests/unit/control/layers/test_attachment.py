@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hanabi.control.versions import publish_settled
-from hanabi.errors import AccessDenied, ApiError, CodeError, InvalidParameterValue
+from hanabi.errors import AccessDenied, ApiError, CodeError, InvalidParameterValue, ResourceConflict
 from hanabi.quotas import UNZIPPED_CODE_BYTES
 from tests.unit.control.support import ACCOUNT, REGION, Codes, Plane, create_params, open_plane
 
@@ -168,4 +168,7 @@ async def test_a_merged_set_that_is_gone_is_made_again_before_a_start(tmp_path: 
         version = plane.catalog.resolve("f", None).version
         plane.layer_sets.merged.clear()
         await plane.presence.require(version)  # its place is none on this host
+        plane.layer_sets.fault = CodeError("no room")
+        with pytest.raises(ResourceConflict, match="no room"):
+            await plane.presence.require(version)
         assert set(plane.layer_sets.merged) == {plane.functions.find("f").latest.settings.layer_hashes}

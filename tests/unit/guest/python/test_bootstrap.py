@@ -98,6 +98,14 @@ def handler(event, context):
     assert leaked is None
 
 
+def test_layers_are_below_the_root_that_the_task_root_is_below(guest: Guest, tmp_path: Path) -> None:
+    (tmp_path / "var" / "task").mkdir(parents=True)
+    load(guest, tmp_path / "var" / "task", "import sys\ndef handler(event, context):\n    return sys.path[:3]\n")
+    minor = sys.version_info.minor
+    python = tmp_path / "opt" / "python"
+    assert guest.invoke() == [str(tmp_path / "var" / "task"), f"{python}/lib/python3.{minor}/site-packages", str(python)]
+
+
 def test_trace_header_is_set_for_each_invocation(guest: Guest, root: Path) -> None:
     load(guest, root, "import os\ndef handler(event, context):\n    return os.environ.get('_X_AMZN_TRACE_ID')\n")
     assert guest.invoke(trace="Root=1-a") == "Root=1-a"

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,14 @@ async def test_callers_share_one_merge_and_a_set_that_is_gone_is_made_again(tmp_
     places = await asyncio.gather(*(rig.sets.ensure(hashes) for _ in range(5)))
     (place,) = set(places)
     assert len(rig.names()) == 1
+    whole = {str(number): "1" for number in range(5)}
+    shutil.rmtree(place.parent)
+    assert tree(await rig.sets.ensure(hashes)) == whole
     for path in place.iterdir():
         path.unlink()
-    place.rmdir()
-    place.parent.rmdir()
-    assert tree(await rig.sets.ensure(hashes)) == {str(number): "1" for number in range(5)}
+    assert tree(await rig.sets.ensure(hashes)) == whole
+    place.rename(tmp_path / "elsewhere")
+    assert tree(await rig.sets.ensure(hashes)) == whole
 
 
 async def test_what_a_killed_merge_left_goes(tmp_path: Path) -> None:

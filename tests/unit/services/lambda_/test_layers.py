@@ -101,7 +101,11 @@ def test_what_is_refused(live: Live) -> None:
           name="refused", CompatibleRuntimes=["invalidruntime", "nodejs20.x"], CompatibleArchitectures=["invalidarch"])  # fmt: skip
     fails("InvalidParameterValueException", 400, "Could not unzip uploaded file. Please check your file, then try to upload again.",
           client.publish_layer_version, LayerName="refused", Content={"ZipFile": b"no zip"})  # fmt: skip
-    fails("InvalidParameterValueException", 400, "Please provide a source for layer content.",
+    hostile_zips: list[dict[str, str | bytes]] = [{"../outside": ""}, {"/absolute": ""}, {"link": "..", "link/file": ""}]
+    for hostile in hostile_zips:
+        fails("InvalidParameterValueException", 400, "Could not unzip uploaded file. Please check your file, then try to upload again.",
+              client.publish_layer_version, LayerName="refused", Content={"ZipFile": zip_of(hostile, links=["link"])})  # fmt: skip
+    fails("InvalidParameterValueException", 400, "Missing Content",
           client.publish_layer_version, LayerName="refused", Content={})  # fmt: skip
     fails("InvalidParameterValueException", 400, "S3Bucket is not supported by Hanabi yet: bucket", client.publish_layer_version,
           LayerName="refused", Content={"S3Bucket": "bucket", "S3Key": "key"})  # fmt: skip
