@@ -40,6 +40,7 @@ check: dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/structure
 	$(MAKE) --no-print-directory -B -C guest/agent PYTHON=$(CURDIR)/$(BIN)/python
+	$(MAKE) --no-print-directory -B -C guest/process_snapshot
 	$(BIN)/python -m bench.path --check
 
 # Real microVMs: the test kernel is built unless it is in the cache (five minutes), and the runtime is booted once (some minutes more).

@@ -136,7 +136,7 @@ def test_a_version_that_cannot_be_copied_starts_as_usual(server: Server) -> None
     code = "import subprocess\nchild = subprocess.Popen(['/bin/sleep', '600'])\ndef lambda_handler(*about): return child.poll() is None"
     published = publish(server, "parent", code)
     assert (published["State"], published["SnapStart"]["OptimizationStatus"]) == ("Active", "Off")
-    assert "that its init has started" in published["StateReason"]
+    assert "its init has started" in published["StateReason"]
     assert invoke(server, "parent:1")[0] is True
 
 

@@ -40,7 +40,7 @@ def write_snapshot(directory: Path, pids: Iterable[int], limit_bytes: int) -> No
     """Write the snapshot of a container's only process; blocks. Raises `SnapshotImpossible`, `SandboxError`."""
     processes = list(pids)
     if len(processes) != 1:
-        raise SnapshotImpossible("processes of its extensions, or that its init has started, run beside its runtime")
+        raise SnapshotImpossible("processes that its init has started run beside its runtime")
     _write_image(processes[0], directory, limit_bytes)
     write_whole(directory / _ABOUT, json.dumps({"boot": _boot()}))
     sync_path(directory)
