@@ -26,6 +26,7 @@ class Invocation:
     attempt: int = 1  # of an event: how often its function was, or is, run for it
     deadline_ms: int = 0  # Unix ms, set when the environment gets it
     on_stream: OnStream | None = None  # takes an answer that comes in pieces; without it the answer is collected
+    streamed_bytes: int = 0  # of such an answer, so far
 
 
 @dataclass(slots=True)

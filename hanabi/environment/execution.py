@@ -206,7 +206,7 @@ class Execution:
 
 
 def runtime_done(invocation: Invocation, outcome: Outcome) -> PlatformEvent:
-    produced_bytes = len(outcome.payload) if isinstance(outcome.payload, bytes) else None
+    produced_bytes = invocation.streamed_bytes or (len(outcome.payload) if isinstance(outcome.payload, bytes) else None)
     return platform_events.runtime_done(
         invocation.request_id, outcome.status, outcome.error_type, outcome.duration_us / 1000, produced_bytes, invocation.trace
     )

@@ -168,6 +168,8 @@ class RuntimeSession:
         """Raises `InvalidTransition`."""
         self._advance(RuntimeEvent.CHUNK)
         self._streamed.add(chunk)
+        if self.invocation is not None:
+            self.invocation.streamed_bytes += len(chunk)
 
     def end_stream(self) -> None:
         """End a streamed answer; its payload is empty if its pieces were handed on. Raises `InvalidTransition`."""

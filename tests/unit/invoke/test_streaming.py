@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from hanabi.contracts.functions import JsonLogs
 from hanabi.contracts.invocation import Result, StreamedResult
 from hanabi.errors import ShuttingDown, TooManyRequests
 from hanabi.invoke.streaming import Pace
@@ -87,6 +88,15 @@ async def test_pieces_arrive_while_the_function_works() -> None:
         assert b"REPORT" in result.log_tail and rig.journal.records == [result.record]
         await until(lambda: rig.states() == ["idle"])
         assert rig.invoker.in_flight == 0
+
+
+async def test_its_size_is_in_the_log() -> None:
+    async with Rig(Streaming()) as rig:
+        invocation = rig.invocation(rig.version(json_logs=JsonLogs(system="DEBUG")), b"flood 3")
+        assert len(await rest(await rig.invoker.stream(invocation))) == invocation.streamed_bytes == 3 * 64 * KIB
+        await until(lambda: rig.journal.records)
+        (done,) = [json.loads(line) for line in rig.journal.lines if "platform.runtimeDone" in line]
+        assert done["record"]["metrics"]["producedBytes"] == 3 * 64 * KIB
 
 
 async def test_one_that_names_no_content_type() -> None:
