@@ -15,7 +15,7 @@ def describe_hibernated(hibernated: HibernatedEnvironment, now: float) -> dict[s
         "function": hibernated.version.name,
         "version": hibernated.version.version,
         "runtime": hibernated.version.runtime,
-        "type": "on-demand",
+        "type": "snap-start" if hibernated.snap_start else "on-demand",
         "state": "hibernated",
         "memory_mb": 0,
         "age_s": round(now - hibernated.created, 1),
@@ -45,10 +45,17 @@ def describe_environment(environment: Environment, memory_mb: int, now: float) -
         "function": version.name if version else None,
         "version": version.version if version else None,
         "runtime": environment.image.runtime,
-        "type": "provisioned" if environment.provisioned else "on-demand" if version else None,
+        "type": _type(environment),
         "state": "pooled" if pooled else environment.state.shown,
         "memory_mb": memory_mb,
         "age_s": round(now - environment.created, 1),
         "idle_s": round(now - environment.idle_since, 1) if is_idle else None,
         "invocations": environment.invocations,
     }
+
+
+def _type(environment: Environment) -> str | None:
+    """Return how it was initialised, in the words of AWS_LAMBDA_INITIALIZATION_TYPE, or nearly."""
+    if environment.version is None:
+        return None
+    return "provisioned" if environment.provisioned else "snap-start" if environment.snap_start else "on-demand"

@@ -257,6 +257,7 @@ async def test_where_processes_are_copied_a_sandbox_of_the_pool_gets_one(tmp_pat
             await until(lambda: len(rig.environments.pool) == 1)
         result = await rig.invoke(rig.version(version="1", snapshot=tmp_path / "snapshots" / name))
         assert result.function_error is None and result.record.restore is not None
+        assert [row["type"] for row in rig.fleet.describe() if row["function"]] == ["snap-start"]
         history = next(each.history for each in rig.driver.alive if "restore_process" in each.history)
         steps = [each for each in history if each.split()[0] in ("start", "reset", "mount", "restore_process")]
         assert steps == [*(["start runtime", "reset"] if pool_size else []), "mount /var/task", "restore_process"]
