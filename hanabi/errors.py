@@ -55,6 +55,8 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         VmmError                                A call of a VMM's API that failed
           VmmUnresponsive                       A VMM that does not answer, hangs up, or answers malformed bytes
       ExtensionLaunchError                      An extension of a function could not be started
+      SubscriptionRefused                       A subscription to telemetry that is refused, with its HTTP status, error type and message
+      NotDelivered                              A batch of telemetry that its subscriber did not take
       ExtensionsNotReady                        The init has ended before all extensions had registered
       SnapshotFailed                            A version's init, or a hook before its snapshot, failed
       ImageError                                A runtime root or a container image could not be had; the message says why and how to get it
@@ -292,6 +294,19 @@ class EntrypointError(SandboxError):
 
 class ExtensionLaunchError(HanabiError):
     """An extension of a function could not be started: the init fails with this text, which is Lambda's."""
+
+
+class SubscriptionRefused(HanabiError):
+    """A subscription to telemetry that is refused, with its HTTP status, error type and message."""
+
+    def __init__(self, api: str, kind: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = f"{api}.{kind}"
+
+
+class NotDelivered(HanabiError):
+    """A batch of telemetry that its subscriber did not take."""
 
 
 class ExtensionsNotReady(HanabiError):

@@ -51,6 +51,13 @@ GB_SECOND_PRICE_USD = 0.0000166667  # AWS, "AWS Lambda Pricing": us-east-1, x86_
 # --- environments -----------------------------------------------------------------------------------------------------
 
 EXTENSIONS_MAX = 10  # Runtime Interface Emulator, "core.MaxAgentsAllowed": extensions of a function, external and internal ones together
+TELEMETRY_ITEMS_MIN = 1_000  # "Lambda Telemetry API reference": maxItems; the default, too
+TELEMETRY_ITEMS_MAX = 10_000  # "Lambda Telemetry API reference": maxItems; the default of the Logs API
+TELEMETRY_BYTES_MIN = 262_144  # "Lambda Telemetry API reference": maxBytes; the default, too
+TELEMETRY_BYTES_MAX = 1_048_576  # "Lambda Telemetry API reference": maxBytes
+TELEMETRY_TIMEOUT_MIN_MS = 25  # "Lambda Telemetry API reference": timeoutMs
+TELEMETRY_TIMEOUT_MAX_MS = 30_000  # "Lambda Telemetry API reference": timeoutMs
+TELEMETRY_TIMEOUT_DEFAULT_MS = 1_000  # "Lambda Telemetry API reference": timeoutMs
 SHUTDOWN_INTERNAL_S = 0.5  # "Understanding the Lambda execution environment lifecycle": the shutdown phase with internal extensions only
 SHUTDOWN_EXTERNAL_S = 2.0  # "Understanding the Lambda execution environment lifecycle": the shutdown phase with external extensions
 INIT_TIMEOUT_S = 10.0  # "Understanding the Lambda execution environment lifecycle": the init phase

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum channel { CHANNEL_CONTROL, CHANNEL_RUNTIME, CHANNEL_LOG, CHANNEL_RUNTIME_API, CHANNEL_EDGE };
+enum channel { CHANNEL_CONTROL, CHANNEL_RUNTIME, CHANNEL_LOG, CHANNEL_RUNTIME_API, CHANNEL_EDGE, CHANNEL_INBOUND };
 
 struct vsock_options {
     bool given;

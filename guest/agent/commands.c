@@ -9,7 +9,9 @@
 #include "process.h"
 #include "relay.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 
 /* A runtime channel that no process has had yet, for the next runtime: the host's, or in a microVM one of the agent's. */
 static bool renew_runtime(void) {
@@ -22,6 +24,33 @@ static bool renew_runtime(void) {
         close(fd);
     control_send('c', NULL, 0);
     return true;
+}
+
+static int connect_to(uint16_t port, uint32_t *error) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    *error = 0;
+    if (fd >= 0 && (connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS))
+        return fd;
+    *error = (uint32_t)errno;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Connects the host to a port of the sandbox's loopback: it gets the socket, in a microVM a connection over which it is relayed. */
+static void connect_host(uint16_t port) {
+    uint32_t error;
+    int fd = connect_to(port, &error);
+    if (fd >= 0 && !control_is_inherited() && !relay_connect(fd)) {
+        error = EAGAIN;
+        fd = -1;
+    }
+    if (fd >= 0 && control_is_inherited()) {
+        control_send_fd('o', &error, sizeof error, fd);
+        close(fd);
+    } else
+        control_send('o', &error, sizeof error);
 }
 
 static void quiesce(void) {
@@ -74,6 +103,9 @@ static bool execute(const struct message *message) {
         return renew_runtime();
     case MESSAGE_QUIESCE:
         quiesce();
+        return true;
+    case MESSAGE_CONNECT:
+        connect_host(message->connect.port);
         return true;
     case MESSAGE_PING:
         control_send('q', NULL, 0);

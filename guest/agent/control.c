@@ -49,6 +49,20 @@ void control_send(uint8_t type, const void *body, size_t length) {
     out_length += sizeof head + length;
 }
 
+void control_send_fd(uint8_t type, const void *body, size_t length, int fd) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } rights = {0};
+    uint8_t head[HEAD_BYTES + 1] = {(uint8_t)(length + 1), (uint8_t)((length + 1) >> 8), 0, 0, type};
+    struct iovec parts[2] = {{head, sizeof head}, {(void *)(uintptr_t)body, length}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2, .msg_control = &rights, .msg_controllen = sizeof rights.space};
+    rights.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&rights.header), &fd, sizeof fd);
+    if (sendmsg(CONTROL_FD, &message, MSG_NOSIGNAL) != (ssize_t)(sizeof head + length))
+        die("control channel"); /* the host has gone, or does not read: it has but one such question at a time */
+}
+
 /* --- in ------------------------------------------------------------------------------------------------------------ */
 
 /* The length of the next message; 0: the head is not there yet. */

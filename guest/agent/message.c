@@ -99,6 +99,9 @@ static bool parse_body(struct cursor *c, struct message *m) {
     case MESSAGE_LIMIT_MEMORY:
         m->limit.bytes = read_u64(c);
         return true;
+    case MESSAGE_CONNECT:
+        m->connect.port = (uint16_t)read_int(c, 2);
+        return true;
     case MESSAGE_KILL_ALL:
     case MESSAGE_NEW_CHANNEL:
     case MESSAGE_QUIESCE:

@@ -15,6 +15,7 @@ enum message_type {
     MESSAGE_NEW_CHANNEL = 'C',
     MESSAGE_QUIESCE = 'N',
     MESSAGE_PING = 'Q',
+    MESSAGE_CONNECT = 'O',
     MESSAGE_IDENTIFY = 'V',
     MESSAGE_MOUNT_DRIVE = 'D',
     MESSAGE_LIMIT_MEMORY = 'L',
@@ -50,6 +51,9 @@ struct message { /* what it points to is in the bytes that were parsed, and in o
         struct {
             uint64_t bytes;
         } limit;
+        struct {
+            uint16_t port;
+        } connect;
     };
 };
 

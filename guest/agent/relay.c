@@ -35,17 +35,12 @@ static struct relay *free_relay(void) {
     return NULL;
 }
 
-static void accept_one(int listener, enum channel channel) {
+static bool begin(int guest, enum channel channel) {
     struct relay *relay = free_relay();
-    if (!relay)
-        return; /* it waits in the backlog */
-    int guest = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (guest < 0)
-        return;
-    int host = channels_dial(channel);
+    int host = relay ? channels_dial(channel) : -1;
     if (host < 0) {
         close(guest);
-        return;
+        return false;
     }
     relay->used = relay->connecting = true;
     relay->guest = guest;
@@ -55,6 +50,22 @@ static void accept_one(int listener, enum channel channel) {
     relay->request_bytes = 0;
     flow_reset(&relay->out);
     flow_reset(&relay->in);
+    return true;
+}
+
+bool relay_connect(int guest) {
+    if (!quiesced)
+        return begin(guest, CHANNEL_INBOUND);
+    close(guest);
+    return false;
+}
+
+static void accept_one(int listener, enum channel channel) {
+    if (!free_relay())
+        return; /* it waits in the backlog */
+    int guest = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (guest >= 0)
+        begin(guest, channel);
 }
 
 static void close_relay(struct relay *relay) {
@@ -112,7 +123,7 @@ void relay_quiesce(void) {
             continue;
         close(relay->host);
         relay->host = -1;
-        if (relay->request_bytes > REQUEST_BYTES_MAX || flow_wants_write(&relay->in))
+        if (relay->channel == CHANNEL_INBOUND || relay->request_bytes > REQUEST_BYTES_MAX || flow_wants_write(&relay->in))
             close_relay(relay); /* in the middle of what cannot be sent again */
     }
 }

@@ -50,6 +50,7 @@ class Outcome:
     stream: str = ""  # of its log
     started: bool = False  # the START line is in the log, or in `events`
     events: list[LogEvent] = field(default_factory=list)  # log events not yet written
+    on_record: Callable[[Record], None] | None = None  # called when it has been recorded
     tail: bytes = b""  # the end of what has been written already, where the invocation asks for its log
 
 

@@ -70,6 +70,9 @@ class Sandbox(Protocol):
         `output`: the write end of a pipe, for its stdout and stderr where the driver can hand it over; else they are `logs`.
         """
 
+    async def connect(self, port: int) -> socket.socket:
+        """Connect to a TCP port of 127.0.0.1 inside; non-blocking, the caller's. Raises `OSError`, `SandboxError`."""
+
     async def kill_processes(self) -> None:
         """SIGKILL every process but the agent; returns when all have ended."""
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from hanabi.environment.shared import SharedServices
 from hanabi.environment.shutdown import FAILURE, SPINDOWN, TIMEOUT, Shutdown
 from hanabi.environment.startup import FirstReport, Startup
 from hanabi.environment.states import EnvironmentState, Phase, PhaseEvent, ProcessState, SandboxState
+from hanabi.environment.telemetry import EnvironmentTelemetry
 from hanabi.errors import SandboxError
 from hanabi.runtime.states import RuntimeState
 
@@ -60,7 +62,7 @@ class Environment:
         self.trimmed = False  # since it was last used
         self.on_gone: Callable[[Environment, bool], None] = lambda _, __: None  # (this, whether a reset may help)
         self.on_released: Released = lambda _, *, reusable: None
-        self.log = EnvironmentLog(sandbox.id, sandbox.logs, shared)
+        self.log = EnvironmentLog(sandbox.id, sandbox.logs, shared, EnvironmentTelemetry(sandbox, clock, lambda: self.state.frozen))
         self._clock = clock
         self._credentials = EnvironmentCredentials(sandbox, shared, self.state)
         self._memory = MemoryUse(sandbox)
@@ -106,10 +108,12 @@ class Environment:
             self._startup.log_report(outcome, phase)
             spent_us = outcome.duration_us if phase == "invoke" else 0
             self._execution.first = FirstReport(None if ahead or phase == "invoke" else outcome.duration_us, None, spent_us)
+            self.log.end_init()
             self.idle_since = self._clock.monotonic()
         else:
             self._end_reason = TIMEOUT if outcome.status == "timeout" else FAILURE
             self._startup.log_report(outcome, phase)
+            self.log.end_init()
             await self._startup.complete(outcome, version)
         return outcome
 
@@ -203,8 +207,11 @@ class Environment:
         self.trimmed = False
 
     def arm_freeze(self) -> None:
-        """Freeze it if it stays idle for a while."""
-        self._freezer.arm(self.idle_since)
+        """Freeze it if it stays idle for a while, and once its subscribers have their events."""
+        if self.log.telemetry.listening:
+            self.log.telemetry.flush_then(partial(self._freezer.arm, self.idle_since))
+        else:
+            self._freezer.arm(self.idle_since)
 
     # --- what happens to it ---------------------------------------------------------------------------------------------
 
@@ -253,9 +260,11 @@ class Environment:
             return False
         self.state.advance(PhaseEvent.RESET)
         try:
+            await self._flush_telemetry()
             await self._shutdown.run(self._end_reason)
             async with asyncio.timeout(RESET_LIMIT_S):
                 await self._runtime.reset()
+            self.log.forget_subscribers()
             self._end_reason = SPINDOWN
         except (OSError, SandboxError, TimeoutError) as error:
             log.warning("environment %s cannot be reset, and is replaced: %s", self.id, error or "no answer")
@@ -285,13 +294,19 @@ class Environment:
             last_first.push_async_callback(self.sandbox.destroy)
             last_first.push_async_callback(self._credentials.close)
             last_first.push_async_callback(self._runtime.close)
+            last_first.push_async_callback(self.log.telemetry.close)
             last_first.callback(self._runtime.hang_up)
             last_first.callback(self.log.close)
+
+    async def _flush_telemetry(self) -> None:
+        if self.log.telemetry.listening:
+            await self.log.telemetry.flush()
 
     async def _shut_down_extensions(self) -> None:
         try:
             if self.state.frozen:
                 self._freezer.thaw()
+            await self._flush_telemetry()
             await self._shutdown.run(self._end_reason, self.state.advance)
         except Exception:
             log.exception("the extensions of environment %s cannot be told to end", self.id)

@@ -112,10 +112,13 @@ class Execution:
                 raise SandboxError(f"environment {self._log.environment} has gone")
             outcome = await self._startup.initialize_again(version, version.timeout_s, invocation.request_id)
             if outcome.status == "success":
+                self._startup.log_report(outcome, "invoke")
+                self._log.end_init()
                 self.first = FirstReport(spent_us=outcome.duration_us)
                 self.invoke(invocation, on_end)
                 return
             self._startup.log_report(outcome, "invoke")
+            self._log.end_init()
             await self._startup.complete(outcome, version)
         except Exception as error:  # whatever it is, the invocation has its end
             log.warning("environment %s does not come up after its reset: %s", self._log.environment, error, exc_info=_unexpected(error))
@@ -133,6 +136,7 @@ class Execution:
         """
         self._runtime_us, outcome.extensions_us = outcome.duration_us, 0
         if not self._log.plain and self._invocation is not None and not outcome.undelivered:
+            self._log.drain()  # what was printed comes before it
             self._log.platform(runtime_done(self._invocation, outcome), None)
         if not outcome.reusable or self._extensions.are_done:
             self._on_run_end(outcome)
@@ -194,6 +198,8 @@ class Execution:
             if not self._log.plain and outcome.extensions_us is None:  # else it was logged when it had happened
                 self._log.platform(runtime_done(invocation, outcome), None)
         outcome.events = self._log.take_events()
+        if not self._log.plain:
+            outcome.on_record = self._log.telemetry.report
         if invocation.tail:
             outcome.tail = self._log.written_tail
         self._describe(outcome, version)

@@ -93,6 +93,7 @@ class EnvironmentExtensions:
         self._log.close_extensions()
         self._lost, self.take_invocations = None, False
         self.current = Extensions(version, self._progress)
+        self.current.subscribe = self._log.telemetry.subscribe
         return self.current
 
     async def start(self, version: FunctionVersion, variables: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from hanabi.contracts.journal import LogEvent
 from hanabi.environment.log_filter import drop_below
 from hanabi.environment.log_lines import OutputReader
 from hanabi.environment.shared import SharedServices
+from hanabi.environment.telemetry import EXTENSION, FUNCTION, EnvironmentTelemetry
 from hanabi.ledger.log_tail import end_of_log
 from hanabi.ledger.platform_events import PlatformEvent, is_logged, json_line
 
@@ -27,10 +28,12 @@ def stream_name(version: FunctionVersion, unix_s: float) -> str:
 class EnvironmentLog:
     """The log. `open` sets the stream; output before that is held back. `logs` is the sandbox's pipe."""
 
-    def __init__(self, environment: str, logs: int, shared: SharedServices) -> None:
+    def __init__(self, environment: str, logs: int, shared: SharedServices, telemetry: EnvironmentTelemetry) -> None:
         self.environment = environment  # its id
         self.stream = ""
         self.plain = True  # text, of which nobody but the journal is told
+        self.telemetry = telemetry
+        telemetry.on_subscribed = self.platform
         self._group = ""
         self._json: JsonLogs | None = None
         self._json_start = ""  # the start of the invocation under way, as it was logged
@@ -43,7 +46,25 @@ class EnvironmentLog:
 
     def open(self, version: FunctionVersion, stream: str) -> None:
         self._group, self.stream, self._json = version.log_group, stream, version.json_logs
-        self.plain = self._json is None
+        self.telemetry.parse_json = self._json is not None
+        self._see_plain()
+
+    def begin_init(self) -> None:
+        """An init begins: those that subscribe in it are told of all of it."""
+        self.telemetry.begin()
+        self._see_plain()
+
+    def end_init(self) -> None:
+        self.telemetry.end_init()
+        self._see_plain()
+
+    def forget_subscribers(self) -> None:
+        """All processes have been killed."""
+        self.telemetry.forget()
+        self._see_plain()
+
+    def _see_plain(self) -> None:
+        self.plain = self._json is None and not self.telemetry.listening
 
     def keep_tail(self, wanted: bool) -> None:
         """Set whether the caller will ask for the tail of the log from here on."""
@@ -62,6 +83,8 @@ class EnvironmentLog:
             self._shared.journal.log(self._group, self.stream, [(now_ms, line)])
 
     def _line(self, now_ms: int, event: PlatformEvent, text: str | None) -> str | None:
+        """Tell of an event; returns the line to log, if any."""
+        self.telemetry.platform(now_ms, event)
         if self._json is None:
             return text
         return json_line(now_ms, event) if is_logged(event, self._json) else None
@@ -80,6 +103,7 @@ class EnvironmentLog:
             self.start(now_ms, line)
 
     def _add_output(self, events: list[LogEvent]) -> None:
+        self.telemetry.output(FUNCTION, events)
         if self._json is not None:
             events = drop_below(self._json.application, events)
         self.add(events)
@@ -90,6 +114,7 @@ class EnvironmentLog:
         self._extensions[output] = OutputReader(output, self._shared.clock, self._shared.output_throttle, sink)
 
     def _add_extension_output(self, name: str, events: list[LogEvent]) -> None:
+        self.telemetry.output(EXTENSION, events)
         self.add(events)
 
     def close_extensions(self) -> None:

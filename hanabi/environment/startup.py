@@ -172,6 +172,7 @@ class Startup:
 
     async def _initialize(self, version: FunctionVersion, limit_s: float, request_id: str | None) -> Outcome:
         self._memory.begin()
+        self._log.begin_init()
         phase = "init" if request_id is None else "invoke"
         self._log_start("INIT_START", platform_events.init_start(version, self._kind, phase, self._runtime_name, self._log.stream))
         return await self._run_init(version, self._runtime.start(version, self._variables), limit_s, request_id)

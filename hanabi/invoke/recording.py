@@ -52,6 +52,8 @@ def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: i
         events.append((now_ms, end_line(invocation.request_id)))
         events.append((now_ms, report_line(made)))
     journal.finish(made, version.log_group, outcome.stream, events)
+    if outcome.on_record is not None:
+        outcome.on_record(made)
     return _result(invocation, outcome, made, end_of_log(outcome.tail, events) if invocation.tail else b"")
 
 

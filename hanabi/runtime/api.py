@@ -30,6 +30,7 @@ from hanabi.runtime.extensions_api import PREFIX as EXTENSION_PREFIX
 from hanabi.runtime.extensions_api import ExtensionsApi
 from hanabi.runtime.session import TOO_LARGE, InvalidTransition, RuntimeSession, too_large
 from hanabi.runtime.states import RuntimeState
+from hanabi.runtime.telemetry.api import api_of, handle_subscription
 
 PREFIX = "/2018-06-01/runtime/"
 CREDENTIALS_PATH = "/2021-04-23/credentials"
@@ -51,7 +52,6 @@ TRUNCATED = "Runtime.TruncatedResponse"  # Runtime Interface Emulator, "fatalerr
 BAD_MODE = "Runtime.InvalidResponseModeHeader"
 _ANSWER = re.compile(r"invocation/([0-9A-Za-z-]{1,64})/(response|error)")
 _ERROR_TYPE = re.compile(r"(?:Runtime|Function|Extension)\.[A-Z][A-Za-z]{0,100}")
-_NOT_SERVED = {"2022-07-01/telemetry": "Telemetry", "2020-08-15/logs": "Logs"}
 
 
 class RuntimeApi:
@@ -91,7 +91,7 @@ class RuntimeApi:
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
         """Read a streamed answer as a stream, if the caller of the invocation takes one."""
-        if request.path.startswith(EXTENSION_PREFIX):
+        if request.path.startswith(EXTENSION_PREFIX) or api_of(request.path) is not None:
             return BodyRule(EXTENSION_BODY_BYTES)
         if self._session.takes_streams and request.header(RESPONSE_MODE) == STREAMING:
             return BodyRule(STREAMED_RESPONSE_BYTES, stream=True)
@@ -104,7 +104,9 @@ class RuntimeApi:
         if path == request.path:
             if path.startswith(EXTENSION_PREFIX):
                 return await self._extensions.handle(request)
-            return _not_served(path)
+            if (api := api_of(path)) is not None:
+                return handle_subscription(request, api, self._extensions.current())
+            return _error(404, "NotFound", "no such path")
         if self._bundled:
             return _error(403, "InvalidStateTransition", "The bundled runtime has a channel of its own")
         body = request.body if isinstance(request.body, bytes) else b""  # never a file: `LIMITS` does not spool; a stream is an answer
@@ -282,14 +284,6 @@ def _header_text(text: str) -> str:
 
 def _accepted() -> HttpResponse:
     return HttpResponse(202, [("content-type", "application/json")], b'{"status":"OK"}\n')
-
-
-def _not_served(path: str) -> HttpResponse:
-    """Answer for unsupported APIs, as the emulator's stubs do."""
-    kind = _NOT_SERVED.get("/".join(path.split("/")[1:3]))
-    if kind is None:
-        return _error(404, "NotFound", "no such path")
-    return _error(202, f"{kind}.NotSupported", f"The {kind} API is not supported")
 
 
 def _error(status: int, kind: str, message: str) -> HttpResponse:

@@ -14,6 +14,7 @@ from hanabi.contracts.invocation import Invocation
 from hanabi.errors import ExtensionLaunchError
 from hanabi.quotas import EXTENSIONS_MAX
 from hanabi.runtime.extension_states import EXTENSIONS, ExtensionEvent, ExtensionState
+from hanabi.runtime.telemetry.subscription import Subscription
 
 INVOKE, SHUTDOWN = "INVOKE", "SHUTDOWN"
 INIT_ERROR, EXIT_ERROR, CRASH, LAUNCH_ERROR = "Extension.InitError", "Extension.ExitError", "Extension.Crash", "Extension.LaunchError"
@@ -69,6 +70,7 @@ class Extensions:
         on_change: Callable[[Extension], None] = lambda extension: None,
     ) -> None:
         self.is_open = True  # for registration
+        self.subscribe: Callable[[Subscription], bool] | None = None  # to telemetry; False: it had been done. Raises `SubscriptionRefused`
         self.first_error: str | None = None  # the first fatal error that one of them told of
         self._version = version
         self._on_progress = on_progress

@@ -26,6 +26,9 @@ class ExtensionsApi:
     def __init__(self, extensions: Callable[[], Extensions | None]) -> None:
         self._extensions = extensions
 
+    def current(self) -> Extensions | None:
+        return self._extensions()
+
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer a request below `PREFIX`."""
         operation = request.path.removeprefix(PREFIX)

@@ -135,6 +135,8 @@ class AgentLink:
         self._starting: dict[int, asyncio.Future[int]] = {}
         self._killing: deque[asyncio.Future[None]] = deque()
         self._renewing: deque[asyncio.Future[None]] = deque()
+        self._connecting: deque[asyncio.Future[socket.socket]] = deque()
+        self._descriptors: list[int] = []  # that came with messages that have not been read
         self._roles: dict[int, str] = {}  # id -> role, from `start` to the exit
         self._loop.add_reader(control.fileno(), self._readable)
 
@@ -192,6 +194,19 @@ class AgentLink:
             except OSError as error:
                 self._broken(f"the control channel broke: {error}")
         await self._answer(renewed, timeout_s)
+
+    async def connect(self, port: int, *, timeout_s: float = 5.0) -> socket.socket:
+        """Connect to a port of the sandbox's loopback; the socket is the caller's. Raises `OSError`, `SandboxError`."""
+        connecting: asyncio.Future[socket.socket] = self._loop.create_future()
+        self._connecting.append(connecting)
+        self._send(encode_message(b"O", struct.pack("<H", port)))
+        sock = await self._patient_answer(connecting, timeout_s)
+        try:
+            await wait_connected(sock, self._clock, timeout_s)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def signal(self, role: str, signum: int) -> None:
         """Signal a started process; one that has ended is no error."""
@@ -265,12 +280,22 @@ class AgentLink:
         finally:
             timer.cancel()
 
+    async def _patient_answer(self, future: "asyncio.Future[Answer]", timeout_s: float) -> Answer:
+        """As `_answer`, but an agent that does not answer may be frozen, and answers later."""
+        if self.closed and not future.done():
+            raise SandboxError("the agent has gone")
+        timer = self._clock.call_later(timeout_s, settle, future, TimeoutError("the agent did not answer"))
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
     # --- in
 
     def _readable(self) -> None:
         descriptors: list[int] = []
         try:
-            if self._hello is None:  # descriptors sent with this are dropped by the kernel
+            if self._hello is None and not self._connecting:  # descriptors sent with this are dropped by the kernel
                 data = self._control.recv(4096)
             else:
                 data = self._receive_with_descriptors(descriptors)
@@ -286,6 +311,8 @@ class AgentLink:
         try:
             if self._hello is not None:
                 self._take_hello(descriptors)
+            else:
+                self._descriptors += descriptors
             while not self.closed and self._take_message():
                 pass
         except SandboxError as error:
@@ -351,9 +378,27 @@ class AgentLink:
                 settle(self._killing.popleft(), None)
             case "c" if not body and self._renewing:
                 settle(self._renewing.popleft(), None)
+            case "o" if self._connecting:
+                self._take_connection(*struct.unpack("<I", body))
             case _:
                 self._take_other(type, body)
         return True
+
+    def _take_connection(self, error: int) -> None:
+        """Take the socket that came with an answer, or none with an error."""
+        connecting = self._connecting.popleft()
+        if error:
+            settle(connecting, OSError(error, os.strerror(error)))
+            return
+        sock = socket.socket(fileno=self._descriptors.pop(0)) if self._descriptors else None
+        if sock is None or (sock.family, sock.type, sock.proto) != (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP):
+            _close_all([sock] if sock else [])
+            settle(connecting, SandboxError("the agent sent no connection"))
+            raise ValueError
+        sock.setblocking(False)
+        if connecting.done():
+            sock.close()
+        settle(connecting, sock)
 
     def _take_other(self, type: str, body: bytes) -> None:
         """Handle a message that only a microVM's agent sends. Raises `ValueError`."""
@@ -379,7 +424,9 @@ class AgentLink:
         self._loop.remove_reader(self._control.fileno())
         self._loop.remove_writer(self._control.fileno())
         self._control.close()
-        waiting: list[asyncio.Future[Any]] = [*self._starting.values(), *self._killing, *self._renewing]
+        waiting: list[asyncio.Future[Any]] = [*self._starting.values(), *self._killing, *self._renewing, *self._connecting]
+        _close_all(self._descriptors)
+        self._descriptors.clear()
         if self._hello is not None:
             waiting.append(self._hello)
         for future in waiting:
@@ -387,7 +434,23 @@ class AgentLink:
         self._starting.clear()
         self._killing.clear()
         self._renewing.clear()
+        self._connecting.clear()
         self._roles.clear()
+
+
+async def wait_connected(sock: socket.socket, clock: Clock, timeout_s: float) -> None:
+    """Wait until a connection is made. Raises `OSError`."""
+    loop = asyncio.get_running_loop()
+    writable: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock.fileno(), settle, writable, None)
+    timer = clock.call_later(timeout_s, settle, writable, TimeoutError("no connection in time"))
+    try:
+        await writable
+    finally:
+        timer.cancel()
+        loop.remove_writer(sock.fileno())
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(error, os.strerror(error))
 
 
 def _close_all(owned: Iterable[int | socket.socket]) -> None:

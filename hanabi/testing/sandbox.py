@@ -178,6 +178,17 @@ class FakeSandbox:
             self.processes[role].output = os.dup(output)
         await asyncio.sleep(0)  # it has begun: from here on its end is told
 
+    async def connect(self, port: int) -> socket.socket:
+        self.history.append(f"connect {port}")
+        sock = socket.socket()
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     def run(
         self, role: str, bootstrap: Bootstrap, argv: Sequence[str] = (), environment: Mapping[str, str] | None = None, cwd: str = "/"
     ) -> None:

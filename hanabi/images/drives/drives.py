@@ -41,7 +41,9 @@ class Drives:
 
     file_system = FILE_SYSTEM
 
-    def __init__(self, images: Path, agent: Path, *, resolv_conf: str = "", hosts: str = "127.0.0.1 localhost\n") -> None:
+    def __init__(
+        self, images: Path, agent: Path, *, resolv_conf: str = "", hosts: str = "127.0.0.1 localhost sandbox.localdomain sandbox\n"
+    ) -> None:
         self._directory = images / "drives"
         self._agent = agent
         self._agent_digest = ""

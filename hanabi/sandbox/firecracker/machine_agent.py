@@ -76,6 +76,13 @@ class GuestLink(AgentLink):
         """Have the guest drop its page cache."""
         await self._ask("T", b"", TRIM_S, "drop its caches")
 
+    async def open_connection(self, port: int) -> None:
+        """Have the agent connect a port of the guest's loopback to the host's listener for that. Raises `OSError`, `SandboxError`."""
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._asked.append(("o", opened))
+        self._send(encode_message(b"O", struct.pack("<H", port)))
+        await self._patient_answer(opened, QUICK_S)
+
     async def quiesce(self) -> None:
         """Have the agent close all connections but this one and go quiet, before a snapshot."""
         await self._ask("N", b"", QUICK_S, "be still")

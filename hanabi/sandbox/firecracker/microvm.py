@@ -28,9 +28,10 @@ from hanabi.sandbox.host.network import TAP, NetworkSlot
 MIB = 1024 * 1024
 BOOT_S = 120.0  # for hosts without hardware virtualisation; with it, a fraction of a second
 ATTACH_S = 20.0
+CONNECT_S = 5.0  # for a connection into the guest, once its agent has made it
 TRIM_S = 2.0  # for the guest to give up what it can spare
 SPARE_MB = 32  # of a machine whose memory is given back
-_CONTROL, _RUNTIME, _LOG, _RUNTIME_API, _EDGE = range(machine.PORT, machine.PORT + 5)
+_CONTROL, _RUNTIME, _LOG, _RUNTIME_API, _EDGE, _INBOUND = range(machine.PORT, machine.PORT + 6)
 _WRITTEN = ("new-state", "new-memory")  # in the jail: a clone's own snapshot is there already, and others map it
 _EMPTY = 4096  # bytes of a drive that nothing is on yet
 
@@ -98,6 +99,7 @@ class MicroVm(HostedSandbox):
 
     def __init__(self, host: MicroVmHost, wanted: SandboxSpec, slot: NetworkSlot, size: MachineSize) -> None:
         super().__init__(host, wanted, slot)
+        self._connecting = asyncio.Lock()
         self.memory_limit_mb: int | None = size.memory_mb
         self.size = size
         self._host = host
@@ -184,6 +186,7 @@ class MicroVm(HostedSandbox):
             owner = (jail.owner, jail.owner)
             self.runtime_api = vsock.listen(jail.root / machine.VSOCK, _RUNTIME_API, owner)
             self.edge = vsock.listen(jail.root / machine.VSOCK, _EDGE, owner)
+            self.inbound = vsock.listen(jail.root / machine.VSOCK, _INBOUND, owner)
 
         async with self._host.starts:
             await self._host.threads.run(prepare)
@@ -260,6 +263,15 @@ class MicroVm(HostedSandbox):
 
     async def start(self, role: str, argv: Sequence[str], environment: Mapping[str, str], cwd: str, *, output: int | None = None) -> None:
         await self._agent().start(role, argv, {**self._host.parts.kernel.environment, **environment}, cwd, timeout_s=ATTACH_S)
+
+    async def connect(self, port: int) -> socket.socket:
+        """As the base's: the agent dials the host, which takes what comes there. One at a time."""
+        async with self._connecting:
+            with suppress(BlockingIOError):
+                while True:
+                    self.inbound.accept()[0].close()  # of an earlier request, which was given up
+            await self._agent().open_connection(port)
+            return await vsock.accept(self.inbound, clock=self._host.clock, timeout_s=CONNECT_S)
 
     async def kill_processes(self) -> None:
         await self._agent().kill_processes(timeout_s=ATTACH_S)

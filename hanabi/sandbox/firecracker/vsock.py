@@ -114,3 +114,19 @@ def listen(uds_path: Path, port: int, owner: tuple[int, int] | None = None) -> s
         return sockets.listen(uds_path.with_name(f"{uds_path.name}_{port}"), owner)
     except OSError as error:
         raise SandboxError(f"cannot listen for the guest's port {port} at {uds_path}: {error.strerror}") from None
+
+
+async def accept(listener: socket.socket, *, clock: Clock, timeout_s: float) -> socket.socket:
+    """Accept the next connection of the guest. Raises `OSError`."""
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(listener.fileno(), settle, readable, None)
+    timer = clock.call_later(timeout_s, settle, readable, TimeoutError("the guest does not connect"))
+    try:
+        await readable
+    finally:
+        timer.cancel()
+        loop.remove_reader(listener.fileno())
+    accepted, _ = listener.accept()
+    accepted.setblocking(False)
+    return accepted

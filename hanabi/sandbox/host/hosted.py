@@ -170,6 +170,11 @@ class HostedSandbox(ABC):
     async def _release(self) -> None:
         """End its processes and remove its resources. A failing step stops no other; may be run again."""
 
+    async def connect(self, port: int) -> socket.socket:
+        if self.link is None:
+            raise SandboxError(f"sandbox {self.id} has gone")
+        return await self.link.connect(port)
+
     def signal(self, role: str, signum: int) -> None:
         if self.link is not None:
             self.link.signal(role, signum)
@@ -199,7 +204,7 @@ class HostedSandbox(ABC):
         self._detach()
         if self.link is not None:
             self.link.close()
-        for name in ("runtime", "runtime_api", "edge"):
+        for name in ("runtime", "runtime_api", "edge", "inbound"):
             if (owned := getattr(self, name, None)) is not None:
                 owned.close()
         if self.logs >= 0:

@@ -71,7 +71,7 @@ class OciDriver(HostedDriver[ContainerHost]):
         self._sandbox_host.open()
         (self._sandbox_host.run_dir / "bundles").mkdir()
         self._sandbox_host.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
-        self._sandbox_host.write("hosts", "127.0.0.1 localhost\n")
+        self._sandbox_host.write("hosts", "127.0.0.1 localhost sandbox.localdomain sandbox\n")
         for name, text in SHARED.items():
             self._sandbox_host.write(name, text)
 

@@ -187,6 +187,9 @@ class ProcessSandbox:
         self.runtime = self._release.enter_context(ours)
         ours.setblocking(False)
 
+    async def connect(self, port: int) -> socket.socket:
+        return await self._link.connect(port)
+
     def signal(self, role: str, signum: int) -> None:
         self._link.signal(role, signum)
 

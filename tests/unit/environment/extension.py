@@ -33,7 +33,8 @@ class Client:
         reader, writer = await asyncio.open_connection(*self.process.sandbox.runtime_api_address.split(":"))
         try:
             more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-            writer.write(f"{method} {PREFIX}{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{more}\r\n".encode() + body)
+            where = path if path.startswith("/") else PREFIX + path
+            writer.write(f"{method} {where} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{more}\r\n".encode() + body)
             status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")[:-2]
             answered = dict(line.split(": ", 1) for line in lines)
             answer: Event = json.loads(await reader.readexactly(int(answered["content-length"])))
@@ -46,6 +47,10 @@ class Client:
             raise Refused(int(status.split()[1]), answer["errorType"])
         self.identifier = answered.get("lambda-extension-identifier", self.identifier)
         return answer
+
+    async def subscribe(self, path: str = "/2022-07-01/telemetry", **said: Any) -> Any:
+        """Subscribe to telemetry. Raises `Refused`."""
+        return await self.ask("PUT", path, json.dumps(said).encode(), Lambda_Extension_Identifier=self.identifier)
 
     async def register(self, *events: str) -> None:
         self.told = await self.ask("POST", "register", json.dumps({"events": events}).encode(), Lambda_Extension_Name=self.name)

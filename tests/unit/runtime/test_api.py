@@ -164,11 +164,9 @@ async def test_beside_a_bundled_runtime_nobody_may_speak() -> None:
         assert story.so_far() == []
 
 
-async def test_apis_that_are_not_served_say_so() -> None:
+async def test_only_extensions_may_subscribe_to_telemetry() -> None:
     async with serving() as (_, runtime):
-        for path, status, kind in [
-            ("/2022-07-01/telemetry", 202, "Telemetry.NotSupported"),
-            ("/2020-08-15/logs", 202, "Logs.NotSupported"),
-        ]:
+        for path in ("/2022-07-01/telemetry", "/2022-07-01/telemetry/", "/2020-08-15/logs"):
             got, body = await runtime.ask("PUT", path, b"{}")
-            assert (got, json.loads(body)["errorType"]) == (status, kind)
+            assert (got, json.loads(body)["errorType"]) == (403, "Extension.MissingExtensionIdentifier")
+            assert (await runtime.ask("GET", path))[0] == 405

@@ -114,6 +114,22 @@ async def test_kill_processes() -> None:
         await link.start("runtime", ["/bin/true"], ENVIRONMENT, "/")
 
 
+async def test_connect_to_a_port_inside() -> None:
+    async with with_agent() as (agent, link, ended):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(PATIENCE_S)
+            port = server.getsockname()[1]
+            one, two = await asyncio.gather(link.connect(port), link.connect(port))
+            for ours in (one, two):
+                with ours, server.accept()[0] as theirs:
+                    theirs.sendall(b"hello")
+                    assert await asyncio.get_running_loop().sock_recv(ours, 100) == b"hello"
+        with pytest.raises(OSError):
+            await link.connect(port)
+        assert ended.reasons == [] and not link.closed
+        await link.start("runtime", ["/bin/true"], ENVIRONMENT, "/")
+
+
 async def test_start_that_fails() -> None:
     async with with_agent() as (agent, link, ended):
         with pytest.raises(EntrypointError, match="/var/nope: No such file or directory") as raised:

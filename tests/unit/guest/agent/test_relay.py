@@ -17,7 +17,7 @@ import pytest
 from tests.unit.guest.agent.rig import PATIENCE_S, build, string, strings
 
 PORT = 7000
-CONTROL, RUNTIME, LOG, RUNTIME_API, EDGE = range(5)
+CONTROL, RUNTIME, LOG, RUNTIME_API, EDGE, INBOUND = range(6)
 
 
 class Guest:
@@ -25,7 +25,7 @@ class Guest:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.listeners = {channel: self._listen(channel) for channel in (RUNTIME_API, EDGE)}
+        self.listeners = {channel: self._listen(channel) for channel in (RUNTIME_API, EDGE, INBOUND)}
         command = [str(build()), "--runtime-port", "0", "--edge-port", "0", "--vsock", str(PORT), "--unix", prefix]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.ports = (0, 0)
@@ -317,3 +317,29 @@ def test_an_answer_comes_after_what_was_printed_before_it(guest: Guest) -> None:
         guest.runtime.sendall(b"next\n")
         assert guest.runtime.recv(100) == b"answer\n"
         assert guest.log.recv(100) == b"printed %d\n" % number
+
+
+def test_the_host_reaches_a_port_inside(guest: Guest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
+        guest.send("O", struct.pack("<H", server.getsockname()[1]))
+        assert guest.receive(9) == struct.pack("<IBI", 5, ord("o"), 0)
+        with guest.accept(INBOUND) as host, server.accept()[0] as inside:
+            inside.settimeout(PATIENCE_S)
+            host.sendall(b"question")
+            assert inside.recv(100) == b"question"
+            inside.sendall(b"answer")
+            inside.shutdown(socket.SHUT_WR)
+            assert (host.recv(100), host.recv(100)) == (b"answer", b"")
+            guest.quiesce()
+            assert inside.recv(100) == b""  # it is not taken up again by a clone
+
+
+def test_a_port_where_nobody_listens_is_hung_up(guest: Guest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    guest.send("O", struct.pack("<H", port))
+    answer = struct.unpack("<IBI", guest.receive(9))
+    if answer[2] == 0:
+        with guest.accept(INBOUND) as host, contextlib.suppress(ConnectionResetError):
+            assert host.recv(100) == b""
