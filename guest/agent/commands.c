@@ -46,10 +46,13 @@ static void connect_host(uint16_t port) {
         error = EAGAIN;
         fd = -1;
     }
+    bool sent = false;
     if (fd >= 0 && control_is_inherited()) {
-        control_send_fd('o', &error, sizeof error, fd);
+        sent = control_send_fd('o', &error, sizeof error, fd);
+        error = sent ? 0 : (uint32_t)errno;
         close(fd);
-    } else
+    }
+    if (!sent)
         control_send('o', &error, sizeof error);
 }
 

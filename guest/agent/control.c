@@ -49,7 +49,7 @@ void control_send(uint8_t type, const void *body, size_t length) {
     out_length += sizeof head + length;
 }
 
-void control_send_fd(uint8_t type, const void *body, size_t length, int fd) {
+bool control_send_fd(uint8_t type, const void *body, size_t length, int fd) {
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int))];
@@ -59,8 +59,7 @@ void control_send_fd(uint8_t type, const void *body, size_t length, int fd) {
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2, .msg_control = &rights, .msg_controllen = sizeof rights.space};
     rights.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&rights.header), &fd, sizeof fd);
-    if (sendmsg(CONTROL_FD, &message, MSG_NOSIGNAL) != (ssize_t)(sizeof head + length))
-        die("control channel"); /* the host has gone, or does not read: it has but one such question at a time */
+    return sendmsg(CONTROL_FD, &message, MSG_NOSIGNAL) == (ssize_t)(sizeof head + length);
 }
 
 /* --- in ------------------------------------------------------------------------------------------------------------ */

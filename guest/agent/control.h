@@ -19,7 +19,7 @@ enum next control_next(struct message *into); /* what it points to holds until t
 int control_take_fd(void);                    /* the descriptor that came along, now the caller's; -1: none did */
 
 void control_send(uint8_t type, const void *body, size_t length); /* queued; dropped when no host is connected */
-void control_send_fd(uint8_t type, const void *body, size_t length, int fd); /* at once, with a descriptor; not while something is queued */
+bool control_send_fd(uint8_t type, const void *body, size_t length, int fd); /* at once; not while something is queued. False: see errno */
 bool control_flush(void);                                         /* false: the host has gone */
 bool control_is_sending(void);                                    /* something is queued: the host has not read it yet */
 

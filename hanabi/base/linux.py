@@ -178,6 +178,12 @@ def refuse_rights(receiver: socket.socket) -> bool:
     return True
 
 
+def accept_rights(receiver: socket.socket) -> None:
+    """Undo `refuse_rights`."""
+    with suppress(OSError):
+        receiver.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 1)
+
+
 def can_refuse_rights() -> bool:
     """Whether `refuse_rights` works here."""
     one, other = socket.socketpair()

@@ -208,10 +208,10 @@ class Environment:
 
     def arm_freeze(self) -> None:
         """Freeze it if it stays idle for a while, and once its subscribers have their events."""
-        if self.log.telemetry.listening:
-            self.log.telemetry.flush_then(partial(self._freezer.arm, self.idle_since))
-        else:
+        if self.log.plain:
             self._freezer.arm(self.idle_since)
+        else:
+            self.log.telemetry.flush_then(partial(self._freezer.arm, self.idle_since))
 
     # --- what happens to it ---------------------------------------------------------------------------------------------
 

@@ -195,11 +195,11 @@ class Execution:
             outcome.started = not self._log.retract(start_line(invocation.request_id, version.version))
         else:
             outcome.started = True
-            if not self._log.plain and outcome.extensions_us is None:  # else it was logged when it had happened
-                self._log.platform(runtime_done(invocation, outcome), None)
+            if not self._log.plain:
+                outcome.on_record = self._log.telemetry.report
+                if outcome.extensions_us is None:  # else it was logged when it had happened
+                    self._log.platform(runtime_done(invocation, outcome), None)
         outcome.events = self._log.take_events()
-        if not self._log.plain:
-            outcome.on_record = self._log.telemetry.report
         if invocation.tail:
             outcome.tail = self._log.written_tail
         self._describe(outcome, version)

@@ -119,7 +119,7 @@ class EnvironmentTelemetry:
         self._history_bytes = 0
         self._subscribers: list[Subscriber] = []
         self._tasks = Tasks("telemetry")
-        self._flushed: Callable[[], None] | None = None
+        self._flushed: list[Callable[[], None]] = []  # to be called back
         self._flush_timer: Timer | None = None
         self.on_subscribed: Callable[[PlatformEvent, str], None] = lambda event, line: None
 
@@ -224,12 +224,12 @@ class EnvironmentTelemetry:
 
     def flush_then(self, done: Callable[[], None]) -> None:
         """Deliver all there is now, then call back; after `FLUSH_S` anyway."""
-        self._stop_waiting()
         if all(each.is_empty for each in self._subscribers):
             done()
             return
-        self._flushed = done
-        self._flush_timer = self._clock.call_later(FLUSH_S, self._end_flush)
+        self._flushed.append(done)
+        if self._flush_timer is None:
+            self._flush_timer = self._clock.call_later(FLUSH_S, self._end_flush)
         for subscriber in self._subscribers:
             subscriber.hurry = not subscriber.is_empty
             subscriber.wake()
@@ -241,20 +241,16 @@ class EnvironmentTelemetry:
         await ended.wait()
 
     def _see_flushed(self) -> None:
-        if self._flushed is not None and all(each.is_empty for each in self._subscribers):
+        if self._flushed and all(each.is_empty for each in self._subscribers):
             self._end_flush()
 
     def _end_flush(self) -> None:
-        done = self._flushed
-        self._stop_waiting()
-        if done is not None:
-            done()
-
-    def _stop_waiting(self) -> None:
-        self._flushed = None
+        waiting, self._flushed = self._flushed, []
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
+        for done in waiting:
+            done()
 
     def _drop_subscribers(self) -> None:
         self._subscribers = []

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from hanabi.base import linux
 from hanabi.base.clock import Clock
 from hanabi.base.tasks import settle
 from hanabi.contracts.sandbox import Exit
@@ -199,6 +200,8 @@ class AgentLink:
         """Connect to a port of the sandbox's loopback; the socket is the caller's. Raises `OSError`, `SandboxError`."""
         connecting: asyncio.Future[socket.socket] = self._loop.create_future()
         self._connecting.append(connecting)
+        if not self.closed:
+            linux.accept_rights(self._control)  # for the answer alone
         self._send(encode_message(b"O", struct.pack("<H", port)))
         sock = await self._patient_answer(connecting, timeout_s)
         try:
@@ -387,6 +390,8 @@ class AgentLink:
     def _take_connection(self, error: int) -> None:
         """Take the socket that came with an answer, or none with an error."""
         connecting = self._connecting.popleft()
+        if not self._connecting:
+            linux.refuse_rights(self._control)
         if error:
             settle(connecting, OSError(error, os.strerror(error)))
             return
@@ -396,6 +401,7 @@ class AgentLink:
             settle(connecting, SandboxError("the agent sent no connection"))
             raise ValueError
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))  # else its close might block
         if connecting.done():
             sock.close()
         settle(connecting, sock)
