@@ -30,12 +30,17 @@ def report_line(record: Record) -> str:
     if record.restore is not None:
         restore_ms, hooks_ms = record.restore
         line += f"Restore Duration: {restore_ms:.2f} ms\tBilled Restore Duration: {billed_ms(hooks_ms)} ms\t"
-    if record.status == "success":
-        return line
-    line += f"Status: {record.status}"
-    if record.error_type and record.status != "timeout":
-        line += f"\tError Type: {record.error_type}"
-    return line
+    if record.status != "success":
+        line += f"Status: {record.status}"
+        if record.error_type and record.status != "timeout":
+            line += f"\tError Type: {record.error_type}"
+    return line if "Sampled=1" not in record.trace else line + _trace_line(record.trace)
+
+
+def _trace_line(trace: str) -> str:
+    """The second line of REPORT, of an invocation that is traced."""
+    parts = dict(part.split("=", 1) for part in trace.split(";") if "=" in part)
+    return f"\nXRAY TraceId: {parts.get('Root', '')}\tSegmentId: {parts.get('Parent', '')}\tSampled: true\t"
 
 
 def start_phase_line(word: str, runtime: str, version_arn: str) -> str:

@@ -19,6 +19,11 @@ HEAD = f"REPORT RequestId: {ID}\tDuration: 133.61 ms\tBilled Duration: 214 ms\tM
             {"status": "error", "error_type": "Runtime.ExitError"},
             HEAD.replace("214", "134") + "Status: error\tError Type: Runtime.ExitError",
         ),
+        (
+            {"trace": "Root=1-5e34a614-10bdc0de;Parent=07f5;Sampled=1;Lineage=a:0"},
+            HEAD.replace("214", "134") + "\nXRAY TraceId: 1-5e34a614-10bdc0de\tSegmentId: 07f5\tSampled: true\t",
+        ),
+        ({"trace": "Root=1-5e34a614-10bdc0de;Parent=07f5;Sampled=0"}, HEAD.replace("214", "134")),
     ],
 )
 def test_report(changes: dict[str, object], line: str) -> None:

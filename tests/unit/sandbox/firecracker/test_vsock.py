@@ -179,3 +179,20 @@ def test_only_the_vmm_can_connect() -> None:
             command = [sys.executable, "-I", "-S", "-c", CONNECT, str(uid), str(gid), name]
             assert subprocess.run(command, timeout=60).returncode == status
         listener.close()
+
+
+async def test_accept_waits_for_the_guest_but_not_for_ever(tmp_path: Path) -> None:
+    with vsock.listen(tmp_path / "v", 5) as listener:
+        waiting = asyncio.create_task(vsock.accept(listener, clock=SystemClock(), timeout_s=30))
+        await asyncio.sleep(0)
+        with socket.socket(socket.AF_UNIX) as guest:
+            guest.connect(str(tmp_path / "v_5"))
+            with await waiting as accepted:
+                guest.sendall(b"hello")
+                assert await asyncio.get_running_loop().sock_recv(accepted, 10) == b"hello"
+        clock = ManualClock()
+        waiting = asyncio.create_task(vsock.accept(listener, clock=clock, timeout_s=30))
+        await asyncio.sleep(0)
+        await clock.advance(31)
+        with pytest.raises(TimeoutError):
+            await waiting
