@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from hanabi.base import linux
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import EntrypointError, SandboxError
@@ -116,6 +117,7 @@ async def test_kill_processes() -> None:
 
 async def test_connect_to_a_port_inside() -> None:
     async with with_agent() as (agent, link, ended):
+        linux.refuse_rights(agent.control)  # as a driver does after hello
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.settimeout(PATIENCE_S)
             port = server.getsockname()[1]
