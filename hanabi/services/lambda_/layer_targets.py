@@ -13,16 +13,6 @@ class LayerTargets:
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
 
-    def account(self, action: str, handler: Handler[None]) -> Operation[None]:
-        """On the account, without a resource."""
-        return Operation(
-            handler,
-            lambda params: None,
-            lambda target, params: [RequiredPermission(f"lambda:{action}", "*")],
-            action=f"lambda:{action}",
-            resource="*",
-        )
-
     def listed_layer(self, action: str, handler: Handler[LayerName]) -> Operation[LayerName]:
         """On a layer, allowed on the account."""
         return Operation(

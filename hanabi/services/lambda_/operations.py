@@ -66,7 +66,7 @@ def operations(
         "ListFunctionUrlConfigs": on.function_or_alias("ListFunctionUrlConfigs", urls.list_function_url_configs),
         "ListFunctions": on.account("ListFunctions", functions.list_functions),
         "ListLayerVersions": on_layer.listed_layer("ListLayerVersions", layers.list_layer_versions),
-        "ListLayers": on_layer.account("ListLayers", layers.list_layers),
+        "ListLayers": on.account("ListLayers", layers.list_layers),
         "ListProvisionedConcurrencyConfigs": on.function_or_qualifier("ListProvisionedConcurrencyConfigs", provisioned.list_provisioned),
         "ListTags": on.function_arn("ListTags", tags.list_tags),
         "ListVersionsByFunction": on.function("ListVersionsByFunction", versions.list_versions_by_function),

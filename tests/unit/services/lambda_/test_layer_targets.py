@@ -23,7 +23,6 @@ async def test_permissions(tmp_path: Path) -> None:
             (on.version("GetLayerVersion", handle), {"LayerName": f"{ARN}:a", "VersionNumber": 2}, f"{ARN}:a:2"),
             (on.version_arn("GetLayerVersion", handle), {"Arn": f"{ARN}:a:2"}, f"{ARN}:a:2"),
             (on.listed_layer("ListLayerVersions", handle), {"LayerName": "a"}, "*"),
-            (on.account("ListLayers", handle), {}, "*"),
         ):
             target: Any = operation.resolve(given)
             (needed,) = operation.permissions(target, given)
