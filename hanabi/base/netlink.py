@@ -8,13 +8,15 @@ from ipaddress import IPv4Address
 
 NETLINK_ROUTE = 0
 _NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE = 16, 17, 20, 24
-_REQUEST, _ACK, _EXCL, _CREATE = 1, 4, 0x200, 0x400
+_REQUEST, _ACK, _REPLACE, _EXCL, _CREATE = 1, 4, 0x100, 0x200, 0x400
 _ERROR = 2
 _IFF_UP = 1
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_METRICS = 1, 4, 5, 7, 8
+_RTAX_QUICKACK = 15
+_RT_TABLE_LOCAL, _RTPROT_KERNEL, _RTN_LOCAL = 255, 2, 2
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RTN_UNICAST = 254, 3, 0, 253, 254, 1
 
 
@@ -64,6 +66,24 @@ class Netlink:
         head = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
         oif = struct.pack("=I", socket.if_nametoindex(name))
         self._ask(_NEWROUTE, _CREATE | _EXCL, head + _attribute(_RTA_GATEWAY, gateway.packed) + _attribute(_RTA_OIF, oif), "default route")
+
+    def acknowledge_at_once(self) -> None:
+        """Let connections over loopback, which is up, acknowledge at once what they receive.
+
+        Else a client that writes the head and the body of a request apart may wait 40 ms between them (Nagle's algorithm).
+        """
+        head = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, _RT_TABLE_LOCAL, _RTPROT_KERNEL, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
+        here = IPv4Address("127.0.0.1").packed
+        oif = struct.pack("=I", socket.if_nametoindex("lo"))
+        metrics = _attribute(_RTAX_QUICKACK, struct.pack("=I", 1))
+        body = (
+            head
+            + _attribute(_RTA_DST, here)
+            + _attribute(_RTA_OIF, oif)
+            + _attribute(_RTA_PREFSRC, here)
+            + _attribute(_RTA_METRICS, metrics)
+        )
+        self._ask(_NEWROUTE, _CREATE | _REPLACE, body, "acknowledge at once")
 
     def _ask(self, kind: int, flags: int, body: bytes, what: str) -> None:
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags | _REQUEST | _ACK, 1, 0) + body)

@@ -41,7 +41,7 @@ LIMITS = {
     "RLIMIT_FSIZE": [-1, -1],
     "RLIMIT_MEMLOCK": [65536, 65536],
     "RLIMIT_NOFILE": [1024, 1024],
-    "RLIMIT_NPROC": [1024, 1024],  # 742 there, of a function of 128 MB: what a kernel makes of so little memory
+    "RLIMIT_NPROC": [1024, 1024],
     "RLIMIT_RSS": [-1, -1],
     "RLIMIT_STACK": [8388608, -1],
 }
@@ -81,6 +81,15 @@ def test_a_function_sees_what_it_sees_on_aws(lambda_client: Any, runtime: str) -
     handled = Path("/proc/sys/kernel/core_pattern").read_text().startswith(("|", "@"))  # by a program of the host's: then none is made
     assert found["limits"]["RLIMIT_CORE"] == ([1, 1] if handled else [10737418240, 10737418240])
     assert all(stat.S_IMODE(found["modes"][path]) == 0o755 for path in ("/var/task", "/opt"))
+
+
+@pytest.mark.parametrize("own_start", [False, True])
+def test_a_small_function_has_fewer_processes(lambda_client: Any, own_start: bool) -> None:
+    """As recorded on AWS at 128 MB, in a pooled environment and in one that was started for the function."""
+    code = "import resource\ndef lambda_handler(event, context):\n    return resource.getrlimit(resource.RLIMIT_NPROC)\n"
+    variables = {"Variables": {"PYTHONHASHSEED": "0"} if own_start else {}}
+    name = create_function(lambda_client, f"introspect-small-{own_start}", code, MemorySize=128, Environment=variables)
+    assert call(lambda_client, name, {})[0] == [742, 742]
 
 
 ECHO = {

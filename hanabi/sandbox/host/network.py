@@ -88,6 +88,8 @@ def _make_inside(number: int, interface: str, uplink: Uplink, tap_owner: int | N
                 Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
         with Netlink() as link:
             link.raise_link("lo")
+            with suppress(OSError):  # without it some clients are slower
+                link.acknowledge_at_once()
             if tap_owner is not None:
                 _make_tap(tap_owner)
                 link.raise_link(TAP)
