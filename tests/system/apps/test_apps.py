@@ -256,8 +256,8 @@ def test_rust(server: Server, tmp_path: Path) -> None:
     assert (app.ask("/err").status, app.ask("/panic").status, app.ask().status) == (502, 502, 200)
 
 
-def test_an_image_with_the_runtime_interface_client(server: Server, tmp_path: Path) -> None:
-    """A distribution, what pip installs, the function: three layers, as a Dockerfile makes them."""
+def distribution() -> bytes:
+    """A layer of an image: Debian with Python, as an archive."""
     found = [path for path in IMAGES.glob("roots/python3.11-*/root") if path.is_dir()]
     if not found:
         pytest.skip("the root of python3.11 is not built: hanabi images build python3.11")
@@ -265,16 +265,26 @@ def test_an_image_with_the_runtime_interface_client(server: Server, tmp_path: Pa
     with tarfile.open(fileobj=base, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in ("usr", "bin", "lib", "lib64", "etc"):
             archive.add(found[0] / name, arcname=name)
+    return base.getvalue()
+
+
+def deploy_image(server: Server, name: str, image: Image, layout: Path, **options: Any) -> App:
+    write_layout(layout, {"1": image})
+    role = server.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    functions = server.client("lambda")
+    code = {"ImageUri": f"oci:{layout}:1"}
+    functions.create_function(FunctionName=name, PackageType="Image", Code=code, Role=role, Timeout=10, **options)
+    functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.2, "MaxAttempts": 600})
+    server.hanabi("url", name)
+    return App(name, json.loads(server.hanabi("url", name, "--json"))["FunctionUrl"])
+
+
+def test_an_image_with_the_runtime_interface_client(server: Server, tmp_path: Path) -> None:
+    """A distribution, what pip installs, the function: three layers, as a Dockerfile makes them."""
     client = layer([file(f"function/{name}", data) for name, data in toolchains.python_client().items()])
     code = layer([file("function/app.py", (SOURCES / "image/app.py").read_bytes())])
     settings = {"Entrypoint": ["/usr/bin/python3", "-m", "awslambdaric"], "Cmd": ["app.handler"], "WorkingDir": "/function"}
-    layout = write_layout(tmp_path / "layout", {"1": Image([layer_of(base.getvalue()), client, code], settings)})
-    role = server.client("iam").create_role(RoleName="image", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
-    functions = server.client("lambda")
-    functions.create_function(FunctionName="image", PackageType="Image", Code={"ImageUri": f"oci:{layout}:1"}, Role=role, Timeout=10)
-    functions.get_waiter("function_active_v2").wait(FunctionName="image", WaiterConfig={"Delay": 0.2, "MaxAttempts": 600})
-    server.hanabi("url", "image")
-    app = App("image", json.loads(server.hanabi("url", "image", "--json"))["FunctionUrl"])
+    app = deploy_image(server, "image", Image([layer_of(distribution()), client, code], settings), tmp_path / "layout")
     assert app.ask("/x").json == {"path": "/x", "cwd": "/function"}
 
 

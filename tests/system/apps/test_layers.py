@@ -13,9 +13,10 @@ import pytest
 
 from tests import toolchains
 from tests.server import Server, zip_of
-from tests.system.apps.test_apps import BYTES, SOURCES, deploy, pytestmark, server
+from tests.system.apps.test_apps import BYTES, SOURCES, deploy, deploy_image, distribution, pytestmark, server
 from tests.system.test_runtimes import call
-from tests.system.test_web_adapter import BOOTSTRAP
+from tests.system.test_web_adapter import BOOTSTRAP, SERVER
+from tests.unit.images.layouts import Image, file, layer, layer_of
 from tests.waiting import wait_for
 
 __all__ = ["pytestmark", "server"]
@@ -58,16 +59,29 @@ def test_the_web_adapter_in_front_of(server: Server, adapter: str, name: str, ru
     print(f"{name}: first {app.times_ms[0]:.0f} ms, then at best {min(app.times_ms[1:]):.1f} ms")
 
 
+def test_an_image_with_the_web_adapter_in_it(server: Server, tmp_path: Path) -> None:
+    """As the adapter's documentation has it: one line of a Dockerfile copies it to /opt/extensions, the command is the server."""
+    adapter = layer([file("opt/extensions/lambda-adapter", toolchains.web_adapter().read_bytes(), mode=0o755)])
+    code = layer([file("app/server.py", SERVER.encode())])
+    variables = ["PATH=/usr/local/bin:/usr/bin:/bin", "PORT=8000", "AWS_LWA_PORT=8000"]
+    settings = {"Cmd": ["python3", "server.py"], "WorkingDir": "/app", "Env": variables}
+    image = Image([layer_of(distribution()), adapter, code], settings)
+    app = deploy_image(server, "adapter-image", image, tmp_path / "layout", MemorySize=1024)
+    answers = [app.ask(f"/things/%C3%BC?n={number}", b"body").json for number in range(3)]
+    assert [answer["path"] for answer in answers] == [f"/things/%C3%BC?n={number}" for number in range(3)]
+    assert {answer["body"] for answer in answers} == {"body"} and len({answer["pid"] for answer in answers}) == 1
+
+
 def test_opentelemetrys_agent_and_a_collector(server: Server, tmp_path: Path) -> None:
     """The wrapper starts the agent, which starts the runtime; spans go to an extension, at the end of each invocation."""
-    layer = tmp_path / "layer"
-    shutil.copytree(SOURCES / "otel-layer", layer)
+    folder = tmp_path / "layer"
+    shutil.copytree(SOURCES / "otel-layer", folder)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--python-version", "3.11"]
-    wanted = ["--only-binary=:all:", "--target", str(layer / "python"), "-r", str(layer / "requirements.txt")]
+    wanted = ["--only-binary=:all:", "--target", str(folder / "python"), "-r", str(folder / "requirements.txt")]
     subprocess.run([*pip, *wanted], check=True, timeout=300)
-    script = layer / "python/bin/opentelemetry-instrument"
+    script = folder / "python/bin/opentelemetry-instrument"
     script.write_text("#!/var/lang/bin/python3\n" + script.read_text().partition("\n")[2])
-    files: dict[str, str | bytes] = {str(path.relative_to(layer)): path.read_bytes() for path in layer.rglob("*") if path.is_file()}
+    files: dict[str, str | bytes] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     arn = publish(server, "otel", files)
     wrapper = ("--env", "AWS_LAMBDA_EXEC_WRAPPER=/opt/otel-instrument")
     deploy(server, SOURCES / "otel", "otel", "--runtime", "python3.11", "--handler", "app.handler", "--layer", arn, *wrapper)
