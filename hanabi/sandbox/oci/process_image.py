@@ -209,7 +209,8 @@ class _Writer:
         at = each.start
         for start, end in self._own_runs(each):
             self._map_unchanged(each, at, start)
-            self._plan.add(start, end, each.protection, _PAGES, self._plan.kept)
+            source = _READ if each.protection & 4 else _PAGES  # a data directory may be mounted noexec
+            self._plan.add(start, end, each.protection, source, self._plan.kept)
             self._copy(start, end)
             at = end
         self._map_unchanged(each, at, each.end)

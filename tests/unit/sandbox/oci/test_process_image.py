@@ -180,6 +180,21 @@ def handler(event, context):
     assert rig.copy(rig.write(process)).invoke({}) == [0, 8, 0]
 
 
+def test_code_that_a_process_has_made_is_copied(rig: Rig) -> None:
+    process = rig.start(
+        """
+import ctypes, mmap
+made = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=7)
+made.write(bytes([0xB8, 42, 0, 0, 0, 0xC3]))  # mov eax, 42; ret
+call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(made)))
+back = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda number: number + 1)
+def handler(event, context):
+    return [call(), back(6)]
+"""
+    )
+    assert rig.copy(rig.write(process)).invoke({}) == [42, 7]
+
+
 def test_hooks_run_on_both_sides(rig: Rig) -> None:
     process = rig.start(
         """
