@@ -16,11 +16,11 @@ class HttpRequest:
     """
 
     __slots__ = (
+        "_headers",
         "body",
         "caller",
         "cancel",
         "fields",
-        "headers",
         "method",
         "operation",
         "path",
@@ -38,19 +38,24 @@ class HttpRequest:
         target: str,
         path: str,
         query: str,
-        headers: list[tuple[str, str]],
+        headers: list[tuple[str, str]] | None,
         body: bytes | Path | ByteStream,
         peer: str = "",
+        fields: dict[str, str] | None = None,
     ) -> None:
+        """`headers` None: they are in `fields`, and none comes more than once."""
         self.method = method
         self.target = target  # as on the request line: raw path + "?" + raw query
         self.path = path  # raw (still percent-encoded) path
         self.query = query  # raw query, no "?"
-        self.headers = headers
-        self.fields = dict(headers)
-        self.repeated = len(self.fields) < len(headers)  # a name comes more than once
-        if self.repeated:
-            self.fields = dict(reversed(headers))
+        self.repeated = False  # a name comes more than once
+        if fields is None:
+            fields = dict(headers or ())
+            if headers and len(fields) < len(headers):
+                self.repeated = True
+                fields = dict(reversed(headers))
+        self.fields = fields
+        self._headers = headers
         self.body = body
         self.peer = peer  # remote IP, "" for sockets from inside
         self.trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body: of a stream, there when it has ended
@@ -61,6 +66,10 @@ class HttpRequest:
 
     def header(self, name: str, default: str = "") -> str:
         return self.fields.get(name, default)
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        return list(self.fields.items()) if self._headers is None else self._headers
 
     @property
     def joined(self) -> dict[str, str]:

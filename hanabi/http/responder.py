@@ -129,6 +129,7 @@ class Responder:
         if request.verified:
             self._is_unauthenticated = False
             self._owner.reader.head_limit = self._context.limits.head_bytes
+            self._owner.reader.authenticated = True
             slots.mark_authenticated(self._owner)
         else:
             slots.mark_used(self._owner)
