@@ -20,10 +20,10 @@ HANDLER = "def lambda_handler(event, context):\n    return event\n"
 OFFICIAL = "#!/bin/sh\nexec /var/lang/bin/python3.11 -m awslambdaric lambda_function.lambda_handler\n"
 
 
-def signed_invoke(server: Server, name: str) -> bytes:
+def signed_invoke(server: Server, name: str, headers: dict[str, str] | None = None) -> bytes:
     """One signed Invoke request, ready to be sent again and again within its five minutes."""
     env = server.env
-    request = AWSRequest("POST", f"{server.endpoint}/2015-03-31/functions/{name}/invocations", data=PAYLOAD)
+    request = AWSRequest("POST", f"{server.endpoint}/2015-03-31/functions/{name}/invocations", data=PAYLOAD, headers=headers)
     SigV4Auth(Credentials(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]), "lambda", env["AWS_REGION"]).add_auth(request)
     lines = [f"POST /2015-03-31/functions/{name}/invocations HTTP/1.1", f"Host: 127.0.0.1:{server.port}", f"Content-Length: {len(PAYLOAD)}"]
     lines += [f"{key}: {value}" for key, value in request.headers.items()]
