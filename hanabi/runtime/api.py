@@ -90,10 +90,11 @@ class RuntimeApi:
         ).listen(sock)
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
-        """Read a streamed answer as a stream, if the caller of the invocation takes one."""
+        """Read an answer as a stream, if the caller of the invocation takes one."""
         if request.path.startswith(EXTENSION_PREFIX) or api_of(request.path) is not None:
             return BodyRule(EXTENSION_BODY_BYTES)
-        if self._session.takes_streams and request.header(RESPONSE_MODE) == STREAMING:
+        answer = _ANSWER.fullmatch(request.path.removeprefix(PREFIX)) if self._session.takes_streams else None
+        if answer and self._is_streamed(answer[2], request):
             return BodyRule(STREAMED_RESPONSE_BYTES, stream=True)
         return LIMITS.body(request)
 
@@ -204,7 +205,11 @@ class RuntimeApi:
         return _accepted()
 
     def _is_streamed(self, kind: str, request: HttpRequest) -> bool:
-        return self._session.takes_streams and kind == "response" and request.header(RESPONSE_MODE) == STREAMING
+        """Whether the answer comes in pieces, and its caller takes them. Go's client does not name the mode: what is chunked streams."""
+        if not self._session.takes_streams or kind != "response":
+            return False
+        mode = request.header(RESPONSE_MODE)
+        return mode == STREAMING or (not mode and "transfer-encoding" in request.fields)
 
     async def _stream(self, request_id: str, kind: str, request: HttpRequest) -> HttpResponse:
         """Hand on an answer's pieces as they arrive, no faster than they are read."""

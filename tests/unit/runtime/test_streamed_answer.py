@@ -12,13 +12,13 @@ import pytest
 from hanabi.base.stream_buffer import HIGH_BYTES
 from hanabi.errors import BodyIncomplete
 from hanabi.quotas import RESPONSE_PAYLOAD_BYTES, STREAMED_RESPONSE_BYTES
-from hanabi.runtime.api import TRUNCATED
+from hanabi.runtime.api import BAD_MODE, TRUNCATED
 from hanabi.runtime.channel import FRAMES_AT_ONCE, RuntimeChannel
 from hanabi.runtime.frames import CHUNK_LIMIT_BYTES
 from hanabi.runtime.session import TOO_LARGE, InvalidTransition
 from tests.unit.runtime.host import Story, invocation
 from tests.unit.runtime.served import serving
-from tests.unit.runtime.test_api import RESPONSE, take
+from tests.unit.runtime.test_api import ERROR, RESPONSE, take
 from tests.unit.runtime.test_channel import Fake
 from tests.waiting import until
 
@@ -249,6 +249,38 @@ async def test_a_chunked_answer_is_handed_on_as_it_comes() -> None:
         assert (await reader.readline()).startswith(b"HTTP/1.1 202")
         assert story.session.held_answer() == (b"", None)
         writer.close()
+
+
+async def test_a_chunked_answer_streams_though_it_names_no_mode() -> None:
+    """As Go's client sends all of them."""
+    async with serving(streams=True) as (story, runtime):
+        await take(story, runtime)
+        reader, writer = await asyncio.open_connection("127.0.0.1", runtime.connection.port)
+        head = HEAD.replace("Lambda-Runtime-Function-Response-Mode: streaming\r\n", "")
+        writer.write(head.format(RESPONSE, "text/plain").encode() + b"3\r\none\r\n")
+        assert await story.happens() == ("stream", "text/plain")
+        assert await anext(story.streams[0]) == b"one"
+        writer.write(b"0\r\n\r\n")
+        assert [piece async for piece in story.streams[0]] == []
+        assert (await reader.readline()).startswith(b"HTTP/1.1 202") and story.session.held_answer() == (b"", None)
+        writer.close()
+
+
+@pytest.mark.parametrize("path", [ERROR, RESPONSE])
+async def test_what_is_not_chunked_or_no_answer_does_not_stream(path: str) -> None:
+    async with serving(streams=True) as (story, runtime):
+        await take(story, runtime)
+        assert (await runtime.ask("POST", path, b'{"errorType":"E"}' + b" " * 100_000))[0] == 202
+        assert story.streams == [] and story.session.held_answer() is not None
+
+
+async def test_an_unknown_mode_fails_the_invocation() -> None:
+    async with serving(streams=True) as (story, runtime):
+        await take(story, runtime)
+        answer = await runtime.ask(
+            "POST", RESPONSE, [b"one"], Lambda_Runtime_Function_Response_Mode="sideways", Transfer_Encoding="chunked"
+        )
+        assert answer[0] == 400 and story.session.held_answer() == (b"", BAD_MODE)
 
 
 async def test_trailers_fail_a_streamed_answer() -> None:
