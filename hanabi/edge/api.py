@@ -144,8 +144,8 @@ class Api:
         document, blobs = await self.workers.read(call.request.body, service.blobs.get(match.operation, []))
         try:
             if operation.body.check_blob is not None:
-                for blob in blobs:
-                    operation.body.check_blob(blob.stat().st_size)
+                for size in await asyncio.to_thread(lambda: [blob.stat().st_size for blob in blobs]):
+                    operation.body.check_blob(size)
             return await self._run(call, service.codec, operation, match, document)
         finally:
             for blob in blobs:

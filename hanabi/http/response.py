@@ -69,9 +69,8 @@ def render_head(request: HttpRequest, response: HttpResponse, date: str, *, keep
 
 def render_trailers(trailers: Sequence[tuple[str, str]]) -> bytes:
     """Render trailers. Raises ValueError for one that cannot be sent."""
-    block = "".join([f"{name}: {value}\r\n" for name, value in trailers])
-    _check(block, len(trailers))
-    return _encode(block)
+    _check("".join([name + value for name, value in trailers]))
+    return _encode("".join([f"{name}: {value}\r\n" for name, value in trailers]))
 
 
 def declared_length(response: HttpResponse) -> int | None:
@@ -86,26 +85,34 @@ def _head(response: HttpResponse, date: str) -> str:
     status = response.status
     if not 200 <= status <= 599:
         raise ValueError(f"status {status}")
-    lines = [f"{name}: {value}\r\n" for name, value in response.headers if name in _HANDLERS_HEADERS or not _is_own(name)]
-    block = f"{_STATUS_LINES.get(status) or f'HTTP/1.1 {status} {_END}'}{date}{''.join(lines)}"
-    _check(block, len(lines) + 2)
-    return block
+    headers = response.headers
+    if _has_break("".join([value for _, value in headers])):
+        headers = [(name, value) for name, value in headers if not _is_own(name)]
+        _check("".join([value for _, value in headers]))
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers if name in _HANDLERS_HEADERS or not _is_own(name)])
+    return f"{_STATUS_LINES.get(status) or f'HTTP/1.1 {status} {_END}'}{date}{lines}"
 
 
 _END = "\r\n"
 
 
 def _is_own(name: str) -> bool:
+    """Whether a header is the server's own business. Raises ValueError for a name that cannot be sent."""
     if name.lower() in _OWN_HEADERS:
         return True
+    _check(name)
     if len(_HANDLERS_HEADERS) < _SEEN_MAX and len(name) <= 64:
         _HANDLERS_HEADERS.add(name)
     return False
 
 
-def _check(block: str, lines: int) -> None:
-    if block.count("\n") != lines or block.count("\r") != lines or "\0" in block:
+def _check(text: str) -> None:
+    if _has_break(text):
         raise ValueError("a header with a line break")
+
+
+def _has_break(text: str) -> bool:
+    return "\n" in text or "\r" in text or "\0" in text
 
 
 def _finish(block: str, keep_alive: bool, http10: bool) -> bytes:
