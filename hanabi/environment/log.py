@@ -140,8 +140,9 @@ class EnvironmentLog:
 
     def drain(self) -> int:
         """Take the output until now, for the invocation that ends. Returns the bytes left, for `read_more`."""
-        for reader in self._extensions.values():
-            reader.drain()
+        if self._extensions:
+            for reader in self._extensions.values():
+                reader.drain()
         return self._output.drain()
 
     async def read_more(self, left: int) -> None:

@@ -37,7 +37,7 @@ def make_record(invocation: Invocation, outcome: Outcome, now_ms: int) -> Record
 
 def early_result(invocation: Invocation, outcome: Outcome, now_ms: int) -> Result:
     """Make the result of a pending outcome. Its record is as of now, and is not written."""
-    return _result(invocation, outcome, make_record(invocation, outcome, now_ms), b"")
+    return _result(outcome, make_record(invocation, outcome, now_ms))
 
 
 def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: int) -> Result:
@@ -54,17 +54,15 @@ def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: i
     journal.finish(made, version.log_group, outcome.stream, events)
     if outcome.on_record is not None:
         outcome.on_record(made)
-    return _result(invocation, outcome, made, end_of_log(outcome.tail, events) if invocation.tail else b"")
+    result = _result(outcome, made)
+    if invocation.tail:
+        result.log_tail = end_of_log(outcome.tail, events)
+    return result
 
 
-def _result(invocation: Invocation, outcome: Outcome, made: Record, log_tail: bytes) -> Result:
-    return Result(
-        payload=outcome.payload,
-        function_error=None if outcome.status == "success" else "Unhandled",
-        version=made.version,
-        log_tail=log_tail,
-        record=made,
-    )
+def _result(outcome: Outcome, made: Record) -> Result:
+    error = None if outcome.status == "success" else "Unhandled"
+    return Result(payload=outcome.payload, function_error=error, version=made.version, log_tail=b"", record=made)
 
 
 def _json_lines(invocation: Invocation, outcome: Outcome, made: Record, now_ms: int, logs: JsonLogs) -> list[LogEvent]:
