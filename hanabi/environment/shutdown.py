@@ -13,7 +13,7 @@ from signal import SIGKILL, SIGTERM
 from hanabi.base.clock import Clock
 from hanabi.contracts.sandbox import Sandbox
 from hanabi.environment.extension_processes import EnvironmentExtensions
-from hanabi.environment.states import RUNTIME, EnvironmentState, PhaseEvent
+from hanabi.environment.states import RUNTIME, EnvironmentState, PhaseEvent, SandboxState
 from hanabi.quotas import SHUTDOWN_EXTERNAL_S, SHUTDOWN_INTERNAL_S
 
 RUNTIME_SHARE = 0.3
@@ -36,7 +36,8 @@ class Shutdown:
     @property
     def is_due(self) -> bool:
         """Whether there is anybody who is told."""
-        return self._extensions.are_any and bool(self._state.living())
+        intact = self._state.sandbox in (SandboxState.RUNNING, SandboxState.FROZEN)
+        return self._extensions.are_any and intact and bool(self._state.living())
 
     async def run(self, reason: str, moved: Callable[[PhaseEvent], None] = lambda event: None) -> None:
         """Run the phase; no effect without extensions. `moved` is called when it begins, and when the runtime has ended."""

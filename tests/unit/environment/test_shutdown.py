@@ -171,6 +171,16 @@ async def test_a_frozen_one_is_thawed_for_it(tmp_path: Path) -> None:
         assert team.story[-1] == "tool SHUTDOWN spindown"
 
 
+async def test_nobody_waits_for_a_sandbox_that_is_lost(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with Rig(clock=clock) as rig:
+        team = Team(rig, tmp_path, tool=plain)
+        await warm(rig, team)
+        rig.sandbox.vanish()
+        await until(lambda: rig.sandbox.destroyed)  # no time passes
+        assert not any(each.startswith("signal") for each in rig.sandbox.history)
+
+
 async def test_without_extensions_nobody_is_told() -> None:
     async with Rig() as rig:
         await warm(rig)
