@@ -164,7 +164,7 @@ async def test_a_root_has_its_extras(tmp_path: Path) -> None:
         assert stat.S_IMODE((point / ".hanabi/init").stat().st_mode) == 0o755
         assert not (point / "etc/resolv.conf").is_symlink()
         assert (point / "etc/resolv.conf").read_text() == "nameserver 10.0.0.1\n"
-        assert (point / "etc/hosts").read_text() == "127.0.0.1 localhost\n"
+        assert (point / "etc/hosts").read_text() == "127.0.0.1 localhost sandbox.localdomain sandbox\n"
         assert (point / "bin/true").is_file()
     assert listing(runtime.root) == before  # the root that containers use is left alone
 
