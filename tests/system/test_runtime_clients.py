@@ -1,6 +1,7 @@
 """AWS's own clients of the Runtime API, unmodified, as runtimes in real containers: Python's, Node's, Go's, Rust's and Java's."""
 
 import base64
+import json
 import re
 from typing import Any
 
@@ -142,9 +143,36 @@ def test_the_node_client_streams(lambda_client: Any, node_files: dict[str, str |
     options = {"Runtime": "nodejs22.x", "Handler": "app.stream", "MemorySize": 512, "Environment": WRAPPED}
     name = create_function(lambda_client, "client-node-stream", node_files, **options)
     assert call(lambda_client, name, {"n": 2})[0] == {"twice": 4}
+    chunks, complete = stream(lambda_client, name, {"n": 2})
+    assert (b"".join(chunks), complete) == (b'{"twice": 4}', {})
+    chunks, complete = stream(lambda_client, name, {"do": "raise"})
+    assert b"".join(chunks) == b'{"twice": ' and json.loads(complete["ErrorDetails"])["errorMessage"] == "in the middle"
     error, answer, _ = call(lambda_client, name, {"do": "raise"})
     assert answer["FunctionError"] == "Unhandled" and (error["errorType"], error["errorMessage"]) == ("RangeError", "in the middle")
     assert call(lambda_client, name, {"n": 3})[0] == {"twice": 6}
+
+
+@pytest.mark.parametrize("client", ["go", "rust"])
+def test_compiled_clients_stream(lambda_client: Any, client: str, request: pytest.FixtureRequest) -> None:
+    """Rust's begins with a prelude, whoever calls, and has an error as text in its body."""
+    name = request.getfixturevalue(client)
+    chunks, complete = stream(lambda_client, name, {"do": "stream", "n": 1})
+    prelude, _, body = b"".join(chunks).rpartition(bytes(8))
+    assert body == b"onetwo" and chunks[-1] == b"two" and complete == {} and bool(prelude) == (client == "rust")
+    chunks, complete = stream(lambda_client, name, {"do": "stream", "n": -1})
+    if client == "rust":
+        assert b"oneLambda-Runtime-Function-Error-Type: Runtime.StreamError\r\n" in b"".join(chunks) and complete == {}
+    else:
+        assert chunks == [b"one"] and complete["ErrorCode"] == "Unhandled"
+        assert json.loads(complete["ErrorDetails"]) == {"errorMessage": "in the middle", "errorType": "noGood"}
+    assert call(lambda_client, name, {"n": 3})[0]["twice"] == 6
+
+
+def stream(client: Any, name: str, event: dict[str, Any]) -> tuple[list[bytes], dict[str, Any]]:
+    """The chunks, and the last event."""
+    answer = client.invoke_with_response_stream(FunctionName=name, Payload=json.dumps(event).encode())
+    *chunks, last = list(answer["EventStream"])
+    return [chunk["PayloadChunk"]["Payload"] for chunk in chunks], last["InvokeComplete"]
 
 
 @pytest.mark.parametrize(("client", "handler"), [("python", "nothing.handler"), ("node", "nothing.handler")])

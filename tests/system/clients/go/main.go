@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -29,8 +30,26 @@ type noGood struct{ reason string }
 
 func (e noGood) Error() string { return e.reason }
 
-func handle(ctx context.Context, e event) (answer, error) {
+// The answer in pieces; it fails in the middle if the event says so.
+func stream(e event) io.Reader {
+	reader, writer := io.Pipe()
+	go func() {
+		fmt.Fprint(writer, "one")
+		time.Sleep(300 * time.Millisecond)
+		if e.N < 0 {
+			writer.CloseWithError(noGood{"in the middle"})
+			return
+		}
+		fmt.Fprint(writer, "two")
+		writer.Close()
+	}()
+	return reader
+}
+
+func handle(ctx context.Context, e event) (any, error) {
 	switch e.Do {
+	case "stream":
+		return stream(e), nil
 	case "fail":
 		return answer{}, noGood{"no good"}
 	case "plain":
