@@ -150,6 +150,21 @@ def test_a_layer_may_wrap_the_runtime(lambda_client: Any) -> None:
     assert call(lambda_client, "layers-wrapper") == "by /opt/otel-handler"
 
 
+SNAPPED = "from both import VALUE\n" + LOOK.replace("return found", "return {**found, 'init': VALUE}")
+
+
+def test_layers_are_there_in_copies_of_a_snapshot(lambda_client: Any, layers: list[str]) -> None:
+    """Where the host makes them; else the version starts as any other."""
+    options = {"Runtime": "python3.13", "Layers": layers, "SnapStart": {"ApplyOn": "PublishedVersions"}, "Publish": True}
+    create_function(lambda_client, "layers-snapped", SNAPPED, **options)
+    lambda_client.get_waiter("published_version_active").wait(
+        FunctionName="layers-snapped", Qualifier="1", WaiterConfig={"Delay": 0.2, "MaxAttempts": 300}
+    )
+    wanted = {"modules": ["first", "second"], "libraries": ["libanswer.so"], "programs": ["tool"]}
+    found = {"init": "of the second", "first": "first", "second": "second", "libanswer.so": 42, "tool": "tool"}
+    assert call(lambda_client, "layers-snapped:1", wanted) == found
+
+
 VERSION = "import which\ndef lambda_handler(event, context): return which.VALUE"
 
 
