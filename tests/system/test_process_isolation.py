@@ -26,6 +26,14 @@ def lambda_handler(event, context):
     client = boto3.client("sts")
     return [os.getuid(), sys.version_info[:2], os.path.basename(context.log_group_name), client.get_caller_identity()["Account"]]
 """
+STREAM = """
+import time
+
+def lambda_handler(event, context):
+    yield "one"
+    time.sleep(0.2)
+    yield "two"
+"""
 
 
 def interpreter() -> str:
@@ -118,6 +126,14 @@ def test_layers_are_found(server: Server) -> None:
 
 def test_it_says_what_it_does_not_protect(server: Server) -> None:
     assert "process: no isolation" in server.ready_line
+
+
+def test_a_function_streams(server: Server) -> None:
+    client = server.client("lambda")
+    runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    name = create_function(client, "ordinary-stream", STREAM, Runtime=runtime)
+    events = list(client.invoke_with_response_stream(FunctionName=name)["EventStream"])
+    assert [event["PayloadChunk"]["Payload"] for event in events[:-1]] == [b"one", b"two"] and events[-1] == {"InvokeComplete": {}}
 
 
 def test_nothing_is_left(server: Server) -> None:
