@@ -93,7 +93,7 @@ class FunctionCatalog:
         arn = self._account_region.arn(name, qualifier)
         function = self._functions.get(name)
         if function is None:
-            raise ResourceNotFound(f"Function not found: {arn}")
+            raise ResourceNotFound(f"Function not found: {self._account_region.arn(name, qualifier or LATEST)}")
         alias = function.aliases.get(qualifier) if qualifier else None
         route: Route | WeightedRoute
         if alias is None:

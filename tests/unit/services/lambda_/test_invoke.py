@@ -97,7 +97,9 @@ def test_an_event_is_queued(live: Live) -> None:
 def test_a_dry_run_runs_nothing(live: Live) -> None:
     before = len(live.invoker.seen)
     assert live.invoke("echo", InvocationType="DryRun")["StatusCode"] == 204
-    fails("ResourceNotFoundException", 404, "Function not found", live.client.invoke, FunctionName="nowhere", InvocationType="DryRun")
+    fails(
+        "ResourceNotFoundException", 404, ":function:nowhere:$LATEST", live.client.invoke, FunctionName="nowhere", InvocationType="DryRun"
+    )
     assert len(live.invoker.seen) == before
 
 
