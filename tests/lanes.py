@@ -32,7 +32,7 @@ SHARED = [
 # Real sandboxes, one test after another, beside the lane `system`: drivers without a server, and what mostly waits.
 BESIDE = [
     *("tests/system/firecracker", "tests/system/images", "tests/system/sandbox", "tests/security/test_walls.py"),
-    *("tests/system/chaos", "tests/system/test_crash.py", "tests/system/test_moved.py"),
+    *("tests/system/chaos", "tests/system/test_crash.py"),
 ]
 # These measure shares of a CPU, or how time grows with input: nothing else may run.
 ALONE = ["tests/system/test_limits.py", "tests/system/sandbox/test_limits.py", "tests/security/test_linear_work.py"]

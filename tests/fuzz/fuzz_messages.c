@@ -60,6 +60,9 @@ static void check_message(const struct message *m, const uint8_t *bytes, size_t 
         check_string(m->drive.file_system, bytes, length);
         check_string(m->drive.target, bytes, length);
         break;
+    case MESSAGE_CONNECT:
+        check(length == 3, "a port");
+        break;
     default:
         check(length == (m->type == MESSAGE_LIMIT_MEMORY ? 9 : 1), "a body where none belongs");
     }

@@ -26,11 +26,12 @@ from tests.unit.edge.world import ENDPOINT, FUNCTION, GROUP, ROLE, Answer, World
 SOURCES = Path(hanabi.__file__).parent
 OTHER = "111111111111"
 MINE, THEIRS = "mine", "theirs"  # what may be touched, what may not
+LAYER = f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer"
 MINE_GROUP, THEIRS_GROUP = f"/aws/lambda/{MINE}", f"/aws/lambda/{THEIRS}"
 
 # Members that name a function, a group or a role, and how. Whatever else a call needs is in PLAIN.
 NAMING = {
-    "lambda": {"FunctionName", "Resource", "Role"},
+    "lambda": {"FunctionName", "Resource", "Role", "LayerName", "Arn"},
     "logs": {"logGroupName", "logGroupIdentifier", "resourceArn"},
     "iam": {"RoleName"},
     "sts": {"RoleArn"},
@@ -39,6 +40,7 @@ PLAIN: dict[str, Any] = {
     "Action": "lambda:InvokeFunction",
     "AuthType": "NONE",
     "Code": {"ZipFile": b"code"},
+    "Content": {"ZipFile": b"code"},
     "FunctionVersion": "1",
     "Handler": "app.handler",
     "InvokeArgs": b"{}",
@@ -48,6 +50,7 @@ PLAIN: dict[str, Any] = {
     "ProvisionedConcurrentExecutions": 1,
     "ReservedConcurrentExecutions": 1,
     "Runtime": "python3.11",
+    "VersionNumber": 1,
     "StatementId": "sid",
     "TagKeys": ["k"],
     "ZipFile": b"code",
@@ -62,7 +65,15 @@ PLAIN: dict[str, Any] = {
 IAM_PLAIN = {"PolicyDocument": {"UpdateAssumeRolePolicy": PLAIN["AssumeRolePolicyDocument"]}}
 # Members that are needed and name nothing that anybody could be denied.
 HARMLESS = set(PLAIN) | {"Tags", "logEvents", "Qualifier"}
-ABOUT_NOTHING = {"lambda:GetAccountSettings", "lambda:ListFunctions", "logs:DescribeLogGroups", "iam:ListRoles", "sts:GetCallerIdentity"}
+ON_THE_ACCOUNT = {"ListLayerVersions", "ListLayers"}  # by name, but allowed on "*" alone
+ABOUT_NOTHING = {
+    "lambda:GetAccountSettings",
+    "lambda:ListLayers",
+    "lambda:ListFunctions",
+    "logs:DescribeLogGroups",
+    "iam:ListRoles",
+    "sts:GetCallerIdentity",
+}
 
 
 def operations(world: World) -> Iterator[tuple[str, str]]:
@@ -87,6 +98,20 @@ def functions_named(name: str) -> Iterator[str]:
     yield from (name.upper(), name.title(), f"{name}?Qualifier=live", f"{name}#", f"{MINE}:{name}", f"{name}\u200b", f"{MINE},{name}")
 
 
+def layers_named(name: str) -> Iterator[str]:
+    for number in (":1", "", ":", ":*", ": 1", ":01", ":$LATEST"):
+        yield f"{name}{number}"
+        for prefix in (
+            *(f"arn:{p}:lambda:{REGION}:{ACCOUNT}:layer" for p in ("aws", "aws-cn", "AWS", "*", "")),
+            *(f"arn:aws:lambda:{r}:{ACCOUNT}:layer" for r in ("eu-west-1", "*", "")),
+            *(f"arn:aws:lambda:{REGION}:{a}:layer" for a in (OTHER, "*", "")),
+            *(f"arn:aws:lambda:{REGION}:{ACCOUNT}:{kind}" for kind in ("Layer", "layers", "function")),
+            *(f"{ACCOUNT}:layer", "layer"),
+        ):
+            yield f"{prefix}:{name}{number}"
+    yield from (f"{name} ", f" {name}", f"{name}/", f"./{name}", f"{MINE}/../{name}", f"%74{name[1:]}", name.upper(), f"{name}\u200b")
+
+
 def groups_named(name: str) -> Iterator[str]:
     yield name
     for end in ("", ":*", ":", ":log-stream:s", ":*:*"):
@@ -109,6 +134,8 @@ def roles_named(name: str) -> Iterator[str]:
 
 
 def spellings(service: str, member: str, name: str) -> Iterator[str]:
+    if member in ("LayerName", "Arn"):
+        return layers_named(name)
     if service == "lambda":
         return roles_named(name) if member == "Role" else functions_named(name)
     return groups_named(f"/aws/lambda/{name}") if service == "logs" else roles_named(name)
@@ -119,6 +146,8 @@ def canonical(service: str, member: str, name: str) -> str:
         return f"{GROUP}:/aws/lambda/{name}" if member == "resourceArn" else f"/aws/lambda/{name}"
     if member in ("Role", "RoleArn"):
         return f"{ROLE}/{name}"
+    if member == "Arn":
+        return f"{LAYER}:{name}:1"
     return f"{FUNCTION}:{name}" if member == "Resource" else name
 
 
@@ -135,6 +164,8 @@ def parameters(service: str, operation: str, naming: str, target: str) -> dict[s
             params[member] = [{"timestamp": int(time.time() * 1000), "message": "forged"}]
         else:
             params[member] = PLAIN.get(member, "1")
+    if operation == "AddLayerVersionPermission":
+        params["Action"] = "lambda:GetLayerVersion"
     if operation == "UpdateAssumeRolePolicy":
         params["PolicyDocument"] = PLAIN["AssumeRolePolicyDocument"]
     if operation == "CreateFunction":
@@ -152,7 +183,7 @@ def parameters(service: str, operation: str, naming: str, target: str) -> dict[s
 
 def naming_members(service: str, operation: str) -> list[str]:
     shape = load(service).operation(operation).input_shape
-    return [member for member in shape.members if member in NAMING[service]] if shape else []
+    return [member for member in shape.members if member in NAMING[service]] if shape and operation not in ON_THE_ACCOUNT else []
 
 
 async def prepare(world: World) -> None:
@@ -169,6 +200,8 @@ async def prepare(world: World) -> None:
             await world.ask(
                 owner, "lambda", "PutProvisionedConcurrencyConfig", FunctionName=name, Qualifier="1", ProvisionedConcurrentExecutions=1
             )
+        if not (await world.ask(owner, "lambda", "ListLayerVersions", LayerName=name)).json["LayerVersions"]:
+            await world.ask(owner, "lambda", "PublishLayerVersion", LayerName=name, Content=PLAIN["Content"])
         group = f"/aws/lambda/{name}"
         await world.ask(owner, "logs", "CreateLogGroup", logGroupName=group)
         await world.ask(owner, "logs", "CreateLogStream", logGroupName=group, logStreamName="s")
@@ -181,11 +214,15 @@ async def state(world: World) -> str:
     groups = [group for group in await world.record.logs.groups(prefix=THEIRS_GROUP, pattern="", after="", limit=5)]
     streams = await world.record.logs.streams(THEIRS_GROUP, prefix="") if groups else []
     messages = await world.record.messages(THEIRS_GROUP) if groups else []
-    return world.describe(THEIRS) + repr((groups, streams, messages, world.store.rows.get(f"iam/role/{THEIRS}")))
+    asked = [("ListLayerVersions", {}), ("GetLayerVersionPolicy", {"VersionNumber": 1})]
+    layers = [(await world.ask(world.keys.root, "lambda", name, LayerName=THEIRS, **more)).body for name, more in asked]
+    return world.describe(THEIRS) + repr((layers, groups, streams, messages, world.store.rows.get(f"iam/role/{THEIRS}")))
 
 
 DENIED = [f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:*", f"{GROUP}:{THEIRS_GROUP}", f"{GROUP}:{THEIRS_GROUP}:*", f"{ROLE}/{THEIRS}"]
+DENIED += [f"{LAYER}:{THEIRS}", f"{LAYER}:{THEIRS}:*"]
 ALLOWED = [f"{FUNCTION}:{MINE}", f"{FUNCTION}:{MINE}:*", f"{GROUP}:{MINE_GROUP}", f"{GROUP}:{MINE_GROUP}:*", f"{ROLE}/{MINE}"]
+ALLOWED += [f"{LAYER}:{MINE}", f"{LAYER}:{MINE}:*"]
 
 
 @pytest.mark.parametrize("service", ["lambda", "logs", "iam", "sts"])
@@ -333,7 +370,11 @@ async def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) 
             assert not unknown, f"{service}:{operation}: {unknown} may name something: say so in NAMING, or in PLAIN"
             found: Operation[Any] = world.edge.api.services.by_signing_name[service].operations[operation]
             assert found.permissions is not NOTHING or f"{service}:{operation}" == "sts:GetCallerIdentity"
-            assert naming_members(service, operation) or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
+            assert (
+                naming_members(service, operation)
+                or operation in ON_THE_ACCOUNT
+                or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
+            )
 
 
 def test_handlers_look_at_no_name_themselves() -> None:

@@ -240,7 +240,7 @@ def test_tools_beside_a_bundled_runtime_reach_the_runtime_api(lambda_client: Any
     """An extension comes too late after the init; the invocations belong to the bundled runtime."""
     for method, path, status, kind in [
         ("POST", "/2020-01-01/extension/register", 403, "Extension.RegistrationClosed"),
-        ("PUT", "/2022-07-01/telemetry", 202, "Telemetry.NotSupported"),
+        ("PUT", "/2022-07-01/telemetry", 403, "Extension.MissingExtensionIdentifier"),
         ("GET", "/2018-06-01/runtime/invocation/next", 403, "InvalidStateTransition"),
         ("GET", "/nothing", 404, "NotFound"),
     ]:

@@ -30,8 +30,8 @@ class LayerName(NamedTuple):
         return self._replace(number=number)
 
     def is_in(self, place: AccountRegion) -> bool:
-        """Whether it is of this account and region."""
-        return (self.account, self.region) == (place.account, place.region)
+        """Whether it is of this partition, account and region."""
+        return (self.partition, self.account, self.region) == (place.partition, place.account, place.region)
 
 
 def parse_layer(text: str, place: AccountRegion) -> LayerName:

@@ -18,7 +18,7 @@ from hanabi.base.locks import is_at, try_acquire, try_lock
 PLACES = 16  # remembered
 FILE = "places"
 GROUPS = "cgroup"
-_TIMEOUT_S = 30.0  # another server may be cleaning this place
+_TIMEOUT_S = 5.0  # a driver that was killed may be about to let it go
 log = logging.getLogger(__name__)
 
 

@@ -65,7 +65,8 @@ class SandboxHost:
         if lock is None:
             raise IsolationUnavailable(f"another Hanabi is running in {self.run_dir}")
         try:
-            self._run_dir_lock = RunDirLock(self._locks(), self.tag, wait=True)
+            with self._alone():  # whoever cleans this place lets it go first
+                self._run_dir_lock = RunDirLock(self._locks(), self.tag, wait=True)
         except BlockingIOError:  # its directory has been moved since
             os.close(lock)
             raise IsolationUnavailable(f"another Hanabi that was started in {self.run_dir} still runs") from None
@@ -87,6 +88,7 @@ class SandboxHost:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the host's lock: servers that start or end at the same time would remove groups that the other has just made."""
+        self._locks().mkdir(parents=True, exist_ok=True)
         fd = locks.open_lock(self._locks() / HOST_LOCK)
         try:
             if not locks.acquire_within(fd, _OTHERS_S):

@@ -4,6 +4,7 @@ no invocation gets stuck, and no request that was accepted stays without an answ
 The rules are what the host, the runtime and any process inside may do next; the model is written down here once more, in its simplest form.
 """
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -291,7 +292,9 @@ class World(RuleBasedStateMachine):
 
 
 class Silent:
-    """A log that nobody reads."""
+    """A log that nobody reads, nor subscribes to."""
+
+    telemetry = SimpleNamespace(subscribe=None)
 
     def close_extensions(self) -> None: ...
 

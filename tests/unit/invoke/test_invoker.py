@@ -134,9 +134,21 @@ async def test_a_kill_by_the_memory_cap_is_told_in_the_report() -> None:
 
 
 async def test_a_sandbox_that_vanishes_in_the_middle() -> None:
-    async with Rig() as rig:
-        task = rig.begin(rig.version(timeout_s=60), b"hang")
-        await until(lambda: rig.states() == ["busy"])
+    taken = asyncio.Event()  # until then the invocation would run in another one
+
+    async def hang(process: FakeProcess) -> int | None:
+        while (await process.read())[0] != "i":
+            pass
+        await process.write("r")
+        while (await process.read())[0] != "n":
+            pass
+        taken.set()
+        await asyncio.Event().wait()
+        return None
+
+    async with Rig(hang) as rig:
+        task = rig.begin(rig.version(timeout_s=60))
+        await taken.wait()
         rig.sandbox.vanish()
         assert error_of(await task)[0] == "Runtime.ExitError"
         await until(lambda: not rig.driver.alive)
