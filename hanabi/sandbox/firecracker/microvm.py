@@ -29,6 +29,7 @@ MIB = 1024 * 1024
 BOOT_S = 120.0  # for hosts without hardware virtualisation; with it, a fraction of a second
 ATTACH_S = 20.0
 CONNECT_S = 5.0  # for a connection into the guest, once its agent has made it
+STALE_MAX = 64  # connections that are closed at a time
 TRIM_S = 2.0  # for the guest to give up what it can spare
 SPARE_MB = 32  # of a machine whose memory is given back
 _CONTROL, _RUNTIME, _LOG, _RUNTIME_API, _EDGE, _INBOUND = range(machine.PORT, machine.PORT + 6)
@@ -268,8 +269,8 @@ class MicroVm(HostedSandbox):
         """As the base's: the agent dials the host, which takes what comes there. One at a time."""
         async with self._connecting:
             with suppress(BlockingIOError):
-                while True:
-                    self.inbound.accept()[0].close()  # of an earlier request, which was given up
+                for _ in range(STALE_MAX):  # of earlier requests that were given up; a guest may dial as often as it likes
+                    self.inbound.accept()[0].close()
             await self._agent().open_connection(port)
             return await vsock.accept(self.inbound, clock=self._host.clock, timeout_s=CONNECT_S)
 
