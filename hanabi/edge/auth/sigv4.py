@@ -61,6 +61,7 @@ class Signature(NamedTuple):
     token: str
     expires_s: int | None  # of a presigned request
     query: str  # the raw query that was signed
+    new: str = ""  # the Authorization text before a signature whose claim had to be read
 
 
 _complete: set[tuple[str, ...]] = set()  # (what is signed, names of headers) of which none is missing, bounded
@@ -107,30 +108,37 @@ class Verifier:
         body = request.body
         if type(body) is bytes and len(body) <= HASH_INLINE_BYTES:
             return self.verify_small(request, service, only)
-        headers = _read_headers(request)
+        headers = _join_repeated(request.headers) if request.repeated else request.fields
         signature, key = self._check(request, headers, service, only)
         assert isinstance(body, bytes | Path)  # what is signed is no stream
         return self._compare(request, headers, signature, key, await hash_body(body))
 
     def verify_small(self, request: HttpRequest, service: str, only: str | None = None) -> Principal:
         """As `verify`, for a request whose body is at most HASH_INLINE_BYTES of bytes."""
-        headers = _read_headers(request)
+        headers = _join_repeated(request.headers) if request.repeated else request.fields
         signature, key = self._check(request, headers, service, only)
         assert isinstance(request.body, bytes)
         return self._compare(request, headers, signature, key, hashlib.sha256(request.body).hexdigest())
 
     def _check(self, request: HttpRequest, headers: dict[str, str], service: str, only: str | None) -> tuple[Signature, Key]:
-        """Check everything that does not need the body's hash."""
+        """Check everything that does not need the body's hash. What is usual is seen here; what is not, where it is looked into."""
         signature = self._signature(request, headers)
-        key = self._key(signature, only)
-        self._check_scope(signature, service)
-        self._check_time(signature)
-        check_unsigned(headers, signature.claim)
+        claim, _, stamp, token, expires_s, _, _ = signature
+        key = self._keys.lookup(claim.access_key)
+        if key is None or only is not None or token or key.session_token or key.expires:
+            key = self._check_key(key, token, only)
+        if claim.scope != f"{stamp[:8]}/{self._region}/{service}/aws4_request":
+            self._check_scope(signature, service)
+        signed_at = self._times.get(stamp)
+        if signed_at is None or expires_s is not None or abs(self._clock.time() - signed_at) > SIGNATURE_SKEW_S:
+            self._check_time(signature)
+        if (claim.signed_headers, *headers) not in _complete:
+            check_unsigned(headers, claim)
         return signature, key
 
     def _compare(self, request: HttpRequest, headers: dict[str, str], signature: Signature, key: Key, digest: str) -> Principal:
         """Compare the signatures. Results are not cached: a repeated signature is checked again."""
-        claim, value, stamp, _, expires_s, query = signature
+        claim, value, stamp, _, _, query, new = signature
         if headers.get("x-amz-content-sha256", digest) != digest:  # of another body, or UNSIGNED-PAYLOAD, which is for S3
             raise InvalidSignature(_MISMATCH)
         path = self._paths.get(request.path) or self._canonical_path(request.path)
@@ -145,16 +153,18 @@ class Verifier:
         outer.update(inner.digest())
         if not (value.isascii() and hmac.compare_digest(outer.hexdigest(), value)):
             raise InvalidSignature(_MISMATCH)
-        if expires_s is None:
-            self._remember(headers["authorization"], signature)
+        if new:
+            if len(self._claims) >= 1024:
+                self._claims.clear()
+            self._claims[new] = claim
         request.verified = True
         return key.principal
 
     # --- what the request says ----------------------------------------------------------------------------------------
 
     def _signature(self, request: HttpRequest, headers: dict[str, str]) -> Signature:
-        authorization = headers.get("authorization")
-        presigned = "X-Amz-" in request.query and _is_presigned(request.query)
+        authorization, query = headers.get("authorization"), request.query
+        presigned = "X-Amz-" in query and _is_presigned(query)
         if not authorization:
             if not presigned:
                 raise MissingAuthenticationToken("Missing Authentication Token")
@@ -163,25 +173,18 @@ class Verifier:
             raise InvalidSignature(_MISMATCH)
         text, _, value = authorization.rpartition("Signature=")
         stamp = headers.get("x-amz-date", "")
+        token = headers.get("x-amz-security-token", "")
         claim = self._claims.get(text)
-        if claim is None or not stamp:
-            claim, value, stamp = _read_authorization(headers, authorization)
-        return Signature(claim, value, stamp, headers.get("x-amz-security-token", ""), None, request.query)
-
-    def _remember(self, authorization: str, signature: Signature) -> None:
-        text, _, value = authorization.rpartition("Signature=")
-        if text not in self._claims and value == signature.value:
-            if len(self._claims) >= 1024:
-                self._claims.clear()
-            self._claims[text] = signature.claim
+        if claim is not None and stamp:
+            return Signature(claim, value, stamp, token, None, query)
+        claim, signed, stamp = _read_authorization(headers, authorization)
+        return Signature(claim, signed, stamp, token, None, query, text if signed == value else "")
 
     # --- whether it holds ---------------------------------------------------------------------------------------------
 
-    def _key(self, signature: Signature, only: str | None) -> Key:
-        key = self._keys.lookup(signature.claim.access_key)
+    def _check_key(self, key: Key | None, token: str, only: str | None) -> Key:
         if key is None or (only is not None and key.access_key != only):
             raise UnrecognizedClient(_TOKEN_INVALID)
-        token = signature.token
         if (token or key.session_token) and not hmac.compare_digest(key.session_token.encode(), token.encode("latin-1")):
             raise UnrecognizedClient(_TOKEN_INVALID)
         if key.expires and key.expires <= self._clock.time():
@@ -191,8 +194,6 @@ class Verifier:
     def _check_scope(self, signature: Signature, service: str) -> None:
         claim = signature.claim
         day = signature.timestamp[:8]
-        if claim.scope == f"{day}/{self._region}/{service}/aws4_request":
-            return
         wrong = []
         if claim.region != self._region and not (service in self._global_services and claim.region == "us-east-1"):
             wrong.append(f"Credential should be scoped to a valid region, not '{claim.region}'. ")
@@ -236,12 +237,8 @@ class Verifier:
         return canonical
 
 
-def _read_headers(request: HttpRequest) -> dict[str, str]:
-    """Read the headers, repeated ones joined by commas, as they are signed. Those that Hanabi itself reads must not repeat."""
-    return _join_repeated(request.headers) if request.repeated else request.fields
-
-
 def _join_repeated(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Join repeated headers by commas, as they are signed. Those that Hanabi itself reads must not repeat."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value.strip(" \t"))
@@ -370,14 +367,12 @@ def _encode(text: str) -> str:
 
 def check_unsigned(headers: dict[str, str], claim: SignatureClaim) -> None:
     """Raise `InvalidSignature` for an `x-amz-` header left out."""
-    names = (claim.signed_headers, *headers)
-    if names in _complete:
-        return
     unsigned = headers.keys() - claim.names
     for name in unsigned:
         if name[:6] == "x-amz-":
             first = next(name for name in headers if name in unsigned and name[:6] == "x-amz-")
             raise InvalidSignature(f"'{first[:100]}' must be a 'SignedHeader' in the AWS Authorization.")
+    names = (claim.signed_headers, *headers)
     if sum(map(len, names)) <= _COMPLETE_CHARS:
         if len(_complete) >= 1024:
             _complete.clear()
