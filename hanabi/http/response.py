@@ -10,8 +10,9 @@ from hanabi.contracts.http import HttpRequest, HttpResponse
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 # The server's own business; a handler's are dropped.
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date", "trailer", "upgrade"})
-_HANDLERS_HEADERS: set[str] = set()  # names that were seen not to be among them, as they were written
-_SEEN_MAX = 1024
+_forms: dict[tuple[str, ...], str] = {}  # "x-a: %s\r\nx-b: %s\r\n" by names none of which is the server's own or cannot be sent
+_FORMS_MAX = 1024
+_FORM_CHARS = 512  # of a form that is kept
 _BODILESS = frozenset({204, 304})
 JOIN_BYTES = 64 * 1024  # up to here head and body leave in one write; beyond, the copy costs more than a second write
 
@@ -85,25 +86,25 @@ def _head(response: HttpResponse, date: str) -> str:
     status = response.status
     if not 200 <= status <= 599:
         raise ValueError(f"status {status}")
-    headers = response.headers
-    if _has_break("".join([value for _, value in headers])):
-        headers = [(name, value) for name, value in headers if not _is_own(name)]
-        _check("".join([value for _, value in headers]))
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers if name in _HANDLERS_HEADERS or not _is_own(name)])
+    names, values = zip(*response.headers, strict=True) if response.headers else ((), ())
+    form = _forms.get(names)
+    lines = _lines(response.headers) if form is None or _has_break("".join(values)) else form % values
     return f"{_STATUS_LINES.get(status) or f'HTTP/1.1 {status} {_END}'}{date}{lines}"
 
 
 _END = "\r\n"
 
 
-def _is_own(name: str) -> bool:
-    """Whether a header is the server's own business. Raises ValueError for a name that cannot be sent."""
-    if name.lower() in _OWN_HEADERS:
-        return True
-    _check(name)
-    if len(_HANDLERS_HEADERS) < _SEEN_MAX and len(name) <= 64:
-        _HANDLERS_HEADERS.add(name)
-    return False
+def _lines(headers: list[tuple[str, str]]) -> str:
+    """The lines of a handler's headers, without what is the server's own business. Raises ValueError for one that cannot be sent."""
+    sent = [(name, value) for name, value in headers if name.lower() not in _OWN_HEADERS]
+    _check("".join([name + value for name, value in sent]))
+    form = "".join([f"{name.replace('%', '%%')}: %s\r\n" for name, _ in sent])
+    if len(sent) == len(headers) and len(form) <= _FORM_CHARS:
+        if len(_forms) >= _FORMS_MAX:
+            _forms.clear()
+        _forms[tuple([name for name, _ in headers])] = form
+    return form % tuple([value for _, value in sent])
 
 
 def _check(text: str) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from hanabi.contracts.http import HttpResponse
+from hanabi.http import response
 from hanabi.http.response import render, render_trailers
 
 DATE = "date: now\r\n"
@@ -27,6 +28,22 @@ def test_the_servers_own_headers_are_dropped_whatever_is_in_them() -> None:
     expected = b"HTTP/1.1 200 OK\r\ndate: now\r\nx-a: b\r\ncontent-length: 1\r\n\r\na"
     assert rendered(("x-a", "b"), ("Connection", "close\r\nx: y"), ("DATE", "then"), ("content-length", "9")) == expected
     assert rendered(("x-a", "b"), ("Upgrade", "h2c")) == expected
+
+
+def test_names_that_come_again_have_their_own_values() -> None:
+    for value in ("b", "", "%s %d %%", "\u00fc"):
+        for _ in range(2):
+            expected = f"HTTP/1.1 200 OK\r\ndate: now\r\nx-%s: {value}\r\nx-%s: 2{value}\r\ncontent-length: 1\r\n\r\na".encode("latin-1")
+            assert rendered(("x-%s", value), ("x-%s", f"2{value}")) == expected
+    assert rendered() == b"HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: 1\r\n\r\na"
+
+
+def test_only_so_many_forms_are_kept() -> None:
+    for number in range(2 * response._FORMS_MAX):
+        assert b"x-%d: a\r\n" % number in rendered((f"x-{number}", "a"))
+    assert len(response._forms) <= response._FORMS_MAX
+    rendered(("x-" + "long" * 200, "a"))
+    assert not any(len(form) > response._FORM_CHARS for form in response._forms.values())
 
 
 def test_trailers() -> None:
