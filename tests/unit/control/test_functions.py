@@ -80,7 +80,7 @@ async def test_a_route_has_all_an_invocation_needs(tmp_path: Path) -> None:
         assert plane.catalog.resolve("f", "$LATEST").invoked_arn == f"{ARN}:f:$LATEST"
         assert plane.catalog.resolve("f", "$LATEST").version.key == version.key
         for name, qualifier, arn in (
-            ("g", None, f"{ARN}:g"),
+            ("g", None, f"{ARN}:g:$LATEST"),  # as AWS says it of an Invoke without a qualifier
             ("g", "1", f"{ARN}:g:1"),
             ("f", "9", f"{ARN}:f:9"),
             ("f", "x", f"{ARN}:f:x"),
