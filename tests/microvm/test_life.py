@@ -249,7 +249,7 @@ def test_after_a_timeout_nothing_is_left_in_the_machine(server: Server, client: 
     assert len(list(descriptors.iterdir())) <= before + 4  # connections that are about to close
     reports = [line for line in messages(server, "late") if line.startswith("REPORT")]
     used = [int(line.partition("Max Memory Used: ")[2].split()[0]) for line in reports]
-    assert all(after < cut for cut, after in zip(used[1::2], used[2::2], strict=True)), used  # what was cut off has left none of its 2 MB
+    assert all(after <= cut for cut, after in zip(used[1::2], used[2::2], strict=True)), used  # 2 MB left of it would come on top
     assert [f"Billed Duration: {HANG_S}000 ms" in line for line in reports] == [False, True, False, True, False]
 
 
