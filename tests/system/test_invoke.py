@@ -190,7 +190,7 @@ def test_an_unknown_function_is_not_found(lambda_client: Any) -> None:
     with pytest.raises(ClientError) as missing:
         lambda_client.invoke(FunctionName="invoke-nothing")
     assert missing.value.response["Error"]["Code"] == "ResourceNotFoundException"
-    expected = "Function not found: arn:aws:lambda:us-east-1:000000000000:function:invoke-nothing"
+    expected = "Function not found: arn:aws:lambda:us-east-1:000000000000:function:invoke-nothing:$LATEST"
     assert missing.value.response["Error"]["Message"] == expected
 
 

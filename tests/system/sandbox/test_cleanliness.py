@@ -16,6 +16,7 @@ from hanabi.contracts.sandbox import SandboxSpec
 from hanabi.errors import IsolationUnavailable, SandboxError
 from hanabi.sandbox.agent import find_agent
 from hanabi.sandbox.host import earlier_runs
+from hanabi.sandbox.host.cgroup import CgroupTree
 from hanabi.sandbox.oci.driver import OciDriver
 from tests import leftovers
 from tests.system.sandbox.rig import Rig, unavailable
@@ -156,7 +157,9 @@ async def test_a_copy_of_a_directory_in_use_ends_nothing_of_the_other(rig: Rig) 
     run_dir, copy, renamed, again = scene / "run", scene / "copy", scene / "renamed", scene / "again"
     driver = start_to_be_killed(scene)
     try:
-        before = processes(run_dir)
+        tree = CgroupTree(earlier_runs.tag_of(run_dir))
+        groups = [f"box-{number}" for number in range(3)]  # those that are being started end programs of their own accord
+        before = {pid for group in groups for pid in tree.pids(group)}
         subprocess.run(["cp", "-a", "--sparse=always", run_dir, copy], check=False, capture_output=True, timeout=60)
 
         async def open_and_close(directory: Path) -> None:
@@ -165,7 +168,7 @@ async def test_a_copy_of_a_directory_in_use_ends_nothing_of_the_other(rig: Rig) 
             await other.close()
 
         def alive() -> bool:
-            return set(before) <= set(processes(run_dir))
+            return before <= {pid for group in groups for pid in tree.pids(group)}
 
         assert len(before) >= 2
         assert earlier_runs.places(copy) == [run_dir]
