@@ -54,7 +54,7 @@ async def test_it_is_fetched_once_and_described(tmp_path: Path) -> None:
     assert await foreign.find(NAME, "me") == found and source.asked == 2  # its zip is there again
 
 
-async def test_nonsense_in_a_description_is_left_out(tmp_path: Path) -> None:
+async def test_what_a_description_may_not_have_is_left_out(tmp_path: Path) -> None:
     source = Source(tmp_path)
     source.layers[ARN] = (b"layer", {"Description": 1, "CreatedDate": "yesterday", "CompatibleRuntimes": "all", "Content": []})
     clock = ManualClock()
