@@ -11,7 +11,7 @@ from hanabi.edge.service import NOTHING, Call, Operation, Params, RequiredPermis
 from hanabi.errors import ServiceError, ValidationError
 from hanabi.quotas import CHAINED_SESSION_MAX_S
 
-_UNSUPPORTED = ("Policy", "PolicyArns", "SerialNumber", "TokenCode", "Tags", "TransitiveTagKeys", "ProvidedContexts")
+_UNSUPPORTED = ("Policy", "PolicyArns", "SerialNumber", "TokenCode", "Tags", "TransitiveTagKeys", "ProvidedContexts", "SourceIdentity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from hanabi.services.listing import known_operations, listed_operations
+from hanabi.services.listing import TABLES, known_operations, listed_operations
+from tests.structure.settings import Setting, settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 NOTES = """## Worth knowing
@@ -38,6 +39,12 @@ NOTES = """## Worth knowing
   `lambda:InvokedViaFunctionUrl`, `lambda:Layer`, `lambda:Principal`, `lambda:SourceFunctionArn`, `sts:ExternalId`, `sts:RoleSessionName`;
   any other is absent. There is one account: no organisation, no boundaries, no session policies ([security](security.md)).
 """
+SETTINGS = """## Settings
+
+What each member of the requests does. *Effective*: it changes what happens, and a test shows the change. *No effect*: it is accepted, and
+there is nothing that it could change here. *Refused*: the answer says so. The declarations, with the tests, are in
+`hanabi/services/settings/`.
+"""
 OTHERS = {"CloudWatch Logs": "logs", "IAM": "iam", "STS": "sts"}
 
 
@@ -67,8 +74,37 @@ def page() -> str:
         "|---|---|",
         *(f"| {title} | {', '.join(sorted(operations_of(service)))} |" for title, service in OTHERS.items()),
         "",
+        SETTINGS,
+        *(line for service in TABLES for line in settings_of(service)),
     ]
     return "\n".join(lines)
+
+
+def settings_of(service: str) -> list[str]:
+    """The table of one service's settings, those of each operation in a row."""
+    titles = {name: title for title, name in OTHERS.items()}
+    rows = [(name, settings(service, name)) for name in sorted(operations_of(service))]
+    return [
+        f"### {titles.get(service, 'Lambda')}",
+        "",
+        "| operation | effective | no effect | refused |",
+        "|---|---|---|---|",
+        *(f"| {name} | {_names(found)} | {_reasons(found, 'no effect')} | {_reasons(found, 'refused')} |" for name, found in rows if found),
+        "",
+    ]
+
+
+def _names(found: list[Setting]) -> str:
+    return ", ".join(setting.member for setting in found if setting.effect == "effective") or "-"
+
+
+def _reasons(found: list[Setting], effect: str) -> str:
+    """The members that have an effect, those with one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for setting in found:
+        if setting.effect == effect:
+            reasons.setdefault(setting.detail, []).append(setting.member)
+    return "; ".join(f"{', '.join(members)}: {reason}" for reason, members in reasons.items()) or "-"
 
 
 def operations_of(service: str) -> set[str]:
