@@ -10,7 +10,7 @@ in a list or map is reported of the whole list or map, together with everything 
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,14 @@ def _say_pattern(pattern: str) -> str:
     return pattern[1:-1] if pattern.startswith("((arn") and pattern.endswith("))") else pattern
 
 
+def as_listed(names: Sequence[str]) -> list[str]:
+    """Order an enumeration of the model as AWS's messages do: a hash table of 32 buckets, in each of them the last one first.
+
+    So all of them are that were recorded, of seven services; the hash is that of Java's strings.
+    """
+    return sorted(reversed(names), key=lambda name: functools.reduce(lambda hashed, character: 31 * hashed + ord(character), name, 0) % 32)
+
+
 def format_rules(shape: Shape) -> list[Rule]:
     """Make the rules of a value's format."""
     metadata = shape.metadata
@@ -80,7 +88,8 @@ def format_rules(shape: Shape) -> list[Rule]:
         )
     if "enum" in metadata and shape.name not in _LATER:
         allowed = frozenset(metadata["enum"])
-        rules.append((f"Member must satisfy enum value set: [{', '.join(metadata['enum'])}]", lambda value: value in allowed))
+        listed = ", ".join(as_listed(metadata["enum"]))
+        rules.append((f"Member must satisfy enum value set: [{listed}]", lambda value: value in allowed))
     return rules
 
 
