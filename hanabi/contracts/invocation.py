@@ -48,7 +48,8 @@ class Outcome:
     max_memory_mb: int = 0
     environment: str = ""
     stream: str = ""  # of its log
-    started: bool = False  # the START line is in the log, or in `events`
+    started: bool = False  # the START line is in the log, or in `events`, or before them at `start_ms`
+    start_ms: int | None = None  # when the START line was, which is to be written before `events`
     events: list[LogEvent] = field(default_factory=list)  # log events not yet written
     on_record: Callable[[Record], None] | None = None  # called when it has been recorded
     tail: bytes = b""  # the end of what has been written already, where the invocation asks for its log

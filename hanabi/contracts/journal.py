@@ -42,5 +42,11 @@ class Journal(Protocol):
     def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         """Append an invocation's record together with its last log events, in one write."""
 
+    def finish_text(self, record: Record, group: str, stream: str, events: Sequence[LogEvent], start_ms: int | None, end_ms: int) -> None:
+        """As `finish`, of a function whose logs are text: around the events are the lines that follow from its record.
+
+        `start_ms`: when START was, None where it has been written; `end_ms`: when END and REPORT were.
+        """
+
     async def wait_indexed(self) -> None:
         """Wait until everything written before the call can be queried."""

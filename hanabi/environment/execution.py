@@ -80,7 +80,7 @@ class Execution:
         if first is None or not invocation.tail:  # what the init printed is shown with the first invocation
             self._log.keep_tail(invocation.tail)
         if self._log.plain:
-            self._log.start(now_ms, start_line(invocation.request_id, version.version))
+            self._log.start(now_ms, invocation)
         else:
             self._log_start(invocation, now_ms)
         self.count += 1
@@ -199,7 +199,7 @@ class Execution:
                 outcome.on_record = self._log.telemetry.report
                 if outcome.extensions_us is None:  # else it was logged when it had happened
                     self._log.platform(runtime_done(invocation, outcome), None)
-        outcome.events = self._log.take_events()
+        outcome.events, outcome.start_ms = self._log.take_events()
         if invocation.tail:
             outcome.tail = self._log.written_tail
         self._describe(outcome, version)

@@ -7,6 +7,7 @@ from functools import partial
 
 from hanabi.base.clock import Timer
 from hanabi.contracts.functions import FunctionVersion, JsonLogs
+from hanabi.contracts.invocation import Invocation
 from hanabi.contracts.journal import LogEvent
 from hanabi.environment.log_filter import drop_below
 from hanabi.environment.log_lines import OutputReader
@@ -14,6 +15,7 @@ from hanabi.environment.shared import SharedServices
 from hanabi.environment.telemetry import EXTENSION, FUNCTION, EnvironmentTelemetry
 from hanabi.ledger.log_tail import end_of_log
 from hanabi.ledger.platform_events import PlatformEvent, is_logged, json_line
+from hanabi.ledger.report import start_line
 
 BUFFERED_EVENTS = 64  # events held back for the write that ends the invocation
 FLUSH_S = 0.2  # printed lines are readable after this long, though the invocation goes on
@@ -40,6 +42,7 @@ class EnvironmentLog:
         self._shared = shared
         self._output = OutputReader(logs, shared.clock, shared.output_throttle, self._add_output)
         self._events: list[LogEvent] = []
+        self._start: tuple[int, Invocation] | None = None  # a START line before `_events`, made only if it is written before the record
         self._tail: bytes | None = None  # of what has been written of an invocation that wants its log back
         self._timer: Timer | None = None
         self._extensions: dict[int, OutputReader] = {}  # by the descriptor of a pipe, which is ours
@@ -89,9 +92,12 @@ class EnvironmentLog:
             return text
         return json_line(now_ms, event) if is_logged(event, self._json) else None
 
-    def start(self, now_ms: int, line: str) -> None:
-        """Write the first line of an invocation."""
-        self._events.append((now_ms, line))
+    def start(self, now_ms: int, invocation: Invocation) -> None:
+        """Log the first line of an invocation, where it is plain."""
+        if self._events:
+            self._events.append(_start_event(now_ms, invocation))
+        else:
+            self._start = (now_ms, invocation)
         if self._timer is None:
             self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
 
@@ -100,7 +106,9 @@ class EnvironmentLog:
         line = self._line(now_ms, event, text)
         self._json_start = "" if self._json is None or line is None else line
         if line is not None:
-            self.start(now_ms, line)
+            self._events.append((now_ms, line))
+            if self._timer is None:
+                self._timer = self._shared.clock.call_later(FLUSH_S, self._flush_later)
 
     def _add_output(self, events: list[LogEvent]) -> None:
         self.telemetry.output(FUNCTION, events)
@@ -133,6 +141,9 @@ class EnvironmentLog:
 
     def retract(self, line: str) -> bool:
         """Take back the first line of an invocation. False: it has been written already, or there is none."""
+        if self._start is not None:
+            self._start = None
+            return True
         if self._json is not None:
             line = self._json_start
         before, self._events = self._events, [event for event in self._events if event[1] != line]
@@ -153,11 +164,12 @@ class EnvironmentLog:
         if left := self._output.drain():
             await self._output.read_more(left)
 
-    def take_events(self) -> list[LogEvent]:
-        """Take the log events not yet written."""
+    def take_events(self) -> tuple[list[LogEvent], int | None]:
+        """Take the log events not yet written, and when the START line was that comes before them, if one does."""
         self._output.flush_partial()
         events, self._events = self._events, []
-        return events
+        start, self._start = self._start, None
+        return events, None if start is None else start[0]
 
     @property
     def written_tail(self) -> bytes:
@@ -166,6 +178,9 @@ class EnvironmentLog:
 
     def flush(self) -> None:
         """Write the log events held back."""
+        if self._start is not None:
+            self._events.insert(0, _start_event(*self._start))
+            self._start = None
         if self._events and self._group:
             events, self._events = self._events, []
             if self._tail is not None:
@@ -183,3 +198,7 @@ class EnvironmentLog:
         self.flush()
         if self._timer is not None:
             self._timer.cancel()
+
+
+def _start_event(now_ms: int, invocation: Invocation) -> LogEvent:
+    return now_ms, start_line(invocation.request_id, invocation.route.version.version)

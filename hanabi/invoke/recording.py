@@ -6,7 +6,7 @@ from hanabi.contracts.journal import Journal, LogEvent, Record
 from hanabi.environment.execution import runtime_done
 from hanabi.ledger import platform_events
 from hanabi.ledger.log_tail import end_of_log
-from hanabi.ledger.report import end_line, report_line, start_line
+from hanabi.ledger.report import start_line, text_events
 
 
 def make_record(invocation: Invocation, outcome: Outcome, now_ms: int) -> Record:
@@ -43,20 +43,20 @@ def early_result(invocation: Invocation, outcome: Outcome, now_ms: int) -> Resul
 def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: int) -> Result:
     """Write the record with its log events. Raises `OSError` when it cannot be written."""
     version, made = invocation.route.version, make_record(invocation, outcome, now_ms)
-    events = outcome.events
+    events, start_ms = outcome.events, outcome.start_ms
     if version.json_logs is not None:
         events += _json_lines(invocation, outcome, made, now_ms, version.json_logs)
+        journal.finish(made, version.log_group, outcome.stream, events)
     else:
-        if not outcome.started:
+        if not outcome.started:  # after what the environment has logged so far
             events.append((made.started_ms, start_line(invocation.request_id, version.version)))
-        events.append((now_ms, end_line(invocation.request_id)))
-        events.append((now_ms, report_line(made)))
-    journal.finish(made, version.log_group, outcome.stream, events)
+        journal.finish_text(made, version.log_group, outcome.stream, events, start_ms, now_ms)
     if outcome.on_record is not None:
         outcome.on_record(made)
     result = _result(outcome, made)
     if invocation.tail:
-        result.log_tail = end_of_log(outcome.tail, events)
+        lines = events if version.json_logs is not None else text_events(made, events, start_ms, now_ms)
+        result.log_tail = end_of_log(outcome.tail, lines)
     return result
 
 

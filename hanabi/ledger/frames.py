@@ -7,6 +7,8 @@ payload  header line, then one line per log event; UTF-8
 header   kind, group, stream, first ms, last ms, record; set apart by tabs. The record of an invocation is a JSON array of RECORD_FIELDS
 event    Unix ms, a space, the text. A newline inside the text is followed by a space, which no event begins with
 
+The lines START, END and REPORT of a frame of kind TEXT are not in it: the index makes them of its record. Version 1 had no such frames.
+
 The mark is made of bytes that UTF-8 never has, so no payload contains one, whatever a function prints; a length's high byte is no such byte
 either, and behind a checksum that looks like a mark comes a payload, whose first bytes are no length. So every mark begins a frame,
 and a reader skips damaged bytes up to the next one. Version 0 had neither head nor mark: damage ends its reading.
@@ -20,13 +22,15 @@ from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
 from hanabi.contracts.journal import LogEvent, Record
+from hanabi.ledger.report import text_events
 from hanabi.quotas import LOG_EVENT_BYTES
 
-VERSION = 1
+VERSION = 2
 
 LINES = "L"  # what an environment printed: lines, whose newline was taken off
 EXACT = "P"  # what PutLogEvents brought: the text as it is
 FINISH = "F"  # as LINES, with an invocation's record in the header
+TEXT = "T"  # as FINISH, but for START, END and REPORT. Instead of first and last ms: when START was (nothing: it is elsewhere), and END
 DELETE = "D"  # what was before it in that stream, or in all of that group where no stream is named, is deleted
 
 RECORD_FIELDS = (
@@ -76,14 +80,32 @@ def encode_head(version: int = VERSION) -> bytes:
 def encode(kind: str, group: str, stream: str, events: Sequence[LogEvent], record: Record | None = None) -> bytes:
     """Encode one frame. Raises `FrameTooLarge` when two or more events do not fit."""
     first, last = (min(events)[0], max(events)[0]) if events else (0, 0)
-    lines = "".join([f"{when} {text}\n" for when, text in events])
-    if len(lines) > LOG_EVENT_BYTES // 4 or lines.count("\n") > len(events):  # only then can one be too long in UTF-8
-        lines = "".join([f"{when} {_to_line(text)}\n" for when, text in events])
     header = f"{kind}\t{group}\t{stream}\t{first}\t{last}\t{'' if record is None else _encode_record(record)}\n"
-    payload = (header + lines).encode("utf-8", "replace")
+    payload = (header + _encode_events(events)).encode("utf-8", "replace")
     if len(events) > 1 and (len(payload) > FRAME_LIMIT_BYTES or last - first > SPAN_LIMIT_MS):
         raise FrameTooLarge(len(payload))
     return _PREFIX.pack(MARK, len(payload), zlib.crc32(payload)) + payload
+
+
+def encode_text(record: Record, group: str, stream: str, events: Sequence[LogEvent], start_ms: int | None, end_ms: int) -> bytes:
+    """Encode one frame of kind TEXT. Raises `FrameTooLarge`; never for a record alone."""
+    text = f"{TEXT}\t{group}\t{stream}\t{'' if start_ms is None else start_ms}\t{end_ms}\t{_encode_record(record)}\n"
+    span_ms = 0 if start_ms is None else abs(end_ms - start_ms)
+    if events:
+        text += _encode_events(events)
+        times = [end_ms if start_ms is None else start_ms, end_ms, min(events)[0], max(events)[0]]
+        span_ms = max(times) - min(times)
+    payload = text.encode("utf-8", "replace")
+    if span_ms > SPAN_LIMIT_MS or len(payload) > FRAME_LIMIT_BYTES:
+        raise FrameTooLarge(len(payload))
+    return _PREFIX.pack(MARK, len(payload), zlib.crc32(payload)) + payload
+
+
+def _encode_events(events: Sequence[LogEvent]) -> str:
+    lines = "".join([f"{when} {text}\n" for when, text in events])
+    if len(lines) > LOG_EVENT_BYTES // 4 or lines.count("\n") > len(events):  # only then can one be too long in UTF-8
+        lines = "".join([f"{when} {_to_line(text)}\n" for when, text in events])
+    return lines
 
 
 def _to_line(text: str) -> str:
@@ -177,6 +199,16 @@ def decode(data: bytes, version: int = VERSION) -> Iterator[tuple[list[str] | No
             continue
         header, _, events = payload.partition(b"\n")
         yield header.decode().split("\t"), events, end
+
+
+def complete(header: Sequence[str], lines: bytes) -> tuple[int, int, bytes]:
+    """Return (first ms, last ms, event lines) of a frame of kind TEXT, with the lines that its record makes."""
+    start_ms, end_ms = int(header[3]) if header[3] else None, int(header[4])
+    made = text_events(decode_record(header[5]), (), start_ms, end_ms)
+    started, ended = made[:-2], made[-2:]  # END and REPORT come last
+    times = [when for when, _ in (*made, *decode_events(lines))]
+    whole = _encode_events(started).encode("utf-8", "replace") + lines + _encode_events(ended).encode("utf-8", "replace")
+    return min(times), max(times), whole
 
 
 def decode_record(text: str) -> Record:

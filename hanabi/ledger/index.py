@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hanabi.contracts.journal import Record
-from hanabi.ledger.frames import DELETE, EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, VERSION, decode, record_of
+from hanabi.ledger.frames import DELETE, EXACT, RECORD_FIELDS, SPAN_LIMIT_MS, TEXT, VERSION, complete, decode, record_of
 from hanabi.store.schema import Schema
 
 SCHEMA = Schema(
@@ -56,7 +56,7 @@ Sums = tuple[str, int, int, int, int, int]  # a row of the table usage
 
 HOUR_MS = 3_600_000
 CHUNK_BYTES = 64 * 1024  # event bytes in one chunk, but a frame is never split
-SLICE = 128  # frames after which the event loop's thread may have the interpreter: less than half a millisecond's work
+SLICE = 32  # frames after which the event loop's thread may have the interpreter: less than half a millisecond's work
 
 _VALUES = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(RECORD_FIELDS)))
 _ADD_RECORDS = f"INSERT INTO ledger ({', '.join(RECORD_FIELDS)}) SELECT {_VALUES} FROM json_each(?)"
@@ -141,8 +141,11 @@ def add_frames(
             _add_chunks(connection, chunks, now_ms)
             chunks, open_chunks = [], {}
             _delete(connection, group, stream)
-        elif body and logs:
-            first_ms, last_ms = int(first), int(last)
+        elif logs and (body or kind == TEXT):
+            if kind == TEXT:
+                first_ms, last_ms, body = complete(header, body)
+            else:
+                first_ms, last_ms = int(first), int(last)
             key = (group, stream, kind == EXACT)
             chunk = open_chunks.get(key)
             if chunk is None or not chunk.takes(first_ms, last_ms):

@@ -20,11 +20,12 @@ from hanabi.base.health import Health
 from hanabi.contracts.journal import LogEvent, Record
 from hanabi.errors import DatabaseDamaged
 from hanabi.ledger.disk_space import free_bytes
-from hanabi.ledger.frames import DELETE, EXACT, FINISH, LINES, FrameTooLarge, encode
+from hanabi.ledger.frames import DELETE, EXACT, FINISH, LINES, FrameTooLarge, encode, encode_text
 from hanabi.ledger.index import JournalPosition, read_progress, select_records, set_sums
 from hanabi.ledger.index_writer import BEHIND_SEGMENTS, IndexWriter, ThreadIndexWriter
 from hanabi.ledger.indexer import check_versions, index_step, retire
 from hanabi.ledger.losses import LossCounter
+from hanabi.ledger.report import text_events
 from hanabi.ledger.segments import SegmentWriter, list_segments
 from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.store.database import Database
@@ -156,8 +157,16 @@ class FileJournal:
     def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         self._append(FINISH, group, stream, events, record)
 
+    def finish_text(self, record: Record, group: str, stream: str, events: Sequence[LogEvent], start_ms: int | None, end_ms: int) -> None:
+        try:
+            frame = encode_text(record, group, stream, events, start_ms, end_ms)
+        except FrameTooLarge:
+            self._append(LINES, group, stream, text_events(record, events, start_ms, end_ms)[:-LAST_LINES], None)
+            frame, events, start_ms = encode_text(record, group, stream, (), None, end_ms), (), None
+        if not self._write(frame):
+            self._append_tight(frame, group, stream, text_events(record, events, start_ms, end_ms), record)
+
     def _append(self, kind: str, group: str, stream: str, events: Sequence[LogEvent], record: Record | None) -> None:
-        assert self._writer is not None, "the journal is not open"
         try:
             frame = encode(kind, group, stream, events, record)
         except FrameTooLarge:
@@ -165,14 +174,32 @@ class FileJournal:
             self._append(EXACT if kind == EXACT else LINES, group, stream, events[:middle], None)
             self._append(kind, group, stream, events[middle:], record)
             return
-        if self._tight:
+        if not self._write(frame):
             self._append_tight(frame, group, stream, events, record)
-        else:
+
+    def _write(self, frame: bytes) -> bool:
+        """Write a frame; where the current segment takes no more, into the next one, whose space is reserved already.
+
+        False: space is short.
+        """
+        assert self._writer is not None, "the journal is not open"
+        self._written.set()
+        if self._tight:
+            return False
+        try:
+            self._writer.append(frame)
+            return True
+        except OSError as error:
+            log.error("the journal cannot be written: %s", error)
+        if self._writer.skip():
             try:
                 self._writer.append(frame)
-            except OSError as error:
-                self._on_failed_write(error, frame, group, stream, events, record)
-        self._written.set()
+                return True
+            except OSError:
+                pass
+        self._tight = self._broken = True
+        self._wanted.set()
+        return False
 
     def _append_tight(self, frame: bytes, group: str, stream: str, events: Sequence[LogEvent], record: Record | None) -> None:
         """Append when space is short: the reserve is for the records of running invocations, log lines get only what exceeds it."""
@@ -210,23 +237,6 @@ class FileJournal:
         else:
             if len(events) > len(last):
                 self.tally.add(now_ms, log_lines=len(events) - len(last))
-
-    def _on_failed_write(
-        self, error: OSError, frame: bytes, group: str, stream: str, events: Sequence[LogEvent], record: Record | None
-    ) -> None:
-        """The current segment takes no more: go on in the next one, whose space is reserved already."""
-        assert self._writer is not None
-        log.error("the journal cannot be written: %s", error)
-        if self._writer.skip():
-            try:
-                self._writer.append(frame)
-                return
-            except OSError:
-                pass
-        self._tight = self._broken = True
-        self._wanted.set()
-        self._append_record(group, stream, events, record)
-        self._set_full()
 
     # --- room ---------------------------------------------------------------------------------------------------------
 

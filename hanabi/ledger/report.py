@@ -1,8 +1,9 @@
 """Lambda's platform log lines, made from the record, and the billed duration."""
 
 import math
+from collections.abc import Sequence
 
-from hanabi.contracts.journal import Record
+from hanabi.contracts.journal import LogEvent, Record
 
 
 def billed_ms(duration_ms: float, init_ms: float | None = None) -> int:
@@ -17,6 +18,12 @@ def start_line(request_id: str, version: str) -> str:
 
 def end_line(request_id: str) -> str:
     return f"END RequestId: {request_id}"
+
+
+def text_events(record: Record, events: Sequence[LogEvent], start_ms: int | None, end_ms: int) -> list[LogEvent]:
+    """Return the log of an invocation as text: START, what was printed, END and REPORT. `start_ms` None: without START."""
+    started = [] if start_ms is None else [(start_ms, start_line(record.request_id, record.version))]
+    return [*started, *events, (end_ms, end_line(record.request_id)), (end_ms, report_line(record))]
 
 
 def report_line(record: Record) -> str:

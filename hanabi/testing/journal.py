@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hanabi.contracts.journal import LogEvent, Record
+from hanabi.ledger.report import text_events
 
 
 class MemoryJournal:
@@ -19,6 +20,9 @@ class MemoryJournal:
     def finish(self, record: Record, group: str, stream: str, events: Sequence[LogEvent]) -> None:
         self.log(group, stream, events)
         self.records.append(record)
+
+    def finish_text(self, record: Record, group: str, stream: str, events: Sequence[LogEvent], start_ms: int | None, end_ms: int) -> None:
+        self.finish(record, group, stream, text_events(record, events, start_ms, end_ms))
 
     async def wait_indexed(self) -> None:
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.ledger import indexer, segments
-from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.unit.ledger.support import RecordStore, finish, make_record, open_record
 
 LIMITS = {"segment_bytes": 3000, "kept_limit_bytes": 4000}
 RECORDS = 40
@@ -80,7 +80,7 @@ async def write(directory: Path, said: int) -> None:
     async with open_record(directory, **LIMITS) as store:
         for i in range(RECORDS):
             record = make_record()
-            store.journal.finish(record, GROUP, STREAM, record_events(record, f"line {i}"))
+            finish(store, record, f"line {i}")
             os.write(said, f"{record.request_id}\n".encode())
             await asyncio.sleep(0.002)
             if i % 10 == 9:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hanabi.base.clock import SystemClock
-from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.unit.ledger.support import GROUP, STREAM, RecordStore, finish, make_record, open_record
 from tests.waiting import until
 
 SEGMENT = 4 << 20
@@ -65,7 +65,7 @@ async def check_again(place: Path) -> None:
 async def run(store: RecordStore, number: int) -> None:
     for _ in range(number):
         record = make_record()
-        store.journal.finish(record, GROUP, STREAM, record_events(record, "printed " * 30))
+        finish(store, record, "printed " * 30)
         await asyncio.sleep(0)
 
 

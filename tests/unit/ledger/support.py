@@ -14,7 +14,7 @@ from hanabi.ledger.index import SCHEMA
 from hanabi.ledger.index_writer import IndexWriter, ThreadIndexWriter
 from hanabi.ledger.journal import FileJournal
 from hanabi.ledger.logs import LogStore
-from hanabi.ledger.report import billed_ms, end_line, report_line, start_line
+from hanabi.ledger.report import billed_ms, text_events
 from hanabi.ledger.usage import JournalUsage
 from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.store.database import Database
@@ -87,5 +87,10 @@ def make_record(**changes: Any) -> Record:
 def record_events(record: Record, *texts: str) -> list[LogEvent]:
     """The log events of an invocation that printed `texts`."""
     when = record.started_ms
-    lines = [start_line(record.request_id, record.version), *texts, end_line(record.request_id), report_line(record)]
-    return [(when, line) for line in lines]
+    return text_events(record, [(when, text) for text in texts], when, when)
+
+
+def finish(store: RecordStore, record: Record, *texts: str) -> None:
+    """Record an invocation that printed `texts`: START, END and REPORT are made of the record."""
+    when = record.started_ms
+    store.journal.finish_text(record, GROUP, STREAM, [(when, text) for text in texts], when, when)

@@ -19,7 +19,7 @@ from hanabi.ledger.disk_space import reserve
 from hanabi.ledger.losses import LossCounter
 from hanabi.services.own.usage import UsageEndpoint
 from hanabi.testing import ManualClock
-from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.unit.ledger.support import GROUP, STREAM, RecordStore, finish, make_record, open_record
 from tests.waiting import until
 
 SEGMENT = 40_000
@@ -61,7 +61,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def _finish(store: RecordStore, *texts: str) -> None:
     record = make_record()
-    store.journal.finish(record, GROUP, STREAM, record_events(record, *texts))
+    finish(store, record, *texts)
 
 
 def _problems(store: RecordStore) -> set[str]:

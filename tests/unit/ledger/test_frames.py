@@ -21,15 +21,17 @@ from hanabi.ledger.frames import (
     RECORD_FIELDS,
     VERSION,
     FrameTooLarge,
+    complete,
     decode,
     decode_events,
     decode_record,
     encode,
     encode_head,
+    encode_text,
     frame_size,
     version_of,
 )
-from hanabi.ledger.report import report_line
+from hanabi.ledger.report import report_line, text_events
 from hanabi.quotas import LOG_EVENT_BYTES
 from tests.unit.ledger.support import make_record
 
@@ -164,8 +166,37 @@ def test_segments_of_version_0_are_read() -> None:
     assert frame_size(frame, 0) == len(frame)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_text_lines_are_made_of_the_record_to_the_byte(seed: int) -> None:
+    """A frame without START, END and REPORT is completed to what a frame with them holds."""
+    rng = random.Random(seed)
+    pieces = ["a", "é", "\n", "\r", "\t", " ", "\0", "𝄞", "\ud800", '"', "\\", "x" * 1000]
+    start = 1_795_000_000_000
+
+    def odd() -> str:
+        return "".join(rng.choices(pieces, k=rng.randrange(12)))
+
+    for _ in range(50):
+        events = [(start + rng.randrange(1000), odd()) for _ in range(rng.randrange(5))]
+        record = make_record(
+            duration_ms=rng.randrange(10**7) / 1000,
+            init_ms=rng.choice([None, rng.randrange(10**6) / 1000]),
+            status=rng.choice(["success", "error", "timeout"]),
+            error_type=rng.choice([None, odd(), "E" * LOG_EVENT_BYTES]),
+            trace=rng.choice(["", f"Root={odd()};Parent=07f5;Sampled=1"]),
+            restore=rng.choice([None, (312.25, 12.007)]),
+        )
+        start_ms, end_ms = rng.choice([None, start]), start + rng.randrange(1000)
+        ((header, body, _),) = decode(encode_text(record, "g", "s", events, start_ms, end_ms))
+        ((wanted, lines, _),) = decode(encode(FINISH, "g", "s", text_events(record, events, start_ms, end_ms), record))
+        assert header is not None and wanted is not None
+        assert complete(header, body) == (int(wanted[3]), int(wanted[4]), lines)
+        assert header[5] == wanted[5]
+
+
 def test_heads_tell_versions() -> None:
-    assert version_of(encode_head()) == VERSION == 1
+    assert version_of(encode_head()) == VERSION == 2
+    assert version_of(encode_head(1)) == 1
     assert version_of(encode_head(7)) == 7
     rng = random.Random(5)
     for _ in range(300):  # one that is damaged is taken for the present one: it is never refused, nor read as version 0

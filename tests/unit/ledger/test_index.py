@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hanabi.errors import StateTooNew
-from hanabi.ledger.frames import FINISH, HEAD_BYTES, encode, encode_head
+from hanabi.ledger.frames import FINISH, HEAD_BYTES, VERSION, encode, encode_head
 from hanabi.ledger.report import report_line
 from hanabi.ledger.segments import list_segments, segment_path
-from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.unit.ledger.support import GROUP, STREAM, RecordStore, finish, make_record, open_record, record_events
 
 pytestmark = pytest.mark.usefixtures("index_writer")
 
@@ -26,7 +26,7 @@ Bill = list[tuple[str, str, int, int]]
 async def _run(store: RecordStore, count: int) -> None:
     for i in range(count):
         record = make_record(function=f"f{i % 3}", memory_mb=128 << i % 2, started_ms=1_795_000_000_000 + i * 1_000_000)
-        store.journal.finish(record, GROUP, STREAM, record_events(record, f"line {i}"))
+        finish(store, record, f"line {i}")
         await asyncio.sleep(0.001)
 
 
@@ -218,15 +218,27 @@ async def test_a_segment_of_before_versions_is_read(tmp_path: Path) -> None:
         assert not store.journal.tally.lost
 
 
+async def test_a_segment_of_version_1_is_read(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    records = [make_record() for _ in range(3)]
+    frames = [encode(FINISH, GROUP, STREAM, record_events(record, "old"), record) for record in records]
+    segment_path(tmp_path / "journal", 4).write_bytes(encode_head(1) + b"".join(frames))
+
+    async with open_record(tmp_path) as store:
+        assert await store.messages() == [text + "\n" for record in records for _, text in record_events(record, "old")]
+        assert await store.sum_ledger() == (3, 6)
+        assert not store.journal.tally.lost
+
+
 async def test_a_newer_segment_is_refused_by_name_and_stays(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
     path = segment_path(tmp_path / "journal", 4)
-    path.write_bytes(encode_head(2) + b"what nobody knows yet")
+    path.write_bytes(encode_head(VERSION + 1) + b"what nobody knows yet")
 
     with pytest.raises(StateTooNew, match="000000000004.journal"):
         async with open_record(tmp_path):
             raise AssertionError
-    assert path.read_bytes() == encode_head(2) + b"what nobody knows yet"
+    assert path.read_bytes() == encode_head(VERSION + 1) + b"what nobody knows yet"
     assert list_segments(tmp_path / "journal") == [4]
 
 

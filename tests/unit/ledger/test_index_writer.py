@@ -12,7 +12,7 @@ import pytest
 from hanabi.base.clock import SystemClock
 from hanabi.ledger.index_writer import LOWEST, ProcessIndexWriter
 from tests.unit.ledger import support
-from tests.unit.ledger.support import GROUP, STREAM, RecordStore, make_record, open_record, record_events
+from tests.unit.ledger.support import RecordStore, finish, make_record, open_record
 from tests.waiting import until
 
 
@@ -23,7 +23,7 @@ def by_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _finish(store: RecordStore) -> None:
     record = make_record()
-    store.journal.finish(record, GROUP, STREAM, record_events(record, "hello"))
+    finish(store, record, "hello")
 
 
 def _writer(store: RecordStore) -> ProcessIndexWriter:

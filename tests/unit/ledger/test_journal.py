@@ -11,10 +11,10 @@ import pytest
 
 from hanabi.base.clock import SystemClock
 from hanabi.ledger.frames import FINISH, LINES, encode
-from hanabi.ledger.report import report_line
+from hanabi.ledger.report import report_line, text_events
 from hanabi.ledger.segments import SegmentWriter, list_segments, segment_path
 from hanabi.testing import ManualClock
-from tests.unit.ledger.support import GROUP, STREAM, make_record, open_record, record_events
+from tests.unit.ledger.support import GROUP, STREAM, finish, make_record, open_record, record_events
 
 pytestmark = pytest.mark.usefixtures("index_writer")
 
@@ -23,7 +23,7 @@ async def test_what_is_written_is_found(tmp_path: Path) -> None:
     async with open_record(tmp_path) as store:
         record = make_record()
         store.journal.log(GROUP, STREAM, [(record.started_ms - 5, "INIT_START")])
-        store.journal.finish(record, GROUP, STREAM, record_events(record, "hello", "multi\nline"))
+        finish(store, record, "hello", "multi\nline")
         assert await store.messages() == [
             "INIT_START\n",
             f"START RequestId: {record.request_id} Version: $LATEST\n",
@@ -35,12 +35,45 @@ async def test_what_is_written_is_found(tmp_path: Path) -> None:
         assert await store.sum_ledger() == (1, 2)
 
 
+async def test_text_lines_are_those_that_were_written_before(tmp_path: Path) -> None:
+    """The lines that the index makes of a record, and those that are in the journal, are the same, in the same order."""
+    traced = "Root=1-5e34a614-10bdc0de;Parent=07f5;Sampled=1"
+    for number, changes in enumerate([{}, {"trace": traced}, {"status": "error", "error_type": "My\nError\té"}, {"init_ms": 12.345}]):
+        async with open_record(tmp_path / str(number)) as store:
+            record = make_record(**changes)
+            start_ms, end_ms = record.started_ms, record.started_ms + 7
+            for printed in ([], [(start_ms + 3, "one"), (start_ms + 5, "two\nlines")]):
+                for began_ms in (start_ms, None):
+                    store.journal.finish(record, GROUP, "explicit", text_events(record, printed, began_ms, end_ms))
+                    store.journal.finish_text(record, GROUP, "made", printed, began_ms, end_ms)
+                    await store.journal.wait_indexed()
+            pages = [await store.logs.find(GROUP, streams=[stream]) for stream in ("explicit", "made")]
+            explicit, made = [[(event.time_ms, event.message) for event in page.events] for page in pages]
+            assert explicit == made and len(made) == 3 + 2 + 5 + 4
+            first, second = await store.logs.streams(GROUP)
+            assert (first.first_ms, first.last_ms) == (second.first_ms, second.last_ms) == (start_ms, end_ms)
+
+
+async def test_text_lines_of_a_clock_that_was_set_are_all_there(tmp_path: Path) -> None:
+    record = make_record()
+    now_ms, day_ms = record.started_ms, 86_400_000
+    times = [(now_ms, now_ms + day_ms), (now_ms + day_ms, now_ms), (now_ms + 5, now_ms)]
+    async with open_record(tmp_path) as store:
+        for number, (start_ms, end_ms) in enumerate(times):
+            stream = f"stream {number}"
+            store.journal.finish_text(record, GROUP, stream, [(start_ms, "printed")], start_ms, end_ms)
+            page = await store.logs.find(GROUP, streams=[stream])
+            found = sorted((event.message.partition(" ")[0].strip(), event.time_ms) for event in page.events)
+            assert found == [("END", end_ms), ("REPORT", end_ms), ("START", start_ms), ("printed", start_ms)]
+        assert await store.sum_ledger() == (3, 6)
+
+
 async def test_segments_go_once_indexed_and_nothing_counts_twice(tmp_path: Path) -> None:
     for round_ in range(3):
         async with open_record(tmp_path, segment_bytes=2000, kept_limit_bytes=6000) as store:
             for _ in range(50):
                 record = make_record()
-                store.journal.finish(record, GROUP, STREAM, record_events(record, "x" * 100))
+                finish(store, record, "x" * 100)
                 await asyncio.sleep(0.001)
             assert await store.sum_ledger() == ((round_ + 1) * 50, (round_ + 1) * 100)
             await store.journal.wait_indexed()
@@ -77,13 +110,13 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from hanabi.base.clock import SystemClock
-from tests.unit.ledger.support import GROUP, STREAM, make_record, open_record, record_events
+from tests.unit.ledger.support import finish, make_record, open_record
 
 async def main():
     async with open_record(Path(sys.argv[1]), SystemClock(), segment_bytes=20_000) as store:
         for i in range(100_000):
             record = make_record()
-            store.journal.finish(record, GROUP, STREAM, record_events(record, f"line {i}"))
+            finish(store, record, f"line {i}")
             sys.stdout.write(f"{record.request_id}\\n")
             sys.stdout.flush()
             if i % 20 == 0:
@@ -132,15 +165,18 @@ async def test_oversize_batches_are_split(tmp_path: Path) -> None:
         start = record.started_ms
         store.journal.finish(record, GROUP, STREAM, [(start + i, f"{i:03d}" + "x" * 1_000_000) for i in range(20)])
         store.journal.put(GROUP, STREAM, [(start + i * 3_600_000, "spread") for i in range(20)])
-        page = await store.logs.find(GROUP)
+        store.journal.finish_text(record, GROUP, "other", [(start + i, "y" * 1_000_000) for i in range(20)], start, start + 20)
+        page = await store.logs.find(GROUP, streams=[STREAM])
         found = []
         while True:
             found += [event.message[:3] for event in page.events if event.message != "spread"]
             if page.last is None:
                 break
-            page = await store.logs.find(GROUP, after=page.last)
+            page = await store.logs.find(GROUP, streams=[STREAM], after=page.last)
         assert found == [f"{i:03d}" for i in range(20)]
-        assert await store.sum_ledger() == (1, 2)
+        last = await store.logs.find(GROUP, streams=["other"], backward=True, limit=2)
+        assert [event.message[:7] for event in last.events] == ["REPORT ", "END Req"]
+        assert await store.sum_ledger() == (2, 4)
 
 
 async def test_pruning_keeps_to_the_bounds(tmp_path: Path) -> None:
