@@ -57,6 +57,8 @@ RECORD_FIELDS = (
 FRAME_LIMIT_BYTES = 8 * 1024 * 1024  # bytes of a frame of more than one event
 SPAN_LIMIT_MS = 3_600_000  # from a frame's first event to its last: a search by time need look no further back
 
+_MISSING = (None,) * len(RECORD_FIELDS)
+_decode_json = json.JSONDecoder().raw_decode
 MARK = b"\xff\xfe\xfd\xfc"
 _MAGIC = b"HNBJRNL\n"
 _HEAD = struct.Struct("<8sII")
@@ -205,23 +207,26 @@ def complete(header: Sequence[str], lines: bytes) -> tuple[int, int, bytes]:
     """Return (first ms, last ms, event lines) of a frame of kind TEXT, with the lines that its record makes."""
     start_ms, end_ms = int(header[3]) if header[3] else None, int(header[4])
     made = text_events(decode_record(header[5]), (), start_ms, end_ms)
-    started, ended = made[:-2], made[-2:]  # END and REPORT come last
-    times = [when for when, _ in (*made, *decode_events(lines))]
-    whole = _encode_events(started).encode("utf-8", "replace") + lines + _encode_events(ended).encode("utf-8", "replace")
-    return min(times), max(times), whole
+    times = [end_ms if start_ms is None else start_ms, end_ms]
+    if not lines:
+        return min(times), max(times), _encode_events(made).encode("utf-8", "replace")
+    times += [when for when, _ in decode_events(lines)]
+    started, ended = (_encode_events(events).encode("utf-8", "replace") for events in (made[:-2], made[-2:]))  # END and REPORT come last
+    return min(times), max(times), started + lines + ended
 
 
 def decode_record(text: str) -> Record:
     """Decode the record of a frame's header, of any version."""
-    return record_of(json.loads(text))
+    return record_of(_decode_json(text)[0])
 
 
 def record_of(values: Sequence[Any]) -> Record:
     """Make a record from the values of RECORD_FIELDS."""
-    fields: dict[str, Any] = dict.fromkeys(RECORD_FIELDS) | dict(zip(RECORD_FIELDS, values, strict=False))
-    restore = (fields.pop("restore_ms"), fields.pop("restore_hooks_ms"))
-    fields["attempt"] = fields["attempt"] or 1  # records that were written before there were attempts have none
-    return Record(**fields, restore=None if restore[0] is None else restore)
+    *before, restore_ms, hooks_ms, attempt, extensions_ms = (*values, *_MISSING[len(values) :])
+    restore = None if restore_ms is None else (restore_ms, hooks_ms)
+    fields = dict(zip(RECORD_FIELDS, before, strict=False))
+    # Records that were written before there were attempts have none.
+    return Record(**fields, restore=restore, attempt=attempt or 1, extensions_ms=extensions_ms)
 
 
 def decode_events(lines: bytes) -> Iterator[LogEvent]:
