@@ -332,8 +332,8 @@ async def test_what_is_printed_stands_between_start_and_end() -> None:
         await rig.invoke(rig.version(), b"print again")
         wanted = ["INIT_START", "START", "hello", "END", "REPORT", "START", "two", "unfinished", "END", "REPORT"]
         assert kinds(rig.journal.lines) == [*wanted, "START", "again", "END", "REPORT"]
-        started_ms = [when for when, line in rig.journal.events if line.startswith("START ")]
-        assert started_ms == [record.started_ms for record in rig.journal.records]
+        times_ms = [when for when, line in rig.journal.events if line.startswith(("START ", "END "))]
+        assert times_ms == sorted(times_ms)
 
 
 async def test_a_long_invocation_can_be_followed() -> None:
