@@ -65,7 +65,7 @@ async def test_its_priority_is_the_lowest_unless_somebody_waits(tmp_path: Path) 
 
 
 async def test_one_that_may_not_be_raised_is_replaced_when_the_journal_runs_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_record(tmp_path, SystemClock(), segment_bytes=3000) as store:
+    async with open_record(tmp_path, SystemClock(), segment_bytes=1500) as store:
         _finish(store)
         await store.journal.wait_indexed()
         pid, change = _pid(store), os.setpriority

@@ -70,7 +70,7 @@ async def test_text_lines_of_a_clock_that_was_set_are_all_there(tmp_path: Path) 
 
 async def test_segments_go_once_indexed_and_nothing_counts_twice(tmp_path: Path) -> None:
     for round_ in range(3):
-        async with open_record(tmp_path, segment_bytes=2000, kept_limit_bytes=6000) as store:
+        async with open_record(tmp_path, segment_bytes=1500, kept_limit_bytes=4500) as store:
             for _ in range(50):
                 record = make_record()
                 finish(store, record, "x" * 100)
