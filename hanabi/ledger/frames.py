@@ -57,7 +57,7 @@ RECORD_FIELDS = (
 FRAME_LIMIT_BYTES = 8 * 1024 * 1024  # bytes of a frame of more than one event
 SPAN_LIMIT_MS = 3_600_000  # from a frame's first event to its last: a search by time need look no further back
 
-_MISSING = (None,) * len(RECORD_FIELDS)
+_MISSING: tuple[Any, ...] = (None,) * len(RECORD_FIELDS)
 _decode_json = json.JSONDecoder().raw_decode
 MARK = b"\xff\xfe\xfd\xfc"
 _MAGIC = b"HNBJRNL\n"
@@ -222,7 +222,7 @@ def decode_record(text: str) -> Record:
 
 def record_of(values: Sequence[Any]) -> Record:
     """Make a record from the values of RECORD_FIELDS."""
-    *before, restore_ms, hooks_ms, attempt, extensions_ms = (*values, *_MISSING[len(values) :])
+    *before, restore_ms, hooks_ms, attempt, extensions_ms = [*values, *_MISSING[len(values) :]]
     restore = None if restore_ms is None else (restore_ms, hooks_ms)
     fields = dict(zip(RECORD_FIELDS, before, strict=False))
     # Records that were written before there were attempts have none.

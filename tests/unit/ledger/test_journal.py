@@ -38,9 +38,9 @@ async def test_what_is_written_is_found(tmp_path: Path) -> None:
 async def test_text_lines_are_those_that_were_written_before(tmp_path: Path) -> None:
     """The lines that the index makes of a record, and those that are in the journal, are the same, in the same order."""
     traced = "Root=1-5e34a614-10bdc0de;Parent=07f5;Sampled=1"
-    for number, changes in enumerate([{}, {"trace": traced}, {"status": "error", "error_type": "My\nError\té"}, {"init_ms": 12.345}]):
+    failed = make_record(status="error", error_type="My\nError\té")
+    for number, record in enumerate([make_record(), make_record(trace=traced), failed, make_record(init_ms=12.345)]):
         async with open_record(tmp_path / str(number)) as store:
-            record = make_record(**changes)
             start_ms, end_ms = record.started_ms, record.started_ms + 7
             for printed in ([], [(start_ms + 3, "one"), (start_ms + 5, "two\nlines")]):
                 for began_ms in (start_ms, None):
