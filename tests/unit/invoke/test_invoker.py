@@ -60,7 +60,7 @@ async def test_memory_used_is_at_least_one_and_at_most_what_there_is(peak: int, 
         while True:
             kind, body = await process.read()
             if kind == "n":
-                await asyncio.sleep(READ_AFTER_US / 1e6)
+                await asyncio.sleep(2 * READ_AFTER_US / 1e6)
                 await process.answer(process.payload(body))
 
     async with Rig(takes_its_time) as rig:
