@@ -79,6 +79,14 @@ class Route:
     concurrency: Concurrency
 
 
+@dataclass(frozen=True, slots=True)
+class EventRules:
+    """What a function's event invoke config says of the asynchronous events of one qualifier. None: Lambda's default."""
+
+    retries: int | None = None  # after errors of the function
+    age_s: int | None = None  # of an event, at most
+
+
 class ConcurrencyLimits(Protocol):
     """Concurrency limits for admission. All in memory: read for each invocation."""
 
@@ -97,6 +105,9 @@ class Catalog(Protocol):
 
         Raises `ResourceNotFound`, or `ResourceConflict` when the state does not allow an invoke.
         """
+
+    def event_rules(self, function: str, qualifier: str | None) -> EventRules:
+        """The rules for a function's events now. A function that is not there has none of its own."""
 
     def on_retired(self, callback: Callable[[str], None]) -> None:
         """Register a callback for each `FunctionVersion.key` that is retired (updated or deleted)."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
+from hanabi.contracts.functions import Concurrency, EventRules, FunctionVersion, Route
 from hanabi.control.arns import LATEST
 from hanabi.control.containers import container_code
 from hanabi.control.functions import Functions
@@ -56,6 +56,11 @@ class FunctionCatalog:
 
     def account_concurrency(self) -> tuple[int, int]:
         return ACCOUNT_CONCURRENCY, self._unreserved
+
+    def event_rules(self, function: str, qualifier: str | None) -> EventRules:
+        found = self._functions.get(function)
+        config = found.event_configs.get(qualifier or LATEST) if found else None
+        return EventRules(config.retries, config.age_s) if config else EventRules()
 
     def unreserved_beside(self, name: str) -> int:
         """Return the account's concurrency less the provisioned concurrency of all other functions."""

@@ -11,10 +11,21 @@ from typing import Any, TypeVar
 
 from hanabi.control.arns import LATEST, is_alias, is_version
 from hanabi.control.log_settings import check_log_settings
-from hanabi.control.model import Alias, AttachedLayer, Code, Function, FunctionSettings, ProvisionedConfig, Url, Version
+from hanabi.control.model import Alias, AttachedLayer, Code, EventConfig, Function, FunctionSettings, ProvisionedConfig, Url, Version
 from hanabi.control.values import build as _build
 from hanabi.control.values import need as _need
-from hanabi.quotas import ACCOUNT_CONCURRENCY, FUNCTION_NAME_CHARS, MEMORY_MAX_MB, MEMORY_MIN_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
+from hanabi.quotas import (
+    ACCOUNT_CONCURRENCY,
+    EVENT_AGE_MAX_S,
+    EVENT_AGE_MIN_S,
+    EVENT_RETRIES_MAX,
+    FUNCTION_NAME_CHARS,
+    MEMORY_MAX_MB,
+    MEMORY_MIN_MB,
+    TIMEOUT_MAX_S,
+    TMP_MAX_MB,
+    TMP_MIN_MB,
+)
 
 T = TypeVar("T")
 _NAME = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
@@ -46,6 +57,7 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
             "urls": {url.qualifier or LATEST: url for url in _each(Url, document.get("urls", []), "urls")},
             "policies": _policies(document.get("policies", {})),
             "provisioned": {each.qualifier: each for each in _each(ProvisionedConfig, document.get("provisioned", []), "provisioned")},
+            "event_configs": {each.qualifier: each for each in _each(EventConfig, document.get("event_configs", []), "event_configs")},
         },
         "it",
     )
@@ -74,6 +86,12 @@ def _check_function(function: Function) -> None:
         alias_of = function.aliases.get(config.qualifier)
         number = alias_of.version if alias_of else config.qualifier
         _need(number in function.versions, f"provisions {config.qualifier!r}, which is not there")
+    for events in function.event_configs.values():
+        _need(
+            events.qualifier in known or events.qualifier in function.aliases, f"has a config of {events.qualifier!r}, which is not there"
+        )
+        _need(events.retries is None or 0 <= events.retries <= EVENT_RETRIES_MAX, "retries events more often than can be")
+        _need(events.age_s is None or EVENT_AGE_MIN_S <= events.age_s <= EVENT_AGE_MAX_S, "keeps events for a time that cannot be")
 
 
 def _check_cors(cors: Mapping[str, Any]) -> None:

@@ -196,6 +196,18 @@ class ProvisionedConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventConfig:
+    """How the asynchronous invocations of a qualifier are tried, and where their results go. None: Lambda's default, or nowhere."""
+
+    qualifier: str  # of `$LATEST`, a published version or an alias
+    modified_ms: int
+    retries: int | None = None  # after errors of the function
+    age_s: int | None = None  # of an event, at most
+    on_success: str | None = None  # the ARN of a destination
+    on_failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     id: str  # of this function: one deleted and created again has another
     name: str
@@ -210,6 +222,7 @@ class Function:
     tags: Mapping[str, str] = field(default_factory=dict)
     reserved: int | None = None
     provisioned: Mapping[str, ProvisionedConfig] = field(default_factory=dict)  # by qualifier
+    event_configs: Mapping[str, EventConfig] = field(default_factory=dict)  # by qualifier
 
     def version(self, number: str) -> Version | None:
         return self.latest if number == LATEST else self.versions.get(number)
@@ -267,6 +280,7 @@ def function_document(function: Function) -> dict[str, Any]:
         "tags": dict(function.tags),
         "reserved": function.reserved,
         "provisioned": [asdict(config) for config in function.provisioned.values()],
+        "event_configs": [asdict(config) for config in function.event_configs.values()],
     }
 
 

@@ -194,6 +194,7 @@ def remove_version(function: Function, number: str) -> Function:
         versions={other: version for other, version in function.versions.items() if other != number},
         policies={qualifier: statements for qualifier, statements in function.policies.items() if qualifier != number},
         provisioned={qualifier: config for qualifier, config in function.provisioned.items() if qualifier != number},
+        event_configs={qualifier: config for qualifier, config in function.event_configs.items() if qualifier != number},
     )
 
 

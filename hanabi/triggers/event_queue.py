@@ -18,6 +18,7 @@ from hanabi.contracts.invocation import Invocation, Invoker
 from hanabi.errors import (
     AccessDenied,
     ApiError,
+    DocumentDamaged,
     HanabiError,
     ResourceConflict,
     ResourceNotFound,
@@ -223,7 +224,7 @@ class DurableQueue:
         state = advance(EventState.QUEUED, EventTrigger.TAKEN)
         trigger, reason, delay_s = await self._attempt(event)
         due_ms = self._now_ms() + round(delay_s * 1000)
-        if advance(state, trigger) is EventState.WAITING and due_ms - event.accepted_ms > self._policy.maximum_age_s * 1000:
+        if advance(state, trigger) is EventState.WAITING and due_ms - event.accepted_ms > self._policy_of(event).maximum_age_s * 1000:
             trigger = EventTrigger.EXPIRED
         state = advance(state, trigger)
         if state in ENDS:
@@ -256,7 +257,7 @@ class DurableQueue:
 
     async def _attempt(self, event: Event) -> tuple[EventTrigger, str, float]:
         """Run an event once. Returns what happened, the reason in words, and the delay before the next attempt, if any."""
-        policy = self._policy
+        policy = self._policy_of(event)
         if self._now_ms() - event.accepted_ms > policy.maximum_age_s * 1000:
             return EventTrigger.EXPIRED, "", 0.0
         try:
@@ -295,6 +296,13 @@ class DurableQueue:
         delay_s = policy.after_error(event.attempts)
         reason = result.record.error_type or result.function_error
         return (EventTrigger.EXHAUSTED, reason, 0.0) if delay_s is None else (EventTrigger.FAILED, reason, delay_s)
+
+    def _policy_of(self, event: Event) -> RetryPolicy:
+        """Return the policy of what the event was put for, as it is now: a change counts for waiting events, too."""
+        try:
+            return self._policy.within(self._catalog.event_rules(event.function, event.qualifier))
+        except DocumentDamaged:
+            return self._policy
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -1,7 +1,8 @@
 """The retry policy of asynchronous events: attempts and delays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hanabi.contracts.functions import EventRules
 from hanabi.quotas import EVENT_AGE_MAX_S, EVENT_BACKOFF_MAX_S, EVENT_BACKOFF_MIN_S, EVENT_RETRY_DELAYS_S
 
 
@@ -13,6 +14,16 @@ class RetryPolicy:
     first_delay_s: float = EVENT_BACKOFF_MIN_S
     longest_delay_s: float = EVENT_BACKOFF_MAX_S
     maximum_age_s: float = EVENT_AGE_MAX_S
+
+    def within(self, rules: EventRules) -> "RetryPolicy":
+        """Return it as the rules of a function want it."""
+        if rules.retries is None and rules.age_s is None:
+            return self
+        return replace(
+            self,
+            error_delays=self.error_delays[: rules.retries],
+            maximum_age_s=self.maximum_age_s if rules.age_s is None else rules.age_s,
+        )
 
     def after_error(self, attempt: int) -> float | None:
         """The delay after the function's `attempt`-th error (from 1); None: no further attempt."""

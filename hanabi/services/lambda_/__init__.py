@@ -12,6 +12,7 @@ from hanabi.edge.service import Operation, Service
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
+from hanabi.services.lambda_.event_configs import EventConfigOperations
 from hanabi.services.lambda_.functions import CodeUrl, FunctionOperations, Staging
 from hanabi.services.lambda_.invoke import InvokeOperations
 from hanabi.services.lambda_.layer_targets import LayerTargets
@@ -52,6 +53,7 @@ class LambdaService(Service):
             LayerTargets(control.layers),
             AliasOperations(functions),
             ConcurrencyOperations(functions, control.layers, catalog),
+            EventConfigOperations(functions),
             FunctionOperations(control, code_url, roles, staging),
             InvokeOperations(catalog, roles, invoker, events, clock),
             LayerOperations(control.layers, control.foreign_layers, code_url, staging),

@@ -7,6 +7,7 @@ from hanabi.edge.service import Operation
 from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.bodies import CODE, EVENT, PAYLOAD
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
+from hanabi.services.lambda_.event_configs import EventConfigOperations
 from hanabi.services.lambda_.functions import FunctionOperations
 from hanabi.services.lambda_.invoke import InvokeOperations
 from hanabi.services.lambda_.layer_targets import LayerTargets
@@ -24,6 +25,7 @@ def operations(
     on_layer: LayerTargets,
     aliases: AliasOperations,
     concurrency: ConcurrencyOperations,
+    event_configs: EventConfigOperations,
     functions: FunctionOperations,
     invocations: InvokeOperations,
     layers: LayerOperations,
@@ -42,6 +44,7 @@ def operations(
         "DeleteAlias": on.function("DeleteAlias", aliases.delete_alias),
         "DeleteFunction": on.function_or_qualifier("DeleteFunction", functions.delete_function),
         "DeleteFunctionConcurrency": on.function("DeleteFunctionConcurrency", concurrency.delete_function_concurrency),
+        "DeleteFunctionEventInvokeConfig": on.function_or_qualifier("DeleteFunctionEventInvokeConfig", event_configs.delete_event_config),
         "DeleteFunctionUrlConfig": on.function_or_alias("DeleteFunctionUrlConfig", urls.delete_function_url_config),
         "DeleteLayerVersion": on_layer.version("DeleteLayerVersion", layers.delete_layer_version),
         "DeleteProvisionedConcurrencyConfig": on.qualifier("DeleteProvisionedConcurrencyConfig", provisioned.delete_provisioned),
@@ -51,6 +54,7 @@ def operations(
         "GetFunctionCodeSigningConfig": on.function("GetFunctionCodeSigningConfig", functions.get_function_code_signing_config),
         "GetFunctionConcurrency": on.function_or_qualifier("GetFunctionConcurrency", concurrency.get_function_concurrency),
         "GetFunctionConfiguration": on.function_or_qualifier("GetFunctionConfiguration", functions.get_function_configuration),
+        "GetFunctionEventInvokeConfig": on.function_or_qualifier("GetFunctionEventInvokeConfig", event_configs.get_event_config),
         "GetFunctionRecursionConfig": on.function("GetFunctionRecursionConfig", functions.get_function_recursion_config),
         "GetFunctionUrlConfig": on.function_or_alias("GetFunctionUrlConfig", urls.get_function_url_config),
         "GetLayerVersion": on_layer.version("GetLayerVersion", layers.get_layer_version),
@@ -63,6 +67,7 @@ def operations(
         "InvokeAsync": on.qualifier("InvokeFunction", invocations.invoke_async, EVENT),
         "InvokeWithResponseStream": on.qualifier("InvokeFunction", invocations.invoke_with_response_stream, PAYLOAD),
         "ListAliases": on.function("ListAliases", aliases.list_aliases),
+        "ListFunctionEventInvokeConfigs": on.function_or_qualifier("ListFunctionEventInvokeConfigs", event_configs.list_event_configs),
         "ListFunctionUrlConfigs": on.function_or_alias("ListFunctionUrlConfigs", urls.list_function_url_configs),
         "ListFunctions": on.account("ListFunctions", functions.list_functions),
         "ListLayerVersions": on_layer.listed_layer("ListLayerVersions", layers.list_layer_versions),
@@ -73,6 +78,7 @@ def operations(
         "PublishLayerVersion": on_layer.layer("PublishLayerVersion", layers.publish_layer_version, CODE),
         "PublishVersion": on.function("PublishVersion", versions.publish_version),
         "PutFunctionConcurrency": on.function("PutFunctionConcurrency", concurrency.put_function_concurrency),
+        "PutFunctionEventInvokeConfig": on.function_or_qualifier("PutFunctionEventInvokeConfig", event_configs.put_event_config),
         "PutProvisionedConcurrencyConfig": on.qualifier("PutProvisionedConcurrencyConfig", provisioned.put_provisioned),
         "RemoveLayerVersionPermission": on_layer.version("RemoveLayerVersionPermission", layers.remove_layer_version_permission),
         "RemovePermission": on.qualifier("RemovePermission", policies.remove_permission),
@@ -81,5 +87,6 @@ def operations(
         "UpdateAlias": on.function("UpdateAlias", aliases.update_alias),
         "UpdateFunctionCode": on.function("UpdateFunctionCode", functions.update_function_code, CODE),
         "UpdateFunctionConfiguration": on.function_configuration("UpdateFunctionConfiguration", functions.update_function_configuration),
+        "UpdateFunctionEventInvokeConfig": on.function_or_qualifier("UpdateFunctionEventInvokeConfig", event_configs.update_event_config),
         "UpdateFunctionUrlConfig": on.function_or_alias("UpdateFunctionUrlConfig", urls.update_function_url_config),
     }

@@ -9,7 +9,7 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.contracts.body import Body
-from hanabi.contracts.functions import Concurrency, FunctionVersion, Route
+from hanabi.contracts.functions import Concurrency, EventRules, FunctionVersion, Route
 from hanabi.contracts.invocation import Invocation, Result
 from hanabi.contracts.journal import Record
 from hanabi.errors import ResourceNotFound
@@ -45,11 +45,15 @@ class FixedCatalog:
 
     def __init__(self, *names: str) -> None:
         self.routes = {name: make_route(name) for name in names or ("hello",)}
+        self.rules: dict[tuple[str, str | None], EventRules] = {}
 
     def resolve(self, function: str, qualifier: str | None) -> Route:
         if function not in self.routes:
             raise ResourceNotFound(f"Function not found: {function}")
         return self.routes[function]
+
+    def event_rules(self, function: str, qualifier: str | None) -> EventRules:
+        return self.rules.get((function, qualifier), EventRules())
 
     def on_retired(self, callback: Callable[[str], None]) -> None:
         raise AssertionError("not used here")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hanabi.contracts.functions import EventRules
 from hanabi.contracts.invocation import Invocation
 from hanabi.errors import InvalidRequestContent, ResourceConflict, SandboxError, ServiceError, TooManyRequests
 from hanabi.testing import ManualClock
@@ -119,6 +120,36 @@ async def test_function_errors_follow_the_policy(tmp_path: Path, policy: RetryPo
         assert [invocation.attempt for _, invocation in setting.invoker.seen] == list(range(1, len(runs) + 1))
         assert setting.queue.meter.ended == {EventState.DONE: 0, EventState.DROPPED: 1}
         assert await setting.queue.backlog() == 0
+
+
+@pytest.mark.parametrize(
+    ("rules", "runs"), [(EventRules(retries=0), [0]), (EventRules(retries=1), [0, 60]), (EventRules(age_s=90), [0, 60])]
+)
+async def test_a_function_sets_its_own_retries_and_age(tmp_path: Path, rules: EventRules, runs: list[int]) -> None:
+    async with open_queue(tmp_path) as setting:
+        setting.invoker.script = lambda invocation: "Unhandled"
+        setting.catalog.rules["hello", "prod"] = rules
+        await setting.queue.open()
+        start = setting.clock.time()
+        await setting.put("ruled", qualifier="prod")
+        await setting.put("unruled")
+        await setting.pass_time(1000)
+        when = [(round(when - start), invocation.request_id) for when, invocation in setting.invoker.seen]
+        assert [seconds for seconds, request_id in when if request_id == "ruled"] == runs
+        assert [seconds for seconds, request_id in when if request_id == "unruled"] == [0, 60, 180]
+
+
+async def test_new_rules_count_for_events_that_wait(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as setting:
+        setting.invoker.script = lambda invocation: THROTTLE
+        await setting.queue.open()
+        await setting.put("id-1")
+        await setting.pass_time(30)
+        assert await setting.queue.backlog() == 1
+        setting.catalog.rules["hello", None] = EventRules(age_s=60)
+        await setting.pass_time(120)
+        assert await setting.queue.backlog() == 0
+        assert setting.queue.meter.ended[EventState.DROPPED] == 1
 
 
 async def test_a_deleted_function_drops_its_events(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
