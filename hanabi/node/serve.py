@@ -119,7 +119,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         iam = IamService(store, clock, place, roles.changed, health)
         await iam.open()
         stack.push_async_callback(iam.close)
-        authorize = Authorizer(iam.find_policies, clock, place, lenient=settings.roles != "strict")
+        authorize = Authorizer(iam.find_identity, clock, place, lenient=settings.roles != "strict")
         downloads = CodeEndpoint(artifacts.code, keys, clock)
         uploads = Staging(empty_directory(settings.data_dir / "staging"), clock)
         stack.callback(uploads.close)

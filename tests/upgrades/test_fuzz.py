@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hanabi.edge.auth.keys import session_principal
 from hanabi.errors import ApiError, StateError
 from hanabi.services.lambda_.describe import describe_alias, describe_url, describe_version
 from tests.upgrades.node import VERSION_0, open_node, unpack
@@ -58,7 +59,7 @@ async def load(data: Path) -> tuple[set[str], str]:
         node.control.references.snapshots()
         await node.logs.groups()
         for role in await node.roles():
-            await node.iam.find_policies(role["Arn"])
+            node.iam.find_identity(session_principal(role["Arn"], "session"))
         return {function.name for function in node.control.functions}, node.why_incomplete
 
 

@@ -4,7 +4,7 @@
 `lenient`: such a role may also read and invoke. `any`: as lenient, and roles need not exist.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +13,17 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.conditions import ConditionKeys
-from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_identity_policies, evaluate_resource_policy
+from hanabi.edge.auth.evaluate import (
+    AccessRequest,
+    IamIdentity,
+    Verdict,
+    Verdicts,
+    evaluate_identity_policies,
+    evaluate_resource_policy,
+)
 from hanabi.edge.service import RequiredPermission
 from hanabi.errors import AccessDenied
 
-Documents = list[dict[str, Any]]
 LENIENT: dict[str, Any] = {
     "Version": "2012-10-17",
     "Statement": [
@@ -41,68 +47,79 @@ LENIENT_CHOICES = {
 
 
 class Authorizer:
-    """The authorizer. `find_policies` returns the identity policies of a role by its ARN; None for a role that does not exist."""
+    """The authorizer. `find_identity` returns what IAM has of a caller's user or role; None for one that does not exist.
+
+    `own_logs` and `lenient`: what a role without policies may do nevertheless.
+    """
 
     def __init__(
         self,
-        find_policies: Callable[[str], Awaitable[Documents | None]],
+        find_identity: Callable[[Principal], IamIdentity | None],
         clock: Clock,
         account_region: AccountRegion,
         *,
+        own_logs: bool = True,
         lenient: bool = False,
     ) -> None:
-        self._find_policies = find_policies
+        self._find_identity = find_identity
         self._clock = clock
         self._account_region = account_region
+        self._own_logs = own_logs
         self._lenient = lenient
 
     async def __call__(self, principal: Principal | None, http: HttpRequest, permission: RequiredPermission) -> None:
         """Raise `AccessDenied` unless the caller may. None is an unsigned caller, whom only the resource's policy can allow."""
         if principal is None:
-            request = AccessRequest(
-                permission.action, (permission.resource, *permission.also), self._condition_keys(None, http, permission)
-            )
+            request = self._request(None, None, http, permission)
             if evaluate_resource_policy(permission.policy, None, request) is not Verdict.ALLOW:
                 raise AccessDenied("Forbidden")
             return
-        if principal.is_root and not permission.trust:
+        across = _account_of(permission.resource, self._account_region.account) != principal.account
+        if principal.is_root and not permission.trust and not across:
             return
-        request = AccessRequest(
-            permission.action, (permission.resource, *permission.also), self._condition_keys(principal, http, permission)
+        identity = None if principal.is_root else self._find_identity(principal)
+        request = self._request(principal, identity, http, permission)
+        verdicts = Verdicts(
+            Verdict.ALLOW if principal.is_root else evaluate_identity_policies(self._policies(principal, identity), request),
+            evaluate_resource_policy(permission.policy, principal, request),
+            _evaluate_cap(identity.boundary if identity else None, request),
+            _evaluate_cap(principal.session.policies if principal.session else None, request),
         )
-        identity = Verdict.ALLOW if principal.is_root else evaluate_identity_policies(await self._documents(principal), request)
-        resource = evaluate_resource_policy(permission.policy, principal, request)
-        if Verdict.DENY in (identity, resource):
-            kind = "identity" if identity is Verdict.DENY else "resource"
-            raise _denied(principal, permission, f" with an explicit deny in {'an' if kind == 'identity' else 'a'} {kind}-based policy")
-        if permission.trust:
-            if resource is Verdict.ALLOW or (resource is Verdict.DELEGATED and identity is Verdict.ALLOW):
-                return
-            raise _denied(principal, permission, "")
-        if Verdict.ALLOW not in (identity, resource):
-            raise _denied(principal, permission, f" because no identity-based policy allows the {permission.action} action")
+        why = verdicts.refusal(permission.action, trust=permission.trust, across=across)
+        if why is not None:
+            raise AccessDenied(
+                f"User: {principal.arn} is not authorized to perform: {permission.action} on resource: {permission.resource}{why}"
+            )
 
-    async def _documents(self, principal: Principal) -> Documents:
-        found = await self._find_policies(principal.role)
-        if found:
-            return found
-        given = [LENIENT] if self._lenient else []
-        return [*given, self._own_logs(principal.function)] if principal.function else given
+    def _policies(self, principal: Principal, identity: IamIdentity | None) -> Sequence[Mapping[str, Any]]:
+        if identity is not None and identity.policies:
+            return identity.policies
+        given = [LENIENT] if self._lenient and principal.role else []
+        return [*given, self._write_own_logs(principal.function)] if principal.function and self._own_logs else given
 
-    def _own_logs(self, function: str) -> dict[str, Any]:
+    def _write_own_logs(self, function: str) -> dict[str, Any]:
         prefix, _, name = function.rpartition(":function:")
         group = f"{prefix.replace(':lambda:', ':logs:', 1)}:log-group:/aws/lambda/{name}"
         actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
         return {"Statement": [{"Effect": "Allow", "Action": actions, "Resource": f"{group}:log-stream:*"}]}
 
-    def _condition_keys(self, principal: Principal | None, http: HttpRequest, permission: RequiredPermission) -> ConditionKeys:
-        """Return the request's condition keys, as AWS documents them. Those that Hanabi cannot know are absent."""
+    def _request(
+        self, principal: Principal | None, identity: IamIdentity | None, http: HttpRequest, permission: RequiredPermission
+    ) -> AccessRequest:
+        condition_keys = self._keys_of_request(http)
+        if principal is not None:
+            condition_keys |= keys_of_principal(principal, identity)
+        condition_keys |= permission.context
+        return AccessRequest(permission.action, (permission.resource, *permission.also), lower_keys(condition_keys))
+
+    def _keys_of_request(self, http: HttpRequest) -> dict[str, str | tuple[str, ...]]:
+        """Return the condition keys of a request, as AWS documents them. Those that Hanabi cannot know are absent."""
         now = self._clock.time()
         condition_keys: dict[str, str | tuple[str, ...]] = {
             "aws:PrincipalIsAWSService": "false",
             "aws:ViaAWSService": "false",
             "aws:PrincipalType": "Anonymous",
-            "aws:CurrentTime": f"{datetime.fromtimestamp(int(now), UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "aws:CurrentTime": format_date(now),
             "aws:EpochTime": str(int(now)),
             "aws:SecureTransport": "false",
             "aws:RequestedRegion": self._account_region.region,
@@ -112,16 +129,48 @@ class Authorizer:
             "aws:SourceIp": http.peer,
             "aws:UserAgent": http.header("user-agent"),
             "aws:Referer": http.header("referer"),
-            "lambda:SourceFunctionArn": principal.function if principal else "",
         }
-        if principal is not None:
-            condition_keys["aws:PrincipalArn"] = principal.role or principal.arn
-            condition_keys["aws:PrincipalAccount"] = principal.account
-            condition_keys["aws:PrincipalType"] = "Account" if principal.is_root else "AssumedRole"
-            condition_keys["aws:userid"] = principal.user_id
-        condition_keys |= {key: value for key, value in optional.items() if value} | dict(permission.context)
-        return {key.lower(): value if isinstance(value, tuple) else (value,) for key, value in condition_keys.items()}
+        return condition_keys | {key: value for key, value in optional.items() if value}
 
 
-def _denied(principal: Principal, permission: RequiredPermission, why: str) -> AccessDenied:
-    return AccessDenied(f"User: {principal.arn} is not authorized to perform: {permission.action} on resource: {permission.resource}{why}")
+def keys_of_principal(principal: Principal, identity: IamIdentity | None) -> dict[str, str | tuple[str, ...]]:
+    """Return the condition keys about a caller."""
+    is_user = principal.arn == principal.user
+    kind = "Account" if principal.is_root else "AssumedRole" if principal.role else "User" if is_user else "FederatedUser"
+    condition_keys: dict[str, str | tuple[str, ...]] = {
+        "aws:PrincipalArn": principal.role or principal.arn,
+        "aws:PrincipalAccount": principal.account,
+        "aws:PrincipalType": kind,
+        "aws:userid": principal.user_id,
+    }
+    if is_user:
+        condition_keys["aws:username"] = principal.arn.rpartition("/")[2]
+    if principal.function:
+        condition_keys["lambda:SourceFunctionArn"] = principal.function
+    tags = dict(identity.tags) if identity else {}
+    if (session := principal.session) is not None:
+        condition_keys |= {"aws:TokenIssueTime": format_date(session.issued), "aws:MultiFactorAuthPresent": "false"}
+        given = dict(session.tags)
+        overridden = {key.lower() for key in given}
+        tags = {key: value for key, value in tags.items() if key.lower() not in overridden} | given
+        if session.source_identity:
+            condition_keys["aws:SourceIdentity"] = session.source_identity
+    return condition_keys | {f"aws:PrincipalTag/{key}": value for key, value in tags.items()}
+
+
+def lower_keys(condition_keys: Mapping[str, str | tuple[str, ...]]) -> ConditionKeys:
+    return {key.lower(): value if isinstance(value, tuple) else (value,) for key, value in condition_keys.items()}
+
+
+def format_date(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _evaluate_cap(policies: Sequence[Mapping[str, Any]] | None, request: AccessRequest) -> Verdict | None:
+    return None if policies is None else evaluate_identity_policies(policies, request)
+
+
+def _account_of(arn: str, default: str) -> str:
+    """Return the account that an ARN names; `default` where it names none, or is `*`."""
+    parts = arn.split(":", 5)
+    return parts[4] if len(parts) == 6 and parts[4] else default

@@ -1,4 +1,4 @@
-"""Who may sign: the owner's key, kept on disk, and session credentials of roles, kept in memory.
+"""Who may sign: the owner's key, kept on disk, those of IAM's users, and session credentials, kept in memory.
 
 Session credentials do not survive a restart: environments end with theirs, and a caller of AssumeRole asks again,
 as it must when they expire.
@@ -15,7 +15,7 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.base.files import write_whole
 from hanabi.base.key_file import VERSION, read_key
-from hanabi.contracts.credentials import Credentials, Principal
+from hanabi.contracts.credentials import Credentials, Principal, Session
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.sessions import Sessions
 
@@ -44,7 +44,7 @@ def role_id(role_arn: str) -> str:
     return "AROA" + base64.b32encode(hashlib.sha256(role_arn.encode()).digest()).decode()[:17]
 
 
-def session_principal(role_arn: str, session_name: str, function_arn: str = "") -> Principal:
+def session_principal(role_arn: str, session_name: str, function_arn: str = "", session: Session | None = None) -> Principal:
     _, partition, _, _, account, _ = role_arn.split(":", 5)
     name = role_arn.rpartition("/")[2]
     return Principal(
@@ -54,7 +54,13 @@ def session_principal(role_arn: str, session_name: str, function_arn: str = "") 
         is_root=False,
         role=role_arn,
         function=function_arn,
+        session=session,
     )
+
+
+def user_principal(user_arn: str, user_id: str) -> Principal:
+    """Make the principal of an IAM user."""
+    return Principal(account=user_arn.split(":")[4], arn=user_arn, user_id=user_id, is_root=False, user=user_arn)
 
 
 class KeyRing:
@@ -90,13 +96,23 @@ class KeyRing:
             session_name += "@lambda_function"
         return self._issue(session_principal(role_arn, session_name, function_arn), 0.0)
 
-    def assume(self, role_arn: str, session_name: str, seconds: float, caller: Principal) -> Credentials:
+    def assume(self, role_arn: str, session_name: str, seconds: float, caller: Principal, session: Session | None = None) -> Credentials:
         """Issue credentials that expire, for AssumeRole called by `caller`."""
+        session = session or Session(self._clock.time())
+        return self.open_session(session_principal(role_arn, session_name, session=session), seconds, caller)
+
+    def open_session(self, principal: Principal, seconds: float, caller: Principal) -> Credentials:
+        """Issue credentials of a principal that expire. They count among the caller's sessions."""
         now = self._clock.time()
         share = self._sessions.make_room(caller, now)
-        credentials = self._issue(session_principal(role_arn, session_name), now + seconds)
+        credentials = self._issue(principal, now + seconds)
         self._sessions.add(share, credentials.access_key, credentials.expires)
         return credentials
+
+    def put(self, key: Key) -> None:
+        """Accept a long-term key, of an IAM user, until it is revoked. One with the same access key is replaced."""
+        if key.access_key != self.root.access_key:
+            self._keys[key.access_key] = key
 
     def revoke(self, access_key: str) -> None:
         if access_key != self.root.access_key:

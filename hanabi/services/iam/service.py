@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.contracts.credentials import Principal
 from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
+from hanabi.edge.auth.evaluate import IamIdentity
 from hanabi.edge.auth.keys import role_id
 from hanabi.edge.auth.managed_policies import MANAGED, PREFIX
 from hanabi.edge.auth.policy_documents import check_document, read_document
@@ -97,13 +99,14 @@ class IamService(Service):
         """Return the role with exactly this ARN."""
         return self._roles.with_arn(arn)
 
-    async def find_policies(self, arn: str) -> list[dict[str, Any]] | None:
-        """Return the policies of a role; None if it does not exist."""
-        role = self._roles.with_arn(arn)
+    def find_identity(self, principal: Principal) -> IamIdentity | None:
+        """Return what there is of a caller's role; None if it does not exist."""
+        role = self._roles.with_arn(principal.role)
         if role is None:
             return None
         attached = [MANAGED[policy] for policy in role["Attached"] if policy in MANAGED]
-        return attached + [read_document(text) for text in role["Policies"].values()]
+        policies = attached + [read_document(text) for text in role["Policies"].values()]
+        return IamIdentity(policies, tags={tag["Key"]: tag["Value"] for tag in role["Tags"]})
 
     # --- roles --------------------------------------------------------------------------------------------------------
 

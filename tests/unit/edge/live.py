@@ -272,7 +272,7 @@ def live_edge(directory: Path) -> Iterator[Live]:
                 OwnEndpoint("uploads", own, ("PUT",), body=BodyRule(LIMIT_BYTES, spool=True, known=True)),
                 *code.endpoints,
             ],
-            authorize=Authorizer(iam.find_policies, clock, PLACE),
+            authorize=Authorizer(iam.find_identity, clock, PLACE),
             spool=spool,
         )
         functions.edge = edge

@@ -151,7 +151,7 @@ async def open_world(directory: Path, *, lenient: bool = False, any_role: bool =
         keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
         roles = ExecutionRoles(PLACE, any_role=any_role)
         iam = IamService(store, clock, PLACE, roles.changed)
-        authorizer = Authorizer(iam.find_policies, clock, PLACE, lenient=lenient)
+        authorizer = Authorizer(iam.find_identity, clock, PLACE, lenient=lenient)
         services: list[Service] = [
             LambdaService(plane.control, EchoInvoker(), ListQueue(), clock, roles=roles),
             iam,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hanabi.contracts.credentials import Principal
-from hanabi.edge.auth.evaluate import AccessRequest, Verdict, evaluate_identity_policies, evaluate_resource_policy
+from hanabi.edge.auth.evaluate import AccessRequest, Verdict, Verdicts, evaluate_identity_policies, evaluate_resource_policy
 from hanabi.edge.auth.keys import session_principal
 from hanabi.edge.auth.policy_documents import MalformedPolicyDocument, check_document
 from tests.unit.control.support import ACCOUNT
@@ -193,7 +193,8 @@ OWNER = Principal(ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, True)
         ("*", "allow"),
         ({"AWS": "*"}, "allow"),
         ({"AWS": f"{ROLE}/team/x"}, "allow"),
-        ({"AWS": SESSION.arn}, "allow"),
+        ({"AWS": SESSION.arn}, "direct"),
+        ({"AWS": [f"{ROLE}/team/x", SESSION.arn]}, "direct"),
         ({"AWS": [f"{ROLE}/x", f"{ROLE}/team/x"]}, "allow"),
         ({"AWS": ACCOUNT}, "delegated"),
         ({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "delegated"),
@@ -212,6 +213,50 @@ def test_whom_a_resource_policy_names(principal: Any, verdict: str) -> None:
     assert evaluate_resource_policy([statement | {"Resource": f"{ARN}:1"}], SESSION, request) is Verdict.NONE
     assert evaluate_resource_policy([statement, statement | {"Effect": "Deny", "Principal": "*"}], SESSION, request) is Verdict.DENY
     assert (evaluate_resource_policy([statement], None, request) is Verdict.ALLOW) is (principal in ("*", {"AWS": "*"}))
+
+
+NONE, DELEGATED, ALLOW, DIRECT, DENY = Verdict
+NO_IDENTITY, NO_BOUNDARY, NO_SESSION, NO_RESOURCE = (
+    f" because no {kind} allows the a:b action"
+    for kind in ("identity-based policy", "permissions boundary", "session policy", "resource-based policy")
+)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "within", "across", "trust"),
+    [
+        # identity, resource, boundary, session -> the refusal in one account, across accounts, of a role to assume
+        ((NONE, NONE, None, None), NO_IDENTITY, NO_RESOURCE, ""),
+        ((ALLOW, NONE, None, None), None, NO_RESOURCE, ""),
+        ((NONE, ALLOW, None, None), None, NO_IDENTITY, None),
+        ((NONE, DIRECT, None, None), None, NO_IDENTITY, None),
+        ((NONE, DELEGATED, None, None), NO_IDENTITY, NO_IDENTITY, ""),
+        ((ALLOW, DELEGATED, None, None), None, None, None),
+        ((ALLOW, ALLOW, None, None), None, None, None),
+        ((ALLOW, ALLOW, NONE, None), NO_BOUNDARY, NO_BOUNDARY, NO_BOUNDARY),
+        ((ALLOW, ALLOW, None, NONE), NO_SESSION, NO_SESSION, NO_SESSION),
+        ((NONE, ALLOW, NONE, None), NO_BOUNDARY, NO_IDENTITY, NO_BOUNDARY),  # a role's name is capped, a session's is not
+        ((NONE, DIRECT, NONE, NONE), None, NO_IDENTITY, None),
+        ((ALLOW, DIRECT, NONE, NONE), None, NO_BOUNDARY, None),
+        ((NONE, NONE, ALLOW, ALLOW), NO_IDENTITY, NO_RESOURCE, ""),  # what caps gives nothing
+        ((ALLOW, ALLOW, ALLOW, ALLOW), None, None, None),
+    ],
+)
+def test_what_all_policies_say_together(verdicts: Any, within: str | None, across: str | None, trust: str | None) -> None:
+    found = Verdicts(*verdicts)
+    assert found.refusal("a:b") == within
+    assert found.refusal("a:b", across=True) == across
+    assert found.refusal("a:b", trust=True) == trust
+
+
+def test_an_explicit_deny_of_any_kind_wins() -> None:
+    kinds = ("an identity-based policy", "a resource-based policy", "a permissions boundary", "a session policy")
+    for place, kind in enumerate(kinds):
+        for resource in (ALLOW, DIRECT):
+            verdicts = [ALLOW, resource, ALLOW, ALLOW]
+            verdicts[place] = DENY
+            for options in ({}, {"across": True}, {"trust": True}):
+                assert Verdicts(*verdicts).refusal("a:b", **options) == f" with an explicit deny in {kind}"
 
 
 def test_not_principal_denies_all_but_those() -> None:
