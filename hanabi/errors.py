@@ -16,6 +16,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         SnapStartTimeout                        408 SnapStartTimeoutException
         ResourceConflict                        409 ResourceConflictException
         InvalidParameterValue                   400 InvalidParameterValueException
+          UntypedInvalidParameterValue          400 InvalidParameterValueException
         InvalidRequestContent                   400 InvalidRequestContentException
         ValidationError                         400 ValidationException
         TooManyRequests                         429 TooManyRequestsException
@@ -167,6 +168,12 @@ class ResourceConflict(ApiError):
 class InvalidParameterValue(ApiError):
     code = "InvalidParameterValueException"
     status = 400
+
+
+class UntypedInvalidParameterValue(InvalidParameterValue):
+    """Some refusals of AWS have no `Type`, as recorded."""
+
+    type = ""
 
 
 class InvalidRequestContent(ApiError):

@@ -8,7 +8,7 @@ from hanabi.control.arns import LATEST, is_alias, is_version
 from hanabi.control.model import Alias, Function, new_id
 from hanabi.control.provisioned import check_alias
 from hanabi.control.versions import check_revision
-from hanabi.errors import InvalidParameterValue, ResourceConflict, ResourceNotFound, ValidationError
+from hanabi.errors import InvalidParameterValue, ResourceConflict, ResourceNotFound, UntypedInvalidParameterValue, ValidationError
 
 _AT = "at 'routingConfig.additionalVersionWeights' failed to satisfy constraint:"
 
@@ -102,7 +102,7 @@ def _check_pair(version: str, other: str) -> None:
             f"Invalid function version {version}. Function version {version} is already included in routing configuration."
         )
     if version == LATEST:
-        raise InvalidParameterValue("$LATEST is not supported for an alias pointing to more than 1 version")
+        raise UntypedInvalidParameterValue("$LATEST is not supported for an alias pointing to more than 1 version")
 
 
 def _check_version(function: Function, number: str) -> None:

@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 from hanabi.control.model import Function
-from hanabi.errors import InvalidParameterValue
+from hanabi.errors import InvalidParameterValue, UntypedInvalidParameterValue
 from hanabi.quotas import UNRESERVED_CONCURRENCY_MIN
 
 
 def reserve(function: Function, reserved: int | None, unreserved: int) -> Function:
     """Set it. `unreserved` is what the account has left after other functions' provisioned concurrency, without this function's share."""
     if reserved is not None and unreserved + (function.reserved or 0) - reserved < UNRESERVED_CONCURRENCY_MIN:
-        raise InvalidParameterValue(
+        raise UntypedInvalidParameterValue(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
             f"below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
         )

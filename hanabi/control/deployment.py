@@ -11,6 +11,7 @@ from hanabi.control.dependencies import CodeStore, Runtimes
 from hanabi.control.functions import Functions
 from hanabi.control.layers.attachment import LayerAttachment
 from hanabi.control.model import Code, Function, FunctionSettings, new_id
+from hanabi.control.recent_updates import RecentUpdates
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.tags import check_tags
 from hanabi.errors import ImageError, InvalidParameterValue, ResourceConflict
@@ -21,13 +22,20 @@ class Deployment:
     """The deployment. Changes are on disk when a method returns. Without `containers`, code is zips only."""
 
     def __init__(
-        self, functions: Functions, layers: LayerAttachment, code: CodeStore, runtimes: Runtimes, containers: Containers | None
+        self,
+        functions: Functions,
+        layers: LayerAttachment,
+        code: CodeStore,
+        runtimes: Runtimes,
+        containers: Containers | None,
+        recent: RecentUpdates,
     ) -> None:
         self._functions = functions
         self._layers = layers
         self._code = code
         self._runtimes = runtimes
         self._containers = containers
+        self._recent = recent
         self._uploads: list[str] = []  # SHA-256 of code that is stored, and about to be referenced
 
     @property
@@ -57,7 +65,7 @@ class Deployment:
 
     async def update_code(self, name: str, params: Mapping[str, Any]) -> Function:
         """Update the code. `params` are UpdateFunctionCode's."""
-        function = versions.check_updatable(self._functions.find(name), params.get("RevisionId"))
+        function = self._find_updatable(name, params.get("RevisionId"))
         check_source(params, function.latest.settings.package)
         refuse_unsupported(params)
         code = await self._take_code(params, function.latest.settings.package)
@@ -76,7 +84,7 @@ class Deployment:
 
     async def update_settings(self, name: str, params: Mapping[str, Any], caller: str = "") -> Function:
         """Update the settings. `params` are UpdateFunctionConfiguration's. `caller`: an ARN."""
-        function = versions.check_updatable(self._functions.find(name), params.get("RevisionId"))
+        function = self._find_updatable(name, params.get("RevisionId"))
         change_settings(function.latest.settings, params)  # what is wrong with them is said before layers are looked for
         layers = await self._layers.find(params, caller)
         await self._layers.check_size(function.latest.code, layers or ())
@@ -98,6 +106,11 @@ class Deployment:
             return
         self._functions.find(name)
         await self._functions.commit(name, lambda old: None)
+
+    def _find_updatable(self, name: str, revision_id: str | None) -> Function:
+        function = self._functions.find(name)
+        self._recent.refuse(function)
+        return versions.check_updatable(function, revision_id)
 
     def _refuse_damaged(self, name: str) -> None:
         damaged = self._functions.damaged.get(name)

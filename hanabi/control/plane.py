@@ -20,6 +20,7 @@ from hanabi.control.layers.foreign_layers import ForeignLayers
 from hanabi.control.layers.layers import Layers
 from hanabi.control.preparation import Preparation
 from hanabi.control.provisioned_versions import ProvisionedVersions
+from hanabi.control.recent_updates import RecentUpdates
 from hanabi.control.references import References
 from hanabi.control.snapstart import Snapshots, SnapStart
 from hanabi.control.url_index import UrlIndex
@@ -59,10 +60,11 @@ async def open_control_plane(
     containers: Containers | None = None,
     snapshots: Snapshots | None = None,
     health: Health | None = None,
+    updates_shown_s: float = 0.0,
 ) -> AsyncIterator[ControlPlane]:
     """Load the functions and continue unfinished preparations; at exit, wait for changes to end.
 
-    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only.
+    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only. `updates_shown_s`: see `RecentUpdates`.
     """
     health = health or Health(clock)
     functions = Functions(store, account_region, clock, health)
@@ -74,8 +76,9 @@ async def open_control_plane(
     snap_start = SnapStart(functions, snapshots, catalog.target, clock, health)
     presence = CodePresence(functions, code, layer_sets, containers, snapshots, catalog.target, clock, health)
     urls = UrlIndex(functions, url_for)
-    preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health)
-    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), code, runtimes, containers)
+    recent = RecentUpdates(functions, clock, updates_shown_s)
+    preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health, recent)
+    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), code, runtimes, containers, recent)
     references = References(functions, layers, code.place, layer_sets.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)

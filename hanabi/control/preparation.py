@@ -15,6 +15,7 @@ from hanabi.control.dependencies import CodeStore, LayerSets, Runtimes
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.preparation_progress import PreparationProgress
+from hanabi.control.recent_updates import RecentUpdates
 from hanabi.errors import CodeError, ImageError, SandboxError
 
 LIMIT_S = 3600.0  # of a runtime image that is built at first use
@@ -35,6 +36,7 @@ class Preparation:
         containers: Containers | None,
         clock: Clock,
         health: Health,
+        recent: RecentUpdates,
     ) -> None:
         self._functions = functions
         self._code = code
@@ -43,6 +45,7 @@ class Preparation:
         self._containers = containers
         self._retries = RetryQueue(clock, health)
         self._clock = clock
+        self._recent = recent
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by generation
         self._progress = PreparationProgress(clock)
         self._closing = False
@@ -73,7 +76,7 @@ class Preparation:
 
     def shown(self, function: Function, version: Version) -> Version:
         """Return a version with its preparation's progress as the reason, and its runtime if that is known by now."""
-        shown = self._progress.show(function, version)
+        shown = self._progress.show(function, self._recent.show(function, version))
         now = self._functions.get(function.name)
         if shown.runtime_arn is None and now is not None and now.latest.settings.runtime == version.settings.runtime:
             return replace(shown, runtime_arn=now.latest.runtime_arn)

@@ -10,7 +10,13 @@ from dataclasses import replace
 from hanabi.control.arns import LATEST, AccountRegion, is_alias
 from hanabi.control.model import Alias, Function, ProvisionedConfig
 from hanabi.control.versions import check_active
-from hanabi.errors import InvalidParameterValue, ProvisionedConcurrencyConfigNotFound, ResourceConflict, ResourceNotFound
+from hanabi.errors import (
+    InvalidParameterValue,
+    ProvisionedConcurrencyConfigNotFound,
+    ResourceConflict,
+    ResourceNotFound,
+    UntypedInvalidParameterValue,
+)
 from hanabi.quotas import UNRESERVED_CONCURRENCY_MIN
 
 UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
@@ -58,11 +64,11 @@ def put_config(function: Function, qualifier: str, requested: int, unreserved: i
                 "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function"
             )
     elif requested > unreserved - others:
-        raise InvalidParameterValue(
+        raise UntypedInvalidParameterValue(
             f"Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [{unreserved - others}]."
         )
     elif unreserved - others - requested < UNRESERVED_CONCURRENCY_MIN:
-        raise InvalidParameterValue(
+        raise UntypedInvalidParameterValue(
             "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution "
             f"below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
         )

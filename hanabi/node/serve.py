@@ -14,6 +14,7 @@ from hanabi.base.retry import RetryQueue
 from hanabi.base.tasks import cancel_and_wait
 from hanabi.control.arns import AccountRegion
 from hanabi.control.plane import open_control_plane
+from hanabi.control.recent_updates import SHOWN_S as UPDATES_SHOWN_S
 from hanabi.edge.auth.authorize import LENIENT_CHOICES, Authorizer
 from hanabi.edge.edge import Edge
 from hanabi.edge.own_endpoints import OwnEndpointGroup
@@ -100,6 +101,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             open_control_plane(
                 store, artifacts.code, artifacts.layer_sets, runtimes, clock, place,
                 url_for=url_for, layer_source=layer_source, containers=containers, snapshots=snapshots, health=health,
+                updates_shown_s=UPDATES_SHOWN_S,
             )
         )  # fmt: skip
         functions, catalog = control.functions, control.catalog

@@ -11,7 +11,8 @@ NOTES = """## Worth knowing
 - A setting that would have no effect is refused, never stored and ignored: the error names it. Default values are accepted.
 - A function is `Pending` (after an update `InProgress`) until its runtime root is there: a few milliseconds, or as long as it takes to
   build the root at first use. CreateFunction and the updates answer with that state, as Lambda's do, but only when the function is ready,
-  or after one second: what a program does next finds it `Active`. To invoke a function that is still `Pending` gives
+  or after one second: what a program does next finds a new function `Active`. An update is shown as `InProgress`, and another one refused
+  as on AWS, for 0.3 seconds at least, while invocations run what it made. To invoke a function that is still `Pending` gives
   `ResourceConflictException` (409), as on AWS.
 - Inside a function `AWS_ENDPOINT_URL_LAMBDA`, `_CLOUDWATCH_LOGS`, `_IAM` and `_STS` lead to Hanabi; calls of other services go where
   they would go.

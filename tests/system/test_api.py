@@ -340,7 +340,7 @@ def test_the_largest_upload_runs_and_holds_nobody_up(lambda_client: Any, web: st
             assert invoke(lambda_client, web)["StatusCode"] == 200
             served += 1
         assert update.result()["CodeSize"] == len(buffer.getvalue()) and served > 0
-    lambda_client.get_waiter("function_updated_v2").wait(FunctionName="api-large", WaiterConfig={"Delay": 1})
+    lambda_client.get_waiter("function_updated_v2").wait(FunctionName="api-large", WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     assert json.loads(invoke(lambda_client, "api-large")["Payload"]) == 49 * 1024 * 1024
     lambda_client.delete_function(FunctionName="api-large")
     too_large = buffer.getvalue() + bytes(4 * 1024 * 1024)
@@ -365,7 +365,7 @@ def test_weights_send_invocations_both_ways(lambda_client: Any) -> None:
     name = create_function(lambda_client, "api-weights", WEB)
     lambda_client.publish_version(FunctionName=name)
     lambda_client.update_function_configuration(FunctionName=name, Description="second")
-    lambda_client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    lambda_client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     lambda_client.publish_version(FunctionName=name)
     lambda_client.get_waiter("published_version_active").wait(FunctionName=name, Qualifier="2")
     weights = {"AdditionalVersionWeights": {"2": 0.5}}

@@ -179,7 +179,7 @@ def stream(client: Any, name: str, event: dict[str, Any]) -> tuple[list[bytes], 
 def test_a_handler_that_is_not_there(lambda_client: Any, client: str, handler: str, request: pytest.FixtureRequest) -> None:
     """Reported by the client to `init/error`."""
     lambda_client.update_function_configuration(FunctionName=request.getfixturevalue(client), Handler=handler)
-    lambda_client.get_waiter("function_updated_v2").wait(FunctionName=f"client-{client}", WaiterConfig={"Delay": 1})
+    lambda_client.get_waiter("function_updated_v2").wait(FunctionName=f"client-{client}", WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     error, answer, log = call(lambda_client, f"client-{client}", {})
     assert answer["FunctionError"] == "Unhandled" and error["errorType"] == "Runtime.ImportModuleError"
     assert log[-1].endswith("Status: error\tError Type: Runtime.ImportModuleError")

@@ -124,7 +124,7 @@ def test_an_update_takes_effect_in_new_environments(client: Any) -> None:
     name = create_function(client, "warm-update", COUNTER)
     call(client, name, {})
     client.update_function_configuration(FunctionName=name, Environment={"Variables": {"COLOUR": "red"}})
-    client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     result = call(client, name, {})
     assert (result["count"], result["colour"]) == (1, "red")
 
@@ -133,7 +133,7 @@ def test_versions_stay_as_they_were_and_aliases_point(client: Any) -> None:
     name = create_function(client, "warm-versions", COUNTER, Environment={"Variables": {"COLOUR": "one"}})
     first = client.publish_version(FunctionName=name)["Version"]
     client.update_function_configuration(FunctionName=name, Environment={"Variables": {"COLOUR": "two"}})
-    client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     second = client.publish_version(FunctionName=name)["Version"]
     client.create_alias(FunctionName=name, Name="live", FunctionVersion=first)
     assert call(client, name, {}, Qualifier="live")["colour"] == "one"

@@ -63,7 +63,7 @@ def error_body(model: Model, error: ApiError, *, typed: bool) -> tuple[dict[str,
     if shape is None:
         name = "Message" if isinstance(error, AccessDenied) else "message"  # as AWS's own edge says it
         return {name: error.message} | error.fields, []
-    members: dict[str, Any] = {"Type": error.type} if typed else {}
+    members: dict[str, Any] = {"Type": error.type} if typed and error.type else {}
     headers = [(header, str(error.fields[member])) for member, header in shape.headers.items() if member in error.fields]
     members |= {name: value for name, value in error.fields.items() if name not in shape.headers}
     members[shape.message] = error.message

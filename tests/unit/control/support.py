@@ -248,6 +248,7 @@ async def open_plane(
     snapshots: FakeSnapshots | None = None,
     codes: Codes | None = None,
     layer_source: LayerSource | None = None,
+    updates_shown_s: float = 0.0,
 ) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
@@ -267,6 +268,7 @@ async def open_plane(
             containers=containers,
             snapshots=snapshots,
             health=health,
+            updates_shown_s=updates_shown_s,
         ) as control:
             yield Plane(control, images, clock, containers, codes, layer_sets, store, health)
     finally:
