@@ -39,6 +39,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         Throttling [edge]                       400 Throttling
         MethodNotAllowed [edge]                 405 MethodNotAllowedException
         InvalidParameter [ledger]               400 InvalidParameterException
+          InvalidPattern [ledger]               400 InvalidParameterException
         NoSuchGroup [ledger]                    400 ResourceNotFoundException
         NoSuchStream [ledger]                   400 ResourceNotFoundException
         AlreadyExists [ledger]                  400 ResourceAlreadyExistsException

@@ -40,7 +40,7 @@ from hanabi.http.spool import BodyBuffer
 from hanabi.http.target import is_canonical
 from hanabi.images.code.unzip import BadZip, make_plan
 from hanabi.ledger.log_errors import InvalidParameter
-from hanabi.ledger.patterns import compile_pattern as compile_pattern_of_logs
+from hanabi.ledger.patterns.pattern import compile_pattern as compile_pattern_of_logs
 from hanabi.services.lambda_.payload import check_json
 from tests.security.growth import assert_linear
 from tests.unit.edge.answers import answer_of
@@ -305,11 +305,34 @@ def test_the_models_patterns(service: str) -> None:
 def test_log_filter_patterns(unit: str) -> None:
     def compile_and_match(pattern: str) -> None:
         with suppress(InvalidParameter):
-            matches = compile_pattern_of_logs(pattern)
+            matches = compile_pattern_of_logs(pattern).matches
             if matches is not None:
                 matches("b" * 1000)
 
     assert_linear(lambda n: unit * n, compile_and_match)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "unit"),
+    [
+        ("%a*a*a*a*a*a*a*a*b%", "a"),
+        ("%a{0,900}b%", "a"),
+        ("%" + "a?" * 300 + "b$%", "ab"),
+        ("%[ab]{300}c%", "ab"),
+        ("%^.*x.*y.*z$%", "xy"),
+        ("[a, ..., b = *x*]", "[ "),
+        ("[a, b = c, d]", '"a" '),
+        ("[..., x > 1]", "["),
+        ("{ $.* = x && $.*.a = y && $.*[0] = z }", '"a":[{"b":['),
+        ("{ $.*.a = *x* || $.a NOT EXISTS }", "1,"),
+        ('a -b "c d"', "a c "),
+    ],
+)
+def test_events_against_filter_patterns(pattern: str, unit: str) -> None:
+    matches = compile_pattern_of_logs(pattern).matches
+    assert matches is not None
+    for before, after in (("", ""), ("{", "}"), ("[", "1]")):
+        assert_linear(lambda n, before=before, after=after: before + unit * n + after, matches)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("unit", ["a:", "us-east-1:", "0", "a-", "arn:aws:", ":", "function:", "."])

@@ -9,7 +9,7 @@ from hanabi.contracts.logs import END_OF_TIME_MS, EventPosition, LogGroup, Logs,
 from hanabi.control import arns
 from hanabi.edge.service import Call, Operation, Service
 from hanabi.ledger.log_errors import InvalidParameter
-from hanabi.ledger.patterns import compile_pattern
+from hanabi.ledger.patterns.pattern import compile_pattern
 from hanabi.ledger.search import decode_position, encode_position
 from hanabi.quotas import (
     LOG_BATCH_BYTES,
@@ -161,7 +161,7 @@ class LogsService(Service):
             end_ms=params["endTime"] + 1 if "endTime" in params else END_OF_TIME_MS,  # here, and only here, the end is included
             streams=names,
             prefix=prefix,
-            matches=compile_pattern(params.get("filterPattern") or ""),
+            matches=compile_pattern(params.get("filterPattern") or "").matches,
             after=after,
             backward=backward,
             limit=params.get("limit") or LOG_PAGE_EVENTS,

@@ -93,7 +93,7 @@ async def test_errors_are_those_of_aws(tmp_path: Path) -> None:
         assert (await client.fails("CreateLogGroup", logGroupName="k", kmsKeyId="key"))[0] == "InvalidParameterException"
         for token in ("junk", "f/1/s", "f/" + "9" * 56 + "/s", "x/" + "3" * 56 + "/s"):
             assert (await client.fails("FilterLogEvents", logGroupName="g", nextToken=token))[0] == "InvalidParameterException"
-        assert (await client.fails("FilterLogEvents", logGroupName="g", filterPattern="{ $.a = 1 }"))[0] == "InvalidParameterException"
+        assert (await client.fails("FilterLogEvents", logGroupName="g", filterPattern="{ $.a = 1"))[0] == "InvalidParameterException"
         await client("DeleteLogGroup", logGroupName="g")
         assert (await client("DescribeLogGroups"))["logGroups"] == []
 
