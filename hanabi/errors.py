@@ -10,7 +10,11 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
           DocumentDamaged                       500 ServiceException
         ServiceUnavailable                      503 ServiceUnavailable
         ResourceNotFound                        404 ResourceNotFoundException
+          CodeSigningConfigGone                 404 ResourceNotFoundException
         ProvisionedConcurrencyConfigNotFound    404 ProvisionedConcurrencyConfigNotFoundException
+        CodeSigningConfigNotFound               404 CodeSigningConfigNotFoundException
+        CodeVerificationFailed                  400 CodeVerificationFailedException
+        InvalidCodeSignature                    400 InvalidCodeSignatureException
         SnapStartNotReady                       409 SnapStartNotReadyException
         SnapStartFailure                        400 SnapStartException
         SnapStartTimeout                        408 SnapStartTimeoutException
@@ -96,7 +100,7 @@ class ApiError(HanabiError):
 
     code: ClassVar[str] = "ServiceException"
     status: ClassVar[int] = 500
-    type: ClassVar[str] = "User"  # the `Type` member of Lambda's error bodies
+    type: ClassVar[str] = "User"  # the `Type` member of Lambda's error bodies; empty: AWS's answer has none
 
     def __init__(self, message: str = "", **fields: Any) -> None:
         super().__init__(message)
@@ -142,6 +146,36 @@ class ResourceNotFound(ApiError):
 class ProvisionedConcurrencyConfigNotFound(ApiError):
     code = "ProvisionedConcurrencyConfigNotFoundException"
     status = 404
+
+
+class CodeSigningConfigNotFound(ApiError):
+    """A function is to have a code signing configuration that is not there."""
+
+    code = "CodeSigningConfigNotFoundException"
+    status = 404
+
+
+class CodeSigningConfigGone(ResourceNotFound):
+    """An operation on a code signing configuration that is not there. AWS's answer has no `Type`."""
+
+    type = ""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"The Lambda code signing configuration {arn} can not be found.")
+
+
+class CodeVerificationFailed(ApiError):
+    """Code whose signature is missing, expired, or of nobody whose signatures are accepted."""
+
+    code = "CodeVerificationFailedException"
+    status = 400
+
+
+class InvalidCodeSignature(ApiError):
+    """Code that is not what was signed."""
+
+    code = "InvalidCodeSignatureException"
+    status = 400
 
 
 class SnapStartNotReady(ApiError):

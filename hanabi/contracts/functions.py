@@ -50,6 +50,7 @@ class FunctionVersion:
     json_logs: JsonLogs | None = None  # None: LogFormat Text
     opt: Path | None = None  # its layers, merged ahead of time into one directory: becomes /opt
     snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
+    runtime_version: str = ""  # the id of the only runtime version that it runs on; empty: whichever there is
     container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
 
 

@@ -11,6 +11,7 @@ from hanabi.control.containers import container_code
 from hanabi.control.functions import Functions
 from hanabi.control.log_settings import json_logs
 from hanabi.control.model import Function, Version
+from hanabi.control.runtime_management import runtime_id
 from hanabi.errors import ResourceConflict, ResourceNotFound, SnapStartNotReady
 from hanabi.quotas import ACCOUNT_CONCURRENCY
 
@@ -145,6 +146,7 @@ class FunctionCatalog:
             log_group=settings.log_group,
             opt=self._layers_at(settings.layer_hashes) if settings.layers else None,
             json_logs=json_logs(settings),
+            runtime_version=runtime_id(version.runtime_pin),
             snapshot=self._snapshots / version.snapshot if self._snapshots and version.snapshot else None,
             container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,
         )

@@ -1,16 +1,17 @@
 """Creates, updates and deletes functions: checks the parameters, stores the code, changes the registry."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
 from hanabi.control import versions
+from hanabi.control.code_signing.admission import CodeAdmission
 from hanabi.control.containers import IMAGE, Containers, check_source, refusal
 from hanabi.control.dependencies import CodeStore, Runtimes
 from hanabi.control.functions import Functions
 from hanabi.control.layers.attachment import LayerAttachment
-from hanabi.control.model import Code, Function, FunctionSettings, new_id
+from hanabi.control.model import AttachedLayer, Code, Function, FunctionSettings, new_id
 from hanabi.control.recent_updates import RecentUpdates
 from hanabi.control.settings import change_settings, make_settings, refuse_unsupported
 from hanabi.control.tags import check_tags
@@ -29,6 +30,7 @@ class Deployment:
         runtimes: Runtimes,
         containers: Containers | None,
         recent: RecentUpdates,
+        signing: CodeAdmission,
     ) -> None:
         self._functions = functions
         self._layers = layers
@@ -36,6 +38,7 @@ class Deployment:
         self._runtimes = runtimes
         self._containers = containers
         self._recent = recent
+        self._signing = signing
         self._uploads: list[str] = []  # SHA-256 of code that is stored, and about to be referenced
 
     @property
@@ -51,14 +54,16 @@ class Deployment:
         tags = check_tags(params.get("Tags") or {})
         self._refuse_damaged(name)
         _refuse_existing(self._functions.get(name))
+        signing = _read_signing(params, settings.package)
         settings = replace(settings, layers=await self._layers.find(params, caller) or ())
-        code = await self._take_code(params["Code"], settings.package)
-        await self._check_size(code, settings)
+        code = await self._check_code(await self._take_code(params["Code"], settings.package), settings, signing, name)
 
         def make(old: Function | None) -> Function:
             _refuse_existing(old)
             latest = versions.make_latest(settings, code, self._functions.now_ms())
-            function = Function(id=new_id(), name=name, arn=self._functions.account_region.arn(name), latest=latest, tags=tags)
+            function = Function(
+                id=new_id(), name=name, arn=self._functions.account_region.arn(name), latest=latest, tags=tags, code_signing=signing
+            )
             return versions.publish(function) if params.get("Publish") else function
 
         return await self._replace(name, make, code)
@@ -69,7 +74,7 @@ class Deployment:
         check_source(params, function.latest.settings.package)
         refuse_unsupported(params)
         code = await self._take_code(params, function.latest.settings.package)
-        await self._check_size(code, function.latest.settings)
+        code = await self._check_code(code, function.latest.settings, function.code_signing, name)
         if params.get("DryRun"):
             self._release_code(code)
             return replace(function, latest=replace(function.latest, code=code))
@@ -88,6 +93,7 @@ class Deployment:
         change_settings(function.latest.settings, params)  # what is wrong with them is said before layers are looked for
         layers = await self._layers.find(params, caller)
         await self._layers.check_size(function.latest.code, layers or ())
+        await self._check_layers(layers or (), function.code_signing)
 
         def update(old: Function) -> Function:
             versions.check_updatable(old, params.get("RevisionId"))
@@ -123,12 +129,23 @@ class Deployment:
         if runtime and not runtime_refusal(runtime) and (reason := await self._runtimes.why_unavailable(runtime)):
             raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
 
-    async def _check_size(self, code: Code, settings: FunctionSettings) -> None:
+    async def _check_code(self, code: Code, settings: FunctionSettings, signing: str, name: str) -> Code:
+        """Check the size of stored code with its layers, and all signatures if there is a code signing configuration."""
         try:
             await self._layers.check_size(code, settings.layers)
+            if not signing:
+                return code
+            signature = await self._signing.admit(signing, name, code.sha256)
+            await self._check_layers(settings.layers, signing)
+            return replace(code, signing_profile=signature.profile, signing_job=signature.job) if signature else code
         except BaseException:
             self._release_code(code)
             raise
+
+    async def _check_layers(self, layers: Sequence[AttachedLayer], signing: str) -> None:
+        """Check the signatures of layers, if there is a code signing configuration."""
+        for layer in layers if signing else ():
+            await self._signing.admit(signing, layer.arn, layer.sha256)
 
     # --- code ---------------------------------------------------------------------------------------------------------
 
@@ -168,6 +185,14 @@ class Deployment:
     def _release_code(self, code: Code) -> None:
         if not code.image:
             self._uploads.remove(code.sha256)
+
+
+def _read_signing(params: Mapping[str, Any], package: str) -> str:
+    """Read the ARN of the code signing configuration of a new function."""
+    signing = params.get("CodeSigningConfigArn") or ""
+    if signing and package == IMAGE:
+        raise InvalidParameterValue("Code signing is not supported for functions created with container images.")
+    return signing
 
 
 def _refuse_existing(function: Function | None) -> None:

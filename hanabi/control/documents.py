@@ -11,7 +11,18 @@ from typing import Any, TypeVar
 
 from hanabi.control.arns import LATEST, is_alias, is_version
 from hanabi.control.log_settings import check_log_settings
-from hanabi.control.model import Alias, AttachedLayer, Code, EventConfig, Function, FunctionSettings, ProvisionedConfig, Url, Version
+from hanabi.control.model import (
+    UPDATE_MODES,
+    Alias,
+    AttachedLayer,
+    Code,
+    EventConfig,
+    Function,
+    FunctionSettings,
+    ProvisionedConfig,
+    Url,
+    Version,
+)
 from hanabi.control.values import build as _build
 from hanabi.control.values import need as _need
 from hanabi.quotas import (
@@ -141,6 +152,7 @@ def _read_version(document: Any) -> Version:
             _need(key == "WorkingDirectory" and isinstance(value, str), f"has an ImageConfig that cannot be: {key}")
     version = _build(Version, {**document, "settings": settings, "code": code}, "a version")
     _need(version.state in _STATES and version.update in _UPDATES, f"has a state that cannot be: {version.state!r}, {version.update!r}")
+    _need(version.runtime_update in UPDATE_MODES, f"has the runtime update mode {version.runtime_update!r}")
     _need(bool(_SNAPSHOT.fullmatch(version.snapshot)), "has a snapshot whose name is none")
     return version
 

@@ -4,6 +4,7 @@
     versions/<name>/<number>    a published version of it
     layers/<name>               a layer: control/layers/model.py
     layer-versions/<name>/<number>  a version of it
+    code-signing-configs/<id>   a code signing configuration: control/code_signing/model.py
     iam/role/<name>             a role with its policies: services/iam/
     node/identity               the id of this state.db: images/identity.py
     quarantine/<revision>/<key> what was quarantined, text as it was
@@ -74,6 +75,7 @@ FORMATS: Formats = {
     "versions/": Format((_version_1,)),
     "layers/": Format(),  # likewise: control/layers/model.py
     "layer-versions/": Format(),
+    "code-signing-configs/": Format(),  # likewise: control/code_signing/model.py
     "iam/role/": Format(check=_check_role),
     "node/identity": Format(check=_check_identity),
 }

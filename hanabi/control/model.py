@@ -14,6 +14,7 @@ from hanabi.control.arns import LATEST
 from hanabi.quotas import MEMORY_DEFAULT_MB, TMP_MIN_MB
 
 CREATING = "The function is being created."
+UPDATE_MODES = (AUTO, FUNCTION_UPDATE, MANUAL) = ("Auto", "FunctionUpdate", "Manual")  # UpdateRuntimeOn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class Code:
     size: int  # of the zip; 0 for an image, as Lambda has it
     image_uri: str = ""  # as it was given
     image: str = ""  # where it is, by digest
+    signing_profile: str = ""  # the ARN of the version of the signing profile that signed it, where that was checked
+    signing_job: str = ""  # and of the job
 
     @property
     def key(self) -> str:
@@ -86,6 +89,8 @@ class Version:
     update_reason: str | None = None
     update_code: str | None = None
     snapshot: str = ""  # of a published version with SnapStart: its name
+    runtime_update: str = AUTO  # one of `UPDATE_MODES`
+    runtime_pin: str = ""  # with "Manual": the ARN of the only runtime version that it runs on
     lost: bool = False  # it is Failed because its code or image is not there, until that comes back
 
     @property
@@ -223,6 +228,7 @@ class Function:
     reserved: int | None = None
     provisioned: Mapping[str, ProvisionedConfig] = field(default_factory=dict)  # by qualifier
     event_configs: Mapping[str, EventConfig] = field(default_factory=dict)  # by qualifier
+    code_signing: str = ""  # the ARN of its code signing configuration
 
     def version(self, number: str) -> Version | None:
         return self.latest if number == LATEST else self.versions.get(number)
@@ -281,6 +287,7 @@ def function_document(function: Function) -> dict[str, Any]:
         "reserved": function.reserved,
         "provisioned": [asdict(config) for config in function.provisioned.values()],
         "event_configs": [asdict(config) for config in function.event_configs.values()],
+        "code_signing": function.code_signing,
     }
 
 

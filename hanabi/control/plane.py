@@ -11,6 +11,9 @@ from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
+from hanabi.control.code_signing.admission import CodeAdmission
+from hanabi.control.code_signing.configs import CodeSigningConfigs
+from hanabi.control.code_signing.signatures import NoSignatures
 from hanabi.control.containers import Containers
 from hanabi.control.dependencies import CodeStore, LayerSets, LayerSource, Runtimes
 from hanabi.control.deployment import Deployment
@@ -31,6 +34,7 @@ class ControlPlane:
     functions: Functions  # what exists
     layers: Layers
     foreign_layers: ForeignLayers  # of other accounts
+    code_signing: CodeSigningConfigs  # whose code functions accept
     deployment: Deployment  # functions made, updated, deleted
     preparation: Preparation  # what is being made ready
     snap_start: SnapStart  # whose snapshots are being made
@@ -42,7 +46,13 @@ class ControlPlane:
 
     async def wait_idle(self) -> None:
         """Return when no change is under way and nothing is being prepared."""
-        while tasks := [*self.preparation.tasks, *self.functions.tasks, *self.layers.tasks, *self.snap_start.tasks]:
+        while tasks := [
+            *self.preparation.tasks,
+            *self.functions.tasks,
+            *self.layers.tasks,
+            *self.code_signing.tasks,
+            *self.snap_start.tasks,
+        ]:
             await asyncio.wait(tasks)
 
 
@@ -69,6 +79,7 @@ async def open_control_plane(
     health = health or Health(clock)
     functions = Functions(store, account_region, clock, health)
     layers = Layers(store, code, account_region, clock, health)
+    code_signing = CodeSigningConfigs(store, account_region, clock, health)
     foreign = ForeignLayers(layer_source, code, clock)
     # Each is told of every change, in this order.
     catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None)
@@ -78,16 +89,19 @@ async def open_control_plane(
     urls = UrlIndex(functions, url_for)
     recent = RecentUpdates(functions, clock, updates_shown_s)
     preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health, recent)
-    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), code, runtimes, containers, recent)
+    admission = CodeAdmission(code_signing, NoSignatures(), health)
+    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), code, runtimes, containers, recent, admission)
     references = References(functions, layers, code.place, layer_sets.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
         stack.push_async_callback(layers.close)
+        stack.push_async_callback(code_signing.close)
         stack.push_async_callback(foreign.close)
         stack.push_async_callback(snap_start.close)
         stack.push_async_callback(preparation.close)
         await layers.open()
+        await code_signing.open()
         await functions.open()
         yield ControlPlane(
-            functions, layers, foreign, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references
+            functions, layers, foreign, code_signing, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references
         )

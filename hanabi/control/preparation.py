@@ -16,6 +16,7 @@ from hanabi.control.functions import Functions
 from hanabi.control.model import Function, Version
 from hanabi.control.preparation_progress import PreparationProgress
 from hanabi.control.recent_updates import RecentUpdates
+from hanabi.control.runtime_management import check_pin, runtime_arn
 from hanabi.errors import CodeError, ImageError, SandboxError
 
 LIMIT_S = 3600.0  # of a runtime image that is built at first use
@@ -144,7 +145,8 @@ class Preparation:
             await self._runtimes.prepare_code(self._code.place(version.code.sha256))
             if version.settings.layers:
                 await self._runtimes.prepare_code(await self._layer_sets.ensure(version.settings.layer_hashes))
-            return image.version_arn
+            check_pin(version, image.version_arn)
+            return runtime_arn(self._functions.account_region, image.version_arn)
         if self._containers is None:
             raise ImageError("--isolation process runs no container images", "unsupported")
         await self._containers.ensure(version.code.image, progress)

@@ -62,7 +62,6 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "KMSKeyArn": lambda value: not value,
     "TracingConfig": lambda value: value.get("Mode", "PassThrough") == "PassThrough",
     "FileSystemConfigs": lambda value: not value,
-    "CodeSigningConfigArn": lambda value: not value,
     "TenancyConfig": lambda value: False,
     "CapacityProviderConfig": lambda value: False,
     "DurableConfig": lambda value: False,

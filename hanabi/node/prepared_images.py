@@ -10,6 +10,7 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Driver
 from hanabi.control.code_presence import CodePresence
+from hanabi.control.runtime_management import explain_pin, runtime_id
 from hanabi.environment.node_heap import for_memory, for_version
 from hanabi.environment.variables import preload_of
 from hanabi.errors import ImageError
@@ -79,7 +80,10 @@ class VersionImages:
         containers, presence = self._artifacts.containers, self._presence()
         if version.container is None:
             await presence.require(version)
-            return for_version(await self._artifacts.runtimes.ensure(version.runtime), version)
+            image = await self._artifacts.runtimes.ensure(version.runtime)
+            if version.runtime_version and runtime_id(image.version_arn) != version.runtime_version:
+                raise ImageError(explain_pin(version.runtime_version), "missing")
+            return for_version(image, version)
         try:
             image = await containers.ensure(version.container.image)
             if os.access(image.root, os.F_OK):

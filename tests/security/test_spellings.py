@@ -16,6 +16,7 @@ import pytest
 
 import hanabi
 from hanabi.base.clock import SystemClock
+from hanabi.control.code_signing.model import CodeSigningConfig
 from hanabi.edge.edge import Edge
 from hanabi.edge.protocols.model import load
 from hanabi.edge.service import NOTHING, Operation
@@ -31,13 +32,14 @@ MINE_GROUP, THEIRS_GROUP = f"/aws/lambda/{MINE}", f"/aws/lambda/{THEIRS}"
 
 # Members that name a function, a group or a role, and how. Whatever else a call needs is in PLAIN.
 NAMING = {
-    "lambda": {"FunctionName", "Resource", "Role", "LayerName", "Arn"},
+    "lambda": {"FunctionName", "Resource", "Role", "LayerName", "Arn", "CodeSigningConfigArn"},
     "logs": {"logGroupName", "logGroupIdentifier", "resourceArn"},
     "iam": {"RoleName"},
     "sts": {"RoleArn"},
 }
 PLAIN: dict[str, Any] = {
     "Action": "lambda:InvokeFunction",
+    "AllowedPublishers": {"SigningProfileVersionArns": ["arn:aws:signer:us-east-1:000000000000:/signing-profiles/p"]},
     "AuthType": "NONE",
     "Code": {"ZipFile": b"code"},
     "Content": {"ZipFile": b"code"},
@@ -53,6 +55,7 @@ PLAIN: dict[str, Any] = {
     "VersionNumber": 1,
     "StatementId": "sid",
     "TagKeys": ["k"],
+    "UpdateRuntimeOn": "Auto",
     "ZipFile": b"code",
     "AssumeRolePolicyDocument": json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}),
     "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess",
@@ -68,6 +71,8 @@ HARMLESS = set(PLAIN) | {"Tags", "logEvents", "Qualifier"}
 ON_THE_ACCOUNT = {"ListLayerVersions", "ListLayers"}  # by name, but allowed on "*" alone
 ABOUT_NOTHING = {
     "lambda:GetAccountSettings",
+    "lambda:CreateCodeSigningConfig",
+    "lambda:ListCodeSigningConfigs",
     "lambda:ListLayers",
     "lambda:ListFunctions",
     "logs:DescribeLogGroups",
@@ -112,6 +117,26 @@ def layers_named(name: str) -> Iterator[str]:
     yield from (f"{name} ", f" {name}", f"{name}/", f"./{name}", f"{MINE}/../{name}", f"%74{name[1:]}", name.upper(), f"{name}\u200b")
 
 
+def config_arn(name: str) -> str:
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:code-signing-config:csc-{name:0<17}"
+
+
+def configs_named(name: str) -> Iterator[str]:
+    arn = config_arn(name)
+    yield arn
+    yield from (arn.upper(), f"{arn} ", f" {arn}", f"{arn}:", f"{arn}\n", f"{arn}%00", f"{arn}*", arn[:-1], arn.rpartition(":")[2])
+    for part, others in (
+        (1, ("aws-cn", "AWS", "*")),
+        (3, ("eu-west-1", "*", "")),
+        (4, (OTHER, "*", "")),
+        (5, ("Code-Signing-Config", "function")),
+    ):
+        for other in others:
+            pieces = arn.split(":")
+            pieces[part] = other
+            yield ":".join(pieces)
+
+
 def groups_named(name: str) -> Iterator[str]:
     yield name
     for end in ("", ":*", ":", ":log-stream:s", ":*:*"):
@@ -136,6 +161,8 @@ def roles_named(name: str) -> Iterator[str]:
 def spellings(service: str, member: str, name: str) -> Iterator[str]:
     if member in ("LayerName", "Arn"):
         return layers_named(name)
+    if member == "CodeSigningConfigArn":
+        return configs_named(name)
     if service == "lambda":
         return roles_named(name) if member == "Role" else functions_named(name)
     return groups_named(f"/aws/lambda/{name}") if service == "logs" else roles_named(name)
@@ -146,6 +173,8 @@ def canonical(service: str, member: str, name: str) -> str:
         return f"{GROUP}:/aws/lambda/{name}" if member == "resourceArn" else f"/aws/lambda/{name}"
     if member in ("Role", "RoleArn"):
         return f"{ROLE}/{name}"
+    if member == "CodeSigningConfigArn":
+        return config_arn(name)
     if member == "Arn":
         return f"{LAYER}:{name}:1"
     return f"{FUNCTION}:{name}" if member == "Resource" else name
@@ -202,11 +231,20 @@ async def prepare(world: World) -> None:
             )
         if not (await world.ask(owner, "lambda", "ListLayerVersions", LayerName=name)).json["LayerVersions"]:
             await world.ask(owner, "lambda", "PublishLayerVersion", LayerName=name, Content=PLAIN["Content"])
+        await add_config(world, name)
         group = f"/aws/lambda/{name}"
         await world.ask(owner, "logs", "CreateLogGroup", logGroupName=group)
         await world.ask(owner, "logs", "CreateLogStream", logGroupName=group, logStreamName="s")
         trust = {"Statement": {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}}
         await world.ask(owner, "iam", "CreateRole", RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+
+
+async def add_config(world: World, name: str) -> None:
+    """A code signing configuration with an id that is known."""
+    configs = world.control.code_signing
+    config = CodeSigningConfig(id=config_arn(name).rpartition(":")[2], publishers=("p",), modified_ms=0, tags={"k": "v"})
+    if configs.get(config.id) is None:
+        await configs.commit(config.id, lambda old: config)
 
 
 async def state(world: World) -> str:
@@ -216,13 +254,14 @@ async def state(world: World) -> str:
     messages = await world.record.messages(THEIRS_GROUP) if groups else []
     asked = [("ListLayerVersions", {}), ("GetLayerVersionPolicy", {"VersionNumber": 1})]
     layers = [(await world.ask(world.keys.root, "lambda", name, LayerName=THEIRS, **more)).body for name, more in asked]
-    return world.describe(THEIRS) + repr((layers, groups, streams, messages, world.store.rows.get(f"iam/role/{THEIRS}")))
+    config = world.control.code_signing.get(config_arn(THEIRS).rpartition(":")[2])
+    return world.describe(THEIRS) + repr((config, layers, groups, streams, messages, world.store.rows.get(f"iam/role/{THEIRS}")))
 
 
 DENIED = [f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:*", f"{GROUP}:{THEIRS_GROUP}", f"{GROUP}:{THEIRS_GROUP}:*", f"{ROLE}/{THEIRS}"]
-DENIED += [f"{LAYER}:{THEIRS}", f"{LAYER}:{THEIRS}:*"]
+DENIED += [f"{LAYER}:{THEIRS}", f"{LAYER}:{THEIRS}:*", config_arn(THEIRS)]
 ALLOWED = [f"{FUNCTION}:{MINE}", f"{FUNCTION}:{MINE}:*", f"{GROUP}:{MINE_GROUP}", f"{GROUP}:{MINE_GROUP}:*", f"{ROLE}/{MINE}"]
-ALLOWED += [f"{LAYER}:{MINE}", f"{LAYER}:{MINE}:*"]
+ALLOWED += [f"{LAYER}:{MINE}", f"{LAYER}:{MINE}:*", config_arn(MINE)]
 
 
 @pytest.mark.parametrize("service", ["lambda", "logs", "iam", "sts"])
@@ -335,7 +374,8 @@ def foreign(member: str, name: str) -> Iterator[str]:
     """ARNs of what has the same name elsewhere, as far as a member takes ARNs."""
     if member in ("RoleName", "logGroupName", "Role"):
         return
-    whole = {"RoleArn": f"{ROLE}/{name}", "logGroupIdentifier": f"{GROUP}:/aws/lambda/{name}", "resourceArn": f"{GROUP}:/aws/lambda/{name}"}
+    group = f"{GROUP}:/aws/lambda/{name}"
+    whole = {"CodeSigningConfigArn": config_arn(name), "RoleArn": f"{ROLE}/{name}", "logGroupIdentifier": group, "resourceArn": group}
     arn = whole.get(member, f"{FUNCTION}:{name}")
     for part, others in ((1, ("aws-cn", "aws-us-gov", "")), (3, ("eu-west-1", "us-east-2", "")), (4, (OTHER, ""))):
         for other in others:
@@ -379,7 +419,8 @@ async def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) 
 
 def test_handlers_look_at_no_name_themselves() -> None:
     """A handler has what `resolve` found. If it read a name again, another one could be touched than was authorised."""
-    names = set().union(*NAMING.values()) - {"Role"}  # that is data of a function; what passing it takes is a touch of its own
+    # Those two are data of a function, too; what passing a role takes is a touch of its own.
+    names = set().union(*NAMING.values()) - {"Role", "CodeSigningConfigArn"}
     handlers = 0
     for path in sorted((SOURCES / "services").rglob("*.py")) + sorted((SOURCES / "control").rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text())):

@@ -33,6 +33,13 @@ NOTES = """## Worth knowing
   which browsers and curl find by themselves. With a `--host` that is not loopback, the latter only.
   Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` takes two AddPermission, as on AWS since
   October 2025: of `lambda:InvokeFunctionUrl` and of `lambda:InvokeFunction`, to `*`. `hanabi deploy --url` makes them.
+- Code signing configurations have effect at each deployment: of code, and of the layers that a function gets. With `Enforce`, code without an
+  accepted signature is refused as on AWS; with `Warn` it is deployed, logged, and counted in `hanabi_signature_validation_errors_total`.
+- `PutRuntimeManagementConfig`: a host has one version of each runtime, and only its owner replaces it, so `Auto` and `FunctionUpdate` mean
+  the same here. `Manual` takes the version that is here (`RuntimeVersionConfig`); once the owner has replaced it, such a function does not
+  start, and its error says what to do.
+- Capacity providers, scaling configurations and durable executions are not there: their operations answer 501, and CreateFunction refuses
+  `CapacityProviderConfig`, `DurableConfig` and `AcceleratorConfig`.
 - A function's role must exist and trust `lambda.amazonaws.com`, as on AWS; `--roles any` takes any ARN ([roles](cli.md#roles)).
 - Identity, resource and trust policies are evaluated as AWS does it: explicit Deny, the Not elements, all condition operators, policy
   variables. Condition keys: those of `aws:` about the caller, the time, the address and tags, `aws:RequestedRegion`, `aws:UserAgent`,

@@ -8,9 +8,11 @@ from hanabi.base.clock import Clock
 from hanabi.contracts.functions import Allocation
 from hanabi.contracts.invocation import EventQueue, Invoker
 from hanabi.control.plane import ControlPlane
+from hanabi.control.tags import FunctionTags
 from hanabi.edge.service import Operation, Service
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.aliases import AliasOperations
+from hanabi.services.lambda_.code_signing import CodeSigningOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
 from hanabi.services.lambda_.event_configs import EventConfigOperations
 from hanabi.services.lambda_.functions import CodeUrl, FunctionOperations, Staging
@@ -20,7 +22,8 @@ from hanabi.services.lambda_.layers import LayerOperations
 from hanabi.services.lambda_.operations import operations
 from hanabi.services.lambda_.policies import PolicyOperations
 from hanabi.services.lambda_.provisioned import Allocations, ProvisionedOperations
-from hanabi.services.lambda_.tags import TagOperations
+from hanabi.services.lambda_.resource_targets import ResourceTargets
+from hanabi.services.lambda_.tags import CodeSigningTags, Kinds, NoneOfKind, TagOperations
 from hanabi.services.lambda_.targets import FunctionTargets
 from hanabi.services.lambda_.urls import UrlOperations
 from hanabi.services.lambda_.versions import VersionOperations
@@ -48,10 +51,20 @@ class LambdaService(Service):
     ) -> None:
         functions, catalog = control.functions, control.catalog
         roles = roles or ExecutionRoles(functions.account_region, any_role=True)
+        kinds: Kinds = {  # by the word for them in ARNs
+            "capacity-provider": NoneOfKind("Capacity provider"),
+            "code-signing-config": CodeSigningTags(control.code_signing),
+            "event-source-mapping": NoneOfKind("Event source mapping"),
+            "function": FunctionTags(functions),
+            "network-connector": NoneOfKind("Network connector"),
+        }
+        on = FunctionTargets(functions, control.layers)
         self.operations: Mapping[str, Operation[Any]] = operations(
-            FunctionTargets(functions, control.layers),
+            on,
             LayerTargets(control.layers),
+            ResourceTargets(on, control.code_signing, kinds),
             AliasOperations(functions),
+            CodeSigningOperations(control.code_signing, functions),
             ConcurrencyOperations(functions, control.layers, catalog),
             EventConfigOperations(functions),
             FunctionOperations(control, code_url, roles, staging),
@@ -59,7 +72,7 @@ class LambdaService(Service):
             LayerOperations(control.layers, control.foreign_layers, code_url, staging),
             PolicyOperations(functions),
             ProvisionedOperations(functions, catalog, allocation),
-            TagOperations(functions),
+            TagOperations(kinds),
             UrlOperations(functions, control.urls),
             VersionOperations(functions),
         )

@@ -8,6 +8,7 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
 from hanabi.control.model import Code, Function, Version
 from hanabi.control.plane import ControlPlane
+from hanabi.control.runtime_management import describe_config, put_config
 from hanabi.control.versions import check_deletable, find_version, remove_version
 from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
@@ -96,17 +97,19 @@ class FunctionOperations:
 
     # --- what a function has by default, and cannot have otherwise yet ----------------------------------------------------
 
-    async def get_function_code_signing_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
-        self._functions.find(name)
-        return {}
-
     async def get_function_recursion_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         self._functions.find(name)
         return {"RecursiveLoop": "Terminate"}
 
+    # --- which version of its runtime it runs on ----------------------------------------------------------------------
+
     async def get_runtime_management_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
-        _, _, arn = self._find(target)
-        return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn}
+        name, qualifier = target
+        return describe_config(self._functions.find(name), qualifier)
+
+    async def put_runtime_management_config(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
+        name, qualifier = target
+        return describe_config(await self._functions.change(name, put_config(params, qualifier)), qualifier)
 
     # ----------------------------------------------------------------------------------------------------------------------
 

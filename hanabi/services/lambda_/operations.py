@@ -6,6 +6,7 @@ from typing import Any
 from hanabi.edge.service import Operation
 from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.bodies import CODE, EVENT, PAYLOAD
+from hanabi.services.lambda_.code_signing import CodeSigningOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
 from hanabi.services.lambda_.event_configs import EventConfigOperations
 from hanabi.services.lambda_.functions import FunctionOperations
@@ -14,6 +15,7 @@ from hanabi.services.lambda_.layer_targets import LayerTargets
 from hanabi.services.lambda_.layers import LayerOperations
 from hanabi.services.lambda_.policies import PolicyOperations
 from hanabi.services.lambda_.provisioned import ProvisionedOperations
+from hanabi.services.lambda_.resource_targets import ResourceTargets
 from hanabi.services.lambda_.tags import TagOperations
 from hanabi.services.lambda_.targets import FunctionTargets
 from hanabi.services.lambda_.urls import UrlOperations
@@ -23,7 +25,9 @@ from hanabi.services.lambda_.versions import VersionOperations
 def operations(
     on: FunctionTargets,
     on_layer: LayerTargets,
+    on_resource: ResourceTargets,
     aliases: AliasOperations,
+    code_signing: CodeSigningOperations,
     concurrency: ConcurrencyOperations,
     event_configs: EventConfigOperations,
     functions: FunctionOperations,
@@ -39,10 +43,13 @@ def operations(
         "AddLayerVersionPermission": on_layer.version("AddLayerVersionPermission", layers.add_layer_version_permission),
         "AddPermission": on.qualifier("AddPermission", policies.add_permission),
         "CreateAlias": on.function("CreateAlias", aliases.create_alias),
+        "CreateCodeSigningConfig": on.account("CreateCodeSigningConfig", code_signing.create_config),
         "CreateFunction": on.new_function("CreateFunction", functions.create_function, CODE),
         "CreateFunctionUrlConfig": on.function_or_alias("CreateFunctionUrlConfig", urls.create_function_url_config),
         "DeleteAlias": on.function("DeleteAlias", aliases.delete_alias),
+        "DeleteCodeSigningConfig": on_resource.code_signing("DeleteCodeSigningConfig", code_signing.delete_config),
         "DeleteFunction": on.function_or_qualifier("DeleteFunction", functions.delete_function),
+        "DeleteFunctionCodeSigningConfig": on.function("DeleteFunctionCodeSigningConfig", code_signing.delete_function_config),
         "DeleteFunctionConcurrency": on.function("DeleteFunctionConcurrency", concurrency.delete_function_concurrency),
         "DeleteFunctionEventInvokeConfig": on.function_or_qualifier("DeleteFunctionEventInvokeConfig", event_configs.delete_event_config),
         "DeleteFunctionUrlConfig": on.function_or_alias("DeleteFunctionUrlConfig", urls.delete_function_url_config),
@@ -50,8 +57,9 @@ def operations(
         "DeleteProvisionedConcurrencyConfig": on.qualifier("DeleteProvisionedConcurrencyConfig", provisioned.delete_provisioned),
         "GetAccountSettings": on.account("GetAccountSettings", concurrency.get_account_settings),
         "GetAlias": on.function("GetAlias", aliases.get_alias),
+        "GetCodeSigningConfig": on_resource.code_signing("GetCodeSigningConfig", code_signing.get_config),
         "GetFunction": on.function_or_qualifier("GetFunction", functions.get_function),
-        "GetFunctionCodeSigningConfig": on.function("GetFunctionCodeSigningConfig", functions.get_function_code_signing_config),
+        "GetFunctionCodeSigningConfig": on.function("GetFunctionCodeSigningConfig", code_signing.get_function_config),
         "GetFunctionConcurrency": on.function_or_qualifier("GetFunctionConcurrency", concurrency.get_function_concurrency),
         "GetFunctionConfiguration": on.function_or_qualifier("GetFunctionConfiguration", functions.get_function_configuration),
         "GetFunctionEventInvokeConfig": on.function_or_qualifier("GetFunctionEventInvokeConfig", event_configs.get_event_config),
@@ -68,23 +76,30 @@ def operations(
         "InvokeWithResponseStream": on.qualifier("InvokeFunction", invocations.invoke_with_response_stream, PAYLOAD),
         "ListAliases": on.function("ListAliases", aliases.list_aliases),
         "ListFunctionEventInvokeConfigs": on.function_or_qualifier("ListFunctionEventInvokeConfigs", event_configs.list_event_configs),
+        "ListCodeSigningConfigs": on.account("ListCodeSigningConfigs", code_signing.list_configs),
         "ListFunctionUrlConfigs": on.function_or_alias("ListFunctionUrlConfigs", urls.list_function_url_configs),
         "ListFunctions": on.account("ListFunctions", functions.list_functions),
+        "ListFunctionsByCodeSigningConfig": on_resource.code_signing("ListFunctionsByCodeSigningConfig", code_signing.list_functions),
         "ListLayerVersions": on_layer.listed_layer("ListLayerVersions", layers.list_layer_versions),
         "ListLayers": on.account("ListLayers", layers.list_layers),
         "ListProvisionedConcurrencyConfigs": on.function_or_qualifier("ListProvisionedConcurrencyConfigs", provisioned.list_provisioned),
-        "ListTags": on.function_arn("ListTags", tags.list_tags),
+        "ListTags": on_resource.tagged("ListTags", tags.list_tags),
         "ListVersionsByFunction": on.function("ListVersionsByFunction", versions.list_versions_by_function),
         "PublishLayerVersion": on_layer.layer("PublishLayerVersion", layers.publish_layer_version, CODE),
         "PublishVersion": on.function("PublishVersion", versions.publish_version),
+        "PutFunctionCodeSigningConfig": on_resource.function_and_code_signing(
+            "PutFunctionCodeSigningConfig", code_signing.put_function_config
+        ),
         "PutFunctionConcurrency": on.function("PutFunctionConcurrency", concurrency.put_function_concurrency),
         "PutFunctionEventInvokeConfig": on.function_or_qualifier("PutFunctionEventInvokeConfig", event_configs.put_event_config),
         "PutProvisionedConcurrencyConfig": on.qualifier("PutProvisionedConcurrencyConfig", provisioned.put_provisioned),
+        "PutRuntimeManagementConfig": on.function_or_qualifier("PutRuntimeManagementConfig", functions.put_runtime_management_config),
         "RemoveLayerVersionPermission": on_layer.version("RemoveLayerVersionPermission", layers.remove_layer_version_permission),
         "RemovePermission": on.qualifier("RemovePermission", policies.remove_permission),
-        "TagResource": on.function_arn("TagResource", tags.tag_resource),
-        "UntagResource": on.function_arn("UntagResource", tags.untag_resource),
+        "TagResource": on_resource.tagged("TagResource", tags.tag_resource),
+        "UntagResource": on_resource.tagged("UntagResource", tags.untag_resource),
         "UpdateAlias": on.function("UpdateAlias", aliases.update_alias),
+        "UpdateCodeSigningConfig": on_resource.code_signing("UpdateCodeSigningConfig", code_signing.update_config),
         "UpdateFunctionCode": on.function("UpdateFunctionCode", functions.update_function_code, CODE),
         "UpdateFunctionConfiguration": on.function_configuration("UpdateFunctionConfiguration", functions.update_function_configuration),
         "UpdateFunctionEventInvokeConfig": on.function_or_qualifier("UpdateFunctionEventInvokeConfig", event_configs.update_event_config),

@@ -33,10 +33,6 @@ class FunctionTargets:
 
         return self._on_function(action, handler, resolve, body)
 
-    def function_arn(self, action: str, handler: Handler[str]) -> Operation[str]:
-        """On a function as a whole, by its ARN as `Resource`."""
-        return self._on_function(action, handler, lambda params: self._account_region.parse_resource(params["Resource"]), DOCUMENT)
-
     def function_or_qualifier(self, action: str, handler: Handler[Qualified]) -> Operation[Qualified]:
         """On a function or on one of its versions or aliases, allowed on the function."""
         return self._allowed_on_function(action, handler, self._parse)
@@ -56,7 +52,7 @@ class FunctionTargets:
         return Operation(
             handler,
             self._parse,
-            lambda target, params: [self._permission(action, *target, params)],
+            lambda target, params: [self.permission(action, *target, params)],
             action=f"lambda:{action}",
             resource="function:NAME[:QUALIFIER]",
             body=body,
@@ -85,7 +81,7 @@ class FunctionTargets:
         return Operation(
             handler,
             resolve,
-            lambda name, params: [self._permission(action, name, None, params)],
+            lambda name, params: [self.permission(action, name, None, params)],
             action=f"lambda:{action}",
             resource="function:NAME",
             body=body,
@@ -95,18 +91,18 @@ class FunctionTargets:
         return Operation(
             handler,
             resolve,
-            lambda target, params: [self._permission(action, target[0], None, params)],
+            lambda target, params: [self.permission(action, target[0], None, params)],
             action=f"lambda:{action}",
             resource="function:NAME",
         )
 
     def _with_role(self, action: str, handler: Handler[str], resolve: Callable[[Params], str], body: RequestBody) -> Operation[str]:
         def permissions(name: str, params: Params) -> Iterator[RequiredPermission]:
-            yield self._permission(action, name, None, params)
+            yield self.permission(action, name, None, params)
             if params.get("Role"):
                 yield self._pass_role(params["Role"], name)
             if params.get("Tags"):
-                yield self._permission("TagResource", name, None, params)
+                yield self.permission("TagResource", name, None, params)
             for arn in params.get("Layers") or ():
                 yield version_permission(self._layers, "GetLayerVersion", parse_arn(arn))
 
@@ -129,16 +125,16 @@ class FunctionTargets:
         check_qualifier(qualifier)
         return name, qualifier
 
-    def _permission(self, action: str, name: str, qualifier: str | None, params: Params) -> RequiredPermission:
+    def permission(self, action: str, name: str, qualifier: str | None, params: Params) -> RequiredPermission:
         function = self._functions.get(name)
-        context: dict[str, Any] = dict(_context(params))
+        context: dict[str, Any] = dict(context_of(params))
         for tag, value in function.tags.items() if function else ():
             context[f"aws:ResourceTag/{tag}"] = value
         policy = function.policies.get(qualifier or LATEST, ()) if function else ()
         return RequiredPermission(f"lambda:{action}", self._account_region.arn(name, qualifier), context, policy=tuple(policy))
 
 
-def _context(params: Params) -> Context:
+def context_of(params: Params) -> Context:
     """Make the condition keys of an operation's parameters."""
     context: dict[str, str | tuple[str, ...]] = {}
     tags = params.get("Tags")
@@ -151,6 +147,8 @@ def _context(params: Params) -> Context:
         context["lambda:FunctionUrlAuthType"] = params.get("AuthType") or params["FunctionUrlAuthType"]
     if params.get("Layers"):
         context["lambda:Layer"] = tuple(params["Layers"])
+    if params.get("CodeSigningConfigArn"):
+        context["lambda:CodeSigningConfigArn"] = params["CodeSigningConfigArn"]
     if params.get("Principal"):
         context["lambda:Principal"] = params["Principal"]
     return context

@@ -51,7 +51,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
         {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}},
         {"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"},
         {"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]},
-        {"CodeSigningConfigArn": "arn"},
         {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}},
         {"CapacityProviderConfig": {}},
         {"DurableConfig": {}},
