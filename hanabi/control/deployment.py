@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hanabi.control import versions
-from hanabi.control.code_signing.admission import CodeAdmission
+from hanabi.control.code_signing.code_admission import CodeAdmission
 from hanabi.control.containers import IMAGE, Containers, check_source, refusal
 from hanabi.control.dependencies import CodeStore, Runtimes
 from hanabi.control.functions import Functions
@@ -53,8 +53,8 @@ class Deployment:
         await self._check_available(params)
         tags = check_tags(params.get("Tags") or {})
         self._refuse_damaged(name)
+        signing = self._read_signing(params, settings.package)
         _refuse_existing(self._functions.get(name))
-        signing = _read_signing(params, settings.package)
         settings = replace(settings, layers=await self._layers.find(params, caller) or ())
         code = await self._check_code(await self._take_code(params["Code"], settings.package), settings, signing, name)
 
@@ -129,6 +129,15 @@ class Deployment:
         if runtime and not runtime_refusal(runtime) and (reason := await self._runtimes.why_unavailable(runtime)):
             raise InvalidParameterValue(f"The runtime {runtime} cannot run here: {reason}")
 
+    def _read_signing(self, params: Mapping[str, Any], package: str) -> str:
+        """Read the ARN of the code signing configuration of a new function, which must be there."""
+        signing = params.get("CodeSigningConfigArn") or ""
+        if signing and package == IMAGE:
+            raise InvalidParameterValue("Code signing is not supported for functions created with container images.")
+        if signing:
+            self._signing.require(signing)
+        return signing
+
     async def _check_code(self, code: Code, settings: FunctionSettings, signing: str, name: str) -> Code:
         """Check the size of stored code with its layers, and all signatures if there is a code signing configuration."""
         try:
@@ -185,14 +194,6 @@ class Deployment:
     def _release_code(self, code: Code) -> None:
         if not code.image:
             self._uploads.remove(code.sha256)
-
-
-def _read_signing(params: Mapping[str, Any], package: str) -> str:
-    """Read the ARN of the code signing configuration of a new function."""
-    signing = params.get("CodeSigningConfigArn") or ""
-    if signing and package == IMAGE:
-        raise InvalidParameterValue("Code signing is not supported for functions created with container images.")
-    return signing
 
 
 def _refuse_existing(function: Function | None) -> None:

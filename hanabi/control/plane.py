@@ -11,7 +11,7 @@ from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
-from hanabi.control.code_signing.admission import CodeAdmission
+from hanabi.control.code_signing.code_admission import CodeAdmission
 from hanabi.control.code_signing.configs import CodeSigningConfigs
 from hanabi.control.code_signing.signatures import NoSignatures
 from hanabi.control.containers import Containers

@@ -33,8 +33,9 @@ NOTES = """## Worth knowing
   which browsers and curl find by themselves. With a `--host` that is not loopback, the latter only.
   Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` takes two AddPermission, as on AWS since
   October 2025: of `lambda:InvokeFunctionUrl` and of `lambda:InvokeFunction`, to `*`. `hanabi deploy --url` makes them.
-- Code signing configurations have effect at each deployment: of code, and of the layers that a function gets. With `Enforce`, code without an
-  accepted signature is refused as on AWS; with `Warn` it is deployed, logged, and counted in `hanabi_signature_validation_errors_total`.
+- Code signing configurations have effect at each deployment: of code, and of the layers that a function gets. With `Enforce`, code
+  without an accepted signature is refused as on AWS. With `Warn` it is deployed and logged, and `hanabi_signature_validation_errors_total`
+  counts it.
 - `PutRuntimeManagementConfig`: a host has one version of each runtime, and only its owner replaces it, so `Auto` and `FunctionUpdate` mean
   the same here. `Manual` takes the version that is here (`RuntimeVersionConfig`); once the owner has replaced it, such a function does not
   start, and its error says what to do.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hanabi.base.health import Health
-from hanabi.control.code_signing.admission import WARNINGS, CodeAdmission, Signature
+from hanabi.control.code_signing.code_admission import WARNINGS, CodeAdmission, CodeSignature
 from hanabi.control.code_signing.configs import CodeSigningConfigs
 from hanabi.errors import CodeSigningConfigNotFound, CodeVerificationFailed, InvalidCodeSignature
 from tests.unit.control.code_signing.test_configs import PROFILE, PUBLISHERS
@@ -21,12 +21,12 @@ class Signed:
 
     def __init__(self) -> None:
         self.known = {
-            "signed": Signature(VERSION, "job"),
-            "old": Signature(VERSION, "job", "its signature has expired"),
-            "others": Signature(f"{PROFILE}-too/v1", "job"),
+            "signed": CodeSignature(VERSION, "job"),
+            "old": CodeSignature(VERSION, "job", "its signature has expired"),
+            "others": CodeSignature(f"{PROFILE}-too/v1", "job"),
         }
 
-    async def find(self, sha256: str) -> Signature | None:
+    async def find(self, sha256: str) -> CodeSignature | None:
         if sha256 == "broken":
             raise InvalidCodeSignature("broken")
         return self.known.get(sha256)
@@ -46,7 +46,7 @@ async def make(configs: CodeSigningConfigs, policy: str, **changes: Any) -> tupl
 
 async def test_enforce(configs: CodeSigningConfigs) -> None:
     admission, arn, health = await make(configs, "Enforce")
-    assert await admission.admit(arn, "f", "signed") == Signature(VERSION, "job")
+    assert await admission.admit(arn, "f", "signed") == CodeSignature(VERSION, "job")
     for sha256 in ("unsigned", "old", "others"):
         with pytest.raises(CodeVerificationFailed, match="Lambda cannot deploy the function. .* Check the provided signature for f."):
             await admission.admit(arn, "f", sha256)

@@ -14,7 +14,7 @@ WARNINGS = "hanabi_signature_validation_errors_total"
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class CodeSignature:
     """The signature of a code package that is what was signed."""
 
     profile: str  # the ARN of the version of the signing profile
@@ -23,7 +23,7 @@ class Signature:
 
 
 class Signatures(Protocol):
-    async def find(self, sha256: str) -> Signature | None:
+    async def find(self, sha256: str) -> CodeSignature | None:
         """Return the signature of a stored code package; None: it has none that can be checked here.
 
         Raises `InvalidCodeSignature` for code that was changed after it was signed.
@@ -34,16 +34,16 @@ class CodeAdmission:
     """The admission, at every deployment of a function with a code signing configuration."""
 
     def __init__(self, configs: CodeSigningConfigs, signatures: Signatures, health: Health) -> None:
-        self._configs = configs
+        self.require = configs.require
         self._signatures = signatures
         self._warnings = health.counter(WARNINGS, "Deployments whose signature was not accepted, let through by the policy Warn.")
 
-    async def admit(self, config_arn: str, what: str, sha256: str) -> Signature | None:
+    async def admit(self, config_arn: str, what: str, sha256: str) -> CodeSignature | None:
         """Check a code package, `what` for people. Returns its signature, if that is one that the configuration accepts.
 
         Raises `CodeSigningConfigNotFound`, `InvalidCodeSignature` whatever the policy is, and `CodeVerificationFailed` with Enforce.
         """
-        config = self._configs.require(config_arn)
+        config = self.require(config_arn)
         try:
             signature = await self._signatures.find(sha256)
         except InvalidCodeSignature:
@@ -61,7 +61,7 @@ class CodeAdmission:
         return None
 
 
-def _find_fault(config: CodeSigningConfig, signature: Signature | None) -> str:
+def _find_fault(config: CodeSigningConfig, signature: CodeSignature | None) -> str:
     """Return what is wrong with a signature; empty: nothing."""
     if signature is None:
         return "it is not signed"
