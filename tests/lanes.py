@@ -24,6 +24,7 @@ SHARED = [
     "tests/unit",
     "tests/upgrades",
     "tests/fuzz",
+    "tests/conformance",
     "tests/structure",
     "tests/security/test_escalation.py",
     "tests/security/test_json_of_many_values.py",

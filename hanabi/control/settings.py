@@ -121,7 +121,7 @@ def change_settings(settings: FunctionSettings, params: Mapping[str, Any]) -> Fu
     if "Description" in params:
         changes["description"] = _check_text(params["Description"], "description")
     if "MemorySize" in params:
-        changes["memory_mb"] = _check_range(params["MemorySize"], "memorySize", MEMORY_MIN_MB, MEMORY_MAX_MB)
+        changes["memory_mb"] = _check_memory(params["MemorySize"])
     if "Timeout" in params:
         changes["timeout_s"] = _check_range(params["Timeout"], "timeout", 1, TIMEOUT_MAX_S)
     if "EphemeralStorage" in params:
@@ -152,6 +152,14 @@ def _check_runtime(runtime: str) -> str:
     if message := refusal(runtime):
         raise InvalidParameterValue(message)
     return runtime
+
+
+def _check_memory(memory_mb: int) -> int:
+    """Check MemorySize. The model allows what only functions of capacity providers may have: AWS says so as of an account's lower limit."""
+    if memory_mb > MEMORY_MAX_MB:
+        rule = f"Member must have value less than or equal to {MEMORY_MAX_MB}"
+        raise ValidationError(f"'MemorySize' value failed to satisfy constraint: {rule}")
+    return _check_range(memory_mb, "memorySize", MEMORY_MIN_MB, MEMORY_MAX_MB)
 
 
 def _check_range(value: int, member: str, least: int, most: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
 from hanabi.contracts.invocation import Cancellable
+from hanabi.edge.protocols.wording import PLAIN, Wording
 from hanabi.errors import ApiError
 
 T = TypeVar("T")
@@ -94,4 +95,5 @@ class Service:
 
     name: str  # of AWS's model, as botocore has it
     is_global: bool = False  # clients sign for us-east-1 wherever they are
+    wording: Wording = PLAIN  # of its validation messages
     operations: Mapping[str, Operation[Any]]

@@ -1,7 +1,8 @@
 """The table of answers that AWS gives: `answers.json`, a case a line, and how a case is asked of an edge.
 
-In its texts `<functions>`, `<layers>`, `<region>`, `<account>`, `<role>` and the names of "texts" stand for what they say. `<zip>` is code,
-`<sha256>` its hash in base64, `<trust>` the trust policy of `<role>`, `<now>` and `<before>` are times in milliseconds.
+In its texts `<functions>`, `<layers>`, `<region>`, `<account>`, `<role>` and the names of "texts" stand for what they say. `<zip>` is
+code, `<sha256>` its hash in base64, `<trust>` the trust policy of `<role>`; `<now>` and `<before>` are times in milliseconds; `<not a
+zip>` is what the double of the code store refuses. A case with `later` is one that Hanabi answers otherwise as yet: what it takes.
 """
 
 import base64
@@ -30,7 +31,7 @@ WORDS = {
     **TABLE["texts"],
 }
 NOW_MS = round(time.time() * 1000)
-VALUES = {"<zip>": CODE, "<not a zip>": b"no zip", "<now>": NOW_MS, "<before>": NOW_MS - 1000}
+VALUES = {"<zip>": CODE, "<not a zip>": b"bad", "<now>": NOW_MS, "<before>": NOW_MS - 1000}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Case:
     message: str | None  # None: it was not recorded
     body_type: str | None  # the member `Type` of a Lambda error; None: it has none
     source: str
+    later: str  # what is missing until Hanabi answers so; empty: nothing
 
     def __str__(self) -> str:
         return f"{self.number} {self.service}.{self.operation} {self.source}"
@@ -58,10 +60,18 @@ def cases() -> list[Case]:
 
 def _case(number: int, line: dict[str, Any]) -> Case:
     service, operation = line["operation"].split(".")
-    message = line["message"] and fill(line["message"])
-    body_type, given = line.get("type"), tuple(line["given"])
     return Case(
-        number, service, operation, fill(line["params"]), given, line["status"], line["code"], message, body_type, line["source"]
+        number=number,
+        service=service,
+        operation=operation,
+        params=fill(line["params"]),
+        given=tuple(line["given"]),
+        status=line["status"],
+        code=line["code"],
+        message=line["message"] and fill(line["message"]),
+        body_type=line.get("type"),
+        source=line["source"],
+        later=line.get("later", ""),
     )
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from botocore.model import Shape
 
+from hanabi.edge.protocols.wording import PLAIN, Wording
+
 Check = Callable[[Any, str, list[str]], None]  # (value, path, errors found so far)
 Rule = tuple[str, Callable[[Any], bool]]  # what a member must do, and whether a value does
 
@@ -35,15 +37,20 @@ def summarise(errors: list[str]) -> str:
     return f"{len(errors)} {noun} detected: {'; '.join(errors)}"
 
 
-def say(value: Any) -> str:
-    """Format a value as Java prints it."""
+def say(value: Any, shape: Shape) -> str:
+    """Format a value of a shape as Java prints it: `[a, b]`, `{key=a}`, `Name(member=a, other=null)`."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return f"[{', '.join(map(say, value))}]"
+        return f"[{', '.join(say(item, shape.member) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}={say(item)}' for key, item in value.items())}}}"
-    return "null" if value is None else str(value)
+        if shape.type_name == "map":
+            return f"{{{', '.join(f'{key}={say(item, shape.value)}' for key, item in value.items())}}}"
+        members = (f"{lower_first(name)}={say(value.get(name), member)}" for name, member in shape.members.items())
+        return f"{shape.name}({', '.join(members)})"
+    return str(value)
 
 
 def lower_first(name: str) -> str:
@@ -73,17 +80,18 @@ def as_listed(names: Sequence[str]) -> list[str]:
     return sorted(reversed(names), key=lambda name: functools.reduce(lambda hashed, character: 31 * hashed + ord(character), name, 0) % 32)
 
 
-def format_rules(shape: Shape) -> list[Rule]:
+def format_rules(shape: Shape, wording: Wording = PLAIN) -> list[Rule]:
     """Make the rules of a value's format."""
     metadata = shape.metadata
     rules: list[Rule] = []
     if "pattern" in metadata:
-        pattern = compile_pattern(metadata["pattern"])
+        said = wording.patterns.get(shape.name, metadata["pattern"])
+        patterns = [compile_pattern(each) for each in dict.fromkeys((metadata["pattern"], said))]
         most = LONGER * int(metadata["max"]) if "max" in metadata else sys.maxsize  # beyond, its length says enough
         rules.append(
             (
-                f"Member must satisfy regular expression pattern: {_say_pattern(metadata['pattern'])}",
-                lambda value: len(value) > most or pattern.fullmatch(value) is not None,
+                f"Member must satisfy regular expression pattern: {_say_pattern(said)}",
+                lambda value: len(value) > most or any(pattern.fullmatch(value) for pattern in patterns),
             )
         )
     if "enum" in metadata and shape.name not in _LATER:
@@ -124,6 +132,7 @@ class Constraints:
     """The checks of one service's shapes, compiled once each."""
 
     def __init__(self) -> None:
+        self.wording = PLAIN  # set before the first check is made
         self._checks: dict[str, Check | None] = {}
 
     def check(self, shape: Shape) -> Check | None:
@@ -140,15 +149,16 @@ class Constraints:
             check(value, path, errors)
 
     def _make(self, shape: Shape) -> Check | None:
-        checks = [_own(shape)]
+        checks = [_own(shape, self.wording)]
         if shape.type_name == "structure":
             checks.append(self._structure(shape))
         elif shape.type_name == "list" and shape.name not in _LATER:
-            checks.append(_scalars(shape, shape.member, "Member must satisfy constraint", _itself, [_NOT_NULL]))
+            not_null = [] if shape.name in self.wording.nullable else [_NOT_NULL]
+            checks.append(self._scalars(shape, shape.member, "Member must satisfy constraint", _itself, not_null))
             checks.append(self._containers(shape.member, lambda value: enumerate(value, 1)))
         elif shape.type_name == "map":
-            checks.append(_scalars(shape, shape.key, "Map keys must satisfy constraint", dict.keys, []))
-            checks.append(_scalars(shape, shape.value, "Map value must satisfy constraint", dict.values, [_NOT_NULL]))
+            checks.append(self._scalars(shape, shape.key, "Map keys must satisfy constraint", dict.keys, []))
+            checks.append(self._scalars(shape, shape.value, "Map value must satisfy constraint", dict.values, [_NOT_NULL]))
             checks.append(self._containers(shape.value, dict.items))
         present = [check for check in checks if check is not None]
         return _all(present) if len(present) > 1 else next(iter(present), None)
@@ -169,6 +179,26 @@ class Constraints:
                     inner(item, f"{path}.{at}" if path else at, errors)
 
         return check_members
+
+    def _scalars(
+        self, container: Shape, member: Shape, preamble: str, items: Callable[[Any], Iterable[Any]], also: list[str]
+    ) -> Check | None:
+        """Make the check of scalars in a list or map: one error for the whole, with all rules of the scalars."""
+        if member.type_name in _CONTAINERS:
+            return None
+        rules = bound_rules(member) + format_rules(member, self.wording)
+        if not rules and not also:
+            return None
+        hidden = _is_hidden(container, self.wording) or _is_hidden(member, self.wording)
+        constraint = f"{preamble}: [{', '.join([text for text, _ in rules] + also)}]"
+
+        def check(value: Any, path: str, errors: list[str]) -> None:
+            for item in items(value):
+                if item is None or not all(holds(item) for _, holds in rules):
+                    errors.append(_failed("" if hidden else f"'{say(value, container)}' ", path, constraint))
+                    return
+
+        return check
 
     def _containers(self, member: Shape, items: Callable[[Any], Iterable[tuple[Any, Any]]]) -> Check | None:
         """Make the check of structures, lists and maps in a list or map, each under its own path."""
@@ -194,12 +224,16 @@ def _all(checks: list[Check]) -> Check:
     return check
 
 
-def _own(shape: Shape) -> Check | None:
+def _is_hidden(shape: Shape, wording: Wording) -> bool:
+    return bool(shape.metadata.get("sensitive")) or shape.type_name == "blob" or wording.hides_values or shape.name in wording.hidden
+
+
+def _own(shape: Shape, wording: Wording) -> Check | None:
     """Make the check of a member itself: one error for each rule that it breaks."""
-    rules = format_rules(shape) + bound_rules(shape)
+    rules = format_rules(shape, wording) + bound_rules(shape)
     if not rules:
         return None
-    hidden = bool(shape.metadata.get("sensitive")) or shape.type_name == "blob"
+    hidden = _is_hidden(shape, wording)
     good: set[str] = set()  # that have been checked: the same names come again and again
 
     def check(value: Any, path: str, errors: list[str]) -> None:
@@ -213,25 +247,6 @@ def _own(shape: Shape) -> Check | None:
                 return
         for constraint, holds in rules:
             if not holds(value):
-                errors.append(_failed("" if hidden else f"'{say(value)}' ", path, constraint))
-
-    return check
-
-
-def _scalars(container: Shape, member: Shape, preamble: str, items: Callable[[Any], Iterable[Any]], also: list[str]) -> Check | None:
-    """Make the check of scalars in a list or map: one error for the whole, with all rules of the scalars."""
-    if member.type_name in _CONTAINERS:
-        return None
-    rules = bound_rules(member) + format_rules(member)
-    if not rules and not also:
-        return None
-    hidden = bool(container.metadata.get("sensitive") or member.metadata.get("sensitive"))
-    constraint = f"{preamble}: [{', '.join([text for text, _ in rules] + also)}]"
-
-    def check(value: Any, path: str, errors: list[str]) -> None:
-        for item in items(value):
-            if item is None or not all(holds(item) for _, holds in rules):
-                errors.append(_failed("" if hidden else f"'{say(value)}' ", path, constraint))
-                return
+                errors.append(_failed("" if hidden else f"'{say(value, shape)}' ", path, constraint))
 
     return check

@@ -15,6 +15,7 @@ from hanabi.edge.auth.evaluate import IamIdentity
 from hanabi.edge.auth.keys import role_id
 from hanabi.edge.auth.managed_policies import MANAGED, PREFIX
 from hanabi.edge.auth.policy_documents import check_document, read_document
+from hanabi.edge.protocols.wording import Wording
 from hanabi.edge.service import Call, Operation, Service
 from hanabi.errors import ApiError, RevisionMismatch, ValidationError
 from hanabi.quotas import IAM_PAGE_ITEMS, ROLE_INLINE_POLICIES_CHARS, ROLE_POLICIES_MAX, ROLE_TAGS_MAX
@@ -78,6 +79,7 @@ class IamService(Service):
 
     name = "iam"
     is_global = True
+    wording = Wording(hides_values=True)  # since 2024: "Value at 'roleName' failed to satisfy constraint"
 
     def __init__(
         self, store: Store, clock: Clock, account_region: AccountRegion, changed: Changed | None = None, health: Health | None = None

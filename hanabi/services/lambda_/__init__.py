@@ -9,6 +9,7 @@ from hanabi.contracts.functions import Allocation
 from hanabi.contracts.invocation import EventQueue, Invoker
 from hanabi.control.plane import ControlPlane
 from hanabi.control.tags import FunctionTags
+from hanabi.edge.protocols.wording import Wording
 from hanabi.edge.service import Operation, Service
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.aliases import AliasOperations
@@ -28,6 +29,19 @@ from hanabi.services.lambda_.targets import FunctionTargets
 from hanabi.services.lambda_.urls import UrlOperations
 from hanabi.services.lambda_.versions import VersionOperations
 
+# As recorded in 2025 and 2026: LocalStack's test_tag_exceptions, test_invalid_vpc_config_subnet and _security_group.
+WORDING = Wording(
+    nullable=frozenset({"SubnetIds", "SecurityGroupIds"}),
+    patterns={
+        "TaggableResource": (
+            r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:"
+            r"(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|code-signing-config:csc-[a-z0-9]{17}|"
+            r"event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|"
+            r"capacity-provider:[a-zA-Z0-9-_]+)"
+        )
+    },
+)
+
 
 class LambdaService(Service):
     """The `lambda` service. Operations of the model that are missing here answer 501.
@@ -37,6 +51,7 @@ class LambdaService(Service):
     """
 
     name = "lambda"
+    wording = WORDING
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ def test_settings_that_would_be_ignored_are_refused(refused: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"MemorySize": 10_241}, ValidationError, "'10241' at 'memorySize' failed to satisfy constraint: Member must have value less than"),
+        ({"MemorySize": 10_241}, ValidationError, "'MemorySize' value failed to satisfy constraint: Member must have value less than"),
         ({"MemorySize": 127}, ValidationError, "greater than or equal to 128"),
         ({"Timeout": 901}, ValidationError, "at 'timeout' failed to satisfy constraint: Member must have value less than or equal to 900"),
         ({"Timeout": 0}, ValidationError, "greater than or equal to 1"),
