@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from hanabi.control.model import Function
-from hanabi.errors import InvalidParameterValue, UntypedInvalidParameterValue
+from hanabi.errors import UntypedInvalidParameterValue
 from hanabi.quotas import UNRESERVED_CONCURRENCY_MIN
 
 
@@ -16,7 +16,7 @@ def reserve(function: Function, reserved: int | None, unreserved: int) -> Functi
         )
     provisioned = sum(config.requested for config in function.provisioned.values())
     if reserved is not None and reserved < provisioned:
-        raise InvalidParameterValue(  # spaces and all, as recorded
+        raise UntypedInvalidParameterValue(  # spaces and all, as recorded
             f" ReservedConcurrentExecutions  {reserved} should not be lower than function's total provisioned concurrency [{provisioned}]."
         )
     return function if reserved == function.reserved else replace(function, reserved=reserved)

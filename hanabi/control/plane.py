@@ -37,6 +37,7 @@ class ControlPlane:
     code_signing: CodeSigningConfigs  # whose code functions accept
     deployment: Deployment  # functions made, updated, deleted
     preparation: Preparation  # what is being made ready
+    recent: RecentUpdates  # what is shown as under way a moment longer
     snap_start: SnapStart  # whose snapshots are being made
     catalog: FunctionCatalog  # what an invocation goes to: `contracts.functions.Catalog`
     provisioned: ProvisionedVersions  # how many environments of what are to be there ahead
@@ -103,5 +104,17 @@ async def open_control_plane(
         await code_signing.open()
         await functions.open()
         yield ControlPlane(
-            functions, layers, foreign, code_signing, deployment, preparation, snap_start, catalog, provisioned, urls, presence, references
+            functions,
+            layers,
+            foreign,
+            code_signing,
+            deployment,
+            preparation,
+            recent,
+            snap_start,
+            catalog,
+            provisioned,
+            urls,
+            presence,
+            references,
         )

@@ -41,6 +41,10 @@ class RecentUpdates:
         shown = versions.get(version.number, version)
         return shown if shown.update == "InProgress" or shown.state == "Pending" else version
 
+    def has_just_begun(self, time_ms: int) -> bool:
+        """Whether what was asked for at a Unix time is still shown as under way."""
+        return self._clock.time() * 1000 - time_ms < self._shown_s * 1000
+
     def refuse(self, function: Function) -> None:
         """Raise `ResourceConflict` if the function was updated a moment ago."""
         if self._find(function) is not None:

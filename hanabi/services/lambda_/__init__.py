@@ -86,7 +86,7 @@ class LambdaService(Service):
             InvokeOperations(catalog, roles, invoker, events, clock),
             LayerOperations(control.layers, control.foreign_layers, code_url, staging),
             PolicyOperations(functions),
-            ProvisionedOperations(functions, catalog, allocation),
+            ProvisionedOperations(functions, catalog, allocation, control.recent),
             TagOperations(kinds),
             UrlOperations(functions, control.urls),
             VersionOperations(functions),

@@ -9,6 +9,7 @@ from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.functions import Functions
 from hanabi.control.model import Function, ProvisionedConfig
 from hanabi.control.provisioned import UNPUBLISHED, find_config, find_resource, put_config, remove_config, shares
+from hanabi.control.recent_updates import RecentUpdates
 from hanabi.edge.service import Call
 from hanabi.services.lambda_.pages import take_page
 from hanabi.services.lambda_.targets import Qualified
@@ -17,10 +18,11 @@ Allocations = Callable[[str], Allocation]  # by `FunctionVersion.key`
 
 
 class ProvisionedOperations:
-    def __init__(self, functions: Functions, catalog: FunctionCatalog, allocation: Allocations) -> None:
+    def __init__(self, functions: Functions, catalog: FunctionCatalog, allocation: Allocations, recent: RecentUpdates) -> None:
         self._functions = functions
         self._catalog = catalog
         self._allocation = allocation
+        self._recent = recent
 
     async def put_provisioned(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         functions, requested = self._functions, params["ProvisionedConcurrentExecutions"]
@@ -56,17 +58,23 @@ class ProvisionedOperations:
         return name, qualifier or "", function
 
     def _describe(self, function: Function, config: ProvisionedConfig) -> dict[str, Any]:
+        if self._recent.has_just_begun(config.modified_ms):
+            return _description(config, 0, "IN_PROGRESS")
         parts = [self._allocation(function.key(function.versions[number])) for number, count in shares(function, config).items() if count]
         failure = next((part.failure for part in parts if part.failure), None)
         allocated = min(config.requested, sum(part.allocated for part in parts))  # more while it is being lowered
-        description: dict[str, Any] = {
-            "RequestedProvisionedConcurrentExecutions": config.requested,
-            "AvailableProvisionedConcurrentExecutions": allocated,
-            "AllocatedProvisionedConcurrentExecutions": allocated,
-            "Status": "FAILED" if failure else "READY" if all(part.complete for part in parts) else "IN_PROGRESS",
-            "LastModified": f"{datetime.fromtimestamp(config.modified_ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}+0000",
-        }
-        return description | ({"StatusReason": failure} if failure else {})
+        status = "FAILED" if failure else "READY" if all(part.complete for part in parts) else "IN_PROGRESS"
+        return _description(config, allocated, status) | ({"StatusReason": failure} if failure else {})
+
+
+def _description(config: ProvisionedConfig, allocated: int, status: str) -> dict[str, Any]:
+    return {
+        "RequestedProvisionedConcurrentExecutions": config.requested,
+        "AvailableProvisionedConcurrentExecutions": allocated,
+        "AllocatedProvisionedConcurrentExecutions": allocated,
+        "Status": status,
+        "LastModified": f"{datetime.fromtimestamp(config.modified_ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}+0000",
+    }
 
 
 def _sort_key(config: ProvisionedConfig) -> str:

@@ -51,3 +51,10 @@ async def test_another_function_of_that_name_is_not_the_one_updated(plane: Plane
     function = await plane.settle()
     assert plane.preparation.shown(function, function.latest) is function.latest
     await plane.deployment.update_settings("f", {"Timeout": 6})
+
+
+async def test_what_has_just_begun(plane: Plane) -> None:
+    now_ms = plane.functions.now_ms()
+    assert plane.control.recent.has_just_begun(now_ms)
+    await plane.clock.advance(SHOWN_S)
+    assert not plane.control.recent.has_just_begun(now_ms)
