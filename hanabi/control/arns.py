@@ -7,6 +7,7 @@ from hanabi.errors import InvalidParameterValue, ResourceNotFound, ValidationErr
 from hanabi.quotas import FUNCTION_NAME_CHARS
 
 LATEST = "$LATEST"
+LATEST_PUBLISHED = "$LATEST.PUBLISHED"  # a published version that is published again and again
 
 _FUNCTION = re.compile(
     r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:)?"

@@ -64,7 +64,7 @@ class Deployment:
             function = Function(
                 id=new_id(), name=name, arn=self._functions.account_region.arn(name), latest=latest, tags=tags, code_signing=signing
             )
-            return versions.publish(function) if params.get("Publish") else function
+            return versions.publish(function, unnumbered=bool(params.get("PublishTo"))) if versions.publishes(params) else function
 
         return await self._replace(name, make, code)
 
@@ -83,7 +83,7 @@ class Deployment:
             old = versions.check_updatable(old or self._functions.find(name), params.get("RevisionId"))
             check_source(params, old.latest.settings.package)  # it may be another function of that name by now
             function = versions.update(old, self._functions.now_ms(), code=code)
-            return versions.publish(function) if params.get("Publish") else function
+            return versions.publish(function, unnumbered=bool(params.get("PublishTo"))) if versions.publishes(params) else function
 
         return await self._replace(name, update, code)
 

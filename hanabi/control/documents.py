@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from hanabi.control.arns import LATEST, is_alias, is_version
+from hanabi.control.arns import LATEST, LATEST_PUBLISHED, is_alias, is_version
 from hanabi.control.log_settings import check_log_settings
 from hanabi.control.model import (
     UPDATE_MODES,
@@ -52,7 +52,10 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
     """Read a function. `versions` holds the documents of its published versions, by number."""
     _need(bool(_NAME.fullmatch(name)) and len(name) <= FUNCTION_NAME_CHARS, "is of no function that can be")
     numbers = _list(document["versions"], str, "versions")
-    _need(len(set(numbers)) == len(numbers) and all(map(is_version, numbers)), "names versions that cannot be")
+    _need(
+        len(set(numbers)) == len(numbers) and all(is_version(each) or each == LATEST_PUBLISHED for each in numbers),
+        "names versions that cannot be",
+    )
     for number in numbers:
         _need(number in versions, f"names version {number}, and the document versions/{name}/{number} is gone, or damaged")
     function = _build(
@@ -77,7 +80,10 @@ def read_function(document: Mapping[str, Any], name: str, arn: str, versions: Ma
 
 
 def _check_function(function: Function) -> None:
-    _need(function.last_version >= max(map(int, function.versions), default=0), "has a last_version that is not the last")
+    _need(
+        function.last_version >= max((int(number) for number in function.versions if number != LATEST_PUBLISHED), default=0),
+        "has a last_version that is not the last",
+    )
     _need(function.reserved is None or 0 <= function.reserved <= ACCOUNT_CONCURRENCY, "reserves what no account has")
     known = {LATEST, *function.versions}
     for alias in function.aliases.values():

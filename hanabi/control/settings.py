@@ -67,7 +67,6 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "DurableConfig": lambda value: False,
     "RuntimeConfig": lambda value: False,
     "AcceleratorConfig": lambda value: False,
-    "PublishTo": lambda value: False,
     "S3Bucket": lambda value: not value,
     "S3Key": lambda value: not value,
     "S3ObjectVersion": lambda value: not value,

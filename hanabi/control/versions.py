@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from hanabi.control.arns import LATEST, is_alias
+from hanabi.control.arns import LATEST, LATEST_PUBLISHED, is_alias
 from hanabi.control.model import CREATING, Code, Function, FunctionSettings, Version, fingerprint, new_id
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
 
@@ -140,13 +140,23 @@ def _settle(function: Function, settle: Callable[[Version], Version], serving: V
 # --- publishing -------------------------------------------------------------------------------------------------------
 
 
-def publish(function: Function, description: str | None = None) -> Function:
-    """Publish `$LATEST` under a number; returns the same function if nothing changed since the last version."""
-    latest = function.latest
-    last = function.versions.get(str(function.last_version))
+def publishes(params: Mapping[str, Any]) -> bool:
+    """Whether a creation or an update publishes a version, too."""
+    return bool(params.get("Publish") or params.get("PublishTo"))
+
+
+def published_by(function: Function, params: Mapping[str, Any]) -> Version:
+    """Return the version that was published."""
+    return function.versions[LATEST_PUBLISHED if params.get("PublishTo") else str(function.last_version)]
+
+
+def publish(function: Function, description: str | None = None, *, unnumbered: bool = False) -> Function:
+    """Publish `$LATEST`: under a number, or as `$LATEST.PUBLISHED`. Returns the same function if nothing changed since the last time."""
+    latest, last_number = function.latest, function.last_version
+    number = LATEST_PUBLISHED if unnumbered else str(last_number + 1)
+    last = function.versions.get(number if unnumbered else str(last_number))
     if last is not None and last.fingerprint == latest.fingerprint:
         return function
-    number = str(function.last_version + 1)
     settled = latest.settled and not latest.settings.snap_start  # else its snapshot is made first
     version = replace(
         latest,
@@ -160,15 +170,18 @@ def publish(function: Function, description: str | None = None) -> Function:
         update_reason=None,
         update_code=None,
     )
+    first = {number: version} if unnumbered else {}
     return replace(
         function,
         latest=replace(latest, revision_id=new_id()),
-        versions={**function.versions, number: version},
-        last_version=function.last_version + 1,
+        versions={**first, **function.versions, number: version},
+        last_version=last_number + (not first),
     )
 
 
-def publish_settled(function: Function, *, sha256: str | None, revision_id: str | None, description: str | None) -> Function:
+def publish_settled(
+    function: Function, *, sha256: str | None, revision_id: str | None, description: str | None, unnumbered: bool = False
+) -> Function:
     """Publish as PublishVersion does."""
     check_updatable(function, revision_id)
     latest = function.latest
@@ -179,7 +192,7 @@ def publish_settled(function: Function, *, sha256: str | None, revision_id: str 
         )
     if not latest.settled:
         raise _wrong_state(latest)
-    return publish(function, description)
+    return publish(function, description, unnumbered=unnumbered)
 
 
 def remove_version(function: Function, number: str) -> Function:

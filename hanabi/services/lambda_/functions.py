@@ -9,7 +9,7 @@ from hanabi.contracts.http import HttpRequest
 from hanabi.control.model import Code, Function, Version
 from hanabi.control.plane import ControlPlane
 from hanabi.control.runtime_management import describe_config, put_config
-from hanabi.control.versions import check_deletable, find_version, remove_version
+from hanabi.control.versions import check_deletable, find_version, published_by, publishes, remove_version
 from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
 from hanabi.services.iam.execution_roles import ExecutionRoles
@@ -36,15 +36,15 @@ class FunctionOperations:
         async with self._staging(call.principal, params["Code"]) as code:
             function = await self._deployment.create(name, {**params, "Code": code}, call.principal.arn)
         await self._preparation.wait_briefly(function)
-        version = _published(function) if params.get("Publish") else function.latest
+        version = published_by(function, params) if publishes(params) else function.latest
         return self._describe(function, version, function.arn)
 
     async def update_function_code(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
         async with self._staging(call.principal, params) as given:
             function = await self._deployment.update_code(name, given)
         await self._preparation.wait_briefly(function)
-        if params.get("Publish") and not params.get("DryRun"):
-            version = _published(function)
+        if publishes(params) and not params.get("DryRun"):
+            version = published_by(function, params)
             return self._describe(function, version, f"{function.arn}:{version.number}")
         return self._describe(function, function.latest, function.arn)
 
@@ -125,10 +125,6 @@ class FunctionOperations:
         for function in self._functions:
             for version in (function.latest, *function.versions.values()):
                 yield function, version, f"{function.arn}:{version.number}"
-
-
-def _published(function: Function) -> Version:
-    return function.versions[str(function.last_version)]
 
 
 def _sort_key(listed: tuple[Function, Version, str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from hanabi.control.functions import Functions
 from hanabi.control.model import Version
 from hanabi.control.settings import refuse_unsupported
-from hanabi.control.versions import publish_settled
+from hanabi.control.versions import publish_settled, published_by
 from hanabi.edge.service import Call
 from hanabi.services.lambda_.describe import describe_listed, describe_version
 from hanabi.services.lambda_.pages import take_page
@@ -24,9 +24,10 @@ class VersionOperations:
                 sha256=params.get("CodeSha256"),
                 revision_id=params.get("RevisionId"),
                 description=params.get("Description"),
+                unnumbered=bool(params.get("PublishTo")),
             ),
         )
-        version = function.versions[str(function.last_version)]
+        version = published_by(function, params)
         return describe_version(function, version, f"{function.arn}:{version.number}")
 
     async def list_versions_by_function(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:

@@ -54,7 +54,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
         {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}},
         {"CapacityProviderConfig": {}},
         {"DurableConfig": {}},
-        {"PublishTo": "LATEST_PUBLISHED"},
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(refused: dict[str, Any]) -> None:
