@@ -36,6 +36,7 @@ MOVE_MOUNT_T_EMPTY_PATH = 0x40
 MOUNT_ATTR_RDONLY = 1
 MOUNT_ATTR_NOSUID = 2
 MOUNT_ATTR_NODEV = 4
+MOUNT_ATTR_IDMAP = 0x00100000
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 
@@ -93,12 +94,19 @@ def unmount(target: str) -> None:
     _checked(_libc.umount2(target.encode(), MNT_DETACH | UMOUNT_NOFOLLOW), target)
 
 
-def clone_tree(source: str) -> int:
-    """A detached copy of the mounts below a directory, read-only, nosuid, nodev: a descriptor for `move_tree`."""
+def clone_tree(source: str, user_namespace: int | None = None) -> int:
+    """A detached copy of the mounts below a directory, read-only, nosuid, nodev: a descriptor for `move_tree`.
+
+    With a user namespace (a descriptor), root's files are its root's in the copy: mount_setattr(2), "ID-mapped mounts". Raises EINVAL
+    where the file system or the kernel cannot do that, EPERM where the caller may not.
+    """
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW
     fd = _syscall(_OPEN_TREE, source, AT_FDCWD, source.encode(), flags)
+    wanted = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+    if user_namespace is not None:
+        wanted |= MOUNT_ATTR_IDMAP
     try:
-        attributes = struct.pack("=QQQQ", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, MS_PRIVATE, 0)
+        attributes = struct.pack("=QQQQ", wanted, 0, MS_PRIVATE, user_namespace or 0)
         _syscall(_MOUNT_SETATTR, source, fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes, len(attributes))
     except OSError:
         os.close(fd)

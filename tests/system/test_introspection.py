@@ -24,6 +24,7 @@ PYTHON = """
             "user": [os.getuid(), os.getgid(), user, subprocess.getoutput("whoami")],
             "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")},
             "modes": {path: os.stat(path).st_mode for path in ("/var/task", "/opt", "/tmp")},
+            "owners": {path: [os.stat(path).st_uid, os.stat(path).st_gid] for path in ("/var/task", "/var/task/app.py", "/tmp")},
         }
         return found
 """
@@ -81,6 +82,7 @@ def test_a_function_sees_what_it_sees_on_aws(lambda_client: Any, runtime: str) -
     handled = Path("/proc/sys/kernel/core_pattern").read_text().startswith(("|", "@"))  # by a program of the host's: then none is made
     assert found["limits"]["RLIMIT_CORE"] == ([1, 1] if handled else [10737418240, 10737418240])
     assert all(stat.S_IMODE(found["modes"][path]) == 0o755 for path in ("/var/task", "/opt"))
+    assert stat.S_IMODE(found["modes"]["/tmp"]) == 0o1777 and set(map(tuple, found["owners"].values())) == {(0, 0)}
 
 
 @pytest.mark.parametrize("own_start", [False, True])

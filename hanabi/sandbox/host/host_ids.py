@@ -23,10 +23,11 @@ LOCKS = Path("/run/hanabi")
 
 @dataclass(frozen=True, slots=True)
 class IdMapping:
-    """The id mapping of one sandbox: (inside, outside, count) entries, and the function's uid and gid outside."""
+    """The id mapping of one sandbox: (inside, outside, count) entries, and the uids and gids outside of its root and its function."""
 
     uids: tuple[tuple[int, int, int], ...]
     gids: tuple[tuple[int, int, int], ...]
+    root: tuple[int, int]
     function: tuple[int, int]
 
 
@@ -42,10 +43,10 @@ def ids(number: int) -> IdMapping:
         if first + 3 > rootless.uid_count():
             raise SandboxError("the range in /etc/subuid has no uids left for another sandbox")
         uids = ((0, first, 1), (AGENT_UID, first + 1, 1), (FUNCTION_UID, first + 2, 1))
-        return IdMapping(uids, ((0, first, 1), (GID, first + 1, 1)), (first + 2, first + 1))
+        return IdMapping(uids, ((0, first, 1), (GID, first + 1, 1)), (first, first), (first + 2, first + 1))
     base = uid_base(number)
     mapped = ((0, base, UID_RANGE),)
-    return IdMapping(mapped, mapped, (base + FUNCTION_UID, base + GID))
+    return IdMapping(mapped, mapped, (base, base), (base + FUNCTION_UID, base + GID))
 
 
 def machine_uid(number: int) -> int:

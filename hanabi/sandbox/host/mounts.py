@@ -3,6 +3,7 @@
 import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from hanabi.base import linux
@@ -41,11 +42,14 @@ class MountInjector:
     def executor(self) -> ThreadPoolExecutor:
         return self._thread
 
-    def mount(self, namespace: int, source: Path, target: str) -> None:
-        """Mount a read-only, nosuid, nodev copy of `source` on `target` in a namespace. Run it in `executor`."""
+    def mount(self, namespace: int, user_namespace: int, source: Path, target: str) -> None:
+        """Mount a read-only, nosuid, nodev copy of `source` on `target` in a mount namespace. Run it in `executor`.
+
+        Root's files are those of the user namespace's root, where the kernel and the file system can do that.
+        """
         if target not in MOUNT_TARGETS:
             raise SandboxError(f"{target}: directories are mounted on {', '.join(MOUNT_TARGETS)} only")
-        tree = linux.clone_tree(os.path.realpath(source, strict=True))
+        tree = _clone(os.path.realpath(source, strict=True), user_namespace)
         try:
             linux.setns(namespace, linux.CLONE_NEWNS)
             try:
@@ -62,3 +66,10 @@ class MountInjector:
     def close(self) -> None:
         self._thread.shutdown()
         os.close(self._home)
+
+
+def _clone(source: str, user_namespace: int) -> int:
+    if not rootless.entered():
+        with suppress(OSError):
+            return linux.clone_tree(source, user_namespace)
+    return linux.clone_tree(source)  # its files are nobody's inside

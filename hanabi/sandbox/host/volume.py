@@ -116,7 +116,7 @@ class Volume:
 def _mount(image: Path, target: Path, owner: tuple[int, int]) -> Volume:
     volume = _mount_fuse(image, target) if rootless.entered() else _mount_loop(image, target)
     os.chown(target, *owner)
-    os.chmod(target, 0o700)
+    os.chmod(target, 0o1777)
     return volume
 
 

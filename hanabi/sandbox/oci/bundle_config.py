@@ -36,7 +36,7 @@ class ContainerLayout:
     root: Path
     runtime_dir: Path | None  # None: /var/runtime is the root's own
     agent: Path
-    tmp: Path  # mounted on the host, owned by the function's user
+    tmp: Path  # mounted on the host
     resolv_conf: Path
     hosts: Path
     proc: Mapping[str, Path]  # files shown in place of those in /proc

@@ -112,7 +112,7 @@ class Container(HostedSandbox):
         self._group = Cgroup(self._host.tree, self.id)
         self._group.limit(self._wanted.memory_mb, None)
         self._view.open(self._wanted.memory_mb)
-        self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.function)
+        self._volume = self._host.volumes.mount(self.id, self._wanted.tmp_mb, tmp, ids.root)
         (self._bundle / "config.json").write_text(json.dumps(bundle_config.make(self._layout(ids, tmp))))
         self._control, control = make_channel(self.slot)
         channel, runtime = make_channel(self.slot)
@@ -253,13 +253,13 @@ class Container(HostedSandbox):
 
     def _mount(self, source: Path, target: str) -> None:
         try:
-            namespace = os.open(f"/proc/{self._pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if linux.has_exited(self._pidfd):  # else the pid, and so the namespace, was its own
+            with ExitStack() as opened:
+                namespace, users = (os.open(f"/proc/{self._pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("mnt", "user"))
+                opened.callback(os.close, namespace)
+                opened.callback(os.close, users)
+                if linux.has_exited(self._pidfd):  # else the pid, and so the namespaces, were its own
                     raise SandboxError(f"sandbox {self.id} has gone")
-                self._host.injector.mount(namespace, source, target)
-            finally:
-                os.close(namespace)
+                self._host.injector.mount(namespace, users, source, target)
         except OSError as error:
             raise SandboxError(f"cannot mount {source} on {target}: {error.strerror}") from None
 

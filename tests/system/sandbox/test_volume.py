@@ -32,7 +32,7 @@ def test_a_volume_for_a_microvm() -> None:
         subprocess.run(["mount", "-o", "loop", image, point], check=True, timeout=60)
         try:
             root, room = point.stat(), os.statvfs(point)
-            assert (root.st_uid, root.st_gid, stat.S_IMODE(root.st_mode)) == (0, 0, 0o700)
+            assert (root.st_uid, root.st_gid, stat.S_IMODE(root.st_mode)) == (0, 0, 0o1777)
             assert room.f_bavail * room.f_frsize >= 512 * MB
             assert list(point.iterdir()) == []
         finally:
