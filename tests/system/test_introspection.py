@@ -24,7 +24,8 @@ PYTHON = """
             "user": [os.getuid(), os.getgid(), user, subprocess.getoutput("whoami")],
             "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")},
             "modes": {path: os.stat(path).st_mode for path in ("/var/task", "/opt", "/tmp")},
-            "owners": {path: [os.stat(path).st_uid, os.stat(path).st_gid] for path in ("/var/task", "/var/task/app.py", "/tmp")},
+            "owners": {path: [os.stat(path).st_uid, os.stat(path).st_gid] for path in event["paths"]},
+            "entrypoint": os.stat("/lambda-entrypoint.sh").st_mode,
         }
         return found
 """
@@ -35,6 +36,7 @@ NODE = """
       return { environment: { ...process.env }, at_init, argv: process.argv, cwd: process.cwd(), sdk: sdk.toString() };
     };
 """
+ROOTS = ["/", "/usr/bin", "/var/runtime/bootstrap.py", "/var/task", "/var/task/app.py", "/opt", "/tmp", "/lambda-entrypoint.sh"]
 LIMITS = {
     "RLIMIT_AS": [-1, -1],
     "RLIMIT_CPU": [-1, -1],
@@ -52,7 +54,7 @@ def introspect(client: Any, runtime: str) -> dict[str, Any]:
     file, source, handler = ("app.py", PYTHON, "app.handler") if runtime.startswith("python") else ("index.js", NODE, "index.handler")
     settings = {"Runtime": runtime, "MemorySize": 1024, "Environment": {"Variables": {"TEST_KEY": "TEST_VAL"}}, "Handler": handler}
     name = f"introspect-{runtime.replace('.', '')}"
-    found: dict[str, Any] = call(client, create_function(client, name, {file: textwrap.dedent(source)}, **settings), {})[0]
+    found: dict[str, Any] = call(client, create_function(client, name, {file: textwrap.dedent(source)}, **settings), {"paths": ROOTS})[0]
     own = {"AWS_LAMBDA_FUNCTION_NAME": name, "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}", "_HANDLER": handler}
     region = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
     found["recorded"] = EVERYWHERE | RECORDED[runtime] | own | region
@@ -82,7 +84,8 @@ def test_a_function_sees_what_it_sees_on_aws(lambda_client: Any, runtime: str) -
     handled = Path("/proc/sys/kernel/core_pattern").read_text().startswith(("|", "@"))  # by a program of the host's: then none is made
     assert found["limits"]["RLIMIT_CORE"] == ([1, 1] if handled else [10737418240, 10737418240])
     assert all(stat.S_IMODE(found["modes"][path]) == 0o755 for path in ("/var/task", "/opt"))
-    assert stat.S_IMODE(found["modes"]["/tmp"]) == 0o1777 and set(map(tuple, found["owners"].values())) == {(0, 0)}
+    assert stat.S_IMODE(found["modes"]["/tmp"]) == 0o1777 and stat.S_IMODE(found["entrypoint"]) == 0o755
+    assert set(map(tuple, found["owners"].values())) == {(0, 0)}
 
 
 @pytest.mark.parametrize("own_start", [False, True])

@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hanabi.base.files import remove_at_once
+from hanabi.base.files import remove_at_once, write_whole
 from hanabi.contracts.images import RuntimeImage
 from hanabi.images.builders.worker import Priority, run_builder
 from hanabi.images.drives.drives import remove_drives
@@ -18,6 +19,15 @@ CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # Debian's ...
 _CERTIFICATES_TOO = (  # ... where Amazon Linux, so Lambda, has them, and where OpenSSL looks, for which Debian bullseye has no link
     "etc/ssl/certs/ca-bundle.crt", "etc/pki/tls/certs/ca-bundle.crt", "usr/lib/ssl/cert.pem",
 )  # fmt: skip
+ENTRYPOINT = "lambda-entrypoint.sh"  # that AWS's base images have, for `docker run` and images of their users
+_ENTRYPOINT_SCRIPT = """#!/bin/sh
+if [ $# -ne 1 ]; then
+    echo "the handler's name is the one argument" >&2
+    exit 142
+fi
+export _HANDLER="$1"
+exec {command}
+"""
 Progress = Callable[[str], None]
 
 
@@ -51,9 +61,12 @@ class PackageRoots:
         known = RUNTIMES[runtime]
         bootstrap = install_bootstrap(self._guest, self._directory / "bootstrap", known.language, root)
         place_certificates(root)
+        place_entrypoint(root, known.command or ("/var/runtime/bootstrap",))
         for tree in (root, bootstrap):
             make_readable(tree, self._directory)
-        identity = hashlib.sha256(f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}/{CERTIFICATES}".encode()).hexdigest()
+        identity = hashlib.sha256(
+            f"{runtime}/{digest_recipe(known.recipe)}/{bootstrap.name}/{CERTIFICATES}/{ENTRYPOINT}".encode()
+        ).hexdigest()
         return RuntimeImage(
             runtime=runtime,
             digest=identity,
@@ -91,3 +104,10 @@ def place_certificates(root: Path) -> None:
             link.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):  # another process may have been quicker
                 link.symlink_to(f"/{CERTIFICATES}")
+
+
+def place_entrypoint(root: Path, command: Sequence[str]) -> None:
+    """Write the script that AWS's base images begin with; roots built earlier lack it."""
+    place = root / ENTRYPOINT
+    if not place.exists():
+        write_whole(place, _ENTRYPOINT_SCRIPT.format(command=shlex.join(command)), mode=0o755)

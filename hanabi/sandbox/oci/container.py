@@ -22,6 +22,7 @@ from hanabi.sandbox.host.hosted import DriverContext, HostedSandbox, SandboxReso
 from hanabi.sandbox.host.mounts import MountInjector
 from hanabi.sandbox.host.network import NetworkSlot, make_channel
 from hanabi.sandbox.host.runtime_command import OciRuntime
+from hanabi.sandbox.host.user_namespaces import UserNamespaces
 from hanabi.sandbox.host.volume import Volume
 from hanabi.sandbox.oci import bundle_config, process_snapshot
 from hanabi.sandbox.oci.machine_view import SHARED, CpuAllocator, MachineView
@@ -49,6 +50,7 @@ class ContainerHost(SandboxResources):
         self.agent = agent
         self.injector = MountInjector()
         self.bind_mounts = context.host.bind_mounts
+        self.user_namespaces = UserNamespaces()
         self.cpus = CpuAllocator()
 
     @property
@@ -137,8 +139,8 @@ class Container(HostedSandbox):
         image, run_dir = self._wanted.image, self._host.run_dir
         shown = {**self._view.files, **{name: run_dir / name for name in SHARED}}
         return bundle_config.ContainerLayout(
-            root=self._show(image.root, "root"),
-            runtime_dir=self._show(image.runtime_dir, "runtime") if image.runtime_dir else None,
+            root=self._show_tree(image.root, "root"),
+            runtime_dir=self._show_tree(image.runtime_dir, "runtime") if image.runtime_dir else None,
             agent=self._show(self._host.agent, "agent"),
             tmp=self._show(tmp, "tmp"),
             resolv_conf=self._show(run_dir / "resolv.conf", "resolv.conf"),
@@ -155,12 +157,19 @@ class Container(HostedSandbox):
         """Where the container's users can access a path."""
         return self._host.bind_mounts.bind(path, f"{self.id}/{name}") if self._host.bind_mounts else path
 
+    def _show_tree(self, path: Path, name: str) -> Path:
+        """As `_show`, of a directory of root's, which is to be the container's root's."""
+        if self._host.bind_mounts is not None:
+            return self._show(path, name)
+        return self._host.user_namespaces.mount(self.slot.number, path, self._bundle / name)
+
     def _forget_start(self) -> None:
-        """Release what only the start needed. The container keeps /tmp mounted itself."""
+        """Release what only the start needed. The container keeps its directories mounted itself."""
         if self._host.bind_mounts is not None:
             self._host.bind_mounts.unbind(self.id)
-        if os.path.ismount(self._bundle / "tmp"):
-            linux.unmount(str(self._bundle / "tmp"))
+        for name in ("tmp", "root", "runtime"):
+            with suppress(OSError):  # not mounted
+                linux.unmount(str(self._bundle / name))
         shutil.rmtree(self._bundle, ignore_errors=True)
         if self._oci_runtime is not None:
             self._oci_runtime.forget(self.id)

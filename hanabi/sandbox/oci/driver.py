@@ -79,6 +79,7 @@ class OciDriver(HostedDriver[ContainerHost]):
         if self._host is not None:
             await self._host.close()
             await self._threads.run(self._host.injector.close)
+            self._host.user_namespaces.close()
             self._host = None
         await self._threads.run(self._sandbox_host.close)
 

@@ -22,7 +22,7 @@ from hanabi.images.paths import root_path
 from hanabi.images.runtimes.bootstraps import install_agent, install_bootstrap
 from hanabi.images.runtimes.builder import Builder
 from hanabi.images.runtimes.listing import list_runtimes
-from hanabi.images.runtimes.package_roots import CERTIFICATES, place_certificates
+from hanabi.images.runtimes.package_roots import CERTIFICATES, ENTRYPOINT, place_certificates, place_entrypoint
 from hanabi.images.runtimes.recipes import RECIPES, RUNTIMES, digest_recipe
 from hanabi.images.runtimes.roots import RuntimeImages
 from hanabi.node.config import guest_dir
@@ -80,6 +80,15 @@ def test_a_root_that_was_built_before_gets_its_links(tmp_path: Path) -> None:
         place_certificates(tmp_path)
     assert os.readlink(tmp_path / "etc/pki/tls/certs/ca-bundle.crt") == f"/{CERTIFICATES}"
     assert (tmp_path / "etc/ssl/certs/ca-bundle.crt").is_symlink()
+
+
+def test_the_entrypoint_runs_the_bootstrap_with_the_handler(tmp_path: Path) -> None:
+    place_entrypoint(tmp_path, ["/usr/bin/env"])
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run([tmp_path / ENTRYPOINT, "app.handler"], env=environment, capture_output=True, text=True, timeout=60)
+    assert "_HANDLER=app.handler" in done.stdout.splitlines() and done.returncode == 0
+    done = subprocess.run([tmp_path / ENTRYPOINT], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 142 and "the handler's name" in done.stderr
 
 
 @needs_tools
