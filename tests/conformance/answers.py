@@ -102,10 +102,10 @@ class Asker:
 
     async def ask(self, case: Case) -> Answer:
         for state in case.given:
-            await self._make(state)
+            await self.make(state)
         return await self._world.ask(self._world.keys.root, case.service, case.operation, **case.params)
 
-    async def _make(self, state: str) -> None:
+    async def make(self, state: str) -> None:
         if state in self._made:
             return
         self._made.add(state)

@@ -28,7 +28,7 @@ class Codec(Protocol):
     matches_body: bool  # whether `match` reads the body too
 
     def match(self, request: HttpRequest) -> Match:
-        """Find the operation of a request. Raises `UnknownOperation`."""
+        """Find the operation of a request. Raises `UnknownOperation`, or what the protocol says of an unknown one."""
 
     def parse(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:
         """Read the parameters by member name. `document` is the body when already parsed. Raises `SerializationError`."""
@@ -61,7 +61,7 @@ def error_body(model: Model, error: ApiError, *, typed: bool) -> tuple[dict[str,
     """Return (members, headers) of an error in JSON, with the member names of its shape in the model."""
     shape = model.errors.get(error.code)
     if shape is None:
-        name = "Message" if isinstance(error, AccessDenied) else "message"  # as AWS's own edge says it
+        name = "Message" if isinstance(error, AccessDenied | SerializationError) else "message"  # as AWS's own edge says it
         return {name: error.message} | error.fields, []
     members: dict[str, Any] = {"Type": error.type} if typed and error.type else {}
     headers = [(header, str(error.fields[member])) for member, header in shape.headers.items() if member in error.fields]

@@ -15,7 +15,7 @@ from hanabi.edge.protocols.event_stream import EncodedEvents, EventStream
 from hanabi.edge.protocols.model import Model
 from hanabi.edge.protocols.shapes import Convert, from_iso, structure_parser, structure_renderer, to_datetime
 from hanabi.edge.protocols.uri_routes import UriRoutes
-from hanabi.errors import ApiError, SerializationError, UnknownOperation
+from hanabi.errors import AccessDenied, ApiError, SerializationError
 
 _HEADS = 4096  # that are remembered, in so many characters each at most
 _HEAD_CHARS = 512
@@ -67,7 +67,7 @@ class RestJson:
         except ValueError as error:
             raise SerializationError(str(error)) from None
         if found is None:
-            raise UnknownOperation("The requested operation is not recognized by the service.")
+            raise AccessDenied("Unable to determine service/operation name to be authorized")  # so, since 2015: boto3 issue 294
         return found
 
     def parse(self, match: Match, request: HttpRequest, document: Any) -> dict[str, Any]:

@@ -14,19 +14,26 @@ from hanabi.errors import SerializationError
 
 Convert = Callable[[Any], Any]
 
-_JSON_NAMES = {
-    str: "STRING_VALUE",
-    int: "NUMBER_VALUE",
-    float: "DECIMAL_VALUE",
-    bool: "BOOLEAN_VALUE",
-    list: "START_ARRAY",
-    dict: "START_OBJECT",
+# As recorded on AWS: floci pull request 2686 (a rest-json service), aws-sdk-js-v3 issues 4080 and 7215, sidecar issue 148 (Lambda).
+_JSON_NAMES: dict[type, str] = {str: "STRING_VALUE", int: "NUMBER_VALUE", float: "DECIMAL_VALUE"}
+_NOT_EXPECTED: dict[type, str] = {
+    list: "Start of list found where not expected",
+    dict: "Start of structure or map found where not expected.",
 }
 
 
 def _mismatch(value: Any, wanted: str) -> SerializationError:
+    """The error of a value where a scalar is expected: `wanted`, as Java names it."""
+    if type(value) in _NOT_EXPECTED:
+        return SerializationError(_NOT_EXPECTED[type(value)])
     article = "an" if wanted[0] in "AEIOU" else "a"
-    return SerializationError(f"{_JSON_NAMES.get(type(value), 'VALUE')} can not be converted to {article} {wanted}")
+    name = f"{str(value).upper()}_VALUE" if isinstance(value, bool) else _JSON_NAMES.get(type(value), "VALUE")
+    return SerializationError(f"{name} can not be converted to {article} {wanted}")
+
+
+def _not_a(value: Any, expected: str) -> SerializationError:
+    """The error of a value where a structure, list or map is expected."""
+    return SerializationError(_NOT_EXPECTED.get(type(value), expected))
 
 
 # --- timestamps -------------------------------------------------------------------------------------------------------
@@ -64,10 +71,18 @@ def parse_string(value: Any) -> str:
 
 
 def parse_integer(value: Any) -> int:
+    return _parse_whole(value, "Integer")
+
+
+def parse_long(value: Any) -> int:
+    return _parse_whole(value, "Long")
+
+
+def _parse_whole(value: Any, wanted: str) -> int:
     if isinstance(value, float) and math.isfinite(value):
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _mismatch(value, "Integer")
+        raise _mismatch(value, wanted)
     return value
 
 
@@ -108,7 +123,7 @@ _SCALARS: dict[str, tuple[Convert, Convert]] = {
     "string": (parse_string, str),
     "character": (parse_string, str),
     "integer": (parse_integer, int),
-    "long": (parse_integer, int),
+    "long": (parse_long, int),
     "float": (parse_double, float),
     "double": (parse_double, float),
     "boolean": (parse_boolean, bool),
@@ -170,7 +185,7 @@ def structure_parser(members: list[tuple[str, str, Convert]]) -> Convert:
 
     def parse(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise SerializationError("Unexpected field type" if value is None else f"Expected a JSON object, got {type(value).__name__}")
+            raise _not_a(value, "Unexpected field type" if value is None else "Expected null")
         return {name: convert(value[wire]) for name, wire, convert in members if value.get(wire) is not None}
 
     return parse
@@ -186,7 +201,7 @@ def structure_renderer(members: list[tuple[str, str, Convert]]) -> Convert:
 def _list_parser(item: Convert) -> Convert:
     def parse(value: Any) -> list[Any]:
         if not isinstance(value, list):
-            raise _mismatch(value, "ArrayList")
+            raise _not_a(value, "Expected list or null")
         return [None if element is None else item(element) for element in value]
 
     return parse
@@ -195,7 +210,7 @@ def _list_parser(item: Convert) -> Convert:
 def _map_parser(entry: Convert) -> Convert:
     def parse(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise _mismatch(value, "Map")
+            raise _not_a(value, "Expected map or null")
         return {key: None if element is None else entry(element) for key, element in value.items()}
 
     return parse

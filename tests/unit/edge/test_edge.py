@@ -55,9 +55,10 @@ def test_unsigned_requests_get_the_services_own_error(live: Live) -> None:
 
 def test_unknown_paths_targets_and_actions(live: Live) -> None:
     for target in ("/", "/2015-03-31/nothing", "/2015-03-31/functions/f/invocations/x", "/2099-01-01/functions"):
-        status, headers, _ = send(live, signed(live, "GET", target))
-        assert (status, headers["x-amzn-errortype"]) == (404, "UnknownOperationException")
-    assert send(live, signed(live, "PATCH", "/2015-03-31/functions"))[0] == 404
+        status, headers, body = send(live, signed(live, "GET", target))
+        assert (status, headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
+        assert json.loads(body) == {"Message": "Unable to determine service/operation name to be authorized"}
+    assert send(live, signed(live, "PATCH", "/2015-03-31/functions"))[0] == 403
     status, _, body = send(live, signed(live, "POST", "/", b"{}", service="logs", headers={"X-Amz-Target": "Logs_20140328.Nope"}))
     assert status == 400 and json.loads(body)["__type"] == "UnknownOperationException"
     status, _, body = send(live, signed(live, "POST", "/", b"Action=Nope&Version=2011-06-15", service="sts"))
@@ -79,7 +80,7 @@ def test_bodies_that_do_not_parse(live: Live, body: bytes) -> None:
     for padding in (b"", b" " * (2 << 20)):  # read here, and in the worker
         status, headers, answer = send(live, signed(live, "POST", "/2015-03-31/functions", body + padding))
         assert (status, headers["x-amzn-errortype"]) == (400, "SerializationException"), answer
-        assert json.loads(answer)["message"]
+        assert json.loads(answer)["Message"]
 
 
 def test_a_large_document_without_code_is_too_large(live: Live) -> None:
@@ -133,7 +134,7 @@ def test_a_crash_is_a_service_exception(live: Live, caplog: pytest.LogCaptureFix
 
 def test_numbers_in_paths_and_queries(live: Live) -> None:
     status, _, body = send(live, signed(live, "GET", "/2015-03-31/functions?MaxItems=many"))
-    assert (status, json.loads(body)["message"]) == (400, "'many' can not be converted to an Integer")
+    assert (status, json.loads(body)["Message"]) == (400, "'many' can not be converted to an Integer")
     assert send(live, signed(live, "GET", "/2015-03-31/functions/?MaxItems=5"))[0] == 200  # older clients end it with a slash
 
 
