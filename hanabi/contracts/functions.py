@@ -47,6 +47,7 @@ class FunctionVersion:
     role: str  # role ARN
     code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
+    traced: bool = False  # TracingConfig Active: its invocations are sampled
     json_logs: JsonLogs | None = None  # None: LogFormat Text
     opt: Path | None = None  # its layers, merged ahead of time into one directory: becomes /opt
     snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it

@@ -145,6 +145,7 @@ class FunctionCatalog:
             code=None if version.code.image else self._code_at(version.code.sha256),
             log_group=settings.log_group,
             opt=self._layers_at(settings.layer_hashes) if settings.layers else None,
+            traced=settings.traced,
             json_logs=json_logs(settings),
             runtime_version=runtime_id(version.runtime_pin),
             snapshot=self._snapshots / version.snapshot if self._snapshots and version.snapshot else None,

@@ -30,6 +30,20 @@ class CodeStore(Protocol):
         """Return the size of unpacked code, in bytes."""
 
 
+class CodeObject(Protocol):
+    """A zip file that was fetched from S3."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def version(self) -> str: ...  # of the object; "" in a bucket without versions
+
+
+class CodeObjects(Protocol):
+    def fetch(self, bucket: str, key: str, version: str | None) -> AbstractAsyncContextManager[CodeObject]:
+        """Fetch an object of S3, for as long as the context lasts. Raises `ApiError` in Lambda's words."""
+
+
 class LayerSets(Protocol):
     """Layers of functions, merged; a set is the hashes of its layers' zips, the later ones over the earlier ones."""
 

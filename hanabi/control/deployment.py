@@ -7,8 +7,9 @@ from typing import Any
 
 from hanabi.control import versions
 from hanabi.control.code_signing.code_admission import CodeAdmission
+from hanabi.control.code_sources import CodeSources
 from hanabi.control.containers import IMAGE, Containers, check_source, refusal
-from hanabi.control.dependencies import CodeStore, Runtimes
+from hanabi.control.dependencies import Runtimes
 from hanabi.control.functions import Functions
 from hanabi.control.layers.attachment import LayerAttachment
 from hanabi.control.model import AttachedLayer, Code, Function, FunctionSettings, new_id
@@ -26,7 +27,7 @@ class Deployment:
         self,
         functions: Functions,
         layers: LayerAttachment,
-        code: CodeStore,
+        sources: CodeSources,
         runtimes: Runtimes,
         containers: Containers | None,
         recent: RecentUpdates,
@@ -34,7 +35,7 @@ class Deployment:
     ) -> None:
         self._functions = functions
         self._layers = layers
-        self._code = code
+        self._sources = sources
         self._runtimes = runtimes
         self._containers = containers
         self._recent = recent
@@ -161,16 +162,14 @@ class Deployment:
     async def _take_code(self, given: Mapping[str, Any], package: str) -> Code:
         """Store the code. It counts as referenced until the change that uses it has ended."""
         if package == IMAGE:
-            if given.get("ZipFile"):
+            if given.get("ZipFile") or given.get("S3Bucket"):
                 raise InvalidParameterValue("Please provide ImageUri only when the intended function PackageType is Image.")
             return await self._find_image(given.get("ImageUri"))
-        if not (blob := given.get("ZipFile")):
-            raise InvalidParameterValue("Please provide a source for function code.")
-        if given.get("ImageUri"):
+        if given.get("ZipFile") and given.get("ImageUri"):
             raise InvalidParameterValue("Please do not provide other FunctionCode parameters when providing a ZipFile.")
-        stored = await self._code.store(blob)
-        self._uploads.append(stored.sha256)
-        return Code(sha256=stored.sha256, size=stored.size)
+        received = await self._sources.receive(given, "Please provide a source for function code.")
+        self._uploads.append(received.sha256)
+        return Code(sha256=received.sha256, size=received.size, object=received.object, source_key=given.get("SourceKMSKeyArn") or "")
 
     async def _find_image(self, uri: str | None) -> Code:
         """Resolve the image's tag, once: versions keep their image."""

@@ -47,6 +47,9 @@ class FunctionSettings:
     application_log_level: str = ""
     system_log_level: str = ""
     layers: tuple[AttachedLayer, ...] = ()  # the later ones over the earlier ones
+    traced: bool = False  # TracingConfig.Mode Active
+    dead_letters: str = ""  # DeadLetterConfig.TargetArn
+    key: str = ""  # KMSKeyArn
 
     @property
     def layer_hashes(self) -> tuple[str, ...]:
@@ -63,6 +66,8 @@ class Code:
     image: str = ""  # where it is, by digest
     signing_profile: str = ""  # the ARN of the version of the signing profile that signed it, where that was checked
     signing_job: str = ""  # and of the job
+    object: Mapping[str, str] | None = None  # a ResolvedS3Object: of code that refers to S3
+    source_key: str = ""  # SourceKMSKeyArn
 
     @property
     def key(self) -> str:
@@ -259,6 +264,9 @@ _UNSAID = (
     ("application_log_level", ""),
     ("system_log_level", ""),
     ("layers", ()),
+    ("traced", False),
+    ("dead_letters", ""),
+    ("key", ""),
 )
 
 

@@ -14,8 +14,9 @@ from hanabi.control.code_presence import CodePresence
 from hanabi.control.code_signing.code_admission import CodeAdmission
 from hanabi.control.code_signing.configs import CodeSigningConfigs
 from hanabi.control.code_signing.signatures import NoSignatures
+from hanabi.control.code_sources import CodeSources
 from hanabi.control.containers import Containers
-from hanabi.control.dependencies import CodeStore, LayerSets, LayerSource, Runtimes
+from hanabi.control.dependencies import CodeObjects, CodeStore, LayerSets, LayerSource, Runtimes
 from hanabi.control.deployment import Deployment
 from hanabi.control.functions import Functions
 from hanabi.control.layers.attachment import LayerAttachment
@@ -68,6 +69,7 @@ async def open_control_plane(
     *,
     url_for: Callable[[str], str],
     layer_source: LayerSource | None = None,
+    objects: CodeObjects | None = None,
     containers: Containers | None = None,
     snapshots: Snapshots | None = None,
     health: Health | None = None,
@@ -75,11 +77,13 @@ async def open_control_plane(
 ) -> AsyncIterator[ControlPlane]:
     """Load the functions and continue unfinished preparations; at exit, wait for changes to end.
 
-    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only. `updates_shown_s`: see `RecentUpdates`.
+    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only; without `objects`, none is in S3.
+    `updates_shown_s`: see `RecentUpdates`.
     """
     health = health or Health(clock)
     functions = Functions(store, account_region, clock, health)
-    layers = Layers(store, code, account_region, clock, health)
+    sources = CodeSources(code, objects)
+    layers = Layers(store, code, account_region, clock, health, sources)
     code_signing = CodeSigningConfigs(store, account_region, clock, health)
     foreign = ForeignLayers(layer_source, code, clock)
     # Each is told of every change, in this order.
@@ -91,7 +95,7 @@ async def open_control_plane(
     recent = RecentUpdates(functions, clock, updates_shown_s)
     preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health, recent)
     admission = CodeAdmission(code_signing, NoSignatures(), health)
-    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), code, runtimes, containers, recent, admission)
+    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), sources, runtimes, containers, recent, admission)
     references = References(functions, layers, code.place, layer_sets.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)

@@ -58,20 +58,12 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
     "VpcConfig": lambda value: (
         not value.get("SubnetIds") and not value.get("SecurityGroupIds") and not value.get("Ipv6AllowedForDualStack")
     ),
-    "DeadLetterConfig": lambda value: not value.get("TargetArn"),
-    "KMSKeyArn": lambda value: not value,
-    "TracingConfig": lambda value: value.get("Mode", "PassThrough") == "PassThrough",
     "FileSystemConfigs": lambda value: not value,
     "TenancyConfig": lambda value: False,
     "CapacityProviderConfig": lambda value: False,
     "DurableConfig": lambda value: False,
     "RuntimeConfig": lambda value: False,
     "AcceleratorConfig": lambda value: False,
-    "S3Bucket": lambda value: not value,
-    "S3Key": lambda value: not value,
-    "S3ObjectVersion": lambda value: not value,
-    "S3ObjectStorageMode": lambda value: False,
-    "SourceKMSKeyArn": lambda value: not value,
 }
 
 
@@ -131,6 +123,12 @@ def change_settings(settings: FunctionSettings, params: Mapping[str, Any]) -> Fu
         changes["image_config"] = check_image_config(params["ImageConfig"] or {})
     if "SnapStart" in params:
         changes["snap_start"] = (params["SnapStart"] or {}).get("ApplyOn") == "PublishedVersions"
+    if "TracingConfig" in params:
+        changes["traced"] = (params["TracingConfig"] or {}).get("Mode") == "Active"
+    if "DeadLetterConfig" in params:
+        changes["dead_letters"] = _check_dead_letters((params["DeadLetterConfig"] or {}).get("TargetArn") or "")
+    if "KMSKeyArn" in params:
+        changes["key"] = params["KMSKeyArn"] or ""
     if "LoggingConfig" in params:
         changes |= change_log_settings(settings, params["LoggingConfig"] or {})
     return check_snap_start(replace(settings, **changes))
@@ -168,6 +166,13 @@ def _check_range(value: int, member: str, least: int, most: int) -> int:
                 f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must have value {rule}"
             )
     return value
+
+
+def _check_dead_letters(arn: str) -> str:
+    """Check the target of dead letters: an SQS queue or an SNS topic. Whether it is there is seen when a letter is sent."""
+    if arn and arn.split(":")[2] not in ("sqs", "sns"):
+        raise InvalidParameterValue(f"The dead letter target {arn} is neither an Amazon SQS queue nor an Amazon SNS topic.")
+    return arn
 
 
 def _check_environment(variables: Mapping[str, str]) -> dict[str, str]:

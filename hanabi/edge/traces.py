@@ -14,18 +14,18 @@ _TRACE = re.compile(f"[!-~ ]{{1,{TRACE_BYTES}}}")
 _PARTS = re.compile(r"(?:^|;)\s*(Root|Parent|Sampled|Lineage)=([^;]+)", re.IGNORECASE)
 
 
-def begin_trace(given: str, now_s: float, function_arn: str) -> str:
-    """Return the trace that a function gets: the caller's with what it lacks, or a new one that is not sampled."""
+def begin_trace(given: str, now_s: float, function_arn: str, sampled: bool = False) -> str:
+    """Return the trace that a function gets: the caller's with what it lacks, or a new one. `sampled`: where the caller does not say."""
     if not given or not _TRACE.fullmatch(given):
         digits = f"{random.getrandbits(160):040x}"  # not a secret
-        return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0{_lineage(function_arn)}"
+        return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled={1 if sampled else 0}{_lineage(function_arn)}"
     parts = {name.lower(): value for name, value in _PARTS.findall(given)}
     if "root" not in parts:
-        return begin_trace("", now_s, function_arn)
+        return begin_trace("", now_s, function_arn, sampled)
     if "parent" not in parts:
         given += f";Parent={random.getrandbits(64):016x}"
     if "sampled" not in parts:
-        given += ";Sampled=0"
+        given += ";Sampled=1" if sampled else ";Sampled=0"
     return given if "lineage" in parts else given + _lineage(function_arn)
 
 

@@ -1,8 +1,10 @@
 """The stores of code, merged layers, runtime roots and container images, and the collector of unused ones."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
@@ -10,6 +12,8 @@ from hanabi.control.references import References
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.code.code_store import CodeStore
+from hanabi.images.code.s3_credentials import read_credentials
+from hanabi.images.code.s3_objects import S3Objects
 from hanabi.images.collector import Collector
 from hanabi.images.containers.container_images import ContainerImages
 from hanabi.images.identity import Identity, identify
@@ -43,6 +47,20 @@ async def open_artifacts(settings: NodeSettings, store: SqliteStore, clock: Cloc
         await containers.open()
         stack.push_async_callback(containers.close)
         yield Artifacts(code, layer_sets, runtimes, containers, identity)
+
+
+@asynccontextmanager
+async def open_s3(settings: NodeSettings, scratch: Path) -> AsyncIterator[S3Objects | None]:
+    """Open the S3 that code may be in, if there is one."""
+    if not settings.s3_endpoint:
+        yield None
+        return
+    credentials = read_credentials(settings.s3_credentials, os.environ)
+    objects = S3Objects(settings.s3_endpoint, credentials, settings.region, scratch)
+    try:
+        yield objects
+    finally:
+        await objects.close()
 
 
 def make_collector(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hanabi.errors import HanabiError
+from hanabi.images.code.s3_credentials import read_credentials
 from hanabi.images.runtimes.names import NAMES, family_of
 from hanabi.images.runtimes.sources import AWS, CHOICES, DISTRIBUTION, PENDING, REFUSE, RuntimeSources
 from hanabi.quotas import STREAMED_BYTES_PER_S
@@ -50,6 +51,8 @@ class NodeSettings:
     runtime_substitute: tuple[tuple[str, str], ...] = ()  # (runtime, the one that is run for it)
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
     function_endpoint: str = "served"  # one of ENDPOINTS, or a URL: which endpoint SDKs in functions use
+    s3_endpoint: str = ""  # the S3 that code is fetched from: a URL; empty: there is none
+    s3_credentials: Path | None = None  # for it, in the format of ~/.aws/credentials; None: the AWS variables of the server
     layer_source: str = ""  # layers of other accounts: a directory or a URL; empty: there are none
     max_environments: int = 256  # of this host, all functions together
     max_memory_mb: int | None = None  # MB that all environments may have together; None: 80 % of the host's
@@ -106,6 +109,12 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
         raise SettingsError("--no-network and --allow-net contradict each other")
     if settings.isolation == "process" and settings.runtimes == AWS:
         raise SettingsError("--runtimes aws is of no use with --isolation process, which has nothing to run an image in")
+    if settings.s3_credentials is not None and not settings.s3_endpoint:
+        raise SettingsError("--s3-credentials is of no use without --s3-endpoint")
+    try:
+        read_credentials(settings.s3_credentials, variables)
+    except ValueError as error:
+        raise SettingsError(f"--s3-credentials: {error}") from None
     unused = [f"--{name}" for name in ("firecracker", "jailer", "kernel") if getattr(settings, name) is not None]
     if unused and settings.isolation in ("oci", "process"):
         raise SettingsError(f"{', '.join(unused)}: of no use with --isolation {settings.isolation}, which makes no microVMs")
@@ -228,10 +237,12 @@ def _registries(value: str | list[str]) -> tuple[str, ...]:
     return tuple(parse(each.strip()) for each in given if each.strip())
 
 
+def _url(value: str, what: str = "a URL") -> str:
+    return _matching(r"https?://[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[!-~]*)?", what)(value)
+
+
 def _function_endpoint(value: str) -> str:
-    if value in ENDPOINTS:
-        return value
-    return _matching(r"https?://[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[!-~]*)?", f"one of {', '.join(ENDPOINTS)}, or a URL")(value)
+    return value if value in ENDPOINTS else _url(value, f"one of {', '.join(ENDPOINTS)}, or a URL")
 
 
 def _substitutes(value: str | list[str]) -> tuple[tuple[str, str], ...]:
@@ -269,6 +280,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "runtime_images": _directory,
     "runtimes_missing": _one_of((REFUSE, PENDING)),
     "runtime_substitute": _substitutes,
+    "s3_endpoint": _url,
+    "s3_credentials": _file,
     "layer_source": lambda value: value if value.startswith(("http://", "https://")) else str(_directory(value)),
     "max_environments": _whole(1, 100_000),
     "max_memory_mb": _whole(128, 1 << 30),

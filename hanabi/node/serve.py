@@ -35,7 +35,7 @@ from hanabi.invoke.invoker import LocalInvoker
 from hanabi.invoke.provisioned_use import describe_provisioned
 from hanabi.ledger.logs import LogStore
 from hanabi.ledger.usage import JournalUsage
-from hanabi.node.artifacts import make_collector, open_artifacts
+from hanabi.node.artifacts import make_collector, open_artifacts, open_s3
 from hanabi.node.config import NodeSettings, is_loopback
 from hanabi.node.drain import Drain, StopSignals
 from hanabi.node.drivers import choose_driver
@@ -97,10 +97,11 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         snapshots = Snapshots(settings.directory("snapshots"), fleet, missing, clock)
         url_for = partial(url_of, port, is_loopback(settings.host))
         layer_source = LayerSource(settings.layer_source, spool) if settings.layer_source else None
+        objects = await stack.enter_async_context(open_s3(settings, spool))
         control = await stack.enter_async_context(
             open_control_plane(
                 store, artifacts.code, artifacts.layer_sets, runtimes, clock, place,
-                url_for=url_for, layer_source=layer_source, containers=containers, snapshots=snapshots, health=health,
+                url_for=url_for, layer_source=layer_source, objects=objects, containers=containers, snapshots=snapshots, health=health,
                 updates_shown_s=UPDATES_SHOWN_S,
             )
         )  # fmt: skip

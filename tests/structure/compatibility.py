@@ -26,7 +26,7 @@ NOTES = """## Worth knowing
 - `Code.Location` of GetFunction is a signed URL on the endpoint that the client used, good for ten minutes. A client inside a function
   gets none.
 - [Layers](layers.md) have effect, with their policies; those of other accounts come from `--layer-source`. `CompatibleRuntimes` and
-  `CompatibleArchitectures` filter lists, as on AWS. Content in S3 is refused, but for what was uploaded ahead.
+  `CompatibleArchitectures` filter lists, as on AWS.
 - `PackageType` may be `Image`; an `ImageUri` is of any registry, or an OCI layout, or a name given by `hanabi images add`
   ([images](images.md)). `RepositoryType` is `ECR` all the same, as tools expect it.
 - Function URLs are `http://127.x.y.z:<port>/`, an address each, for every program on this machine; also `http://<id>.lambda-url.localhost:<port>/`,

@@ -9,23 +9,33 @@ from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
+from hanabi.control.code_sources import CodeSources
 from hanabi.control.dependencies import CodeStore
 from hanabi.control.layers.compatibility import check_declared
 from hanabi.control.layers.layer_names import LayerName, check_number
 from hanabi.control.layers.model import Layer, LayerVersion, changed_versions, layer_document, read_layer
 from hanabi.control.registry import Kind, Registry
 from hanabi.control.settings import refuse_unsupported
-from hanabi.errors import InvalidParameterValue, ResourceNotFound
+from hanabi.errors import ResourceNotFound
 
 
 class Layers(Registry[Layer]):
     """The layers. A document is `layers/<name>`, its versions `layer-versions/<name>/<number>`. They change together only."""
 
-    def __init__(self, store: Store, code: CodeStore, account_region: AccountRegion, clock: Clock, health: Health | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        code: CodeStore,
+        account_region: AccountRegion,
+        clock: Clock,
+        health: Health | None = None,
+        sources: CodeSources | None = None,
+    ) -> None:
         kind = Kind("layer", "layers/", read_layer, layer_document, "layer-versions/", changed_versions)
         super().__init__(store, kind, clock, health)
         self.account_region = account_region
         self._code = code
+        self._sources = sources or CodeSources(code, None)
         self._clock = clock
         self._uploads: list[str] = []  # SHA-256 of zips that are stored, and about to be referenced
 
@@ -57,10 +67,8 @@ class Layers(Registry[Layer]):
         """Publish a version. `params` are PublishLayerVersion's, the content given as bytes or a file."""
         check_declared(params)
         refuse_unsupported(params["Content"])
-        if not (blob := params["Content"].get("ZipFile")):
-            raise InvalidParameterValue("Missing Content")
         self.get(name)  # raises for a damaged one, before its zip is unpacked
-        stored = await self._code.store(blob)
+        stored = await self._sources.receive(params["Content"], "Missing Content")
         self._uploads.append(stored.sha256)
         try:
             runtimes, architectures = params.get("CompatibleRuntimes"), params.get("CompatibleArchitectures")
@@ -68,6 +76,7 @@ class Layers(Registry[Layer]):
                 number=0,
                 sha256=stored.sha256,
                 size=stored.size,
+                object=stored.object,
                 unzipped_size=await self._code.measure(stored.sha256),
                 created_ms=int(self._clock.time() * 1000),
                 description=params.get("Description") or "",

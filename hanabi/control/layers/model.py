@@ -24,6 +24,7 @@ class LayerVersion:
     architectures: tuple[str, ...] | None = None
     policy: tuple[Mapping[str, Any], ...] = ()  # statements
     policy_revision: str = ""  # RevisionId of the policy
+    object: Mapping[str, str] | None = None  # a ResolvedS3Object: of a layer that refers to S3
 
     def matches(self, runtime: str | None, architecture: str | None) -> bool:
         """Whether lists with these filters have it."""

@@ -142,7 +142,7 @@ class FunctionUrls:
             return _answer(403, {"Message": FORBIDDEN}, "AccessDeniedException", request_id)
         route = self._catalog.resolve(config.function, config.qualifier)
         given = request.header("x-amzn-trace-id")
-        trace = begin_trace(given, self._clock.time(), route.version.arn)
+        trace = begin_trace(given, self._clock.time(), route.version.arn, route.version.traced)
         assert isinstance(request.body, bytes | Path)
         body = await _read_body(request.body)
         event = make_event(

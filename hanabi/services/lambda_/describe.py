@@ -36,7 +36,7 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
         "LastModified": describe_time(version.modified_ms),
         "CodeSha256": version.code.sha256,
         "Version": version.number,
-        "TracingConfig": {"Mode": "PassThrough"},
+        "TracingConfig": {"Mode": "Active" if settings.traced else "PassThrough"},
         "RevisionId": version.revision_id,
         "PackageType": settings.package,
         "Architectures": ARCHITECTURES,
@@ -56,6 +56,10 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
         configuration["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.size} for layer in settings.layers]
     if settings.environment is not None:
         configuration["Environment"] = {"Variables": dict(settings.environment)}
+    if settings.dead_letters:
+        configuration["DeadLetterConfig"] = {"TargetArn": settings.dead_letters}
+    if settings.key:
+        configuration["KMSKeyArn"] = settings.key
     optional = {
         "StateReason": version.state_reason,
         "StateReasonCode": version.state_code,

@@ -80,11 +80,13 @@ class FunctionOperations:
     def _describe(self, function: Function, version: Version, arn: str) -> dict[str, Any]:
         return describe_version(function, self._preparation.shown(function, version), arn)
 
-    def _describe_code(self, call: Call, code: Code) -> dict[str, str]:
+    def _describe_code(self, call: Call, code: Code) -> dict[str, Any]:
         if code.image:
             return {"RepositoryType": "ECR", "ImageUri": code.image_uri, "ResolvedImageUri": code.image}
         location = self._code_url(call.request, code.sha256) if self._code_url else None
-        return {"RepositoryType": "S3"} | ({"Location": location} if location is not None else {})
+        described: dict[str, Any] = {"RepositoryType": "S3"}
+        optional = {"Location": location, "ResolvedS3Object": code.object, "SourceKMSKeyArn": code.source_key}
+        return described | {member: value for member, value in optional.items() if value}
 
     async def get_function_configuration(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         return self._describe(*self._find(target))

@@ -118,7 +118,7 @@ class InvokeOperations:
         return payload
 
     def _trace(self, call: Call, route: Route) -> str:
-        return begin_trace(call.request.header("x-amzn-trace-id"), self._clock.time(), route.version.arn)
+        return begin_trace(call.request.header("x-amzn-trace-id"), self._clock.time(), route.version.arn, route.version.traced)
 
 
 def _describe(result: Result) -> Params:

@@ -87,6 +87,8 @@ class LayerOperations:
         location = self._code_url(call.request, version.sha256) if self._code_url else None
         if location is not None:
             content["Location"] = location
+        if version.object is not None:
+            content["ResolvedS3Object"] = dict(version.object)
         return {"Content": content, "LayerArn": name._replace(number=None).arn, **_describe_listed(name, version)}
 
     def _describe_layer(self, layer: Layer, version: LayerVersion) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.control.arns import AccountRegion
-from hanabi.control.dependencies import LayerSource
+from hanabi.control.dependencies import CodeObjects, LayerSource
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
 from hanabi.control.plane import ControlPlane, open_control_plane
@@ -249,6 +249,7 @@ async def open_plane(
     codes: Codes | None = None,
     layer_source: LayerSource | None = None,
     updates_shown_s: float = 0.0,
+    objects: CodeObjects | None = None,
 ) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
@@ -265,6 +266,7 @@ async def open_plane(
             AccountRegion(ACCOUNT, REGION),
             url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
             layer_source=layer_source,
+            objects=objects,
             containers=containers,
             snapshots=snapshots,
             health=health,

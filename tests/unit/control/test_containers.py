@@ -76,7 +76,7 @@ async def test_what_does_not_go_together(tmp_path: Path) -> None:
             ({}, "Please provide a source for function code."),
             ({"ZipFile": b"code"}, "Please provide ImageUri only"),
             ({"ImageUri": "r.example/a:1", "ZipFile": b"code"}, "Please provide ImageUri only"),
-            ({"S3Bucket": "bucket", "S3Key": "k"}, "S3Bucket is not supported"),
+            ({"S3Bucket": "bucket", "S3Key": "k"}, "Please provide ImageUri only"),
         ):
             with pytest.raises(InvalidParameterValue, match=message):
                 await plane.deployment.create("f", image_params(Code=code))

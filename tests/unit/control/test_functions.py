@@ -198,7 +198,7 @@ async def test_code_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
         for code, message in (
             ({"ZipFile": b"bad"}, "Could not unzip uploaded file"),
             ({}, "Please provide a source for function code."),
-            ({"S3Bucket": "b", "S3Key": "k"}, "S3Bucket is not supported by Hanabi yet"),
+            ({"S3Bucket": "b", "S3Key": "k"}, "S3Bucket: this Hanabi knows no S3"),
             ({"ImageUri": "r.example/i"}, "Please provide a source for function code."),
             ({"ImageUri": "r.example/i", "ZipFile": b"code"}, "Please do not provide other FunctionCode parameters"),
         ):

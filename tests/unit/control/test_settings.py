@@ -22,6 +22,16 @@ def test_what_is_not_given_stays() -> None:
     assert change_settings(changed, {"Environment": {}}).environment == {}
 
 
+def test_tracing_dead_letters_and_key_are_kept_until_they_are_changed() -> None:
+    queue, key = "arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:kms:us-east-1:000000000000:key/k"
+    given: dict[str, Any] = {"TracingConfig": {"Mode": "Active"}, "DeadLetterConfig": {"TargetArn": queue}, "KMSKeyArn": key}
+    settings = make_settings("f", create_params(**given))
+    assert (settings.traced, settings.dead_letters, settings.key) == (True, queue, key)
+    assert change_settings(settings, {"Timeout": 4}).key == key
+    settings = change_settings(settings, {"TracingConfig": {"Mode": "PassThrough"}, "DeadLetterConfig": {"TargetArn": ""}, "KMSKeyArn": ""})
+    assert (settings.traced, settings.dead_letters, settings.key) == (False, "", "")
+
+
 @pytest.mark.parametrize(
     "harmless",
     [
@@ -47,9 +57,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
     "refused",
     [
         {"VpcConfig": {"SubnetIds": ["subnet-1"]}},
-        {"TracingConfig": {"Mode": "Active"}},
-        {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}},
-        {"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"},
         {"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]},
         {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}},
         {"CapacityProviderConfig": {}},
@@ -77,6 +84,7 @@ def test_settings_that_would_be_ignored_are_refused(refused: dict[str, Any]) -> 
          "Reserved keys used in this request: AWS_REGION, _HANDLER"),
         ({"Environment": {"Variables": {"A": "x\0y"}}}, InvalidParameterValue, "at 'environment.variables.A'"),
         ({"Environment": {"Variables": {"A": "\ud800"}}}, InvalidParameterValue, "at 'environment.variables.A'"),
+        ({"DeadLetterConfig": {"TargetArn": "arn:aws:kinesis:us-east-1:000000000000:s"}}, InvalidParameterValue, "is neither an"),
         ({"LoggingConfig": {"ApplicationLogLevel": "INFO"}}, InvalidParameterValue, 'LogLevel is not supported when LogFormat is set'),
     ],
 )  # fmt: skip

@@ -25,6 +25,13 @@ def test_what_is_no_trace_is_replaced(given: str) -> None:
     assert NEW.fullmatch(begin_trace(given, NOW_S, ARN))
 
 
+def test_active_tracing_samples_what_the_caller_leaves_open() -> None:
+    root = root_of(WHOLE)
+    assert ";Sampled=1;" in begin_trace("", NOW_S, ARN, True) and ";Sampled=1;" in begin_trace(root, NOW_S, ARN, True)
+    assert ";Sampled=1;" in begin_trace("rubbish", NOW_S, ARN, True)
+    assert ";Sampled=0;" in begin_trace(f"{root};Sampled=0", NOW_S, ARN, True)
+
+
 def test_root_parent_and_decision_are_kept_and_lambdas_own_is_added() -> None:
     assert re.fullmatch(re.escape(WHOLE) + LINEAGE, begin_trace(WHOLE, NOW_S, ARN))
     assert root_of(WHOLE) == "Root=1-5759e988-bd862e3fe1be46a994272793"

@@ -18,6 +18,7 @@ from hanabi.contracts.functions import Allocation, Route
 from hanabi.contracts.invocation import Cancellable, Invocation, OnResult, Result
 from hanabi.contracts.journal import Record
 from hanabi.control.arns import AccountRegion
+from hanabi.control.dependencies import CodeObjects
 from hanabi.control.migrations import FORMATS
 from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
@@ -122,7 +123,7 @@ class Live:
 
 
 @contextmanager
-def live_lambda(directory: Path) -> Iterator[Live]:
+def live_lambda(directory: Path, objects: CodeObjects | None = None) -> Iterator[Live]:
     clock = SystemClock()
     keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
     spool = directory / "spool"
@@ -158,6 +159,7 @@ def live_lambda(directory: Path) -> Iterator[Live]:
             AccountRegion(ACCOUNT, REGION),
             url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:{port}/",
             containers=containers,
+            objects=objects,
         )
         control = await plane.__aenter__()
         invoker, queue = EchoInvoker(), ListQueue()

@@ -107,7 +107,7 @@ def test_what_is_refused(live: Live) -> None:
               client.publish_layer_version, LayerName="refused", Content={"ZipFile": zip_of(hostile, links=["link"])})  # fmt: skip
     fails("InvalidParameterValueException", 400, "Missing Content",
           client.publish_layer_version, LayerName="refused", Content={})  # fmt: skip
-    fails("InvalidParameterValueException", 400, "S3Bucket is not supported by Hanabi yet: bucket", client.publish_layer_version,
+    fails("InvalidParameterValueException", 400, "S3Bucket: this Hanabi knows no S3", client.publish_layer_version,
           LayerName="refused", Content={"S3Bucket": "bucket", "S3Key": "key"})  # fmt: skip
     foreign = "arn:aws:lambda:us-east-1:123456789012:layer:theirs"
     for call, params in (
