@@ -59,13 +59,12 @@ def change_alias(function: Function, params: Mapping[str, Any]) -> Function:
 
 
 def remove_alias(function: Function, name: str) -> Function:
-    """Remove an alias with its URL, policy, provisioned concurrency and event invoke config. No error when it does not exist."""
+    """Remove an alias with all but its URL, which stays and refuses its callers. No error when it does not exist."""
     if name not in function.aliases:
         return function
     return replace(
         function,
         aliases={other: alias for other, alias in function.aliases.items() if other != name},
-        urls={qualifier: url for qualifier, url in function.urls.items() if qualifier != name},
         policies={qualifier: statements for qualifier, statements in function.policies.items() if qualifier != name},
         provisioned={qualifier: config for qualifier, config in function.provisioned.items() if qualifier != name},
         event_configs={qualifier: config for qualifier, config in function.event_configs.items() if qualifier != name},

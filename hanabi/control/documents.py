@@ -92,7 +92,7 @@ def _check_function(function: Function) -> None:
         _need(0 <= alias.weight <= 1, f"has an alias of an impossible weight: {alias.name}")
     for url in function.urls.values():
         _need(url.function == function.name, "has a URL of another function")
-        _need(url.qualifier is None or url.qualifier in function.aliases, "has a URL of an alias that is not there")
+        _need(url.qualifier is None or is_alias(url.qualifier), "has a URL of an alias that cannot be")
         _need(url.auth_type in ("NONE", "AWS_IAM"), f"has a URL with the AuthType {url.auth_type!r}")
         _need(url.invoke_mode in (None, "BUFFERED", "RESPONSE_STREAM"), f"has a URL with the InvokeMode {url.invoke_mode!r}")
         _check_cors(url.cors or {})

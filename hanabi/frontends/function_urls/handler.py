@@ -140,7 +140,10 @@ class FunctionUrls:
             principal = await answer if inspect.isawaitable(answer) else answer
         except ApiError:
             return _answer(403, {"Message": FORBIDDEN}, "AccessDeniedException", request_id)
-        route = self._catalog.resolve(config.function, config.qualifier)
+        try:
+            route = self._catalog.resolve(config.function, config.qualifier)
+        except ResourceNotFound:  # its alias was deleted
+            return _answer(403, {"Message": FORBIDDEN}, "AccessDeniedException", request_id)
         given = request.header("x-amzn-trace-id")
         trace = begin_trace(given, self._clock.time(), route.version.arn, route.version.traced)
         assert isinstance(request.body, bytes | Path)

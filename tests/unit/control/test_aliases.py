@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hanabi.control.aliases import add_alias, change_alias, find_alias, remove_alias
-from hanabi.control.urls import add_url
+from hanabi.control.urls import add_url, remove_url
 from hanabi.control.versions import publish_settled, remove_version
 from hanabi.errors import ApiError, InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound, ValidationError
 from tests.unit.control.support import ARN, Plane, open_plane
@@ -75,7 +75,7 @@ async def test_a_version_that_an_alias_points_to_cannot_be_deleted(tmp_path: Pat
             assert caught.value.message == "Unable to delete version because the following aliases reference it: [live]"
 
 
-async def test_an_alias_takes_its_url_along(tmp_path: Path) -> None:
+async def test_the_url_of_a_deleted_alias_stays(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as plane:
         await two_versions(plane)
         await add(plane)
@@ -84,6 +84,10 @@ async def test_an_alias_takes_its_url_along(tmp_path: Path) -> None:
         found = plane.urls.lookup(url_id)
         assert found is not None and (found.function, found.qualifier, found.auth_type, found.cors) == ("f", "live", "NONE", None)
         await plane.functions.change("f", lambda f: remove_alias(f, "live"))
+        assert plane.urls.lookup(url_id) == found  # as recorded: its callers are refused
+    async with open_plane(tmp_path) as plane:
+        assert plane.urls.lookup(url_id) == found
+        await plane.functions.change("f", lambda f: remove_url(f, "live"))
         assert plane.urls.lookup(url_id) is None
 
 
