@@ -19,6 +19,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         SnapStartFailure                        400 SnapStartException
         SnapStartTimeout                        408 SnapStartTimeoutException
         ResourceConflict                        409 ResourceConflictException
+        ResourceInUse                           400 ResourceInUseException
         InvalidParameterValue                   400 InvalidParameterValueException
           UntypedInvalidParameterValue          400 InvalidParameterValueException
         InvalidRequestContent                   400 InvalidRequestContentException
@@ -198,6 +199,11 @@ class SnapStartTimeout(ApiError):
 class ResourceConflict(ApiError):
     code = "ResourceConflictException"
     status = 409
+
+
+class ResourceInUse(ApiError):
+    code = "ResourceInUseException"
+    status = 400
 
 
 class InvalidParameterValue(ApiError):

@@ -49,6 +49,13 @@ EVENT_RETRIES_MAX = 2  # Lambda API reference, "PutFunctionEventInvokeConfig": M
 EVENT_RETRY_DELAYS_S = (60.0, 120.0)  # "How Lambda handles errors and retries with asynchronous invocation": two retries, the default
 EVENT_BACKOFF_MIN_S = 1.0  # "How Lambda handles errors and retries with asynchronous invocation": after a throttle or a system error ...
 EVENT_BACKOFF_MAX_S = 300.0  # "How Lambda handles errors and retries with asynchronous invocation": ... up to five minutes
+EVENT_SOURCE_FILTERS_MAX = 10  # "Lambda event filtering": filters of a mapping, as far as the default of five can be raised
+EVENT_SOURCE_PAGE_ITEMS = 100  # Lambda API reference, "ListEventSourceMappings": MaxItems, of which no answer has more
+FIFO_BATCH_MAX = 10  # Lambda API reference, "CreateEventSourceMapping": of a FIFO queue, and of a standard one without a batching window
+RECORD_AGE_MIN_S = 60  # Lambda API reference, "EventSourceMappingConfiguration": MaximumRecordAgeInSeconds, unless it is -1
+SQS_POLLERS_MIN = 2  # Lambda API reference, "ProvisionedPollerConfig": MinimumPollers of a queue
+POLLERS_DEFAULT = 200  # Lambda API reference, "ProvisionedPollerConfig": MaximumPollers
+KAFKA_POLLERS_MAX = 2_000  # Lambda API reference, "ProvisionedPollerConfig": MaximumPollers of Kafka
 REQUEST_PRICE_USD = 0.20 / 1_000_000  # AWS, "AWS Lambda Pricing": us-east-1
 GB_SECOND_PRICE_USD = 0.0000166667  # AWS, "AWS Lambda Pricing": us-east-1, x86_64, the first tier
 

@@ -2,6 +2,7 @@
 
     functions/<name>            a function: control/model.py, read by control/documents.py
     versions/<name>/<number>    a published version of it
+    event-source-mappings/<uuid>  an event source mapping: control/event_source_mappings.py
     layers/<name>               a layer: control/layers/model.py
     layer-versions/<name>/<number>  a version of it
     code-signing-configs/<id>   a code signing configuration: control/code_signing/model.py
@@ -73,6 +74,7 @@ def _check_identity(document: Document) -> None:
 FORMATS: Formats = {
     "functions/": Format((_function_1,)),  # checked when read: control/documents.py
     "versions/": Format((_version_1,)),
+    "event-source-mappings/": Format(),  # likewise: control/event_source_mappings.py
     "layers/": Format(),  # likewise: control/layers/model.py
     "layer-versions/": Format(),
     "code-signing-configs/": Format(),  # likewise: control/code_signing/model.py

@@ -18,6 +18,7 @@ from hanabi.control.code_sources import CodeSources
 from hanabi.control.containers import Containers
 from hanabi.control.dependencies import CodeObjects, CodeStore, LayerSets, LayerSource, Runtimes
 from hanabi.control.deployment import Deployment
+from hanabi.control.event_source_mappings import EventSourceMappings
 from hanabi.control.functions import Functions
 from hanabi.control.layers.attachment import LayerAttachment
 from hanabi.control.layers.foreign_layers import ForeignLayers
@@ -36,6 +37,7 @@ class ControlPlane:
     layers: Layers
     foreign_layers: ForeignLayers  # of other accounts
     code_signing: CodeSigningConfigs  # whose code functions accept
+    mappings: EventSourceMappings  # of event sources
     deployment: Deployment  # functions made, updated, deleted
     preparation: Preparation  # what is being made ready
     recent: RecentUpdates  # what is shown as under way a moment longer
@@ -53,6 +55,7 @@ class ControlPlane:
             *self.functions.tasks,
             *self.layers.tasks,
             *self.code_signing.tasks,
+            *self.mappings.tasks,
             *self.snap_start.tasks,
         ]:
             await asyncio.wait(tasks)
@@ -85,6 +88,7 @@ async def open_control_plane(
     sources = CodeSources(code, objects)
     layers = Layers(store, code, account_region, clock, health, sources)
     code_signing = CodeSigningConfigs(store, account_region, clock, health)
+    mappings = EventSourceMappings(store, functions, clock, health)
     foreign = ForeignLayers(layer_source, code, clock)
     # Each is told of every change, in this order.
     catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None)
@@ -102,16 +106,19 @@ async def open_control_plane(
         stack.push_async_callback(layers.close)
         stack.push_async_callback(code_signing.close)
         stack.push_async_callback(foreign.close)
+        stack.push_async_callback(mappings.close)
         stack.push_async_callback(snap_start.close)
         stack.push_async_callback(preparation.close)
         await layers.open()
         await code_signing.open()
         await functions.open()
+        await mappings.open()
         yield ControlPlane(
             functions,
             layers,
             foreign,
             code_signing,
+            mappings,
             deployment,
             preparation,
             recent,

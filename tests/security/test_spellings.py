@@ -67,8 +67,11 @@ PLAIN: dict[str, Any] = {
 }
 IAM_PLAIN = {"PolicyDocument": {"UpdateAssumeRolePolicy": PLAIN["AssumeRolePolicyDocument"]}}
 # Members that are needed and name nothing that anybody could be denied.
-HARMLESS = set(PLAIN) | {"Tags", "logEvents", "Qualifier"}
-ON_THE_ACCOUNT = {"ListLayerVersions", "ListLayers"}  # by name, but allowed on "*" alone
+HARMLESS = set(PLAIN) | {"Tags", "logEvents", "Qualifier", "UUID"}
+# By name, but allowed on "*" alone.
+ON_THE_ACCOUNT = {"ListLayerVersions", "ListLayers", "CreateEventSourceMapping", "ListEventSourceMappings"}
+# By a UUID of its own: test_mappings_are_denied_by_their_uuid_and_by_their_function.
+BY_UUID = {"GetEventSourceMapping", "UpdateEventSourceMapping", "DeleteEventSourceMapping"}
 ABOUT_NOTHING = {
     "lambda:GetAccountSettings",
     "lambda:CreateCodeSigningConfig",
@@ -212,7 +215,7 @@ def parameters(service: str, operation: str, naming: str, target: str) -> dict[s
 
 def naming_members(service: str, operation: str) -> list[str]:
     shape = load(service).operation(operation).input_shape
-    return [member for member in shape.members if member in NAMING[service]] if shape and operation not in ON_THE_ACCOUNT else []
+    return [member for member in shape.members if member in NAMING[service]] if shape and operation not in ON_THE_ACCOUNT | BY_UUID else []
 
 
 async def prepare(world: World) -> None:
@@ -346,6 +349,33 @@ async def test_paths_as_no_client_writes_them(tmp_path: Path) -> None:
         assert await state(world) == before
 
 
+async def test_mappings_are_denied_by_their_uuid_and_by_their_function(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await prepare(world)
+        owner, made = world.keys.root, {}
+        for name in (MINE, THEIRS):
+            source = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+            made[name] = (await world.ask(owner, "lambda", "CreateEventSourceMapping", FunctionName=name, EventSourceArn=source)).json
+        await world.control.wait_idle()
+        theirs, mine = made[THEIRS]["UUID"], made[MINE]["UUID"]
+        functions = {"Condition": {"ArnLike": {"lambda:FunctionArn": [f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:*"]}}}
+        by_uuid = await world.session("not-that-uuid", allow("*"), deny("*", made[THEIRS]["EventSourceMappingArn"]))
+        by_function = await world.session("not-that-function", allow("*"), deny("*", "*", **functions))
+        for key in (by_uuid, by_function):
+            for operation in sorted(BY_UUID):
+                assert (await world.ask(key, "lambda", operation, UUID=theirs)).denied
+                for spelling in (theirs.upper(), f"{theirs[:-1]} ", theirs.replace("-", "0"), f"%{ord(theirs[0]):02x}{theirs[1:]}"[:36]):
+                    answer = await world.ask(key, "lambda", operation, UUID=spelling)
+                    assert answer.status >= 400 or spelling == theirs, (operation, spelling, answer)
+            assert (await world.ask(key, "lambda", "GetEventSourceMapping", UUID=mine)).status == 200
+        source = f"arn:aws:sqs:{REGION}:{ACCOUNT}:another"
+        for spelling in functions_named(THEIRS):
+            for operation, more in (("UpdateEventSourceMapping", {"UUID": mine}), ("CreateEventSourceMapping", {"EventSourceArn": source})):
+                answer = await world.ask(by_function, "lambda", operation, FunctionName=spelling, **more)
+                assert answer.status >= 400 or is_another("FunctionName", spelling), (operation, spelling, answer)
+        assert [mapping.function for mapping in world.control.mappings if mapping.uuid != theirs] == [MINE]
+
+
 async def test_a_qualifier_in_either_place_or_in_both(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         await prepare(world)
@@ -412,7 +442,7 @@ async def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) 
             assert found.permissions is not NOTHING or f"{service}:{operation}" == "sts:GetCallerIdentity"
             assert (
                 naming_members(service, operation)
-                or operation in ON_THE_ACCOUNT
+                or operation in ON_THE_ACCOUNT | BY_UUID
                 or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
             )
 

@@ -16,6 +16,7 @@ from hanabi.services.lambda_.aliases import AliasOperations
 from hanabi.services.lambda_.code_signing import CodeSigningOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
 from hanabi.services.lambda_.event_configs import EventConfigOperations
+from hanabi.services.lambda_.event_source_mappings import MappingOperations, MappingTags, MappingTargets
 from hanabi.services.lambda_.functions import CodeUrl, FunctionOperations, Staging
 from hanabi.services.lambda_.invoke import InvokeOperations
 from hanabi.services.lambda_.layer_targets import LayerTargets
@@ -69,7 +70,7 @@ class LambdaService(Service):
         kinds: Kinds = {  # by the word for them in ARNs
             "capacity-provider": NoneOfKind("Capacity provider"),
             "code-signing-config": CodeSigningTags(control.code_signing),
-            "event-source-mapping": NoneOfKind("Event source mapping"),
+            "event-source-mapping": MappingTags(control.mappings),
             "function": FunctionTags(functions),
             "network-connector": NoneOfKind("Network connector"),
         }
@@ -78,6 +79,7 @@ class LambdaService(Service):
             on,
             LayerTargets(control.layers),
             ResourceTargets(on, control.code_signing, kinds),
+            MappingTargets(control.mappings),
             AliasOperations(functions),
             CodeSigningOperations(control.code_signing, functions),
             ConcurrencyOperations(functions, control.layers, catalog),
@@ -85,6 +87,7 @@ class LambdaService(Service):
             FunctionOperations(control, code_url, roles, staging),
             InvokeOperations(catalog, roles, invoker, events, clock),
             LayerOperations(control.layers, control.foreign_layers, code_url, staging),
+            MappingOperations(control.mappings),
             PolicyOperations(functions),
             ProvisionedOperations(functions, catalog, allocation, control.recent),
             TagOperations(kinds),

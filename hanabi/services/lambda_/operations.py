@@ -9,6 +9,7 @@ from hanabi.services.lambda_.bodies import CODE, EVENT, PAYLOAD
 from hanabi.services.lambda_.code_signing import CodeSigningOperations
 from hanabi.services.lambda_.concurrency import ConcurrencyOperations
 from hanabi.services.lambda_.event_configs import EventConfigOperations
+from hanabi.services.lambda_.event_source_mappings import MappingOperations, MappingTargets
 from hanabi.services.lambda_.functions import FunctionOperations
 from hanabi.services.lambda_.invoke import InvokeOperations
 from hanabi.services.lambda_.layer_targets import LayerTargets
@@ -26,6 +27,7 @@ def operations(
     on: FunctionTargets,
     on_layer: LayerTargets,
     on_resource: ResourceTargets,
+    on_mapping: MappingTargets,
     aliases: AliasOperations,
     code_signing: CodeSigningOperations,
     concurrency: ConcurrencyOperations,
@@ -33,6 +35,7 @@ def operations(
     functions: FunctionOperations,
     invocations: InvokeOperations,
     layers: LayerOperations,
+    mappings: MappingOperations,
     policies: PolicyOperations,
     provisioned: ProvisionedOperations,
     tags: TagOperations,
@@ -44,10 +47,12 @@ def operations(
         "AddPermission": on.qualifier("AddPermission", policies.add_permission),
         "CreateAlias": on.function("CreateAlias", aliases.create_alias),
         "CreateCodeSigningConfig": on.account("CreateCodeSigningConfig", code_signing.create_config),
+        "CreateEventSourceMapping": on_mapping.new_mapping("CreateEventSourceMapping", mappings.create_event_source_mapping),
         "CreateFunction": on.new_function("CreateFunction", functions.create_function, CODE),
         "CreateFunctionUrlConfig": on.function_or_alias("CreateFunctionUrlConfig", urls.create_function_url_config),
         "DeleteAlias": on.function("DeleteAlias", aliases.delete_alias),
         "DeleteCodeSigningConfig": on_resource.code_signing("DeleteCodeSigningConfig", code_signing.delete_config),
+        "DeleteEventSourceMapping": on_mapping.mapping("DeleteEventSourceMapping", mappings.delete_event_source_mapping),
         "DeleteFunction": on.function_or_qualifier("DeleteFunction", functions.delete_function),
         "DeleteFunctionCodeSigningConfig": on.function("DeleteFunctionCodeSigningConfig", code_signing.delete_function_config),
         "DeleteFunctionConcurrency": on.function("DeleteFunctionConcurrency", concurrency.delete_function_concurrency),
@@ -58,6 +63,7 @@ def operations(
         "GetAccountSettings": on.account("GetAccountSettings", concurrency.get_account_settings),
         "GetAlias": on.function("GetAlias", aliases.get_alias),
         "GetCodeSigningConfig": on_resource.code_signing("GetCodeSigningConfig", code_signing.get_config),
+        "GetEventSourceMapping": on_mapping.mapping("GetEventSourceMapping", mappings.get_event_source_mapping),
         "GetFunction": on.function_or_qualifier("GetFunction", functions.get_function),
         "GetFunctionCodeSigningConfig": on.function("GetFunctionCodeSigningConfig", code_signing.get_function_config),
         "GetFunctionConcurrency": on.function_or_qualifier("GetFunctionConcurrency", concurrency.get_function_concurrency),
@@ -75,8 +81,9 @@ def operations(
         "InvokeAsync": on.qualifier("InvokeFunction", invocations.invoke_async, EVENT),
         "InvokeWithResponseStream": on.qualifier("InvokeFunction", invocations.invoke_with_response_stream, PAYLOAD),
         "ListAliases": on.function("ListAliases", aliases.list_aliases),
-        "ListFunctionEventInvokeConfigs": on.function_or_qualifier("ListFunctionEventInvokeConfigs", event_configs.list_event_configs),
         "ListCodeSigningConfigs": on.account("ListCodeSigningConfigs", code_signing.list_configs),
+        "ListEventSourceMappings": on_mapping.list_of_function("ListEventSourceMappings", mappings.list_event_source_mappings),
+        "ListFunctionEventInvokeConfigs": on.function_or_qualifier("ListFunctionEventInvokeConfigs", event_configs.list_event_configs),
         "ListFunctionUrlConfigs": on.function_or_alias("ListFunctionUrlConfigs", urls.list_function_url_configs),
         "ListFunctions": on.account("ListFunctions", functions.list_functions),
         "ListFunctionsByCodeSigningConfig": on_resource.code_signing("ListFunctionsByCodeSigningConfig", code_signing.list_functions),
@@ -100,6 +107,7 @@ def operations(
         "UntagResource": on_resource.tagged("UntagResource", tags.untag_resource),
         "UpdateAlias": on.function("UpdateAlias", aliases.update_alias),
         "UpdateCodeSigningConfig": on_resource.code_signing("UpdateCodeSigningConfig", code_signing.update_config),
+        "UpdateEventSourceMapping": on_mapping.changed_mapping("UpdateEventSourceMapping", mappings.update_event_source_mapping),
         "UpdateFunctionCode": on.function("UpdateFunctionCode", functions.update_function_code, CODE),
         "UpdateFunctionConfiguration": on.function_configuration("UpdateFunctionConfiguration", functions.update_function_configuration),
         "UpdateFunctionEventInvokeConfig": on.function_or_qualifier("UpdateFunctionEventInvokeConfig", event_configs.update_event_config),

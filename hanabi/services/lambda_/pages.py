@@ -10,10 +10,12 @@ from hanabi.quotas import LIST_PAGE_ITEMS
 T = TypeVar("T")
 
 
-def take_page(items: Iterable[T], key: Callable[[T], str], params: dict[str, Any]) -> tuple[list[T], dict[str, Any]]:
-    """Return (the items of a page, `NextMarker` if another follows). `items` are ordered by key."""
+def take_page(
+    items: Iterable[T], key: Callable[[T], str], params: dict[str, Any], most: int = LIST_PAGE_ITEMS
+) -> tuple[list[T], dict[str, Any]]:
+    """Return (the items of a page, `NextMarker` if another follows). `items` are ordered by key, a page has `most` at most."""
     last = _read_marker(params["Marker"]) if params.get("Marker") else ""
-    limit = min(params.get("MaxItems") or LIST_PAGE_ITEMS, LIST_PAGE_ITEMS)
+    limit = min(params.get("MaxItems") or most, most)
     page: list[T] = []
     for item in items:
         if key(item) <= last:

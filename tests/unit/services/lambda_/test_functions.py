@@ -195,7 +195,8 @@ def test_defaults_that_tools_read(live: Live) -> None:
     assert live.client.get_runtime_management_config(FunctionName="defaults")["UpdateRuntimeOn"] == "Auto"
     assert live.client.get_function_recursion_config(FunctionName="defaults")["RecursiveLoop"] == "Terminate"
     assert "CodeSigningConfigArn" not in live.client.get_function_code_signing_config(FunctionName="defaults")
-    fails("NotImplementedException", 501, "ListEventSourceMappings", live.client.list_event_source_mappings)
+    fails("NotImplementedException", 501, "ListDurableExecutionsByFunction", live.client.list_durable_executions_by_function,
+          FunctionName="defaults")  # fmt: skip
 
 
 def test_a_function_from_an_image(live: Live) -> None:
