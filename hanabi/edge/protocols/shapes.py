@@ -67,7 +67,12 @@ def from_iso(text: str) -> float:
 def parse_string(value: Any) -> str:
     if not isinstance(value, str):
         raise _mismatch(value, "String")
-    return value
+    return value if value.isascii() else whole(value)
+
+
+def whole(text: str) -> str:
+    """A text that UTF-8 can hold: half a character of JSON (`\\ud800` alone) becomes a question mark, as in Java."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def parse_integer(value: Any) -> int:
@@ -211,6 +216,6 @@ def _map_parser(entry: Convert) -> Convert:
     def parse(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _not_a(value, "Expected map or null")
-        return {key: None if element is None else entry(element) for key, element in value.items()}
+        return {whole(key): None if element is None else entry(element) for key, element in value.items()}
 
     return parse

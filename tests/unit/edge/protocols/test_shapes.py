@@ -69,5 +69,10 @@ def test_values_of_the_wrong_type(document: Any, message: str) -> None:
     assert caught.value.message == message
 
 
+def test_half_a_character_becomes_a_question_mark() -> None:
+    document = {"Text": "é\ud800", "Texts": ["\udfff", "é"], "Pairs": {"\ud800": "a"}}
+    assert PARSE(document) == {"Text": "é?", "Texts": ["?", "é"], "Pairs": {"?": "a"}}
+
+
 def test_nulls_and_unknown_members_are_dropped() -> None:
     assert PARSE({"Text": None, "Nothing": 1, "Texts": [None, "a"], "Count": 2.0}) == {"Texts": [None, "a"], "Count": 2}
