@@ -41,7 +41,7 @@ class AccountRegion:
     def parse(self, text: str, qualifier: str | None = None) -> tuple[str, str | None]:
         """Return (bare name, qualifier) of a name, partial or full ARN with its `Qualifier` parameter.
 
-        One of another partition, region or account, or an ARN with a missing part, is not found here.
+        One of another partition, region or account, or an ARN without one of them, is not found here; `function:` may be left out.
         """
         if ":" not in text:
             return text, qualifier
@@ -52,7 +52,7 @@ class AccountRegion:
                 "Member must be a function name, a partial ARN or an ARN"
             )
         name, own = match["name"], match["qualifier"]
-        if match["partition"] and (match["partition"] != self.partition or not (match["region"] and match["account"] and match["kind"])):
+        if match["partition"] and (match["partition"] != self.partition or not (match["region"] and match["account"])):
             raise ResourceNotFound(f"Function not found: {text}")
         if match["region"] and match["region"] != self.region:
             raise ResourceNotFound(f"Functions from '{match['region']}' are not reachable in this region ('{self.region}')")

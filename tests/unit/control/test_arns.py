@@ -24,6 +24,8 @@ PLACE = AccountRegion(ACCOUNT, REGION)
         ("function:f", None, ("f", None)),
         (f"{ARN}:f", None, ("f", None)),
         (f"{ARN}:f", "2", ("f", "2")),
+        (f"arn:aws:lambda:{REGION}:{ACCOUNT}:f", None, ("f", None)),
+        (f"arn:aws:lambda:{REGION}:{ACCOUNT}:function", None, ("function", None)),  # as recorded
         (f"{ARN}:f:live", None, ("f", "live")),
     ],
 )
@@ -41,7 +43,6 @@ def test_a_name_is_understood(text: str, given: str | None, expected: tuple[str,
          "Function not found: arn:aws:lambda:us-east-1:111111111111:function:f:7"),
         (f"arn:aws-cn:lambda:us-east-1:{ACCOUNT}:function:f", None, ResourceNotFound, "Function not found: arn:aws-cn:"),
         ("arn:aws:lambda:f", None, ResourceNotFound, "Function not found: arn:aws:lambda:f"),
-        (f"arn:aws:lambda:{REGION}:{ACCOUNT}:f", None, ResourceNotFound, "Function not found: arn:aws:lambda:"),
         ("a:b:c:d", None, ValidationError, "1 validation error detected: Value 'a:b:c:d' at 'functionName'"),
         ("arn:aws:s3:::x", None, ValidationError, "1 validation error detected"),
     ],
