@@ -414,7 +414,7 @@ def foreign(member: str, name: str) -> Iterator[str]:
                 pieces[part] = other
                 yield ":".join(pieces)
     if member == "FunctionName":
-        yield from (f"arn:aws:lambda:{name}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:{name}", f"eu-west-1:{ACCOUNT}:function:{name}")
+        yield from (f"arn:aws:lambda:{name}", f"arn:aws:lambda:{REGION}:{OTHER}:{name}", f"eu-west-1:{ACCOUNT}:function:{name}")
         yield f"{OTHER}:function:{name}"
 
 
