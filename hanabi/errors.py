@@ -45,6 +45,10 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         MethodNotAllowed [edge]                 405 MethodNotAllowedException
         InvalidParameter [ledger]               400 InvalidParameterException
           InvalidPattern [ledger]               400 InvalidParameterException
+        MutuallyExclusive [ledger]              400 ValidationException
+        TooManyTags [ledger]                    400 TooManyTagsException
+        LogLimitExceeded [ledger]               400 LimitExceededException
+        LiveTailTimeout [ledger]                400 SessionTimeoutException
         NoSuchGroup [ledger]                    400 ResourceNotFoundException
         NoSuchStream [ledger]                   400 ResourceNotFoundException
         AlreadyExists [ledger]                  400 ResourceAlreadyExistsException

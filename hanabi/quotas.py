@@ -91,6 +91,12 @@ LOG_EVENT_FUTURE_MS = 2 * 3_600_000  # CloudWatch Logs API reference, "PutLogEve
 LOG_EVENT_AGE_MS = 14 * 86_400_000  # CloudWatch Logs API reference, "PutLogEvents": none is older
 LOG_PAGE_BYTES = 1024 * 1024  # CloudWatch Logs API reference, "FilterLogEvents": of one answer
 LOG_PAGE_EVENTS = 10_000  # CloudWatch Logs API reference, "FilterLogEvents": of one answer
+LOG_REQUEST_BYTES = 3 * 1024 * 1024  # CloudWatch Logs API reference, "PutLogEvents": a batch of 1 MB in JSON, with escaped characters
+LOG_GROUP_TAGS_MAX = 50  # CloudWatch Logs API reference, "TagResource": tags of a log group
+LIVE_TAIL_SESSIONS_MAX = 15  # CloudWatch Logs user guide, "CloudWatch Logs quotas": concurrent Live Tail sessions
+LIVE_TAIL_EVENTS = 500  # CloudWatch Logs API reference, "StartLiveTail": of one update; it is made of a sample of more
+LIVE_TAIL_INTERVAL_S = 1.0  # CloudWatch Logs API reference, "StartLiveTail": every second there is an update
+LIVE_TAIL_SESSION_S = 3 * 3_600.0  # CloudWatch Logs API reference, "StartLiveTail": then a session times out
 LOG_RETENTION_DAYS = (  # CloudWatch Logs API reference, "PutRetentionPolicy": retentionInDays
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )

@@ -1,11 +1,11 @@
 """Log groups, streams and events, as CloudWatch Logs has them. Function output gets there through the journal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from hanabi.contracts.journal import LogEvent
-from hanabi.quotas import LOG_PAGE_EVENTS
+from hanabi.quotas import LIVE_TAIL_EVENTS, LOG_PAGE_EVENTS
 
 END_OF_TIME_MS = 10**15 - 1  # Unix ms
 
@@ -55,6 +55,15 @@ class LogPage:
     last: EventPosition | None
 
 
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """What came in after a place, in that order; `place` is where to go on, `is_sample`: there was more."""
+
+    events: list[tuple[str, FoundEvent]]  # (group, event)
+    place: int
+    is_sample: bool = False
+
+
 class Logs(Protocol):
     """The log store; reads see all earlier writes. Raises `LogsUnavailable`, `NoSuchGroup` and `NoSuchStream`."""
 
@@ -71,6 +80,8 @@ class Logs(Protocol):
 
     async def set_retention(self, name: str, days: int | None) -> None:
         """Set a group's retention: older events are no longer found."""
+
+    async def change_tags(self, name: str, added: Mapping[str, str], removed: Iterable[str]) -> None: ...
 
     async def streams(self, group: str, *, prefix: str = "") -> list[LogStream]:
         """List the streams of a group by name."""
@@ -97,3 +108,15 @@ class Logs(Protocol):
         limit: int = LOG_PAGE_EVENTS,
     ) -> LogPage:
         """Find a page of events of a group, or of the named streams, from `start_ms` to `end_ms` (excluded)."""
+
+    async def tail(
+        self,
+        groups: Sequence[str],
+        after: int | None,
+        *,
+        streams: Sequence[str] = (),
+        prefixes: Sequence[str] = (),
+        matches: Matcher | None = None,
+        limit: int = LIVE_TAIL_EVENTS,
+    ) -> LogTail:
+        """Find events of groups that came in after a place; None: from now on. Of more than `limit`, it is a sample."""

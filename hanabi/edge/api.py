@@ -52,6 +52,7 @@ class Api:
         spool: Path | None = None,
     ) -> None:
         self.services = ServedServices(services)
+        self._all = tuple(services)
         self.verifier = Verifier(keys, clock, region, global_services=self.services.global_names)
         self.workers = JsonWorkers(clock, spool)
         self.tasks = Tasks("API")
@@ -150,6 +151,10 @@ class Api:
         finally:
             for blob in blobs:
                 asyncio.get_running_loop().run_in_executor(None, blob.unlink, True)
+
+    def drain(self) -> None:
+        for service in self._all:
+            service.drain()
 
     # --- what is not handled ------------------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class Edge:
     def drain(self) -> None:
         """Refuse new requests from now on, those of frontends too."""
         self.draining = True
+        self.api.drain()
         for frontend in self._frontends:
             frontend.draining = True
 

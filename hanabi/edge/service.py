@@ -97,3 +97,6 @@ class Service:
     is_global: bool = False  # clients sign for us-east-1 wherever they are
     wording: Wording = PLAIN  # of its validation messages
     operations: Mapping[str, Operation[Any]]
+
+    def drain(self) -> None:
+        """End what would not end by itself: the server takes nothing new any more."""

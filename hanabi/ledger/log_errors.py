@@ -8,6 +8,30 @@ class InvalidParameter(ApiError):
     status = 400
 
 
+class MutuallyExclusive(ApiError):
+    """A group is named in two ways."""
+
+    code = "ValidationException"
+    status = 400
+
+
+class TooManyTags(ApiError):
+    code = "TooManyTagsException"
+    status = 400
+
+
+class LogLimitExceeded(ApiError):
+    code = "LimitExceededException"
+    status = 400
+
+
+class LiveTailTimeout(ApiError):
+    """A session of Live Tail has lasted three hours."""
+
+    code = "SessionTimeoutException"
+    status = 400
+
+
 class NoSuchGroup(ApiError):
     code = "ResourceNotFoundException"
     status = 400

@@ -1,16 +1,16 @@
 """The ledger in memory: a journal, `contracts.logs.Logs` and `contracts.usage.Usage`."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from hanabi.base.clock import Clock
 from hanabi.contracts.journal import LogEvent
-from hanabi.contracts.logs import END_OF_TIME_MS, EventPosition, FoundEvent, LogGroup, LogPage, LogStream, Matcher
+from hanabi.contracts.logs import END_OF_TIME_MS, EventPosition, FoundEvent, LogGroup, LogPage, LogStream, LogTail, Matcher
 from hanabi.contracts.usage import PERIODS, Losses, UsageReport, UsageRow
 from hanabi.ledger.log_errors import AlreadyExists, NoSuchGroup, NoSuchStream
-from hanabi.quotas import LOG_PAGE_EVENTS
+from hanabi.quotas import LIVE_TAIL_EVENTS, LOG_PAGE_EVENTS
 from hanabi.testing.journal import MemoryJournal
 
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
@@ -79,6 +79,10 @@ class MemoryLedger(MemoryJournal):
     async def set_retention(self, name: str, days: int | None) -> None:
         self._group(name).retention_days = days
 
+    async def change_tags(self, name: str, added: Mapping[str, str], removed: Iterable[str]) -> None:
+        group = self._group(name)
+        group.tags = {key: value for key, value in (group.tags | dict(added)).items() if key not in set(removed)}
+
     async def streams(self, group: str, *, prefix: str = "") -> list[LogStream]:
         shown = []
         for name, stream in sorted(self._group(group).streams.items()):
@@ -130,6 +134,26 @@ class MemoryLedger(MemoryJournal):
 
         events = list(itertools.islice(walk(), limit + 1))
         return LogPage(events[:limit], events[limit - 1].position if len(events) > limit else None)
+
+    async def tail(
+        self,
+        groups: Sequence[str],
+        after: int | None,
+        *,
+        streams: Sequence[str] = (),
+        prefixes: Sequence[str] = (),
+        matches: Matcher | None = None,
+        limit: int = LIVE_TAIL_EVENTS,
+    ) -> LogTail:
+        place = next(self._ids)
+        found = []
+        for group in groups if after is not None else ():
+            for name, stream in self._groups[group].streams.items() if group in self._groups else ():
+                if name in streams or not streams and (not prefixes or name.startswith(tuple(prefixes))):
+                    events = [event for event in stream.events if event.position[1] > (after or 0)]
+                    found += [(group, event) for event in events if matches is None or matches(event.message)]
+        found.sort(key=lambda each: each[1].position[1:])
+        return LogTail(found[:limit], place, is_sample=len(found) > limit)
 
     # ------------------------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ MINE_GROUP, THEIRS_GROUP = f"/aws/lambda/{MINE}", f"/aws/lambda/{THEIRS}"
 # Members that name a function, a group or a role, and how. Whatever else a call needs is in PLAIN.
 NAMING = {
     "lambda": {"FunctionName", "Resource", "Role", "LayerName", "Arn", "CodeSigningConfigArn"},
-    "logs": {"logGroupName", "logGroupIdentifier", "resourceArn"},
+    "logs": {"logGroupName", "logGroupIdentifier", "logGroupIdentifiers", "resourceArn"},
     "iam": {"RoleName"},
     "sts": {"RoleArn"},
 }
@@ -64,12 +64,16 @@ PLAIN: dict[str, Any] = {
     "RoleSessionName": "session",
     "logStreamName": "s",
     "retentionInDays": 1,
+    "tags": {"k": "v"},
+    "tagKeys": ["k"],
+    "filterPattern": "x",
+    "logEventMessages": ["x"],
 }
 IAM_PLAIN = {"PolicyDocument": {"UpdateAssumeRolePolicy": PLAIN["AssumeRolePolicyDocument"]}}
 # Members that are needed and name nothing that anybody could be denied.
 HARMLESS = set(PLAIN) | {"Tags", "logEvents", "Qualifier", "UUID"}
 # By name, but allowed on "*" alone.
-ON_THE_ACCOUNT = {"ListLayerVersions", "ListLayers", "CreateEventSourceMapping", "ListEventSourceMappings"}
+ON_THE_ACCOUNT = {"ListLayerVersions", "ListLayers", "CreateEventSourceMapping", "ListEventSourceMappings", "DescribeLogGroups"}
 # By a UUID of its own: test_mappings_are_denied_by_their_uuid_and_by_their_function.
 BY_UUID = {"GetEventSourceMapping", "UpdateEventSourceMapping", "DeleteEventSourceMapping"}
 ABOUT_NOTHING = {
@@ -79,6 +83,8 @@ ABOUT_NOTHING = {
     "lambda:ListLayers",
     "lambda:ListFunctions",
     "logs:DescribeLogGroups",
+    "logs:ListLogGroups",
+    "logs:TestMetricFilter",
     "iam:ListRoles",
     "sts:GetCallerIdentity",
 }
@@ -173,7 +179,7 @@ def spellings(service: str, member: str, name: str) -> Iterator[str]:
 
 def canonical(service: str, member: str, name: str) -> str:
     if service == "logs":
-        return f"{GROUP}:/aws/lambda/{name}" if member == "resourceArn" else f"/aws/lambda/{name}"
+        return f"{GROUP}:/aws/lambda/{name}" if member in ("resourceArn", "logGroupIdentifiers") else f"/aws/lambda/{name}"
     if member in ("Role", "RoleArn"):
         return f"{ROLE}/{name}"
     if member == "CodeSigningConfigArn":
@@ -210,7 +216,9 @@ def parameters(service: str, operation: str, naming: str, target: str) -> dict[s
         params["Name"] = "live"
     if naming == "logGroupIdentifier":
         params.pop("logGroupName", None)
-    return params | {naming: target}
+    if operation == "UntagLogGroup":
+        params["tags"] = ["k"]
+    return params | {naming: [target] if naming == "logGroupIdentifiers" else target}
 
 
 def naming_members(service: str, operation: str) -> list[str]:

@@ -53,11 +53,15 @@ class Events(Protocol):
 
 
 class EncodedEvents:
-    """A `ByteStream` of events. Each is fetched when the previous one was sent. An `ApiError` becomes the last message."""
+    """A `ByteStream` of events. Each is fetched when the previous one was sent. An `ApiError` becomes the last message.
 
-    def __init__(self, stream: "EventStream", events: Events) -> None:
+    `first`: a message before them.
+    """
+
+    def __init__(self, stream: "EventStream", events: Events, first: bytes = b"") -> None:
         self._stream = stream
         self._events = events
+        self._first = first
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -66,6 +70,9 @@ class EncodedEvents:
     async def __anext__(self) -> bytes:
         if self._ended:
             raise StopAsyncIteration
+        if self._first:
+            first, self._first = self._first, b""
+            return first
         try:
             event, members = await anext(self._events)
         except ApiError as error:

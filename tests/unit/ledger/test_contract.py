@@ -89,6 +89,37 @@ async def test_groups_and_streams_are_made_named_and_deleted(ledger: Ledger) -> 
             await call
 
 
+async def test_tags_are_added_changed_and_removed(ledger: Ledger) -> None:
+    await ledger.logs.create_group("g", {"a": "1", "b": "2"})
+    await ledger.logs.change_tags("g", {"b": "3", "c": "4"}, ["a", "z"])
+    assert (await ledger.logs.group("g")).tags == {"b": "3", "c": "4"}
+    with pytest.raises(NoSuchGroup):
+        await ledger.logs.change_tags("h", {}, [])
+
+
+async def test_a_tail_is_what_came_in_since(ledger: Ledger) -> None:
+    now_ms = ledger.now_ms
+    ledger.journal.log("g", "a", [(now_ms, "before")])
+    place = (await ledger.logs.tail(["g", "h"], None)).place
+    assert (await ledger.logs.tail(["g", "h"], place)).events == []
+    ledger.journal.log("g", "a", [(now_ms + 5, "1"), (now_ms + 6, "2")])
+    ledger.journal.log("other", "a", [(now_ms, "x")])
+    ledger.journal.log("h", "bc", [(now_ms - 5, "3")])  # made since
+
+    async def tailed(**query: object) -> list[tuple[str, str, str]]:
+        tail = await ledger.logs.tail(["g", "h"], place, **query)  # type: ignore[arg-type]
+        assert tail.place > place and tail.is_sample is (query.get("limit") == 1)
+        return [(group, event.stream, event.message) for group, event in tail.events]
+
+    assert await tailed() == [("g", "a", "1\n"), ("g", "a", "2\n"), ("h", "bc", "3\n")]
+    assert await tailed(limit=1) == [("g", "a", "1\n")]
+    assert await tailed(streams=["a"]) == [("g", "a", "1\n"), ("g", "a", "2\n")]
+    assert await tailed(prefixes=["b", "x"]) == [("h", "bc", "3\n")]
+    assert await tailed(matches=lambda message: "2" in message) == [("g", "a", "2\n")]
+    place = (await ledger.logs.tail(["g", "h"], place)).place
+    assert (await ledger.logs.tail(["g", "h"], place)).events == []
+
+
 async def test_events_are_found_in_order_of_time_by_pages_both_ways(ledger: Ledger) -> None:
     await ledger.logs.create_group("g", {})
     for stream in ("a", "b", "other"):
