@@ -36,6 +36,11 @@ def _version_1(document: Document) -> Document:
     return moved
 
 
+def _with_ciphertext(document: Document) -> Document:
+    """Nothing changes: from here on `environment` may be an encrypted text (control/environment_cipher.py)."""
+    return document
+
+
 _ROLE_TEXTS = ("Path", "RoleName", "RoleId", "Arn", "AssumeRolePolicyDocument")
 
 
@@ -72,8 +77,8 @@ def _check_identity(document: Document) -> None:
 
 
 FORMATS: Formats = {
-    "functions/": Format((_function_1,)),  # checked when read: control/documents.py
-    "versions/": Format((_version_1,)),
+    "functions/": Format((_function_1, _with_ciphertext)),  # checked when read: control/documents.py
+    "versions/": Format((_version_1, _with_ciphertext)),
     "event-source-mappings/": Format(),  # likewise: control/event_source_mappings.py
     "layers/": Format(),  # likewise: control/layers/model.py
     "layer-versions/": Format(),

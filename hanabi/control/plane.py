@@ -18,6 +18,7 @@ from hanabi.control.code_sources import CodeSources
 from hanabi.control.containers import Containers
 from hanabi.control.dependencies import CodeObjects, CodeStore, LayerSets, LayerSource, Runtimes
 from hanabi.control.deployment import Deployment
+from hanabi.control.environment_cipher import EnvironmentCipher
 from hanabi.control.event_source_mappings import EventSourceMappings
 from hanabi.control.functions import Functions
 from hanabi.control.layers.attachment import LayerAttachment
@@ -73,6 +74,7 @@ async def open_control_plane(
     url_for: Callable[[str], str],
     layer_source: LayerSource | None = None,
     objects: CodeObjects | None = None,
+    cipher: EnvironmentCipher | None = None,
     containers: Containers | None = None,
     snapshots: Snapshots | None = None,
     health: Health | None = None,
@@ -80,11 +82,11 @@ async def open_control_plane(
 ) -> AsyncIterator[ControlPlane]:
     """Load the functions and continue unfinished preparations; at exit, wait for changes to end.
 
-    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only; without `objects`, none is in S3.
-    `updates_shown_s`: see `RecentUpdates`.
+    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only; without `objects`, none is in S3;
+    without `cipher`, environment variables are not encrypted. `updates_shown_s`: see `RecentUpdates`.
     """
     health = health or Health(clock)
-    functions = Functions(store, account_region, clock, health)
+    functions = Functions(store, account_region, clock, health, cipher)
     sources = CodeSources(code, objects)
     layers = Layers(store, code, account_region, clock, health, sources)
     code_signing = CodeSigningConfigs(store, account_region, clock, health)

@@ -101,8 +101,8 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         control = await stack.enter_async_context(
             open_control_plane(
                 store, artifacts.code, artifacts.layer_sets, runtimes, clock, place,
-                url_for=url_for, layer_source=layer_source, objects=objects, containers=containers, snapshots=snapshots, health=health,
-                updates_shown_s=UPDATES_SHOWN_S,
+                url_for=url_for, layer_source=layer_source, objects=objects, cipher=state.cipher, containers=containers,
+                snapshots=snapshots, health=health, updates_shown_s=UPDATES_SHOWN_S,
             )
         )  # fmt: skip
         functions, catalog = control.functions, control.catalog

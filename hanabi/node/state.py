@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.control.environment_cipher import EnvironmentCipher
 from hanabi.control.migrations import FORMATS
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.ledger import index
@@ -25,6 +26,7 @@ class State:
     accepted: SqliteEventLog  # events that a 202 was answered to
     journal: FileJournal  # the record of invocations
     keys: KeyRing
+    cipher: EnvironmentCipher  # of environment variables
 
 
 @asynccontextmanager
@@ -49,4 +51,4 @@ async def open_state(settings: NodeSettings, clock: Clock, health: Health) -> As
         journal = FileJournal(segments, record, sums, clock, index_writer=index_writer, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
-        yield State(store, accepted, journal, keys)
+        yield State(store, accepted, journal, keys, EnvironmentCipher.open(data / "environment.key"))

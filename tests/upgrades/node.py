@@ -10,6 +10,7 @@ from typing import Any
 
 from hanabi.base.health import Health
 from hanabi.control.arns import AccountRegion
+from hanabi.control.environment_cipher import EnvironmentCipher
 from hanabi.control.migrations import FORMATS
 from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
@@ -95,6 +96,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
                 AccountRegion(ACCOUNT, REGION),
                 url_for=lambda url_id: f"http://{url_id}/",
                 health=health,
+                cipher=EnvironmentCipher.open(data / "environment.key"),
             )  # fmt: skip
         )
         accepted = SqliteEventLog(data / "events.db")

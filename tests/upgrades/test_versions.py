@@ -68,6 +68,7 @@ async def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path
 
     async with open_node(data) as node:
         await check_all_is_there(node)
+        assert not any(b"COLOUR" in value for value, _ in documents(data).values())
         assert node.keys.root.secret_key == kept.secret_key
     async with open_node(data) as node:  # and again, now that it is today's
         assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
@@ -100,8 +101,9 @@ async def test_what_is_written_today_has_todays_version(data: Path) -> None:
     async with open_node(data) as node:
         await node.control.functions.change("plain", lambda function: function.__class__(**{**_fields(function), "tags": {"a": "b"}}))
     value, version = documents(data)["functions/plain"]
-    assert version == 1 and b"path" not in value
-    assert documents(data)["functions/greet"][1] == 0  # not written, so as it was
+    assert version == 2 and b"path" not in value
+    assert documents(data)["functions/greet"][1] == 2 and documents(data)["versions/greet/1"][1] == 2  # its variables are encrypted now
+    assert documents(data)["iam/role/worker"][1] == 0  # not written, so as it was
 
 
 def _fields(function: Any) -> dict[str, Any]:
@@ -199,7 +201,7 @@ async def test_a_wal_that_was_cut_is_found(data: Path) -> None:
             assert [each.name for each in node.control.functions] == ["greet", "plain"]
             assert "has lost changes" in node.why_incomplete
             (problem,) = node.health.problems
-            assert problem.key == "lost writes of state.db" and "revision 20" in problem.text and "at 19" in problem.text
+            assert problem.key == "lost writes of state.db" and "revision 21" in problem.text and "at 20" in problem.text
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 64, b"00000000000000000099 00000000\n"])

@@ -14,6 +14,7 @@ from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.control.arns import AccountRegion
 from hanabi.control.dependencies import CodeObjects, LayerSource
+from hanabi.control.environment_cipher import EnvironmentCipher
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
 from hanabi.control.plane import ControlPlane, open_control_plane
@@ -250,6 +251,7 @@ async def open_plane(
     layer_source: LayerSource | None = None,
     updates_shown_s: float = 0.0,
     objects: CodeObjects | None = None,
+    cipher: EnvironmentCipher | None = None,
 ) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
@@ -267,6 +269,7 @@ async def open_plane(
             url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:9555/",
             layer_source=layer_source,
             objects=objects,
+            cipher=cipher,
             containers=containers,
             snapshots=snapshots,
             health=health,
