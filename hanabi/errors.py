@@ -20,6 +20,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         SnapStartTimeout                        408 SnapStartTimeoutException
         ResourceConflict                        409 ResourceConflictException
         ResourceInUse                           400 ResourceInUseException
+        RecursiveInvocation                     400 RecursiveInvocationException
         InvalidParameterValue                   400 InvalidParameterValueException
           UntypedInvalidParameterValue          400 InvalidParameterValueException
         InvalidRequestContent                   400 InvalidRequestContentException
@@ -207,6 +208,13 @@ class ResourceConflict(ApiError):
 
 class ResourceInUse(ApiError):
     code = "ResourceInUseException"
+    status = 400
+
+
+class RecursiveInvocation(ApiError):
+    """A chain of requests that comes back to a function again and again."""
+
+    code = "RecursiveInvocationException"
     status = 400
 
 

@@ -49,6 +49,7 @@ EVENT_RETRIES_MAX = 2  # Lambda API reference, "PutFunctionEventInvokeConfig": M
 EVENT_RETRY_DELAYS_S = (60.0, 120.0)  # "How Lambda handles errors and retries with asynchronous invocation": two retries, the default
 EVENT_BACKOFF_MIN_S = 1.0  # "How Lambda handles errors and retries with asynchronous invocation": after a throttle or a system error ...
 EVENT_BACKOFF_MAX_S = 300.0  # "How Lambda handles errors and retries with asynchronous invocation": ... up to five minutes
+RECURSIONS_MAX = 16  # "Use Lambda recursive loop detection to prevent infinite loops": invocations of a function in one chain of requests
 EVENT_SOURCE_FILTERS_MAX = 10  # "Lambda event filtering": filters of a mapping, as far as the default of five can be raised
 EVENT_SOURCE_PAGE_ITEMS = 100  # Lambda API reference, "ListEventSourceMappings": MaxItems, of which no answer has more
 FIFO_BATCH_MAX = 10  # Lambda API reference, "CreateEventSourceMapping": of a FIFO queue, and of a standard one without a batching window

@@ -83,10 +83,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class EventRules:
-    """What a function's event invoke config says of the asynchronous events of one qualifier. None: Lambda's default."""
+    """What is set for the asynchronous events of one qualifier of a function. None: Lambda's default."""
 
     retries: int | None = None  # after errors of the function
     age_s: int | None = None  # of an event, at most
+    may_recurse: bool = False  # its RecursiveLoop is Allow: what comes back to it again and again goes on
 
 
 class ConcurrencyLimits(Protocol):

@@ -60,8 +60,10 @@ class FunctionCatalog:
 
     def event_rules(self, function: str, qualifier: str | None) -> EventRules:
         found = self._functions.get(function)
-        config = found.event_configs.get(qualifier or LATEST) if found else None
-        return EventRules(config.retries, config.age_s) if config else EventRules()
+        if found is None:
+            return EventRules()
+        config = found.event_configs.get(qualifier or LATEST)
+        return EventRules(config.retries if config else None, config.age_s if config else None, found.may_recurse)
 
     def unreserved_beside(self, name: str) -> int:
         """Return the account's concurrency less the provisioned concurrency of all other functions."""

@@ -233,6 +233,7 @@ class Function:
     reserved: int | None = None
     provisioned: Mapping[str, ProvisionedConfig] = field(default_factory=dict)  # by qualifier
     event_configs: Mapping[str, EventConfig] = field(default_factory=dict)  # by qualifier
+    may_recurse: bool = False  # RecursiveLoop is Allow
     code_signing: str = ""  # the ARN of its code signing configuration
 
     def version(self, number: str) -> Version | None:
@@ -295,6 +296,7 @@ def function_document(function: Function) -> dict[str, Any]:
         "reserved": function.reserved,
         "provisioned": [asdict(config) for config in function.provisioned.values()],
         "event_configs": [asdict(config) for config in function.event_configs.values()],
+        "may_recurse": function.may_recurse,
         "code_signing": function.code_signing,
     }
 

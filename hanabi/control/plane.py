@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
 from hanabi.contracts.store import Store
+from hanabi.control.account_usage import AccountUsage
 from hanabi.control.arns import AccountRegion
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
@@ -43,6 +44,7 @@ class ControlPlane:
     preparation: Preparation  # what is being made ready
     recent: RecentUpdates  # what is shown as under way a moment longer
     snap_start: SnapStart  # whose snapshots are being made
+    usage: AccountUsage  # what the account has stored
     catalog: FunctionCatalog  # what an invocation goes to: `contracts.functions.Catalog`
     provisioned: ProvisionedVersions  # how many environments of what are to be there ahead
     urls: UrlIndex  # function URLs by id
@@ -94,6 +96,7 @@ async def open_control_plane(
     foreign = ForeignLayers(layer_source, code, clock)
     # Each is told of every change, in this order.
     catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None)
+    usage = AccountUsage(functions, layers)
     provisioned = ProvisionedVersions(functions, catalog.target)
     snap_start = SnapStart(functions, snapshots, catalog.target, clock, health)
     presence = CodePresence(functions, code, layer_sets, containers, snapshots, catalog.target, clock, health)
@@ -125,6 +128,7 @@ async def open_control_plane(
             preparation,
             recent,
             snap_start,
+            usage,
             catalog,
             provisioned,
             urls,

@@ -1,13 +1,13 @@
 """The trace of an invocation: what `X-Amzn-Trace-Id` says of where a request came from, as Lambda hands it on to a function.
 
-AWS X-Ray developer guide, "Tracing header"; the Runtime Interface Emulator for what is passed on. `Lineage` is Lambda's own: the functions
-that led to a request, each as a hash and a count, recorded on AWS as `1:fe460cdd:0`.
+AWS X-Ray developer guide, "Tracing header"; the Runtime Interface Emulator for what is passed on. `Lineage` is Lambda's own: see
+`contracts/lineage.py`.
 """
 
 import random
 import re
-import zlib
-from functools import lru_cache
+
+from hanabi.contracts.lineage import extend, function_hash
 
 TRACE_BYTES = 256  # of a caller's
 _TRACE = re.compile(f"[!-~ ]{{1,{TRACE_BYTES}}}")
@@ -18,7 +18,8 @@ def begin_trace(given: str, now_s: float, function_arn: str, sampled: bool = Fal
     """Return the trace that a function gets: the caller's with what it lacks, or a new one. `sampled`: where the caller does not say."""
     if not given or not _TRACE.fullmatch(given):
         digits = f"{random.getrandbits(160):040x}"  # not a secret
-        return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled={1 if sampled else 0}{_lineage(function_arn)}"
+        lineage = f"1:{function_hash(function_arn)}:0"
+        return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled={1 if sampled else 0};Lineage={lineage}"
     parts = {name.lower(): value for name, value in _PARTS.findall(given)}
     if "root" not in parts:
         return begin_trace("", now_s, function_arn, sampled)
@@ -26,14 +27,9 @@ def begin_trace(given: str, now_s: float, function_arn: str, sampled: bool = Fal
         given += f";Parent={random.getrandbits(64):016x}"
     if "sampled" not in parts:
         given += ";Sampled=1" if sampled else ";Sampled=0"
-    return given if "lineage" in parts else given + _lineage(function_arn)
+    return extend(given, function_arn)
 
 
 def root_of(trace: str) -> str:
     """Return its first part alone: what a function URL's event shows of a new one."""
     return trace.partition(";")[0]
-
-
-@lru_cache(maxsize=4096)
-def _lineage(function_arn: str) -> str:
-    return f";Lineage=1:{zlib.crc32(function_arn.encode()):08x}:0"

@@ -15,6 +15,7 @@ from hanabi.base.retry import RetryQueue
 from hanabi.contracts.events import Event, EventChange, EventLog
 from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Invocation, Invoker
+from hanabi.contracts.lineage import recursions
 from hanabi.errors import (
     AccessDenied,
     ApiError,
@@ -27,7 +28,7 @@ from hanabi.errors import (
     StorageFailed,
     TooManyRequests,
 )
-from hanabi.quotas import ACCOUNT_CONCURRENCY
+from hanabi.quotas import ACCOUNT_CONCURRENCY, RECURSIONS_MAX
 from hanabi.triggers.event_states import ENDS, EventState, EventTrigger, advance
 from hanabi.triggers.queue_metrics import QueueMetrics
 from hanabi.triggers.retry_policy import RetryPolicy
@@ -262,6 +263,9 @@ class DurableQueue:
             return EventTrigger.EXPIRED, "", 0.0
         try:
             route = self._catalog.resolve(event.function, event.qualifier)  # what it is now: it may have been updated or deleted since
+            if recursions(event.trace, route.version.arn) >= RECURSIONS_MAX:
+                if not self._catalog.event_rules(event.function, event.qualifier).may_recurse:
+                    return EventTrigger.RECURSED, "", 0.0
             invocation = Invocation(
                 request_id=event.request_id,
                 route=route,

@@ -50,6 +50,7 @@ PLAIN: dict[str, Any] = {
     "Payload": b"{}",
     "Principal": "*",
     "ProvisionedConcurrentExecutions": 1,
+    "RecursiveLoop": "Allow",
     "ReservedConcurrentExecutions": 1,
     "Runtime": "python3.11",
     "VersionNumber": 1,

@@ -154,7 +154,7 @@ class FunctionUrls:
             url_id=url_id,
             host=host,
             request_id=request_id,
-            trace=given if given and trace.startswith(given) else root_of(trace),
+            trace=given if root_of(trace) in given else root_of(trace),
             now=self._clock.time(),
             scheme=self._scheme,
             principal=principal,

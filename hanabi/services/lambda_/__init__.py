@@ -82,7 +82,7 @@ class LambdaService(Service):
             MappingTargets(control.mappings),
             AliasOperations(functions),
             CodeSigningOperations(control.code_signing, functions),
-            ConcurrencyOperations(functions, control.layers, catalog),
+            ConcurrencyOperations(functions, control.usage, catalog),
             EventConfigOperations(functions),
             FunctionOperations(control, code_url, roles, staging),
             InvokeOperations(catalog, roles, invoker, events, clock),

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from hanabi.control.account_usage import AccountUsage
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.concurrency import reserve
 from hanabi.control.functions import Functions
-from hanabi.control.layers.layers import Layers
 from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
 from hanabi.quotas import CODE_STORAGE_BYTES, UNZIPPED_CODE_BYTES, ZIPPED_CODE_BYTES
@@ -13,9 +13,9 @@ from hanabi.services.lambda_.targets import Qualified
 
 
 class ConcurrencyOperations:
-    def __init__(self, functions: Functions, layers: Layers, catalog: FunctionCatalog) -> None:
+    def __init__(self, functions: Functions, usage: AccountUsage, catalog: FunctionCatalog) -> None:
         self._functions = functions
-        self._layers = layers
+        self._usage = usage
         self._catalog = catalog
 
     async def put_function_concurrency(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
@@ -35,9 +35,6 @@ class ConcurrencyOperations:
 
     async def get_account_settings(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         limit, unreserved = self._catalog.account_concurrency()
-        functions = list(self._functions)
-        used = sum(version.code.size for function in functions for version in (function.latest, *function.versions.values()))
-        used += sum(version.size for layer in self._layers for version in layer.versions.values())
         return {
             "AccountLimit": {
                 "TotalCodeSize": CODE_STORAGE_BYTES,
@@ -46,5 +43,5 @@ class ConcurrencyOperations:
                 "ConcurrentExecutions": limit,
                 "UnreservedConcurrentExecutions": unreserved,
             },
-            "AccountUsage": {"TotalCodeSize": used, "FunctionCount": len(functions)},
+            "AccountUsage": {"TotalCodeSize": self._usage.code_bytes, "FunctionCount": self._usage.functions},
         }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 from hanabi.contracts.credentials import Principal
@@ -97,11 +98,13 @@ class FunctionOperations:
         page, more = take_page(listed, _sort_key, params)
         return {"Functions": [describe_listed(*each) for each in page], **more}
 
-    # --- what a function has by default, and cannot have otherwise yet ----------------------------------------------------
-
     async def get_function_recursion_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
-        self._functions.find(name)
-        return {"RecursiveLoop": "Terminate"}
+        return {"RecursiveLoop": "Allow" if self._functions.find(name).may_recurse else "Terminate"}
+
+    async def put_function_recursion_config(self, call: Call, params: dict[str, Any], name: str) -> dict[str, Any]:
+        may_recurse = params["RecursiveLoop"] == "Allow"
+        await self._functions.change(name, lambda function: replace(function, may_recurse=may_recurse))
+        return {"RecursiveLoop": params["RecursiveLoop"]}
 
     # --- which version of its runtime it runs on ----------------------------------------------------------------------
 

@@ -9,17 +9,22 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Cancellable, EventQueue, Invocation, Invoker, Result
+from hanabi.contracts.lineage import recursions
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.service import Call, Done, Params
 from hanabi.edge.traces import begin_trace
-from hanabi.errors import InvalidParameterValue, InvalidRequestContent
-from hanabi.quotas import CLIENT_CONTEXT_BYTES
+from hanabi.errors import InvalidParameterValue, InvalidRequestContent, RecursiveInvocation
+from hanabi.quotas import CLIENT_CONTEXT_BYTES, RECURSIONS_MAX
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.payload import INLINE_BYTES, check_json, check_payload, check_size
 from hanabi.services.lambda_.response_events import ResponseEvents
 from hanabi.services.lambda_.targets import Qualified
 
 SYNC = "RequestResponse"
+RECURSIVE = (
+    "Lambda has detected your function being invoked in a recursive loop with other Amazon Web Services resources "
+    "and stopped your function's invocation."
+)
 EMPTY = b"{}"  # what a function is handed when it is invoked with nothing
 
 
@@ -52,7 +57,7 @@ class InvokeOperations:
         payload = await self._read_payload(params, kind)
         if kind == "DryRun":
             return {"StatusCode": 204}
-        trace = self._answer_trace(call, route)
+        trace = self._answer_trace(call, route, kind)
         if kind == "Event":
             await self._put(call, route, payload, target[1], trace)
             return {"StatusCode": 202}
@@ -91,9 +96,9 @@ class InvokeOperations:
             tail=params.get("LogType") == "Tail",
         )
 
-    def _answer_trace(self, call: Call, route: Route) -> str:
+    def _answer_trace(self, call: Call, route: Route, kind: str = SYNC) -> str:
         """Add the trace to the answer, as Lambda's own edge does."""
-        trace = self._trace(call, route)
+        trace = self._trace(call, route, kind)
         call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]
         return trace
 
@@ -102,7 +107,7 @@ class InvokeOperations:
         name, qualifier = target
         route = self._catalog.resolve(name, qualifier)
         payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
-        await self._put(call, route, payload, qualifier, self._trace(call, route))
+        await self._put(call, route, payload, qualifier, self._trace(call, route, "Event"))
         return {"Status": 202}
 
     async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None, trace: str) -> None:
@@ -117,8 +122,14 @@ class InvokeOperations:
         await check_payload(payload, kind, self._workers)
         return payload
 
-    def _trace(self, call: Call, route: Route) -> str:
-        return begin_trace(call.request.header("x-amzn-trace-id"), self._clock.time(), route.version.arn, route.version.traced)
+    def _trace(self, call: Call, route: Route, kind: str) -> str:
+        """Make the trace. A chain of requests that comes back to its function again and again is refused; an event later, in its queue."""
+        given = call.request.header("x-amzn-trace-id")
+        trace = begin_trace(given, self._clock.time(), route.version.arn, route.version.traced)
+        if given and kind != "Event" and recursions(trace, route.version.arn) >= RECURSIONS_MAX:
+            if not self._catalog.event_rules(route.version.name, None).may_recurse:
+                raise RecursiveInvocation(RECURSIVE)
+        return trace
 
 
 def _describe(result: Result) -> Params:

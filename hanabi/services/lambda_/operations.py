@@ -99,6 +99,7 @@ def operations(
         ),
         "PutFunctionConcurrency": on.function("PutFunctionConcurrency", concurrency.put_function_concurrency),
         "PutFunctionEventInvokeConfig": on.function_or_qualifier("PutFunctionEventInvokeConfig", event_configs.put_event_config),
+        "PutFunctionRecursionConfig": on.function("PutFunctionRecursionConfig", functions.put_function_recursion_config),
         "PutProvisionedConcurrencyConfig": on.qualifier("PutProvisionedConcurrencyConfig", provisioned.put_provisioned),
         "PutRuntimeManagementConfig": on.function_or_qualifier("PutRuntimeManagementConfig", functions.put_runtime_management_config),
         "RemoveLayerVersionPermission": on_layer.version("RemoveLayerVersionPermission", layers.remove_layer_version_permission),

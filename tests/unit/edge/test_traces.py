@@ -38,10 +38,15 @@ def test_root_parent_and_decision_are_kept_and_lambdas_own_is_added() -> None:
 
 
 @pytest.mark.parametrize("lineage", ["Lineage=a87bd80c:1|68fd508a:5", "Lineage=1:fe460cdd:0", "lineage=807054f4:0"])
-def test_a_lineage_is_kept(lineage: str) -> None:
+def test_a_lineage_gets_the_function(lineage: str) -> None:
     """The Runtime Interface Emulator's own test has it in any place."""
-    for given in (f"{WHOLE};{lineage}", f"{lineage};Parent=53995c3f42cd8ad8;Sampled=1;Root=1-2-3"):
-        assert begin_trace(given, NOW_S, ARN) == given
+    rest = "Parent=53995c3f42cd8ad8;Sampled=1;Root=1-2-3"
+    entries = lineage.partition("=")[2].removeprefix("1:")
+    own = begin_trace("", NOW_S, ARN).rpartition(":0")[0].rpartition(":")[2]
+    assert begin_trace(f"{WHOLE};{lineage}", NOW_S, ARN) == f"{WHOLE};Lineage=1:{entries}|{own}:0"
+    assert begin_trace(f"{lineage};{rest}", NOW_S, ARN) == f"Lineage=1:{entries}|{own}:0;{rest}"
+    again = begin_trace(begin_trace(WHOLE, NOW_S, ARN), NOW_S, ARN)
+    assert again == f"{WHOLE};Lineage=1:{own}:1"
 
 
 def test_what_is_missing_is_added() -> None:

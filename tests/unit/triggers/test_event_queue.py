@@ -12,6 +12,7 @@ import pytest
 
 from hanabi.contracts.functions import EventRules
 from hanabi.contracts.invocation import Invocation
+from hanabi.contracts.lineage import extend
 from hanabi.errors import InvalidRequestContent, ResourceConflict, SandboxError, ServiceError, TooManyRequests
 from hanabi.testing import ManualClock
 from hanabi.triggers.event_states import EventState
@@ -150,6 +151,20 @@ async def test_new_rules_count_for_events_that_wait(tmp_path: Path) -> None:
         await setting.pass_time(120)
         assert await setting.queue.backlog() == 0
         assert setting.queue.meter.ended[EventState.DROPPED] == 1
+
+
+async def test_an_event_of_a_recursive_loop_is_dropped_unless_the_function_allows_it(tmp_path: Path) -> None:
+    async with open_queue(tmp_path) as setting:
+        await setting.queue.open()
+        arn, trace, allowed = make_route().version.arn, "Root=1-2-3", False
+        for count in range(20):
+            trace = extend(trace, arn)
+            allowed = allowed or count == 18
+            setting.catalog.rules["hello", None] = EventRules(may_recurse=allowed)
+            await setting.queue.put(make_route(), b"{}", request_id=f"{count:02d}", client_context="", trace=trace, qualifier=None)
+            await setting.queue.wait_idle()
+        assert setting.invoker.ids == [f"{count:02d}" for count in range(20) if count not in (16, 17)]
+        assert setting.queue.meter.ended == {EventState.DONE: 18, EventState.DROPPED: 2}
 
 
 async def test_a_deleted_function_drops_its_events(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

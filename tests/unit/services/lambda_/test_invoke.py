@@ -121,6 +121,35 @@ def test_sizes(live: Live) -> None:
           live.client.invoke, FunctionName="echo", InvocationType="Event", Payload=one + b" ")  # fmt: skip
 
 
+def test_a_recursive_loop_is_stopped_unless_it_is_allowed(live: Live) -> None:
+    """What SDKs do inside a function: they hand on the trace that it was invoked with."""
+    client, trace = live.client, ""
+
+    def add_trace(request: Any, **_: Any) -> None:
+        if trace:
+            request.headers["X-Amzn-Trace-Id"] = trace
+
+    client.meta.events.register("before-sign.lambda.Invoke", add_trace)
+    try:
+        for _ in range(16):
+            live.invoke("echo")
+            trace = live.invoker.seen[-1].trace
+        stopped = "Lambda has detected your function being invoked in a recursive loop"
+        fails("RecursiveInvocationException", 400, stopped, client.invoke, FunctionName="echo:1")
+        assert live.invoke("echo", InvocationType="Event")["StatusCode"] == 202  # it is dropped in the queue
+        assert client.put_function_recursion_config(FunctionName="echo", RecursiveLoop="Allow")["RecursiveLoop"] == "Allow"
+        assert client.get_function_recursion_config(FunctionName=f"{ARN}:echo")["RecursiveLoop"] == "Allow"
+        assert live.invoke("echo")["StatusCode"] == 200
+        client.put_function_recursion_config(FunctionName="echo", RecursiveLoop="Terminate")
+        fails("RecursiveInvocationException", 400, stopped, client.invoke, FunctionName="echo")
+    finally:
+        client.meta.events.unregister("before-sign.lambda.Invoke", add_trace)
+    fails("ValidationException", 400, "at 'recursiveLoop' failed to satisfy constraint: Member must satisfy enum value set: [Terminate",
+          client.put_function_recursion_config, FunctionName="echo", RecursiveLoop="x")  # fmt: skip
+    fails("ResourceNotFoundException", 404, f"Function not found: {ARN}:nowhere",
+          client.put_function_recursion_config, FunctionName="nowhere", RecursiveLoop="Allow")  # fmt: skip
+
+
 def test_modes_that_functions_here_do_not_have(live: Live) -> None:
     fails("InvalidParameterValueException", 400, "TenantId", live.client.invoke, FunctionName="echo", TenantId="t")
     fails("InvalidParameterValueException", 400, "DurableExecutionName", live.client.invoke, FunctionName="echo", DurableExecutionName="d")
