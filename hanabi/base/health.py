@@ -88,6 +88,10 @@ class Health:
         if known is not None:
             log.info("over: %s", known.text)
 
+    def within(self, part: str) -> "Health":
+        """Return what a part of the node reports to: its problems are told with its name."""
+        return _PartHealth(self, part) if part else self
+
     @property
     def problems(self) -> list[Problem]:
         """Current problems, oldest first."""
@@ -112,3 +116,20 @@ class Health:
         if metric.name in self._metrics:
             raise ValueError(f"{metric.name} is there already, of another kind")
         self._metrics[metric.name] = metric
+
+
+class _PartHealth(Health):
+    """A node's health as one part of it reports to it."""
+
+    def __init__(self, whole: Health, part: str) -> None:
+        super().__init__()
+        self._whole = whole
+        self._part = part
+        self.counter = whole.counter  # type: ignore[method-assign]
+        self.gauge = whole.gauge  # type: ignore[method-assign]
+
+    def report(self, key: str, text: str, *, level: int = logging.ERROR) -> None:
+        self._whole.report(f"{self._part} {key}", f"{self._part}: {text}", level=level)
+
+    def clear(self, key: str) -> None:
+        self._whole.clear(f"{self._part} {key}")

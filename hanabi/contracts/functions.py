@@ -1,6 +1,6 @@
 """Function versions and invocation routes, as the packages below the control plane see them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -48,19 +48,26 @@ class FunctionVersion:
     code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
     traced: bool = False  # TracingConfig Active: its invocations are sampled
+    record_name: str = ""  # the function's name in what all accounts and regions share; as its own, if nothing is said
+    record_group: str = ""  # likewise its log group's
     json_logs: JsonLogs | None = None  # None: LogFormat Text
     opt: Path | None = None  # its layers, merged ahead of time into one directory: becomes /opt
     snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
     runtime_version: str = ""  # the id of the only runtime version that it runs on; empty: whichever there is
     container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "record_name", self.record_name or self.name)
+        object.__setattr__(self, "record_group", self.record_group or self.log_group)
+
 
 @dataclass(slots=True)
 class Concurrency:
     """The concurrency setting of one function, shared by all its versions; `reserved` None means unreserved."""
 
-    function: str
+    function: str  # its name in the record
     reserved: int | None = None
+    scope: str = ""  # of that name: functions of one scope share the concurrency of their account and region
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +100,8 @@ class EventRules:
 class ConcurrencyLimits(Protocol):
     """Concurrency limits for admission. All in memory: read for each invocation."""
 
-    def account_concurrency(self) -> tuple[int, int]:
-        """(account limit, unreserved limit): 1000 and 1000 minus all reserved."""
+    def account_concurrency(self, scope: str = "") -> tuple[int, int]:
+        """(account limit, unreserved limit) of an account and region: 1000 and 1000 minus all reserved."""
 
     def is_reserved(self, name: str) -> bool:
         """Whether a function has reserved concurrency: its provisioned concurrency comes out of that."""
@@ -104,16 +111,11 @@ class Catalog(Protocol):
     """The functions that exist, as the invoke path sees them. All in memory; a resolve is two dictionary reads."""
 
     def resolve(self, function: str, qualifier: str | None) -> Route:
-        """The route for a function (bare name) and a version, alias or None; draws by weight for a weighted alias.
+        """The route for a function and a version, alias or None; draws by weight for a weighted alias.
 
+        The function goes by its own name in the catalog of one account and region, by its name in the record in that of all of them.
         Raises `ResourceNotFound`, or `ResourceConflict` when the state does not allow an invoke.
         """
 
     def event_rules(self, function: str, qualifier: str | None) -> EventRules:
         """The rules for a function's events now. A function that is not there has none of its own."""
-
-    def on_retired(self, callback: Callable[[str], None]) -> None:
-        """Register a callback for each `FunctionVersion.key` that is retired (updated or deleted)."""
-
-    def account_concurrency(self) -> tuple[int, int]:
-        """(account limit, unreserved limit): 1000 and 1000 minus all reserved."""

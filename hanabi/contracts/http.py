@@ -17,6 +17,7 @@ class HttpRequest:
 
     __slots__ = (
         "_headers",
+        "account",
         "body",
         "caller",
         "cancel",
@@ -26,6 +27,7 @@ class HttpRequest:
         "path",
         "peer",
         "query",
+        "region",
         "repeated",
         "target",
         "trailers",
@@ -60,6 +62,7 @@ class HttpRequest:
         self.peer = peer  # remote IP, "" for sockets from inside
         self.trailers: Sequence[tuple[str, str]] = ()  # as headers, but after a chunked body: of a stream, there when it has ended
         self.verified = False  # its signature is valid: set by the authentication, for the server, which prefers such clients when full
+        self.account = self.region = ""  # of whoever signed it, and that it is for: set with `verified`
         self.operation = ""  # for the access log, set by the handler: "lambda:Invoke"
         self.caller = ""  # likewise: an ARN, or the id of a function URL
         self.cancel: Callable[[], object] | None = None  # set by a handler that can stop; called when the client has hung up

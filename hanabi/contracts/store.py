@@ -1,6 +1,6 @@
 """The document store: compare-and-set, atomic batches, and watches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,13 +38,18 @@ class Store(Protocol):
     raises `DocumentDamaged` where it is asked for, and is never lost: what is written or deleted under its key quarantines it first.
     """
 
-    damaged: dict[str, str]  # key -> why, of those that were met; "it" is the subject
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """Why documents that were met are damaged, by key; "it" is the subject."""
 
     async def get(self, key: str) -> tuple[Document, int] | None:
         """Read a document: (value, revision), or None."""
 
     async def list(self, prefix: str) -> list[tuple[str, Document, int]]:
         """List all (key, value, revision) below a prefix, in key order."""
+
+    async def segments(self, prefix: str) -> tuple[str, ...]:
+        """List what comes next in keys below a prefix, up to a `/`, each once and in order."""
 
     async def write(self, writes: Sequence[Write]) -> int:
         """Apply a batch atomically; returns its revision. Raises `RevisionMismatch`. Deleting an absent document is no error."""

@@ -81,5 +81,10 @@ class UsageReport:
 
 
 class Usage(Protocol):
-    async def report(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> UsageReport:
-        """Rows by period, then function; `period` is a key of PERIODS. The bounds count by whole hours. Raises `StorageFailed`."""
+    async def report(
+        self, period: str, *, scope: str = "", function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62
+    ) -> UsageReport:
+        """Rows of a scope (`control.record_names`) by period, then function. `period` is a key of PERIODS. The bounds count by whole hours.
+
+        Raises `StorageFailed`.
+        """

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from hanabi.control.regions import looks_like_region, partition_of
 from hanabi.errors import InvalidParameterValue, ResourceNotFound, ValidationError
 from hanabi.quotas import FUNCTION_NAME_CHARS
 
@@ -25,14 +26,25 @@ _ALIAS = re.compile(r"(?![0-9]+\Z)[a-zA-Z0-9_-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AccountRegion:
-    """The account and region of a node's functions."""
+    """An account and a region of it: what has functions, layers and logs of its own."""
 
     account: str
     region: str
 
     @property
     def partition(self) -> str:
-        return "aws-cn" if self.region.startswith("cn-") else "aws-us-gov" if self.region.startswith("us-gov-") else "aws"
+        return partition_of(self.region)
+
+    @property
+    def prefix(self) -> str:
+        """What precedes the keys of its documents in the store."""
+        return f"{self.account}/{self.region}/"
+
+    def check(self) -> "AccountRegion":
+        """Raise `ValueError` for what can be no account and region."""
+        if not (is_account(self.account) and looks_like_region(self.region)):
+            raise ValueError(f"is of no account and region that can be: {self.account!r}, {self.region!r}")
+        return self
 
     def arn(self, name: str, qualifier: str | None = None) -> str:
         arn = f"arn:{self.partition}:lambda:{self.region}:{self.account}:function:{name}"
@@ -103,6 +115,11 @@ class AccountRegion:
         if qualifier:
             raise InvalidParameterValue("Tags on function aliases and versions are not supported. Please specify a function ARN.")
         return name
+
+
+def is_account(text: str) -> bool:
+    """Whether a text is an account id: 12 digits."""
+    return len(text) == 12 and text.isascii() and text.isdigit()
 
 
 def is_version(qualifier: str) -> bool:

@@ -34,12 +34,14 @@ class FunctionCatalog:
         code_at: Callable[[str], Path],
         layers_at: Callable[[Sequence[str]], Path],
         snapshots: Path | None = None,
+        scope: str = "",
     ) -> None:
         self._functions = functions
         self._account_region = functions.account_region
         self._code_at = code_at  # where code is, unpacked, by its hash
         self._layers_at = layers_at  # where the layers of those hashes are, merged
         self._snapshots = snapshots  # where those of versions are
+        self._scope = scope  # what precedes names in the record
         self._routes: dict[str, dict[str | None, Route | WeightedRoute]] = {}
         self._concurrency: dict[str, Concurrency] = {}
         self._unreserved = ACCOUNT_CONCURRENCY
@@ -55,7 +57,7 @@ class FunctionCatalog:
             return route.other if random.random() < route.weight else route.main
         return route  # type: ignore[return-value]  # `type() is` is the fast test, and narrows only one way
 
-    def account_concurrency(self) -> tuple[int, int]:
+    def account_concurrency(self, scope: str = "") -> tuple[int, int]:
         return ACCOUNT_CONCURRENCY, self._unreserved
 
     def event_rules(self, function: str, qualifier: str | None) -> EventRules:
@@ -87,7 +89,7 @@ class FunctionCatalog:
         if new is None:
             self._concurrency.pop(function.name, None)
         else:
-            self._concurrency.setdefault(new.name, Concurrency(new.name)).reserved = new.reserved
+            self._concurrency.setdefault(new.name, Concurrency(self._scope + new.name, scope=self._scope)).reserved = new.reserved
         if old is not None:
             kept = {new.key(version) for version in new.running()} if new else set()
             for key in (old.key(version) for version in old.running()):
@@ -146,6 +148,8 @@ class FunctionCatalog:
             role=settings.role,
             code=None if version.code.image else self._code_at(version.code.sha256),
             log_group=settings.log_group,
+            record_name=self._scope + function.name,
+            record_group=self._scope + settings.log_group,
             opt=self._layers_at(settings.layer_hashes) if settings.layers else None,
             traced=settings.traced,
             json_logs=json_logs(settings),

@@ -1,22 +1,28 @@
 """Every kind of document in state.db: its version, and the migration steps of older ones.
 
-    functions/<name>            a function: control/model.py, read by control/documents.py
-    versions/<name>/<number>    a published version of it
-    event-source-mappings/<uuid>  an event source mapping: control/event_source_mappings.py
-    layers/<name>               a layer: control/layers/model.py
-    layer-versions/<name>/<number>  a version of it
-    code-signing-configs/<id>   a code signing configuration: control/code_signing/model.py
-    iam/role/<name>             a role with its policies: services/iam/
-    node/identity               the id of this state.db: images/identity.py
-    quarantine/<revision>/<key> what was quarantined, text as it was
+    <account>/<region>/                 what an account has in a region: `control.planes`
+        functions/<name>                a function: control/model.py, read by control/documents.py
+        versions/<name>/<number>        a published version of it
+        event-source-mappings/<uuid>    an event source mapping: control/event_source_mappings.py
+        layers/<name>                   a layer: control/layers/model.py
+        layer-versions/<name>/<number>  a version of it
+        code-signing-configs/<id>       a code signing configuration: control/code_signing/model.py
+    <account>/iam/role/<name>           a role with its policies: services/iam/
+    node/identity                       the id of this state.db: images/identity.py
+    node/home                           the first account and region of this state.db: control/home.py
+    quarantine/<revision>/<key>         what was quarantined, text as it was
 
+Before version 2 of state.db there was one account in one region: `move_home` moves its documents below their names.
 A released step never changes. Add another one after it, and an example to the documents' tests.
 """
 
 import json
+import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from hanabi.contracts.store import Document
+from hanabi.control.arns import AccountRegion
 from hanabi.store.formats import Format, Formats
 
 
@@ -76,13 +82,29 @@ def _check_identity(document: Document) -> None:
         raise ValueError("has no id")
 
 
+def _check_home(document: Document) -> None:
+    AccountRegion(document["account"], document["region"]).check()
+
+
 FORMATS: Formats = {
-    "functions/": Format((_function_1, _with_ciphertext)),  # checked when read: control/documents.py
-    "versions/": Format((_version_1, _with_ciphertext)),
-    "event-source-mappings/": Format(),  # likewise: control/event_source_mappings.py
-    "layers/": Format(),  # likewise: control/layers/model.py
-    "layer-versions/": Format(),
-    "code-signing-configs/": Format(),  # likewise: control/code_signing/model.py
-    "iam/role/": Format(check=_check_role),
+    "*/*/functions/": Format((_function_1, _with_ciphertext)),  # checked when read: control/documents.py
+    "*/*/versions/": Format((_version_1, _with_ciphertext)),
+    "*/*/event-source-mappings/": Format(),  # likewise: control/event_source_mappings.py
+    "*/*/layers/": Format(),  # likewise: control/layers/model.py
+    "*/*/layer-versions/": Format(),
+    "*/*/code-signing-configs/": Format(),  # likewise: control/code_signing/model.py
+    "*/iam/role/": Format(check=_check_role),
     "node/identity": Format(check=_check_identity),
+    "node/home": Format(check=_check_home),
 }
+
+
+def move_home(home: AccountRegion) -> Callable[[sqlite3.Connection], None]:
+    """Make the upgrade of state.db from version 1 to 2. `home`: the account and region of all that is in it."""
+
+    def move(connection: sqlite3.Connection) -> None:
+        elsewhere = "key GLOB 'node/*' OR key GLOB 'quarantine/*' OR key GLOB 'iam/*'"
+        connection.execute(f"UPDATE documents SET key = ? || key WHERE NOT ({elsewhere})", (home.prefix,))
+        connection.execute("UPDATE documents SET key = ? || key WHERE key GLOB 'iam/*'", (f"{home.account}/",))
+
+    return move

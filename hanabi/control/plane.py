@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
@@ -51,16 +52,23 @@ class ControlPlane:
     presence: CodePresence  # whether what functions are made of is there
     references: References  # what is in use, and must be kept
 
+    @property
+    def account_region(self) -> AccountRegion:
+        return self.functions.account_region
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not (self._tasks or self.deployment.uploads or self.layers.hashes)
+
+    @property
+    def _tasks(self) -> "list[asyncio.Task[Any]]":
+        registries = (self.functions, self.layers, self.code_signing, self.mappings)
+        return [*self.preparation.tasks, *self.snap_start.tasks, *(task for each in registries for task in each.tasks)]
+
     async def wait_idle(self) -> None:
         """Return when no change is under way and nothing is being prepared."""
-        while tasks := [
-            *self.preparation.tasks,
-            *self.functions.tasks,
-            *self.layers.tasks,
-            *self.code_signing.tasks,
-            *self.mappings.tasks,
-            *self.snap_start.tasks,
-        ]:
+        while tasks := self._tasks:
             await asyncio.wait(tasks)
 
 
@@ -74,6 +82,8 @@ async def open_control_plane(
     account_region: AccountRegion,
     *,
     url_for: Callable[[str], str],
+    scope: str = "",
+    foreign_layers: ForeignLayers | None = None,
     layer_source: LayerSource | None = None,
     objects: CodeObjects | None = None,
     cipher: EnvironmentCipher | None = None,
@@ -84,8 +94,9 @@ async def open_control_plane(
 ) -> AsyncIterator[ControlPlane]:
     """Load the functions and continue unfinished preparations; at exit, wait for changes to end.
 
-    `url_for` makes the URL of a function URL's id. Without `containers`, code is zips only; without `objects`, none is in S3;
-    without `cipher`, environment variables are not encrypted. `updates_shown_s`: see `RecentUpdates`.
+    `url_for` makes the URL of a function URL's id. `scope` precedes names in the record: `record_names`. Without `containers`, code
+    is zips only; without `objects`, none is in S3; without `cipher`, environment variables are not encrypted. `foreign_layers` are
+    shared by all planes of a node; without them they come from `layer_source`. `updates_shown_s`: see `RecentUpdates`.
     """
     health = health or Health(clock)
     functions = Functions(store, account_region, clock, health, cipher)
@@ -93,9 +104,9 @@ async def open_control_plane(
     layers = Layers(store, code, account_region, clock, health, sources)
     code_signing = CodeSigningConfigs(store, account_region, clock, health)
     mappings = EventSourceMappings(store, functions, clock, health)
-    foreign = ForeignLayers(layer_source, code, clock)
+    foreign = foreign_layers or ForeignLayers(layer_source, code, clock)
     # Each is told of every change, in this order.
-    catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None)
+    catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None, scope)
     usage = AccountUsage(functions, layers)
     provisioned = ProvisionedVersions(functions, catalog.target)
     snap_start = SnapStart(functions, snapshots, catalog.target, clock, health)
@@ -110,7 +121,8 @@ async def open_control_plane(
         stack.push_async_callback(functions.close)
         stack.push_async_callback(layers.close)
         stack.push_async_callback(code_signing.close)
-        stack.push_async_callback(foreign.close)
+        if foreign_layers is None:
+            stack.push_async_callback(foreign.close)
         stack.push_async_callback(mappings.close)
         stack.push_async_callback(snap_start.close)
         stack.push_async_callback(preparation.close)

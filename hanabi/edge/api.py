@@ -11,6 +11,7 @@ from hanabi.base.tasks import Tasks
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import NO_ANSWER, Answer, HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Cancellable
+from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.auth.sigv4 import HASH_INLINE_BYTES, Verifier, find_signature_claim
 from hanabi.edge.failures import to_api_error
@@ -18,7 +19,7 @@ from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.protocols.codec import Codec, Match
 from hanabi.edge.protocols.model import known_services
 from hanabi.edge.request_ids import make_request_id
-from hanabi.edge.served_services import ServedService, ServedServices
+from hanabi.edge.served_services import PlacedOperations, ServedService, ServedServices
 from hanabi.edge.service import DOCUMENT_BYTES, NOTHING, Call, Operation, Params, RequiredPermission, Service
 from hanabi.errors import (
     AccessDenied,
@@ -53,11 +54,10 @@ class Api:
     ) -> None:
         self.services = ServedServices(services)
         self._all = tuple(services)
-        self.verifier = Verifier(keys, clock, region, global_services=self.services.global_names)
+        self.verifier = Verifier(keys, clock, region)
         self.workers = JsonWorkers(clock, spool)
         self.tasks = Tasks("API")
         self._keys = keys
-        self._region = region
         self._authorize = authorize
 
     def handle(self, request: HttpRequest, answer: Answer, only: str | None = None) -> None:
@@ -69,16 +69,24 @@ class Api:
                 raise ValidationError("The path of the request is not in canonical form")
             body = request.body
             if type(body) is bytes and len(body) <= HASH_INLINE_BYTES and name in self.services.by_signing_name:
-                self._begin(progress, self.verifier.verify_small(request, name, only), name)
+                principal = self.verifier.verify_small(request, name, only)
+                service = self.services.by_signing_name[name]
+                placed = service.placed.get((principal.account, request.region))
+                if placed is None:
+                    placed = service.find(AccountRegion(principal.account, request.region))
+                if placed is not None:
+                    self._begin(progress, principal, name, placed)
+                else:
+                    progress.go_on(self._open_and_run(progress, principal, name))
                 return
         except Exception as error:
             progress.end(error)
             return
         progress.go_on(self._verify_and_run(progress, name, only))
 
-    def _begin(self, progress: "_Progress", principal: Principal, name: str) -> None:
+    def _begin(self, progress: "_Progress", principal: Principal, name: str, placed: PlacedOperations) -> None:
         """Begin a verified call of a known service. No task is made when the owner calls and the operation needs none."""
-        call, operation, match = self._match(progress, principal, name)
+        call, operation, match = self._match(progress, principal, name, placed)
         if operation.begin is None or not principal.is_root or operation.owner_too:
             progress.go_on(self._run(call, progress.codec, operation, match, None))
             return
@@ -94,17 +102,25 @@ class Api:
             progress.running = begun
             progress.request.cancel = progress.cancel
 
-    def _match(self, progress: "_Progress", principal: Principal, name: str) -> tuple[Call, Operation[Any], Match]:
+    def _match(
+        self, progress: "_Progress", principal: Principal, name: str, placed: PlacedOperations
+    ) -> tuple[Call, Operation[Any], Match]:
         request = progress.request
         request.caller = principal.arn
         service = self.services.by_signing_name[name]
         match = progress.codec.match(request)
         request.operation = f"{service.name}:{match.operation}"
-        operation = service.operations.get(match.operation)
+        operation = placed.operations.get(match.operation)
         if operation is None:
             raise NotImplementedOperation(f"Hanabi does not implement {request.operation}")
-        progress.call = call = Call(progress.request_id, principal, self._region, request, match.operation)
+        progress.call = call = Call(progress.request_id, principal, placed.account_region, request, match.operation)
         return call, operation, match
+
+    async def _open_and_run(self, progress: "_Progress", principal: Principal, name: str) -> Params:
+        """Run a verified call, the first one in its account and region."""
+        placed = await self.services.by_signing_name[name].open(AccountRegion(principal.account, progress.request.region))
+        call, operation, match = self._match(progress, principal, name, placed)
+        return await self._run(call, progress.codec, operation, match, None)
 
     async def _verify_and_run(self, progress: "_Progress", name: str, only: str | None) -> Params:
         """Verify and run a request whose body is hashed or read off the loop: a large one, or one in a file."""
@@ -112,9 +128,11 @@ class Api:
         if name not in self.services.by_signing_name:
             progress.request.caller = principal.arn
             raise await self._absent(name)
-        call, operation, match = self._match(progress, principal, name)
+        service = self.services.by_signing_name[name]
+        placed = await service.open(AccountRegion(principal.account, progress.request.region))
+        call, operation, match = self._match(progress, principal, name, placed)
         if isinstance(progress.request.body, Path):
-            return await self._run_upload(self.services.by_signing_name[name], operation, match, call)
+            return await self._run_upload(service, operation, match, call)
         return await self._run(call, progress.codec, operation, match, None)
 
     async def _run(self, call: Call, codec: Codec, operation: Operation[Any], match: Match, document: Any) -> Params:

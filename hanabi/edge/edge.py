@@ -43,12 +43,12 @@ class Edge:
         self.api = Api(services, keys, clock, region, authorize=authorize, spool=spool)
         self.draining = False  # nothing new is taken, but from inside environments: what runs there is to end well
         self._own_hosts = OwnHosts(hosts)
-        self._own = OwnEndpoints(endpoints, self.api.verifier, self._own_hosts)
+        self._own = OwnEndpoints(endpoints, self.api.verifier, self._own_hosts, keys.root.principal.account)
         self._handle_own = in_task(self._own.handle)
         self._frontends = tuple(frontends)
         self._frontend_handlers = {frontend: in_task(frontend.handle) for frontend in frontends}
         self._frontend_of: dict[str, Frontend | None] = {}  # by Host header
-        self._root_key = keys.root.access_key
+        self._keys = keys
 
     def handle(self, request: HttpRequest, answer: Answer) -> None:
         """Handle a request on the node's port, as an `HttpHandler`."""
@@ -85,7 +85,7 @@ class Edge:
         if frontend is not None:
             return frontend.body_rule(request)
         if request.path.startswith(PREFIX):
-            return self._own.body_rule(request, owner=find_signature_claim(request)[0] == self._root_key)
+            return self._own.body_rule(request, owner=self._keys.is_root(find_signature_claim(request)[0]))
         return self.api.body_rule(request)
 
     def refuse(self, request: HttpRequest, size: int | None, limit_bytes: int) -> HttpResponse:

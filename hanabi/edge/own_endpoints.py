@@ -21,7 +21,8 @@ SIGNING_NAME = "hanabi"  # what requests are signed for
 class Access(Enum):
     """Who may call an endpoint."""
 
-    OWNER = "the owner's key"
+    OWNER = "a key of the node's own account"
+    ACCOUNT = "a key of any account, about what that has in the region it signs for"
     GRANTED = "whoever holds a URL that its handler checks; `/_hanabi/<name>/<what>`"
     OPEN = "everybody who uses one of Hanabi's own host names"
 
@@ -52,7 +53,9 @@ class MethodNotAllowed(ApiError):
 class OwnEndpoints:
     """All endpoints of a node."""
 
-    def __init__(self, endpoints: Sequence[OwnEndpoint], verifier: Verifier, hosts: OwnHosts) -> None:
+    def __init__(self, endpoints: Sequence[OwnEndpoint], verifier: Verifier, hosts: OwnHosts, account: str) -> None:
+        """`account` is the node's own."""
+        self._account = account
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._verifier = verifier
         self._hosts = hosts
@@ -66,8 +69,8 @@ class OwnEndpoints:
             endpoint = self._endpoints.get(name)
             if endpoint is not None and bool(what) != (endpoint.access is Access.GRANTED):
                 endpoint = None
-            if endpoint is None or endpoint.access is Access.OWNER:
-                await self._check_owner(request, name)
+            if endpoint is None or endpoint.access in (Access.OWNER, Access.ACCOUNT):
+                await self._check_key(request, name, endpoint is not None and endpoint.access is Access.ACCOUNT)
             if endpoint is None:
                 raise UnknownOperation(f"There is no {PREFIX}{name}")
             if endpoint.access is Access.OPEN:
@@ -79,19 +82,19 @@ class OwnEndpoints:
             return _fail(error)
 
     def body_rule(self, request: HttpRequest, *, owner: bool) -> BodyRule:
-        """Return the body rule of a request. `owner`: whether it names the owner's key."""
+        """Return the body rule of a request. `owner`: whether it names the key of an account."""
         endpoint = self._endpoints.get(request.path.removeprefix(PREFIX))
-        if endpoint is not None and owner and endpoint.access is Access.OWNER:
+        if endpoint is not None and owner and endpoint.access in (Access.OWNER, Access.ACCOUNT):
             return endpoint.body
         return BodyRule(DOCUMENT_BYTES)
 
     def refuse(self, request: HttpRequest, size: int | None, limit_bytes: int) -> HttpResponse:
         return _fail(RequestEntityTooLarge(f"Request must be smaller than {limit_bytes} bytes for {request.path[:100]}"))
 
-    async def _check_owner(self, request: HttpRequest, name: str) -> None:
+    async def _check_key(self, request: HttpRequest, name: str, any_account: bool) -> None:
         principal = await self._verifier.verify(request, SIGNING_NAME)
         request.caller = principal.arn
-        if not principal.is_root:
+        if not principal.is_root or not (any_account or principal.account == self._account):
             raise AccessDenied(f"User: {principal.arn} is not authorized to use {PREFIX}{name}")
 
 

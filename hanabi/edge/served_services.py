@@ -1,10 +1,11 @@
 """The services of an endpoint. A request's is found as AWS does: by signing name, or without a signature by its other parts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hanabi.contracts.http import HttpRequest
+from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.sigv4 import find_signature_claim
 from hanabi.edge.large_json import blob_pointers
 from hanabi.edge.protocols.codec import Codec
@@ -16,6 +17,14 @@ from hanabi.errors import ApiError
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedOperations:
+    """The operations of a service on what an account has in a region."""
+
+    account_region: AccountRegion
+    operations: Mapping[str, Operation[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class ServedService:
     """A service with its model and codec."""
 
@@ -23,6 +32,22 @@ class ServedService:
     codec: Codec
     operations: dict[str, Operation[Any]]
     blobs: dict[str, list[str]]  # operation whose body is spooled -> where in it blobs are: ["Code.ZipFile"]
+    service: Service
+    placed: dict[tuple[str, str], PlacedOperations] = field(default_factory=dict)  # by (account, region): those that were called
+
+    def find(self, place: AccountRegion) -> PlacedOperations | None:
+        """Return the operations of an account and region, if they need not be opened."""
+        if type(self.service).at is Service.at:
+            return self.placed.setdefault((place.account, place.region), PlacedOperations(place, self.operations))
+        return self.placed.get((place.account, place.region))
+
+    async def open(self, place: AccountRegion) -> PlacedOperations:
+        """Return the operations of an account and region, and keep them."""
+        key = (place.account, place.region)
+        if key not in self.placed:
+            placed = PlacedOperations(place, await self.service.at(place))
+            self.placed.setdefault(key, placed)
+        return self.placed[key]
 
 
 class ServedServices:
@@ -30,7 +55,6 @@ class ServedServices:
 
     def __init__(self, services: Sequence[Service]) -> None:
         self.by_signing_name: dict[str, ServedService] = {}
-        self.global_names: set[str] = set()  # of those that are signed for us-east-1 wherever their client is
         self._by_protocol: dict[str, ServedService] = {}
         self._by_host_label: dict[str, str] = {}
         self._by_target_prefix: dict[str, str] = {}
@@ -38,8 +62,6 @@ class ServedServices:
             served = _serve(service)
             model = served.codec.model
             self.by_signing_name[model.signing_name] = served
-            if service.is_global:
-                self.global_names.add(model.signing_name)
             self._by_protocol.setdefault(model.protocol, served)
             self._by_host_label[model.endpoint_prefix] = model.signing_name
             if model.target_prefix:
@@ -61,6 +83,11 @@ class ServedServices:
         protocol = "query" if request.path == "/" and request.method == "POST" else "rest-json"
         served = self._by_protocol.get(protocol)
         return served.codec.model.signing_name if served else self.first
+
+    def forget(self, place: AccountRegion) -> None:
+        """Forget the operations of an account and region: they are made anew when somebody calls them."""
+        for served in self.by_signing_name.values():
+            served.placed.pop((place.account, place.region), None)
 
     def codec(self, name: str, request: HttpRequest) -> Codec:
         """Return the codec of a service; for an unknown one, a codec whose errors its client most likely understands."""
@@ -95,4 +122,4 @@ def _serve(service: Service) -> ServedService:
             raise TypeError(f"{service.name}:{name} does not say what it touches")
     spooled = (name for name, operation in service.operations.items() if operation.body.spool)
     blobs = {name: blob_pointers(model.operation(name).input_shape) for name in spooled}
-    return ServedService(service.name, make_codec(model), dict(service.operations), blobs)
+    return ServedService(service.name, make_codec(model), dict(service.operations), blobs, service)

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
 from hanabi.contracts.invocation import Cancellable
+from hanabi.control.arns import AccountRegion
 from hanabi.edge.protocols.wording import PLAIN, Wording
 from hanabi.errors import ApiError
 
@@ -28,10 +29,14 @@ class Call:
 
     request_id: str
     principal: Principal
-    region: str
+    account_region: AccountRegion  # whose resources it is about: the caller's account, and the region that it signed for
     request: HttpRequest
     operation: str
     response_headers: list[tuple[str, str]] = field(default_factory=list)  # that the service sends beyond its model's
+
+    @property
+    def region(self) -> str:
+        return self.account_region.region
 
 
 Handler = Callable[[Call, Params, T], Coroutine[Any, Any, Params]]
@@ -94,9 +99,29 @@ class Service:
     """
 
     name: str  # of AWS's model, as botocore has it
-    is_global: bool = False  # clients sign for us-east-1 wherever they are
     wording: Wording = PLAIN  # of its validation messages
-    operations: Mapping[str, Operation[Any]]
+    operations: Mapping[str, Operation[Any]]  # of any account and region, as far as all have the same targets and bodies
+
+    async def at(self, place: AccountRegion) -> Mapping[str, Operation[Any]]:
+        """Return its operations on what an account has in a region. Where these differ, see `EachPlace`."""
+        return self.operations
 
     def drain(self) -> None:
         """End what would not end by itself: the server takes nothing new any more."""
+
+
+class EachPlace(Service):
+    """A service made anew for each account and region by `make`. `first` is that of one of them."""
+
+    def __init__(self, first: Service, make: Callable[[AccountRegion], Awaitable[Service]]) -> None:
+        self.name, self.wording, self.operations = first.name, first.wording, first.operations
+        self._make = make
+        self._made: dict[AccountRegion, Service] = {}
+
+    async def at(self, place: AccountRegion) -> Mapping[str, Operation[Any]]:
+        made = self._made[place] = await self._make(place)
+        return made.operations
+
+    def drain(self) -> None:
+        for service in self._made.values():
+            service.drain()

@@ -48,7 +48,7 @@ class EnvironmentLog:
         self._extensions: dict[int, OutputReader] = {}  # by the descriptor of a pipe, which is ours
 
     def open(self, version: FunctionVersion, stream: str) -> None:
-        self._group, self.stream, self._json = version.log_group, stream, version.json_logs
+        self._group, self.stream, self._json = version.record_group, stream, version.json_logs
         self.telemetry.parse_json = self._json is not None
         self._see_plain()
 

@@ -13,6 +13,8 @@ def describe_hibernated(hibernated: HibernatedEnvironment, now: float) -> dict[s
     return {
         "id": hibernated.id,
         "function": hibernated.version.name,
+        "account": hibernated.version.account,
+        "region": hibernated.version.region,
         "version": hibernated.version.version,
         "runtime": hibernated.version.runtime,
         "type": "snap-start" if hibernated.snap_start else "on-demand",
@@ -43,6 +45,8 @@ def describe_environment(environment: Environment, memory_mb: int, now: float) -
     return {
         "id": environment.id,
         "function": version.name if version else None,
+        "account": version.account if version else None,
+        "region": version.region if version else None,
         "version": version.version if version else None,
         "runtime": environment.image.runtime,
         "type": _type(environment),

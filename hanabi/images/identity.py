@@ -43,7 +43,7 @@ async def identify(store: Store, data_dir: Path, keeps: bool) -> Identity:
     store_id = await _read_document(store)
     if store_id is None:
         store_id = uuid.uuid4().hex
-        is_new = not await store.list("functions/")
+        is_new = not [each for each in await store.segments("") if each != "quarantine"]
         await store.put(DOCUMENT, {"id": store_id})
         mine = mine or (_ANOTHER if is_new and keeps else store_id)
     mine = mine or store_id

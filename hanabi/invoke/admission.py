@@ -27,7 +27,7 @@ class Admission:
     def __init__(self, limits: ConcurrencyLimits) -> None:
         self._limits = limits
         self._running: dict[str, int] = {}  # on demand
-        self._unreserved = 0
+        self._unreserved: dict[str, int] = {}  # of functions without reserved concurrency, by scope
         self._provisions: dict[str, dict[str, ProvisionedUse]] = {}  # by function, then by `FunctionVersion.key`
 
     def provision(self, function: str, key: str, count: int | None) -> None:
@@ -57,10 +57,12 @@ class Admission:
         if concurrency.reserved is not None:
             if running >= concurrency.reserved - (_sum(provisions) if provisions else 0):
                 raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
-        elif self._unreserved >= self._limits.account_concurrency()[1] - (self._provisioned_unreserved() if self._provisions else 0):
-            raise TooManyRequests("ConcurrentInvocationLimitExceeded")
         else:
-            self._unreserved += 1
+            scope = concurrency.scope
+            shared = self._unreserved.get(scope, 0)
+            if shared >= self._limits.account_concurrency(scope)[1] - (self._provisioned_unreserved(scope) if self._provisions else 0):
+                raise TooManyRequests("ConcurrentInvocationLimitExceeded")
+            self._unreserved[scope] = shared + 1
         self._running[function] = running + 1
         if provision is not None:
             provision.spilled += 1
@@ -77,7 +79,7 @@ class Admission:
         else:
             del self._running[concurrency.function]
         if entered:
-            self._unreserved -= 1
+            self._unreserved[concurrency.scope] -= 1
 
     def total(self) -> int:
         """How many admitted invocations have not ended."""
@@ -88,9 +90,10 @@ class Admission:
         provisioned = sum(each.running for each in self._provisions.get(function, {}).values())
         return self._running.get(function, 0) + provisioned
 
-    def _provisioned_unreserved(self) -> int:
+    def _provisioned_unreserved(self, scope: str) -> int:
         """How much of the shared part provisioned concurrency takes."""
-        return sum(_sum(provisions) for function, provisions in self._provisions.items() if not self._limits.is_reserved(function))
+        mine = ((name, provisions) for name, provisions in self._provisions.items() if name[: name.rfind(":") + 1] == scope)
+        return sum(_sum(provisions) for name, provisions in mine if not self._limits.is_reserved(name))
 
 
 def _sum(provisions: dict[str, ProvisionedUse]) -> int:

@@ -163,7 +163,7 @@ class InvocationRun:
             return
         if outcome.undelivered and self._attempts <= REPLACEMENTS_MAX:
             if outcome.events:
-                self._invoker.journal.log(self._invocation.route.version.log_group, outcome.stream, outcome.events)
+                self._invoker.journal.log(self._invocation.route.version.record_group, outcome.stream, outcome.events)
             self._release(reusable=False)
             self.attempt()
             return

@@ -16,7 +16,7 @@ def make_record(invocation: Invocation, outcome: Outcome, now_ms: int) -> Record
     billed_us = duration_us + (init_us or 0 if restore_us is None else restore_us[1])
     return Record(
         request_id=invocation.request_id,
-        function=version.name,
+        function=version.record_name,
         version=version.version,
         memory_mb=version.memory_mb,
         started_ms=now_ms - duration_us // 1000,
@@ -46,11 +46,11 @@ def record(journal: Journal, invocation: Invocation, outcome: Outcome, now_ms: i
     events, start_ms = outcome.events, outcome.start_ms
     if version.json_logs is not None:
         events += _json_lines(invocation, outcome, made, now_ms, version.json_logs)
-        journal.finish(made, version.log_group, outcome.stream, events)
+        journal.finish(made, version.record_group, outcome.stream, events)
     else:
         if not outcome.started:  # after what the environment has logged so far
             events.append((made.started_ms, start_line(invocation.request_id, version.version)))
-        journal.finish_text(made, version.log_group, outcome.stream, events, start_ms, now_ms)
+        journal.finish_text(made, version.record_group, outcome.stream, events, start_ms, now_ms)
     if outcome.on_record is not None:
         outcome.on_record(made)
     result = _result(outcome, made)

@@ -19,26 +19,32 @@ class JournalUsage:
     def __init__(self, journal: FileJournal) -> None:
         self._journal = journal
 
-    async def rows(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> list[UsageRow]:
-        """Rows by period, then function. `since_ms` and `until_ms` count by whole hours; `period` is a key of PERIODS."""
-        return (await self.report(period, function=function, since_ms=since_ms, until_ms=until_ms)).rows
+    async def rows(
+        self, period: str, *, scope: str = "", function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62
+    ) -> list[UsageRow]:
+        """Rows of a scope by period, then function. `since_ms` and `until_ms` count by whole hours; `period` is a key of PERIODS."""
+        return (await self.report(period, scope=scope, function=function, since_ms=since_ms, until_ms=until_ms)).rows
 
-    async def report(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> UsageReport:
+    async def report(
+        self, period: str, *, scope: str = "", function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62
+    ) -> UsageReport:
         """Report rows with losses and why the index is behind. Raises `StorageFailed` when nothing can be read."""
         try:
-            return await self._report(period, function, since_ms, until_ms)
+            return await self._report(period, scope, function, since_ms, until_ms)
         except (OSError, sqlite3.Error) as error:
             raise StorageFailed(str(error)) from error
 
-    async def _report(self, period: str, function: str | None, since_ms: int, until_ms: int) -> UsageReport:
+    async def _report(self, period: str, scope: str, function: str | None, since_ms: int, until_ms: int) -> UsageReport:
         behind = await self._journal.try_wait_indexed()
 
         def select(connection: sqlite3.Connection) -> list[UsageRow]:
             rows = connection.execute(
-                "SELECT function, strftime(?, hour_ms / 1000, 'unixepoch') AS period, sum(requests), sum(errors), sum(billed_ms), "
-                "sum(billed_ms * memory_mb) FROM usage WHERE (?2 IS NULL OR function = ?2) AND hour_ms > ?3 - 3600000 AND hour_ms < ?4 "
+                "SELECT substr(function, ?5), strftime(?1, hour_ms / 1000, 'unixepoch') AS period, sum(requests), sum(errors), "
+                "sum(billed_ms), sum(billed_ms * memory_mb) FROM usage WHERE (?2 IS NULL OR function = ?2) "
+                "AND hour_ms > ?3 - 3600000 AND hour_ms < ?4 "
+                "AND substr(function, 1, length(?6)) = ?6 AND NOT instr(substr(function, ?5), ':') "
                 "GROUP BY period, function ORDER BY period, function",
-                (PERIODS[period], function, since_ms, until_ms),
+                (PERIODS[period], None if function is None else scope + function, since_ms, until_ms, len(scope) + 1, scope),
             )
             return [UsageRow(*row) for row in rows]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
-from hanabi.control.references import References
+from hanabi.control.all_planes import AllPlanes
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.code.code_store import CodeStore
@@ -64,7 +64,7 @@ async def open_s3(settings: NodeSettings, scratch: Path) -> AsyncIterator[S3Obje
 
 
 def make_collector(
-    artifacts: Artifacts, store: SqliteStore, references: References, snapshots: Snapshots, fleet: Fleet, clock: Clock, health: Health
+    artifacts: Artifacts, store: SqliteStore, references: AllPlanes, snapshots: Snapshots, fleet: Fleet, clock: Clock, health: Health
 ) -> Collector:
     """Make the collector. In use is what a function refers to or an environment runs. In doubt, nothing is collected."""
     collector = Collector(clock, health, lambda: artifacts.identity.why_incomplete or store.why_incomplete or references.why_incomplete)

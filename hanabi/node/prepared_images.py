@@ -4,12 +4,12 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Protocol
 
 from hanabi.base.retry import RetryQueue
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.sandbox import Driver
-from hanabi.control.code_presence import CodePresence
 from hanabi.control.runtime_management import explain_pin, runtime_id
 from hanabi.environment.node_heap import for_memory, for_version
 from hanabi.environment.variables import preload_of
@@ -68,10 +68,18 @@ class PreparedContainers:
         return ready
 
 
+class Presence(Protocol):
+    async def require(self, version: FunctionVersion) -> None:
+        """Raise `ResourceConflict` when a version's zip is missing. Cheap when it exists."""
+
+    async def refuse(self, version: FunctionVersion) -> None:
+        """Check a version of which something was not found; raise `ResourceConflict` unless it could be fixed."""
+
+
 class VersionImages:
     """The images of versions. `presence` checks that a version's code exists."""
 
-    def __init__(self, artifacts: Artifacts, presence: Callable[[], CodePresence]) -> None:
+    def __init__(self, artifacts: Artifacts, presence: Callable[[], Presence]) -> None:
         self._artifacts = artifacts
         self._presence = presence
 

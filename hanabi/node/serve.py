@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from hanabi.base.clock import Clock, SystemClock
@@ -12,13 +12,17 @@ from hanabi.base.files import empty_directory
 from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.base.tasks import cancel_and_wait
+from hanabi.control.all_planes import AllPlanes, PresenceChecks
 from hanabi.control.arns import AccountRegion
-from hanabi.control.plane import open_control_plane
+from hanabi.control.layers.foreign_layers import ForeignLayers
+from hanabi.control.plane import ControlPlane, open_control_plane
+from hanabi.control.planes import open_control_planes
 from hanabi.control.recent_updates import SHOWN_S as UPDATES_SHOWN_S
+from hanabi.control.record_names import RecordNames
 from hanabi.edge.auth.authorize import LENIENT_CHOICES, Authorizer
 from hanabi.edge.edge import Edge
 from hanabi.edge.own_endpoints import OwnEndpointGroup
-from hanabi.edge.service import Service
+from hanabi.edge.service import EachPlace, Service
 from hanabi.environment.shared import SharedServices
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.pressure import HostMemory
@@ -44,6 +48,7 @@ from hanabi.node.function_endpoints import endpoint_url, endpoint_variables
 from hanabi.node.prepared_images import ANNOUNCE_INTERVAL_S, PreparedContainers, PreparedRuntimes, VersionImages
 from hanabi.node.state import open_state
 from hanabi.sandbox.host.host import HIBERNATED
+from hanabi.services.iam.accounts import IamAccounts
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.iam.service import IamService
 from hanabi.services.lambda_ import LambdaService
@@ -55,6 +60,7 @@ from hanabi.services.own.health import AliveEndpoint, HealthEndpoints
 from hanabi.services.own.urls import UrlsEndpoint
 from hanabi.services.own.usage import UsageEndpoint
 from hanabi.services.sts import StsService
+from hanabi.store.scoped import ScopedStore
 from hanabi.triggers.event_queue import DurableQueue
 
 
@@ -84,7 +90,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         shared = SharedServices(
             clock, journal, keys, servers.attach, settings.freeze_after_ms / 1000, endpoint_url(settings.function_endpoint)
         )
-        version_images = VersionImages(artifacts, lambda: control.presence)
+        version_images = VersionImages(artifacts, lambda: everything)
         memory = HostMemory()
         fleet = Fleet(driver, version_images.find, shared, _fleet_settings(settings, memory.budget_mb), memory.read, health)
         await fleet.open()
@@ -96,77 +102,100 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         missing = "" if driver.can_snapshot or driver.copies_processes else f"its isolation is {driver.name}, which has no snapshots"
         snapshots = Snapshots(settings.directory("snapshots"), fleet, missing, clock)
         url_for = partial(url_of, port, is_loopback(settings.host))
+        names = RecordNames(state.home)
         layer_source = LayerSource(settings.layer_source, spool) if settings.layer_source else None
         objects = await stack.enter_async_context(open_s3(settings, spool))
-        control = await stack.enter_async_context(
-            open_control_plane(
-                store, artifacts.code, artifacts.layer_sets, runtimes, clock, place,
-                url_for=url_for, layer_source=layer_source, objects=objects, cipher=state.cipher, containers=containers,
-                snapshots=snapshots, health=health, updates_shown_s=UPDATES_SHOWN_S,
-            )
-        )  # fmt: skip
-        functions, catalog = control.functions, control.catalog
-        catalog.on_retired(fleet.retire)
-        await control.presence.check()  # so that functions are described correctly from the start
-        _run_beside(stack, control.presence.run(), "presence")
-        _run_beside(stack, make_collector(artifacts, store, control.references, snapshots, fleet, clock, health).run(), "collector")
+        foreign_layers = ForeignLayers(layer_source, artifacts.code, clock)
+        stack.push_async_callback(foreign_layers.close)
+
+        def open_plane(at: AccountRegion) -> AbstractAsyncContextManager[ControlPlane]:
+            return open_control_plane(
+                ScopedStore(store, at.prefix), artifacts.code, artifacts.layer_sets, runtimes, clock, at,
+                url_for=url_for, scope=names.scope(at), foreign_layers=foreign_layers, objects=objects, cipher=state.cipher,
+                containers=containers, snapshots=snapshots, health=health.within(names.scope(at).rstrip(":")),
+                updates_shown_s=UPDATES_SHOWN_S,
+            )  # fmt: skip
+
+        planes = await stack.enter_async_context(open_control_planes(store, state.home, open_plane, clock))
+        everything = AllPlanes(planes)
+        planes.on_open(lambda plane: plane.catalog.on_retired(fleet.retire))
+        for plane in planes:
+            await plane.presence.check()  # so that functions are described correctly from the start
+        stack.push_async_callback(PresenceChecks(planes).close)
+        _run_beside(stack, make_collector(artifacts, store, everything, snapshots, fleet, clock, health).run(), "collector")
 
         # how it is invoked
-        admission, roles = Admission(catalog), ExecutionRoles(place, any_role=settings.roles == "any")
-        fleet.on_allocated(lambda version, count: admission.provision(version.name, version.key, count))
+        admission, roles = Admission(everything), ExecutionRoles(place, any_role=settings.roles == "any")
+        fleet.on_allocated(lambda version, count: admission.provision(version.record_name, version.key, count))
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable, settings.stream_mb_s * (1 << 20))
         stack.push_async_callback(invoker.close)
-        events = DurableQueue(state.accepted, catalog, invoker, clock, is_full=lambda: journal.full, health=health)
+        events = DurableQueue(state.accepted, everything, invoker, clock, is_full=lambda: journal.full, health=health)
 
         # one line for each service, endpoint and frontend
-        iam = IamService(store, clock, place, roles.changed, health)
+        def make_iam(account: str) -> IamService:
+            part = "" if account == state.home.account else f"account {account}"
+            at = AccountRegion(account, settings.region)
+            return IamService(ScopedStore(store, f"{account}/"), clock, at, roles.changed, health.within(part))
+
+        iam = IamAccounts(store, make_iam)
         await iam.open()
         stack.push_async_callback(iam.close)
         authorize = Authorizer(iam.find_identity, clock, place, lenient=settings.roles != "strict")
         downloads = CodeEndpoint(artifacts.code, keys, clock)
         uploads = Staging(empty_directory(settings.data_dir / "staging"), clock)
         stack.callback(uploads.close)
+
+        def make_lambda(plane: ControlPlane) -> LambdaService:
+            allowed = roles.of(plane.account_region)
+            return LambdaService(plane, invoker, events, clock, downloads.code_url, fleet.allocation, allowed, uploads.given)
+
+        async def lambda_at(at: AccountRegion) -> LambdaService:
+            return make_lambda(await planes.get(at))
+
+        async def logs_at(at: AccountRegion) -> LogsService:
+            return LogsService(LogStore(journal, clock, names.scope(at)), clock, at)
+
         services: list[Service] = [
-            LambdaService(control, invoker, events, clock, downloads.code_url, fleet.allocation, roles, uploads.given),
+            EachPlace(await lambda_at(place), lambda_at),
             StsService(keys, iam.find_role),
-            iam,
-            LogsService(LogStore(journal, clock), clock, place),
+            EachPlace(await iam.at(place), iam.at),
+            EachPlace(await logs_at(place), logs_at),
         ]
         lenient = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
         lenient += settings.runtime_sources.laxer()
         own: list[OwnEndpointGroup] = [
             AliveEndpoint(settings.region, keys.root.access_key, lambda: edge.draining),
             EnvironmentsEndpoint(
-                environments=fleet.describe,
-                provisioned=partial(describe_provisioned, fleet, admission),
-                events=events.meter.describe,
-                budget=fleet.describe_budget,
+                settings.account,
+                {"environments": fleet.describe, "provisioned": partial(describe_provisioned, fleet, admission)},
+                {"events": events.meter.describe, "budget": fleet.describe_budget},
             ),
-            HealthEndpoints(health, lenient, partial(roles.report, functions, health)),
-            UrlsEndpoint(control, partial(named_url, port)),
-            UsageEndpoint(JournalUsage(journal)),
+            HealthEndpoints(health, lenient, lambda: roles.report(everything.functions(), health)),
+            UrlsEndpoint(planes.find, partial(named_url, port)),
+            UsageEndpoint(JournalUsage(journal), names.scope),
             downloads,
             uploads,
         ]
-        url_access = UrlAccess(functions, lambda request: edge.verify(request, "lambda"), authorize, everybody=settings.roles != "strict")
-        function_urls = FunctionUrls(control.urls, catalog, invoker, url_access, clock)
+        url_access = UrlAccess(lambda request: edge.verify(request, "lambda"), authorize, everybody=settings.roles != "strict")
+        function_urls = FunctionUrls(everything, everything, invoker, url_access, clock)
         endpoints = [endpoint for each in own for endpoint in each.endpoints]
         edge = Edge(
             services, keys, clock, settings.region,
             frontends=[function_urls], endpoints=endpoints, hosts=[settings.host], authorize=authorize, spool=spool,
         )  # fmt: skip
         shared.endpoint_variables.extend(endpoint_variables(settings.function_endpoint, (service.name for service in services)))
-        control.provisioned.on_provisioned(fleet.provision)  # from here on environments can reach the edge
+        planes.on_close(edge.api.services.forget)
+        planes.on_open(lambda plane: plane.provisioned.on_provisioned(fleet.provision))  # from here on environments can reach the edge
 
         # serve
         server = await servers.serve(listener, health)
         addresses = UrlAddresses(port, function_urls.handler_for, clock, health)
         if is_loopback(settings.host):
-            control.urls.on_url(addresses.add, addresses.remove)
+            planes.on_open(lambda plane: plane.urls.on_url(addresses.add, addresses.remove))
         await events.open()
         drain = Drain([server, addresses], edge, events, invoker, fleet, clock, health, settings.drain_s)
         stack.push_async_callback(drain.run, stop.stop_now)
-        used = {each.latest.settings.runtime for each in functions if not each.latest.code.image}
+        used = {each.latest.settings.runtime for each in everything.functions() if not each.latest.code.image}
         announcements = RetryQueue(clock, health, longest_delay_s=ANNOUNCE_INTERVAL_S)
         stack.push_async_callback(announcements.cancel)
         _run_beside(stack, runtimes.announce(used, announcements), "pool announcement")

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from hanabi.base.clock import Clock
 from hanabi.base.health import Health
+from hanabi.base.key_file import read_key
+from hanabi.control.arns import AccountRegion
 from hanabi.control.environment_cipher import EnvironmentCipher
-from hanabi.control.migrations import FORMATS
+from hanabi.control.home import find_home
+from hanabi.control.migrations import FORMATS, move_home
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.ledger import index
 from hanabi.ledger import usage_copy as sums_copy
@@ -27,6 +30,7 @@ class State:
     journal: FileJournal  # the record of invocations
     keys: KeyRing
     cipher: EnvironmentCipher  # of environment variables
+    home: AccountRegion  # where this data directory began
 
 
 @asynccontextmanager
@@ -34,9 +38,11 @@ async def open_state(settings: NodeSettings, clock: Clock, health: Health) -> As
     """Open the state. Closed at exit, the journal first."""
     data = settings.data_dir
     async with AsyncExitStack() as stack:
-        store = SqliteStore(data / "state.db", FORMATS, health, clock)
+        first = _first_place(settings)
+        store = SqliteStore(data / "state.db", FORMATS, health, clock, upgrade=move_home(first))
         await store.open()
         stack.push_async_callback(store.close)
+        home = await find_home(store, first)
         accepted = SqliteEventLog(data / "events.db")
         stack.push_async_callback(accepted.close)
         await accepted.open()
@@ -51,4 +57,13 @@ async def open_state(settings: NodeSettings, clock: Clock, health: Health) -> As
         journal = FileJournal(segments, record, sums, clock, index_writer=index_writer, health=health)
         await journal.open()
         stack.push_async_callback(journal.close)
-        yield State(store, accepted, journal, keys, EnvironmentCipher.open(data / "environment.key"))
+        yield State(store, accepted, journal, keys, EnvironmentCipher.open(data / "environment.key"), home)
+
+
+def _first_place(settings: NodeSettings) -> AccountRegion:
+    """Return the account and region of what an older Hanabi, which had one, has left here: those of its last start."""
+    try:
+        key = read_key(settings.keys_file)
+    except FileNotFoundError:
+        return AccountRegion(settings.account, settings.region)
+    return AccountRegion(key.account, key.region)

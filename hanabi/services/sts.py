@@ -36,7 +36,6 @@ class StsService(Service):
     """The `sts` service: GetCallerIdentity, and AssumeRole for roles of IAM. `find_role` finds one by its ARN."""
 
     name = "sts"
-    is_global = True
 
     def __init__(self, keys: KeyRing, find_role: Callable[[str], Awaitable[Mapping[str, Any] | None]]) -> None:
         self._keys = keys

@@ -26,12 +26,17 @@ class Format:
         return len(self.migrations)
 
 
-Formats = Mapping[str, Format]  # by the beginning of their keys
+Formats = Mapping[str, Format]  # by the beginning of their keys, in which "*" is any segment: "*/*/functions/"
 _PLAIN = Format()
 
 
 def format_of(formats: Formats, key: str) -> Format:
-    return next((each for prefix, each in formats.items() if key.startswith(prefix)), _PLAIN)
+    return next((each for prefix, each in formats.items() if _begins(key, prefix)), _PLAIN)
+
+
+def _begins(key: str, prefix: str) -> bool:
+    leading = prefix.count("*/")
+    return key.split("/", leading)[-1].startswith(prefix[2 * leading :]) if key.count("/") >= leading else False
 
 
 def read_document(text: Any, version: Any, format: Format) -> Document:

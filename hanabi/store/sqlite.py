@@ -5,7 +5,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,22 +38,29 @@ INSERT OR IGNORE INTO counter VALUES (1, 0);
 
 # As bytes: a text that is not UTF-8 would stop the whole list.
 _COLUMNS = "CAST(key AS BLOB), CAST(value AS BLOB), revision, version"
-_BELOW = "FROM documents WHERE key >= ? AND substr(key, 1, ?) = ?"  # a prefix
+_BELOW = "FROM documents WHERE key >= ? AND key < ?"  # a prefix, as `_below` bounds it
 
 
 class SqliteStore:
     """A document store in one file, which other processes may write, too.
 
     `formats` are those of the documents: an older document is migrated when it is read. With a `clock`, watches are told
-    every second what other processes wrote; without one, when `follow` is called.
+    every second what other processes wrote; without one, when `follow` is called. `upgrade` brings a file of version 1 to version 2.
     """
 
-    def __init__(self, path: Path, formats: Formats | None = None, health: Health | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        formats: Formats | None = None,
+        health: Health | None = None,
+        clock: Clock | None = None,
+        upgrade: Callable[[sqlite3.Connection], None] = lambda connection: None,
+    ) -> None:
         self.damaged: dict[str, str] = {}
         self._path = path
         self._formats = formats or {}
         self._health = health or Health()
-        self._database = Database(path, SCHEMA)
+        self._database = Database(path, replace(SCHEMA, migrations=(*SCHEMA.migrations, upgrade)))
         self._clock = clock
         self._retries = RetryQueue(clock or SystemClock(), self._health)
         self._watches = Watches()
@@ -100,7 +107,7 @@ class SqliteStore:
 
     async def list(self, prefix: str) -> list[tuple[str, Document, int]]:
         def select(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
-            return connection.execute(f"SELECT {_COLUMNS} {_BELOW} ORDER BY key", (prefix, len(prefix), prefix)).fetchall()
+            return connection.execute(f"SELECT {_COLUMNS} {_BELOW} ORDER BY key", _below(prefix)).fetchall()
 
         found = []
         for key, value, revision, version in await self._database.read(select):
@@ -110,6 +117,17 @@ class SqliteStore:
             if document is not None:
                 found.append((key.decode(), document, revision))
         return found
+
+    async def segments(self, prefix: str) -> tuple[str, ...]:
+        def select(connection: sqlite3.Connection) -> tuple[str, ...]:
+            found: list[str] = []
+            first, end = _below(prefix)
+            while row := connection.execute(f"SELECT CAST(key AS BLOB) {_BELOW} ORDER BY key LIMIT 1", (first, end)).fetchone():
+                found.append(_name(row[0]).removeprefix(prefix).partition("/")[0])
+                first = f"{prefix}{found[-1]}0"  # what comes after everything with a slash there
+            return tuple(sorted(found))
+
+        return await self._database.read(select)
 
     async def write(self, writes: Sequence[Write]) -> int:
         batch = [_Row.of(write, self._formats, write.key in self.damaged) for write in writes]
@@ -250,6 +268,11 @@ class _News:
     gone: list[str]
 
 
+def _below(prefix: str) -> tuple[str, str | bytes]:
+    """Return the first key with a prefix, and what comes after all of them: to SQLite a BLOB comes after every text."""
+    return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else b""
+
+
 def _count_foreign_commits(connection: sqlite3.Connection) -> int:
     """A number that changes whenever another process has written the file."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
@@ -260,7 +283,7 @@ def _find_news(connection: sqlite3.Connection, prefixes: Sequence[str], known: M
     foreign = _count_foreign_commits(connection)
     revision, found, changed = _revision(connection), set(), set()
     for prefix in prefixes:
-        for key, document_revision in connection.execute(f"SELECT CAST(key AS BLOB), revision {_BELOW}", (prefix, len(prefix), prefix)):
+        for key, document_revision in connection.execute(f"SELECT CAST(key AS BLOB), revision {_BELOW}", _below(prefix)):
             name = _name(key)
             found.add(name)
             if type(document_revision) is int and document_revision > known.get(name, 0):

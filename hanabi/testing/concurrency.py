@@ -12,7 +12,7 @@ class FixedLimits:
         self.unreserved = unreserved
         self.reserved = set(reserved)  # functions that have a reservation of their own
 
-    def account_concurrency(self) -> tuple[int, int]:
+    def account_concurrency(self, scope: str = "") -> tuple[int, int]:
         return ACCOUNT_LIMIT, self.unreserved
 
     def is_reserved(self, name: str) -> bool:

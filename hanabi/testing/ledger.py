@@ -45,15 +45,20 @@ class MemoryLedger(MemoryJournal):
 
     # --- contracts.usage.Usage ----------------------------------------------------------------------------------------
 
-    async def report(self, period: str, *, function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62) -> UsageReport:
+    async def report(
+        self, period: str, *, scope: str = "", function: str | None = None, since_ms: int = 0, until_ms: int = 1 << 62
+    ) -> UsageReport:
         rows: dict[tuple[str, str], UsageRow] = {}
         for record in self.records:
             hour_ms = record.started_ms // _HOUR_MS * _HOUR_MS
-            if function in (None, record.function) and since_ms - _HOUR_MS < hour_ms < until_ms:
+            own = record.function.removeprefix(scope)
+            if not record.function.startswith(scope) or ":" in own:
+                continue
+            if function in (None, own) and since_ms - _HOUR_MS < hour_ms < until_ms:
                 when = datetime.fromtimestamp(hour_ms / 1000, UTC).strftime(PERIODS[period])
-                row = UsageRow(record.function, when, 1, record.status != "success", record.billed_ms, record.billed_ms * record.memory_mb)
-                known = rows.get((when, record.function))
-                rows[when, record.function] = row if known is None else known + row
+                row = UsageRow(own, when, 1, record.status != "success", record.billed_ms, record.billed_ms * record.memory_mb)
+                known = rows.get((when, own))
+                rows[when, own] = row if known is None else known + row
         return UsageReport([rows[key] for key in sorted(rows)], Losses())
 
     # --- contracts.logs.Logs ------------------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ class MemoryStore:
     async def list(self, prefix: str) -> list[tuple[str, Document, int]]:
         return [(key, json.loads(text), revision) for key, (text, revision) in sorted(self.rows.items()) if key.startswith(prefix)]
 
+    async def segments(self, prefix: str) -> tuple[str, ...]:
+        return tuple(sorted({key.removeprefix(prefix).partition("/")[0] for key in self.rows if key.startswith(prefix)}))
+
     async def write(self, writes: Sequence[Write]) -> int:
         for write in writes:
             current = self.rows[write.key][1] if write.key in self.rows else 0

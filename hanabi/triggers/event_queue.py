@@ -125,7 +125,7 @@ class DurableQueue:
 
     async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
         """Store an event. Raises `ServiceError` when that failed, or took too long: then it may still have been stored, and run."""
-        event = Event(0, self._now_ms(), 0, 0, request_id, route.version.name, qualifier, client_context, trace, payload)
+        event = Event(0, self._now_ms(), 0, 0, request_id, route.version.record_name, qualifier, client_context, trace, payload)
         try:
             async with asyncio.timeout(None) as limit:
                 timer = self._clock.call_later(PUT_LIMIT_S, limit.reschedule, 0.0)

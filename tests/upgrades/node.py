@@ -11,7 +11,7 @@ from typing import Any
 from hanabi.base.health import Health
 from hanabi.control.arns import AccountRegion
 from hanabi.control.environment_cipher import EnvironmentCipher
-from hanabi.control.migrations import FORMATS
+from hanabi.control.migrations import FORMATS, move_home
 from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.images.code.code_store import CodeStore
@@ -24,6 +24,7 @@ from hanabi.ledger.usage_copy import SCHEMA as SUMS_SCHEMA
 from hanabi.ledger.usage_copy import UsageCopy
 from hanabi.services.iam.service import IamService
 from hanabi.store.database import Database
+from hanabi.store.scoped import ScopedStore
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
 from hanabi.triggers.event_log import SqliteEventLog
@@ -62,7 +63,7 @@ class Node:
         return self.identity.why_incomplete or self.store.why_incomplete or self.control.references.why_incomplete
 
     async def roles(self) -> list[dict[str, Any]]:
-        return [role for _, role, _ in await self.store.list("iam/role/")]
+        return [role for _, role, _ in await self.store.list(f"{ACCOUNT}/iam/role/")]
 
 
 @asynccontextmanager
@@ -71,7 +72,8 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
     clock = ManualClock(ACCEPTED_MS / 1000 + 5)
     health, invoker = Health(clock), ScriptedInvoker(clock)
     async with AsyncExitStack() as stack:
-        store = SqliteStore(data / "state.db", FORMATS, health)
+        home = AccountRegion(ACCOUNT, REGION)
+        store = SqliteStore(data / "state.db", FORMATS, health, upgrade=move_home(home))
         stack.push_async_callback(store.close)
         await store.open()
         record = Database(data / "record.db", index.SCHEMA)
@@ -88,12 +90,12 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         await layer_sets.open()
         control = await stack.enter_async_context(
             open_control_plane(
-                store,
+                ScopedStore(store, home.prefix),
                 code,
                 layer_sets,
                 FakeImages(),
                 clock,
-                AccountRegion(ACCOUNT, REGION),
+                home,
                 url_for=lambda url_id: f"http://{url_id}/",
                 health=health,
                 cipher=EnvironmentCipher.open(data / "environment.key"),
@@ -103,7 +105,7 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         stack.push_async_callback(accepted.close)
         await accepted.open()
         events = DurableQueue(accepted, control.catalog, invoker, clock)
-        iam = IamService(store, clock, control.functions.account_region)
+        iam = IamService(ScopedStore(store, f"{ACCOUNT}/"), clock, control.functions.account_region)
         await iam.open()
         stack.push_async_callback(iam.close)
         logs = LogStore(journal, clock)

@@ -38,7 +38,7 @@ def broken(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "said"),
     [
-        ("state.db", newer, "has version 99, and this Hanabi knows versions up to 1"),
+        ("state.db", newer, "has version 99, and this Hanabi knows versions up to 2"),
         ("events.db", newer, "has version 99"),
         ("record.db", newer, "has version 99"),
         ("state.db", broken, "is damaged: file is not a database"),

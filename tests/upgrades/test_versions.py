@@ -12,6 +12,7 @@ from hanabi.base.key_file import read_key
 from hanabi.errors import DatabaseDamaged, DocumentDamaged, HanabiError, ResourceConflict, ResourceNotFound, StateDamaged, StateTooNew
 from tests.upgrades.node import ACCOUNT, VERSION_0, Node, open_node, unpack
 
+HOME = "000000000000/us-east-1/"  # where the documents of a fixture are now
 LIVE_URL = "4xoo1hknvekfhp72n4e0g1ejjck5t2hz"
 
 
@@ -73,7 +74,7 @@ async def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path
     async with open_node(data) as node:  # and again, now that it is today's
         assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
         assert node.invoker.seen == []
-    assert (data / "state.db.before-v1").is_file()
+    assert (data / "state.db.before-v2").is_file()
     assert json.loads((data / "keys.json").read_text())["version"] == 1
 
 
@@ -82,7 +83,7 @@ async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
         await node.control.deployment.delete("greet")
     for file in files_of(data, "state.db-"):
         file.unlink()
-    shutil.copy(data / "state.db.before-v1", data / "state.db")
+    shutil.copy(data / "state.db.before-v2", data / "state.db")
     async with open_node(data) as node:
         assert [each.name for each in node.control.functions] == ["greet", "plain"]
         assert (
@@ -94,16 +95,18 @@ async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
         (data / name).unlink()
     async with open_node(data) as node:
         assert not node.why_incomplete and node.health.problems == []
-    assert (data / "state.db.before-v1-2").is_file()
+    assert (data / "state.db.before-v2-2").is_file()
 
 
 async def test_what_is_written_today_has_todays_version(data: Path) -> None:
     async with open_node(data) as node:
         await node.control.functions.change("plain", lambda function: function.__class__(**{**_fields(function), "tags": {"a": "b"}}))
-    value, version = documents(data)["functions/plain"]
+    value, version = documents(data)[f"{HOME}functions/plain"]
     assert version == 2 and b"path" not in value
-    assert documents(data)["functions/greet"][1] == 2 and documents(data)["versions/greet/1"][1] == 2  # its variables are encrypted now
-    assert documents(data)["iam/role/worker"][1] == 0  # not written, so as it was
+    assert (
+        documents(data)[f"{HOME}functions/greet"][1] == 2 and documents(data)[f"{HOME}versions/greet/1"][1] == 2
+    )  # its variables are encrypted now
+    assert documents(data)[f"{ACCOUNT}/iam/role/worker"][1] == 0  # not written, so as it was
 
 
 def _fields(function: Any) -> dict[str, Any]:
@@ -120,8 +123,8 @@ DAMAGES = {
     "an unknown field": "UPDATE documents SET value = json_set(value, '$.latest.settings.durable', 1) WHERE key = ?",
     "a missing field": "UPDATE documents SET value = json_remove(value, '$.latest.generation') WHERE key = ?",
     "a wrong type": "UPDATE documents SET value = json_set(value, '$.reserved', 'many') WHERE key = ?",
-    "a version that is gone": "DELETE FROM documents WHERE key = 'versions/greet/1' AND ?1 != ''",
-    "a damaged version": "UPDATE documents SET value = '{' WHERE key = 'versions/greet/1' AND ?1 != ''",
+    "a version that is gone": "DELETE FROM documents WHERE key = '000000000000/us-east-1/versions/greet/1' AND ?1 != ''",
+    "a damaged version": "UPDATE documents SET value = '{' WHERE key = '000000000000/us-east-1/versions/greet/1' AND ?1 != ''",
 }
 
 
@@ -129,7 +132,7 @@ DAMAGES = {
 async def test_a_damaged_function_is_left_alone_and_the_others_are_served(data: Path, damage: str) -> None:
     async with open_node(data):
         pass
-    alter(data, DAMAGES[damage], "functions/greet")
+    alter(data, DAMAGES[damage], f"{HOME}functions/greet")
     before = documents(data)
     async with open_node(data) as node:
         assert [each.name for each in node.control.functions] == ["plain"]
@@ -167,13 +170,13 @@ CREATE = {
 
 async def test_a_damaged_role_is_left_alone(data: Path) -> None:
     await scenario_of_nothing(data)
-    alter(data, "UPDATE documents SET value = json_remove(value, '$.Arn') WHERE key = 'iam/role/worker'")
+    alter(data, "UPDATE documents SET value = json_remove(value, '$.Arn') WHERE key = '000000000000/iam/role/worker'")
     async with open_node(data) as node:
-        assert await node.roles() == [] and "iam/role/worker" in node.why_incomplete
+        assert await node.roles() == [] and f"{ACCOUNT}/iam/role/worker" in node.why_incomplete
         assert len([*node.control.functions]) == 2
         with pytest.raises(DocumentDamaged):
-            await node.store.get("iam/role/worker")
-        assert [problem.key for problem in node.health.problems] == ["document iam/role/worker"]
+            await node.store.get(f"{ACCOUNT}/iam/role/worker")
+        assert [problem.key for problem in node.health.problems] == [f"document {ACCOUNT}/iam/role/worker"]
 
 
 async def scenario_of_nothing(data: Path) -> None:

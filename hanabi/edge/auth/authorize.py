@@ -11,7 +11,7 @@ from typing import Any
 from hanabi.base.clock import Clock
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
-from hanabi.control.arns import AccountRegion
+from hanabi.control.arns import AccountRegion, is_account
 from hanabi.edge.auth.conditions import ConditionKeys
 from hanabi.edge.auth.evaluate import (
     AccessRequest,
@@ -74,7 +74,7 @@ class Authorizer:
             if evaluate_resource_policy(permission.policy, None, request) is not Verdict.ALLOW:
                 raise AccessDenied("Forbidden")
             return
-        across = _account_of(permission.resource, self._account_region.account) != principal.account
+        across = _account_of(permission.resource, principal.account) != principal.account
         if principal.is_root and not permission.trust and not across:
             return
         identity = None if principal.is_root else self._find_identity(principal)
@@ -106,13 +106,14 @@ class Authorizer:
     def _request(
         self, principal: Principal | None, identity: IamIdentity | None, http: HttpRequest, permission: RequiredPermission
     ) -> AccessRequest:
-        condition_keys = self._keys_of_request(http)
+        own = principal.account if principal is not None else self._account_region.account
+        condition_keys = self._keys_of_request(http, _account_of(permission.resource, own))
         if principal is not None:
             condition_keys |= keys_of_principal(principal, identity)
         condition_keys |= permission.context
         return AccessRequest(permission.action, (permission.resource, *permission.also), lower_keys(condition_keys))
 
-    def _keys_of_request(self, http: HttpRequest) -> dict[str, str | tuple[str, ...]]:
+    def _keys_of_request(self, http: HttpRequest, account: str) -> dict[str, str | tuple[str, ...]]:
         """Return the condition keys of a request, as AWS documents them. Those that Hanabi cannot know are absent."""
         now = self._clock.time()
         condition_keys: dict[str, str | tuple[str, ...]] = {
@@ -122,8 +123,8 @@ class Authorizer:
             "aws:CurrentTime": format_date(now),
             "aws:EpochTime": str(int(now)),
             "aws:SecureTransport": "false",
-            "aws:RequestedRegion": self._account_region.region,
-            "aws:ResourceAccount": self._account_region.account,
+            "aws:RequestedRegion": http.region or self._account_region.region,
+            "aws:ResourceAccount": account,
         }
         optional: Mapping[str, str] = {
             "aws:SourceIp": http.peer,
@@ -171,6 +172,6 @@ def _evaluate_cap(policies: Sequence[Mapping[str, Any]] | None, request: AccessR
 
 
 def _account_of(arn: str, default: str) -> str:
-    """Return the account that an ARN names; `default` where it names none, or is `*`."""
+    """Return the account that an ARN names; `default` where it names none (as those of AWS's own policies), or is `*`."""
     parts = arn.split(":", 5)
-    return parts[4] if len(parts) == 6 and parts[4] else default
+    return parts[4] if len(parts) == 6 and is_account(parts[4]) else default

@@ -90,6 +90,11 @@ class KeyRing:
     def lookup(self, access_key: str) -> Key | None:
         return self._keys.get(access_key)
 
+    def is_root(self, access_key: str) -> bool:
+        """Whether an access key is that of an account itself."""
+        key = self._keys.get(access_key)
+        return key is not None and key.principal.is_root
+
     def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
         """Issue an environment's credentials, valid until revoked. A session name has at least two characters."""
         if len(session_name) < 2:

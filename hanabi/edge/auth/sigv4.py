@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from operator import itemgetter
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 from hanabi.base.clock import Clock
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
+from hanabi.control.regions import regions
 from hanabi.edge.auth.keys import Key, KeyRing
 from hanabi.errors import ExpiredToken, IncompleteSignature, InvalidSignature, MissingAuthenticationToken, UnrecognizedClient
 from hanabi.quotas import PRESIGNED_MAX_S, SIGNATURE_SKEW_S
@@ -92,13 +93,12 @@ def find_signature_claim(request: HttpRequest) -> tuple[str, str]:
 
 
 class Verifier:
-    """Checks requests against a key ring. `global_services` are signed for us-east-1 wherever the client is."""
+    """Checks requests against a key ring. They are signed for a region of AWS's, or for `region`, the node's default."""
 
-    def __init__(self, keys: KeyRing, clock: Clock, region: str, *, global_services: Collection[str] = ()) -> None:
-        self._global_services = frozenset(global_services)
+    def __init__(self, keys: KeyRing, clock: Clock, region: str) -> None:
+        self._regions = frozenset({region, *regions()})
         self._keys = keys
         self._clock = clock
-        self._region = region
         self._claims: dict[str, SignatureClaim] = {}  # by the Authorization text before the signature; of verified requests only
         self._times: dict[str, int] = {}
         self._paths: dict[str, str] = {}
@@ -127,7 +127,7 @@ class Verifier:
         key = self._keys.lookup(claim.access_key)
         if key is None or only is not None or token or key.session_token or key.expires:
             key = self._check_key(key, token, only)
-        if claim.scope != f"{stamp[:8]}/{self._region}/{service}/aws4_request":
+        if claim.scope != f"{stamp[:8]}/{claim.region}/{service}/aws4_request" or claim.region not in self._regions:
             self._check_scope(signature, service)
         signed_at = self._times.get(stamp)
         if signed_at is None or expires_s is not None or abs(self._clock.time() - signed_at) > SIGNATURE_SKEW_S:
@@ -157,7 +157,7 @@ class Verifier:
             if len(self._claims) >= 1024:
                 self._claims.clear()
             self._claims[new] = claim
-        request.verified = True
+        request.verified, request.account, request.region = True, key.principal.account, claim.region
         return key.principal
 
     # --- what the request says ----------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Verifier:
         claim = signature.claim
         day = signature.timestamp[:8]
         wrong = []
-        if claim.region != self._region and not (service in self._global_services and claim.region == "us-east-1"):
+        if claim.region not in self._regions:
             wrong.append(f"Credential should be scoped to a valid region, not '{claim.region}'. ")
         if claim.service != service:
             wrong.append(f"Credential should be scoped to correct service: '{service}'. ")

@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable
 
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
-from hanabi.control.arns import LATEST
-from hanabi.control.functions import Functions
 from hanabi.edge.auth.authorize import Authorizer
 from hanabi.edge.service import RequiredPermission
 from hanabi.frontends.function_urls.handler import UrlConfig
@@ -18,13 +16,11 @@ class UrlAccess:
 
     def __init__(
         self,
-        functions: Functions,
         verify: Callable[[HttpRequest], Awaitable[Principal]],
         authorizer: Authorizer,
         *,
         everybody: bool = False,
     ) -> None:
-        self._functions = functions
         self._verify = verify
         self._authorizer = authorizer
         self._everybody = everybody
@@ -34,10 +30,7 @@ class UrlAccess:
         principal = None if url.auth_type == "NONE" else await self._verify(request)
         if principal is None and self._everybody:
             return None
-        function = self._functions.get(url.function)
-        policy = tuple(function.policies.get(url.qualifier or LATEST, ())) if function else ()
         context = {"lambda:FunctionUrlAuthType": url.auth_type, "lambda:InvokedViaFunctionUrl": "true"}
         for action in ACTIONS:
-            permission = RequiredPermission(action, self._functions.account_region.arn(url.function, url.qualifier), context, policy=policy)
-            await self._authorizer(principal, request, permission)
+            await self._authorizer(principal, request, RequiredPermission(action, url.arn, context, policy=tuple(url.policy)))
         return principal

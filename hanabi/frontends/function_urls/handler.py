@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +39,7 @@ class UrlConfig(Protocol):
     """The configuration of a URL. `cors` has the members of Lambda's `Cors` shape."""
 
     @property
-    def function(self) -> str: ...
+    def function(self) -> str: ...  # its name in the catalog
     @property
     def qualifier(self) -> str | None: ...
     @property
@@ -48,6 +48,10 @@ class UrlConfig(Protocol):
     def cors(self) -> Mapping[str, Any] | None: ...
     @property
     def streams(self) -> bool: ...  # its InvokeMode is RESPONSE_STREAM
+    @property
+    def arn(self) -> str: ...  # of the function, with the qualifier
+    @property
+    def policy(self) -> Sequence[Mapping[str, Any]]: ...  # the statements of its resource policy
 
 
 class UrlDirectory(Protocol):

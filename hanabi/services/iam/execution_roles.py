@@ -17,10 +17,14 @@ REFUSAL = "The role defined for the function cannot be assumed by Lambda."
 class ExecutionRoles:
     """The roles. `iam` reports each role that is created, changed or deleted. `any_role`: any name is valid (`--roles any`)."""
 
-    def __init__(self, account_region: AccountRegion, *, any_role: bool = False) -> None:
+    def __init__(self, account_region: AccountRegion, *, any_role: bool = False, assumable: set[str] | None = None) -> None:
         self._account_region = account_region
         self._any = any_role
-        self._assumable: set[str] = set()
+        self._assumable: set[str] = set() if assumable is None else assumable  # of all accounts
+
+    def of(self, account_region: AccountRegion) -> "ExecutionRoles":
+        """Return the same roles as another account's functions may have them."""
+        return ExecutionRoles(account_region, any_role=self._any, assumable=self._assumable)
 
     def changed(self, arn: str, role: Mapping[str, Any] | None) -> None:
         if role is not None and self._trusts_lambda(role):
@@ -56,7 +60,7 @@ class ExecutionRoles:
 
     def _trusts_lambda(self, role: Mapping[str, Any]) -> bool:
         condition_keys = {
-            "aws:sourceaccount": (self._account_region.account,),
+            "aws:sourceaccount": (role["Arn"].split(":")[4],),
             "aws:principalisawsservice": ("true",),
             "aws:principalservicename": (LAMBDA,),
         }

@@ -78,7 +78,6 @@ class IamService(Service):
     """The `iam` service. `changed` is called with each role that is created, changed or deleted, by any writer."""
 
     name = "iam"
-    is_global = True
     wording = Wording(hides_values=True)  # since 2024: "Value at 'roleName' failed to satisfy constraint"
 
     def __init__(

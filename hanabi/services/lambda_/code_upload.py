@@ -1,6 +1,6 @@
 """`PUT /_hanabi/uploads`: staging of zip files too large for a Lambda API request, for an hour at most, until a function takes them.
 
-The answer has a bucket and a key for `S3Bucket` and `S3Key` of CreateFunction and UpdateFunctionCode. For the owner only.
+The answer has a bucket and a key for `S3Bucket` and `S3Key` of CreateFunction and UpdateFunctionCode. For keys of accounts only.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 from hanabi.base.clock import Clock, Timer
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest, HttpResponse
-from hanabi.edge.own_endpoints import OwnEndpoint
+from hanabi.edge.own_endpoints import Access, OwnEndpoint
 from hanabi.errors import InvalidParameterValue, ServiceError
 from hanabi.http.limits import BodyRule
 from hanabi.ledger.disk_space import free_bytes
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Staged:
     path: Path
+    account: str  # whose it is
     timer: Timer
     users: int = 0  # requests that read it: it stays until they have ended
 
@@ -44,7 +45,7 @@ class Staging:
         self._directory = directory
         self._clock = clock
         self._staged: dict[str, Staged] = {}  # oldest first
-        self.endpoints = (OwnEndpoint("uploads", self.handle, ("PUT",), body=BodyRule(LIMIT_BYTES, spool=True, known=True)),)
+        self.endpoints = (OwnEndpoint("uploads", self.handle, ("PUT",), Access.ACCOUNT, BodyRule(LIMIT_BYTES, spool=True, known=True)),)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Handle a verified request, whose signature covers the body too."""
@@ -54,7 +55,7 @@ class Staging:
         key = secrets.token_urlsafe(24)
         path = self._directory / key
         await asyncio.to_thread(self._take, request.body, path)
-        self._staged[key] = Staged(path, self._clock.call_later(LIFETIME_S, self._drop, key))
+        self._staged[key] = Staged(path, request.account, self._clock.call_later(LIFETIME_S, self._drop, key))
         while len(self._staged) > STAGED_MAX:
             self._drop(next(iter(self._staged)))
         answer = {"S3Bucket": BUCKET, "S3Key": key, "ExpiresIn": int(LIFETIME_S)}
@@ -80,7 +81,7 @@ class Staging:
             return
         key = code.get("S3Key") or ""
         staged = self._staged.get(key)
-        if staged is None:
+        if staged is None or staged.account != principal.account:
             raise InvalidParameterValue(NO_SUCH_KEY)
         rest = {name: value for name, value in code.items() if name not in ("S3Bucket", "S3Key")}
         staged.users += 1

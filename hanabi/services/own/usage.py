@@ -1,6 +1,7 @@
 """`/_hanabi/usage`: requests, GB-seconds and cost by function and period, as JSON."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -8,16 +9,19 @@ from urllib.parse import parse_qs
 
 from hanabi.contracts.http import HttpRequest, HttpResponse
 from hanabi.contracts.usage import PERIODS, Usage, UsageReport, UsageRow
-from hanabi.edge.own_endpoints import OwnEndpoint
+from hanabi.control.arns import AccountRegion
+from hanabi.edge.own_endpoints import Access, OwnEndpoint
 from hanabi.errors import StorageFailed
 
 
 class UsageEndpoint:
     """The endpoint. Query: `period` (hour, day, month), `function`, `since` and `until` (Unix seconds, counted by whole hours)."""
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: Usage, scope_of: Callable[[AccountRegion], str] = lambda place: "") -> None:
+        """`scope_of` returns what precedes the names of an account and region in the record."""
         self._usage = usage
-        self.endpoints = (OwnEndpoint("usage", self.handle),)
+        self._scope_of = scope_of
+        self.endpoints = (OwnEndpoint("usage", self.handle, access=Access.ACCOUNT),)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         query = {name: values[-1] for name, values in parse_qs(request.query).items()}
@@ -30,8 +34,9 @@ class UsageEndpoint:
                 raise ValueError
         except ValueError:
             return _answer(400, {"message": "since and until are Unix seconds"})
+        scope = self._scope_of(AccountRegion(request.account, request.region))
         try:
-            report = await self._usage.report(period, function=query.get("function"), **bounds)
+            report = await self._usage.report(period, scope=scope, function=query.get("function"), **bounds)
         except StorageFailed as error:
             return _answer(503, {"message": f"the record of invocations cannot be read: {error}"})
         total = sum(report.rows, UsageRow("", "", 0, 0, 0, 0))

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence, Set
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,21 @@ from typing import Any
 from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
+from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
 from hanabi.control.dependencies import CodeObjects, LayerSource
 from hanabi.control.environment_cipher import EnvironmentCipher
+from hanabi.control.layers.foreign_layers import ForeignLayers
 from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Code, Function
 from hanabi.control.plane import ControlPlane, open_control_plane
+from hanabi.control.planes import ControlPlanes, open_control_planes
+from hanabi.control.record_names import RecordNames
 from hanabi.errors import CodeError, ImageError, InvalidParameterValue
+from hanabi.store.scoped import ScopedStore
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing import ManualClock
+from hanabi.testing.store import MemoryStore
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function"
@@ -233,6 +239,9 @@ class Plane:
         return self.functions.find(name)
 
 
+PLANE_FORMATS = {prefix.removeprefix("*/*/"): format for prefix, format in FORMATS.items()}  # as a plane's part of the store has them
+
+
 def image_params(name: str = "f", uri: str = "r.example/app:1", **changes: Any) -> dict[str, Any]:
     return {"FunctionName": name, "PackageType": "Image", "Role": ROLE, "Code": {"ImageUri": uri}} | changes
 
@@ -254,7 +263,7 @@ async def open_plane(
     cipher: EnvironmentCipher | None = None,
 ) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
-    store, clock, images = SqliteStore(directory / "state.db", FORMATS), ManualClock(), images or FakeImages()
+    store, clock, images = SqliteStore(directory / "state.db", PLANE_FORMATS), ManualClock(), images or FakeImages()
     await store.open()
     containers, codes, health = FakeContainers(), codes or Codes(), Health(clock)
     layer_sets = FakeLayerSets()
@@ -278,3 +287,47 @@ async def open_plane(
             yield Plane(control, images, clock, containers, codes, layer_sets, store, health)
     finally:
         await store.close()
+
+
+@dataclass
+class Planes:
+    """The planes of a node, on one store."""
+
+    planes: ControlPlanes
+    store: Store
+    codes: Codes
+    clock: ManualClock
+    health: Health
+
+    async def create(self, account: str, region: str, name: str = "f", **changes: Any) -> Function:
+        """A function that is active."""
+        plane = await self.planes.get(AccountRegion(account, region))
+        await plane.deployment.create(name, create_params(name, Role=f"arn:aws:iam::{account}:role/r", **changes))
+        async with asyncio.timeout(10):
+            await plane.wait_idle()
+        return plane.functions.find(name)
+
+
+@asynccontextmanager
+async def open_planes(store: Store | None = None, clock: ManualClock | None = None) -> AsyncIterator[Planes]:
+    """On a store in memory unless one is given."""
+    store, clock, codes = store or MemoryStore(), clock or ManualClock(), Codes()
+    home, health = AccountRegion(ACCOUNT, REGION), Health(clock)
+    names = RecordNames(home)
+
+    def open_one(at: AccountRegion) -> AbstractAsyncContextManager[ControlPlane]:
+        return open_control_plane(
+            ScopedStore(store, at.prefix),
+            codes,
+            FakeLayerSets(),
+            FakeImages(),
+            clock,
+            at,
+            url_for=lambda url_id: f"http://{url_id}/",
+            scope=names.scope(at),
+            foreign_layers=ForeignLayers(None, codes, clock),
+            health=health.within(names.scope(at)),
+        )
+
+    async with open_control_planes(store, home, open_one, clock) as planes:
+        yield Planes(planes, store, codes, clock, health)

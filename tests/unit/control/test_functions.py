@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.control.migrations import FORMATS
 from hanabi.control.model import Function, version_document
 from hanabi.control.preparation import LOOK_AGAIN_S
 from hanabi.control.versions import publish_settled, remove_version
 from hanabi.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict, ResourceNotFound
 from hanabi.store.sqlite import SqliteStore
-from tests.unit.control.support import ARN, BROKEN, FakeImages, Plane, create_params, open_plane, place_of
+from tests.unit.control.support import ARN, BROKEN, PLANE_FORMATS, FakeImages, Plane, create_params, open_plane, place_of
 from tests.waiting import until
 
 
@@ -320,7 +319,7 @@ async def test_a_version_that_no_function_names_is_removed_at_start(tmp_path: Pa
 
     async with open_plane(tmp_path) as plane:
         function = await plane.create(Publish=True)
-    store = SqliteStore(tmp_path / "state.db", FORMATS)
+    store = SqliteStore(tmp_path / "state.db", PLANE_FORMATS)
     await store.put("versions/f/2", version_document(function, function.versions["1"]))
     await store.put("versions/gone/1", version_document(function, function.versions["1"]))
     async with open_plane(tmp_path) as plane:
@@ -359,7 +358,7 @@ async def test_documents_name_no_place_and_those_that_do_are_read(tmp_path: Path
 
     async with open_plane(tmp_path) as plane:
         made = await plane.create(Publish=True)
-    store = SqliteStore(tmp_path / "state.db", FORMATS)
+    store = SqliteStore(tmp_path / "state.db", PLANE_FORMATS)
     await store.open()
     for key, document, _ in [*await store.list("functions/"), *await store.list("versions/")]:
         assert "/" not in json.dumps(document["latest"]["code"] if "latest" in document else document["code"]).replace(

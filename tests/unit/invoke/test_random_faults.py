@@ -63,7 +63,7 @@ async def test_nothing_is_lost_or_left(seed: int) -> None:
     results = await asyncio.gather(*running, return_exceptions=True)
     for each in results:
         assert isinstance(each, Result | HanabiError | asyncio.CancelledError), repr(each)
-    assert all(rig.admission.running(f"f{number}") == 0 for number in range(4)) and rig.admission._unreserved == 0
+    assert all(rig.admission.running(f"f{number}") == 0 for number in range(4)) and not any(rig.admission._unreserved.values())
     assert (
         rig.environments.budget.used == (0, 0)
         and not rig.fleet._waiting

@@ -41,7 +41,9 @@ class Client:
 
     async def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
         request = HttpRequest("POST", "/", "/", "", [], b"")
-        call = Call(request_id="r", principal=OWNER, region="us-east-1", request=request, operation=operation)
+        call = Call(
+            request_id="r", principal=OWNER, account_region=AccountRegion(OWNER.account, "us-east-1"), request=request, operation=operation
+        )
         shapes = MODEL.operation_model(operation)
         _check(params, shapes.input_shape)
         found = self._service.operations[operation]

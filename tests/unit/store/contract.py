@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from hanabi.contracts.store import Store
+from hanabi.store.scoped import ScopedStore
 from hanabi.store.sqlite import SqliteStore
 from hanabi.testing.clock import ManualClock
 from hanabi.testing.store import MemoryDocuments, MemoryStore
@@ -14,8 +15,10 @@ from tests.waiting import until
 class Node:
     """Stores on the same documents, as those of as many processes."""
 
-    def __init__(self, make: Callable[[], Store], clock: ManualClock) -> None:
+    def __init__(self, make: Callable[[], Store], clock: ManualClock, part: str = "") -> None:
         self._make = make
+        self._part = part
+        self.whole: Store | None = None  # of which the last one opened is a part
         self._clock = clock
         self.stack = AsyncExitStack()
 
@@ -24,6 +27,10 @@ class Node:
         if isinstance(store, SqliteStore):
             await store.open()
             self.stack.push_async_callback(store.close)
+        if self._part:
+            await store.put("another/part", {})
+            self.whole = store
+            return ScopedStore(store, self._part)
         return store
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -37,11 +44,11 @@ async def open_node(kind: str, directory: Path) -> AsyncIterator[Node]:
     clock, documents = ManualClock(), MemoryDocuments()
 
     def make() -> Store:
-        return SqliteStore(directory / "state.db", clock=clock) if kind == "sqlite" else MemoryStore(documents)
+        return MemoryStore(documents) if kind == "memory" else SqliteStore(directory / "state.db", clock=clock)
 
-    node = Node(make, clock)
+    node = Node(make, clock, "a/part/" if kind == "part of sqlite" else "")
     async with node.stack:
         yield node
 
 
-KINDS = ("sqlite", "memory")
+KINDS = ("sqlite", "memory", "part of sqlite")

@@ -32,6 +32,15 @@ async def test_documents(node: Node) -> None:
     assert await store.get("a/b") is None
 
 
+async def test_segments_of_keys(node: Node) -> None:
+    store = await node.open()
+    for key in ("a", "b/1/x", "b/1/y", "b/2", "b-c/1", "b/10/x", "c/d"):
+        await store.put(key, {})
+    assert await store.segments("") == ("a", "b", "b-c", "c")
+    assert await store.segments("b/") == ("1", "10", "2")
+    assert await store.segments("d/") == ()
+
+
 async def test_compare_and_set(node: Node) -> None:
     store = await node.open()
     revision = await store.put("k", {"n": 1}, revision=0)
@@ -88,7 +97,7 @@ async def test_what_is_put_aside_is_kept(node: Node) -> None:
     await store.quarantine("a/b")
     await store.quarantine("a/never")
     assert await store.get("a/b") is None
-    assert [value for _, value, _ in await store.list("quarantine/")] == [{"n": 1}]
+    assert [value for _, value, _ in await (node.whole or store).list("quarantine/")] == [{"n": 1}]
 
 
 async def test_a_watch_hears_of_every_change_before_the_write_returns(node: Node) -> None:

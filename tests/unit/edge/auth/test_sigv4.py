@@ -30,7 +30,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock(NOW)
         self.keys = KeyRing.open(directory / "keys.json", region="us-east-1", account="0" * 12, clock=self.clock)
-        self.verifier = Verifier(self.keys, self.clock, "us-east-1", global_services={"iam", "sts"})
+        self.verifier = Verifier(self.keys, self.clock, "us-east-1")
 
     async def verify(self, request: HttpRequest, service: str = "lambda", **options: Any) -> str:
         return (await self.verifier.verify(request, service, **options)).arn
@@ -211,14 +211,17 @@ async def test_repeated_and_odd_values_are_signed_as_clients_do(world: World) ->
 
 async def test_scope(world: World) -> None:
     key = world.keys.root
-    assert (
-        await world.refusal(sign(key, region="eu-west-1"), InvalidSignature)
-        == "Credential should be scoped to a valid region, not 'eu-west-1'. "
-    )
+    for region in ("nowhere-1", "us-east-9", "aws-global", "US-EAST-1", ""):
+        refusal = await world.refusal(sign(key, region=region), InvalidSignature)
+        assert refusal == f"Credential should be scoped to a valid region, not '{region}'. "
     assert await world.refusal(sign(key, service="s3"), InvalidSignature) == "Credential should be scoped to correct service: 'lambda'. "
     assert await world.verify(sign(key, service="iam"), "iam")
-    elsewhere = Verifier(world.keys, world.clock, "eu-west-1", global_services={"iam"})
-    assert await elsewhere.verify(sign(key, service="iam"), "iam")
+    for region in ("us-east-1", "eu-west-1", "cn-north-1"):
+        request = sign(key, region=region)
+        assert await world.verify(request)
+        assert (request.account, request.region) == ("0" * 12, region)
+    elsewhere = Verifier(world.keys, world.clock, "my-own-1")
+    assert await elsewhere.verify(sign(key, region="my-own-1"), "lambda")
     assert await elsewhere.verify(sign(key, region="eu-west-1"), "lambda")
     request = sign(key)
     other_day = request.header("authorization").replace(request.header("x-amz-date")[:8], "20200101")

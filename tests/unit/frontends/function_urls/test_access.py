@@ -8,6 +8,7 @@ import pytest
 from hanabi.cli.functions import OPEN_TO_ALL
 from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import HttpRequest
+from hanabi.control.all_planes import PlacedUrl
 from hanabi.errors import ApiError
 from hanabi.frontends.function_urls.access import UrlAccess
 from tests.unit.control.support import ACCOUNT
@@ -25,8 +26,8 @@ async def calls(world: World, name: str, key: Any = None, *, everybody: bool = F
 
     function = world.control.functions.get(name)
     assert function is not None
-    url = function.urls[qualifier or "$LATEST"]
-    access = UrlAccess(world.control.functions, verify, world.authorizer, everybody=everybody)
+    url = PlacedUrl(function.urls[qualifier or "$LATEST"], world.control, name)
+    access = UrlAccess(verify, world.authorizer, everybody=everybody)
     request = HttpRequest("GET", "/", "/", "", [], b"", "127.0.0.1") if key is None else sign(key, "GET", f"{ENDPOINT}/", b"")
     try:
         principal = await access(request, url)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Config:
     auth_type: str = "NONE"
     cors: Mapping[str, Any] | None = None
     streams: bool = False
+    arn: str = "arn:aws:lambda:us-east-1:000000000000:function:hello"
+    policy: Sequence[Mapping[str, Any]] = ()
 
 
 class OneUrl(FakeInvoker):

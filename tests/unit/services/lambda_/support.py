@@ -19,7 +19,6 @@ from hanabi.contracts.invocation import Cancellable, Invocation, OnResult, Resul
 from hanabi.contracts.journal import Record
 from hanabi.control.arns import AccountRegion
 from hanabi.control.dependencies import CodeObjects
-from hanabi.control.migrations import FORMATS
 from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
@@ -33,7 +32,7 @@ from hanabi.store.sqlite import SqliteStore
 from hanabi.testing.body import Pieces
 from hanabi.testing.invoker import FakeInvoker
 from tests.server import zip_of
-from tests.unit.control.support import ACCOUNT, REGION, ROLE, FakeContainers, FakeImages
+from tests.unit.control.support import ACCOUNT, PLANE_FORMATS, REGION, ROLE, FakeContainers, FakeImages
 from tests.unit.http.live import listen
 
 CODE = zip_of({"app.py": "def handler(event, context): return event"})
@@ -144,7 +143,7 @@ def live_lambda(directory: Path, objects: CodeObjects | None = None) -> Iterator
     async def main() -> None:
         nonlocal stop
         stop = asyncio.Event()
-        store, code, images = SqliteStore(directory / "state.db", FORMATS), CodeStore(directory / "code"), FakeImages()
+        store, code, images = SqliteStore(directory / "state.db", PLANE_FORMATS), CodeStore(directory / "code"), FakeImages()
         containers = FakeContainers()
         await store.open()
         await code.open()

@@ -35,7 +35,9 @@ class Scene:
         asyncio.get_running_loop().set_default_executor(self.threads)
 
     async def put(self, body: bytes | Path) -> dict[str, str]:
-        response = await self.staging.handle(HttpRequest("PUT", "/_hanabi/uploads", "/_hanabi/uploads", "", [], body))
+        request = HttpRequest("PUT", "/_hanabi/uploads", "/_hanabi/uploads", "", [], body)
+        request.account = OWNER.account
+        response = await self.staging.handle(request)
         assert isinstance(response.body, bytes)
         answer: dict[str, Any] = json.loads(response.body)
         assert (response.status, answer.pop("ExpiresIn")) == (200, 3600)

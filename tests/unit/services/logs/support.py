@@ -36,7 +36,7 @@ class Client:
 
     async def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
         request = HttpRequest("POST", "/", "/", "", [], b"")
-        call = Call(request_id="r", principal=OWNER, region=REGION, request=request, operation=operation)
+        call = Call(request_id="r", principal=OWNER, account_region=AccountRegion(ACCOUNT, REGION), request=request, operation=operation)
         shapes = MODEL.operation_model(operation)
         check(params, shapes.input_shape)
         found = self.service.operations[operation]
