@@ -60,7 +60,7 @@ class LoadClient(asyncio.Protocol):
             lower = head.lower()
             at = lower.find(b"content-length:")
             self.missing = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            self.good = head[9:12] in (b"200", b"202") and b"x-amz-function-error" not in lower
+            self.good = head[9:10] == b"2" and b"x-amz-function-error" not in lower
             self.buffer = rest
         if len(self.buffer) >= self.missing:
             self.answered()
