@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from bench import cold, extensions, idle, layers, snapstart, streaming, warm
+from bench import cold, extensions, idle, layers, many, snapstart, streaming, warm
 from tests.server import Server
 
 
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 async def measure(server: Server, scale: float, figures: dict[str, Any]) -> None:
-    for part in (warm, extensions, cold, layers, snapstart, streaming, idle):
+    for part in (warm, extensions, cold, layers, snapstart, streaming, idle, many):
         print(f"measuring {part.__name__} ...", file=sys.stderr)
         figures.update(await part.measure(server, scale))
 

@@ -1,6 +1,7 @@
 """A registry of one kind of value, in the store and in memory: loaded once, written through, following changes made elsewhere."""
 
 import asyncio
+from bisect import bisect_left, insort
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -49,6 +50,7 @@ class Registry(Generic[T]):
         self._health = health or Health(clock)
         self._retries = RetryQueue(clock, self._health)
         self._values: dict[str, T] = {}
+        self._order: list[str] = []  # their names
         self._revisions: dict[str, int] = {}
         self._listeners: list[Callable[[T | None, T | None], None]] = []
         self._lock = asyncio.Lock()
@@ -113,7 +115,11 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Iterate in the order of names."""
-        return iter([self._values[name] for name in sorted(self._values)])
+        return iter([self._values[name] for name in self._order])
+
+    def values_from(self, name: str) -> Iterator[T]:
+        """Iterate in the order of names, from a name on, without looking at those before it. For use at once: changes would disturb it."""
+        return (self._values[self._order[at]] for at in range(bisect_left(self._order, name), len(self._order)))
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
@@ -244,6 +250,10 @@ class Registry(Generic[T]):
         self._revisions.pop(name, None)
         if new is not None:
             self._values[name], self._revisions[name] = new, revision
+        if old is None and new is not None:
+            insort(self._order, name)
+        elif old is not None and new is None:
+            del self._order[bisect_left(self._order, name)]
         if old is not new:
             for changed in self._listeners:
                 changed(old, new)

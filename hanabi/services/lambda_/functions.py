@@ -15,7 +15,7 @@ from hanabi.edge.service import Call
 from hanabi.errors import ResourceNotFound
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.lambda_.describe import describe_listed, describe_version
-from hanabi.services.lambda_.pages import take_page
+from hanabi.services.lambda_.pages import name_before, take_page
 from hanabi.services.lambda_.targets import Qualified
 from hanabi.services.lambda_.versions import sort_key
 
@@ -94,7 +94,8 @@ class FunctionOperations:
 
     async def list_functions(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         """List functions; with `FunctionVersion` ALL, all versions of each."""
-        listed = self._all_versions() if params.get("FunctionVersion") == "ALL" else ((f, f.latest, f.arn) for f in self._functions)
+        functions = self._functions.values_from(name_before(params))
+        listed = _all_versions(functions) if params.get("FunctionVersion") == "ALL" else ((f, f.latest, f.arn) for f in functions)
         page, more = take_page(listed, _sort_key, params)
         return {"Functions": [describe_listed(*each) for each in page], **more}
 
@@ -126,10 +127,11 @@ class FunctionOperations:
             raise ResourceNotFound(f"Function not found: {self._functions.account_region.arn(name, qualifier)}")
         return (function, *find_version(function, qualifier))
 
-    def _all_versions(self) -> Iterator[tuple[Function, Version, str]]:
-        for function in self._functions:
-            for version in (function.latest, *function.versions.values()):
-                yield function, version, f"{function.arn}:{version.number}"
+
+def _all_versions(functions: Iterator[Function]) -> Iterator[tuple[Function, Version, str]]:
+    for function in functions:
+        for version in (function.latest, *function.versions.values()):
+            yield function, version, f"{function.arn}:{version.number}"
 
 
 def _sort_key(listed: tuple[Function, Version, str]) -> str:

@@ -27,6 +27,11 @@ def take_page(
     return page, {}
 
 
+def name_before(params: dict[str, Any]) -> str:
+    """The name that the last page ended with, of keys that are a name, a space and more; empty for the first page."""
+    return _read_marker(params["Marker"]).partition(" ")[0] if params.get("Marker") else ""
+
+
 def _read_marker(text: str) -> str:
     try:
         return base64.b64decode(text, altchars=b"-_", validate=True).decode()
