@@ -41,6 +41,7 @@ STREAMED_BYTES_PER_S = 2 * 1024 * 1024  # "Response streaming for Lambda functio
 EVENT_PAYLOAD_BYTES = 1024 * 1024  # "Lambda quotas": payload of an asynchronous invocation
 CLIENT_CONTEXT_BYTES = 3_583  # Lambda API reference, "Invoke": X-Amz-Client-Context, in base64
 LOG_TAIL_BYTES = 4_096  # Lambda API reference, "Invoke": LogResult, the last 4 KB
+TENANT_ENVIRONMENTS_PER_CONCURRENCY = 2.5  # "Tenant isolation": 2,500 environments for 1,000 concurrent executions
 ACCOUNT_CONCURRENCY = 1_000  # "Lambda quotas": concurrent executions, the default
 UNRESERVED_CONCURRENCY_MIN = 100  # "Configuring reserved concurrency for a function": what must stay unreserved
 EVENT_AGE_MAX_S = 6 * 3_600.0  # "How Lambda handles errors and retries with asynchronous invocation": the default

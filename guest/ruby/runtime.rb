@@ -11,7 +11,7 @@ $stdout.sync = true
 # What a handler is given as `context`.
 class LambdaContext
   attr_reader :aws_request_id, :invoked_function_arn, :log_group_name, :log_stream_name, :function_name, :memory_limit_in_mb,
-              :function_version, :identity, :client_context, :deadline_ms
+              :function_version, :identity, :client_context, :deadline_ms, :tenant_id
 
   def initialize(headers)
     @deadline_ms = headers["Lambda-Runtime-Deadline-Ms"].to_i
@@ -22,6 +22,7 @@ class LambdaContext
     @function_name = ENV["AWS_LAMBDA_FUNCTION_NAME"]
     @memory_limit_in_mb = ENV["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
     @function_version = ENV["AWS_LAMBDA_FUNCTION_VERSION"]
+    @tenant_id = headers["Lambda-Runtime-Aws-Tenant-Id"]
     @identity = parse(headers["Lambda-Runtime-Cognito-Identity"])
     @client_context = parse(headers["Lambda-Runtime-Client-Context"])
   end

@@ -19,6 +19,7 @@ class Event:
     client_context: str
     trace: str
     payload: bytes
+    tenant: str = ""  # of a function with tenant isolation
 
 
 @dataclass(frozen=True, slots=True)

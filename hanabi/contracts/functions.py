@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+TENANT_MARK = "#"  # in a key: what follows is a tenant
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerCode:
@@ -54,6 +56,8 @@ class FunctionVersion:
     opt: Path | None = None  # its layers, merged ahead of time into one directory: becomes /opt
     snapshot: Path | None = None  # of a published version with SnapStart: environments are clones of it
     runtime_version: str = ""  # the id of the only runtime version that it runs on; empty: whichever there is
+    tenant: str = ""  # of a function with tenant isolation: its environments are this tenant's alone
+    tenant_environments_max: int = 0  # of all its tenants together; 0: it has no tenant isolation
     container: ContainerCode | None = None  # of a function of PackageType Image; `runtime` and `handler` are empty then
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ class Record:
     trace: str = ""
     restore: tuple[float, float] | None = None  # (ms of the restore, ms of its hooks) of a cold start from a snapshot
     attempt: int = 1  # of an event that failed before: 2, then 3
+    tenant: str = ""  # of a function with tenant isolation
     extensions_ms: float | None = None  # of its duration, after the runtime's answer; None: no extension was told of the invocation
 
 

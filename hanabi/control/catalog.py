@@ -12,6 +12,7 @@ from hanabi.control.functions import Functions
 from hanabi.control.log_settings import json_logs
 from hanabi.control.model import Function, Version
 from hanabi.control.runtime_management import runtime_id
+from hanabi.control.tenancy import environments_max
 from hanabi.errors import ResourceConflict, ResourceNotFound, SnapStartNotReady
 from hanabi.quotas import ACCOUNT_CONCURRENCY
 
@@ -153,6 +154,7 @@ class FunctionCatalog:
             opt=self._layers_at(settings.layer_hashes) if settings.layers else None,
             traced=settings.traced,
             json_logs=json_logs(settings),
+            tenant_environments_max=environments_max(settings, function.reserved),
             runtime_version=runtime_id(version.runtime_pin),
             snapshot=self._snapshots / version.snapshot if self._snapshots and version.snapshot else None,
             container=container_code(version.code.image, version.code.sha256, settings.image_config) if version.code.image else None,

@@ -23,6 +23,7 @@ from hanabi.control.model import (
     Url,
     Version,
 )
+from hanabi.control.tenancy import PER_TENANT
 from hanabi.control.values import build as _build
 from hanabi.control.values import need as _need
 from hanabi.quotas import (
@@ -151,6 +152,7 @@ def _read_version(document: Any) -> Version:
     else:
         _check_sha256(code.sha256)
     check_log_settings(settings)
+    _need(settings.tenancy in ("", PER_TENANT), f"has the tenant isolation {settings.tenancy!r}")
     for key, value in (settings.image_config or {}).items():
         if key in ("EntryPoint", "Command"):
             _list(value, str, key)

@@ -46,6 +46,7 @@ class FunctionSettings:
     log_format: str = "Text"  # or "JSON", which has both levels
     application_log_level: str = ""
     system_log_level: str = ""
+    tenancy: str = ""  # or "PER_TENANT": TenancyConfig
     layers: tuple[AttachedLayer, ...] = ()  # the later ones over the earlier ones
     traced: bool = False  # TracingConfig.Mode Active
     dead_letters: str = ""  # DeadLetterConfig.TargetArn
@@ -265,9 +266,13 @@ _UNSAID = (
     ("application_log_level", ""),
     ("system_log_level", ""),
     ("layers", ()),
+<<<<<<< HEAD
     ("traced", False),
     ("dead_letters", ""),
     ("key", ""),
+=======
+    ("tenancy", ""),
+>>>>>>> f6916b2 (Tenant isolation: environments of each tenant, never shared)
 )
 
 

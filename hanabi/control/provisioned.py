@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from hanabi.control.arns import LATEST, AccountRegion, is_alias
 from hanabi.control.model import Alias, Function, ProvisionedConfig
+from hanabi.control.tenancy import refuse_with_tenancy
 from hanabi.control.versions import check_active
 from hanabi.errors import (
     InvalidParameterValue,
@@ -54,6 +55,7 @@ def put_config(function: Function, qualifier: str, requested: int, unreserved: i
     elif _taken(function, qualifier) & {qualifier}:
         raise ResourceConflict("Version is pointed by a Provisioned Concurrency alias")
     version = function.versions[alias.version if alias else qualifier]
+    refuse_with_tenancy(version.settings, "Provisioned Concurrency")
     if version.settings.snap_start:  # AWS Lambda developer guide, "Supported features and limitations" of SnapStart
         raise InvalidParameterValue("Provisioned Concurrency is not supported for SnapStart enabled functions.")
     check_active(version)

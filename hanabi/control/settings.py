@@ -12,6 +12,7 @@ from typing import Any
 from hanabi.control.containers import IMAGE, ZIP, check_image_config, check_package
 from hanabi.control.log_settings import change_log_settings
 from hanabi.control.model import FunctionSettings
+from hanabi.control.tenancy import read_tenancy, refuse_with_tenancy
 from hanabi.errors import InvalidParameterValue, ValidationError
 from hanabi.images.runtimes.names import refusal
 from hanabi.quotas import ENVIRONMENT_BYTES, MEMORY_MAX_MB, MEMORY_MIN_MB, SNAP_START_TMP_MAX_MB, TIMEOUT_MAX_S, TMP_MAX_MB, TMP_MIN_MB
@@ -59,7 +60,6 @@ _ONLY: Mapping[str, Callable[[Any], bool]] = {
         not value.get("SubnetIds") and not value.get("SecurityGroupIds") and not value.get("Ipv6AllowedForDualStack")
     ),
     "FileSystemConfigs": lambda value: not value,
-    "TenancyConfig": lambda value: False,
     "CapacityProviderConfig": lambda value: False,
     "DurableConfig": lambda value: False,
     "RuntimeConfig": lambda value: False,
@@ -94,6 +94,7 @@ def make_settings(name: str, params: Mapping[str, Any]) -> FunctionSettings:
         role=params["Role"],
         log_group=f"/aws/lambda/{name}",
         package=package,
+        tenancy=read_tenancy(params),
     )
     return change_settings(settings, params)
 
@@ -137,6 +138,7 @@ def change_settings(settings: FunctionSettings, params: Mapping[str, Any]) -> Fu
 def check_snap_start(settings: FunctionSettings) -> FunctionSettings:
     """AWS Lambda developer guide, "Improving startup performance with Lambda SnapStart": supported features and limitations."""
     if settings.snap_start:
+        refuse_with_tenancy(settings, "SnapStart")
         if settings.package != IMAGE and settings.runtime not in SNAP_START_RUNTIMES:
             raise InvalidParameterValue(f"{settings.runtime} is not supported for SnapStart enabled functions.")
         if settings.tmp_mb > SNAP_START_TMP_MAX_MB:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hanabi.control.arns import LATEST, is_alias
 from hanabi.control.model import Function, Url
+from hanabi.control.tenancy import refuse_with_tenancy
 from hanabi.errors import ResourceConflict, ResourceNotFound, ValidationError
 
 _LETTERS = string.ascii_lowercase + string.digits
@@ -43,6 +44,7 @@ def check_owner(function: Function | None, qualifier: str | None) -> Function:
 def add_url(function: Function, qualifier: str | None, params: Mapping[str, Any], now_ms: int) -> Function:
     """Add a URL. `params` are CreateFunctionUrlConfig's."""
     check_owner(function, qualifier)
+    refuse_with_tenancy(function.latest.settings, "A function URL")
     arn = f"{function.arn}:{qualifier}" if qualifier else function.arn
     if (qualifier or LATEST) in function.urls:
         raise ResourceConflict(

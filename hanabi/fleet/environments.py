@@ -6,8 +6,9 @@ from pathlib import Path
 
 from hanabi.base.clock import Clock
 from hanabi.base.tasks import Tasks
+from hanabi.contracts.functions import FunctionVersion
 from hanabi.environment.environment import Environment
-from hanabi.errors import ShuttingDown
+from hanabi.errors import SandboxError, ShuttingDown, TooManyRequests
 from hanabi.fleet.budget import Budget, Reservation
 from hanabi.fleet.finishing import Finishing
 from hanabi.fleet.idle import IdleEnvironments
@@ -46,6 +47,17 @@ class Environments:
         """Raise `ShuttingDown` when closing: an invocation that is being ended may ask for another environment."""
         if self.closing:
             raise ShuttingDown()
+
+    def check_tenant(self, version: FunctionVersion) -> None:
+        """Check that a function with tenant isolation may have one more environment: for a tenant, and not too many.
+
+        Raises `TooManyRequests`.
+        """
+        if not version.tenant:
+            raise SandboxError(f"{version.arn} has tenant isolation, and no environment without a tenant")
+        count = sum(each.version is not None and each.version.arn == version.arn and each.version.tenant != "" for each in self)
+        if count >= version.tenant_environments_max:
+            raise TooManyRequests("ConcurrentInvocationLimitExceeded", "Rate exceeded")
 
     # --- room -----------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from hanabi.base.tasks import Tasks
+from hanabi.contracts.functions import TENANT_MARK, FunctionVersion
 from hanabi.environment.environment import Environment
 from hanabi.errors import ShuttingDown
 from hanabi.fleet.environments import Environments
@@ -66,7 +67,11 @@ class Handover:
         elif waiter := self._waiting.pop(version.key):
             environment.hand_over()
             waiter.set_result(environment)
-        elif version.key in self._retired or (environment.provisioned and not environments.targets.is_wanted(environment)):
+        elif (
+            version.key in self._retired
+            or (version.tenant and self._is_tenant_of_retired(version))
+            or (environment.provisioned and not environments.targets.is_wanted(environment))
+        ):
             environments.discard(environment)
         else:
             environment.mark_idle()
@@ -74,6 +79,9 @@ class Handover:
             environment.arm_freeze()
             if contended:
                 environments.make_room()
+
+    def _is_tenant_of_retired(self, version: FunctionVersion) -> bool:
+        return version.key.partition(TENANT_MARK)[0] in self._retired
 
     def retire(self, key: str) -> None:
         """End a version's environments as soon as they are free: it will never be invoked again."""

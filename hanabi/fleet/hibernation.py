@@ -16,6 +16,7 @@ from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.base.tasks import Tasks
 from hanabi.contracts.credentials import CredentialIssuer
+from hanabi.contracts.functions import TENANT_MARK
 from hanabi.environment.environment import Environment
 from hanabi.environment.hibernated import HibernatedEnvironment
 from hanabi.errors import SandboxError
@@ -76,8 +77,11 @@ class Hibernation:
         return hibernated
 
     def retire(self, key: str) -> None:
-        for hibernated in self._by_version.pop(key, ()):
-            self.forget(hibernated)
+        """Drop those of a version, of all its tenants."""
+        prefix = key + TENANT_MARK
+        for own in [each for each in self._by_version if each == key or each.startswith(prefix)]:
+            for hibernated in self._by_version.pop(own):
+                self.forget(hibernated)
 
     def reap(self, now: float, idle_timeout_s: float, max_age_s: float) -> None:
         """Scale to zero: remove those unused for too long."""

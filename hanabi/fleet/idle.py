@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from hanabi.contracts.functions import TENANT_MARK
 from hanabi.environment.environment import Environment
 
 
@@ -36,7 +37,9 @@ class IdleEnvironments:
             self._queues.pop(key, None)
 
     def of(self, key: str) -> list[Environment]:
-        return list(self._queues.get(key, ()))
+        """List those of a version; of all its tenants, if it has any."""
+        prefix = key + TENANT_MARK
+        return [each for own, queue in self._queues.items() if own == key or own.startswith(prefix) for each in queue]
 
     def __iter__(self) -> Iterator[Environment]:
         """Iterate over a copy: environments may be removed meanwhile."""

@@ -27,6 +27,8 @@ class Leases:
         """Get a new environment, or one that becomes free earlier. Raises as `Starter.start`."""
         if self._environments.stopped:
             raise ShuttingDown()
+        if version.tenant_environments_max:
+            self._environments.check_tenant(version)
         key = version.key
         waiter = self._waiting.add(key)
         self._tasks.spawn(self._start(version))

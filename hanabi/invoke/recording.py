@@ -31,6 +31,7 @@ def make_record(invocation: Invocation, outcome: Outcome, now_ms: int) -> Record
         trace=invocation.trace,
         restore=None if restore_us is None else (restore_us[0] / 1000, restore_us[1] / 1000),
         attempt=invocation.attempt,
+        tenant=version.tenant,
         extensions_ms=None if outcome.extensions_us is None else outcome.extensions_us / 1000,
     )
 

@@ -52,6 +52,7 @@ RECORD_FIELDS = (
     "restore_hooks_ms",
     "attempt",
     "extensions_ms",  # missing where there is none
+    "tenant",  # likewise
 )
 
 FRAME_LIMIT_BYTES = 8 * 1024 * 1024  # bytes of a frame of more than one event
@@ -118,7 +119,8 @@ def _to_line(text: str) -> str:
 
 def _encode_record(record: Record) -> str:
     """Encode a record as a JSON array in the order of RECORD_FIELDS. Unrolled, because this is the warm path."""
-    if record.init_ms is None and record.error_type is None and record.restore is None and record.extensions_ms is None:
+    plain = record.init_ms is None and record.error_type is None and record.restore is None and record.extensions_ms is None
+    if plain and not record.tenant:
         texts = f"{record.request_id}{record.function}{record.version}{record.status}{record.environment}{record.source}{record.trace}"
         if len(_quote(texts)) == len(texts) + 2:  # nothing in them is to be escaped
             return (
@@ -132,8 +134,15 @@ def _encode_record(record: Record) -> str:
         f"{record.max_memory_mb},{_quote(record.status)},{'null' if record.error_type is None else _quote(record.error_type)},"
         f"{_quote(record.environment)},{_quote(record.source)},{_quote(record.trace)}"
         f"{',null,null' if record.restore is None else f',{record.restore[0]!r},{record.restore[1]!r}'},{record.attempt}"
-        f"{'' if record.extensions_ms is None else f',{record.extensions_ms!r}'}]"
+        f"{_encode_rest(record)}]"
     )
+
+
+def _encode_rest(record: Record) -> str:
+    """Encode what few records have: extensions_ms and tenant."""
+    if not record.tenant:
+        return "" if record.extensions_ms is None else f",{record.extensions_ms!r}"
+    return f",{'null' if record.extensions_ms is None else repr(record.extensions_ms)},{_quote(record.tenant)}"
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -222,11 +231,11 @@ def decode_record(text: str) -> Record:
 
 def record_of(values: Sequence[Any]) -> Record:
     """Make a record from the values of RECORD_FIELDS."""
-    *before, restore_ms, hooks_ms, attempt, extensions_ms = [*values, *_MISSING[len(values) :]]
+    *before, restore_ms, hooks_ms, attempt, extensions_ms, tenant = [*values, *_MISSING[len(values) :]]
     restore = None if restore_ms is None else (restore_ms, hooks_ms)
     fields = dict(zip(RECORD_FIELDS, before, strict=False))
     # Records that were written before there were attempts have none.
-    return Record(**fields, restore=restore, attempt=attempt or 1, extensions_ms=extensions_ms)
+    return Record(**fields, restore=restore, attempt=attempt or 1, extensions_ms=extensions_ms, tenant=tenant or "")
 
 
 def decode_events(lines: bytes) -> Iterator[LogEvent]:

@@ -47,6 +47,7 @@ ALTER TABLE progress ADD COLUMN counted_offset INTEGER NOT NULL DEFAULT 0;
 """,
         "ALTER TABLE ledger ADD COLUMN attempt INTEGER;",
         "ALTER TABLE ledger ADD COLUMN extensions_ms REAL;",
+        "ALTER TABLE ledger ADD COLUMN tenant TEXT;",
     ),
     fix="Hanabi moves it aside and makes it anew from the journal (docs/durability.md)",
 )

@@ -101,7 +101,7 @@ def _instance(version: FunctionVersion, runtime: RuntimeName | None, instance: s
 
 
 def start(request_id: str, version: FunctionVersion, trace: str = "") -> PlatformEvent:
-    record = {"requestId": request_id, "functionArn": version.arn, "version": version.version, **_tracing(trace)}
+    record = {"requestId": request_id, "functionArn": version.arn, "version": version.version, **_tenant(version.tenant), **_tracing(trace)}
     return PlatformEvent("platform.start", record, INFO)
 
 
@@ -134,7 +134,13 @@ def report(record: Record) -> PlatformEvent:
         metrics["initDurationMs"] = record.init_ms
     if record.restore is not None:
         metrics["restoreDurationMs"], metrics["billedRestoreDurationMs"] = record.restore[0], -int(-record.restore[1] // 1)
-    said = {"requestId": record.request_id, "metrics": metrics, **_tracing(record.trace), **_status(record.status, record.error_type)}
+    said = {
+        "requestId": record.request_id,
+        **_tenant(record.tenant),
+        "metrics": metrics,
+        **_tracing(record.trace),
+        **_status(record.status, record.error_type),
+    }
     return PlatformEvent("platform.report", said, _level(record.status, INFO))
 
 
@@ -169,6 +175,10 @@ def _status(status: str, error_type: str | None) -> dict[str, str]:
     if status == "success" or not error_type or status == "timeout":
         return {"status": status}
     return {"status": status, "errorType": error_type}
+
+
+def _tenant(tenant: str) -> dict[str, str]:
+    return {"tenantId": tenant} if tenant else {}
 
 
 def _level(status: str, otherwise: int) -> int:

@@ -272,6 +272,8 @@ def _invocation(invocation: Invocation) -> HttpResponse:
     ]
     if invocation.trace:
         headers.append(("Lambda-Runtime-Trace-Id", _header_text(invocation.trace)))
+    if tenant := invocation.route.version.tenant:
+        headers.append(("Lambda-Runtime-Aws-Tenant-Id", _header_text(tenant)))
     if invocation.client_context:
         headers.append(("Lambda-Runtime-Client-Context", _header_text(invocation.client_context)))
     return HttpResponse(200, headers, invocation.payload)

@@ -41,7 +41,8 @@ def restored_frame(environment: Mapping[str, str]) -> bytes:
 def invoke_head(invocation: Invocation) -> bytes:
     """Encode an invoke frame up to its payload, which is sent unchanged."""
     trace, context = invocation.trace[:TEXT_LIMIT_BYTES], invocation.client_context[:TEXT_LIMIT_BYTES]
-    header = f"{invocation.request_id}\n{invocation.deadline_ms}\n{invocation.route.invoked_arn}\n{trace}\n{context}".encode()
+    route = invocation.route
+    header = f"{invocation.request_id}\n{invocation.deadline_ms}\n{route.invoked_arn}\n{trace}\n{route.version.tenant}\n{context}".encode()
     return INVOKE_HEAD.pack(len(header) + len(invocation.payload) + 3, INVOKE, len(header)) + header
 
 

@@ -107,7 +107,7 @@ class FakeProcess:
 
     @staticmethod
     def header(body: bytes) -> list[str]:
-        """The header of an invoke frame: request id, deadline, ARN, trace, client context."""
+        """The header of an invoke frame: request id, deadline, ARN, trace, tenant, client context."""
         return body[2 : 2 + int.from_bytes(body[:2], "little")].decode().split("\n")
 
     @staticmethod

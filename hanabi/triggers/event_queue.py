@@ -16,6 +16,7 @@ from hanabi.contracts.events import Event, EventChange, EventLog
 from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Invocation, Invoker
 from hanabi.contracts.lineage import recursions
+from hanabi.contracts.tenants import route_for
 from hanabi.errors import (
     AccessDenied,
     ApiError,
@@ -125,7 +126,8 @@ class DurableQueue:
 
     async def put(self, route: Route, payload: bytes, *, request_id: str, client_context: str, trace: str, qualifier: str | None) -> None:
         """Store an event. Raises `ServiceError` when that failed, or took too long: then it may still have been stored, and run."""
-        event = Event(0, self._now_ms(), 0, 0, request_id, route.version.record_name, qualifier, client_context, trace, payload)
+        version = route.version
+        event = Event(0, self._now_ms(), 0, 0, request_id, version.record_name, qualifier, client_context, trace, payload, version.tenant)
         try:
             async with asyncio.timeout(None) as limit:
                 timer = self._clock.call_later(PUT_LIMIT_S, limit.reschedule, 0.0)
@@ -262,7 +264,8 @@ class DurableQueue:
         if self._now_ms() - event.accepted_ms > policy.maximum_age_s * 1000:
             return EventTrigger.EXPIRED, "", 0.0
         try:
-            route = self._catalog.resolve(event.function, event.qualifier)  # what it is now: it may have been updated or deleted since
+            # What it is now: it may have been updated or deleted since.
+            route = route_for(self._catalog.resolve(event.function, event.qualifier), event.tenant)
             if recursions(event.trace, route.version.arn) >= RECURSIONS_MAX:
                 if not self._catalog.event_rules(event.function, event.qualifier).may_recurse:
                     return EventTrigger.RECURSED, "", 0.0

@@ -17,17 +17,18 @@ CREATE TABLE IF NOT EXISTS events (
     size INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_due ON events (due_ms, id, size);
 """,
+    migrations=("ALTER TABLE events ADD COLUMN tenant TEXT NOT NULL DEFAULT '';",),
     counter="SELECT seq FROM sqlite_sequence WHERE name = 'events'",
 )
 
-_COLUMNS = "id, accepted_ms, attempts, refusals, request_id, function, qualifier, client_context, trace, payload"
+_COLUMNS = "id, accepted_ms, attempts, refusals, request_id, function, qualifier, client_context, trace, payload, tenant"
 
 
 def add(connection: sqlite3.Connection, event: Event) -> int:
     """Insert an event; returns its id. Ids are in the order of acceptance."""
     cursor = connection.execute(
-        "INSERT INTO events (due_ms, accepted_ms, request_id, function, qualifier, client_context, trace, size, payload) "
-        "VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO events (due_ms, accepted_ms, request_id, function, qualifier, client_context, trace, size, payload, tenant) "
+        "VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         (
             event.accepted_ms,
             event.request_id,
@@ -37,6 +38,7 @@ def add(connection: sqlite3.Connection, event: Event) -> int:
             event.trace,
             len(event.payload),
             event.payload,
+            event.tenant,
         ),
     )
     assert cursor.lastrowid is not None

@@ -90,9 +90,10 @@ class Channel {
       this.#onInit(JSON.parse(frame.toString("utf8", 5, end)));
     } else if (frame[4] === INVOKE && this.onInvoke) {
       const split = 7 + frame.readUInt16LE(5);
-      const [requestId, deadlineMs, arn, trace, ...context] = frame.toString("utf8", 7, split).split("\n");
+      const [requestId, deadlineMs, arn, trace, tenantId, ...context] = frame.toString("utf8", 7, split).split("\n");
       const payload = frame.toString("utf8", split, end);
-      this.onInvoke({ requestId, deadlineMs: Number(deadlineMs), arn, trace, clientContext: context.join("\n"), payload });
+      const clientContext = context.join("\n");
+      this.onInvoke({ requestId, deadlineMs: Number(deadlineMs), arn, trace, tenantId: tenantId || undefined, clientContext, payload });
     } else {
       process.exit(1);
     }

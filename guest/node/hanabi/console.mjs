@@ -6,9 +6,11 @@ import { format } from "node:util";
 
 const LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 const REQUEST_ID = Symbol.for("aws.lambda.runtime.requestId");
+let tenantId; // of the invocation under way, of a function with tenant isolation
 
-export function setRequestId(requestId) {
-  globalThis[REQUEST_ID] = requestId;
+export function setRequest(request) {
+  globalThis[REQUEST_ID] = request.requestId;
+  tenantId = request.tenantId;
 }
 
 const FRAME_HEAD_BYTES = 16;
@@ -56,7 +58,7 @@ export function isJson() {
 }
 
 function printJson(level, message, values) {
-  const said = { timestamp: new Date().toISOString(), level, requestId: globalThis[REQUEST_ID] };
+  const said = { timestamp: new Date().toISOString(), level, requestId: globalThis[REQUEST_ID], tenantId };
   let line;
   if (values.length === 0) {
     said.message = message;

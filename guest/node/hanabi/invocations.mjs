@@ -3,7 +3,7 @@
 import { finished } from "node:stream/promises";
 import { setImmediate } from "node:timers"; // whatever a function makes of the global one
 
-import { setRequestId } from "./console.mjs";
+import { setRequest } from "./console.mjs";
 import { UnhandledPromiseRejection, describe, logError } from "./errors.mjs";
 import { ResponseStream, isStreaming } from "./streaming.mjs";
 
@@ -43,7 +43,7 @@ export function serve(channel, handler) {
   channel.onInvoke = (request) => {
     state = "busy";
     channel.work();
-    setRequestId(request.requestId);
+    setRequest(request);
     run(channel, handler, request);
   };
   state = "idle";
@@ -153,6 +153,7 @@ function fillContext(context, request) {
   context.identity = undefined;
   context.invokedFunctionArn = request.arn;
   context.awsRequestId = request.requestId;
+  context.tenantId = request.tenantId;
   context.getRemainingTimeInMillis = () => request.deadlineMs - Date.now();
 }
 

@@ -19,6 +19,7 @@ class Invocation(NamedTuple):
     arn: str
     trace: str
     client_context: str
+    tenant_id: str | None
     payload: memoryview  # valid until the next one is received
 
 
@@ -52,8 +53,8 @@ class BundledChannel:
     def receive_invocation(self) -> Invocation:
         frame = self._receive(b"n")
         end = 7 + int.from_bytes(frame[5:7], "little")
-        request_id, deadline_ms, arn, trace, client_context = str(frame[7:end], "utf-8").split("\n", 4)
-        return Invocation(request_id, int(deadline_ms), arn, trace, client_context, frame[end:])
+        request_id, deadline_ms, arn, trace, tenant_id, client_context = str(frame[7:end], "utf-8").split("\n", 5)
+        return Invocation(request_id, int(deadline_ms), arn, trace, client_context, tenant_id or None, frame[end:])
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
         self._send(kind, body, b"")

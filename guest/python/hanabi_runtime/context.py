@@ -57,7 +57,7 @@ class LambdaContext:
         self.memory_limit_in_mb = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
         self.function_version = variable("AWS_LAMBDA_FUNCTION_VERSION")
         self.invoked_function_arn = request.arn
-        self.tenant_id = None
+        self.tenant_id = request.tenant_id
         self.client_context = parse_client_context(request.client_context) if request.client_context else None
         self.identity = CognitoIdentity({})
         self._epoch_deadline_time_in_ms = request.deadline_ms

@@ -23,7 +23,7 @@ _runner: Any = None  # keeps one event loop for all async handlers, so that thei
 def serve(channel: BundledChannel, handler: Handler) -> NoReturn:
     while True:
         request = channel.receive_invocation()
-        logs.request_id = request.request_id
+        logs.request_id, logs.tenant_id = request.request_id, request.tenant_id
         if request.trace:
             os.environ["_X_AMZN_TRACE_ID"] = request.trace
         else:

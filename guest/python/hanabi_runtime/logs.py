@@ -17,6 +17,7 @@ INDENT = "\u00a0"  # CloudWatch Logs keeps leading spaces only when they do not 
 JSON_FRAME, TEXT_FRAME = 0xA55A0002, 0xA55A0003  # plus the level in bits 2 to 4: hanabi/environment/log_frames.py
 LEVEL_BITS = {"DEBUG": 2 << 2, "INFO": 3 << 2, "WARNING": 4 << 2, "ERROR": 5 << 2, "CRITICAL": 6 << 2}
 request_id = ""  # of the invocation under way
+tenant_id: str | None = None  # likewise, of a function with tenant isolation
 _frames: int | None = None  # the descriptor
 
 
@@ -51,7 +52,7 @@ class LambdaLoggerHandler(logging.Handler):
 class LambdaLoggerFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.aws_request_id = request_id
-        record.tenant_id = None
+        record.tenant_id = tenant_id
         return True
 
 

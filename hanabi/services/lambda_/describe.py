@@ -50,6 +50,8 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
     }
     if settings.package == ZIP:
         configuration |= {"Runtime": settings.runtime, "Handler": settings.handler}
+    if settings.tenancy:
+        configuration["TenancyConfig"] = {"TenantIsolationMode": settings.tenancy}
     if settings.image_config is not None:
         configuration["ImageConfigResponse"] = {"ImageConfig": dict(settings.image_config)}
     if settings.layers:

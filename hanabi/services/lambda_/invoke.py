@@ -10,6 +10,7 @@ from hanabi.base.clock import Clock
 from hanabi.contracts.functions import Catalog, Route
 from hanabi.contracts.invocation import Cancellable, EventQueue, Invocation, Invoker, Result
 from hanabi.contracts.lineage import recursions
+from hanabi.contracts.tenants import route_for
 from hanabi.edge.large_json import JsonWorkers
 from hanabi.edge.service import Call, Done, Params
 from hanabi.edge.traces import begin_trace
@@ -81,8 +82,10 @@ class InvokeOperations:
 
     def _find(self, params: Params, target: Qualified) -> Route:
         route = self._catalog.resolve(*target)
-        if "TenantId" in params or "DurableExecutionName" in params:
-            _refuse_modes(params)
+        if "DurableExecutionName" in params:
+            _refuse_durable(params)
+        if "TenantId" in params or route.version.tenant_environments_max:
+            return route_for(route, params.get("TenantId") or "")
         return route
 
     def _make_invocation(self, call: Call, params: Params, route: Route, payload: bytes, trace: str) -> Invocation:
@@ -105,7 +108,7 @@ class InvokeOperations:
     async def invoke_async(self, call: Call, params: dict[str, Any], target: Qualified) -> dict[str, Any]:
         """InvokeAsync of 2014, the same as invocation type Event."""
         name, qualifier = target
-        route = self._catalog.resolve(name, qualifier)
+        route = route_for(self._catalog.resolve(name, qualifier), "")
         payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
         await self._put(call, route, payload, qualifier, self._trace(call, route, "Event"))
         return {"Status": 202}
@@ -154,8 +157,6 @@ def _read_context(text: str) -> str:
     raise InvalidRequestContent("Client context must be a valid Base64-encoded JSON object.")
 
 
-def _refuse_modes(params: dict[str, Any]) -> None:
-    if params.get("TenantId"):
-        raise InvalidParameterValue("TenantId is given, but the function has no tenant isolation: that is not supported by Hanabi yet")
+def _refuse_durable(params: dict[str, Any]) -> None:
     if params.get("DurableExecutionName"):
         raise InvalidParameterValue("DurableExecutionName is given, but the function is not durable: that is not supported by Hanabi yet")

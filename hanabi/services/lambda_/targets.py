@@ -149,6 +149,8 @@ def context_of(params: Params) -> Context:
         context["lambda:Layer"] = tuple(params["Layers"])
     if params.get("CodeSigningConfigArn"):
         context["lambda:CodeSigningConfigArn"] = params["CodeSigningConfigArn"]
+    if params.get("TenantId"):
+        context["lambda:TenantId"] = params["TenantId"]
     if params.get("Principal"):
         context["lambda:Principal"] = params["Principal"]
     return context

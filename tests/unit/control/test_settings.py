@@ -58,7 +58,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
     [
         {"VpcConfig": {"SubnetIds": ["subnet-1"]}},
         {"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]},
-        {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}},
         {"CapacityProviderConfig": {}},
         {"DurableConfig": {}},
     ],

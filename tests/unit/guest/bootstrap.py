@@ -101,20 +101,28 @@ class Guest:
         return self.receive()
 
     def invoke_raw(
-        self, payload: bytes, *, request_id: str = "id-1", timeout_s: float = 3, trace: str = "", context: str = "", ready: bool = True
+        self,
+        payload: bytes,
+        *,
+        request_id: str = "id-1",
+        timeout_s: float = 3,
+        trace: str = "",
+        tenant: str = "",
+        context: str = "",
+        ready: bool = True,
     ) -> tuple[bytes, bytes]:
         """The answer; `ready`: and wait until it is ready for the next one."""
-        self.send_invocation(payload, request_id=request_id, timeout_s=timeout_s, trace=trace, context=context)
+        self.send_invocation(payload, request_id=request_id, timeout_s=timeout_s, trace=trace, tenant=tenant, context=context)
         answer = self.receive()
         if ready and answer[0] in (b"o", b"f"):
             self.wait_until_ready()
         return answer
 
     def send_invocation(
-        self, payload: bytes, *, request_id: str = "id-1", timeout_s: float = 3, trace: str = "", context: str = ""
+        self, payload: bytes, *, request_id: str = "id-1", timeout_s: float = 3, trace: str = "", tenant: str = "", context: str = ""
     ) -> None:
         deadline_ms = int((time.time() + timeout_s) * 1000)
-        header = f"{request_id}\n{deadline_ms}\n{ARN}\n{trace}\n{context}".encode()
+        header = f"{request_id}\n{deadline_ms}\n{ARN}\n{trace}\n{tenant}\n{context}".encode()
         self.send(b"n", struct.pack("<H", len(header)) + header + payload)
 
     def stream(self, event: Any = None) -> list[tuple[bytes, bytes]]:

@@ -87,8 +87,15 @@ def test_a_record_survives_the_journal_with_every_field() -> None:
         source="url",
         attempt=3,
         extensions_ms=1.5,
+        tenant='blue"1',
     )
-    for record in (full, make_record(), make_record(restore=(0.0, 0.0), duration_ms=0.1 + 0.2), make_record(extensions_ms=0.0)):
+    for record in (
+        full,
+        make_record(tenant="blue"),
+        make_record(),
+        make_record(restore=(0.0, 0.0), duration_ms=0.1 + 0.2),
+        make_record(extensions_ms=0.0),
+    ):
         ((header, _, _),) = decode(encode(FINISH, "g", "s", [], record))
         assert header is not None
         found = decode_record(header[5])
@@ -240,4 +247,4 @@ def test_a_record_of_odd_texts_is_json_all_the_same(field: str) -> None:
     for text in ("plain", "", 'a"b', "a\\", "\n", "é", "\ud800", "\x7f", "\0"):
         record = make_record(**{field: text})
         encoded = json.loads(frames._encode_record(record))
-        assert encoded == [getattr(record, name, None) for name in RECORD_FIELDS[:-4]] + [None, None, record.attempt]
+        assert encoded == [getattr(record, name, None) for name in RECORD_FIELDS[:-5]] + [None, None, record.attempt]

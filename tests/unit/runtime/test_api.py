@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,17 @@ async def test_the_first_next_is_ready_and_invocations_go_round() -> None:
         story.session.invoke(invocation())
         await asked
         assert "lambda-runtime-trace-id" not in runtime.headers
+
+
+async def test_a_tenant_is_named() -> None:
+    async with serving() as (story, runtime):
+        asked = asyncio.create_task(runtime.ask("GET", NEXT))
+        while (await story.happens())[0] != "ready":
+            pass
+        plain = invocation(b"{}", on_stream=story.on_stream)
+        route = replace(plain.route, version=replace(plain.route.version, tenant="blue:1"))
+        story.session.invoke(replace(plain, route=route))
+        assert (await asked)[0] == 200 and runtime.headers["lambda-runtime-aws-tenant-id"] == "blue:1"
 
 
 async def test_errors() -> None:

@@ -2,6 +2,7 @@
 
 import random
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,14 @@ def test_random_bytes_are_frames_or_broken_and_nothing_else() -> None:
                     assert 0 <= kind <= 255 and len(body) <= FRAME_LIMIT_BYTES
         except BrokenFrame:
             continue
+
+
+def test_the_header_of_an_invocation() -> None:
+    plain = invocation(b"12", trace="t", client_context='{"a":\n1}')
+    route = replace(plain.route, version=replace(plain.route.version, tenant="blue"))
+    for made, tenant in ((plain, ""), (replace(plain, route=route), "blue")):
+        said = invoke_head(made)[7:].decode().split("\n", 5)
+        assert said == [plain.request_id, str(plain.deadline_ms), plain.route.invoked_arn, "t", tenant, '{"a":\n1}']
 
 
 def test_texts_in_an_invocation_are_bounded() -> None:

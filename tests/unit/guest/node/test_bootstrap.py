@@ -103,13 +103,15 @@ def test_context_has_all_that_lambda_gives(guest: Guest, root: Path) -> None:
     source = """
 exports.handler = async (event, c) => [c.functionName, c.functionVersion, c.invokedFunctionArn, c.memoryLimitInMB, c.awsRequestId,
   c.logGroupName, c.logStreamName, c.callbackWaitsForEmptyEventLoop, c.getRemainingTimeInMillis() > 4000, c.clientContext?.custom,
-  process.env._X_AMZN_TRACE_ID, process.cwd(), new Date().getTimezoneOffset(), Object.keys(process.env).length, process.env.NODE_PATH];
+  process.env._X_AMZN_TRACE_ID, process.cwd(), new Date().getTimezoneOffset(), Object.keys(process.env).length, process.env.NODE_PATH,
+  c.tenantId];
 """
     load(guest, root, source)
     context = json.dumps({"custom": {"k": "ü"}}, indent=1)
-    result = guest.invoke(request_id="id-7", timeout_s=5, context=context, trace="Root=1-a")
+    result = guest.invoke(request_id="id-7", timeout_s=5, tenant="blue", context=context, trace="Root=1-a")
     expected = ["demo", "$LATEST", ARN, "128", "id-7", "/aws/lambda/demo", "stream", True, True, {"k": "ü"}, "Root=1-a", str(root), -540]
-    assert result == [*expected, len(FUNCTION) + 1, None]
+    assert result == [*expected, len(FUNCTION) + 1, None, "blue"]
+    assert guest.invoke()[-1] is None
     assert guest.invoke()[9:11] == [None, None]
 
 

@@ -70,8 +70,9 @@ def handler(event, c):
 """
     load(guest, root, source)
     context = json.dumps({"custom": {"k": "ü"}, "env": {"e": 1}, "client": {"app_title": "t"}}, indent=1, ensure_ascii=False)
-    expected = ["demo", "$LATEST", ARN, "128", "id-7", "/aws/lambda/demo", "stream", None, None, True, {"k": "ü"}, {"e": 1}, "t", None]
-    assert guest.invoke(request_id="id-7", timeout_s=5, context=context) == expected
+    expected = ["demo", "$LATEST", ARN, "128", "id-7", "/aws/lambda/demo", "stream", None, "blue:1", True, {"k": "ü"}, {"e": 1}, "t", None]
+    assert guest.invoke(request_id="id-7", timeout_s=5, tenant="blue:1", context=context) == expected
+    assert guest.invoke(timeout_s=5, context=context)[8] is None
 
 
 def test_no_client_context_is_none_and_a_broken_one_is_an_error(guest: Guest, root: Path) -> None:
