@@ -55,5 +55,5 @@ def test_two_tenants_share_nothing(lambda_client: Any, hanabi_server: Server) ->
         return [event for event in found if '"platform.report"' in event["message"]]
 
     assert json.loads(wait_for(of_later)[0]["message"])["record"]["tenantId"] == "later"
-    listed = {row["tenant"] for row in json.loads(hanabi_server.hanabi("ps", "--json"))["environments"] if row["function"] == name}
+    listed = {row["tenant"] for row in json.loads(hanabi_server.hanabi("ps", "--json")) if row["function"] == name}
     assert {"blue", "green"} <= listed

@@ -151,7 +151,7 @@ def test_a_recursive_loop_is_stopped_unless_it_is_allowed(live: Live) -> None:
 
 
 def test_modes_that_functions_here_do_not_have(live: Live) -> None:
-    fails("InvalidParameterValueException", 400, "TenantId", live.client.invoke, FunctionName="echo", TenantId="t")
+    fails("InvalidParameterValueException", 400, "Remove the tenant ID", live.client.invoke, FunctionName="echo", TenantId="t")
     fails("InvalidParameterValueException", 400, "DurableExecutionName", live.client.invoke, FunctionName="echo", DurableExecutionName="d")
 
 
