@@ -266,13 +266,10 @@ _UNSAID = (
     ("application_log_level", ""),
     ("system_log_level", ""),
     ("layers", ()),
-<<<<<<< HEAD
     ("traced", False),
     ("dead_letters", ""),
     ("key", ""),
-=======
     ("tenancy", ""),
->>>>>>> f6916b2 (Tenant isolation: environments of each tenant, never shared)
 )
 
 
