@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hanabi.edge.protocols.model import load
 from tests.server import zip_of
 from tests.unit.edge.live import ACCOUNT, REGION
-from tests.unit.edge.world import TRUST_LAMBDA, Answer, World
+from tests.unit.edge.signing import sign
+from tests.unit.edge.world import ENDPOINT, TRUST_LAMBDA, Answer, World
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("answers.json").read_text())
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/lambda-role"
@@ -42,6 +44,7 @@ class Case:
     service: str
     operation: str
     params: dict[str, Any]
+    request: dict[str, Any]  # "method", "path" and "body", where it is not the one that botocore makes of `params`
     given: tuple[str, ...]  # states that there must be
     status: int
     code: str
@@ -65,6 +68,7 @@ def _case(number: int, line: dict[str, Any]) -> Case:
         service=service,
         operation=operation,
         params=fill(line["params"]),
+        request=line.get("request", {}),
         given=tuple(line["given"]),
         status=line["status"],
         code=line["code"],
@@ -103,7 +107,14 @@ class Asker:
     async def ask(self, case: Case) -> Answer:
         for state in case.given:
             await self.make(state)
-        return await self._world.ask(self._world.keys.root, case.service, case.operation, **case.params)
+        if not case.request:
+            return await self._world.ask(self._world.keys.root, case.service, case.operation, **case.params)
+        body = b"" if case.request["body"] is None else json.dumps(case.request["body"]).encode()
+        prefix = load(case.service).target_prefix
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": f"{prefix}.{case.operation}"} if prefix else {}
+        url = ENDPOINT + case.request["path"]
+        request = sign(self._world.keys.root, case.request["method"], url, body, service=case.service, headers=headers)
+        return await self._world.send(request, case.service)
 
     async def make(self, state: str) -> None:
         if state in self._made:
