@@ -60,8 +60,11 @@ class RecentUpdates:
         now_s = self._clock.monotonic()
         while self._updates and next(iter(self._updates.values())).until_s <= now_s:
             self._updates.popitem(last=False)
-        if old is None or new is None or old.latest.generation == new.latest.generation or new.latest.update != "InProgress":
+        if old is None or new is None:
             return
-        if self._shown_s:
+        if old.latest.generation == new.latest.generation:
+            if old.latest.settled and old.versions != new.versions:  # who could publish it knows that it has ended
+                self._updates.pop(new.name, None)
+        elif new.latest.update == "InProgress" and self._shown_s:
             self._updates.pop(new.name, None)
             self._updates[new.name] = _Update(new, now_s + self._shown_s)

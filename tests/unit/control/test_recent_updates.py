@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hanabi.control.arns import LATEST
+from hanabi.control.versions import publish
 from hanabi.errors import ResourceConflict
 from tests.unit.control.support import Plane, create_params, open_plane
 
@@ -41,6 +42,15 @@ async def test_another_update_is_refused_meanwhile(plane: Plane) -> None:
             await update
     await plane.clock.advance(SHOWN_S)
     assert (await plane.deployment.update_settings("f", {"Timeout": 6})).latest.settings.timeout_s == 6
+
+
+async def test_what_was_published_has_ended(plane: Plane) -> None:
+    for number in (1, 2):
+        await plane.deployment.update_settings("f", {"Timeout": 5 + number})
+        await plane.settle()
+        await plane.functions.change("f", publish)
+        function = plane.functions.find("f")
+        assert function.last_version == number and plane.preparation.shown(function, function.latest) is function.latest
 
 
 async def test_another_function_of_that_name_is_not_the_one_updated(plane: Plane) -> None:
