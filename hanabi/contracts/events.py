@@ -24,12 +24,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
-    """The new due time of an event, or None: it has ended."""
+    """The new due time of an event, or None: it has ended. `follow_up` takes its place then, in the same write."""
 
     id: int
     due_ms: int | None
     attempts: int
     refusals: int
+    follow_up: Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class EventLog(Protocol):
         """Store an event, due at once; returns its id. When the call raises, or is cancelled, the event may be stored nevertheless."""
 
     async def apply(self, changes: Sequence[EventChange]) -> int | None:
-        """Apply changes atomically; returns `Backlog.oldest_ms`. Changing an ended event is no error."""
+        """Apply changes atomically; returns `Backlog.oldest_ms`. Changing an ended event is no error, and is not followed up again."""
 
     async def load_due(self, now_ms: int, held: Iterable[int], count: int, size_bytes: int, first: Iterable[int] = ()) -> DueEvents:
         """Load up to `count` events, payloads up to `size_bytes` in all but for the first: those of `first`, due whatever time is

@@ -98,6 +98,9 @@ class EventRules:
 
     retries: int | None = None  # after errors of the function
     age_s: int | None = None  # of an event, at most
+    arn: str = ""  # of the function, with the qualifier
+    on_success: str | None = None  # the ARN of where its results go
+    on_failure: str | None = None
     may_recurse: bool = False  # its RecursiveLoop is Allow: what comes back to it again and again goes on
 
 

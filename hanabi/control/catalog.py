@@ -65,8 +65,10 @@ class FunctionCatalog:
         found = self._functions.get(function)
         if found is None:
             return EventRules()
-        config = found.event_configs.get(qualifier or LATEST)
-        return EventRules(config.retries if config else None, config.age_s if config else None, found.may_recurse)
+        arn, config = self._account_region.arn(function, qualifier or LATEST), found.event_configs.get(qualifier or LATEST)
+        if config is None:
+            return EventRules(arn=arn, may_recurse=found.may_recurse)
+        return EventRules(config.retries, config.age_s, arn, config.on_success, config.on_failure, found.may_recurse)
 
     def unreserved_beside(self, name: str) -> int:
         """Return the account's concurrency less the provisioned concurrency of all other functions."""

@@ -5,7 +5,7 @@ validated tests).
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +74,15 @@ def check_destinations(name: str, account_region: AccountRegion, params: Mapping
         )
 
 
+def destination_functions(account_region: AccountRegion, params: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Yield the functions of this account and region that a DestinationConfig names: (name, qualifier)."""
+    prefix = account_region.arn("")
+    for arn in _read_destinations(params.get("DestinationConfig") or {}):
+        if arn and arn.startswith(prefix):
+            name, _, qualifier = arn.removeprefix(prefix).partition(":")
+            yield name, qualifier or None
+
+
 def _check_resource(arn: str, service: str, name: str, account_region: AccountRegion, exists: Callable[[str], bool]) -> None:
     _, _, _, region, account, resource = arn.split(":", 5)
     match = _RESOURCES[service].fullmatch(resource)
@@ -81,7 +90,7 @@ def _check_resource(arn: str, service: str, name: str, account_region: AccountRe
     if match is None or bool(region and account) != (service != "s3"):
         raise invalid
     if service == "lambda":
-        if (account, region) != (account_region.account, account_region.region) or not exists(match["name"]):
+        if not arn.startswith(account_region.arn("")) or not exists(match["name"]):
             raise invalid
         if match["name"] == name:
             raise InvalidParameterValue("You can't specify the function as a destination for itself.")

@@ -21,8 +21,10 @@ class MemoryEventLog:
     async def apply(self, changes: Sequence[EventChange]) -> int | None:
         for change in changes:
             if change.due_ms is None:
-                self.events.pop(change.id, None)
+                ended = self.events.pop(change.id, None)
                 self.due_ms.pop(change.id, None)
+                if ended is not None and change.follow_up is not None:
+                    await self.add(change.follow_up)
             elif change.id in self.events:
                 self.events[change.id] = replace(self.events[change.id], attempts=change.attempts, refusals=change.refusals)
                 self.due_ms[change.id] = change.due_ms

@@ -13,8 +13,8 @@ from hanabi.base.clock import Clock, Timer
 from hanabi.base.health import Health
 from hanabi.base.retry import RetryQueue
 from hanabi.contracts.events import Event, EventChange, EventLog
-from hanabi.contracts.functions import Catalog, Route
-from hanabi.contracts.invocation import Invocation, Invoker
+from hanabi.contracts.functions import Catalog, EventRules, Route
+from hanabi.contracts.invocation import Invocation, Invoker, Result
 from hanabi.contracts.lineage import recursions
 from hanabi.contracts.tenants import route_for
 from hanabi.errors import (
@@ -30,6 +30,7 @@ from hanabi.errors import (
     TooManyRequests,
 )
 from hanabi.quotas import ACCOUNT_CONCURRENCY, RECURSIONS_MAX
+from hanabi.triggers.destinations import destination, make_follow_up
 from hanabi.triggers.event_states import ENDS, EventState, EventTrigger, advance
 from hanabi.triggers.queue_metrics import QueueMetrics
 from hanabi.triggers.retry_policy import RetryPolicy
@@ -225,7 +226,7 @@ class DurableQueue:
 
     async def _run(self, event: Event) -> None:
         state = advance(EventState.QUEUED, EventTrigger.TAKEN)
-        trigger, reason, delay_s = await self._attempt(event)
+        trigger, reason, delay_s, result = await self._attempt(event)
         due_ms = self._now_ms() + round(delay_s * 1000)
         if advance(state, trigger) is EventState.WAITING and due_ms - event.accepted_ms > self._policy_of(event).maximum_age_s * 1000:
             trigger = EventTrigger.EXPIRED
@@ -234,8 +235,11 @@ class DurableQueue:
             if state is EventState.DROPPED:
                 reason = f"{trigger.value}. {reason}"
                 log.warning("event %s of %s dropped after %d failed attempts: %s", event.request_id, event.function, event.attempts, reason)
+            follow_up = await make_follow_up(event, self._rules_of(event), trigger, result, self._now_ms())
             self.meter.end(event, state, reason)
-            await self._store(EventChange(event.id, None, event.attempts, event.refusals))
+            if follow_up is not None:
+                self.meter.put(follow_up)
+            await self._store(EventChange(event.id, None, event.attempts, event.refusals, follow_up))
         elif state is EventState.WAITING:
             self.meter.retried.add()
             log.info("event %s of %s is tried again in %.0f s: %s %s", event.request_id, event.function, delay_s, trigger.value, reason)
@@ -249,26 +253,28 @@ class DurableQueue:
             self._unsaved.note(change, "")
             return
         try:
-            self._on_written(await self._events.apply([change]))
+            self._on_written(await self._events.apply([change]), change.follow_up is not None)
         except StorageFailed as error:
             self.meter.failed_writes.add()
             self._unsaved.note(change, error)
 
-    def _on_written(self, oldest_ms: int | None) -> None:
+    def _on_written(self, oldest_ms: int | None, followed_up: bool) -> None:
         self.meter.oldest_ms = oldest_ms
+        if followed_up:
+            self._schedule_fill(self._now_ms())
         self._wake_dispatcher()
 
-    async def _attempt(self, event: Event) -> tuple[EventTrigger, str, float]:
-        """Run an event once. Returns what happened, the reason in words, and the delay before the next attempt, if any."""
+    async def _attempt(self, event: Event) -> tuple[EventTrigger, str, float, Result | None]:
+        """Run an event once. Returns what happened, the reason in words, the delay before the next attempt, if any, and the result."""
         policy = self._policy_of(event)
         if self._now_ms() - event.accepted_ms > policy.maximum_age_s * 1000:
-            return EventTrigger.EXPIRED, "", 0.0
+            return EventTrigger.EXPIRED, "", 0.0, None
         try:
             # What it is now: it may have been updated or deleted since.
             route = route_for(self._catalog.resolve(event.function, event.qualifier), event.tenant)
             if recursions(event.trace, route.version.arn) >= RECURSIONS_MAX:
-                if not self._catalog.event_rules(event.function, event.qualifier).may_recurse:
-                    return EventTrigger.RECURSED, "", 0.0
+                if not self._rules_of(event).may_recurse:
+                    return EventTrigger.RECURSED, "", 0.0, None
             invocation = Invocation(
                 request_id=event.request_id,
                 route=route,
@@ -280,36 +286,41 @@ class DurableQueue:
             )
             result = await self._invoker.invoke(invocation)
         except ResourceNotFound as error:
-            return EventTrigger.GONE, error.message, 0.0
+            return EventTrigger.GONE, error.message, 0.0, None
         except TooManyRequests as error:
+            if route.concurrency.reserved == 0 and destination(self._rules_of(event), EventTrigger.UNRESERVED):
+                return EventTrigger.UNRESERVED, error.reason, 0.0, None
             event.refusals += 1
-            return EventTrigger.THROTTLED, error.reason, policy.after_refusal(event.refusals)
+            return EventTrigger.THROTTLED, error.reason, policy.after_refusal(event.refusals), None
         except ShuttingDown as error:
-            return EventTrigger.STOPPED, error.message, 0.0
+            return EventTrigger.STOPPED, error.message, 0.0, None
         except Exception as error:
             passing = isinstance(error, ResourceConflict | AccessDenied)  # an update ends; a role may come back
             if isinstance(error, ApiError) and error.status < 500 and not passing:
-                return EventTrigger.REFUSED, error.message, 0.0
+                return EventTrigger.REFUSED, error.message, 0.0, None
             if isinstance(error, HanabiError):
                 log.info("event %s of %s: %s", event.request_id, event.function, error)
             else:
                 log.exception("event %s of %s", event.request_id, event.function)
             event.refusals += 1
-            return EventTrigger.BROKE, str(error), policy.after_refusal(event.refusals)
+            return EventTrigger.BROKE, str(error), policy.after_refusal(event.refusals), None
         if result.function_error is None:
-            return EventTrigger.SUCCEEDED, "", 0.0
+            return EventTrigger.SUCCEEDED, "", 0.0, result
         event.attempts += 1
         event.refusals = 0
         delay_s = policy.after_error(event.attempts)
         reason = result.record.error_type or result.function_error
-        return (EventTrigger.EXHAUSTED, reason, 0.0) if delay_s is None else (EventTrigger.FAILED, reason, delay_s)
+        return (EventTrigger.EXHAUSTED, reason, 0.0, result) if delay_s is None else (EventTrigger.FAILED, reason, delay_s, result)
 
     def _policy_of(self, event: Event) -> RetryPolicy:
         """Return the policy of what the event was put for, as it is now: a change counts for waiting events, too."""
+        return self._policy.within(self._rules_of(event))
+
+    def _rules_of(self, event: Event) -> EventRules:
         try:
-            return self._policy.within(self._catalog.event_rules(event.function, event.qualifier))
+            return self._catalog.event_rules(event.function, event.qualifier)
         except DocumentDamaged:
-            return self._policy
+            return EventRules()
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -28,6 +28,7 @@ class EventTrigger(TableEnum):
     FAILED = "the function failed, and may be tried again"
     EXHAUSTED = "the function failed for the last time"
     EXPIRED = "it grew too old"
+    UNRESERVED = "its function has no concurrency"
     RECURSED = "its function was reached in a recursive loop"
     GONE = "the function is not there any more"
     REFUSED = "it can never run"
@@ -48,6 +49,7 @@ TABLE: StateTable[EventState, EventTrigger] = StateTable(
             EventTrigger.FAILED: EventState.WAITING,
             EventTrigger.EXHAUSTED: EventState.DROPPED,
             EventTrigger.EXPIRED: EventState.DROPPED,
+            EventTrigger.UNRESERVED: EventState.DROPPED,
             EventTrigger.RECURSED: EventState.DROPPED,
             EventTrigger.GONE: EventState.DROPPED,
             EventTrigger.REFUSED: EventState.DROPPED,

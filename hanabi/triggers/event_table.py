@@ -49,7 +49,9 @@ def apply(connection: sqlite3.Connection, changes: Iterable[EventChange]) -> int
     """Apply changes; returns when the oldest remaining event was accepted; None: none is left."""
     for change in changes:
         if change.due_ms is None:
-            connection.execute("DELETE FROM events WHERE id = ?", (change.id,))
+            deleted = connection.execute("DELETE FROM events WHERE id = ?", (change.id,)).rowcount
+            if deleted and change.follow_up is not None:
+                add(connection, change.follow_up)
         else:
             connection.execute(
                 "UPDATE events SET due_ms = ?, attempts = ?, refusals = ? WHERE id = ?",

@@ -1,26 +1,32 @@
 """Event changes that could not be written to disk: kept in memory, and written when the disk works again."""
 
 import itertools
+import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from hanabi.base.retry import RetryQueue
 from hanabi.contracts.events import Event, EventChange, EventLog
 
 KEY = "events.mark"
 BATCH = 1000  # in one transaction
+FOLLOW_UP_BYTES = 16 * 1024 * 1024  # of their payloads in memory, while the disk cannot be written
+logger = logging.getLogger(__name__)
 
 
 class UnsavedEvents:
     """Changes that override what is on disk: an ended event does not run again, a postponed one runs when it is due.
 
-    Small: numbers only, no payloads. After each write `on_written` gets the time at which the oldest remaining event was accepted.
+    Small: numbers, and payloads of follow-ups up to a bound. After each write `on_written` gets the time at which the oldest remaining
+    event was accepted, and whether there were follow-ups.
     """
 
-    def __init__(self, log: EventLog, retries: RetryQueue, on_written: Callable[[int | None], None]) -> None:
+    def __init__(self, log: EventLog, retries: RetryQueue, on_written: Callable[[int | None, bool], None]) -> None:
         self._log = log
         self._retries = retries
         self._on_written = on_written
         self._changes: dict[int, EventChange] = {}
+        self._follow_up_bytes = 0
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -37,6 +43,12 @@ class UnsavedEvents:
 
     def note(self, change: EventChange, error: Exception | str) -> None:
         """Keep a change that could not be written, or was not tried because others failed."""
+        if change.follow_up is not None:
+            self._follow_up_bytes += len(change.follow_up.payload)
+            if self._follow_up_bytes > FOLLOW_UP_BYTES:
+                self._follow_up_bytes -= len(change.follow_up.payload)
+                logger.error("event %s is not followed up: too much waits for the disk already", change.follow_up.request_id)
+                change = replace(change, follow_up=None)
         self._changes[change.id] = change
         self._retries.add(KEY, "What has become of accepted events cannot be written to events.db", self.write, error)
 
@@ -59,4 +71,6 @@ class UnsavedEvents:
             for change in changes:
                 if self._changes.get(change.id) is change:  # else it has run again meanwhile
                     del self._changes[change.id]
-            self._on_written(oldest_ms)
+            follow_ups = [change.follow_up for change in changes if change.follow_up is not None]
+            self._follow_up_bytes -= sum(len(each.payload) for each in follow_ups)
+            self._on_written(oldest_ms, bool(follow_ups))

@@ -276,6 +276,7 @@ ALLOWED = [f"{FUNCTION}:{MINE}", f"{FUNCTION}:{MINE}:*", f"{GROUP}:{MINE_GROUP}"
 ALLOWED += [f"{LAYER}:{MINE}", f"{LAYER}:{MINE}:*", config_arn(MINE)]
 
 
+@pytest.mark.limit_s(300)  # thousands of calls for each kind of operation
 @pytest.mark.parametrize("service", ["lambda", "logs", "iam", "sts"])
 async def test_what_is_denied_is_reached_by_no_spelling(service: str, tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
@@ -383,6 +384,24 @@ async def test_mappings_are_denied_by_their_uuid_and_by_their_function(tmp_path:
                 answer = await world.ask(by_function, "lambda", operation, FunctionName=spelling, **more)
                 assert answer.status >= 400 or is_another("FunctionName", spelling), (operation, spelling, answer)
         assert [mapping.function for mapping in world.control.mappings if mapping.uuid != theirs] == [MINE]
+
+
+async def test_results_go_to_no_function_that_the_caller_may_not_invoke(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await prepare(world)
+        denied = await world.session("all-but-theirs", allow("*"), deny("lambda:InvokeFunction", [f"{FUNCTION}:{THEIRS}*"]))
+        only = await world.session("only-mine", allow("*", ALLOWED))
+        for arn in (f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:live", f"{FUNCTION}:{THEIRS}:$LATEST"):
+            for side in ("OnSuccess", "OnFailure"):
+                given = {"FunctionName": MINE, "MaximumRetryAttempts": 1, "DestinationConfig": {side: {"Destination": arn}}}
+                for operation in ("PutFunctionEventInvokeConfig", "UpdateFunctionEventInvokeConfig"):
+                    for key in (denied, only):
+                        assert (await world.ask(key, "lambda", operation, **given)).denied
+        for spelling in functions_named(THEIRS):
+            given = {"FunctionName": MINE, "DestinationConfig": {"OnSuccess": {"Destination": spelling}}}
+            assert (await world.ask(denied, "lambda", "PutFunctionEventInvokeConfig", **given)).status >= 400, spelling
+        mine = world.control.functions.find(MINE)
+        assert mine.event_configs == {}
 
 
 async def test_a_qualifier_in_either_place_or_in_both(tmp_path: Path) -> None:

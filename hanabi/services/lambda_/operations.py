@@ -98,7 +98,7 @@ def operations(
             "PutFunctionCodeSigningConfig", code_signing.put_function_config
         ),
         "PutFunctionConcurrency": on.function("PutFunctionConcurrency", concurrency.put_function_concurrency),
-        "PutFunctionEventInvokeConfig": on.function_or_qualifier("PutFunctionEventInvokeConfig", event_configs.put_event_config),
+        "PutFunctionEventInvokeConfig": on.event_config("PutFunctionEventInvokeConfig", event_configs.put_event_config),
         "PutFunctionRecursionConfig": on.function("PutFunctionRecursionConfig", functions.put_function_recursion_config),
         "PutProvisionedConcurrencyConfig": on.qualifier("PutProvisionedConcurrencyConfig", provisioned.put_provisioned),
         "PutRuntimeManagementConfig": on.function_or_qualifier("PutRuntimeManagementConfig", functions.put_runtime_management_config),
@@ -111,6 +111,6 @@ def operations(
         "UpdateEventSourceMapping": on_mapping.changed_mapping("UpdateEventSourceMapping", mappings.update_event_source_mapping),
         "UpdateFunctionCode": on.function("UpdateFunctionCode", functions.update_function_code, CODE),
         "UpdateFunctionConfiguration": on.function_configuration("UpdateFunctionConfiguration", functions.update_function_configuration),
-        "UpdateFunctionEventInvokeConfig": on.function_or_qualifier("UpdateFunctionEventInvokeConfig", event_configs.update_event_config),
+        "UpdateFunctionEventInvokeConfig": on.event_config("UpdateFunctionEventInvokeConfig", event_configs.update_event_config),
         "UpdateFunctionUrlConfig": on.function_or_alias("UpdateFunctionUrlConfig", urls.update_function_url_config),
     }

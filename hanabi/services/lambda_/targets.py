@@ -5,6 +5,7 @@ from typing import Any
 
 from hanabi.contracts.invocation import Cancellable
 from hanabi.control.arns import LATEST
+from hanabi.control.event_configs import destination_functions
 from hanabi.control.functions import Functions
 from hanabi.control.layers.layer_names import parse_arn
 from hanabi.control.layers.layers import Layers
@@ -36,6 +37,19 @@ class FunctionTargets:
     def function_or_qualifier(self, action: str, handler: Handler[Qualified]) -> Operation[Qualified]:
         """On a function or on one of its versions or aliases, allowed on the function."""
         return self._allowed_on_function(action, handler, self._parse)
+
+    def event_config(self, action: str, handler: Handler[Qualified]) -> Operation[Qualified]:
+        """On a function or on one of its versions or aliases, and on the functions that get its results: whoever names them makes them run.
+
+        On AWS the function's role must be allowed to invoke those; here it is the caller.
+        """
+
+        def permissions(target: Qualified, params: Params) -> Iterator[RequiredPermission]:
+            yield self.permission(action, target[0], None, params)
+            for name, qualifier in destination_functions(self._account_region, params):
+                yield self.permission("InvokeFunction", name, qualifier, {})
+
+        return Operation(handler, self._parse, permissions, action=f"lambda:{action}", resource="function:NAME, destinations")
 
     def function_or_alias(self, action: str, handler: Handler[Qualified]) -> Operation[Qualified]:
         """On a function or on one of its aliases, allowed on the function."""

@@ -23,11 +23,13 @@ async def test_a_config_is_kept_and_is_the_rule_of_its_qualifier(tmp_path: Path)
         await plane.functions.change("f", lambda f: add_alias(f, {"Name": "live", "FunctionVersion": "1"}))
         await plane.functions.change("f", lambda f: put_config(f, None, {"MaximumRetryAttempts": 0}, 1))
         await plane.functions.change("f", lambda f: put_config(f, "live", {"MaximumEventAgeInSeconds": 60}, 2))
-        assert plane.catalog.event_rules("f", None) == plane.catalog.event_rules("f", "$LATEST") == EventRules(retries=0)
-        assert plane.catalog.event_rules("f", "live") == EventRules(age_s=60)
-        assert plane.catalog.event_rules("f", "1") == plane.catalog.event_rules("nowhere", None) == EventRules()
+        assert plane.catalog.event_rules("f", None) == EventRules(retries=0, arn=PLACE.arn("f", "$LATEST"))
+        assert plane.catalog.event_rules("f", "$LATEST") == plane.catalog.event_rules("f", None)
+        assert plane.catalog.event_rules("f", "live") == EventRules(age_s=60, arn=PLACE.arn("f", "live"))
+        assert plane.catalog.event_rules("f", "1") == EventRules(arn=PLACE.arn("f", "1"))
+        assert plane.catalog.event_rules("nowhere", None) == EventRules()
     async with open_plane(tmp_path) as plane:
-        assert plane.catalog.event_rules("f", "live") == EventRules(age_s=60)
+        assert plane.catalog.event_rules("f", "live") == EventRules(age_s=60, arn=PLACE.arn("f", "live"))
         await plane.functions.change("f", lambda f: put_config(f, "1", {"MaximumRetryAttempts": 1}, 3))
         await plane.functions.change("f", lambda f: remove_alias(f, "live"))
         function = await plane.functions.change("f", lambda f: remove_version(f, "1"))
@@ -80,6 +82,7 @@ def test_what_may_be_a_destination(params: dict[str, Any]) -> None:
         (given(f"{SQS}.fifo"), f"The destination ARN {SQS}.fifo is invalid."),
         (given(AccountRegion("111111111111", REGION).arn("other")), "is invalid."),
         (given(f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer:other"), "is invalid."),
+        (given(PLACE.arn("other").replace("arn:aws:", "arn:aws-cn:")), "is invalid."),
         (
             given("arn:aws:s3:::bucket", SQS),
             "The provided destination config DestinationConfig(onSuccess=OnSuccess(destination=arn:aws:s3:::bucket), "

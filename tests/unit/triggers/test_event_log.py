@@ -49,6 +49,15 @@ async def test_what_is_added_is_due_at_once_whole_and_in_order(log: EventLog) ->
     assert (await log.load_due(100, [], 10, 1000)).next_ms == 101
 
 
+async def test_a_follow_up_takes_the_place_of_what_has_ended_once(log: EventLog) -> None:
+    ended = await log.add(event(100))
+    follow_up = event(200, b"next", function="g")
+    for _ in range(2):  # a write may be repeated that was done
+        await log.apply([EventChange(ended, None, 0, 0, follow_up), EventChange(99, None, 0, 0, follow_up)])
+    (found,) = (await log.load_due(500, [], 10, 1000)).events
+    assert (found.function, found.payload, found.accepted_ms) == ("g", b"next", 200) and found.id > ended
+
+
 async def test_what_has_ended_is_gone_and_what_is_postponed_is_due_then(log: EventLog) -> None:
     ids = [await log.add(event(100 + n)) for n in range(3)]
     oldest = await log.apply([EventChange(ids[0], None, 0, 0), EventChange(ids[1], 900, 1, 2), EventChange(99, 900, 1, 1)])
