@@ -75,7 +75,7 @@ IAM_PLAIN = {"PolicyDocument": {"UpdateAssumeRolePolicy": PLAIN["AssumeRolePolic
 HARMLESS = set(PLAIN) | {"Tags", "logEvents", "Qualifier", "UUID"}
 # By name, but allowed on "*" alone.
 ON_THE_ACCOUNT = {"ListLayerVersions", "ListLayers", "CreateEventSourceMapping", "ListEventSourceMappings", "DescribeLogGroups"}
-# By a UUID of its own: test_mappings_are_denied_by_their_uuid_and_by_their_function.
+# By a UUID of its own: test_event_permissions.py.
 BY_UUID = {"GetEventSourceMapping", "UpdateEventSourceMapping", "DeleteEventSourceMapping"}
 ABOUT_NOTHING = {
     "lambda:GetAccountSettings",
@@ -357,51 +357,6 @@ async def test_paths_as_no_client_writes_them(tmp_path: Path) -> None:
                     codes[answer.code] += 1
         assert codes["AccessDeniedException"] > 150, codes  # most are signed right, and understood
         assert await state(world) == before
-
-
-async def test_mappings_are_denied_by_their_uuid_and_by_their_function(tmp_path: Path) -> None:
-    async with open_world(tmp_path) as world:
-        await prepare(world)
-        owner, made = world.keys.root, {}
-        for name in (MINE, THEIRS):
-            source = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
-            made[name] = (await world.ask(owner, "lambda", "CreateEventSourceMapping", FunctionName=name, EventSourceArn=source)).json
-        await world.control.wait_idle()
-        theirs, mine = made[THEIRS]["UUID"], made[MINE]["UUID"]
-        functions = {"Condition": {"ArnLike": {"lambda:FunctionArn": [f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:*"]}}}
-        by_uuid = await world.session("not-that-uuid", allow("*"), deny("*", made[THEIRS]["EventSourceMappingArn"]))
-        by_function = await world.session("not-that-function", allow("*"), deny("*", "*", **functions))
-        for key in (by_uuid, by_function):
-            for operation in sorted(BY_UUID):
-                assert (await world.ask(key, "lambda", operation, UUID=theirs)).denied
-                for spelling in (theirs.upper(), f"{theirs[:-1]} ", theirs.replace("-", "0"), f"%{ord(theirs[0]):02x}{theirs[1:]}"[:36]):
-                    answer = await world.ask(key, "lambda", operation, UUID=spelling)
-                    assert answer.status >= 400 or spelling == theirs, (operation, spelling, answer)
-            assert (await world.ask(key, "lambda", "GetEventSourceMapping", UUID=mine)).status == 200
-        source = f"arn:aws:sqs:{REGION}:{ACCOUNT}:another"
-        for spelling in functions_named(THEIRS):
-            for operation, more in (("UpdateEventSourceMapping", {"UUID": mine}), ("CreateEventSourceMapping", {"EventSourceArn": source})):
-                answer = await world.ask(by_function, "lambda", operation, FunctionName=spelling, **more)
-                assert answer.status >= 400 or is_another("FunctionName", spelling), (operation, spelling, answer)
-        assert [mapping.function for mapping in world.control.mappings if mapping.uuid != theirs] == [MINE]
-
-
-async def test_results_go_to_no_function_that_the_caller_may_not_invoke(tmp_path: Path) -> None:
-    async with open_world(tmp_path) as world:
-        await prepare(world)
-        denied = await world.session("all-but-theirs", allow("*"), deny("lambda:InvokeFunction", [f"{FUNCTION}:{THEIRS}*"]))
-        only = await world.session("only-mine", allow("*", ALLOWED))
-        for arn in (f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:live", f"{FUNCTION}:{THEIRS}:$LATEST"):
-            for side in ("OnSuccess", "OnFailure"):
-                given = {"FunctionName": MINE, "MaximumRetryAttempts": 1, "DestinationConfig": {side: {"Destination": arn}}}
-                for operation in ("PutFunctionEventInvokeConfig", "UpdateFunctionEventInvokeConfig"):
-                    for key in (denied, only):
-                        assert (await world.ask(key, "lambda", operation, **given)).denied
-        for spelling in functions_named(THEIRS):
-            given = {"FunctionName": MINE, "DestinationConfig": {"OnSuccess": {"Destination": spelling}}}
-            assert (await world.ask(denied, "lambda", "PutFunctionEventInvokeConfig", **given)).status >= 400, spelling
-        mine = world.control.functions.find(MINE)
-        assert mine.event_configs == {}
 
 
 async def test_a_qualifier_in_either_place_or_in_both(tmp_path: Path) -> None:
