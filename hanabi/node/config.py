@@ -94,8 +94,9 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
     values: dict[str, Any] = {}
     for name, parse in _PARSERS.items():
         given, source = flags.get(name), "--" + name.replace("_", "-")
-        if given is None and f"HANABI_{name.upper()}" in variables:
-            given, source = variables[f"HANABI_{name.upper()}"], f"HANABI_{name.upper()}"
+        for variable in (f"HANABI_{name.upper()}", _AWS_VARIABLES.get(name, "")):
+            if given is None and variable in variables:
+                given, source = variables[variable], variable
         if given is None:
             continue
         try:
@@ -260,6 +261,7 @@ def _substitutes(value: str | list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+_AWS_VARIABLES = {"s3_endpoint": "AWS_ENDPOINT_URL_S3"}  # that AWS's SDKs know, and say what a flag says
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": _directory,
     "images_dir": _directory,

@@ -138,3 +138,10 @@ def test_layers_of_other_accounts_come_from_a_directory_or_a_url(tmp_path: Path)
         assert load_settings({"data_dir": tmp_path, "layer_source": given}, {}).layer_source == meant
     assert load_settings({"data_dir": tmp_path}, {"HANABI_LAYER_SOURCE": str(tmp_path)}).layer_source == str(tmp_path)
     assert load_settings({"data_dir": tmp_path}, {}).layer_source == ""
+
+
+def test_the_s3_of_the_environment_counts_where_no_flag_names_one() -> None:
+    variables = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
+    assert load_settings({}, variables).s3_endpoint == "http://127.0.0.1:1"
+    assert load_settings({}, {**variables, "HANABI_S3_ENDPOINT": "http://127.0.0.1:2"}).s3_endpoint == "http://127.0.0.1:2"
+    assert load_settings({"s3_endpoint": "http://127.0.0.1:3"}, variables).s3_endpoint == "http://127.0.0.1:3"
