@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hanabi.services.listing import TABLES, known_operations, listed_operations
-from tests.structure.settings import Setting, settings
+from tests.structure.settings import EFFECTS, Setting, settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 NOTES = """## Worth knowing
@@ -52,8 +52,8 @@ NOTES = """## Worth knowing
 SETTINGS = """## Settings
 
 What each member of the requests does. *Effective*: it changes what happens, and a test shows the change. *No effect*: it is accepted, and
-there is nothing that it could change here. *Refused*: the answer says so. The declarations, with the tests, are in
-`hanabi/services/settings/`.
+there is nothing that it could change here. *Stored*: it is checked, kept and shown; what it would act on is not here yet. *Refused*: the
+answer says so. The declarations, with the tests, are in `hanabi/services/settings/`.
 """
 OTHERS = {"CloudWatch Logs": "logs", "IAM": "iam", "STS": "sts"}
 
@@ -97,9 +97,13 @@ def settings_of(service: str) -> list[str]:
     return [
         f"### {titles.get(service, 'Lambda')}",
         "",
-        "| operation | effective | no effect | refused |",
-        "|---|---|---|---|",
-        *(f"| {name} | {_names(found)} | {_reasons(found, 'no effect')} | {_reasons(found, 'refused')} |" for name, found in rows if found),
+        "| operation | effective | no effect | stored | refused |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {_names(found)} | {' | '.join(_reasons(found, effect) for effect in EFFECTS[1:])} |"
+            for name, found in rows
+            if found
+        ),
         "",
     ]
 

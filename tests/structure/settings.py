@@ -17,7 +17,7 @@ from tests.structure.sources import ROOT
 
 DIRECTORY = ROOT / "hanabi" / "services" / "settings"
 EVERY = "every"
-EFFECTS = ("effective", "no effect", "refused")
+EFFECTS = ("effective", "no effect", "stored", "refused")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ def test_every_setting_says_what_it_does() -> None:
     ("line", "fault"),
     [
         ({"RoleArn": "effective: security/test_spellings.py::test_nothing"}, "[AssumeRole] RoleArn: there is no such test"),
-        ({"RoleArn": "stored"}, "[AssumeRole] RoleArn: write one of effective, no effect, refused"),
-        ({"RoleArn": "refused:"}, "[AssumeRole] RoleArn: write one of effective, no effect, refused"),
+        ({"RoleArn": "stored"}, "[AssumeRole] RoleArn: write one of effective, no effect, stored, refused"),
+        ({"RoleArn": "refused:"}, "[AssumeRole] RoleArn: write one of effective, no effect, stored, refused"),
         ({"Role": "refused: so"}, "[AssumeRole] Role is no member of AWS's model"),
         ({"Tags.Colour": "refused: so"}, "[AssumeRole] Tags.Colour is no member of AWS's model"),
         ({"Tags.Key": "refused: so"}, ""),
