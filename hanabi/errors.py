@@ -32,6 +32,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         PolicyLengthExceeded                    400 PolicyLengthExceededException
         InvalidZipFile                          502 InvalidZipFileException
         AccessDenied                            403 AccessDeniedException
+          ForeignAccount                        403 AccessDeniedException
         SerializationError                      400 SerializationException
         UnknownOperation                        404 UnknownOperationException
         AuthenticationError                     403 IncompleteSignatureException
@@ -41,6 +42,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
           ExpiredToken                          403 ExpiredTokenException
           InvalidSignature                      403 InvalidSignatureException
         NotImplementedOperation                 501 NotImplementedException
+        TooManyKeys [edge]                      409 LimitExceeded
         MalformedPolicyDocument [edge]          400 MalformedPolicyDocument
         Throttling [edge]                       400 Throttling
         MethodNotAllowed [edge]                 405 MethodNotAllowedException
@@ -282,6 +284,15 @@ class InvalidZipFile(ApiError):
 class AccessDenied(ApiError):
     code = "AccessDeniedException"
     status = 403
+
+
+class ForeignAccount(AccessDenied):
+    """What a request names belongs to another account: that account's policy decides."""
+
+    def __init__(self, account: str, arn: str) -> None:
+        super().__init__(f"The resource {arn} is of another account")
+        self.account = account
+        self.arn = arn
 
 
 class SerializationError(ApiError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
-from hanabi.base.key_file import fingerprint, read_key
+from hanabi.base.key_file import OwnerKey, fingerprint, read_key
 from hanabi.cli.failure import Failure
 from hanabi.cli.server_file import data_dir_of, running_port
 from hanabi.node.config import SettingsError, load_settings
@@ -28,6 +28,7 @@ class Server:
     secret_key: str
     region: str
     account: str
+    owner: str = ""  # the access key of the server's owner, if this one is another account's
 
     @property
     def endpoint(self) -> str:
@@ -56,7 +57,7 @@ class Server:
                 raise ValueError(said)
         except (ValueError, KeyError, TypeError):
             raise Failure(f"what answers on port {self.port} (with status {status}) is no Hanabi; name another --port") from None
-        own = fingerprint(self.access_key)
+        own = fingerprint(self.owner or self.access_key)
         if said.get("key", own) != own:  # an older server does not say
             raise Failure(f"the Hanabi on port {self.port} is that of another data directory: name its --data-dir, or another --port")
 
@@ -68,6 +69,10 @@ class Server:
         """Make a signed GET of Hanabi's own API; returns (status, body)."""
         target = f"{path}?{urlencode(query)}" if query else path
         return fetch(self.port, target, self.sign("GET", target))
+
+    def send(self, method: str, path: str, body: BinaryIO) -> tuple[int, bytes]:
+        """Make a signed request with a body to Hanabi's own API; returns (status, body)."""
+        return fetch(self.port, path, self.sign(method, path, body), method=method, body=body.read())
 
     def sign(self, method: str, target: str, body: BinaryIO | None = None) -> dict[str, str]:
         """Make the signed headers of a request of Hanabi's own API."""
@@ -94,11 +99,13 @@ def answered(status: int, body: bytes) -> Any:
     return answer
 
 
-def fetch(port: int, target: str, headers: dict[str, str], timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
-    """Make one GET; returns (status, body). Raises `OSError` when nothing listens."""
+def fetch(
+    port: int, target: str, headers: dict[str, str], timeout_s: float = TIMEOUT_S, *, method: str = "GET", body: bytes | None = None
+) -> tuple[int, bytes]:
+    """Make one request; returns (status, body). Raises `OSError` when nothing listens."""
     connection = HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        connection.request("GET", target, headers=headers)
+        connection.request(method, target, body, headers)
         response = connection.getresponse()
         return response.status, response.read()
     except HTTPException as error:
@@ -107,12 +114,33 @@ def fetch(port: int, target: str, headers: dict[str, str], timeout_s: float = TI
         connection.close()
 
 
-def find_server(options: argparse.Namespace) -> Server:
-    """Find the server by the options. Creates nothing: the server creates the key at its first start."""
+def find_server(options: argparse.Namespace, *, owner: bool = False) -> Server:
+    """Find the server by the options. Creates nothing: the server creates the key at its first start.
+
+    The key is the one in AWS_ACCESS_KEY_ID, in the region of AWS_REGION, if it is one of the server's; else, or with `owner`, the owner's.
+    """
+    key = _read_keys(options)
+    given = os.environ.get("AWS_ACCESS_KEY_ID", "")
+    mine = next((each for each in key.all if each.access_key == given and not owner), None)
+    if mine is None:
+        return Server(port_of(options), key.access_key, key.secret_key, key.region, key.account)
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or key.region
+    return Server(port_of(options), mine.access_key, mine.secret_key, region, mine.account, key.access_key)
+
+
+def key_of_account(options: argparse.Namespace, account: str) -> Server:
+    """As `find_server`, with the first key of an account."""
+    key = _read_keys(options)
+    mine = next((each for each in key.all if each.account == account), None)
+    if mine is None:
+        raise Failure(f"there is no key of account {account[:20]}: make one with `hanabi keys create --account {account[:20]}`")
+    return Server(port_of(options), mine.access_key, mine.secret_key, key.region, mine.account, key.access_key)
+
+
+def _read_keys(options: argparse.Namespace) -> OwnerKey:
     path = keys_file(options)
     try:
-        key = read_key(path)
-        return Server(port_of(options), key.access_key, key.secret_key, key.region, key.account)
+        return read_key(path)
     except FileNotFoundError:
         raise Failure(f"there is no key in {path.parent}: start Hanabi with `hanabi up`, or name its --data-dir") from None
     except PermissionError:

@@ -9,6 +9,8 @@ from typing import Any
 from hanabi.base.tasks import Tasks
 from hanabi.contracts.functions import EventRules, FunctionVersion, Route
 from hanabi.control.arns import LATEST, AccountRegion
+from hanabi.control.layers.layer_names import LayerName
+from hanabi.control.layers.model import LayerVersion
 from hanabi.control.model import Function, Url
 from hanabi.control.plane import ControlPlane
 from hanabi.control.planes import ControlPlanes
@@ -98,6 +100,11 @@ class AllPlanes:
         place, own = self._names.split(name)
         plane = self._planes.find(place)
         return plane is not None and plane.catalog.is_reserved(own)
+
+    def find_layer(self, name: LayerName) -> LayerVersion | None:
+        """Return a layer version of any account and region."""
+        plane = self._planes.find(AccountRegion(name.account, name.region))
+        return plane.layers.find_version(name) if plane is not None and name.number is not None else None
 
     # --- function URLs ------------------------------------------------------------------------------------------------
 

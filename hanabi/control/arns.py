@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from hanabi.control.regions import looks_like_region, partition_of
-from hanabi.errors import InvalidParameterValue, ResourceNotFound, ValidationError
+from hanabi.errors import ForeignAccount, InvalidParameterValue, ResourceNotFound, ValidationError
 from hanabi.quotas import FUNCTION_NAME_CHARS
 
 LATEST = "$LATEST"
@@ -53,7 +53,8 @@ class AccountRegion:
     def parse(self, text: str, qualifier: str | None = None) -> tuple[str, str | None]:
         """Return (bare name, qualifier) of a name, partial or full ARN with its `Qualifier` parameter.
 
-        One of another partition, region or account, or an ARN without one of them, is not found here; `function:` may be left out.
+        One of another partition or region, or an ARN without one of them, is not found here; `function:` may be left out. Raises
+        `ForeignAccount` for another account's.
         """
         if ":" not in text:
             return text, qualifier
@@ -72,7 +73,7 @@ class AccountRegion:
             raise InvalidParameterValue("The derived qualifier from the function name does not match the specified qualifier.")
         qualifier = qualifier or own
         if match["account"] and match["account"] != self.account:
-            raise ResourceNotFound(f"Function not found: {AccountRegion(match['account'], self.region).arn(name, qualifier)}")
+            raise ForeignAccount(match["account"], AccountRegion(match["account"], self.region).arn(name, qualifier))
         return name, qualifier
 
     def parse_whole(self, text: str) -> str:

@@ -105,6 +105,7 @@ async def open_control_plane(
     code_signing = CodeSigningConfigs(store, account_region, clock, health)
     mappings = EventSourceMappings(store, functions, clock, health)
     foreign = foreign_layers or ForeignLayers(layer_source, code, clock)
+    layers.foreign_policy = foreign.policy_of
     # Each is told of every change, in this order.
     catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None, scope)
     usage = AccountUsage(functions, layers)

@@ -24,6 +24,7 @@ from hanabi.edge.service import DOCUMENT_BYTES, NOTHING, Call, Operation, Params
 from hanabi.errors import (
     AccessDenied,
     ApiError,
+    ForeignAccount,
     InvalidSignature,
     MissingAuthenticationToken,
     NotImplementedOperation,
@@ -91,7 +92,11 @@ class Api:
             progress.go_on(self._run(call, progress.codec, operation, match, None))
             return
         params = progress.codec.read(match, progress.request, None)
-        target = operation.resolve(params)
+        try:
+            target = operation.resolve(params)
+        except ForeignAccount as error:
+            progress.go_on(self._run_across(call, operation, params, error))
+            return
         if type(target) is CoroutineType:
             progress.go_on(self._run_resolved(call, operation, params, target))
             return
@@ -137,13 +142,37 @@ class Api:
 
     async def _run(self, call: Call, codec: Codec, operation: Operation[Any], match: Match, document: Any) -> Params:
         params = codec.read(match, call.request, document)
-        return await self._run_resolved(call, operation, params, operation.resolve(params))
+        try:
+            target = operation.resolve(params)
+        except ForeignAccount as error:
+            return await self._run_across(call, operation, params, error)
+        return await self._run_resolved(call, operation, params, target)
 
     async def _run_resolved(self, call: Call, operation: Operation[Any], params: Params, target: Any) -> Params:
         if type(target) is CoroutineType:
             target = await target
         if not call.principal.is_root or operation.owner_too:
             await self._check(call, operation, operation.permissions(target, params))
+        return await operation.handler(call, params, target)
+
+    async def _run_across(self, call: Call, operation: Operation[Any], params: Params, found: ForeignAccount) -> Params:
+        """Run a call about something of another account on this node, if that account's policy and the caller's own allow it.
+
+        Without such a policy the answer is the same whether that exists or not.
+        """
+        service = self.services.by_signing_name[self.services.name_of(call.request)]
+        place = AccountRegion(found.account, call.region)
+        if not service.service.has(place) or self._authorize is None:
+            why = f"because no resource-based policy allows the {operation.action} action"
+            raise AccessDenied(
+                f"User: {call.principal.arn} is not authorized to perform: {operation.action} on resource: {found.arn} {why}"
+            )
+        placed = await service.open(place)
+        call.account_region, operation = placed.account_region, placed.operations[call.operation]
+        target = operation.resolve(params)
+        if type(target) is CoroutineType:
+            target = await target
+        await self._check(call, operation, operation.permissions(target, params))
         return await operation.handler(call, params, target)
 
     async def _check(self, call: Call, operation: Operation[Any], permissions: Iterable[RequiredPermission]) -> None:

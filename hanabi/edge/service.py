@@ -106,21 +106,34 @@ class Service:
         """Return its operations on what an account has in a region. Where these differ, see `EachPlace`."""
         return self.operations
 
+    def has(self, place: AccountRegion) -> bool:
+        """Whether an account has something in a region that other accounts' callers may ask for."""
+        return False
+
     def drain(self) -> None:
         """End what would not end by itself: the server takes nothing new any more."""
 
 
 class EachPlace(Service):
-    """A service made anew for each account and region by `make`. `first` is that of one of them."""
+    """A service made anew for each account and region by `make`. `first` is that of one of them. `has`: as in `Service`."""
 
-    def __init__(self, first: Service, make: Callable[[AccountRegion], Awaitable[Service]]) -> None:
+    def __init__(
+        self,
+        first: Service,
+        make: Callable[[AccountRegion], Awaitable[Service]],
+        has: Callable[[AccountRegion], bool] = lambda place: False,
+    ) -> None:
         self.name, self.wording, self.operations = first.name, first.wording, first.operations
         self._make = make
+        self._has = has
         self._made: dict[AccountRegion, Service] = {}
 
     async def at(self, place: AccountRegion) -> Mapping[str, Operation[Any]]:
         made = self._made[place] = await self._make(place)
         return made.operations
+
+    def has(self, place: AccountRegion) -> bool:
+        return self._has(place)
 
     def drain(self) -> None:
         for service in self._made.values():

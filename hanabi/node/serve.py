@@ -57,6 +57,7 @@ from hanabi.services.lambda_.code_upload import Staging
 from hanabi.services.logs.service import LogsService
 from hanabi.services.own.environments import EnvironmentsEndpoint
 from hanabi.services.own.health import AliveEndpoint, HealthEndpoints
+from hanabi.services.own.keys import KeysEndpoint
 from hanabi.services.own.urls import UrlsEndpoint
 from hanabi.services.own.usage import UsageEndpoint
 from hanabi.services.sts import StsService
@@ -105,7 +106,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         names = RecordNames(state.home)
         layer_source = LayerSource(settings.layer_source, spool) if settings.layer_source else None
         objects = await stack.enter_async_context(open_s3(settings, spool))
-        foreign_layers = ForeignLayers(layer_source, artifacts.code, clock)
+        foreign_layers = ForeignLayers(layer_source, artifacts.code, clock, lambda name: everything.find_layer(name))
         stack.push_async_callback(foreign_layers.close)
 
         def open_plane(at: AccountRegion) -> AbstractAsyncContextManager[ControlPlane]:
@@ -156,7 +157,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             return LogsService(LogStore(journal, clock, names.scope(at)), clock, at)
 
         services: list[Service] = [
-            EachPlace(await lambda_at(place), lambda_at),
+            EachPlace(await lambda_at(place), lambda_at, lambda at: planes.find(at) is not None),
             StsService(keys, iam.find_role),
             EachPlace(await iam.at(place), iam.at),
             EachPlace(await logs_at(place), logs_at),
@@ -171,6 +172,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
                 {"events": events.meter.describe, "budget": fleet.describe_budget},
             ),
             HealthEndpoints(health, lenient, lambda: roles.report(everything.functions(), health)),
+            KeysEndpoint(keys),
             UrlsEndpoint(planes.find, partial(named_url, port)),
             UsageEndpoint(JournalUsage(journal), names.scope),
             downloads,

@@ -75,7 +75,7 @@ async def test_the_first_one_is_read_whole_and_its_waiting_event_runs(data: Path
         assert [each.name for each in node.control.functions] == ["greet", "plain"] and not node.why_incomplete
         assert node.invoker.seen == []
     assert (data / "state.db.before-v2").is_file()
-    assert json.loads((data / "keys.json").read_text())["version"] == 1
+    assert json.loads((data / "keys.json").read_text())["version"] == 2
 
 
 async def test_the_copy_from_before_can_be_put_back(data: Path) -> None:
@@ -229,7 +229,7 @@ async def test_a_newer_database_is_refused_by_name(data: Path, name: str) -> Non
         await scenario_of_nothing(data)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"access_key": 5}', '{"version": 2}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"access_key": 5}', '{"version": 3}', '{"version": 2}'])
 async def test_a_key_file_is_never_written_over(data: Path, content: str) -> None:
     (data / "keys.json").write_text(content)
     with pytest.raises((StateDamaged, StateTooNew), match=r"keys\.json"):

@@ -4,17 +4,29 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import replace
 
-from hanabi.cli.failure import not_running
-from hanabi.cli.server import Server, find_server
+from hanabi.cli.failure import Failure, not_running
+from hanabi.cli.server import Server, find_server, key_of_account
+from hanabi.node.config import SettingsError, load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="ID", help="with a key of this account (default: the owner's key)")
+    parser.add_argument("--region", help="of AWS's regions (default: the server's)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
-    server = find_server(options)
+    try:
+        load_settings({"region": options.region})
+    except SettingsError as error:
+        raise Failure(str(error), 2) from None
+    server = find_server(options, owner=True)
+    if options.account is not None:
+        server = key_of_account(options, options.account)
+    if options.region is not None:
+        server = replace(server, region=options.region)
     _compare(server, options)
     variables = {
         "AWS_ENDPOINT_URL": server.endpoint,

@@ -41,6 +41,17 @@ def add_statement(version: LayerVersion, arn: str, params: Mapping[str, Any]) ->
     return replace(version, policy=statements, policy_revision=new_id())
 
 
+def is_shared_with(version: LayerVersion, account: str) -> bool:
+    """Whether a version's policy lets another account have it. Conditions are about organizations, which there are none of."""
+    for statement in version.policy:
+        principal = statement["Principal"]
+        named = principal.get("AWS", "") if isinstance(principal, dict) else principal
+        mine = named == "*" or account in (named, named.rpartition(":iam::")[2].removesuffix(":root"))
+        if account and mine and statement["Effect"] == "Allow" and not statement.get("Condition"):
+            return True
+    return False
+
+
 def remove_statement(version: LayerVersion, sid: str, revision_id: str | None) -> LayerVersion:
     kept = tuple(statement for statement in version.policy if statement["Sid"] != sid)
     if len(kept) == len(version.policy):

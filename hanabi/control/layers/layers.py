@@ -37,6 +37,7 @@ class Layers(Registry[Layer]):
         self._code = code
         self._sources = sources or CodeSources(code, None)
         self._clock = clock
+        self.foreign_policy: Callable[[LayerName], tuple[Mapping[str, Any], ...]] = lambda name: ()  # of another account's layer version
         self._uploads: list[str] = []  # SHA-256 of zips that are stored, and about to be referenced
 
     @property

@@ -1,4 +1,4 @@
-"""Who may sign: the owner's key, kept on disk, those of IAM's users, and session credentials, kept in memory.
+"""Who may sign: keys of accounts, kept on disk, those of IAM's users, and session credentials, kept in memory.
 
 Session credentials do not survive a restart: environments end with theirs, and a caller of AssumeRole asks again,
 as it must when they expire.
@@ -7,19 +7,28 @@ as it must when they expire.
 import base64
 import hashlib
 import json
+import os
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hanabi.base.clock import Clock
 from hanabi.base.files import write_whole
-from hanabi.base.key_file import VERSION, read_key
+from hanabi.base.key_file import VERSION, AccountKey, OwnerKey, read_key
 from hanabi.contracts.credentials import Credentials, Principal, Session
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.sessions import Sessions
+from hanabi.errors import ApiError
 
+ACCOUNT_KEYS_MAX = 1_000
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+class TooManyKeys(ApiError):
+    code = "LimitExceeded"
+    status = 409
 
 
 @dataclass(slots=True)
@@ -63,29 +72,79 @@ def user_principal(user_arn: str, user_id: str) -> Principal:
     return Principal(account=user_arn.split(":")[4], arn=user_arn, user_id=user_id, is_root=False, user=user_arn)
 
 
+def root_principal(account: str, partition: str) -> Principal:
+    """Make the principal of an account itself."""
+    return Principal(account=account, arn=f"arn:{partition}:iam::{account}:root", user_id=account, is_root=True)
+
+
 class KeyRing:
     """All keys the edge accepts. Implements `contracts.CredentialIssuer`."""
 
-    def __init__(self, root: Key, clock: Clock) -> None:
+    def __init__(self, root: Key, clock: Clock, path: Path | None = None) -> None:
         self.root = root
         self._clock = clock
+        self._path = path
         self._keys = {root.access_key: root}
-        self._sessions = Sessions(self.revoke)
+        self._sessions = Sessions(self.revoke, root.principal.arn)
 
     @classmethod
     def open(cls, path: Path, *, region: str, account: str, clock: Clock) -> "KeyRing":
         """Load the owner's key from `path`, or create one there at first start. Raises `StateError` for an unreadable file."""
+        others: tuple[AccountKey, ...] = ()
         try:
-            saved = read_key(path).document
+            found = read_key(path)
+            saved, others = found.document, found.others
         except FileNotFoundError:
-            saved = {"access_key": make_id("AKIA"), "secret_key": base64.b64encode(secrets.token_bytes(30)).decode()}
+            saved = {"access_key": make_id("AKIA"), "secret_key": _make_secret()}
         document = {**saved, "version": VERSION, "region": region, "account": account}
         if document != saved:
             _write_private(path, document)
-        principal = Principal(
-            account=account, arn=f"arn:{AccountRegion(account, region).partition}:iam::{account}:root", user_id=account, is_root=True
-        )
-        return cls(Key(saved["access_key"], saved["secret_key"], "", principal), clock)
+        partition = AccountRegion(account, region).partition
+        ring = cls(Key(saved["access_key"], saved["secret_key"], "", root_principal(account, partition)), clock, path)
+        for each in others:
+            ring._keys[each.access_key] = Key(each.access_key, each.secret_key, "", root_principal(each.account, partition))
+        return ring
+
+    # --- keys of accounts, which are kept -----------------------------------------------------------------------------
+
+    def account_keys(self) -> tuple[AccountKey, ...]:
+        """Return the keys of accounts, the owner's first. Raises `StateError`."""
+        return read_key(self._file).all
+
+    def create_account_key(self, account: str) -> AccountKey:
+        """Make a key of an account, and keep it. Raises `TooManyKeys`, `StateError` and `OSError`."""
+        found = read_key(self._file)
+        if len(found.others) >= ACCOUNT_KEYS_MAX:
+            raise TooManyKeys(f"There are {ACCOUNT_KEYS_MAX} keys already: delete one that is not needed")
+        made = AccountKey(make_id("AKIA"), _make_secret(), account, round(self._clock.time()))
+        self._save(found, (*found.others, made))
+        partition = self.root.principal.arn.split(":")[1]
+        self._keys[made.access_key] = Key(made.access_key, made.secret_key, "", root_principal(account, partition))
+        return made
+
+    def delete_account_key(self, access_key: str) -> bool:
+        """Delete a key of an account; False: there is none. The owner's own cannot be deleted."""
+        found = read_key(self._file)
+        kept = tuple(each for each in found.others if each.access_key != access_key)
+        if len(kept) == len(found.others):
+            return False
+        self._save(found, kept)
+        self.revoke(access_key)
+        return True
+
+    @property
+    def _file(self) -> Path:
+        assert self._path is not None, "these keys are in no file"
+        return self._path
+
+    def _save(self, found: OwnerKey, others: Iterable[AccountKey]) -> None:
+        """Write the file, which stays its owner's: the user behind sudo reads it too."""
+        owner = self._file.stat()
+        _write_private(self._file, {**found.document, "version": VERSION, "keys": [asdict(each) for each in others]})
+        if os.geteuid() == 0:
+            os.chown(self._file, owner.st_uid, owner.st_gid)
+
+    # --- all keys -----------------------------------------------------------------------------------------------------
 
     def lookup(self, access_key: str) -> Key | None:
         return self._keys.get(access_key)
@@ -124,11 +183,15 @@ class KeyRing:
             self._keys.pop(access_key, None)
 
     def _issue(self, principal: Principal, expires: float) -> Credentials:
-        secret = base64.b64encode(secrets.token_bytes(30)).decode()
+        secret = _make_secret()
         token = base64.b64encode(secrets.token_bytes(96)).decode()
         key = Key(make_id("ASIA"), secret, token, principal, expires)
         self._keys[key.access_key] = key
         return Credentials(access_key=key.access_key, secret_key=secret, session_token=token, expires=expires)
+
+
+def _make_secret() -> str:
+    return base64.b64encode(secrets.token_bytes(30)).decode()
 
 
 def _write_private(path: Path, document: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The sessions that AssumeRole has issued, bounded for each caller.
 
-A caller is the owner, or a role with all its sessions. Over its limit, a caller's oldest sessions end. All callers but the owner share
+A caller is the owner, another account, or a role with all its sessions. Over its limit, a caller's oldest sessions end. All callers but
+the owner share
 a second limit: at that one, a caller with sessions loses its oldest, and a caller without any is told to try again.
 """
 
@@ -22,21 +23,20 @@ class Throttling(ApiError):
 class Sessions:
     """The sessions by caller. `end` is called with the access key of each that has expired or is ended to make room."""
 
-    def __init__(self, end: Callable[[str], None]) -> None:
+    def __init__(self, end: Callable[[str], None], owner: str = "") -> None:
+        """`owner` is the ARN of the node's own account."""
         self._end = end
+        self._owner = owner
         self._callers: dict[str, dict[str, float]] = {}  # caller -> access key -> expiry, oldest first
-        self._owner = ""
         self._cleaned = 0.0
 
     def make_room(self, caller: Principal, now: float) -> str:
         """Make room for a session and return its caller's name, for `add`. Raises `Throttling`."""
         name = _name(caller)
-        if caller.is_root:
-            self._owner = name
         mine = self._callers.setdefault(name, {})
         while mine and (len(mine) >= SESSIONS_PER_CALLER or next(iter(mine.values())) <= now):
             self._drop(mine)
-        if not caller.is_root and self._others() >= SESSIONS_MAX:
+        if name != self._owner and self._others() >= SESSIONS_MAX:
             self._clean(now)
             if self._others() >= SESSIONS_MAX:
                 if not mine:

@@ -57,5 +57,7 @@ class LayerTargets:
 
 def version_permission(layers: Layers, action: str, name: LayerName) -> RequiredPermission:
     """Return the permission on a layer version, with its policy."""
+    if not name.is_in(layers.account_region):
+        return RequiredPermission(f"lambda:{action}", name.arn, policy=layers.foreign_policy(name) if action == "GetLayerVersion" else ())
     version = layers.find_version(name)
     return RequiredPermission(f"lambda:{action}", name.arn, policy=version.policy if version else ())

@@ -13,6 +13,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.functions import FunctionVersion
 from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.store import Store
+from hanabi.control.all_planes import AllPlanes
 from hanabi.control.arns import AccountRegion
 from hanabi.control.dependencies import CodeObjects, LayerSource
 from hanabi.control.environment_cipher import EnvironmentCipher
@@ -315,6 +316,9 @@ async def open_planes(store: Store | None = None, clock: ManualClock | None = No
     home, health = AccountRegion(ACCOUNT, REGION), Health(clock)
     names = RecordNames(home)
 
+    opened: list[AllPlanes] = []
+    foreign = ForeignLayers(None, codes, clock, lambda name: opened[0].find_layer(name))
+
     def open_one(at: AccountRegion) -> AbstractAsyncContextManager[ControlPlane]:
         return open_control_plane(
             ScopedStore(store, at.prefix),
@@ -325,9 +329,10 @@ async def open_planes(store: Store | None = None, clock: ManualClock | None = No
             at,
             url_for=lambda url_id: f"http://{url_id}/",
             scope=names.scope(at),
-            foreign_layers=ForeignLayers(None, codes, clock),
+            foreign_layers=foreign,
             health=health.within(names.scope(at)),
         )
 
     async with open_control_planes(store, home, open_one, clock) as planes:
+        opened.append(AllPlanes(planes))
         yield Planes(planes, store, codes, clock, health)

@@ -3,7 +3,7 @@
 import pytest
 
 from hanabi.control.arns import AccountRegion, is_alias, is_version
-from hanabi.errors import ApiError, InvalidParameterValue, ResourceNotFound, ValidationError
+from hanabi.errors import ApiError, ForeignAccount, InvalidParameterValue, ResourceNotFound, ValidationError
 from tests.unit.control.support import ACCOUNT, ARN, REGION
 
 PLACE = AccountRegion(ACCOUNT, REGION)
@@ -39,8 +39,8 @@ def test_a_name_is_understood(text: str, given: str | None, expected: tuple[str,
         ("f:1", "2", InvalidParameterValue, "The derived qualifier from the function name does not match the specified qualifier."),
         (f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:f", None, ResourceNotFound,
          "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')"),
-        ("arn:aws:lambda:us-east-1:111111111111:function:f", "7", ResourceNotFound,
-         "Function not found: arn:aws:lambda:us-east-1:111111111111:function:f:7"),
+        ("arn:aws:lambda:us-east-1:111111111111:function:f", "7", ForeignAccount,
+         "The resource arn:aws:lambda:us-east-1:111111111111:function:f:7 is of another account"),
         (f"arn:aws-cn:lambda:us-east-1:{ACCOUNT}:function:f", None, ResourceNotFound, "Function not found: arn:aws-cn:"),
         ("arn:aws:lambda:f", None, ResourceNotFound, "Function not found: arn:aws:lambda:f"),
         ("a:b:c:d", None, ValidationError, "1 validation error detected: Value 'a:b:c:d' at 'functionName'"),

@@ -123,7 +123,7 @@ class World:
         return repr(found) + "".join(policy_text(policy) for policy in found.policies.values()) if found else ""
 
 
-def make_request(key: Any, service: str, operation: str, params: dict[str, Any]) -> HttpRequest:
+def make_request(key: Any, service: str, operation: str, params: dict[str, Any], region: str = REGION) -> HttpRequest:
     model = load(service)
     serializer = botocore.serialize.create_serializer(model.protocol, include_validation=False)
     shape = model.operation(operation).input_shape
@@ -134,7 +134,8 @@ def make_request(key: Any, service: str, operation: str, params: dict[str, Any])
     if isinstance(body, dict):
         body = urlencode(body).encode()
     headers = {name: str(value) for name, value in request["headers"].items()}
-    return sign(key, request["method"], request["url"], body.encode() if isinstance(body, str) else body, service=service, headers=headers)
+    sent = body.encode() if isinstance(body, str) else body
+    return sign(key, request["method"], request["url"], sent, service=service, region=region, headers=headers)
 
 
 def allow(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
