@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
         "AWS_SECRET_ACCESS_KEY": server.secret_key,
         "AWS_REGION": server.region,
         "AWS_DEFAULT_REGION": server.region,
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",  # else clients put "stream-" before the host of StartLiveTail
     }
     if options.json:
         print(json.dumps(variables))

@@ -46,6 +46,7 @@ def test_env_survives_a_shell(data_dir: Path, capsys: pytest.CaptureFixture[str]
     assert variables["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1234"
     assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"]) == ("AKIAEXAMPLE", SECRET)
     assert variables["AWS_REGION"] == variables["AWS_DEFAULT_REGION"] == "eu-west-1"
+    assert variables["AWS_DISABLE_HOST_PREFIX_INJECTION"] == "true"
 
 
 def test_env_makes_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

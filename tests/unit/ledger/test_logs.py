@@ -14,6 +14,7 @@ from hanabi.contracts.http import HttpRequest
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.service import Call
 from hanabi.errors import ApiError
+from hanabi.ledger.logs import LogStore
 from hanabi.services.logs.service import LogsService
 from hanabi.testing import ManualClock
 from tests.unit.ledger.support import GROUP, STREAM, RecordStore, open_record
@@ -258,6 +259,34 @@ async def test_following_sees_each_event_once(tmp_path: Path) -> None:
                     seen.add(event["eventId"])
                     since = max(since, event["timestamp"])
         assert shown == [str(step) for step in range(20)]
+
+
+async def test_the_groups_of_one_scope_are_not_those_of_another(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with open_record(tmp_path, clock) as store:
+        home, other = store.logs, LogStore(store.journal, clock, "111111111111:eu-west-1:")
+        for number, logs in enumerate((home, other)):
+            for name in ("g", "h"):
+                await logs.create_group(name, {"number": str(number)})
+                await logs.create_stream(name, "s")
+        store.journal.log("111111111111:eu-west-1:made/by/a/function", "s", [(0, "x")])
+        assert [group.name for group in await home.groups()] == ["g", "h"]
+        assert [group.name for group in await other.groups()] == ["g", "h", "made/by/a/function"]
+        assert [group.name for group in await other.groups(prefix="made", pattern="func")] == ["made/by/a/function"]
+        assert [group.name for group in await other.groups(after="g", limit=1)] == ["h"]
+        assert await home.groups(pattern="1111") == await other.groups(pattern="1111") == await home.groups(prefix="1") == []
+        place = (await other.tail(["g"], None)).place
+        await other.put("g", "s", [(1, "other")])
+        await home.put("g", "s", [(1, "home")])
+        assert [(group, event.message) for group, event in (await other.tail(["g"], place)).events] == [("g", "other")]
+        assert [event.message for event in (await home.find("g")).events] == ["home"]
+        await other.change_tags("g", {"number": "7"}, [])
+        await other.set_retention("h", 1)
+        await other.delete_stream("g", "s")
+        await other.delete_group("made/by/a/function")
+        assert (await home.group("g")).tags == {"number": "0"} and (await home.group("h")).retention_days is None
+        assert [stream.name for stream in await home.streams("g")] == ["s"] and await other.streams("g") == []
+        assert [group.name for group in await other.groups()] == ["g", "h"]
 
 
 async def test_pages_are_bounded_in_bytes(tmp_path: Path) -> None:
