@@ -49,7 +49,7 @@ test-microvm: roots
 
 # Public frameworks: FastAPI, Express, pandas, Go, Rust ... Their packages are fetched, so this takes minutes and a network.
 test-apps: roots
-	HANABI_TEST_APPS=1 HANABI_TEST_CLIENTS=go,java,node,python,registry,rust,web-adapter $(BIN)/python -m pytest $(or $(TESTS),tests/system/apps)
+	HANABI_TEST_APPS=1 HANABI_TEST_CLIENTS=aws-cli,go,java,node,python,registry,rust,sam,web-adapter $(BIN)/python -m pytest $(or $(TESTS),tests/system/apps)
 
 bench: roots
 	$(BIN)/python -m bench $(BENCH)

@@ -25,6 +25,12 @@ BUILDS = os.environ.get("HANABI_TEST_CLIENTS", "go,node,python,registry,rust").s
     ","
 )  # what may be built anew: Node's takes 90 s, Rust's 50
 AWSLAMBDARIC = "awslambdaric==4.2.2"
+PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+SAM_CLI = "aws-sam-cli==1.170.0"
+AWS_CLI_NEEDS = (
+    *("awscrt<0.17", "colorama", "cryptography", "python-dateutil<3", "distro", "docutils", "jmespath"),
+    *("prompt-toolkit<3.0.39", "ruamel.yaml<0.18", "urllib3<1.27"),
+)
 WEB_ADAPTER = "lambda_web_adapter@1.0.0-rc1"
 
 
@@ -78,7 +84,7 @@ def python_client() -> dict[str, bytes]:
     platforms = [f"--platform={tag}_{platform.machine()}" for tag in ("manylinux2014", "manylinux_2_28", "manylinux_2_34")]
 
     def make(work: Path) -> None:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", "site"]
+        command = [*PIP, "--target", "site"]
         _fetch([*command, "--only-binary=:all:", "--python-version=3.11", *platforms, AWSLAMBDARIC], work, {})
 
     return _files(_built("python", AWSLAMBDARIC, make) / "site", "")
@@ -123,6 +129,29 @@ def docker_registry() -> Path:
         _build([dpkg, "-x", str(next(work.glob("*.deb"))), "."], work, {})
 
     return _built("registry", "docker-registry", make) / "usr/bin/docker-registry"
+
+
+def sam_cli() -> tuple[list[str], dict[str, str]]:
+    """The command of the SAM CLI, and the variables that it needs."""
+
+    def make(work: Path) -> None:
+        _fetch([*PIP, "--target", "site", SAM_CLI], work, {})
+
+    return [sys.executable, "-W", "ignore", "-m", "samcli"], {"PYTHONPATH": str(_built("sam", SAM_CLI, make) / "site")}
+
+
+def aws_cli() -> tuple[list[str], dict[str, str]]:
+    """The command of version 2 of the AWS CLI, which Debian has and PyPI has not, and the variables that it needs."""
+    apt, dpkg = _tool("apt-get"), _tool("dpkg-deb")
+
+    def make(work: Path) -> None:
+        _fetch([apt, "download", "-q", "awscli"], work, {})
+        _build([dpkg, "-x", str(next(work.glob("*.deb"))), "."], work, {})
+        _fetch([*PIP, "--target", "site", *AWS_CLI_NEEDS], work, {})
+
+    built = _built("aws-cli", " ".join(AWS_CLI_NEEDS), make)
+    paths = os.pathsep.join(map(str, (built / "site", built / "usr/lib/python3/dist-packages")))
+    return [sys.executable, "-W", "ignore", "-m", "awscli"], {"PYTHONPATH": paths}
 
 
 def _built(name: str, source: Path | str, make: Callable[[Path], None]) -> Path:

@@ -52,7 +52,8 @@ class LogsService(Service):
     """The `logs` service."""
 
     name = "logs"
-    wording = Wording(hidden=frozenset({"LogGroupIdentifier"}))  # moto's test_get_log_events_using_arn, verified on AWS
+    # moto's test_get_log_events_using_arn, verified on AWS, and its test_start_live_tail_rejects_more_than_ten_log_groups
+    wording = Wording(hidden=frozenset({"LogGroupIdentifier", "StartLiveTailLogGroupIdentifiers", "DescribeLogGroupsLogGroupIdentifiers"}))
 
     def __init__(self, store: Logs, clock: Clock, account_region: arns.AccountRegion) -> None:
         self._live_tail = LiveTailOperations(store, clock)
