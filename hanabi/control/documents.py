@@ -182,7 +182,7 @@ def _policies(given: Any) -> dict[str, tuple[Mapping[str, Any], ...]]:
     policies = {}
     for qualifier, statements in given.items():
         for statement in _list(statements, dict, "policies"):
-            _need(isinstance(statement.get("Sid"), str), "has a policy statement without a Sid")
+            _need(isinstance(statement.get("Sid", ""), str), "has a policy statement with a Sid that is no text")
         policies[qualifier] = tuple(statements)
     return policies
 

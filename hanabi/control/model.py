@@ -230,6 +230,7 @@ class Function:
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     urls: Mapping[str, Url] = field(default_factory=dict)  # by qualifier, $LATEST for none
     policies: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)  # statements by qualifier
+    policy_ids: Mapping[str, str] = field(default_factory=dict)  # of policies that were put with another Id than AddPermission's
     tags: Mapping[str, str] = field(default_factory=dict)
     reserved: int | None = None
     provisioned: Mapping[str, ProvisionedConfig] = field(default_factory=dict)  # by qualifier
@@ -294,6 +295,7 @@ def function_document(function: Function) -> dict[str, Any]:
         "aliases": [asdict(alias) for alias in function.aliases.values()],
         "urls": [asdict(url) for url in function.urls.values()],
         "policies": {qualifier: list(statements) for qualifier, statements in function.policies.items()},
+        "policy_ids": dict(function.policy_ids),
         "tags": dict(function.tags),
         "reserved": function.reserved,
         "provisioned": [asdict(config) for config in function.provisioned.values()],

@@ -32,7 +32,7 @@ MINE_GROUP, THEIRS_GROUP = f"/aws/lambda/{MINE}", f"/aws/lambda/{THEIRS}"
 
 # Members that name a function, a group or a role, and how. Whatever else a call needs is in PLAIN.
 NAMING = {
-    "lambda": {"FunctionName", "Resource", "Role", "LayerName", "Arn", "CodeSigningConfigArn"},
+    "lambda": {"FunctionName", "Resource", "Role", "LayerName", "Arn", "ResourceArn", "CodeSigningConfigArn"},
     "logs": {"logGroupName", "logGroupIdentifier", "logGroupIdentifiers", "resourceArn"},
     "iam": {"RoleName"},
     "sts": {"RoleArn"},
@@ -59,6 +59,7 @@ PLAIN: dict[str, Any] = {
     "UpdateRuntimeOn": "Auto",
     "ZipFile": b"code",
     "AssumeRolePolicyDocument": json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}),
+    "Policy": json.dumps({"Version": "2012-10-17", "Statement": {**allow("lambda:*", f"{FUNCTION}:{MINE}"), "Principal": "*"}}),
     "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess",
     "PolicyDocument": json.dumps({"Statement": allow("*")}),
     "PolicyName": "p",
@@ -187,7 +188,7 @@ def canonical(service: str, member: str, name: str) -> str:
         return config_arn(name)
     if member == "Arn":
         return f"{LAYER}:{name}:1"
-    return f"{FUNCTION}:{name}" if member == "Resource" else name
+    return f"{FUNCTION}:{name}" if member in ("Resource", "ResourceArn") else name
 
 
 def parameters(service: str, operation: str, naming: str, target: str) -> dict[str, Any]:

@@ -17,8 +17,11 @@ class MalformedPolicyDocument(ApiError):
     status = 400
 
 
-def check_document(text: str, *, trust: bool) -> None:
-    """Raise `MalformedPolicyDocument` for a text that is not a policy."""
+def check_document(text: str, *, trust: bool, resource: bool = False) -> None:
+    """Raise `MalformedPolicyDocument` for a text that is not a policy.
+
+    `trust`: the trust policy of a role. `resource`: the policy of another resource, whose statements say who and on what.
+    """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -29,10 +32,10 @@ def check_document(text: str, *, trust: bool) -> None:
     if not found or not all(isinstance(statement, dict) for statement in found):
         raise MalformedPolicyDocument("Syntax errors in policy.")
     for statement in found:
-        _check_statement(statement, trust)
+        _check_statement(statement, trust, resource)
 
 
-def _check_statement(statement: dict[str, Any], trust: bool) -> None:
+def _check_statement(statement: dict[str, Any], trust: bool, resource: bool) -> None:
     if statement.get("Effect") not in _EFFECTS:
         raise MalformedPolicyDocument("Syntax errors in policy.")
     if any(key not in _ELEMENTS for key in statement) or any(
@@ -52,9 +55,9 @@ def _check_statement(statement: dict[str, Any], trust: bool) -> None:
         raise MalformedPolicyDocument("Has prohibited field Resource")
     if trust and "NotPrincipal" in statement:
         raise MalformedPolicyDocument("Has prohibited field NotPrincipal")
-    if trust and not has_principal:
+    if (trust or resource) and not has_principal:
         raise MalformedPolicyDocument("Missing required field Principal")
-    if not trust and has_principal:
+    if not (trust or resource) and has_principal:
         raise MalformedPolicyDocument("Policy document should not specify a principal.")
     if not trust and not has_resource:
         raise MalformedPolicyDocument("Policy statement must contain resources.")

@@ -6,7 +6,7 @@ from hanabi.control.code_signing.configs import CodeSigningConfigs
 from hanabi.edge.service import Handler, Operation, Params, RequiredPermission
 from hanabi.errors import ResourceNotFound
 from hanabi.services.lambda_.tags import Kinds, kind_of
-from hanabi.services.lambda_.targets import FunctionTargets, context_of
+from hanabi.services.lambda_.targets import FunctionTargets, Qualified, context_of
 
 
 class ResourceTargets:
@@ -42,6 +42,23 @@ class ResourceTargets:
             permissions,
             action=f"lambda:{action}",
             resource="function:NAME, code-signing-config:ID",
+        )
+
+    def policy(self, action: str, handler: Handler[Qualified]) -> Operation[Qualified]:
+        """On a function, a version or an alias, by its ARN as `ResourceArn`."""
+
+        def resolve(params: Params) -> Qualified:
+            arn: str = params["ResourceArn"]
+            if ":function:" not in arn:
+                raise ResourceNotFound("The resource you requested does not exist.")
+            return self._account_region.parse(arn)
+
+        return Operation(
+            handler,
+            resolve,
+            lambda target, params: [self._functions.permission(action, *target, params)],
+            action=f"lambda:{action}",
+            resource="function:NAME[:QUALIFIER]",
         )
 
     def tagged(self, action: str, handler: Handler[str]) -> Operation[str]:
