@@ -33,8 +33,8 @@ NOTES = """## Worth knowing
   which browsers and curl find by themselves. With a `--host` that is not loopback, the latter only.
   Elsewhere send the `Host` header to the endpoint's address. A URL of type `NONE` takes two AddPermission, as on AWS since
   October 2025: of `lambda:InvokeFunctionUrl` and of `lambda:InvokeFunction`, to `*`. `hanabi deploy --url` makes them.
-- `PutResourcePolicy` takes `Id`, Deny statements and all conditions; the `Resource` of each statement is what the policy is for. Policies of
-  `runtime/` are not there.
+- `PutResourcePolicy` takes an `Id`, Deny statements and all conditions; the `Resource` of each statement is what the policy is for.
+  Policies of `runtime/` are not there.
 - [Tenant isolation](tenants.md) has effect: an environment serves one tenant for life.
 - Code signing configurations have effect at each deployment: of code, and of the layers that a function gets. With `Enforce`, code
   without an accepted signature is refused as on AWS. With `Warn` it is deployed and logged, and `hanabi_signature_validation_errors_total`
