@@ -61,6 +61,8 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         DeleteConflict [services.iam]           409 DeleteConflict
         LimitExceeded [services.iam]            409 LimitExceeded
         ConcurrentModification [services.iam]   409 ConcurrentModification
+        InvalidInput [services.iam]             400 InvalidInput
+        UnmodifiableEntity [services.iam]       400 UnmodifiableEntity
       IsolationUnavailable                      The isolation asked for cannot be given here
       SandboxError                              A sandbox could not be made, or broke
         EntrypointError                         A process could not be executed inside a sandbox

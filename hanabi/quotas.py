@@ -105,9 +105,16 @@ LOG_RETENTION_DAYS = (  # CloudWatch Logs API reference, "PutRetentionPolicy": r
 
 # --- IAM, STS and signatures ------------------------------------------------------------------------------------------
 
-ROLE_POLICIES_MAX = 10  # IAM user guide, "IAM and AWS STS quotas": managed policies of a role
-ROLE_INLINE_POLICIES_CHARS = 10_240  # IAM user guide, "IAM and AWS STS quotas": of a role, all together
-ROLE_TAGS_MAX = 50  # IAM user guide, "IAM and AWS STS quotas": tags of a role
+ATTACHED_POLICIES_MAX = 10  # IAM user guide, "IAM and AWS STS quotas": managed policies of a role, a user, a group
+ROLE_INLINE_POLICIES_CHARS = 10_240  # IAM user guide, "IAM and AWS STS quotas": of a role, all together, without white space
+USER_INLINE_POLICIES_CHARS = 2_048  # IAM user guide, "IAM and AWS STS quotas": of a user, likewise
+GROUP_INLINE_POLICIES_CHARS = 5_120  # IAM user guide, "IAM and AWS STS quotas": of a group, likewise
+ROLE_TRUST_POLICY_CHARS = 2_048  # IAM user guide, "IAM and AWS STS quotas": role trust policy length
+MANAGED_POLICY_CHARS = 6_144  # IAM user guide, "IAM and AWS STS quotas": of one version, without white space
+MANAGED_POLICY_VERSIONS_MAX = 5  # IAM user guide, "IAM and AWS STS quotas": versions of a managed policy
+IAM_TAGS_MAX = 50  # IAM user guide, "IAM and AWS STS quotas": tags of a role, a user, a policy, an instance profile
+USER_ACCESS_KEYS_MAX = 2  # IAM user guide, "IAM and AWS STS quotas": access keys of a user
+USER_GROUPS_MAX = 10  # IAM user guide, "IAM and AWS STS quotas": groups that a user is in
 IAM_PAGE_ITEMS = 100  # IAM API reference, "ListRoles": MaxItems, where none is given
 CHAINED_SESSION_MAX_S = 3_600  # IAM user guide, "Methods to assume a role": role chaining
 SIGNATURE_SKEW_S = 300  # IAM user guide, "Elements of an AWS API request signature": five minutes of its time

@@ -7,7 +7,10 @@
         layers/<name>                   a layer: control/layers/model.py
         layer-versions/<name>/<number>  a version of it
         code-signing-configs/<id>       a code signing configuration: control/code_signing/model.py
-    <account>/iam/role/<name>           a role with its policies: services/iam/
+    <account>/iam/                      what an account has in all regions: services/iam/
+        role/<name>                     a role with its policies
+        user/<name>, group/<name>, policy/<name>, instance-profile/<name>   likewise
+        account/alias                   the account's alias
     node/identity                       the id of this state.db: images/identity.py
     node/home                           the first account and region of this state.db: control/home.py
     quarantine/<revision>/<key>         what was quarantined, text as it was
@@ -94,6 +97,9 @@ FORMATS: Formats = {
     "*/*/layer-versions/": Format(),
     "*/*/code-signing-configs/": Format(),  # likewise: control/code_signing/model.py
     "*/iam/role/": Format(check=_check_role),
+    **{
+        f"*/iam/{kind}/": Format() for kind in ("user", "group", "policy", "instance-profile", "account")
+    },  # likewise: services/iam/entities.py
     "node/identity": Format(check=_check_identity),
     "node/home": Format(check=_check_home),
 }

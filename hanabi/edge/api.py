@@ -142,6 +142,8 @@ class Api:
 
     async def _run(self, call: Call, codec: Codec, operation: Operation[Any], match: Match, document: Any) -> Params:
         params = codec.read(match, call.request, document)
+        if operation.complete is not None:
+            operation.complete(call, params)
         try:
             target = operation.resolve(params)
         except ForeignAccount as error:

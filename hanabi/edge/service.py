@@ -85,6 +85,7 @@ class Operation(Generic[T]):
     begin: Callable[[Call, Params, T, Done], Cancellable | None] | None = None
     body: RequestBody = DOCUMENT
     owner_too: bool = False  # what it touches may be closed to the owner's key: a role by its trust policy
+    complete: Callable[[Call, Params], None] | None = None  # fills in, before `resolve`, what a call leaves out by who makes it
 
 
 def NOTHING(target: Any, params: Params) -> tuple[()]:

@@ -136,12 +136,12 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         def make_iam(account: str) -> IamService:
             part = "" if account == state.home.account else f"account {account}"
             at = AccountRegion(account, settings.region)
-            return IamService(ScopedStore(store, f"{account}/"), clock, at, roles.changed, health.within(part))
+            return IamService(ScopedStore(store, f"{account}/"), clock, at, roles.changed, health.within(part), keys)
 
         iam = IamAccounts(store, make_iam)
         await iam.open()
         stack.push_async_callback(iam.close)
-        authorize = Authorizer(iam.find_identity, clock, place, lenient=settings.roles != "strict")
+        authorize = Authorizer(iam.find_identity, clock, place, lenient=settings.roles != "strict", note_use=keys.note_use)
         downloads = CodeEndpoint(artifacts.code, keys, clock)
         uploads = Staging(empty_directory(settings.data_dir / "staging"), clock)
         stack.callback(uploads.close)

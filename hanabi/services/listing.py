@@ -7,14 +7,14 @@ from typing import Any, get_type_hints
 from hanabi.edge.protocols.model import load
 from hanabi.edge.service import Operation
 from hanabi.services import sts
-from hanabi.services.iam import service as iam
+from hanabi.services.iam.operations import operations as iam_operations
 from hanabi.services.lambda_.operations import operations as lambda_operations
 from hanabi.services.logs import service as logs
 
 # By the names of AWS's models. The wiring of a server is in `hanabi.node.serve`.
 TABLES: Mapping[str, Callable[..., Mapping[str, Operation[Any]]]] = {
     "lambda": lambda_operations,
-    "iam": iam.operations,
+    "iam": iam_operations,
     "sts": sts.operations,
     "logs": logs.operations,
 }

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hanabi.control.arns import AccountRegion
-from tests.security.test_spellings import MINE, THEIRS, naming_members, parameters, spellings
+from tests.security.names import MINE, THEIRS
+from tests.security.test_spellings import naming_members, parameters, spellings
 from tests.unit.edge.accounts_world import ELSEWHERE, OTHER, Accounts, open_accounts
 from tests.unit.edge.live import ACCOUNT, REGION
 from tests.unit.edge.signing import sign

@@ -167,6 +167,58 @@ async def test_nobody_writes_policies_without_a_permission_on_that_role(tmp_path
         assert (await world.ask(key, "iam", "AttachRolePolicy", **attach)).status == 200  # that is what it was given
 
 
+async def test_nobody_changes_users_groups_keys_or_policies_without_a_permission_on_them(tmp_path: Path) -> None:
+    """The catalogue's paths through users: policies of oneself and others, groups of administrators, keys of others."""
+    document = json.dumps({"Version": "2012-10-17", "Statement": allow("*")})
+    admin = {"PolicyArn": f"arn:aws:iam::aws:policy/{ADMIN}"}
+    async with play(tmp_path) as world:
+        await world.user("boss", allow("*"))
+        await world.ask(world.keys.root, "iam", "CreateGroup", GroupName="bosses")
+        await world.ask(world.keys.root, "iam", "AttachGroupPolicy", GroupName="bosses", **admin)
+        shared = await world.policy("shared", allow("s3:*"))
+        own = f"arn:aws:iam::{ACCOUNT}:user/helper"
+        key = await world.user("weak", allow("iam:*", own), allow(["lambda:*", "iam:Get*", "sts:*"]))
+        await world.ask(world.keys.root, "iam", "AttachUserPolicy", UserName="weak", PolicyArn=shared)
+        ways: list[tuple[str, dict[str, Any]]] = [
+            *((f"{verb}UserPolicy", {"UserName": name, "PolicyName": "p", "PolicyDocument": document, **admin})
+              for verb in ("Put", "Attach", "Detach", "Delete") for name in ("weak", "boss")),
+            *((f"{verb}GroupPolicy", {"GroupName": "bosses", "PolicyName": "p", "PolicyDocument": document, **admin})
+              for verb in ("Put", "Attach", "Detach", "Delete")),
+            ("AddUserToGroup", {"GroupName": "bosses", "UserName": "weak"}),
+            ("CreateAccessKey", {"UserName": "boss"}),
+            ("CreateAccessKey", {}),
+            ("UpdateUser", {"UserName": "weak", "NewUserName": "helper"}),
+            ("UpdateUser", {"UserName": "boss", "NewUserName": "helper"}),
+            ("TagUser", {"UserName": "weak", "Tags": [{"Key": "team", "Value": "admin"}]}),
+            ("PutUserPermissionsBoundary", {"UserName": "weak", "PermissionsBoundary": admin["PolicyArn"]}),
+            ("DeleteUserPermissionsBoundary", {"UserName": "weak"}),
+            ("CreatePolicyVersion", {"PolicyArn": shared, "PolicyDocument": document, "SetAsDefault": True}),
+            ("SetDefaultPolicyVersion", {"PolicyArn": shared, "VersionId": "v1"}),
+            ("DeletePolicy", {"PolicyArn": shared}),
+            ("CreatePolicy", {"PolicyName": "mine", "PolicyDocument": document}),
+            ("CreateUser", {"UserName": "other"}),
+            ("DeleteUser", {"UserName": "boss"}),
+            ("AddRoleToInstanceProfile", {"InstanceProfileName": "any", "RoleName": "admin"}),
+        ]  # fmt: skip
+        before = repr(world.store.rows)
+        for operation, params in ways:
+            await forbids(world, key, "iam", operation, **params)
+        assert repr(world.store.rows) == before
+        made = await world.ask(key, "iam", "CreateUser", UserName="helper")
+        assert made.status == 200  # that is what it was given, and whoever may do all to a user is that user
+        assert (await world.ask(key, "iam", "AttachUserPolicy", UserName="helper", **admin)).status == 200
+
+
+async def test_a_key_that_was_taken_back_is_nobodys(tmp_path: Path) -> None:
+    async with play(tmp_path) as world:
+        key = await world.user("kai", allow("*"))
+        assert (await world.ask(key, "lambda", "ListFunctions")).status == 200
+        await world.ask(world.keys.root, "iam", "DeleteUserPolicy", UserName="kai", PolicyName="p")
+        assert (await world.ask(key, "lambda", "ListFunctions")).denied
+        await world.ask(world.keys.root, "iam", "DeleteAccessKey", UserName="kai", AccessKeyId=key.access_key)
+        assert (await world.ask(key, "lambda", "ListFunctions")).code == "UnrecognizedClientException"
+
+
 async def test_which_policies_may_be_attached_can_be_said(tmp_path: Path) -> None:
     async with play(tmp_path) as world:
         basic = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
@@ -181,7 +233,7 @@ async def test_which_policies_may_be_attached_can_be_said(tmp_path: Path) -> Non
 async def test_what_policies_of_aws_give(tmp_path: Path) -> None:
     async with play(tmp_path) as world:
         for policy, document in MANAGED.items():
-            check_document(json.dumps(document), trust=False)
+            check_document(document.text, trust=False, managed=True)
             assert policy.startswith("arn:aws:iam::aws:policy/")
         maker = await world.session("maker", attached="AWSLambda_FullAccess")
         assert (await world.ask(maker, "lambda", "CreateFunction", **create("new", "admin"))).status == 201  # AWS gives it PassRole
@@ -200,16 +252,50 @@ async def test_what_policies_of_aws_give(tmp_path: Path) -> None:
         await forbids(world, insights, "logs", "CreateLogStream", logGroupName="/aws/lambda/new", logStreamName="s")
 
 
-async def test_a_permissions_boundary_is_refused_not_ignored(tmp_path: Path) -> None:
+async def test_a_permissions_boundary_caps_what_policies_give(tmp_path: Path) -> None:
     async with play(tmp_path) as world:
-        params = {"RoleName": "r", "AssumeRolePolicyDocument": json.dumps(TRUST_LAMBDA), "PermissionsBoundary": "arn:aws:iam::aws:policy/x"}
-        answer = await world.ask(world.keys.root, "iam", "CreateRole", **params)
-        assert (answer.status, answer.message) == (400, "Hanabi does not support PermissionsBoundary")
-        for operation in ("PutRolePermissionsBoundary", "DeleteRolePermissionsBoundary"):
-            answer = await world.ask(world.keys.root, "iam", operation, RoleName="admin", PermissionsBoundary="arn:aws:iam::aws:policy/x")
-            assert answer.status == 501
-        for operation, params in (("CreateUser", {"UserName": "u"}), ("CreateAccessKey", {}), ("CreatePolicyVersion", {"PolicyArn": "x"})):
-            assert (await world.ask(world.keys.root, "iam", operation, **params)).status == 501
+        owner = world.keys.root
+        await world.function("f")
+        boundary = await world.policy("only-reading", allow("lambda:Get*"), allow("iam:*"))
+        params = {"RoleName": "r", "AssumeRolePolicyDocument": json.dumps(TRUST_LAMBDA)}
+        absent = await world.ask(owner, "iam", "CreateRole", **params, PermissionsBoundary="arn:aws:iam::aws:policy/NotOfAws")
+        assert (absent.status, absent.code) == (404, "NoSuchEntity")
+        key = await world.session("bound", allow("*"))
+        assert (await world.ask(key, "lambda", "ListFunctions")).status == 200
+        await world.ask(owner, "iam", "PutRolePermissionsBoundary", RoleName="bound", PermissionsBoundary=boundary)
+        assert (await world.ask(key, "lambda", "GetFunction", FunctionName="f")).status == 200
+        refused = await world.ask(key, "lambda", "ListFunctions")
+        assert refused.denied and refused.message.endswith(" because no permissions boundary allows the lambda:ListFunctions action")
+        await world.ask(owner, "iam", "AttachRolePolicy", RoleName="bound", PolicyArn=f"arn:aws:iam::aws:policy/{ADMIN}")
+        assert (await world.ask(key, "lambda", "ListFunctions")).denied  # no policy leads out of it
+        assert (await world.ask(owner, "iam", "DeletePolicy", PolicyArn=boundary)).code == "DeleteConflict"
+        await world.ask(owner, "iam", "DeleteRolePermissionsBoundary", RoleName="bound")
+        assert (await world.ask(key, "lambda", "ListFunctions")).status == 200
+
+
+async def test_who_may_make_roles_only_with_a_boundary_makes_none_without(tmp_path: Path) -> None:
+    """AWS's way to delegate: every role and user made has the boundary, and keeps it."""
+    async with play(tmp_path) as world:
+        owner = world.keys.root
+        boundary, wide = await world.policy("edge", allow("logs:*")), await world.policy("wide", allow("*"))
+        bound = {"StringEquals": {"iam:PermissionsBoundary": boundary}}
+        making = ["iam:CreateRole", "iam:CreateUser", "iam:Put*Policy", "iam:Attach*Policy", "iam:Put*PermissionsBoundary"]
+        key = await world.session("maker", allow(making, Condition=bound), allow("iam:DeleteRolePermissionsBoundary"))
+        trust = {"AssumeRolePolicyDocument": json.dumps(TRUST_ACCOUNT)}
+        await forbids(world, key, "iam", "CreateRole", RoleName="free", **trust)
+        await forbids(world, key, "iam", "CreateRole", RoleName="free", PermissionsBoundary=wide, **trust)
+        await forbids(world, key, "iam", "CreateUser", UserName="free")
+        assert (await world.ask(key, "iam", "CreateRole", RoleName="bound", PermissionsBoundary=boundary, **trust)).status == 200
+        assert (await world.ask(key, "iam", "CreateUser", UserName="bound", PermissionsBoundary=boundary)).status == 200
+        admin = {"PolicyArn": f"arn:aws:iam::aws:policy/{ADMIN}"}
+        assert (await world.ask(key, "iam", "AttachRolePolicy", RoleName="bound", **admin)).status == 200  # it has the boundary
+        assert (await world.ask(key, "iam", "AttachUserPolicy", UserName="bound", **admin)).status == 200
+        await forbids(world, key, "iam", "AttachRolePolicy", RoleName="maker", **admin)  # that has none
+        await forbids(world, key, "iam", "PutRolePermissionsBoundary", RoleName="bound", PermissionsBoundary=wide)
+        await forbids(world, key, "iam", "CreatePolicyVersion", PolicyArn=boundary, PolicyDocument="{}", SetAsDefault=True)
+        session = world.keys.assume(f"{ROLE}/bound", "s", 900, owner.principal)
+        assert (await world.ask(session, "lambda", "ListFunctions")).denied
+        assert (await world.ask(session, "logs", "DescribeLogGroups")).status == 200
 
 
 def trust(principal: Any, **more: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.security.test_spellings import ALLOWED, BY_UUID, MINE, THEIRS, functions_named, is_another, prepare
+from tests.security.names import MINE, THEIRS, functions_named
+from tests.security.test_spellings import ALLOWED, BY_UUID, is_another, prepare
 from tests.unit.edge.live import ACCOUNT, REGION
 from tests.unit.edge.world import FUNCTION, allow, deny, open_world
 

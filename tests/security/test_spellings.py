@@ -20,21 +20,33 @@ from hanabi.control.code_signing.model import CodeSigningConfig
 from hanabi.edge.edge import Edge
 from hanabi.edge.protocols.model import load
 from hanabi.edge.service import NOTHING, Operation
+from tests.security.names import (
+    IAM,
+    LAYER,
+    MINE,
+    MINE_GROUP,
+    OTHER,
+    THEIRS,
+    THEIRS_GROUP,
+    config_arn,
+    configs_named,
+    functions_named,
+    groups_named,
+    layers_named,
+    policies_named,
+    roles_named,
+)
 from tests.unit.edge.live import ACCOUNT, REGION, FakeService
 from tests.unit.edge.signing import sign
 from tests.unit.edge.world import ENDPOINT, FUNCTION, GROUP, ROLE, Answer, World, allow, deny, open_world
 
 SOURCES = Path(hanabi.__file__).parent
-OTHER = "111111111111"
-MINE, THEIRS = "mine", "theirs"  # what may be touched, what may not
-LAYER = f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer"
-MINE_GROUP, THEIRS_GROUP = f"/aws/lambda/{MINE}", f"/aws/lambda/{THEIRS}"
 
-# Members that name a function, a group or a role, and how. Whatever else a call needs is in PLAIN.
+# Members that name a function, a group, a role and the like, and how. Whatever else a call needs is in PLAIN.
 NAMING = {
     "lambda": {"FunctionName", "Resource", "Role", "LayerName", "Arn", "ResourceArn", "CodeSigningConfigArn"},
     "logs": {"logGroupName", "logGroupIdentifier", "logGroupIdentifiers", "resourceArn"},
-    "iam": {"RoleName"},
+    "iam": {"RoleName", "UserName", "GroupName", "InstanceProfileName", "PolicySourceArn"},
     "sts": {"RoleArn"},
 }
 PLAIN: dict[str, Any] = {
@@ -61,7 +73,17 @@ PLAIN: dict[str, Any] = {
     "AssumeRolePolicyDocument": json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}),
     "Policy": json.dumps({"Version": "2012-10-17", "Statement": {**allow("lambda:*", f"{FUNCTION}:{MINE}"), "Principal": "*"}}),
     "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess",
-    "PolicyDocument": json.dumps({"Statement": allow("*")}),
+    "PolicyDocument": json.dumps({"Version": "2012-10-17", "Statement": allow("*")}),
+    "PolicyInputList": [json.dumps({"Version": "2012-10-17", "Statement": allow("*")})],
+    "PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess",
+    "AccessKeyId": "AKIA0000000000000000",
+    "AccountAlias": "alias",
+    "ActionNames": ["s3:GetObject"],
+    "AWSServiceName": "batch.amazonaws.com",
+    "Description": "d",
+    "DeletionTaskId": "task/aws-service-role/batch.amazonaws.com/AWSServiceRoleForBatch/1",
+    "Status": "Active",
+    "VersionId": "v1",
     "PolicyName": "p",
     "RoleSessionName": "session",
     "logStreamName": "s",
@@ -87,9 +109,19 @@ ABOUT_NOTHING = {
     "logs:DescribeLogGroups",
     "logs:ListLogGroups",
     "logs:TestMetricFilter",
-    "iam:ListRoles",
+    *(f"iam:List{what}" for what in ("AccountAliases", "Groups", "InstanceProfiles", "Policies", "Roles", "Users")),
+    *(f"iam:List{what}" for what in ("OpenIDConnectProviders", "SAMLProviders", "ServerCertificates", "VirtualMFADevices")),
+    *(f"iam:GetAccount{what}" for what in ("AuthorizationDetails", "PasswordPolicy", "Summary")),
+    *("iam:CreateAccountAlias", "iam:DeleteAccountAlias", "iam:GetContextKeysForCustomPolicy", "iam:SimulateCustomPolicy"),
+    *("iam:CreateServiceLinkedRole", "iam:GetServiceLinkedRoleDeletionStatus"),  # of a service, by its name
+    "iam:GetAccessKeyLastUsed",  # unit/services/iam/test_access_keys.py
     "sts:GetCallerIdentity",
 }
+
+
+# Names of what is put in or taken out, by who may change what it is put into. A role that is put in is passed.
+DATA = {("AddUserToGroup", "UserName"), ("RemoveUserFromGroup", "UserName"), ("RemoveRoleFromInstanceProfile", "RoleName")}
+IAM_KINDS = ("user", "group", "policy", "instance-profile")
 
 
 def operations(world: World) -> Iterator[tuple[str, str]]:
@@ -98,78 +130,9 @@ def operations(world: World) -> Iterator[tuple[str, str]]:
             yield service, name
 
 
-def functions_named(name: str) -> Iterator[str]:
-    yield name
-    for qualifier in ("", ":live", ":1", ":$LATEST", ": live", ":live ", ":LIVE"):
-        for prefix in (
-            *("", "function:", f"{ACCOUNT}:", f"{ACCOUNT}:function:", f"{REGION}:{ACCOUNT}:function:", f"{REGION}:function:"),
-            *(f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:", f"arn:aws:lambda:{REGION}:{ACCOUNT}:", "arn:aws:lambda:"),
-            *(f"arn:{p}:lambda:{REGION}:{ACCOUNT}:function:" for p in ("aws-cn", "aws-us-gov", "AWS", "aws*", "")),
-            *(f"arn:aws:lambda:{r}:{ACCOUNT}:function:" for r in ("eu-west-1", "US-EAST-1", "*", "")),
-            *(f"arn:aws:lambda:{REGION}:{a}:function:" for a in (OTHER, "*", "")),
-            *(f"arn:aws:LAMBDA:{REGION}:{ACCOUNT}:function:", f"arn:aws:lambda:{REGION}:{ACCOUNT}:Function:", f"{OTHER}:function:"),
-        ):
-            yield f"{prefix}{name}{qualifier}"
-    yield from (f"{name} ", f" {name}", f"{name}\n", f"{name}%00", f"{name}/", f"./{name}", f"{MINE}/../{name}", f"%74{name[1:]}")
-    yield from (name.upper(), name.title(), f"{name}?Qualifier=live", f"{name}#", f"{MINE}:{name}", f"{name}\u200b", f"{MINE},{name}")
-
-
-def layers_named(name: str) -> Iterator[str]:
-    for number in (":1", "", ":", ":*", ": 1", ":01", ":$LATEST"):
-        yield f"{name}{number}"
-        for prefix in (
-            *(f"arn:{p}:lambda:{REGION}:{ACCOUNT}:layer" for p in ("aws", "aws-cn", "AWS", "*", "")),
-            *(f"arn:aws:lambda:{r}:{ACCOUNT}:layer" for r in ("eu-west-1", "*", "")),
-            *(f"arn:aws:lambda:{REGION}:{a}:layer" for a in (OTHER, "*", "")),
-            *(f"arn:aws:lambda:{REGION}:{ACCOUNT}:{kind}" for kind in ("Layer", "layers", "function")),
-            *(f"{ACCOUNT}:layer", "layer"),
-        ):
-            yield f"{prefix}:{name}{number}"
-    yield from (f"{name} ", f" {name}", f"{name}/", f"./{name}", f"{MINE}/../{name}", f"%74{name[1:]}", name.upper(), f"{name}\u200b")
-
-
-def config_arn(name: str) -> str:
-    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:code-signing-config:csc-{name:0<17}"
-
-
-def configs_named(name: str) -> Iterator[str]:
-    arn = config_arn(name)
-    yield arn
-    yield from (arn.upper(), f"{arn} ", f" {arn}", f"{arn}:", f"{arn}\n", f"{arn}%00", f"{arn}*", arn[:-1], arn.rpartition(":")[2])
-    for part, others in (
-        (1, ("aws-cn", "AWS", "*")),
-        (3, ("eu-west-1", "*", "")),
-        (4, (OTHER, "*", "")),
-        (5, ("Code-Signing-Config", "function")),
-    ):
-        for other in others:
-            pieces = arn.split(":")
-            pieces[part] = other
-            yield ":".join(pieces)
-
-
-def groups_named(name: str) -> Iterator[str]:
-    yield name
-    for end in ("", ":*", ":", ":log-stream:s", ":*:*"):
-        yield f"{GROUP}:{name}{end}"
-        for prefix in (
-            *(f"arn:{p}:logs:{REGION}:{ACCOUNT}" for p in ("aws-cn", "AWS", "*", "")),
-            *(f"arn:aws:logs:{r}:{ACCOUNT}" for r in ("eu-west-1", "*", "")),
-            *(f"arn:aws:logs:{REGION}:{a}" for a in (OTHER, "*", "")),
-        ):
-            yield f"{prefix}:log-group:{name}{end}"
-        yield f"{name}{end}"
-    yield from (f"{name} ", f" {name}", f"{name}/", f"/{name}", name.upper(), f"{name}\n", f"log-group:{name}", f"{name}*", f"{name}\0")
-
-
-def roles_named(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"/{name}", f"x/{name}", f"role/{name}", f"{ROLE}/{name}", f"{ROLE}/x/{name}", f"{ROLE}//{name}", f"{name} ", f"{name}/")
-    yield from (name.upper(), f"{name}\n", f"arn:aws:iam::{OTHER}:role/{name}", f"arn:aws-cn:iam::{ACCOUNT}:role/{name}", f"*{name[1:]}")
-    yield from (f"arn:aws:iam::{ACCOUNT}:{name}", f"arn:aws:iam::{ACCOUNT}:role{name}", f"arn:aws:iam::{ACCOUNT}:role/{MINE}/../{name}")
-
-
 def spellings(service: str, member: str, name: str) -> Iterator[str]:
+    if member == "PolicyArn":
+        return policies_named(name)
     if member in ("LayerName", "Arn"):
         return layers_named(name)
     if member == "CodeSigningConfigArn":
@@ -182,7 +145,9 @@ def spellings(service: str, member: str, name: str) -> Iterator[str]:
 def canonical(service: str, member: str, name: str) -> str:
     if service == "logs":
         return f"{GROUP}:/aws/lambda/{name}" if member in ("resourceArn", "logGroupIdentifiers") else f"/aws/lambda/{name}"
-    if member in ("Role", "RoleArn"):
+    if member == "PolicyArn":
+        return f"{IAM}:policy/{name}"
+    if member in ("Role", "RoleArn", "PolicySourceArn"):
         return f"{ROLE}/{name}"
     if member == "CodeSigningConfigArn":
         return config_arn(name)
@@ -196,7 +161,7 @@ def parameters(service: str, operation: str, naming: str, target: str) -> dict[s
     shape = load(service).operation(operation).input_shape
     params: dict[str, Any] = {}
     for member in shape.required_members if shape else ():
-        if member in NAMING[service]:
+        if member in NAMING[service] or member in naming_members(service, operation):
             params[member] = canonical(service, member, MINE)
         elif member == "Tags":
             params[member] = [{"Key": "k", "Value": "v"}] if service == "iam" else {"k": "v"}
@@ -225,7 +190,12 @@ def parameters(service: str, operation: str, naming: str, target: str) -> dict[s
 
 def naming_members(service: str, operation: str) -> list[str]:
     shape = load(service).operation(operation).input_shape
-    return [member for member in shape.members if member in NAMING[service]] if shape and operation not in ON_THE_ACCOUNT | BY_UUID else []
+    if shape is None or operation in ON_THE_ACCOUNT | BY_UUID:
+        return []
+    named = [member for member in shape.members if member in NAMING[service] and (operation, member) not in DATA]
+    if service == "iam" and not named:  # a managed policy, which is data of operations on roles and the like
+        named = [member for member in shape.members if member == "PolicyArn" or (operation, member) == ("CreatePolicy", "PolicyName")]
+    return named
 
 
 async def prepare(world: World) -> None:
@@ -250,6 +220,10 @@ async def prepare(world: World) -> None:
         await world.ask(owner, "logs", "CreateLogStream", logGroupName=group, logStreamName="s")
         trust = {"Statement": {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}}
         await world.ask(owner, "iam", "CreateRole", RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        if len([key for key in world.store.rows if key.endswith(f"/{name}") and "iam/" in key]) < 5:
+            await world.ask(owner, "iam", "CreatePolicy", PolicyName=name, PolicyDocument=PLAIN["PolicyDocument"])
+            for kind in ("User", "Group", "InstanceProfile"):
+                await world.ask(owner, "iam", f"Create{kind}", **{f"{kind}Name": name})
 
 
 async def add_config(world: World, name: str) -> None:
@@ -268,13 +242,14 @@ async def state(world: World) -> str:
     asked = [("ListLayerVersions", {}), ("GetLayerVersionPolicy", {"VersionNumber": 1})]
     layers = [(await world.ask(world.keys.root, "lambda", name, LayerName=THEIRS, **more)).body for name, more in asked]
     config = world.control.code_signing.get(config_arn(THEIRS).rpartition(":")[2])
-    return world.describe(THEIRS) + repr((config, layers, groups, streams, messages, world.store.rows.get(f"iam/role/{THEIRS}")))
+    of_iam = sorted((key, row) for key, row in world.store.rows.items() if key.endswith(f"/{THEIRS}") and "iam/" in key)
+    return world.describe(THEIRS) + repr((config, layers, groups, streams, messages, of_iam))
 
 
 DENIED = [f"{FUNCTION}:{THEIRS}", f"{FUNCTION}:{THEIRS}:*", f"{GROUP}:{THEIRS_GROUP}", f"{GROUP}:{THEIRS_GROUP}:*", f"{ROLE}/{THEIRS}"]
-DENIED += [f"{LAYER}:{THEIRS}", f"{LAYER}:{THEIRS}:*", config_arn(THEIRS)]
+DENIED += [f"{LAYER}:{THEIRS}", f"{LAYER}:{THEIRS}:*", config_arn(THEIRS), *(f"{IAM}:{kind}/{THEIRS}" for kind in IAM_KINDS)]
 ALLOWED = [f"{FUNCTION}:{MINE}", f"{FUNCTION}:{MINE}:*", f"{GROUP}:{MINE_GROUP}", f"{GROUP}:{MINE_GROUP}:*", f"{ROLE}/{MINE}"]
-ALLOWED += [f"{LAYER}:{MINE}", f"{LAYER}:{MINE}:*", config_arn(MINE)]
+ALLOWED += [f"{LAYER}:{MINE}", f"{LAYER}:{MINE}:*", config_arn(MINE), *(f"{IAM}:{kind}/{MINE}" for kind in IAM_KINDS)]
 
 
 @pytest.mark.limit_s(300)  # thousands of calls for each kind of operation
@@ -298,7 +273,7 @@ async def test_what_is_denied_is_reached_by_no_spelling(service: str, tmp_path: 
                                 reached.append((operation, member, spelling, answer))
                             await prepare(world)
         assert reached == [] and await state(world) == before
-        assert tried > {"lambda": 5000, "logs": 500, "iam": 500, "sts": 30}[service]
+        assert tried > {"lambda": 5000, "logs": 500, "iam": 2500, "sts": 30}[service]
 
 
 def is_another(member: str, spelling: str) -> bool:
@@ -386,10 +361,11 @@ async def test_a_qualifier_in_either_place_or_in_both(tmp_path: Path) -> None:
 
 def foreign(member: str, name: str) -> Iterator[str]:
     """ARNs of what has the same name elsewhere, as far as a member takes ARNs."""
-    if member in ("RoleName", "logGroupName", "Role"):
+    if member in ("RoleName", "UserName", "GroupName", "InstanceProfileName", "PolicyName", "logGroupName", "Role"):
         return
     group = f"{GROUP}:/aws/lambda/{name}"
     whole = {"CodeSigningConfigArn": config_arn(name), "RoleArn": f"{ROLE}/{name}", "logGroupIdentifier": group, "resourceArn": group}
+    whole |= {"PolicyArn": f"{IAM}:policy/{name}", "PolicySourceArn": f"{ROLE}/{name}"}
     arn = whole.get(member, f"{FUNCTION}:{name}")
     for part, others in ((1, ("aws-cn", "aws-us-gov", "")), (3, ("eu-west-1", "us-east-2", "")), (4, (OTHER, ""))):
         for other in others:
@@ -424,11 +400,8 @@ async def test_every_operation_names_what_it_touches_or_nothing(tmp_path: Path) 
             assert not unknown, f"{service}:{operation}: {unknown} may name something: say so in NAMING, or in PLAIN"
             found: Operation[Any] = world.edge.api.services.by_signing_name[service].operations[operation]
             assert found.permissions is not NOTHING or f"{service}:{operation}" == "sts:GetCallerIdentity"
-            assert (
-                naming_members(service, operation)
-                or operation in ON_THE_ACCOUNT | BY_UUID
-                or f"{service}:{operation}" in ABOUT_NOTHING | {"iam:GetPolicy"}
-            )
+            named = naming_members(service, operation) or operation in ON_THE_ACCOUNT | BY_UUID
+            assert named or f"{service}:{operation}" in ABOUT_NOTHING
 
 
 def test_handlers_look_at_no_name_themselves() -> None:

@@ -8,10 +8,9 @@ from tests.structure.sources import modules
 
 # The same thing: a protocol and what is behind it, a service's operations and what they are about, a command, a double.
 SAME_MODULES = set(
-    "aliases body builder clock concurrency credentials doctor driver environments event_configs event_log event_source_mappings fleet "
-    "functions health images invoke invoker journal keys layers logs "
-    "machine paths patterns progress provisioned sandbox server service states "
-    "store tags urls usage versions".split()
+    "aliases body builder clock concurrency credentials doctor driver environments errors event_configs event_log event_source_mappings "
+    "fleet functions health images invoke invoker journal keys layers logs machine operations pages paths patterns policies "
+    "progress provisioned sandbox server service states store tags urls usage versions".split()
 )
 SAME_CLASSES = set("CodeStore Drives Fleet LayerSets LayerSource PinnedImage Snapshots StoredCode".split())
 # Different things. These only ever get fewer.

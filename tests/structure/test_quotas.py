@@ -7,7 +7,7 @@ from hanabi.images.code import unzip
 from tests.structure.quotas import PAGE, SOURCE, listed, page
 from tests.structure.sources import dotted, modules
 
-PLAIN = {1_000, 1_024, 2_000, 3_600, 4_096, 10_000, 16_384, 20_000, 86_400_000}  # numbers that mean other things too
+PLAIN = {1_000, 1_024, 2_000, 2_048, 3_600, 4_096, 10_000, 16_384, 20_000, 86_400_000}  # numbers that mean other things too
 ELSEWHERE = {  # the same number, of something else
     ("hanabi.cli.times", 604_800),  # a week
     ("hanabi.sandbox.oci.process_image", 30_000),  # areas of memory

@@ -39,7 +39,7 @@ def test_codes_and_statuses_are_the_models() -> None:
 def test_iam_errors_are_iams() -> None:
     modelled = load("iam").errors
     for error in subclasses(errors.ApiError):
-        if error.__module__ in ("hanabi.services.iam.service", "hanabi.edge.auth.policy_documents"):
+        if error.__module__ in ("hanabi.services.iam.errors", "hanabi.edge.auth.policy_documents"):
             assert error.code in modelled and error.status == modelled[error.code].status, error
 
 

@@ -21,6 +21,7 @@ from hanabi.edge.auth.evaluate import (
     evaluate_identity_policies,
     evaluate_resource_policy,
 )
+from hanabi.edge.auth.sigv4 import find_signature_claim
 from hanabi.edge.service import RequiredPermission
 from hanabi.errors import AccessDenied
 
@@ -49,7 +50,8 @@ LENIENT_CHOICES = {
 class Authorizer:
     """The authorizer. `find_identity` returns what IAM has of a caller's user or role; None for one that does not exist.
 
-    `own_logs` and `lenient`: what a role without policies may do nevertheless.
+    `own_logs` and `lenient`: what a role without policies may do nevertheless. `note_use` is told the key of each user that calls, the
+    service and the region.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Authorizer:
         *,
         own_logs: bool = True,
         lenient: bool = False,
+        note_use: Callable[[str, str, str], None] = lambda access_key, service, region: None,
     ) -> None:
         self._find_identity = find_identity
         self._clock = clock
         self._account_region = account_region
         self._own_logs = own_logs
         self._lenient = lenient
+        self._note_use = note_use
 
     async def __call__(self, principal: Principal | None, http: HttpRequest, permission: RequiredPermission) -> None:
         """Raise `AccessDenied` unless the caller may. None is an unsigned caller, whom only the resource's policy can allow."""
@@ -77,6 +81,8 @@ class Authorizer:
         across = _account_of(permission.resource, principal.account) != principal.account
         if principal.is_root and not permission.trust and not across:
             return
+        if principal.user and principal.session is None:
+            self._note_use(*find_signature_claim(http), http.region or self._account_region.region)
         identity = None if principal.is_root else self._find_identity(principal)
         request = self._request(principal, identity, http, permission)
         verdicts = Verdicts(

@@ -119,10 +119,10 @@ _OPERATOR = re.compile(r"(?:(foranyvalue|forallvalues):)?([a-z]+?)(ifexists)?")
 
 
 def is_condition(condition: Any) -> bool:
-    """Whether a value has the form of a condition, with known operators only."""
+    """Whether a value has the form of a condition, with known operators only; another one may have no keys."""
     return isinstance(condition, dict) and all(
-        _read_operator(operator) is not None
-        and isinstance(keys, dict)
+        isinstance(keys, dict)
+        and (not keys or _read_operator(operator) is not None)
         and all(isinstance(value, str | int | float | bool) for values in keys.values() for value in _listed(values))
         for operator, keys in condition.items()
     )
@@ -133,7 +133,9 @@ def holds(condition: Mapping[str, Any], condition_keys: ConditionKeys, variables
     for operator, keys in condition.items():
         found = _read_operator(operator)
         if found is None:
-            return False
+            if keys:
+                return False
+            continue
         quantifier, name, if_exists = found
         for key, wanted in keys.items():
             if not _holds_for(

@@ -86,6 +86,7 @@ class KeyRing:
         self._path = path
         self._keys = {root.access_key: root}
         self._sessions = Sessions(self.revoke, root.principal.arn)
+        self._used: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def open(cls, path: Path, *, region: str, account: str, clock: Clock) -> "KeyRing":
@@ -181,6 +182,16 @@ class KeyRing:
     def revoke(self, access_key: str) -> None:
         if access_key != self.root.access_key:
             self._keys.pop(access_key, None)
+            self._used.pop(access_key, None)
+
+    def note_use(self, access_key: str, service: str, region: str) -> None:
+        """Note that a key of a user was used."""
+        if access_key in self._keys:
+            self._used[access_key] = {"LastUsedDate": int(self._clock.time()), "ServiceName": service, "Region": region}
+
+    def last_used(self, access_key: str) -> dict[str, Any] | None:
+        """Return when, where and for what a user's key was used since this server began, as IAM's `AccessKeyLastUsed`."""
+        return self._used.get(access_key)
 
     def _issue(self, principal: Principal, expires: float) -> Credentials:
         secret = _make_secret()

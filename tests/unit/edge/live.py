@@ -243,7 +243,7 @@ def live_edge(directory: Path) -> Iterator[Live]:
     keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
     spool = directory / "spool"
     spool.mkdir()
-    functions, logs, iam = FakeLambda(directory), FakeLogs(), IamService(store, clock, PLACE)
+    functions, logs, iam = FakeLambda(directory), FakeLogs(), IamService(store, clock, PLACE, keys=keys)
 
     async def own(request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, [("content-type", "application/json")], b'{"own": true}')

@@ -108,6 +108,24 @@ class World:
             await self.ask(owner, "iam", "AttachRolePolicy", RoleName=name, PolicyArn=f"arn:aws:iam::aws:policy/{attached}")
         return f"{ROLE}{path}{name}"
 
+    async def policy(self, name: str, *statements: dict[str, Any], path: str = "/") -> str:
+        """The ARN of a new managed policy of these statements."""
+        document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        made = await self.ask(self.keys.root, "iam", "CreatePolicy", PolicyName=name, Path=path, PolicyDocument=document)
+        assert made.status == 200, made
+        return f"{ROLE.removesuffix('role')}policy{path}{name}"
+
+    async def user(self, name: str, *statements: dict[str, Any], path: str = "/") -> Any:
+        """The key of a new user with one policy of these statements, or with none."""
+        owner = self.keys.root
+        made = await self.ask(owner, "iam", "CreateUser", UserName=name, Path=path)
+        assert made.status == 200, made
+        if statements:
+            document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+            await self.ask(owner, "iam", "PutUserPolicy", UserName=name, PolicyName="p", PolicyDocument=document)
+        made = await self.ask(owner, "iam", "CreateAccessKey", UserName=name)
+        return self.keys.lookup(made.body.partition(b"<AccessKeyId>")[2].partition(b"<")[0].decode())
+
     async def session(self, name: str, *statements: dict[str, Any], function: str = "", **options: Any) -> Any:
         """Credentials of a new role; as in an environment of a function, if one is named."""
         arn = await self.role(name, *statements, **options)
@@ -154,8 +172,8 @@ async def open_world(directory: Path, *, lenient: bool = False, any_role: bool =
     async with open_plane(directory) as plane, open_record(directory, clock) as record:
         keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
         roles = ExecutionRoles(PLACE, any_role=any_role)
-        iam = IamService(store, clock, PLACE, roles.changed)
-        authorizer = Authorizer(iam.find_identity, clock, PLACE, lenient=lenient)
+        iam = IamService(store, clock, PLACE, roles.changed, keys=keys)
+        authorizer = Authorizer(iam.find_identity, clock, PLACE, lenient=lenient, note_use=keys.note_use)
         services: list[Service] = [
             LambdaService(plane.control, EchoInvoker(), ListQueue(), clock, roles=roles),
             iam,

@@ -26,7 +26,7 @@ def policies(*statements: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return ({"Version": "2012-10-17", "Statement": list(statements)},)
 
 
-async def refusal(principal: Principal, identity: IamIdentity | None, permission: RequiredPermission = GET, **options: bool) -> str | None:
+async def refusal(principal: Principal, identity: IamIdentity | None, permission: RequiredPermission = GET, **options: Any) -> str | None:
     """Why a call is refused; None if it is allowed."""
     authorizer = Authorizer(lambda caller: identity, ManualClock(), PLACE, **options)
     try:

@@ -7,9 +7,9 @@ from hanabi.contracts.credentials import Principal
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.keys import session_principal
 from hanabi.services.iam.accounts import IamAccounts
+from hanabi.services.iam.entities import ROLE, EntityTarget
 from hanabi.services.iam.execution_roles import ExecutionRoles
 from hanabi.services.iam.service import IamService
-from hanabi.services.iam.targets import RoleTarget
 from hanabi.store.scoped import ScopedStore
 from hanabi.testing import ManualClock
 from hanabi.testing.store import MemoryStore
@@ -36,7 +36,7 @@ async def test_each_account_has_its_own_roles_and_keeps_them() -> None:
     accounts = open_accounts(store, roles)
     other = await accounts.at(AccountRegion(OTHER, "eu-west-1"))
     assert other is await accounts.at(AccountRegion(OTHER, "us-east-1"))
-    await other.create_role(CALL, {"RoleName": "r", "AssumeRolePolicyDocument": TRUST}, RoleTarget("r", arn(OTHER)))
+    await other.roles.create_role(CALL, {"RoleName": "r", "AssumeRolePolicyDocument": TRUST}, EntityTarget(ROLE, "r", arn(OTHER)))
     await accounts.of(ONE)
     assert await accounts.find_role(arn(OTHER)) is not None and await accounts.find_role(arn(ONE)) is None
     assert await accounts.find_role("r") is None and await accounts.find_role(arn("999999999999")) is None

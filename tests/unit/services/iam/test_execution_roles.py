@@ -40,7 +40,7 @@ def denying(document: dict[str, Any]) -> dict[str, Any]:
         (trust(LAMBDA, Condition={"StringEquals": {"aws:SourceAccount": ACCOUNT}}), True),
         (trust(LAMBDA, Condition={"StringEquals": {"aws:SourceAccount": "111111111111"}}), False),
         (trust({"Service": "ec2.amazonaws.com"}), False),
-        (trust({"AWS": "lambda.amazonaws.com"}), False),
+        (trust({"AWS": f"{ROLE}/lambda.amazonaws.com"}), False),
         (TRUST_ACCOUNT, False),
         (denying(trust(LAMBDA)), False),
     ],

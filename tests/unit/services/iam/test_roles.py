@@ -9,16 +9,17 @@ import pytest
 from hanabi.contracts.store import Store
 from hanabi.control.arns import AccountRegion
 from hanabi.errors import DocumentDamaged
+from hanabi.services.iam.entities import ROLE, EntityTarget
+from hanabi.services.iam.errors import ConcurrentModification, EntityAlreadyExists, NoSuchEntity
 from hanabi.services.iam.execution_roles import ExecutionRoles
-from hanabi.services.iam.service import ConcurrentModification, EntityAlreadyExists, IamService, NoSuchEntity
-from hanabi.services.iam.targets import RoleTarget
+from hanabi.services.iam.service import IamService
 from hanabi.testing import ManualClock
 from hanabi.testing.store import MemoryDocuments, MemoryStore
 from tests.unit.store.contract import open_node
 
 PLACE = AccountRegion("000000000000", "us-east-1")
 ARN = "arn:aws:iam::000000000000:role/r"
-TARGET = RoleTarget("r", ARN)
+TARGET = EntityTarget(ROLE, "r", ARN)
 STATEMENT = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": STATEMENT})
 CALL: Any = None
@@ -30,8 +31,8 @@ async def open_iam(store: Store, roles: ExecutionRoles | None = None) -> IamServ
     return iam
 
 
-async def create(iam: IamService, target: RoleTarget = TARGET) -> None:
-    await iam.create_role(CALL, {"RoleName": target.name, "AssumeRolePolicyDocument": TRUST}, target)
+async def create(iam: IamService, target: EntityTarget = TARGET) -> None:
+    await iam.roles.create_role(CALL, {"RoleName": target.name, "AssumeRolePolicyDocument": TRUST}, target)
 
 
 async def test_a_role_that_another_node_makes_or_removes_is_known_here(tmp_path: Path) -> None:
@@ -40,14 +41,14 @@ async def test_a_role_that_another_node_makes_or_removes_is_known_here(tmp_path:
         here, there = await open_iam(await node.open(), assumable), await open_iam(await node.open())
         await create(there)
         await node.until(lambda: ARN in assumable)
-        await here.update_role(CALL, {"Description": "mine"}, TARGET)
-        await there.update_role(CALL, {"MaxSessionDuration": 7200}, TARGET)
+        await here.roles.update_role(CALL, {"Description": "mine"}, TARGET)
+        await there.roles.update_role(CALL, {"MaxSessionDuration": 7200}, TARGET)
         found = await there.find_role(ARN)
         assert found is not None and (found["Description"], found["MaxSessionDuration"]) == ("mine", 7200)
-        await there.delete_role(CALL, {}, TARGET)
+        await there.roles.delete_role(CALL, {}, TARGET)
         await node.until(lambda: ARN not in assumable)
         with pytest.raises(NoSuchEntity):
-            await here.get_role(CALL, {}, TARGET)
+            await here.roles.get_role(CALL, {}, TARGET)
         await here.close()
         await there.close()
 
@@ -57,7 +58,7 @@ async def test_names_differ_by_more_than_case(tmp_path: Path) -> None:
     await create(iam)
     for name in ("r", "R"):
         with pytest.raises(EntityAlreadyExists):
-            await create(iam, RoleTarget(name, ARN))
+            await create(iam, EntityTarget(ROLE, name, f"arn:aws:iam::000000000000:role/{name}"))
 
 
 async def test_a_damaged_role_keeps_its_name_until_the_owner_deletes_it(tmp_path: Path) -> None:
@@ -89,5 +90,5 @@ async def test_a_role_that_others_change_all_the_time_is_not_changed(monkeypatch
 
     monkeypatch.setattr(store, "write", late)
     with pytest.raises(ConcurrentModification):
-        await iam.update_role(CALL, {"Description": "x"}, TARGET)
+        await iam.roles.update_role(CALL, {"Description": "x"}, TARGET)
     await iam.close()
