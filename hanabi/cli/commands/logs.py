@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="function name or ARN")
     parser.add_argument("-f", "--follow", action="store_true", help="go on as more is logged")
     parser.add_argument("--since", metavar="TIME", default="10m", help="from a time on: 1h, 2d or 2026-11-24T10:00:00 (default: 10m)")
+    parser.add_argument("--filter", metavar="PATTERN", default="", help="only what a filter pattern of CloudWatch Logs matches: ERROR")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     group = _log_group(server.client("lambda"), client, options.name)
     seen: dict[str, int] = {}  # event id -> time, of those that the next poll meets again
     while True:
-        for event in _events(client, group, start_ms):
+        for event in _events(client, group, start_ms, options.filter):
             if event["eventId"] not in seen:
                 seen[event["eventId"]] = event["timestamp"]
                 print(_format(event, options.json), flush=options.follow)
@@ -41,12 +42,15 @@ def run(options: argparse.Namespace) -> int:
         time.sleep(POLL_S)
 
 
-def _events(client: Any, group: str, start_ms: int) -> Iterator[dict[str, Any]]:
+def _events(client: Any, group: str, start_ms: int, pattern: str) -> Iterator[dict[str, Any]]:
+    pages = client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start_ms, filterPattern=pattern)
     try:
-        for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start_ms):
+        for page in pages:
             yield from page["events"]
     except client.exceptions.ResourceNotFoundException:
         return  # not made yet: the function has never run
+    except client.exceptions.InvalidParameterException as error:
+        raise Failure(str(error.response["Error"]["Message"])) from None
 
 
 def _log_group(functions: Any, logs: Any, name: str) -> str:

@@ -135,4 +135,5 @@ def _check_name(name: str) -> str:
 
 
 def group_arn(call: Call, group: str) -> str:
-    return f"arn:aws:logs:{call.region}:{call.principal.account}:log-group:{group}"
+    at = call.account_region
+    return f"arn:{at.partition}:logs:{at.region}:{at.account}:log-group:{group}"
