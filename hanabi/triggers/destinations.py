@@ -39,13 +39,14 @@ async def make_follow_up(event: Event, rules: EventRules, trigger: EventTrigger,
     if not arn:
         return None
     _, _, _, _, _, _, name, *qualifier = arn.split(":")
+    scope = event.function[: event.function.rfind(":") + 1]  # its account and region: a destination is in the same
     return Event(
         id=0,
         accepted_ms=now_ms,
         attempts=0,
         refusals=0,
         request_id=str(uuid.uuid4()),
-        function=name,
+        function=scope + name,
         qualifier=qualifier[0] if qualifier else None,
         client_context="",
         trace=extend(event.trace, ":".join(arn.split(":")[:7])),

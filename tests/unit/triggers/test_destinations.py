@@ -47,6 +47,12 @@ async def test_the_record_of_a_success() -> None:
     }
 
 
+async def test_a_destination_is_in_the_account_and_region_of_its_event() -> None:
+    elsewhere = Event(1, 0, 0, 0, "id-1", "111122223333:eu-west-1:hello", None, "", "", b"{}")
+    event = await make_follow_up(elsewhere, RULES, EventTrigger.SUCCEEDED, run(), 0)
+    assert event is not None and (event.function, event.qualifier) == ("111122223333:eu-west-1:next", "live")
+
+
 @pytest.mark.parametrize(
     ("trigger", "condition", "count"),
     [
