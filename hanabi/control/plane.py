@@ -13,7 +13,7 @@ from hanabi.control.account_usage import AccountUsage
 from hanabi.control.arns import AccountRegion
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
-from hanabi.control.code_signing.code_admission import CodeAdmission
+from hanabi.control.code_signing.code_admission import CodeAdmission, Signatures
 from hanabi.control.code_signing.configs import CodeSigningConfigs
 from hanabi.control.code_signing.signatures import NoSignatures
 from hanabi.control.code_sources import CodeSources
@@ -89,13 +89,15 @@ async def open_control_plane(
     cipher: EnvironmentCipher | None = None,
     containers: Containers | None = None,
     snapshots: Snapshots | None = None,
+    signatures: Signatures | None = None,
     health: Health | None = None,
     updates_shown_s: float = 0.0,
 ) -> AsyncIterator[ControlPlane]:
     """Load the functions and continue unfinished preparations; at exit, wait for changes to end.
 
     `url_for` makes the URL of a function URL's id. `scope` precedes names in the record: `record_names`. Without `containers`, code
-    is zips only; without `objects`, none is in S3; without `cipher`, environment variables are not encrypted. `foreign_layers` are
+    is zips only; without `objects`, none is in S3; without `cipher`, environment variables are not encrypted;
+    without `signatures`, no code is signed. `foreign_layers` are
     shared by all planes of a node; without them they come from `layer_source`. `updates_shown_s`: see `RecentUpdates`.
     """
     health = health or Health(clock)
@@ -115,7 +117,7 @@ async def open_control_plane(
     urls = UrlIndex(functions, url_for)
     recent = RecentUpdates(functions, clock, updates_shown_s)
     preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health, recent)
-    admission = CodeAdmission(code_signing, NoSignatures(), health)
+    admission = CodeAdmission(code_signing, signatures or NoSignatures(), health)
     deployment = Deployment(functions, LayerAttachment(layers, foreign, code), sources, runtimes, containers, recent, admission)
     references = References(functions, layers, code.place, layer_sets.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:

@@ -14,6 +14,7 @@ from hanabi.base.retry import RetryQueue
 from hanabi.base.tasks import cancel_and_wait
 from hanabi.control.all_planes import AllPlanes, PresenceChecks
 from hanabi.control.arns import AccountRegion
+from hanabi.control.code_signing.signatures import ZipSignatures
 from hanabi.control.layers.foreign_layers import ForeignLayers
 from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.control.planes import open_control_planes
@@ -32,6 +33,7 @@ from hanabi.frontends.function_urls.access import UrlAccess
 from hanabi.frontends.function_urls.addresses import UrlAddresses, named_url, url_of
 from hanabi.frontends.function_urls.handler import FunctionUrls
 from hanabi.http.access_log import AccessLog
+from hanabi.images.code.signing_profiles import SigningProfiles
 from hanabi.images.layers.layer_source import LayerSource
 from hanabi.images.runtimes.prebuild import prebuild
 from hanabi.invoke.admission import Admission
@@ -109,12 +111,14 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         foreign_layers = ForeignLayers(layer_source, artifacts.code, clock, lambda name: everything.find_layer(name))
         stack.push_async_callback(foreign_layers.close)
 
+        signatures = ZipSignatures(artifacts.code.zip_path, SigningProfiles(settings.data_dir), clock)
+
         def open_plane(at: AccountRegion) -> AbstractAsyncContextManager[ControlPlane]:
             return open_control_plane(
                 ScopedStore(store, at.prefix), artifacts.code, artifacts.layer_sets, runtimes, clock, at,
                 url_for=url_for, scope=names.scope(at), foreign_layers=foreign_layers, objects=objects, cipher=state.cipher,
                 containers=containers, snapshots=snapshots, health=health.within(names.scope(at).rstrip(":")),
-                updates_shown_s=UPDATES_SHOWN_S,
+                signatures=signatures, updates_shown_s=UPDATES_SHOWN_S,
             )  # fmt: skip
 
         planes = await stack.enter_async_context(open_control_planes(store, state.home, open_plane, clock))

@@ -63,6 +63,8 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
     if settings.key:
         configuration["KMSKeyArn"] = settings.key
     optional = {
+        "SigningProfileVersionArn": version.code.signing_profile or None,
+        "SigningJobArn": version.code.signing_job or None,
         "StateReason": version.state_reason,
         "StateReasonCode": version.state_code,
         "LastUpdateStatus": version.update,
