@@ -36,9 +36,9 @@ NOTES = """## Worth knowing
 - `PutResourcePolicy` takes an `Id`, Deny statements and all conditions; the `Resource` of each statement is what the policy is for.
   Policies of `runtime/` are not there.
 - [Tenant isolation](tenants.md) has effect: an environment serves one tenant for life.
-- Code signing configurations have effect at each deployment: of code, and of the layers that a function gets. With `Enforce`, code
-  without an accepted signature is refused as on AWS. With `Warn` it is deployed and logged, and `hanabi_signature_validation_errors_total`
-  counts it.
+- [Code signing](code-signing.md) configurations have effect at each deployment: of code, and of the layers that a function gets. With
+  `Enforce`, code without an accepted signature is refused as on AWS. With `Warn` it is deployed and logged, and
+  `hanabi_signature_validation_errors_total` counts it.
 - `PutRuntimeManagementConfig`: a host has one version of each runtime, and only its owner replaces it, so `Auto` and `FunctionUpdate` mean
   the same here. `Manual` takes the version that is here (`RuntimeVersionConfig`); once the owner has replaced it, such a function does not
   start, and its error says what to do.

@@ -1,8 +1,8 @@
 """Signed code packages: a signature within the zip, in the form of AWS Signer's for the platform AWSLambda-SHA384-ECDSA.
 
-The file META_INF/aws_signer_signature_v1.0.SF is a CMS SignedData in PEM, detached, ECDSA P-384 with SHA-384. What it signs is the SHA-384 of
-the names and contents of all other entries in their order. Nothing marks there where a name or a content ends, so there is one attribute
-of Hanabi's own besides AWS's, which does, and which is checked as well.
+The file META_INF/aws_signer_signature_v1.0.SF is a CMS SignedData in PEM, detached, ECDSA P-384 with SHA-384. It signs the SHA-384 of the
+names and contents of all other entries in their order. Nothing marks there where a name or a content ends, so there is one attribute of
+Hanabi's own besides AWS's, which does, and which is checked as well.
 """
 
 import base64

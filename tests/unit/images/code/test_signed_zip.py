@@ -64,13 +64,9 @@ def test_what_is_signed_is_checked(signed: Path, profile: SigningProfile) -> Non
 def test_openssl_reads_it_too(signed: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(signed) as archive:
         (tmp_path / "signature").write_bytes(archive.read(SIGNATURE))
+    command = ["openssl", "cms", "-cmsout", "-print", "-inform", "PEM", "-in", str(tmp_path / "signature")]
     try:
-        done = subprocess.run(
-            ["openssl", "cms", "-cmsout", "-print", "-inform", "PEM", "-in", tmp_path / "signature"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except FileNotFoundError:
         pytest.skip("there is no openssl on this host")
     assert done.returncode == 0 and "ecdsa-with-SHA384" in done.stdout and "messageDigest" in done.stdout, done.stderr

@@ -18,6 +18,7 @@ from hanabi.contracts.functions import Allocation, Route
 from hanabi.contracts.invocation import Cancellable, Invocation, OnResult, Result
 from hanabi.contracts.journal import Record
 from hanabi.control.arns import AccountRegion
+from hanabi.control.code_signing.signatures import ZipSignatures
 from hanabi.control.dependencies import CodeObjects
 from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.edge.auth.keys import KeyRing
@@ -26,6 +27,7 @@ from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.images.code.code_store import CodeStore
+from hanabi.images.code.signing_profiles import SigningProfiles
 from hanabi.images.layers.layer_sets import LayerSets
 from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore
@@ -102,6 +104,7 @@ class Live:
     control: ControlPlane
     allocations: dict[str, Allocation]  # of provisioned concurrency, by `FunctionVersion.key`: set by the test
     loop: asyncio.AbstractEventLoop
+    profiles: SigningProfiles
 
     def create(self, name: str, **options: Any) -> dict[str, Any]:
         """A function that is active; what CreateFunction answered."""
@@ -125,6 +128,7 @@ class Live:
 def live_lambda(directory: Path, objects: CodeObjects | None = None) -> Iterator[Live]:
     clock = SystemClock()
     keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
+    profiles = SigningProfiles(directory)
     spool = directory / "spool"
     spool.mkdir()
     sock, port = listen()
@@ -158,6 +162,7 @@ def live_lambda(directory: Path, objects: CodeObjects | None = None) -> Iterator
             AccountRegion(ACCOUNT, REGION),
             url_for=lambda url_id: f"http://{url_id}.lambda-url.localhost:{port}/",
             containers=containers,
+            signatures=ZipSignatures(code.zip_path, profiles, clock),
             objects=objects,
         )
         control = await plane.__aenter__()
@@ -168,7 +173,7 @@ def live_lambda(directory: Path, objects: CodeObjects | None = None) -> Iterator
         server = await HttpServer(edge.handle, clock=clock, limits=Limits(body=edge.body_rule), spool=spool, refuse=edge.refuse).listen(
             sock
         )
-        lives.append(Live(client, images, containers, invoker, queue, control, allocations, asyncio.get_running_loop()))
+        lives.append(Live(client, images, containers, invoker, queue, control, allocations, asyncio.get_running_loop(), profiles))
         ready.set()
         await stop.wait()
         await server.close()

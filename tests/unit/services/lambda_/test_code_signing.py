@@ -1,8 +1,13 @@
 """Code signing configurations as boto3 sees them."""
 
+import zipfile
+from pathlib import Path
+
 import pytest
 from botocore.exceptions import ClientError
 
+from hanabi.images.code.signed_zip import sign_zip
+from hanabi.images.code.signing_profiles import SigningProfile
 from tests.unit.control.support import ACCOUNT, ARN, REGION, ROLE
 from tests.unit.services.lambda_.support import CODE, Live, fails
 
@@ -85,3 +90,38 @@ def test_code_without_a_signature(live: Live) -> None:
     fails("CodeVerificationFailedException", 400, f"Check the provided signature for {layer}", client.update_function_configuration,
           FunctionName="warned", Layers=[layer])  # fmt: skip
     client.update_function_configuration(FunctionName="warned", Timeout=9)
+
+
+def test_code_that_is_signed(live: Live, tmp_path: Path) -> None:
+    client, profile = live.client, live.profiles.create("release", ACCOUNT, REGION)
+    other = live.profiles.create("other", ACCOUNT, REGION)
+
+    def sign(by: SigningProfile, expires: float = 4e9) -> bytes:
+        (tmp_path / "plain.zip").write_bytes(CODE)
+        arguments = {"profile": by.arn, "job": f"{PROFILE}-job", "now": 1e9, "expires": expires}
+        sign_zip(tmp_path / "plain.zip", tmp_path / "signed.zip", by.key_path.read_bytes(), by.certificate, **arguments)  # type: ignore[arg-type]
+        return (tmp_path / "signed.zip").read_bytes()
+
+    every_version = profile.arn.rpartition("/")[0]
+    for allowed in (profile.arn, every_version):
+        config = client.create_code_signing_config(
+            AllowedPublishers={"SigningProfileVersionArns": [allowed]}, CodeSigningPolicies=ENFORCE
+        )  # fmt: skip
+        arn, name = config["CodeSigningConfig"]["CodeSigningConfigArn"], f"signed-{'all' if allowed == every_version else 'one'}"
+        made = live.create(name, Code={"ZipFile": sign(profile)}, CodeSigningConfigArn=arn)
+        assert (made["SigningProfileVersionArn"], made["SigningJobArn"]) == (profile.arn, f"{PROFILE}-job")
+        layer = client.publish_layer_version(LayerName=name, Content={"ZipFile": sign(profile)})["LayerVersionArn"]
+        assert client.update_function_configuration(FunctionName=name, Layers=[layer])["SigningJobArn"] == f"{PROFILE}-job"
+        live.settle(name)
+        for code in (sign(other), sign(profile, expires=2e9 - 1e9 + 1)):
+            fails("CodeVerificationFailedException", 400, f"Check the provided signature for {name}.", client.update_function_code,
+                  FunctionName=name, ZipFile=code)  # fmt: skip
+    warning = client.create_code_signing_config(AllowedPublishers={"SigningProfileVersionArns": [profile.arn]})["CodeSigningConfig"]
+    client.put_function_code_signing_config(FunctionName="signed-one", CodeSigningConfigArn=warning["CodeSigningConfigArn"])
+    assert "SigningJobArn" not in client.update_function_code(FunctionName="signed-one", ZipFile=CODE)
+    live.settle("signed-one")
+    sign(profile)
+    with zipfile.ZipFile(tmp_path / "signed.zip", "a") as archive:
+        archive.writestr("more.py", "")
+    fails("InvalidCodeSignatureException", 400, "failed the integrity check", client.update_function_code, FunctionName="signed-one",
+          ZipFile=(tmp_path / "signed.zip").read_bytes())  # fmt: skip
