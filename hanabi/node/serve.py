@@ -33,7 +33,7 @@ from hanabi.frontends.function_urls.access import UrlAccess
 from hanabi.frontends.function_urls.addresses import UrlAddresses, named_url, url_of
 from hanabi.frontends.function_urls.handler import FunctionUrls
 from hanabi.http.access_log import AccessLog
-from hanabi.images.code.signing_profiles import SigningProfiles
+from hanabi.images.code.signing_keys import SigningProfiles
 from hanabi.images.layers.layer_source import LayerSource
 from hanabi.images.runtimes.prebuild import prebuild
 from hanabi.invoke.admission import Admission

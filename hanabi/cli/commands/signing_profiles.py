@@ -12,7 +12,7 @@ from hanabi.cli.failure import Failure
 from hanabi.cli.server import keys_file
 from hanabi.cli.table import render
 from hanabi.images.code.signed_zip import sign_zip
-from hanabi.images.code.signing_profiles import VALID_MONTHS, SigningProfile, SigningProfiles
+from hanabi.images.code.signing_keys import VALID_MONTHS, SigningProfile, SigningProfiles
 
 ACTIONS = ("list", "create", "sign", "revoke")
 MONTH_S = 30 * 86_400

@@ -9,7 +9,7 @@ from hanabi.base.clock import Clock
 from hanabi.control.code_signing.code_admission import CodeSignature
 from hanabi.errors import InvalidCodeSignature
 from hanabi.images.code.signed_zip import digest_zip, read_signature
-from hanabi.images.code.signing_profiles import SigningProfiles
+from hanabi.images.code.signing_keys import SigningProfiles
 
 
 class NoSignatures:

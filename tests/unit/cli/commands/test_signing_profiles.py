@@ -10,7 +10,7 @@ from hanabi.base.clock import SystemClock
 from hanabi.cli import main
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.images.code.signed_zip import digest_zip, read_signature
-from hanabi.images.code.signing_profiles import SigningProfiles
+from hanabi.images.code.signing_keys import SigningProfiles
 from tests.server import zip_of
 
 

@@ -7,7 +7,7 @@ import pytest
 from hanabi.control.code_signing.signatures import NoSignatures, ZipSignatures
 from hanabi.errors import InvalidCodeSignature
 from hanabi.images.code.signed_zip import sign_zip
-from hanabi.images.code.signing_profiles import SigningProfiles
+from hanabi.images.code.signing_keys import SigningProfiles
 from hanabi.testing import ManualClock
 from tests.server import zip_of
 

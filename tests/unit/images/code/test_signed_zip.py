@@ -9,7 +9,7 @@ import pytest
 
 from hanabi.errors import InvalidCodeSignature
 from hanabi.images.code.signed_zip import DIRECTORY, SIGNATURE, digest_zip, read_signature, sign_zip
-from hanabi.images.code.signing_profiles import SigningProfile, SigningProfiles
+from hanabi.images.code.signing_keys import SigningProfile, SigningProfiles
 from tests.server import zip_of
 
 FILES: dict[str, str | bytes] = {"app.py": "def handler(e, c): return e", "lib/": "", "lib/data.txt": "AB" * 1000}

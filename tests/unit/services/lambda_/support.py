@@ -27,7 +27,7 @@ from hanabi.errors import TooManyRequests
 from hanabi.http.limits import Limits
 from hanabi.http.server import HttpServer
 from hanabi.images.code.code_store import CodeStore
-from hanabi.images.code.signing_profiles import SigningProfiles
+from hanabi.images.code.signing_keys import SigningProfiles
 from hanabi.images.layers.layer_sets import LayerSets
 from hanabi.services.lambda_ import LambdaService
 from hanabi.store.sqlite import SqliteStore

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from hanabi.images.code.signed_zip import sign_zip
-from hanabi.images.code.signing_profiles import SigningProfile
+from hanabi.images.code.signing_keys import SigningProfile
 from tests.unit.control.support import ACCOUNT, ARN, REGION, ROLE
 from tests.unit.services.lambda_.support import CODE, Live, fails
 

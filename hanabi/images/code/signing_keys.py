@@ -1,7 +1,7 @@
 """The signing profiles of a data directory: who signs code, each a key pair.
 
-`signing-profiles/<name>/<version>.json` has the ARN and the certificate, `<version>.key` (0600) the private key, which may be moved to where
-code is signed. A version that is removed is revoked: what it has signed counts as unsigned.
+`signing-profiles/<name>/<version>.json` has the ARN and the certificate, `<version>.key` (0600) the private key, which may be moved to
+where code is signed. A version that is removed is revoked: what it has signed counts as unsigned.
 """
 
 import json

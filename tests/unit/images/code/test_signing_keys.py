@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hanabi.images.code.signing_profiles import SigningProfiles
+from hanabi.images.code.signing_keys import SigningProfiles
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 
