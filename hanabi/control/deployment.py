@@ -55,8 +55,8 @@ class Deployment:
         tags = check_tags(params.get("Tags") or {})
         self._refuse_damaged(name)
         signing = self._read_signing(params, settings.package)
+        settings = replace(settings, layers=await self._layers.find(params, caller) or ())  # what is wrong with them is said first
         _refuse_existing(self._functions.get(name))
-        settings = replace(settings, layers=await self._layers.find(params, caller) or ())
         code = await self._check_code(await self._take_code(params["Code"], settings.package), settings, signing, name)
 
         def make(old: Function | None) -> Function:

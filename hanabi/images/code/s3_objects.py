@@ -23,7 +23,7 @@ CONNECT_S, READ_S = 5.0, 30.0  # for a connection, and without a byte
 FETCH_S = 300.0  # for an object whole
 PIECE_BYTES = 1 << 18
 ERROR_BYTES = 1 << 16  # of an answer that is an error
-_ERROR = re.compile(r"<(Code|Message)>([^<]{0,1024})</")
+_ERROR = re.compile(r"<(Code|Message)>(?:<!\[CDATA\[)?([^<]{0,1024}?)(?:\]\]>)?</")
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,9 @@ async def test_without_credentials_nothing_is_signed(bucket: Bucket, tmp_path: P
         (404, b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>",
          InvalidParameterValue,
          "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist."),
+        (404, b"<Error><Code>NoSuchBucket</Code><Message><![CDATA[The specified bucket does not exist]]></Message></Error>",
+         InvalidParameterValue,
+         "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket does not exist"),
         (301, b"<Error><Code>PermanentRedirect</Code><Message>elsewhere &amp; away</Message></Error>",
          InvalidParameterValue, "Error occurred while GetObject. S3 Error Code: PermanentRedirect. S3 Error Message: elsewhere & away"),
         (403, b"", AccessDenied, "Your access has been denied by S3, please make sure your request credentials have permission to GetObject"
