@@ -12,7 +12,6 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import NO_ANSWER, Answer, HttpRequest, HttpResponse
 from hanabi.contracts.invocation import Cancellable
 from hanabi.control.arns import AccountRegion
-from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.auth.sigv4 import HASH_INLINE_BYTES, Verifier, find_signature_claim
 from hanabi.edge.failures import to_api_error
 from hanabi.edge.large_json import JsonWorkers
@@ -46,19 +45,17 @@ class Api:
     def __init__(
         self,
         services: Sequence[Service],
-        keys: KeyRing,
+        verifier: Verifier,
         clock: Clock,
-        region: str,
         *,
         authorize: Authorize | None = None,
         spool: Path | None = None,
     ) -> None:
         self.services = ServedServices(services)
         self._all = tuple(services)
-        self.verifier = Verifier(keys, clock, region)
+        self.verifier = verifier
         self.workers = JsonWorkers(clock, spool)
         self.tasks = Tasks("API")
-        self._keys = keys
         self._authorize = authorize
 
     def handle(self, request: HttpRequest, answer: Answer, only: str | None = None) -> None:
@@ -209,7 +206,7 @@ class Api:
 
     def body_rule(self, request: HttpRequest) -> BodyRule:
         """Return how large a request may be. This is before verification, so a large one must at least name a key that exists."""
-        if self._keys.lookup(find_signature_claim(request)[0]) is None:
+        if not self.verifier.knows(find_signature_claim(request)[0]):
             return BodyRule(DOCUMENT_BYTES)
         _, operation = self.services.find_operation(request)
         if operation is None:
@@ -222,7 +219,7 @@ class Api:
 
     def _refusal(self, request: HttpRequest, size: int | None, limit_bytes: int) -> ApiError:
         access_key, _ = find_signature_claim(request)
-        if self._keys.lookup(access_key) is None:
+        if not self.verifier.knows(access_key):
             return UnrecognizedClient() if access_key else MissingAuthenticationToken("Missing Authentication Token")
         name, operation = self.services.find_operation(request)
         if operation is not None and operation.body.refuse is not None:

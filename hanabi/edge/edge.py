@@ -8,8 +8,9 @@ from hanabi.contracts.credentials import Principal
 from hanabi.contracts.http import Answer, HttpHandler, HttpRequest, HttpResponse
 from hanabi.edge import welcome_page
 from hanabi.edge.api import Api, Authorize
+from hanabi.edge.auth.any_signature import AnySignature
 from hanabi.edge.auth.keys import KeyRing
-from hanabi.edge.auth.sigv4 import find_signature_claim
+from hanabi.edge.auth.sigv4 import Verifier, find_signature_claim
 from hanabi.edge.frontend import Frontend
 from hanabi.edge.hosts import OwnHosts
 from hanabi.edge.own_endpoints import PREFIX, OwnEndpoint, OwnEndpoints
@@ -25,6 +26,7 @@ class Edge:
     """The router of one port: hosts of `frontends`, `endpoints` below `/_hanabi/`, and the API of `services` for the rest.
 
     `hosts` are names, besides loopback ones, that unsigned requests may use. `authorize` and `spool` are passed to the API.
+    `any_signature`: as `hanabi.edge.auth.any_signature` says, whatever the signatures are.
     """
 
     def __init__(
@@ -39,16 +41,17 @@ class Edge:
         hosts: Sequence[str] = (),
         authorize: Authorize | None = None,
         spool: Path | None = None,
+        any_signature: bool = False,
     ) -> None:
-        self.api = Api(services, keys, clock, region, authorize=authorize, spool=spool)
-        self.draining = False  # nothing new is taken, but from inside environments: what runs there is to end well
         self._own_hosts = OwnHosts(hosts)
+        verifier = AnySignature(keys, clock, region, self._own_hosts) if any_signature else Verifier(keys, clock, region)
+        self.api = Api(services, verifier, clock, authorize=authorize, spool=spool)
+        self.draining = False  # nothing new is taken, but from inside environments: what runs there is to end well
         self._own = OwnEndpoints(endpoints, self.api.verifier, self._own_hosts, keys.root.principal.account)
         self._handle_own = in_task(self._own.handle)
         self._frontends = tuple(frontends)
         self._frontend_handlers = {frontend: in_task(frontend.handle) for frontend in frontends}
         self._frontend_of: dict[str, Frontend | None] = {}  # by Host header
-        self._keys = keys
 
     def handle(self, request: HttpRequest, answer: Answer) -> None:
         """Handle a request on the node's port, as an `HttpHandler`."""
@@ -85,7 +88,7 @@ class Edge:
         if frontend is not None:
             return frontend.body_rule(request)
         if request.path.startswith(PREFIX):
-            return self._own.body_rule(request, owner=self._keys.is_root(find_signature_claim(request)[0]))
+            return self._own.body_rule(request, owner=self.api.verifier.is_root(find_signature_claim(request)[0]))
         return self.api.body_rule(request)
 
     def refuse(self, request: HttpRequest, size: int | None, limit_bytes: int) -> HttpResponse:

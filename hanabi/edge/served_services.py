@@ -15,6 +15,8 @@ from hanabi.edge.protocols.rest_xml import SIGNING_NAMES as REST_XML
 from hanabi.edge.service import Operation, Service
 from hanabi.errors import ApiError
 
+PLACES_KEPT = 4096  # accounts and regions whose operations of a service are in memory
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedOperations:
@@ -38,16 +40,20 @@ class ServedService:
     def find(self, place: AccountRegion) -> PlacedOperations | None:
         """Return the operations of an account and region, if they need not be opened."""
         if type(self.service).at is Service.at:
-            return self.placed.setdefault((place.account, place.region), PlacedOperations(place, self.operations))
+            return self._keep(PlacedOperations(place, self.operations))
         return self.placed.get((place.account, place.region))
 
     async def open(self, place: AccountRegion) -> PlacedOperations:
         """Return the operations of an account and region, and keep them."""
         key = (place.account, place.region)
         if key not in self.placed:
-            placed = PlacedOperations(place, await self.service.at(place))
-            self.placed.setdefault(key, placed)
+            return self._keep(PlacedOperations(place, await self.service.at(place)))
         return self.placed[key]
+
+    def _keep(self, placed: PlacedOperations) -> PlacedOperations:
+        if len(self.placed) >= PLACES_KEPT:
+            self.placed.clear()  # they are made anew
+        return self.placed.setdefault((placed.account_region.account, placed.account_region.region), placed)
 
 
 class ServedServices:

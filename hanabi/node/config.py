@@ -16,6 +16,7 @@ from hanabi.images.runtimes.sources import AWS, CHOICES, DISTRIBUTION, PENDING, 
 from hanabi.quotas import STREAMED_BYTES_PER_S
 
 ROLES = ("strict", "lenient", "any")
+AUTH = ("keys", "none")
 ENDPOINTS = ("served", "hanabi", "none")
 ISOLATION = ("auto", "firecracker", "oci", "process")
 SYSTEM_DATA_DIR = Path("/var/lib/hanabi")
@@ -41,6 +42,7 @@ class NodeSettings:
     insecure: bool = False  # serve plain HTTP on an address that is not loopback
     region: str = "us-east-1"
     account: str = "000000000000"
+    auth: str = "keys"  # one of AUTH: whether requests need valid signatures
     roles: str = "strict"  # one of ROLES: how strictly roles are checked, see `hanabi.edge.auth.authorize`
     no_network: bool = False  # functions have no way out at all
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
@@ -108,6 +110,10 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
     settings = NodeSettings(**values)
     if settings.no_network and settings.allow_net:
         raise SettingsError("--no-network and --allow-net contradict each other")
+    if settings.auth == "none" and not is_loopback(settings.host):
+        raise SettingsError(f"--auth none is for loopback only, and --host {settings.host} is not: whoever reaches it could run code here")
+    if settings.auth == "none" and settings.isolation == "process":
+        raise SettingsError("--auth none is refused with --isolation process, whose functions reach this port and would be its owner")
     if settings.isolation == "process" and settings.runtimes == AWS:
         raise SettingsError("--runtimes aws is of no use with --isolation process, which has nothing to run an image in")
     if settings.s3_credentials is not None and not settings.s3_endpoint:
@@ -268,12 +274,13 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "host": _matching(r"[A-Za-z0-9.:-]{1,255}", "a host name or address"),
     "port": _whole(1, 65_535),
     "isolation": _one_of(ISOLATION),
+    "auth": _one_of(AUTH),
     "roles": _one_of(ROLES),
     "insecure": _switch,
     "no_network": _switch,
     "no_prebuild": _switch,
     "access_log": lambda value: value if value in ("", "-") else str(_file(value)),
-    "region": _matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region"),
+    "region": _matching(r"[a-z]{2,4}(-[a-z]+)+-\d", "an AWS region"),
     "account": _matching(r"\d{12}", "an account id of 12 digits"),
     "allow_net": _networks,
     "insecure_registry": _registries,

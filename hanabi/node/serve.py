@@ -20,6 +20,7 @@ from hanabi.control.plane import ControlPlane, open_control_plane
 from hanabi.control.planes import open_control_planes
 from hanabi.control.recent_updates import SHOWN_S as UPDATES_SHOWN_S
 from hanabi.control.record_names import RecordNames
+from hanabi.edge.auth.any_signature import CHOICE
 from hanabi.edge.auth.authorize import LENIENT_CHOICES, Authorizer
 from hanabi.edge.edge import Edge
 from hanabi.edge.own_endpoints import OwnEndpointGroup
@@ -167,6 +168,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             EachPlace(await logs_at(place), logs_at),
         ]
         lenient = [LENIENT_CHOICES[settings.roles]] if settings.roles in LENIENT_CHOICES else []
+        lenient += [CHOICE] if settings.auth == "none" else []
         lenient += settings.runtime_sources.laxer()
         own: list[OwnEndpointGroup] = [
             AliveEndpoint(settings.region, keys.root.access_key, lambda: edge.draining),
@@ -188,6 +190,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         edge = Edge(
             services, keys, clock, settings.region,
             frontends=[function_urls], endpoints=endpoints, hosts=[settings.host], authorize=authorize, spool=spool,
+            any_signature=settings.auth == "none",
         )  # fmt: skip
         shared.endpoint_variables.extend(endpoint_variables(settings.function_endpoint, (service.name for service in services)))
         planes.on_close(edge.api.services.forget)

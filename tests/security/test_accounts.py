@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from hanabi.contracts.http import HttpRequest
 from hanabi.control.arns import AccountRegion
+from hanabi.edge.auth.keys import Key
 from tests.security.names import MINE, THEIRS
 from tests.security.test_spellings import naming_members, parameters, spellings
 from tests.unit.edge.accounts_world import ELSEWHERE, OTHER, Accounts, open_accounts
 from tests.unit.edge.live import ACCOUNT, REGION
-from tests.unit.edge.signing import sign
+from tests.unit.edge.signing import change, sign
 from tests.unit.edge.world import ENDPOINT, allow
 
 SECRET = "of-the-first-account"
@@ -165,3 +167,37 @@ async def test_a_layer_is_another_accounts_when_its_policy_says_so(tmp_path: Pat
         assert (await world.ask(root, "lambda", "CreateFunction", **create)).status == 201
         for operation in ("DeleteLayerVersion", "GetLayerVersionPolicy"):
             assert (await world.ask(root, "lambda", operation, LayerName=arn, VersionNumber=1)).status in (403, 404)
+
+
+async def test_without_authentication_tools_may_call_and_web_pages_may_not(tmp_path: Path) -> None:
+    """`--auth none`: an access key of 12 digits is an account; what a browser sends for a page is refused before anything is done."""
+
+    async with open_accounts(tmp_path, any_signature=True) as world:
+        test = Key("test", "test", "", world.keys.root.principal)
+        other = Key(OTHER, "test", "", world.keys.root.principal)
+        create: dict[str, Any] = {
+            "FunctionName": "f", "Runtime": "python3.11", "Handler": "a.b", "Role": ROLE, "Code": {"ZipFile": b"code"},
+        }  # fmt: skip
+        assert (await world.ask(test, "lambda", "CreateFunction", ELSEWHERE, **create)).status == 201
+        for key, region, status in ((test, ELSEWHERE, 200), (test, REGION, 404), (other, ELSEWHERE, 404)):
+            assert (await world.ask(key, "lambda", "GetFunction", region, FunctionName="f")).status == status
+        assert OTHER.encode() in (await world.ask(other, "sts", "GetCallerIdentity")).body
+        for headers in (
+            ("origin", "http://evil.example"),
+            ("sec-fetch-site", "cross-site"),
+            ("host", "evil.example"),
+            ("referer", "http://x/"),
+        ):
+            for name, body in (
+                ("2015-03-31/functions", b"{}"),
+                ("_hanabi/keys", b'{"account": "111122223333"}'),
+                ("_hanabi/uploads", b"x"),
+            ):
+                for method in ("GET", "POST", "PUT"):
+                    request = change(sign(test, method, f"{ENDPOINT}/{name}", body), *headers)
+                    answer = await world.send(request, "lambda")
+                    assert answer.status == 403, (headers, name, method, answer)
+        request = HttpRequest("GET", "/2015-03-31/functions/", "/2015-03-31/functions/", "", [("host", "localhost")], b"", "127.0.0.1")
+        assert (await world.send(request, "lambda")).json == {"Functions": []}
+        plane = world.planes.find(AccountRegion(ACCOUNT, ELSEWHERE))
+        assert plane is not None and plane.functions.names() == ["f"] and len(world.keys.account_keys()) == 1

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from hanabi.cli.server import find_server
+from hanabi.cli.server import Server, find_server
 from hanabi.cli.table import duration, render
 
 HEADER = ("ENVIRONMENT", "FUNCTION", "VERSION", "RUNTIME", "TYPE", "STATE", "MEMORY", "AGE", "IDLE", "INVOCATIONS")
@@ -15,21 +15,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    answer = find_server(options).get("/_hanabi/environments", {})
+    server = find_server(options)
+    answer = server.get("/_hanabi/environments", {})
     environments = answer["environments"]
     if options.json:
         print(json.dumps(environments))
         return 0
     if environments:
-        print(render(HEADER, [_row(each) for each in environments], right=(6, 7, 8, 9)))
+        print(render(HEADER, [_row(_named(each, server)) for each in environments], right=(6, 7, 8, 9)))
     else:
         print("no environments: none is started before a function is invoked")
     for each in answer["provisioned"]:
-        print(_provisioned(each))
-    if any(answer["events"].values()):
+        print(_provisioned(_named(each, server)))
+    if any(answer.get("events", {}).values()):
         print(_events(answer["events"]))
-    print(_summary(answer["budget"]))
+    if "budget" in answer:  # of the whole node: for its owner
+        print(_summary(answer["budget"]))
     return 0
+
+
+def _named(row: dict[str, Any], server: Server) -> dict[str, Any]:
+    """Name the function with its account and region where these are not those that the command speaks for."""
+    account, region = row.get("account"), row.get("region")
+    elsewhere = row["function"] is not None and account is not None and (account, region) != (server.account, server.region)
+    return row | {"function": f"{account}:{region}:{row['function']}"} if elsewhere else row
 
 
 def _provisioned(version: dict[str, Any]) -> str:

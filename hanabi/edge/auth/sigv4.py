@@ -103,6 +103,14 @@ class Verifier:
         self._times: dict[str, int] = {}
         self._paths: dict[str, str] = {}
 
+    def knows(self, access_key: str) -> bool:
+        """Whether an access key is one that may sign, before its signature is looked at."""
+        return self._keys.lookup(access_key) is not None
+
+    def is_root(self, access_key: str) -> bool:
+        """Whether an access key is that of an account itself."""
+        return self._keys.is_root(access_key)
+
     async def verify(self, request: HttpRequest, service: str, *, only: str | None = None) -> Principal:
         """Return who signed the request for `service`. With `only`, accept that access key alone. Raises `AuthenticationError`s."""
         body = request.body

@@ -12,6 +12,7 @@ from hanabi.edge.auth.evaluate import IamIdentity
 from hanabi.errors import ShuttingDown
 from hanabi.services.iam.service import IamService
 
+ACCOUNTS_MAX = 1_000  # open at a time, besides those that have something
 Role = Mapping[str, Any]
 
 
@@ -41,10 +42,19 @@ class IamAccounts:
         return self._services.get(account) or await self._opening.run(account, lambda: self._open(account), f"IAM of {account}")
 
     async def _open(self, account: str) -> IamService:
+        if len(self._services) >= ACCOUNTS_MAX:
+            await self._make_room()
         service = self._make(account)
         await service.open()
         self._services[account] = service
         return service
+
+    async def _make_room(self) -> None:
+        """Close the IAM of an account that has nothing in it; it is opened again when it is asked for."""
+        for account in list(self._services):
+            if not await self._store.segments(f"{account}/iam/"):
+                await self._services.pop(account).close()
+                return
 
     # --- of any account -----------------------------------------------------------------------------------------------
 

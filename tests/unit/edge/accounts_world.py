@@ -111,7 +111,9 @@ class Accounts:
 
 
 @asynccontextmanager
-async def open_accounts(directory: Path, region: str = REGION, account: str = ACCOUNT, verifier: Any = None) -> AsyncIterator[Accounts]:
+async def open_accounts(
+    directory: Path, region: str = REGION, account: str = ACCOUNT, any_signature: bool = False
+) -> AsyncIterator[Accounts]:
     from tests.unit.services.lambda_.support import EchoInvoker, ListQueue
 
     clock = SystemClock()  # botocore signs by the real time
@@ -157,6 +159,7 @@ async def open_accounts(directory: Path, region: str = REGION, account: str = AC
             region,
             endpoints=[endpoint for group in groups for endpoint in group.endpoints],
             authorize=Authorizer(iam.find_identity, clock, home),
+            any_signature=any_signature,
         )
         yield Accounts(edge, keys, planes, everything, record, names, invoker.seen, world.store)
         uploads.close()

@@ -47,6 +47,7 @@ def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypat
         ("port", "0", "--port: '0' is not a whole number from 1 to 65535"),
         ("port", "http", "--port: 'http' is not a whole number"),
         ("isolation", "none", "--isolation: 'none' is none of auto, firecracker, oci, process"),
+        ("auth", "some", "--auth: 'some' is none of keys, none"),
         ("roles", "none", "--roles: 'none' is none of strict, lenient, any"),
         ("account", "123", "--account: '123' is not an account id of 12 digits"),
         ("region", "here", "--region: 'here' is not an AWS region"),
@@ -121,6 +122,15 @@ def test_no_network_at_all_goes_with_nothing_that_opens_it(tmp_path: Path) -> No
         load_settings({**flags, "allow_net": ["10.0.0.0/8"]}, {})
     with pytest.raises(IsolationUnavailable, match="--no-network"):
         choose_driver(load_settings({**flags, "isolation": "process"}, {}))
+
+
+def test_no_authentication_is_for_loopback_and_for_sandboxes_that_are_closed() -> None:
+    assert load_settings({"auth": "none"}, {}).auth == load_settings({}, {"HANABI_AUTH": "none"}).auth == "none"
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.com"):
+        with pytest.raises(SettingsError, match=f"--auth none is for loopback only, and --host {host} is not"):
+            load_settings({"auth": "none", "host": host, "insecure": True}, {})
+    with pytest.raises(SettingsError, match="--auth none is refused with --isolation process"):
+        load_settings({"auth": "none", "isolation": "process"}, {})
 
 
 @pytest.mark.parametrize("isolation", ["oci", "process"])
