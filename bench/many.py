@@ -1,6 +1,7 @@
 """Very many functions: how fast they are made, listed and read, what the server takes with them, and whether an invocation notices.
 
-`python -m bench.many [--functions N]` runs it alone. It needs no sandbox: the server is `bench.path`'s, whole, with one stand-in runtime.
+`python -m bench.many [--functions N] [--directory DIR]` runs it alone. It needs no sandbox: the server is `bench.path`'s, whole, with one
+stand-in runtime.
 """
 
 import argparse
@@ -99,10 +100,10 @@ class ManyNode(Node):
         return int(line.split()[1]) / 1024
 
 
-async def measure(server: Server | None, scale: float, functions: int = 0) -> dict[str, Any]:
-    """`server` is not used: this has its own."""
+async def measure(server: Server | None, scale: float, functions: int = 0, directory: str = "/var/tmp") -> dict[str, Any]:
+    """`server` is not used: this has its own, with its data below `directory`."""
     functions = functions or int(FUNCTIONS * scale)
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch, tempfile.TemporaryDirectory(dir="/var/tmp") as other:
+    with tempfile.TemporaryDirectory(dir=directory) as scratch, tempfile.TemporaryDirectory(dir=directory) as other:
         async with ManyNode(Path(scratch), free_port(), [], sys.executable) as node:
             figures = await _measure(node, functions)
             async with ManyNode(Path(other), free_port(), [], sys.executable) as single:
@@ -167,7 +168,9 @@ async def _list(node: ManyNode, functions: int, name: str) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.many", description="Very many functions on one server, without sandboxes.")
     parser.add_argument("--functions", type=int, default=FUNCTIONS)
-    figures = uvloop.run(measure(None, 1.0, parser.parse_args().functions))
+    parser.add_argument("--directory", default="/var/tmp", help="where its data are: on a disk, each creation waits for it twice")
+    options = parser.parse_args()
+    figures = uvloop.run(measure(None, 1.0, options.functions, options.directory))
     width = max(map(len, figures))
     for name, figure in figures.items():
         print(f"{name:<{width}}  {figure:>12,.3f}")

@@ -2,7 +2,7 @@
 
 In its texts `<functions>`, `<layers>`, `<region>`, `<account>`, `<role>` and the names of "texts" stand for what they say. `<zip>` is
 code, `<sha256>` its hash in base64, `<trust>` the trust policy of `<role>`; `<now>` and `<before>` are times in milliseconds; `<not a
-zip>` is what the double of the code store refuses. A case with `later` is one that Hanabi answers otherwise as yet: what it takes.
+zip>` is what the double of the code store refuses.
 """
 
 import base64
@@ -51,7 +51,6 @@ class Case:
     message: str | None  # None: it was not recorded
     body_type: str | None  # the member `Type` of a Lambda error; None: it has none
     source: str
-    later: str  # what is missing until Hanabi answers so; empty: nothing
 
     def __str__(self) -> str:
         return f"{self.number} {self.service}.{self.operation} {self.source}"
@@ -75,7 +74,6 @@ def _case(number: int, line: dict[str, Any]) -> Case:
         message=line["message"] and fill(line["message"]),
         body_type=line.get("type"),
         source=line["source"],
-        later=line.get("later", ""),
     )
 
 

@@ -18,7 +18,7 @@ from hanabi.contracts.http import HttpRequest
 from hanabi.edge.protocols.model import load
 from tests.conformance.answers import TABLE, Asker
 from tests.conformance.requests import sample
-from tests.conformance.test_requests import SERVICES, THERE
+from tests.conformance.test_requests import DATA, SERVICES, THERE
 from tests.fuzz.mutate import SEED, mutations
 from tests.unit.edge.world import World, make_request, open_world
 
@@ -48,7 +48,7 @@ def corpus(world: World, service: str) -> list[HttpRequest]:
     for operation in sorted(world.edge.api.services.by_signing_name[service].operations):
         shape = load(service).operation(operation).input_shape
         for names in (shape.required_members, shape.members) if shape else ([],):
-            params = {name: THERE.get(name, sample(shape.members[name])) for name in names}
+            params = {name: (THERE | DATA).get(name, sample(shape.members[name])) for name in names}
             requests.append(make_request(world.keys.root, service, operation, params))
     return requests
 

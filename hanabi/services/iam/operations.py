@@ -132,7 +132,7 @@ def _of_account(on: EntityTargets, account: AccountOperations, simulations: Simu
         **{name: on.own(name, account.list_nothing_of_user) for name in nothing_of_user},
         "CreateAccountAlias": on.account("CreateAccountAlias", account.create_account_alias),
         "DeleteAccountAlias": on.account("DeleteAccountAlias", account.delete_account_alias),
-        "DeleteLoginProfile": on.entity("DeleteLoginProfile", account.no_login_profile, USER),
+        "DeleteLoginProfile": on.own("DeleteLoginProfile", account.no_login_profile),
         "GetAccountAuthorizationDetails": on.account("GetAccountAuthorizationDetails", account.get_account_authorization_details),
         "GetAccountPasswordPolicy": on.account("GetAccountPasswordPolicy", account.no_password_policy),
         "GetAccountSummary": on.account("GetAccountSummary", account.get_account_summary),
