@@ -273,7 +273,8 @@ def test_signatures_that_do_not_hold(hanabi_server: Server, lambda_client: Any, 
     assert post(sign(owner, "POST", url, b"{}")) == (200, "")
     assert post({}) == (403, "MissingAuthenticationTokenException")
     assert post(sign(owner, "POST", url, b"{}"), b"[]") == (403, "InvalidSignatureException")
-    assert post(sign(owner, "POST", url, b"{}", region="eu-west-1")) == (403, "InvalidSignatureException")
+    assert post(sign(owner, "POST", url, b"{}", region="eu-west-1")) == (404, "ResourceNotFoundException")  # another region's
+    assert post(sign(owner, "POST", url, b"{}", region="nowhere")) == (403, "InvalidSignatureException")
     assert post(sign(owner, "POST", url, b"{}", service="sqs")) == (501, "NotImplementedException")
     assert post(sign(Credentials("AKIAABSENT", "x"), "POST", url, b"{}")) == (403, "UnrecognizedClientException")
     assert post(sign(Credentials(owner.access_key, "x"), "POST", url, b"{}")) == (403, "InvalidSignatureException")
