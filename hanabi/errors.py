@@ -18,6 +18,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         SnapStartNotReady                       409 SnapStartNotReadyException
         SnapStartFailure                        400 SnapStartException
         SnapStartTimeout                        408 SnapStartTimeoutException
+        EFSMountFailure                         403 EFSMountFailureException
         ResourceConflict                        409 ResourceConflictException
         ResourceInUse                           400 ResourceInUseException
         RecursiveInvocation                     400 RecursiveInvocationException
@@ -203,6 +204,13 @@ class SnapStartFailure(ApiError):
 class SnapStartTimeout(ApiError):
     code = "SnapStartTimeoutException"
     status = 408
+
+
+class EFSMountFailure(ApiError):
+    """A file system of a function cannot be mounted."""
+
+    code = "EFSMountFailureException"
+    status = 403
 
 
 class ResourceConflict(ApiError):

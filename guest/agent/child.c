@@ -96,7 +96,7 @@ static const char *drop_privileges(void) {
 /* A process may lower its oom_score_adj again, down to what a privileged one has set last: to the agent's, unless the agent is one. So
  * only these directories may be written to; all others are read-only, but /proc. A kernel without Landlock leaves that open. */
 static const char *restrict_writes(void) {
-    static const char *const writable[] = {"/tmp", "/dev"};
+    static const char *const writable[] = {"/tmp", "/dev", "/mnt"};
     /* handled and allowed: else nothing could be moved from one directory to another */
     struct landlock_ruleset_attr attributes = {.handled_access_fs = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REFER};
     if (!user.given || syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 2)

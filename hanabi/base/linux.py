@@ -42,6 +42,8 @@ RESOLVE_NO_SYMLINKS = 0x04
 
 # The same numbers on every architecture: all are younger than the unified table.
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
 
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_CONFIGURE = 0x4C0A
@@ -94,15 +96,15 @@ def unmount(target: str) -> None:
     _checked(_libc.umount2(target.encode(), MNT_DETACH | UMOUNT_NOFOLLOW), target)
 
 
-def clone_tree(source: str, user_namespace: int | None = None) -> int:
-    """A detached copy of the mounts below a directory, read-only, nosuid, nodev: a descriptor for `move_tree`.
+def clone_tree(source: str, user_namespace: int | None = None, *, writable: bool = False) -> int:
+    """A detached copy of the mounts below a directory, read-only if not `writable`, nosuid, nodev: a descriptor for `move_tree`.
 
     With a user namespace (a descriptor), root's files are its root's in the copy: mount_setattr(2), "ID-mapped mounts". Raises EINVAL
     where the file system or the kernel cannot do that, EPERM where the caller may not.
     """
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW
     fd = _syscall(_OPEN_TREE, source, AT_FDCWD, source.encode(), flags)
-    wanted = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+    wanted = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (0 if writable else MOUNT_ATTR_RDONLY)
     if user_namespace is not None:
         wanted |= MOUNT_ATTR_IDMAP
     try:
@@ -112,6 +114,18 @@ def clone_tree(source: str, user_namespace: int | None = None) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def make_tmpfs(size_bytes: int) -> int:
+    """A detached tmpfs, nosuid, nodev, mode 755: a descriptor for `move_tree`, below whose /proc/self/fd path it can be filled."""
+    context = _syscall(_FSOPEN, "tmpfs", b"tmpfs", 1)
+    try:
+        for key, value in ((b"size", str(size_bytes).encode()), (b"mode", b"755")):
+            _syscall(_FSCONFIG, "tmpfs", context, _FSCONFIG_SET_STRING, key, value, 0)
+        _syscall(_FSCONFIG, "tmpfs", context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _syscall(_FSMOUNT, "tmpfs", context, 1, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    finally:
+        os.close(context)
 
 
 def open_directory(path: str) -> int:

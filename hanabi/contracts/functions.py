@@ -49,6 +49,8 @@ class FunctionVersion:
     role: str  # role ARN
     code: Path | None  # the unpacked code, becomes /var/task; None: it is in the container image
     log_group: str
+    networks: tuple[str, ...] = ()  # CIDR, that it may reach besides the Internet
+    file_systems: tuple[tuple[str, Path | None, str], ...] = ()  # (ARN, host directory, path inside), read-write; None: it is not there
     traced: bool = False  # TracingConfig Active: its invocations are sampled
     record_name: str = ""  # the function's name in what all accounts and regions share; as its own, if nothing is said
     record_group: str = ""  # likewise its log group's

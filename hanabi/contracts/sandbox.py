@@ -110,6 +110,12 @@ class Sandbox(Protocol):
     async def mount(self, source: Path, target: str) -> None:
         """Mount a host directory read-only, nosuid, nodev into the running sandbox."""
 
+    async def share(self, source: Path, target: str) -> None:
+        """Mount a host directory read-write, nosuid, nodev on a new directory in /mnt; the function is its owner. Raises `SandboxError`."""
+
+    async def reach(self, networks: Sequence[str]) -> None:
+        """Open networks (CIDR) of the host to it, which are closed otherwise, until its end. Raises `SandboxError`."""
+
     async def snapshot(self, directory: Path) -> None:
         """Write a snapshot, running processes included, into a new directory; only `destroy` may follow. Raises `SandboxError`."""
 
@@ -129,6 +135,8 @@ class Driver(Protocol):
     pool_memory_mb: int  # of a sandbox that is made before its function is known
     can_snapshot: bool  # whether `Sandbox.snapshot` can work at any time, and `create` from what it wrote
     copies_processes: bool  # see `Sandbox.copies_process`
+    shares_directories: bool  # whether `Sandbox.share` can work
+    has_networks: bool  # whether `Sandbox.reach` can: each sandbox has a network of its own
     uses_roots: bool  # whether what runs inside sees its image's root; else container images cannot run, and the host's interpreters do
 
     def describe(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hanabi.contracts.functions import Concurrency, EventRules, FunctionVersion, Route
 from hanabi.control.arns import LATEST
+from hanabi.control.attachments import NOTHING, Attachments
 from hanabi.control.containers import container_code
 from hanabi.control.functions import Functions
 from hanabi.control.log_settings import json_logs
@@ -36,11 +37,13 @@ class FunctionCatalog:
         layers_at: Callable[[Sequence[str]], Path],
         snapshots: Path | None = None,
         scope: str = "",
+        attachments: Attachments = NOTHING,
     ) -> None:
         self._functions = functions
         self._account_region = functions.account_region
         self._code_at = code_at  # where code is, unpacked, by its hash
         self._layers_at = layers_at  # where the layers of those hashes are, merged
+        self._attachments = attachments
         self._snapshots = snapshots  # where those of versions are
         self._scope = scope  # what precedes names in the record
         self._routes: dict[str, dict[str | None, Route | WeightedRoute]] = {}
@@ -155,6 +158,8 @@ class FunctionCatalog:
             record_group=self._scope + settings.log_group,
             opt=self._layers_at(settings.layer_hashes) if settings.layers else None,
             traced=settings.traced,
+            networks=self._attachments.networks(settings),
+            file_systems=self._attachments.mounts(settings),
             json_logs=json_logs(settings),
             tenant_environments_max=environments_max(settings, function.reserved),
             runtime_version=runtime_id(version.runtime_pin),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hanabi.control import versions
+from hanabi.control.attachments import Attachments
 from hanabi.control.code_signing.code_admission import CodeAdmission
 from hanabi.control.code_sources import CodeSources
 from hanabi.control.containers import IMAGE, Containers, check_source, refusal
@@ -32,6 +33,7 @@ class Deployment:
         containers: Containers | None,
         recent: RecentUpdates,
         signing: CodeAdmission,
+        attachments: Attachments,
     ) -> None:
         self._functions = functions
         self._layers = layers
@@ -40,6 +42,7 @@ class Deployment:
         self._containers = containers
         self._recent = recent
         self._signing = signing
+        self._attachments = attachments
         self._uploads: list[str] = []  # SHA-256 of code that is stored, and about to be referenced
 
     @property
@@ -49,7 +52,7 @@ class Deployment:
 
     async def create(self, name: str, params: Mapping[str, Any], caller: str = "") -> Function:
         """Create a function. `params` are CreateFunction's. It is pending, and so is its version 1 if published. `caller`: an ARN."""
-        settings = make_settings(name, params)
+        settings = self._attachments.attach(make_settings(name, params), params)
         refuse_unsupported(params["Code"])
         await self._check_available(params)
         tags = check_tags(params.get("Tags") or {})
@@ -91,14 +94,15 @@ class Deployment:
     async def update_settings(self, name: str, params: Mapping[str, Any], caller: str = "") -> Function:
         """Update the settings. `params` are UpdateFunctionConfiguration's. `caller`: an ARN."""
         function = self._find_updatable(name, params.get("RevisionId"))
-        change_settings(function.latest.settings, params)  # what is wrong with them is said before layers are looked for
+        settings = change_settings(function.latest.settings, params)  # what is wrong with them is said before layers are looked for
+        self._attachments.attach(settings, params)
         layers = await self._layers.find(params, caller)
         await self._layers.check_size(function.latest.code, layers or ())
         await self._check_layers(layers or (), function.code_signing)
 
         def update(old: Function) -> Function:
             versions.check_updatable(old, params.get("RevisionId"))
-            settings = change_settings(old.latest.settings, params)
+            settings = self._attachments.attach(change_settings(old.latest.settings, params), params)
             if layers is not None:
                 settings = replace(settings, layers=layers)
             return versions.update(old, self._functions.now_ms(), settings=settings)

@@ -51,6 +51,8 @@ class FunctionSettings:
     traced: bool = False  # TracingConfig.Mode Active
     dead_letters: str = ""  # DeadLetterConfig.TargetArn
     key: str = ""  # KMSKeyArn
+    vpc: Mapping[str, Any] | None = None  # a VpcConfigResponse; None: never given
+    file_systems: Mapping[str, str] = field(default_factory=dict)  # LocalMountPath -> ARN
 
     @property
     def layer_hashes(self) -> tuple[str, ...]:
@@ -259,7 +261,7 @@ def new_id() -> str:
 
 
 # What every function had before it could be set: left out, so that versions published then are not new.
-_UNSAID = (
+_UNSAID: tuple[tuple[str, Any], ...] = (
     ("package", "Zip"),
     ("image_config", None),
     ("snap_start", False),
@@ -271,6 +273,8 @@ _UNSAID = (
     ("dead_letters", ""),
     ("key", ""),
     ("tenancy", ""),
+    ("vpc", None),
+    ("file_systems", {}),
 )
 
 

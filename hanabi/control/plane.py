@@ -11,6 +11,7 @@ from hanabi.base.health import Health
 from hanabi.contracts.store import Store
 from hanabi.control.account_usage import AccountUsage
 from hanabi.control.arns import AccountRegion
+from hanabi.control.attachments import NOTHING, Attachments
 from hanabi.control.catalog import FunctionCatalog
 from hanabi.control.code_presence import CodePresence
 from hanabi.control.code_signing.code_admission import CodeAdmission, Signatures
@@ -87,6 +88,7 @@ async def open_control_plane(
     layer_source: LayerSource | None = None,
     objects: CodeObjects | None = None,
     cipher: EnvironmentCipher | None = None,
+    attachments: Attachments = NOTHING,
     containers: Containers | None = None,
     snapshots: Snapshots | None = None,
     signatures: Signatures | None = None,
@@ -109,7 +111,8 @@ async def open_control_plane(
     foreign = foreign_layers or ForeignLayers(layer_source, code, clock)
     layers.foreign_policy = foreign.policy_of
     # Each is told of every change, in this order.
-    catalog = FunctionCatalog(functions, code.place, layer_sets.place, snapshots.directory if snapshots else None, scope)
+    placed = snapshots.directory if snapshots else None
+    catalog = FunctionCatalog(functions, code.place, layer_sets.place, placed, scope, attachments)
     usage = AccountUsage(functions, layers)
     provisioned = ProvisionedVersions(functions, catalog.target)
     snap_start = SnapStart(functions, snapshots, catalog.target, clock, health)
@@ -118,7 +121,9 @@ async def open_control_plane(
     recent = RecentUpdates(functions, clock, updates_shown_s)
     preparation = Preparation(functions, code, layer_sets, runtimes, containers, clock, health, recent)
     admission = CodeAdmission(code_signing, signatures or NoSignatures(), health)
-    deployment = Deployment(functions, LayerAttachment(layers, foreign, code), sources, runtimes, containers, recent, admission)
+    deployment = Deployment(
+        functions, LayerAttachment(layers, foreign, code), sources, runtimes, containers, recent, admission, attachments
+    )
     references = References(functions, layers, code.place, layer_sets.place, lambda: deployment.uploads)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)

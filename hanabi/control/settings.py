@@ -56,10 +56,6 @@ RESERVED_VARIABLES = frozenset(
 
 # Members that only these values leave without effect; any other one is refused.
 _ONLY: Mapping[str, Callable[[Any], bool]] = {
-    "VpcConfig": lambda value: (
-        not value.get("SubnetIds") and not value.get("SecurityGroupIds") and not value.get("Ipv6AllowedForDualStack")
-    ),
-    "FileSystemConfigs": lambda value: not value,
     "CapacityProviderConfig": lambda value: False,
     "DurableConfig": lambda value: False,
     "RuntimeConfig": lambda value: False,

@@ -1,6 +1,7 @@
 """The start of a function in an environment: by init, by restoring its snapshot, or by resuming from hibernation."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
@@ -20,11 +21,13 @@ from hanabi.environment.runtime_process import RuntimeProcess
 from hanabi.environment.shared import SharedServices
 from hanabi.environment.states import EnvironmentState, PhaseEvent, ProcessState
 from hanabi.environment.variables import function_variables, initialization_type
-from hanabi.errors import EntrypointError, ExtensionLaunchError, ExtensionsNotReady, SandboxError
+from hanabi.errors import EFSMountFailure, EntrypointError, ExtensionLaunchError, ExtensionsNotReady, SandboxError
 from hanabi.ledger import platform_events
 from hanabi.ledger.platform_events import PlatformEvent, RuntimeName
 from hanabi.ledger.report import init_report_line, runtime_version, start_phase_line
 from hanabi.quotas import VCPU_MB
+
+log = logging.getLogger(__name__)
 
 
 class FirstReport(NamedTuple):
@@ -77,6 +80,22 @@ class Startup:
             await self._sandbox.mount(version.code, "/var/task")
         if version.opt is not None:
             await self._sandbox.mount(version.opt, "/opt")
+        if version.file_systems:
+            await self._share(version)
+        if version.networks:
+            await self._sandbox.reach(version.networks)
+
+    async def _share(self, version: FunctionVersion) -> None:
+        """Mount the file systems. Raises `EFSMountFailure`."""
+        for arn, directory, path in version.file_systems:
+            failure = EFSMountFailure(f"The function could not mount the EFS file system with access point {arn}")
+            if directory is None:
+                raise failure
+            try:
+                await self._sandbox.share(directory, path)
+            except SandboxError as error:
+                log.warning("%s of %s cannot be mounted: %s", arn, version.name, error)
+                raise failure from None
 
     async def copy_process(self, version: FunctionVersion) -> None:
         """Begin as a copy of the process in the version's snapshot, before `restore`. Raises `SandboxError`."""
@@ -96,6 +115,8 @@ class Startup:
         """Take the function whose snapshot the sandbox is a clone of; run its hooks."""
         self._credentials.in_clone = True
         variables = await self._assign(version, provisioned=False, snap_start=True)
+        if version.networks and not self._sandbox.copies_process:  # a machine; a copied process was given them by `_mount`
+            await self._sandbox.reach(version.networks)
         self._memory.begin()
         self._log_start("RESTORE_START", platform_events.restore_start(version, self._runtime_name, self._log.stream))
         return await self._run_init(version, self._runtime.restore(version, variables), limit_s, None)
@@ -104,6 +125,8 @@ class Startup:
         """Continue a hibernated environment, of which the sandbox is a clone. Raises `SandboxError` when its runtime does not resume."""
         version = hibernated.version
         self._state.advance(PhaseEvent.ASSIGN)
+        if version.networks:
+            await self._sandbox.reach(version.networks)
         self._log.open(version, hibernated.stream)
         self._credentials.in_clone = hibernated.snap_start
         await self._credentials.take_over(hibernated.credentials, hibernated.token)

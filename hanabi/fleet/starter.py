@@ -114,6 +114,7 @@ class Starter:
         """Get one without a function: from the pool if one fits, else a new one."""
         version, pinned = request.version, request.purpose is Purpose.PROVISIONED
         own_start = version.container is not None or (bool(image.command) and needs_own_start(version.environment))
+        own_start = own_start or bool(version.file_systems)  # a process may write to what was mounted when it was started
         if version.tmp_mb == TMP_MIN_MB and not own_start:
             pooled = self._maker.take_pooled(image, version.memory_mb, pinned=pinned)
             if pooled is not None:

@@ -13,6 +13,7 @@ from hanabi.errors import HanabiError
 from hanabi.images.code.s3_credentials import read_credentials
 from hanabi.images.runtimes.names import NAMES, family_of
 from hanabi.images.runtimes.sources import AWS, CHOICES, DISTRIBUTION, PENDING, REFUSE, RuntimeSources
+from hanabi.node.host_attachments import read_filesystems, read_vpcs
 from hanabi.quotas import STREAMED_BYTES_PER_S
 
 ROLES = ("strict", "lenient", "any")
@@ -53,6 +54,8 @@ class NodeSettings:
     runtime_substitute: tuple[tuple[str, str], ...] = ()  # (runtime, the one that is run for it)
     insecure_registry: tuple[str, ...] = ()  # registries that are spoken to without TLS, host or host:port; loopback ones are anyway
     function_endpoint: str = "served"  # one of ENDPOINTS, or a URL: which endpoint SDKs in functions use
+    filesystem: tuple[tuple[str, Path], ...] = ()  # (ARN of an access point, folder): what FileSystemConfigs may name
+    vpc: tuple[tuple[str, str, str], ...] = ()  # (VPC, subnet, CIDR): networks that VpcConfig may name
     s3_endpoint: str = ""  # the S3 that code is fetched from: a URL; empty: there is none
     s3_credentials: Path | None = None  # for it, in the format of ~/.aws/credentials; None: the AWS variables of the server
     layer_source: str = ""  # layers of other accounts: a directory or a URL; empty: there are none
@@ -114,6 +117,8 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
         raise SettingsError(f"--auth none is for loopback only, and --host {settings.host} is not: whoever reaches it could run code here")
     if settings.auth == "none" and settings.isolation == "process":
         raise SettingsError("--auth none is refused with --isolation process, whose functions reach this port and would be its owner")
+    if settings.no_network and settings.vpc:
+        raise SettingsError("--no-network and --vpc contradict each other")
     if settings.isolation == "process" and settings.runtimes == AWS:
         raise SettingsError("--runtimes aws is of no use with --isolation process, which has nothing to run an image in")
     if settings.s3_credentials is not None and not settings.s3_endpoint:
@@ -289,6 +294,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "runtime_images": _directory,
     "runtimes_missing": _one_of((REFUSE, PENDING)),
     "runtime_substitute": _substitutes,
+    "filesystem": read_filesystems,
+    "vpc": read_vpcs,
     "s3_endpoint": _url,
     "s3_credentials": _file,
     "layer_source": lambda value: value if value.startswith(("http://", "https://")) else str(_directory(value)),

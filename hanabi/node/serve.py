@@ -48,6 +48,7 @@ from hanabi.node.drain import Drain, StopSignals
 from hanabi.node.drivers import choose_driver
 from hanabi.node.endpoint import EdgeServers, listen
 from hanabi.node.function_endpoints import endpoint_url, endpoint_variables
+from hanabi.node.host_attachments import open_attachments
 from hanabi.node.prepared_images import ANNOUNCE_INTERVAL_S, PreparedContainers, PreparedRuntimes, VersionImages
 from hanabi.node.state import open_state
 from hanabi.sandbox.host.host import HIBERNATED
@@ -108,6 +109,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         url_for = partial(url_of, port, is_loopback(settings.host))
         names = RecordNames(state.home)
         layer_source = LayerSource(settings.layer_source, spool) if settings.layer_source else None
+        attachments = open_attachments(settings.vpc, settings.filesystem, driver)
         objects = await stack.enter_async_context(open_s3(settings, spool))
         foreign_layers = ForeignLayers(layer_source, artifacts.code, clock, lambda name: everything.find_layer(name))
         stack.push_async_callback(foreign_layers.close)
@@ -118,8 +120,8 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             return open_control_plane(
                 ScopedStore(store, at.prefix), artifacts.code, artifacts.layer_sets, runtimes, clock, at,
                 url_for=url_for, scope=names.scope(at), foreign_layers=foreign_layers, objects=objects, cipher=state.cipher,
-                containers=containers, snapshots=snapshots, health=health.within(names.scope(at).rstrip(":")),
-                signatures=signatures, updates_shown_s=UPDATES_SHOWN_S,
+                attachments=attachments, signatures=signatures, containers=containers, snapshots=snapshots,
+                health=health.within(names.scope(at).rstrip(":")), updates_shown_s=UPDATES_SHOWN_S,
             )  # fmt: skip
 
         planes = await stack.enter_async_context(open_control_planes(store, state.home, open_plane, clock))

@@ -254,6 +254,15 @@ class FakeSandbox:
         self.history.append(f"mount {target}")
         self.mounts.append((source, target))
 
+    async def share(self, source: Path, target: str) -> None:
+        self.history.append(f"share {target}")
+        if self._driver.share_errors:
+            raise self._driver.share_errors.pop(0)
+        self.mounts.append((source, target))
+
+    async def reach(self, networks: Sequence[str]) -> None:
+        self.history.append(f"reach {' '.join(networks)}")
+
     async def snapshot(self, directory: Path) -> None:
         self.history.append("snapshot")
         if self._driver.snapshot_errors:
@@ -323,6 +332,7 @@ class FakeDriver:
     name = "fake"
     overhead_mb = 0
     pool_memory_mb = 1024
+    shares_directories = has_networks = True
     uses_roots = True
 
     def describe(self) -> str:
@@ -337,6 +347,7 @@ class FakeDriver:
         self.start_errors: list[Exception] = []
         self.snapshot_errors: list[Exception] = []
         self.restore_errors: list[Exception] = []
+        self.share_errors: list[Exception] = []
         self.reset_errors: list[Exception] = []
         self.create_allowed = asyncio.Event()
         self.create_allowed.set()

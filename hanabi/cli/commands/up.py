@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--insecure-registry", action="append", metavar="HOST", help="pull images from it without TLS; may be repeated")
     parser.add_argument("--layer-source", metavar="DIR|URL", help="layers of other accounts, as `<ARN>.zip` (default: there are none)")
+    parser.add_argument("--filesystem", action="append", metavar="ARN=PATH", help="a folder that FileSystemConfigs names; may be repeated")
+    parser.add_argument("--vpc", action="append", metavar="ID=CIDR", help="a network that VpcConfig names; may be repeated")
     parser.add_argument("--s3-endpoint", metavar="URL", help="the S3 that code is fetched from (default: there is none)")
     parser.add_argument("--s3-credentials", metavar="FILE", help="for it, as ~/.aws/credentials (default: the AWS variables)")
     parser.add_argument("--images-dir", metavar="DIR", help="where runtime roots live (default: images/ in the data directory)")

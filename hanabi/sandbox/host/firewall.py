@@ -28,11 +28,13 @@ delete table inet {table}
 table inet {table} {{
     set closed {{ type ipv4_addr; flags interval; elements = {{ {", ".join(CLOSED)} }} }}
     set opened {{ type ipv4_addr; flags interval; {f"elements = {{ {opened} }}" if opened else ""} }}
+    set attached {{ type ipv4_addr . ipv4_addr; flags interval; }}
     set slots {{ type ipv4_addr; flags interval; elements = {{ {", ".join(map(str, slots))} }} }}
     set busy {{ type ipv4_addr; size 65535; flags dynamic; }}
     chain input {{
         type filter hook input priority filter - 10; policy accept;
         iifname "{prefix}*" ip daddr @opened accept
+        iifname "{prefix}*" ip saddr . ip daddr @attached accept
         iifname "{prefix}*" drop
     }}
     chain forward {{
@@ -46,6 +48,7 @@ table inet {table} {{
         ip saddr != @slots drop
         meta nfproto ipv6 drop
         ip daddr @opened goto counted
+        ip saddr . ip daddr @attached goto counted
         ip daddr @closed drop
         goto counted
     }}

@@ -49,7 +49,7 @@ class SandboxHost:
         return _prefix(self.tag)
 
     @property
-    def _table(self) -> str:
+    def table(self) -> str:
         return _table(self.tag)
 
     @property
@@ -104,7 +104,7 @@ class SandboxHost:
         return Path(os.environ.get("XDG_RUNTIME_DIR", self.run_dir)) / "hanabi"
 
     def _open_uplink(self, free: HostIds) -> Uplink:
-        firewall_of = (self._table, self.prefix, free.networks(), self._allow_net)
+        firewall_of = (self.table, self.prefix, free.networks(), self._allow_net)
         if not self._network:
             return Uplink("turned off")
         if rootless.entered():
@@ -165,7 +165,7 @@ class SandboxHost:
         if self._lock < 0:  # nothing here is ours
             return
         if not rootless.entered():
-            firewall.unload(self._table)
+            firewall.unload(self.table)
         self.uplink.close()
         uplink.clear_away(self.run_dir / "uplink")
         if self.bind_mounts is not None:

@@ -17,10 +17,11 @@ from hanabi.base.threads import ThreadPool
 from hanabi.contracts.sandbox import Exit, SandboxSpec
 from hanabi.errors import SandboxError
 from hanabi.sandbox.agent import AgentLink
-from hanabi.sandbox.host import dns
+from hanabi.sandbox.host import dns, host_ids
 from hanabi.sandbox.host.cgroup import CgroupTree
 from hanabi.sandbox.host.host import SandboxHost
 from hanabi.sandbox.host.network import NetworkSlot, SlotPool
+from hanabi.sandbox.host.openings import Openings
 from hanabi.sandbox.host.volume import Volumes
 
 SLOTS_AHEAD = 4
@@ -48,6 +49,7 @@ class SandboxResources:
         self.volumes = Volumes(host.run_dir / "volumes")
         self.slots = SlotPool(host.numbers, threads, host.prefix, host.uplink, ahead=min(SLOTS_AHEAD, host.slots), tap_owner=tap_owner)
         self.resolvers = context.resolvers
+        self.firewall = Openings(host.table, host.uplink)
         self.threads = threads
         self.starts = asyncio.Semaphore(concurrent_starts)
         self.clock = clock
@@ -71,6 +73,8 @@ class HostedDriver(Generic[Resources]):
     """
 
     name: str
+    shares_directories = False
+    has_networks = True
     uses_roots = True
 
     def __init__(
@@ -154,6 +158,7 @@ class HostedSandbox(ABC):
         self._wanted = wanted
         self._loop = asyncio.get_running_loop()
         self._relay: dns.DnsRelay | None = None
+        self._reached: set[str] = set()  # networks that are open to it, beside what all may reach
         self._end: asyncio.Task[None] | None = None
         shared.sandboxes.add(self)
 
@@ -178,6 +183,19 @@ class HostedSandbox(ABC):
     def signal(self, role: str, signum: int) -> None:
         if self.link is not None:
             self.link.signal(role, signum)
+
+    async def share(self, source: Path, target: str) -> None:
+        raise SandboxError("a microVM cannot mount directories of the host")
+
+    async def reach(self, networks: Sequence[str]) -> None:
+        if not self.slot.interface:
+            raise SandboxError("there is no outbound network")
+        added = [(str(host_ids.inside_address(self.slot.number)), network) for network in networks if network not in self._reached]
+        try:
+            await self._shared.threads.run(lambda: self._shared.firewall.open(added))
+        except OSError as error:
+            raise SandboxError(f"networks cannot be opened: {error}") from None
+        self._reached.update(network for _, network in added)
 
     async def restore_process(self, directory: Path) -> None:
         raise SandboxError("this sandbox is restored whole")
@@ -214,5 +232,9 @@ class HostedSandbox(ABC):
         if relay is not None:
             await relay.close()
         await self._release()
+        if self._reached:
+            address = str(host_ids.inside_address(self.slot.number))
+            await self._shared.threads.run(lambda: self._shared.firewall.close([(address, network) for network in sorted(self._reached)]))
+            self._reached.clear()
         await self._shared.slots.give_back(self.slot)  # only after its processes have ended: they use the slot's number
         self._shared.sandboxes.discard(self)

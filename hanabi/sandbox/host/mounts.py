@@ -3,14 +3,18 @@
 import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from hanabi.base import linux
 from hanabi.errors import SandboxError
 from hanabi.sandbox.host import cgroup, rootless
+from hanabi.sandbox.host.host_ids import IdMapping
+from hanabi.sandbox.host.shared_directory import SharedDirectory
 from hanabi.sandbox.oci.bundle_config import MOUNT_TARGETS
 
+SHARED_PARENT = "/mnt"
+_HOLDER_BYTES = 4096
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -62,6 +66,31 @@ class MountInjector:
                 linux.setns(self._home, linux.CLONE_NEWNS)
         finally:
             os.close(tree)
+
+    def share(self, namespace: int, directory: SharedDirectory, ids: IdMapping, target: str) -> None:
+        """Mount a directory read-write on `target`, a new directory below /mnt of a mount namespace. Run it in `executor`.
+
+        A root is read-only, so /mnt becomes a file system of its own, which has nothing else.
+        """
+        parent, name = os.path.split(target)
+        if parent != SHARED_PARENT or name in ("", ".", ".."):
+            raise SandboxError(f"{target}: shared directories are mounted below {SHARED_PARENT} only")
+        with ExitStack() as opened:
+
+            def keep(descriptor: int) -> int:
+                opened.callback(os.close, descriptor)
+                return descriptor
+
+            tree = keep(directory.clone(ids))
+            holder = keep(linux.make_tmpfs(_HOLDER_BYTES))
+            os.mkdir(name, 0o755, dir_fd=holder)
+            inner = keep(os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=holder))
+            linux.setns(namespace, linux.CLONE_NEWNS)
+            try:
+                linux.move_tree(holder, keep(linux.open_directory(parent)))
+                linux.move_tree(tree, inner)
+            finally:
+                linux.setns(self._home, linux.CLONE_NEWNS)
 
     def close(self) -> None:
         self._thread.shutdown()

@@ -30,7 +30,7 @@ class UserNamespaces:
             return source
         try:
             if number not in self._made:
-                self._made[number] = _make(host_ids.ids(number))
+                self._made[number] = make_user_namespace(host_ids.ids(number))
             tree = linux.clone_tree(os.path.realpath(source, strict=True), self._made[number])
         except OSError as error:
             if error.errno == errno.ENOSYS:
@@ -52,7 +52,7 @@ class UserNamespaces:
             os.close(self._made.popitem()[1])
 
 
-def _make(ids: host_ids.IdMapping) -> int:
+def make_user_namespace(ids: host_ids.IdMapping) -> int:
     """Make a user namespace with these maps; returns a descriptor of it."""
     ours = os.readlink("/proc/self/ns/user")
     silent = subprocess.DEVNULL

@@ -19,9 +19,10 @@ from hanabi.sandbox.host import host_ids
 from hanabi.sandbox.host.cgroup import Cgroup
 from hanabi.sandbox.host.controllers import MB
 from hanabi.sandbox.host.hosted import DriverContext, HostedSandbox, SandboxResources
-from hanabi.sandbox.host.mounts import MountInjector
+from hanabi.sandbox.host.mounts import SHARED_PARENT, MountInjector
 from hanabi.sandbox.host.network import NetworkSlot, make_channel
 from hanabi.sandbox.host.runtime_command import OciRuntime
+from hanabi.sandbox.host.shared_directory import SharedDirectory
 from hanabi.sandbox.host.user_namespaces import UserNamespaces
 from hanabi.sandbox.host.volume import Volume
 from hanabi.sandbox.oci import bundle_config, process_snapshot
@@ -269,6 +270,24 @@ class Container(HostedSandbox):
                 if linux.has_exited(self._pidfd):  # else the pid, and so the namespaces, were its own
                     raise SandboxError(f"sandbox {self.id} has gone")
                 self._host.injector.mount(namespace, users, source, target)
+        except OSError as error:
+            raise SandboxError(f"cannot mount {source} on {target}: {error.strerror}") from None
+
+    async def share(self, source: Path, target: str) -> None:
+        self._agent()
+        await self._loop.run_in_executor(self._host.injector.executor, self._share, source, target)
+
+    def _share(self, source: Path, target: str) -> None:
+        try:
+            with suppress(FileExistsError):  # a root is read-only inside: what it lacks is made outside
+                os.mkdir(f"{self._wanted.image.root}{SHARED_PARENT}", 0o755)
+            namespace = os.open(f"/proc/{self._pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if linux.has_exited(self._pidfd):  # else the pid, and so the namespace, was its own
+                    raise SandboxError(f"sandbox {self.id} has gone")
+                self._host.injector.share(namespace, SharedDirectory(source), host_ids.ids(self.slot.number), target)
+            finally:
+                os.close(namespace)
         except OSError as error:
             raise SandboxError(f"cannot mount {source} on {target}: {error.strerror}") from None
 

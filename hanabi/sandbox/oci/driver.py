@@ -27,6 +27,7 @@ class OciDriver(HostedDriver[ContainerHost]):
     pool_memory_mb = 1024
     can_snapshot = False
     copies_processes = True
+    shares_directories = True
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class ProcessDriver:
     pool_memory_mb = 1024
     can_snapshot = False
     copies_processes = False
+    shares_directories = has_networks = False
     uses_roots = False
 
     def __init__(self, directory: Path, clock: Clock, *, runtimes: Iterable[str] = (), allow_root: bool = False) -> None:
@@ -227,6 +228,12 @@ class ProcessSandbox:
 
     async def mount(self, source: Path, target: str) -> None:
         await asyncio.to_thread(_link, self._place, source, target)
+
+    async def share(self, source: Path, target: str) -> None:
+        raise SandboxError("a process has no mounts of its own")
+
+    async def reach(self, networks: Sequence[str]) -> None:
+        raise SandboxError("a process has no network of its own")
 
     async def restore_process(self, directory: Path) -> None:
         raise SandboxError("this driver has no snapshots")

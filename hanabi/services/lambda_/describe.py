@@ -60,6 +60,10 @@ def describe_version(function: Function, version: Version, arn: str) -> dict[str
         configuration["Environment"] = {"Variables": dict(settings.environment)}
     if settings.dead_letters:
         configuration["DeadLetterConfig"] = {"TargetArn": settings.dead_letters}
+    if settings.vpc is not None:
+        configuration["VpcConfig"] = dict(settings.vpc)
+    if settings.file_systems:
+        configuration["FileSystemConfigs"] = [{"Arn": arn, "LocalMountPath": path} for path, arn in settings.file_systems.items()]
     if settings.key:
         configuration["KMSKeyArn"] = settings.key
     optional = {

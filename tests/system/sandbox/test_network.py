@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
@@ -92,6 +93,23 @@ async def test_private_networks_are_closed_unless_opened(rig: Rig) -> None:
         assert await guest.probe("reach", str(PRIVATE), str(PORT)) == "ETIMEDOUT"
         assert await guest.probe("reach", str(OPENED), str(PORT)) == "ok 0"
         assert await guest.probe("reach", "169.254.169.254", "80") == "ETIMEDOUT"
+
+
+async def test_a_network_is_opened_to_one_sandbox_until_its_end(rig: Rig) -> None:
+    async with rig.sandbox() as one, rig.sandbox() as other:
+        await one.box.reach([f"{PRIVATE}/32", "10.213.47.128/25"])
+        await one.box.reach([f"{PRIVATE}/32"])
+        assert await one.probe("reach", str(PRIVATE), str(PORT)) == "ok 0"
+        assert await other.probe("reach", str(PRIVATE), str(PORT)) == "ETIMEDOUT"
+        address = one.box.slot.hostname
+        assert address in _attached(rig)
+    assert address not in _attached(rig)
+
+
+def _attached(rig: Rig) -> str:
+    """The elements of the firewall's set."""
+    command = ["nft", "list", "set", "inet", rig.driver.host.firewall.table, "attached"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
 async def test_the_host_is_closed_under_all_its_addresses(rig: Rig) -> None:

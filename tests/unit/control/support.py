@@ -15,6 +15,7 @@ from hanabi.contracts.images import RuntimeImage
 from hanabi.contracts.store import Store
 from hanabi.control.all_planes import AllPlanes
 from hanabi.control.arns import AccountRegion
+from hanabi.control.attachments import NOTHING, Attachments
 from hanabi.control.dependencies import CodeObjects, LayerSource
 from hanabi.control.environment_cipher import EnvironmentCipher
 from hanabi.control.layers.foreign_layers import ForeignLayers
@@ -262,6 +263,7 @@ async def open_plane(
     updates_shown_s: float = 0.0,
     objects: CodeObjects | None = None,
     cipher: EnvironmentCipher | None = None,
+    attachments: Attachments = NOTHING,
 ) -> AsyncIterator[Plane]:
     """On a real store in `directory`: opened again, it holds what it held."""
     store, clock, images = SqliteStore(directory / "state.db", PLANE_FORMATS), ManualClock(), images or FakeImages()
@@ -280,6 +282,7 @@ async def open_plane(
             layer_source=layer_source,
             objects=objects,
             cipher=cipher,
+            attachments=attachments,
             containers=containers,
             snapshots=snapshots,
             health=health,

@@ -56,8 +56,6 @@ def test_settings_without_effect_are_accepted(harmless: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "refused",
     [
-        {"VpcConfig": {"SubnetIds": ["subnet-1"]}},
-        {"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]},
         {"CapacityProviderConfig": {}},
         {"DurableConfig": {}},
     ],

@@ -40,7 +40,7 @@ def test_without_them_the_directory_itself_is_shown(monkeypatch: pytest.MonkeyPa
     def refuse(source: str, namespace: int | None = None) -> int:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr(user_namespaces, "_make", lambda ids: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(user_namespaces, "make_user_namespace", lambda ids: os.open("/dev/null", os.O_RDONLY))
     monkeypatch.setattr(linux, "clone_tree", refuse)
     namespaces = UserNamespaces()
     assert namespaces.mount(NUMBER, tmp_path, tmp_path / "target") == tmp_path
