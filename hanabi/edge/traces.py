@@ -6,8 +6,9 @@ AWS X-Ray developer guide, "Tracing header"; the Runtime Interface Emulator for 
 
 import random
 import re
+from functools import lru_cache
 
-from hanabi.contracts.lineage import extend, function_hash
+from hanabi.contracts.lineage import extend
 
 TRACE_BYTES = 256  # of a caller's
 _TRACE = re.compile(f"[!-~ ]{{1,{TRACE_BYTES}}}")
@@ -18,8 +19,7 @@ def begin_trace(given: str, now_s: float, function_arn: str, sampled: bool = Fal
     """Return the trace that a function gets: the caller's with what it lacks, or a new one. `sampled`: where the caller does not say."""
     if not given or not _TRACE.fullmatch(given):
         digits = f"{random.getrandbits(160):040x}"  # not a secret
-        lineage = f"1:{function_hash(function_arn)}:0"
-        return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled={1 if sampled else 0};Lineage={lineage}"
+        return f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled={1 if sampled else 0}{_new_lineage(function_arn)}"
     parts = {name.lower(): value for name, value in _PARTS.findall(given)}
     if "root" not in parts:
         return begin_trace("", now_s, function_arn, sampled)
@@ -33,3 +33,8 @@ def begin_trace(given: str, now_s: float, function_arn: str, sampled: bool = Fal
 def root_of(trace: str) -> str:
     """Return its first part alone: what a function URL's event shows of a new one."""
     return trace.partition(";")[0]
+
+
+@lru_cache(maxsize=4096)
+def _new_lineage(function_arn: str) -> str:
+    return extend("", function_arn)

@@ -101,7 +101,10 @@ class InvokeOperations:
 
     def _answer_trace(self, call: Call, route: Route, kind: str = SYNC) -> str:
         """Add the trace to the answer, as Lambda's own edge does."""
-        trace = self._trace(call, route, kind)
+        version, given = route.version, call.request.header("x-amzn-trace-id")
+        trace = begin_trace(given, self._clock.time(), version.arn, version.traced)
+        if given and kind != "Event":
+            self._refuse_recursion(route, trace)
         call.response_headers += [("x-amzn-remapped-content-length", "0"), ("x-amzn-trace-id", trace)]
         return trace
 
@@ -110,7 +113,8 @@ class InvokeOperations:
         name, qualifier = target
         route = route_for(self._catalog.resolve(name, qualifier), "")
         payload = await self._read_large(params.get("InvokeArgs") or EMPTY, "Event")
-        await self._put(call, route, payload, qualifier, self._trace(call, route, "Event"))
+        trace = begin_trace(call.request.header("x-amzn-trace-id"), self._clock.time(), route.version.arn, route.version.traced)
+        await self._put(call, route, payload, qualifier, trace)
         return {"Status": 202}
 
     async def _put(self, call: Call, route: Route, payload: bytes, qualifier: str | None, trace: str) -> None:
@@ -125,14 +129,10 @@ class InvokeOperations:
         await check_payload(payload, kind, self._workers)
         return payload
 
-    def _trace(self, call: Call, route: Route, kind: str) -> str:
-        """Make the trace. A chain of requests that comes back to its function again and again is refused; an event later, in its queue."""
-        given = call.request.header("x-amzn-trace-id")
-        trace = begin_trace(given, self._clock.time(), route.version.arn, route.version.traced)
-        if given and kind != "Event" and recursions(trace, route.version.arn) >= RECURSIONS_MAX:
-            if not self._catalog.event_rules(route.version.name, None).may_recurse:
-                raise RecursiveInvocation(RECURSIVE)
-        return trace
+    def _refuse_recursion(self, route: Route, trace: str) -> None:
+        """Refuse a chain of requests that comes back to its function again and again. An event of one is dropped later, in its queue."""
+        if recursions(trace, route.version.arn) >= RECURSIONS_MAX and not self._catalog.event_rules(route.version.name, None).may_recurse:
+            raise RecursiveInvocation(RECURSIVE)
 
 
 def _describe(result: Result) -> Params:
