@@ -74,6 +74,7 @@ class Concurrency:
     function: str  # its name in the record
     reserved: int | None = None
     scope: str = ""  # of that name: functions of one scope share the concurrency of their account and region
+    limits: "ConcurrencyLimits | None" = None  # those of the account and region; None: as the admission has them
 
 
 @dataclass(frozen=True, slots=True)

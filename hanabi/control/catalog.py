@@ -95,7 +95,9 @@ class FunctionCatalog:
         if new is None:
             self._concurrency.pop(function.name, None)
         else:
-            self._concurrency.setdefault(new.name, Concurrency(self._scope + new.name, scope=self._scope)).reserved = new.reserved
+            self._concurrency.setdefault(
+                new.name, Concurrency(self._scope + new.name, scope=self._scope, limits=self)
+            ).reserved = new.reserved
         if old is not None:
             kept = {new.key(version) for version in new.running()} if new else set()
             for key in (old.key(version) for version in old.running()):

@@ -65,26 +65,25 @@ class Api:
         try:
             if not is_canonical(request.path):
                 raise ValidationError("The path of the request is not in canonical form")
-            body = request.body
-            if type(body) is bytes and len(body) <= HASH_INLINE_BYTES and name in self.services.by_signing_name:
+            body, service = request.body, self.services.by_signing_name.get(name)
+            if service is not None and type(body) is bytes and len(body) <= HASH_INLINE_BYTES:
                 principal = self.verifier.verify_small(request, name, only)
-                service = self.services.by_signing_name[name]
                 placed = service.placed.get((principal.account, request.region))
                 if placed is None:
                     placed = service.find(AccountRegion(principal.account, request.region))
                 if placed is not None:
-                    self._begin(progress, principal, name, placed)
+                    self._begin(progress, principal, service, placed)
                 else:
-                    progress.go_on(self._open_and_run(progress, principal, name))
+                    progress.go_on(self._open_and_run(progress, principal, service))
                 return
         except Exception as error:
             progress.end(error)
             return
         progress.go_on(self._verify_and_run(progress, name, only))
 
-    def _begin(self, progress: "_Progress", principal: Principal, name: str, placed: PlacedOperations) -> None:
+    def _begin(self, progress: "_Progress", principal: Principal, service: ServedService, placed: PlacedOperations) -> None:
         """Begin a verified call of a known service. No task is made when the owner calls and the operation needs none."""
-        call, operation, match = self._match(progress, principal, name, placed)
+        call, operation, match = self._match(progress, principal, service, placed)
         if operation.begin is None or not principal.is_root or operation.owner_too:
             progress.go_on(self._run(call, progress.codec, operation, match, None))
             return
@@ -105,11 +104,10 @@ class Api:
             progress.request.cancel = progress.cancel
 
     def _match(
-        self, progress: "_Progress", principal: Principal, name: str, placed: PlacedOperations
+        self, progress: "_Progress", principal: Principal, service: ServedService, placed: PlacedOperations
     ) -> tuple[Call, Operation[Any], Match]:
         request = progress.request
         request.caller = principal.arn
-        service = self.services.by_signing_name[name]
         match = progress.codec.match(request)
         request.operation = f"{service.name}:{match.operation}"
         operation = placed.operations.get(match.operation)
@@ -118,10 +116,10 @@ class Api:
         progress.call = call = Call(progress.request_id, principal, placed.account_region, request, match.operation)
         return call, operation, match
 
-    async def _open_and_run(self, progress: "_Progress", principal: Principal, name: str) -> Params:
+    async def _open_and_run(self, progress: "_Progress", principal: Principal, service: ServedService) -> Params:
         """Run a verified call, the first one in its account and region."""
-        placed = await self.services.by_signing_name[name].open(AccountRegion(principal.account, progress.request.region))
-        call, operation, match = self._match(progress, principal, name, placed)
+        placed = await service.open(AccountRegion(principal.account, progress.request.region))
+        call, operation, match = self._match(progress, principal, service, placed)
         return await self._run(call, progress.codec, operation, match, None)
 
     async def _verify_and_run(self, progress: "_Progress", name: str, only: str | None) -> Params:
@@ -132,7 +130,7 @@ class Api:
             raise await self._absent(name)
         service = self.services.by_signing_name[name]
         placed = await service.open(AccountRegion(principal.account, progress.request.region))
-        call, operation, match = self._match(progress, principal, name, placed)
+        call, operation, match = self._match(progress, principal, service, placed)
         if isinstance(progress.request.body, Path):
             return await self._run_upload(service, operation, match, call)
         return await self._run(call, progress.codec, operation, match, None)

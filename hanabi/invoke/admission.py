@@ -60,7 +60,8 @@ class Admission:
         else:
             scope = concurrency.scope
             shared = self._unreserved.get(scope, 0)
-            if shared >= self._limits.account_concurrency(scope)[1] - (self._provisioned_unreserved(scope) if self._provisions else 0):
+            limits = concurrency.limits or self._limits
+            if shared >= limits.account_concurrency(scope)[1] - (self._provisioned_unreserved(scope) if self._provisions else 0):
                 raise TooManyRequests("ConcurrentInvocationLimitExceeded")
             self._unreserved[scope] = shared + 1
         self._running[function] = running + 1

@@ -63,6 +63,7 @@ class Signature(NamedTuple):
     expires_s: int | None  # of a presigned request
     query: str  # the raw query that was signed
     new: str = ""  # the Authorization text before a signature whose claim had to be read
+    known: bool = False  # the claim is of a request that was verified before
 
 
 _complete: set[tuple[str, ...]] = set()  # (what is signed, names of headers) of which none is missing, bounded
@@ -131,11 +132,13 @@ class Verifier:
     def _check(self, request: HttpRequest, headers: dict[str, str], service: str, only: str | None) -> tuple[Signature, Key]:
         """Check everything that does not need the body's hash. What is usual is seen here; what is not, where it is looked into."""
         signature = self._signature(request, headers)
-        claim, _, stamp, token, expires_s, _, _ = signature
+        claim, _, stamp, token, expires_s, _, _, known = signature
         key = self._keys.lookup(claim.access_key)
         if key is None or only is not None or token or key.session_token or key.expires:
             key = self._check_key(key, token, only)
-        if claim.scope != f"{stamp[:8]}/{claim.region}/{service}/aws4_request" or claim.region not in self._regions:
+        if claim.scope != f"{stamp[:8]}/{claim.region}/{service}/aws4_request":
+            self._check_scope(signature, service)
+        if not known and claim.region not in self._regions:
             self._check_scope(signature, service)
         signed_at = self._times.get(stamp)
         if signed_at is None or expires_s is not None or abs(self._clock.time() - signed_at) > SIGNATURE_SKEW_S:
@@ -146,7 +149,7 @@ class Verifier:
 
     def _compare(self, request: HttpRequest, headers: dict[str, str], signature: Signature, key: Key, digest: str) -> Principal:
         """Compare the signatures. Results are not cached: a repeated signature is checked again."""
-        claim, value, stamp, _, _, query, new = signature
+        claim, value, stamp, _, _, query, new, _ = signature
         if headers.get("x-amz-content-sha256", digest) != digest:  # of another body, or UNSIGNED-PAYLOAD, which is for S3
             raise InvalidSignature(_MISMATCH)
         path = self._paths.get(request.path) or self._canonical_path(request.path)
@@ -184,7 +187,7 @@ class Verifier:
         token = headers.get("x-amz-security-token", "")
         claim = self._claims.get(text)
         if claim is not None and stamp:
-            return Signature(claim, value, stamp, token, None, query)
+            return Signature(claim, value, stamp, token, None, query, "", True)
         claim, signed, stamp = _read_authorization(headers, authorization)
         return Signature(claim, signed, stamp, token, None, query, text if signed == value else "")
 
