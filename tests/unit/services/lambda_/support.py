@@ -18,6 +18,7 @@ from hanabi.contracts.functions import Allocation, Route
 from hanabi.contracts.invocation import Cancellable, Invocation, OnResult, Result
 from hanabi.contracts.journal import Record
 from hanabi.control.arns import AccountRegion
+from hanabi.control.attachments import NOTHING, Attachments
 from hanabi.control.code_signing.signatures import ZipSignatures
 from hanabi.control.dependencies import CodeObjects
 from hanabi.control.plane import ControlPlane, open_control_plane
@@ -125,7 +126,7 @@ class Live:
 
 
 @contextmanager
-def live_lambda(directory: Path, objects: CodeObjects | None = None) -> Iterator[Live]:
+def live_lambda(directory: Path, objects: CodeObjects | None = None, attachments: Attachments = NOTHING) -> Iterator[Live]:
     clock = SystemClock()
     keys = KeyRing.open(directory / "keys.json", region=REGION, account=ACCOUNT, clock=clock)
     profiles = SigningProfiles(directory)
@@ -164,6 +165,7 @@ def live_lambda(directory: Path, objects: CodeObjects | None = None) -> Iterator
             containers=containers,
             signatures=ZipSignatures(code.zip_path, profiles, clock),
             objects=objects,
+            attachments=attachments,
         )
         control = await plane.__aenter__()
         invoker, queue = EchoInvoker(), ListQueue()
