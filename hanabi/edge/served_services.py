@@ -121,8 +121,7 @@ class ServedServices:
 
 
 def _serve(service: Service) -> ServedService:
-    model = load(service.name)
-    model.constraints.wording = service.wording
+    model = load(service.name, service.wording)
     for name, operation in service.operations.items():
         if not isinstance(operation, Operation) or not callable(operation.resolve) or not callable(operation.permissions):
             raise TypeError(f"{service.name}:{name} does not say what it touches")

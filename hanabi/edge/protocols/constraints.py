@@ -131,8 +131,8 @@ def _failed(value: str, path: str, constraint: str) -> str:
 class Constraints:
     """The checks of one service's shapes, compiled once each."""
 
-    def __init__(self) -> None:
-        self.wording = PLAIN  # set before the first check is made
+    def __init__(self, wording: Wording = PLAIN) -> None:
+        self.wording = wording
         self._checks: dict[str, Check | None] = {}
 
     def check(self, shape: Shape) -> Check | None:
@@ -183,10 +183,11 @@ class Constraints:
     def _scalars(
         self, container: Shape, member: Shape, preamble: str, items: Callable[[Any], Iterable[Any]], also: list[str]
     ) -> Check | None:
-        """Make the check of scalars in a list or map: one error for the whole, with all rules of the scalars."""
-        if member.type_name in _CONTAINERS:
-            return None
-        rules = bound_rules(member) + format_rules(member, self.wording)
+        """Make the check of scalars in a list or map: one error for the whole, with all rules of the scalars.
+
+        Of structures, lists and maps in it: that none is null.
+        """
+        rules = [] if member.type_name in _CONTAINERS else bound_rules(member) + format_rules(member, self.wording)
         if not rules and not also:
             return None
         hidden = _is_hidden(container, self.wording) or _is_hidden(member, self.wording)

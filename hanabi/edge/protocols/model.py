@@ -1,7 +1,7 @@
 """The services as AWS's own models describe them, loaded once and compiled per operation on first use."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import botocore.loaders
@@ -10,6 +10,7 @@ from botocore.model import ServiceModel as BotocoreModel
 
 from hanabi.edge.protocols.constraints import Check, Constraints, summarise
 from hanabi.edge.protocols.shapes import JsonShapes
+from hanabi.edge.protocols.wording import PLAIN, Wording
 from hanabi.errors import ValidationError
 
 
@@ -80,8 +81,10 @@ class Model:
 
 
 @functools.cache
-def load(name: str) -> Model:
-    """Load the model of a service."""
+def load(name: str, wording: Wording = PLAIN) -> Model:
+    """Load the model of a service. `wording` is of its validation messages."""
+    if wording is not PLAIN:
+        return replace(load(name), constraints=Constraints(wording), _checks={})
     loader = botocore.loaders.create_loader()
     model = BotocoreModel(loader.load_service_model(name, "service-2"), name)
     return Model(name, model, {error.code: error for error in map(_error_shape, model.error_shapes)})

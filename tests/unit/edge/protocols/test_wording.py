@@ -4,7 +4,9 @@ import pytest
 from botocore.model import ServiceModel
 
 from hanabi.edge.protocols.constraints import Constraints
+from hanabi.edge.protocols.model import load
 from hanabi.edge.protocols.wording import PLAIN, Wording
+from hanabi.errors import ValidationError
 
 SHAPES = {
     "Input": {"type": "structure", "members": {"Name": {"shape": "Name"}, "Parts": {"shape": "Parts"}, "Ids": {"shape": "Ids"}}},
@@ -18,9 +20,7 @@ MODEL = ServiceModel({"metadata": {"protocol": "json"}, "operations": {}, "shape
 
 
 def errors(value: dict[str, object], wording: Wording = PLAIN) -> list[str]:
-    constraints = Constraints()
-    constraints.wording = wording
-    check = constraints.check(MODEL.shape_for("Input"))
+    check = Constraints(wording).check(MODEL.shape_for("Input"))
     found: list[str] = []
     assert check is not None
     check(value, "", found)
@@ -46,6 +46,11 @@ def test_values_may_be_hidden(wording: Wording, beginning: str) -> None:
     assert errors({"Name": "b"}, wording)[0].startswith(beginning)
 
 
+def test_a_null_among_structures_is_refused() -> None:
+    text = "Value '[null]' at 'parts' failed to satisfy constraint: Member must satisfy constraint: [Member must not be null]"
+    assert errors({"Parts": [None]}) == [text]
+
+
 def test_a_list_may_say_nothing_of_nulls() -> None:
     rest = "Member must have length less than or equal to 4, Member must satisfy regular expression pattern: a+"
     assert errors({"Ids": ["b"]})[0].endswith(f"[{rest}, Member must not be null]")
@@ -56,3 +61,12 @@ def test_a_pattern_of_another_version_is_named_and_either_is_satisfied() -> None
     wording = Wording(patterns={"Name": "c+"})
     assert errors({"Name": "a"}, wording) == errors({"Name": "c"}, wording) == []
     assert errors({"Name": "b"}, wording)[0].endswith("regular expression pattern: c+")
+
+
+def test_services_of_one_model_each_have_their_wording() -> None:
+    wording = Wording(hides_values=True)
+    plain, hiding = load("iam"), load("iam", wording)
+    assert hiding is load("iam", wording) and hiding is not plain and hiding.botocore is plain.botocore
+    for model, text in ((hiding, "Value at 'roleName'"), (plain, "Value 'a b' at 'roleName'")):
+        with pytest.raises(ValidationError, match=text):
+            model.validate("GetRole", {"RoleName": "a b"})
