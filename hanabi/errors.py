@@ -64,6 +64,7 @@ leaves it (`tests/structure/test_errors.py`). The tree is made by `python -m tes
         ConcurrentModification [services.iam]   409 ConcurrentModification
         InvalidInput [services.iam]             400 InvalidInput
         UnmodifiableEntity [services.iam]       400 UnmodifiableEntity
+        SessionTagsInvalid [services.sts]       400 InvalidParameterValue
       IsolationUnavailable                      The isolation asked for cannot be given here
       SandboxError                              A sandbox could not be made, or broke
         EntrypointError                         A process could not be executed inside a sandbox

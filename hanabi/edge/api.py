@@ -77,9 +77,21 @@ class Api:
                     progress.go_on(self._open_and_run(progress, principal, service))
                 return
         except Exception as error:
-            progress.end(error)
+            progress.end(self._explain(progress) or error if type(error) is MissingAuthenticationToken else error)
             return
         progress.go_on(self._verify_and_run(progress, name, only))
+
+    def _explain(self, progress: "_Progress") -> ApiError | None:
+        """Return the error for an unsigned request whose operation AWS takes unsigned: AssumeRoleWithWebIdentity and the like."""
+        for name, served in self.services.by_signing_name.items():
+            if served.codec.model.protocol == progress.codec.model.protocol:
+                try:
+                    operation = served.codec.match(progress.request).operation
+                except ApiError:
+                    continue
+                if served.codec.model.operation(operation).auth_type == "none":
+                    return NotImplementedOperation(f"Hanabi does not implement {name}:{operation}")
+        return None
 
     def _begin(self, progress: "_Progress", principal: Principal, service: ServedService, placed: PlacedOperations) -> None:
         """Begin a verified call of a known service. No task is made when the owner calls and the operation needs none."""

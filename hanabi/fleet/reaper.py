@@ -18,6 +18,7 @@ PROBLEM = "fleet.reaper"
 log = logging.getLogger(__name__)
 TRIM_LIMIT_S = 10.0
 MAX_AGE_S = 6 * 3600.0  # "recycled every few hours"
+WORN_AGE_S = 1.5 * MAX_AGE_S  # of one that is always busy; before its credentials expire: quotas.ENVIRONMENT_CREDENTIALS_S
 
 
 async def trim(environment: Environment) -> None:
@@ -97,6 +98,13 @@ class Reaper:
             old = now - environment.created >= MAX_AGE_S and self._environments.targets.may_replace(environment)
             if old or (not environment.provisioned and now - environment.idle_since >= idle_timeout_s):
                 self._environments.discard(environment)
+        for environment in self._environments:
+            if now - environment.created >= WORN_AGE_S:
+                environment.on_released = self._end
+
+    def _end(self, environment: Environment, *, reusable: bool) -> None:
+        """End one that is too old as soon as its work is done, whoever waits for it."""
+        self._environments.discard(environment)
 
     def _sample(self, now: float) -> bool:
         """Sample the memory. While it is scarce, evict one environment at each sample."""

@@ -165,7 +165,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
 
         services: list[Service] = [
             EachPlace(await lambda_at(place), lambda_at, lambda at: planes.find(at) is not None),
-            StsService(keys, iam.find_role),
+            StsService(keys, iam.find_role, iam.find_document, clock),
             EachPlace(await iam.at(place), iam.at),
             EachPlace(await logs_at(place), logs_at),
         ]

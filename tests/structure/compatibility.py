@@ -49,7 +49,8 @@ NOTES = """## Worth knowing
   variables. Condition keys: those of `aws:` about the caller, the time, the address and tags, `aws:RequestedRegion`, `aws:UserAgent`,
   `iam:PassedToService`, `iam:AssociatedResourceArn`, `iam:PolicyARN`, `iam:ResourceTag/`, `lambda:FunctionUrlAuthType`,
   `lambda:InvokedViaFunctionUrl`, `lambda:Layer`, `lambda:Principal`, `lambda:SourceFunctionArn`, `sts:ExternalId`, `sts:RoleSessionName`;
-  any other is absent. There is one account: no organisation, no boundaries, no session policies ([security](security.md)).
+  any other is absent. Permissions boundaries and session policies cap; across accounts both
+  sides must allow. There is no organisation, and no MFA ([security](security.md)).
 """
 SETTINGS = """## Settings
 

@@ -28,9 +28,9 @@ def test_a_line_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, line: dic
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = {name: lines for name, lines in settings.declared("sts").items() if name != "GetCallerIdentity"} | {"GetFederationToken": {}}
+    tables = {name: lines for name, lines in settings.declared("sts").items() if name != "GetCallerIdentity"} | {"AssumeRoot": {}}
     monkeypatch.setattr(settings, "declared", lambda service: tables | {"AssumeRole": {}})
     found = list(settings.faults("sts"))
     assert "sts.toml: [AssumeRole] has no line for RoleArn" in found
     assert "sts.toml: there is no table [GetCallerIdentity], though it is served" in found
-    assert "sts.toml: [GetFederationToken] is not served" in found
+    assert "sts.toml: [AssumeRoot] is not served" in found

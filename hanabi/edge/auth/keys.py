@@ -21,6 +21,7 @@ from hanabi.contracts.credentials import Credentials, Principal, Session
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.sessions import Sessions
 from hanabi.errors import ApiError
+from hanabi.quotas import ENVIRONMENT_CREDENTIALS_S
 
 ACCOUNT_KEYS_MAX = 1_000
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -156,10 +157,10 @@ class KeyRing:
         return key is not None and key.principal.is_root
 
     def issue(self, role_arn: str, session_name: str, function_arn: str = "") -> Credentials:
-        """Issue an environment's credentials, valid until revoked. A session name has at least two characters."""
+        """Issue an environment's credentials, valid until revoked, for twelve hours at most. A session name has at least two characters."""
         if len(session_name) < 2:
             session_name += "@lambda_function"
-        return self._issue(session_principal(role_arn, session_name, function_arn), 0.0)
+        return self._issue(session_principal(role_arn, session_name, function_arn), self._clock.time() + ENVIRONMENT_CREDENTIALS_S)
 
     def assume(self, role_arn: str, session_name: str, seconds: float, caller: Principal, session: Session | None = None) -> Credentials:
         """Issue credentials that expire, for AssumeRole called by `caller`."""

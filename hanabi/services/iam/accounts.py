@@ -63,6 +63,11 @@ class IamAccounts:
         service = self._services.get(_account_of(arn))
         return await service.find_role(arn) if service is not None else None
 
+    def find_document(self, account: str, arn: str) -> Mapping[str, Any] | None:
+        """Return the document of a managed policy, of AWS's or of an account."""
+        service = self._services.get(account)
+        return service.find_document(account, arn) if service is not None else None
+
     def find_identity(self, principal: Principal) -> IamIdentity | None:
         """Return what there is of a caller of any account; None if it does not exist."""
         service = self._services.get(principal.account)

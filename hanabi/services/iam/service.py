@@ -76,6 +76,10 @@ class IamService(Service):
         """Return the role with exactly this ARN."""
         return self.directory.roles.with_arn(arn)
 
+    def find_document(self, account: str, arn: str) -> Mapping[str, Any] | None:
+        """Return the document of a managed policy, of AWS's or of this account."""
+        return self.directory.document(arn)
+
     def find_identity(self, principal: Principal) -> IamIdentity | None:
         """Return what there is of a caller's role or user; None if it does not exist."""
         return self.directory.find_identity(principal)

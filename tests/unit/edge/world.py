@@ -177,7 +177,7 @@ async def open_world(directory: Path, *, lenient: bool = False, any_role: bool =
         services: list[Service] = [
             LambdaService(plane.control, EchoInvoker(), ListQueue(), clock, roles=roles),
             iam,
-            StsService(keys, iam.find_role),
+            StsService(keys, iam.find_role, iam.find_document, clock),
             LogsService(record.logs, clock, PLACE),
         ]
         edge = Edge(services, keys, clock, REGION, authorize=authorizer)

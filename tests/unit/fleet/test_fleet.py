@@ -10,6 +10,8 @@ from hanabi.contracts.invocation import Outcome
 from hanabi.contracts.sandbox import Exit
 from hanabi.errors import SandboxError, ServiceError, ShuttingDown
 from hanabi.fleet import handover as module
+from hanabi.fleet.reaper import WORN_AGE_S
+from hanabi.quotas import ENVIRONMENT_CREDENTIALS_S
 from hanabi.testing import ManualClock
 from hanabi.testing.body import whole
 from hanabi.testing.sandbox import FakeProcess, Killed
@@ -239,6 +241,28 @@ async def test_idle_ones_are_reaped_and_old_ones() -> None:
         assert last != first
         await clock.advance(601.0)
         await until(lambda: not rig.driver.alive)
+
+
+async def test_one_that_is_always_busy_ends_before_its_credentials_do() -> None:
+    assert WORN_AGE_S < ENVIRONMENT_CREDENTIALS_S
+    clock = ManualClock()
+    async with Rig(clock=clock) as rig:
+        version = rig.version()
+        running = rig.begin(version, b"hang")
+        await until(lambda: rig.states() == ["busy"])
+        (environment,) = rig.environments
+        environment.created -= WORN_AGE_S
+        await clock.advance(1.5)
+        assert rig.states() == ["busy"]  # its work goes on
+        rig.driver.create_allowed.clear()
+        waiting = rig.begin(version)
+        await clock.advance(0.0, turns=50)
+        environment.on_released(environment, reusable=True)  # as when its work is done
+        await until(lambda: environment not in rig.environments)
+        assert not waiting.done()  # it is not handed on
+        rig.driver.create_allowed.set()
+        assert not (await waiting).function_error
+        running.cancel()
 
 
 # --- faults of starting, and the end ----------------------------------------------------------------------------------
