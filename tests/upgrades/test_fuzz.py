@@ -15,7 +15,7 @@ import pytest
 from hanabi.edge.auth.keys import session_principal
 from hanabi.errors import ApiError, StateError
 from hanabi.services.lambda_.describe import describe_alias, describe_url, describe_version
-from tests.upgrades.node import VERSION_0, open_node, unpack
+from tests.upgrades.node import ACCOUNT, REGION, VERSION_0, open_node, unpack
 
 SEED = int(os.environ.get("HANABI_TEST_SEED", "0")) or random.randrange(1 << 32)
 VALUES: list[Any] = [None, "", "x", -1, 1 << 80, 0.5, True, [], {}, [1], {"x": 1}, "é" * 5000]
@@ -63,6 +63,9 @@ async def load(data: Path) -> tuple[set[str], str]:
         return {function.name for function in node.control.functions}, node.why_incomplete
 
 
+HOME = f"{ACCOUNT}/{REGION}/"
+
+
 def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where something is in a document."""
     if at:
@@ -103,14 +106,16 @@ def copy(whole: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("key", ["functions/greet", "functions/plain", "versions/greet/1", "iam/role/worker", "node/identity"])
+@pytest.mark.parametrize(
+    "key", [f"{HOME}functions/greet", f"{HOME}functions/plain", f"{HOME}versions/greet/1", f"{ACCOUNT}/iam/role/worker", "node/identity"]
+)
 async def test_a_document_costs_itself_only(whole: Path, tmp_path: Path, key: str) -> None:
     print(f"HANABI_TEST_SEED={SEED}")
     dice = random.Random(f"{SEED} {key}")
     connection = sqlite3.connect(whole / "state.db")
     (text,) = connection.execute("SELECT value FROM documents WHERE key = ?", (key,)).fetchone()
     connection.close()
-    owner = key.split("/")[1] if key.startswith(("functions/", "versions/")) else ""
+    owner = key.split("/")[3] if key.startswith(HOME) else ""
     found = list(mutations(text, dice))
     data = copy(whole, tmp_path / "data")
     for what, new in dice.sample(found, min(len(found), int(os.environ.get("HANABI_TEST_MUTATIONS", "40")))):
