@@ -166,7 +166,7 @@ class PresenceChecks:
         place = plane.account_region
         if place not in self._running:
             self._running[place] = self._tasks.spawn(plane.presence.run(), f"presence of {place.prefix}")
-        elif not plane.functions.names():
+        elif plane.functions.is_empty:
             self._running.pop(place).cancel()
 
     async def close(self) -> None:

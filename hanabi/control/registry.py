@@ -113,6 +113,11 @@ class Registry(Generic[T]):
         """Return the names in order, those of damaged values too."""
         return sorted({*self._values, *self.damaged})
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is none, not even a damaged one."""
+        return not self._values and not self.damaged
+
     def __iter__(self) -> Iterator[T]:
         """Iterate in the order of names."""
         return iter([self._values[name] for name in self._order])

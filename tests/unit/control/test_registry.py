@@ -191,12 +191,13 @@ async def test_a_caller_that_is_cancelled_leaves_its_change_to_end(node: Node) -
 async def test_values_come_in_the_order_of_names_from_any_on(node: Node) -> None:
     store = await node.open()
     async with open_ships(store) as ships:
+        assert ships.is_empty
         for name in ("m", "a", "z", "b"):
             await ships.commit(name, lambda old, name=name: Ship(name))  # type: ignore[misc]
         await ships.update("m", faster)
         await ships.commit("b", lambda old: None)
         for name, names in (("", ["a", "m", "z"]), ("a", ["a", "m", "z"]), ("b", ["m", "z"]), ("m", ["m", "z"]), ("zz", [])):
             assert [ship.name for ship in ships.values_from(name)] == names
-        assert [ship.name for ship in ships] == ["a", "m", "z"]
+        assert [ship.name for ship in ships] == ["a", "m", "z"] and not ships.is_empty
     async with open_ships(store) as ships:
         assert list(ships) == list(ships.values_from("")) == [Ship("a"), Ship("m", 1), Ship("z")]
