@@ -12,7 +12,7 @@ from hanabi.control.all_planes import AllPlanes
 from hanabi.fleet.fleet import Fleet
 from hanabi.fleet.snapshots import Snapshots
 from hanabi.images.code.code_store import CodeStore
-from hanabi.images.code.s3_credentials import read_credentials
+from hanabi.images.code.s3_credentials import ANY_CREDENTIALS, read_credentials
 from hanabi.images.code.s3_objects import S3Objects
 from hanabi.images.collector import Collector
 from hanabi.images.containers.container_images import ContainerImages
@@ -55,7 +55,7 @@ async def open_s3(settings: NodeSettings, scratch: Path) -> AsyncIterator[S3Obje
     if not settings.s3_endpoint:
         yield None
         return
-    credentials = read_credentials(settings.s3_credentials, os.environ)
+    credentials = read_credentials(settings.s3_credentials, os.environ) or (ANY_CREDENTIALS if settings.auth == "none" else None)
     objects = S3Objects(settings.s3_endpoint, credentials, settings.region, scratch)
     try:
         yield objects

@@ -17,6 +17,7 @@ from hanabi.node.host_attachments import read_filesystems, read_vpcs
 from hanabi.quotas import STREAMED_BYTES_PER_S
 
 ROLES = ("strict", "lenient", "any")
+IAM = ("default", "enforce")
 AUTH = ("keys", "none")
 ENDPOINTS = ("served", "hanabi", "none")
 ISOLATION = ("auto", "firecracker", "oci", "process")
@@ -44,7 +45,8 @@ class NodeSettings:
     region: str = "us-east-1"
     account: str = "000000000000"
     auth: str = "keys"  # one of AUTH: whether requests need valid signatures
-    roles: str = "strict"  # one of ROLES: how strictly roles are checked, see `hanabi.edge.auth.authorize`
+    roles: str = "strict"  # one of ROLES: how strictly roles are checked, see `hanabi.edge.auth.authorize`; "any" with `--auth none`
+    iam: str = "default"  # one of IAM: whether policies alone say what roles may
     no_network: bool = False  # functions have no way out at all
     allow_net: tuple[str, ...] = ()  # private ranges that functions may reach, CIDR
     runtimes: str = "auto"  # one of `sources.CHOICES`: where runtimes come from
@@ -108,6 +110,8 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
             values[name] = parse(given)
         except ValueError as error:
             raise SettingsError(f"{source}: {error}") from None
+    if values.get("auth") == "none" and values.get("iam") != "enforce":
+        values.setdefault("roles", "any")  # they may be another endpoint's
     values.setdefault("data_dir", _directory(default_data_dir(variables)))
     values.setdefault("images_dir", _directory(values["data_dir"] / "images"))
     settings = NodeSettings(**values)
@@ -119,6 +123,8 @@ def load_settings(flags: Mapping[str, Any], variables: Mapping[str, str] = os.en
         raise SettingsError("--auth none is refused with --isolation process, whose functions reach this port and would be its owner")
     if settings.no_network and settings.vpc:
         raise SettingsError("--no-network and --vpc contradict each other")
+    if settings.iam == "enforce" and settings.roles != "strict":
+        raise SettingsError(f"--iam enforce and --roles {settings.roles} contradict each other")
     if settings.isolation == "process" and settings.runtimes == AWS:
         raise SettingsError("--runtimes aws is of no use with --isolation process, which has nothing to run an image in")
     if settings.s3_credentials is not None and not settings.s3_endpoint:
@@ -281,6 +287,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "isolation": _one_of(ISOLATION),
     "auth": _one_of(AUTH),
     "roles": _one_of(ROLES),
+    "iam": _one_of(IAM),
     "insecure": _switch,
     "no_network": _switch,
     "no_prebuild": _switch,

@@ -148,7 +148,9 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         iam = IamAccounts(store, make_iam)
         await iam.open()
         stack.push_async_callback(iam.close)
-        authorize = Authorizer(iam.find_identity, clock, place, lenient=settings.roles != "strict", note_use=keys.note_use)
+        authorize = Authorizer(
+            iam.find_identity, clock, place, own_logs=settings.iam != "enforce", lenient=settings.roles != "strict", note_use=keys.note_use
+        )
         downloads = CodeEndpoint(artifacts.code, keys, clock)
         uploads = Staging(empty_directory(settings.data_dir / "staging"), clock)
         stack.callback(uploads.close)
@@ -186,7 +188,9 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
             downloads,
             uploads,
         ]
-        url_access = UrlAccess(lambda request: edge.verify(request, "lambda"), authorize, everybody=settings.roles != "strict")
+        url_access = UrlAccess(
+            lambda request: edge.verify(request, "lambda"), authorize, everybody=settings.roles != "strict" and settings.auth != "none"
+        )
         function_urls = FunctionUrls(everything, everything, invoker, url_access, clock)
         endpoints = [endpoint for each in own for endpoint in each.endpoints]
         edge = Edge(

@@ -10,7 +10,7 @@ from hanabi.cli.failure import Failure
 from hanabi.cli.server_file import announced
 from hanabi.cli.terminal import paint
 from hanabi.images.runtimes.sources import CHOICES, PENDING, REFUSE
-from hanabi.node.config import AUTH, ISOLATION, ROLES, NodeSettings, SettingsError, load_settings
+from hanabi.node.config import AUTH, IAM, ISOLATION, ROLES, NodeSettings, SettingsError, load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--insecure", action="store_true", default=None, help="allow plain HTTP on an address that is not loopback")
     parser.add_argument("--auth", choices=AUTH, help="who may call: holders of keys, or on loopback everybody (default: keys)")
     parser.add_argument("--roles", choices=ROLES, help="what roles, and URLs of type NONE, may: as on AWS, or more (default: strict)")
+    parser.add_argument("--iam", choices=IAM, help="enforce: a role may what policies say, and nothing else (default: its own logs, too)")
     parser.add_argument("--isolation", choices=ISOLATION, help="how functions are kept apart (default: auto)")
     parser.add_argument("--region", help="region this Hanabi says it is (default: us-east-1)")
     parser.add_argument("--account", help="account id (default: 000000000000)")

@@ -13,6 +13,9 @@ class S3Credentials:
     session_token: str | None = None
 
 
+ANY_CREDENTIALS = S3Credentials("test", "test")  # that servers take which check no signatures, but want one
+
+
 def read_credentials(file: Path | None, variables: Mapping[str, str]) -> S3Credentials | None:
     """Read credentials from a file in the format of ~/.aws/credentials (`[default]`), else from the AWS variables; None: there are none.
 

@@ -49,6 +49,7 @@ def test_every_spelling_of_a_directory_is_the_same_one(tmp_path: Path, monkeypat
         ("isolation", "none", "--isolation: 'none' is none of auto, firecracker, oci, process"),
         ("auth", "some", "--auth: 'some' is none of keys, none"),
         ("roles", "none", "--roles: 'none' is none of strict, lenient, any"),
+        ("iam", "strict", "--iam: 'strict' is none of default, enforce"),
         ("account", "123", "--account: '123' is not an account id of 12 digits"),
         ("region", "here", "--region: 'here' is not an AWS region"),
         ("max_memory_mb", "127", "--max-memory-mb: '127' is not a whole number from 128"),
@@ -155,3 +156,13 @@ def test_the_s3_of_the_environment_counts_where_no_flag_names_one() -> None:
     assert load_settings({}, variables).s3_endpoint == "http://127.0.0.1:1"
     assert load_settings({}, {**variables, "HANABI_S3_ENDPOINT": "http://127.0.0.1:2"}).s3_endpoint == "http://127.0.0.1:2"
     assert load_settings({"s3_endpoint": "http://127.0.0.1:3"}, variables).s3_endpoint == "http://127.0.0.1:3"
+
+
+def test_roles_are_as_strict_as_who_may_call(tmp_path: Path) -> None:
+    def roles(**flags: str) -> str:
+        return load_settings({"data_dir": tmp_path, **flags}, {}).roles
+
+    assert (roles(), roles(auth="none"), roles(auth="none", roles="strict")) == ("strict", "any", "strict")
+    assert roles(auth="none", iam="enforce") == roles(iam="enforce") == "strict"
+    with pytest.raises(SettingsError, match="--iam enforce and --roles lenient contradict each other"):
+        roles(iam="enforce", roles="lenient")
