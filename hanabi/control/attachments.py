@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Any
 
+from hanabi.control.arns import AccountRegion
 from hanabi.control.model import FunctionSettings
 from hanabi.errors import InvalidParameterValue
 
@@ -28,6 +29,12 @@ class Attachments:
 
     subnets: Mapping[str, Subnet] = field(default_factory=dict)  # by their ids
     folders: Mapping[str, Path] = field(default_factory=dict)  # by the ARNs of access points
+
+    def within(self, place: AccountRegion) -> "Attachments":
+        """Return what functions of an account and region may have: access points are theirs alone, networks everybody's."""
+        return replace(
+            self, folders={arn: path for arn, path in self.folders.items() if arn.split(":")[3:5] == [place.region, place.account]}
+        )
 
     def attach(self, settings: FunctionSettings, params: Mapping[str, Any]) -> FunctionSettings:
         """Change the attachments that CreateFunction's or UpdateFunctionConfiguration's `params` name; others stay."""

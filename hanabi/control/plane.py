@@ -103,6 +103,7 @@ async def open_control_plane(
     shared by all planes of a node; without them they come from `layer_source`. `updates_shown_s`: see `RecentUpdates`.
     """
     health = health or Health(clock)
+    attachments = attachments.within(account_region)
     functions = Functions(store, account_region, clock, health, cipher)
     sources = CodeSources(code, objects)
     layers = Layers(store, code, account_region, clock, health, sources)

@@ -65,8 +65,10 @@ class ControlPlanes:
     async def get(self, place: AccountRegion) -> ControlPlane:
         """Return a plane, opened if need be. Raises `TooManyRequests` when too many are."""
         key = (place.account, place.region)
-        self._asked[key] = self._clock.monotonic()
-        return self._planes.get(key) or await self._opening.run(key, lambda: self._open(place), f"control plane of {key}")
+        if (plane := self._planes.get(key)) is not None:
+            self._asked[key] = self._clock.monotonic()
+            return plane
+        return await self._opening.run(key, lambda: self._open(place), f"control plane of {key}")
 
     async def _open(self, place: AccountRegion) -> ControlPlane:
         key = (place.account, place.region)
@@ -75,19 +77,20 @@ class ControlPlanes:
         async with AsyncExitStack() as stack:
             plane = await stack.enter_async_context(self._open_plane(place))
             self._stacks[key] = stack.pop_all()
-        self._planes[key] = plane
+        self._planes[key], self._asked[key] = plane, self._clock.monotonic()
         for opened in self._listeners:
             opened(plane)
         return plane
 
     async def _make_room(self) -> None:
         """Close the empty plane that nobody asked for longest."""
-        for key in sorted(self._planes, key=lambda key: self._asked.get(key, 0.0)):
-            plane = self._planes[key]
-            if self._asked.get(key, 0.0) > self._clock.monotonic() - UNUSED_S:
+        for asked, key, plane in sorted(((self._asked[key], key, plane) for key, plane in self._planes.items()), key=lambda each: each[:2]):
+            if asked > self._clock.monotonic() - UNUSED_S:
                 break
             place = plane.account_region
-            if place != self.home and plane.is_idle and not await self._store.segments(place.prefix):
+            if place == self.home or await self._store.segments(place.prefix):
+                continue
+            if self._planes.get(key) is plane and self._asked[key] == asked and plane.is_idle:  # meanwhile it may be in use, or closed
                 for closed in self._on_close:
                     closed(place)
                 del self._planes[key], self._asked[key]

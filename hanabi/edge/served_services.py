@@ -12,10 +12,8 @@ from hanabi.edge.protocols.codec import Codec
 from hanabi.edge.protocols.codecs import make_codec
 from hanabi.edge.protocols.model import load
 from hanabi.edge.protocols.rest_xml import SIGNING_NAMES as REST_XML
-from hanabi.edge.service import Operation, Service
+from hanabi.edge.service import PLACES_KEPT, Operation, Service
 from hanabi.errors import ApiError
-
-PLACES_KEPT = 4096  # accounts and regions whose operations of a service are in memory
 
 
 @dataclass(frozen=True, slots=True)

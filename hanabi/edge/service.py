@@ -13,6 +13,7 @@ from hanabi.errors import ApiError
 
 T = TypeVar("T")
 DOCUMENT_BYTES = 1 << 20  # of a request, unless its operation takes more
+PLACES_KEPT = 4096  # accounts and regions whose operations of a service are in memory
 
 # Parameters and results are plain dictionaries by the model's member names. Blobs are bytes (of a large upload a Path,
 # deleted when the handler returns, unless moved away), timestamps Unix seconds or datetimes, a status code is an int.
@@ -130,7 +131,12 @@ class EachPlace(Service):
         self._made: dict[AccountRegion, Service] = {}
 
     async def at(self, place: AccountRegion) -> Mapping[str, Operation[Any]]:
-        made = self._made[place] = await self._make(place)
+        made = await self._make(place)
+        if (replaced := self._made.pop(place, None)) is not None:
+            replaced.drain()
+        elif len(self._made) >= PLACES_KEPT:
+            self._made.pop(next(iter(self._made))).drain()
+        self._made[place] = made
         return made.operations
 
     def has(self, place: AccountRegion) -> bool:

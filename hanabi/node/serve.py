@@ -133,7 +133,8 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         _run_beside(stack, make_collector(artifacts, store, everything, snapshots, fleet, clock, health).run(), "collector")
 
         # how it is invoked
-        admission, roles = Admission(everything), ExecutionRoles(place, any_role=settings.roles == "any")
+        admission = Admission(everything)
+        roles = ExecutionRoles(place, any_role=settings.roles == "any", any_account=settings.auth == "none")
         fleet.on_allocated(lambda version, count: admission.provision(version.record_name, version.key, count))
         invoker = LocalInvoker(fleet, admission, journal, clock, roles.check_invocable, settings.stream_mb_s * (1 << 20))
         stack.push_async_callback(invoker.close)

@@ -201,3 +201,27 @@ async def test_without_authentication_tools_may_call_and_web_pages_may_not(tmp_p
         assert (await world.send(request, "lambda")).json == {"Functions": []}
         plane = world.planes.find(AccountRegion(ACCOUNT, ELSEWHERE))
         assert plane is not None and plane.functions.names() == ["f"] and len(world.keys.account_keys()) == 1
+
+
+@pytest.mark.parametrize(("any_role", "any_signature"), [(False, False), (False, True), (True, False)])
+async def test_a_function_has_a_role_of_its_own_account(any_role: bool, any_signature: bool, tmp_path: Path) -> None:
+    """A role that trusts Lambda is not every account's: who could give it to a function would be that account."""
+    lambda_ = {"Service": "lambda.amazonaws.com"}
+    trust = json.dumps({"Statement": {"Effect": "Allow", "Principal": lambda_, "Action": "sts:AssumeRole"}})
+    async with open_accounts(tmp_path, any_signature=any_signature, any_role=any_role) as world:
+        await prepare(world)
+        root = world.keys.lookup(world.keys.create_account_key(OTHER).access_key)
+        for key in (world.keys.root, root):
+            assert (await world.ask(key, "iam", "CreateRole", RoleName="runner", AssumeRolePolicyDocument=trust)).status == 200
+        create: dict[str, Any] = {
+            "FunctionName": "f", "Runtime": "python3.11", "Handler": "a.b", "Code": {"ZipFile": b"code"},
+            "Role": f"arn:aws:iam::{ACCOUNT}:role/runner",
+        }  # fmt: skip
+        answer = await world.ask(root, "lambda", "CreateFunction", **create)
+        assert (answer.status, answer.message) == (403, "Cross-account pass role is not allowed.")
+        own = f"arn:aws:iam::{OTHER}:role/runner"
+        assert (await world.ask(root, "lambda", "CreateFunction", **(create | {"Role": own}))).status == 201
+        answer = await world.ask(root, "lambda", "UpdateFunctionConfiguration", FunctionName="f", Role=create["Role"])
+        assert (answer.status, answer.message) == (403, "Cross-account pass role is not allowed.")
+        plane = world.planes.find(AccountRegion(OTHER, REGION))
+        assert plane is not None and plane.functions.find("f").latest.settings.role == own

@@ -23,6 +23,7 @@ CONNECT_S, READ_S = 5.0, 30.0  # for a connection, and without a byte
 FETCH_S = 300.0  # for an object whole
 PIECE_BYTES = 1 << 18
 ERROR_BYTES = 1 << 16  # of an answer that is an error
+NO_SUCH_KEY = "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist."
 _ERROR = re.compile(r"<(Code|Message)>(?:<!\[CDATA\[)?([^<]{0,1024}?)(?:\]\]>)?</")
 
 
@@ -92,6 +93,8 @@ class S3Objects:
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
 
+        if {".", ".."} & set(key.split("/")):  # servers and proxies would take these for a path to other buckets, or to what is no bucket
+            raise InvalidParameterValue(NO_SUCH_KEY)
         url = f"{self._endpoint}/{quote(bucket, safe='')}/{quote(key, safe='/~')}"
         request = AWSRequest("GET", f"{url}?versionId={quote(version, safe='')}" if version else url, stream_output=True)
         if (own := self._credentials) is not None:
@@ -102,7 +105,7 @@ class S3Objects:
     def _save(self, body: Any, path: Path, give_up: float) -> int:
         size = 0
         with path.open("xb") as file:
-            while piece := body.read(PIECE_BYTES, decode_content=False):
+            while piece := body.read1(PIECE_BYTES, decode_content=False):  # what has come: a slow endpoint is told from a stopped one
                 size += len(piece)
                 if size > ZIP_LIMIT_BYTES:
                     raise InvalidParameterValue(TOO_LARGE)

@@ -52,8 +52,8 @@ class IamAccounts:
     async def _make_room(self) -> None:
         """Close the IAM of an account that has nothing in it; it is opened again when it is asked for."""
         for account in list(self._services):
-            if not await self._store.segments(f"{account}/iam/"):
-                await self._services.pop(account).close()
+            if not await self._store.segments(f"{account}/iam/") and (empty := self._services.pop(account, None)) is not None:
+                await empty.close()
                 return
 
     # --- of any account -----------------------------------------------------------------------------------------------

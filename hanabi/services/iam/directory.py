@@ -91,6 +91,8 @@ class Directory:
         if principal.user == self.root:
             return IamIdentity([_EVERYTHING])
         entity = self.roles.with_arn(principal.role) if principal.role else self.users.with_arn(principal.user)
+        if entity is not None and principal.arn == principal.user and entity["UserId"] != principal.user_id:
+            return None  # another user by now has the name of the one that a session was opened for
         return None if entity is None else self.identity_of(entity)
 
     def identity_of(self, entity: Entity) -> IamIdentity:

@@ -15,16 +15,26 @@ REFUSAL = "The role defined for the function cannot be assumed by Lambda."
 
 
 class ExecutionRoles:
-    """The roles. `iam` reports each role that is created, changed or deleted. `any_role`: any name is valid (`--roles any`)."""
+    """The roles. `iam` reports each role that is created, changed or deleted. `any_role`: any name is valid (`--roles any`).
 
-    def __init__(self, account_region: AccountRegion, *, any_role: bool = False, assumable: set[str] | None = None) -> None:
-        self._account_region = account_region
+    Functions have roles of their own account, as on AWS. With `any_role` those of the node's own account may have others', and with
+    `any_account` all: who may be every account (`--auth none`).
+    """
+
+    def __init__(
+        self, account_region: AccountRegion, *, any_role: bool = False, any_account: bool = False, assumable: set[str] | None = None
+    ) -> None:
+        """`account_region` is the node's own."""
+        self._home = self._account_region = account_region
         self._any = any_role
+        self._any_account = any_account
         self._assumable: set[str] = set() if assumable is None else assumable  # of all accounts
 
     def of(self, account_region: AccountRegion) -> "ExecutionRoles":
         """Return the same roles as another account's functions may have them."""
-        return ExecutionRoles(account_region, any_role=self._any, assumable=self._assumable)
+        roles = ExecutionRoles(self._home, any_role=self._any, any_account=self._any_account, assumable=self._assumable)
+        roles._account_region = account_region
+        return roles
 
     def changed(self, arn: str, role: Mapping[str, Any] | None) -> None:
         if role is not None and self._trusts_lambda(role):
@@ -37,11 +47,11 @@ class ExecutionRoles:
 
     def check(self, arn: str) -> None:
         """Raise the error of CreateFunction and UpdateFunctionConfiguration for a role that Lambda cannot assume."""
-        if arn in self:
-            return
-        if arn.split(":")[4] != self._account_region.account:
+        own = self._account_region.account
+        if arn.split(":")[4] != own and not (self._any and (self._any_account or own == self._home.account)):
             raise AccessDenied("Cross-account pass role is not allowed.")
-        raise InvalidParameterValue(REFUSAL)
+        if arn not in self:
+            raise InvalidParameterValue(REFUSAL)
 
     def check_invocable(self, arn: str) -> None:
         """Raise the error of Invoke for a role that no longer exists or trusts Lambda."""

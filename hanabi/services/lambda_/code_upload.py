@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from hanabi.ledger.disk_space import free_bytes
 BUCKET = "hanabi-staging"
 LIMIT_BYTES = 300 << 20  # more than what unpacks to Lambda's 250 MB ever has
 LIFETIME_S = 3_600.0
-STAGED_MAX = 8  # the oldest goes first
+STAGED_MAX = 8  # of all accounts; the oldest of the account that has most goes first
 SPARE_BYTES = 64 << 20  # of the disk, besides what a zip takes when it becomes a function's
 NO_SUCH_KEY = "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist."
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Staging:
         await asyncio.to_thread(self._take, request.body, path)
         self._staged[key] = Staged(path, request.account, self._clock.call_later(LIFETIME_S, self._drop, key))
         while len(self._staged) > STAGED_MAX:
-            self._drop(next(iter(self._staged)))
+            ((most, _),) = Counter(staged.account for staged in reversed(self._staged.values())).most_common(1)
+            self._drop(next(each for each, staged in self._staged.items() if staged.account == most))
         answer = {"S3Bucket": BUCKET, "S3Key": key, "ExpiresIn": int(LIFETIME_S)}
         return HttpResponse(200, [("content-type", "application/json")], json.dumps(answer).encode())
 

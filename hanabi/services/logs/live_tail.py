@@ -32,11 +32,11 @@ class LiveTailOperations:
             matches = compile_pattern(pattern).matches
         except InvalidPattern as error:
             raise InvalidParameter(f"Invalid filter pattern: {error.message}") from None
-        if len(self._sessions) >= LIVE_TAIL_SESSIONS_MAX:
-            raise LogLimitExceeded("Resource limit exceeded.")
         for group in groups:
             await self._store.group(group)
         place = (await self._store.tail(groups, None)).place
+        if len(self._sessions) >= LIVE_TAIL_SESSIONS_MAX:  # nothing is awaited from here on: those that begin together count each other
+            raise LogLimitExceeded("Resource limit exceeded.")
         start = {
             "requestId": call.request_id,
             "sessionId": str(uuid.uuid4()),

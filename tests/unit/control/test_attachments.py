@@ -1,10 +1,12 @@
 """Networks and folders that functions are attached to: the rules, and what comes of those that are gone."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hanabi.control.arns import AccountRegion
 from hanabi.control.attachments import NO_VPC, Attachments, Subnet
 from hanabi.control.settings import make_settings
 from hanabi.errors import InvalidParameterValue
@@ -59,6 +61,19 @@ def test_what_cannot_be_attached(params: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidParameterValue) as caught:
         ATTACHMENTS.attach(make_settings("f", given), given)
     assert message in caught.value.message
+
+
+async def test_an_access_point_is_of_one_account_and_region(tmp_path: Path) -> None:
+    """Another account's functions may not name it, nor have it mounted if they have its ARN stored."""
+    for number, elsewhere in enumerate((ARN.replace("000000000000", "111122223333"), ARN.replace("us-east-1", "eu-west-1"))):
+        (tmp_path / str(number)).mkdir()
+        async with open_plane(tmp_path / str(number), attachments=Attachments({}, {elsewhere: Path("/srv/theirs")})) as plane:
+            with pytest.raises(InvalidParameterValue, match="does not exist"):
+                await plane.create(FileSystemConfigs=[{"Arn": elsewhere, "LocalMountPath": "/mnt/data"}])
+    place = AccountRegion("000000000000", "us-east-1")
+    given = Attachments(SUBNETS, {ARN: Path("/srv/data"), elsewhere: Path("/srv/theirs")}).within(place)
+    settings = replace(make_settings("f", create_params()), file_systems={"/mnt/a": ARN, "/mnt/b": elsewhere})
+    assert given.mounts(settings) == ((ARN, Path("/srv/data"), "/mnt/a"), (elsewhere, None, "/mnt/b"))
 
 
 def test_without_any_vpc_a_file_system_asks_for_none() -> None:

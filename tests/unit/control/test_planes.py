@@ -74,3 +74,29 @@ async def test_an_empty_one_that_nobody_uses_makes_room_and_others_never(monkeyp
         await world.clock.advance(UNUSED_S + 1)
         await world.create(OTHER, "us-east-2")
         assert closed == [empty, AccountRegion(OTHER, "us-west-1")]
+
+
+async def test_accounts_that_are_made_up_leave_nothing_and_close_nothing_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLANES_MAX", 4)
+    async with open_planes() as world:
+        made_up = [AccountRegion(f"{number:012}", REGION) for number in range(1, 100)]
+        for place in made_up[:3]:
+            await world.planes.get(place)
+        refused = await asyncio.gather(*(world.planes.get(place) for place in made_up[3:]), return_exceptions=True)
+        assert all(isinstance(each, TooManyRequests) for each in refused)
+        assert len(world.planes._asked) == 4  # refused ones are not remembered
+        await world.clock.advance(UNUSED_S + 1)
+        asked: set[str] = set()
+        segments = world.store.segments
+
+        async def while_it_is_looked_at(prefix: str) -> tuple[str, ...]:
+            found = await segments(prefix)
+            if prefix == made_up[0].prefix and not asked:
+                asked.add(prefix)
+                await world.planes.get(made_up[0])
+            return found
+
+        monkeypatch.setattr(world.store, "segments", while_it_is_looked_at)
+        opened = await asyncio.gather(*(world.planes.get(place) for place in made_up[3:6]), return_exceptions=True)
+        assert world.planes.find(made_up[0]) is not None  # somebody asked for it while room was made
+        assert sorted(type(each).__name__ for each in opened) == ["ControlPlane", "ControlPlane", "TooManyRequests"]

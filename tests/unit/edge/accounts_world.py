@@ -112,7 +112,7 @@ class Accounts:
 
 @asynccontextmanager
 async def open_accounts(
-    directory: Path, region: str = REGION, account: str = ACCOUNT, any_signature: bool = False
+    directory: Path, region: str = REGION, account: str = ACCOUNT, any_signature: bool = False, any_role: bool = True
 ) -> AsyncIterator[Accounts]:
     from tests.unit.services.lambda_.support import EchoInvoker, ListQueue
 
@@ -121,7 +121,7 @@ async def open_accounts(
         planes, everything = world.planes, AllPlanes(world.planes)
         names, home = RecordNames(planes.home), AccountRegion(account, region)
         keys = KeyRing.open(directory / "keys.json", region=region, account=account, clock=clock)
-        roles = ExecutionRoles(home, any_role=True)
+        roles = ExecutionRoles(home, any_role=any_role, any_account=any_signature)
 
         def make_iam(of: str) -> IamService:
             return IamService(ScopedStore(world.store, f"{of}/"), clock, AccountRegion(of, region), roles.changed)

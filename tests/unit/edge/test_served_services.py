@@ -9,6 +9,8 @@ import pytest
 
 from hanabi.base.clock import SystemClock
 from hanabi.contracts.http import HttpRequest, HttpResponse
+from hanabi.control.arns import AccountRegion
+from hanabi.edge import service
 from hanabi.edge.auth.keys import KeyRing
 from hanabi.edge.edge import Edge
 from hanabi.edge.served_services import ServedServices
@@ -47,6 +49,31 @@ def read(response: HttpResponse) -> Any:
 @pytest.fixture
 def keys(tmp_path: Path) -> KeyRing:
     return KeyRing.open(tmp_path / "keys.json", region="us-east-1", account="0" * 12, clock=SystemClock())
+
+
+async def test_services_of_accounts_that_are_made_up_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten is drained, so that its streams end; so is what another one takes the place of."""
+    monkeypatch.setattr(service, "PLACES_KEPT", 3)
+    drained: list[AccountRegion] = []
+
+    class Placed(Events):
+        def __init__(self, place: AccountRegion) -> None:
+            super().__init__()
+            self.place = place
+
+        def drain(self) -> None:
+            drained.append(self.place)
+
+    async def make(place: AccountRegion) -> Service:
+        return Placed(place)
+
+    each = service.EachPlace(Events(), make)
+    places = [AccountRegion(f"{number:012}", "us-east-1") for number in range(6)]
+    for place in [*places, places[-1]]:
+        await each.at(place)
+    assert drained == [*places[:3], places[-1]]
+    each.drain()
+    assert len(drained) == 7
 
 
 async def test_a_service_that_nobody_knows_is_served(keys: KeyRing, tmp_path: Path) -> None:

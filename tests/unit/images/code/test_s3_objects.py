@@ -135,3 +135,44 @@ async def test_one_that_is_too_slow_is_given_up(bucket: Bucket, tmp_path: Path, 
     bucket.answers["/b/k"] = (200, {}, b"zip")
     with pytest.raises(ServiceError, match="is too slow"):
         await fetch(bucket, tmp_path, "k")
+
+
+@pytest.mark.parametrize("key", ["../other/k", "a/../../admin", "./k", "a/.", ".."])
+async def test_a_key_is_no_path_to_something_else(bucket: Bucket, tmp_path: Path, key: str) -> None:
+    with pytest.raises(InvalidParameterValue, match="NoSuchKey"):
+        await fetch(bucket, tmp_path, key)
+    assert bucket.asked == []
+
+
+async def test_one_that_sends_a_byte_now_and_then_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time for the whole counts while bytes come, not only once a large piece is full."""
+    gone = threading.Event()
+
+    class Drip(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            try:
+                while not gone.wait(0.01):
+                    self.wfile.write(b"z")
+            except OSError:
+                gone.set()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    monkeypatch.setattr(s3_objects, "FETCH_S", 0.2)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Drip) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        slow = Bucket()
+        slow.url = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            with pytest.raises(ServiceError, match="is too slow"):
+                await fetch(slow, tmp_path, "k")
+            assert gone.wait(30)
+        finally:
+            gone.set()
+            server.shutdown()
+            thread.join()

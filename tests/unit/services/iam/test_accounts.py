@@ -1,11 +1,15 @@
 """IAM of several accounts: each has its own roles, whatever the region."""
 
+import asyncio
 import json
 from typing import Any
+
+import pytest
 
 from hanabi.contracts.credentials import Principal
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.keys import session_principal
+from hanabi.services.iam import accounts as module
 from hanabi.services.iam.accounts import IamAccounts
 from hanabi.services.iam.entities import ROLE, EntityTarget
 from hanabi.services.iam.execution_roles import ExecutionRoles
@@ -49,3 +53,13 @@ async def test_each_account_has_its_own_roles_and_keeps_them() -> None:
     await again.open()
     assert await again.find_role(arn(OTHER)) is not None
     await again.close()
+
+
+async def test_accounts_that_are_made_up_at_once_are_opened_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ACCOUNTS_MAX", 2)
+    store = MemoryStore()
+    accounts = open_accounts(store, ExecutionRoles(AccountRegion(ONE, "us-east-1")))
+    for round_ in range(5):
+        opened = await asyncio.gather(*(accounts.of(f"{round_}{number:011}") for number in range(20)))
+        assert len(set(map(id, opened))) == 20
+    await accounts.close()

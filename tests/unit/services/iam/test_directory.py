@@ -60,14 +60,27 @@ async def test_variables_of_users_and_tags(tmp_path: Path) -> None:
 async def test_who_there_is(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         await world.role("r", deny("*"), path="/x/")
-        await world.user("kai")
+        kai = (await world.user("kai")).principal
         find = world.iam.find_identity
         assert find(session_principal(f"{ROLE}/x/r", "s")) is not None
         assert find(session_principal(f"{ROLE}/r", "s")) is None  # that one is below a path
-        assert find(user_principal(f"arn:aws:iam::{ACCOUNT}:user/kai", "")) is not None
-        assert find(user_principal(f"arn:aws:iam::{ACCOUNT}:user/x/kai", "")) is None
+        assert find(user_principal(f"arn:aws:iam::{ACCOUNT}:user/kai", kai.user_id)) is not None
+        assert find(user_principal(f"arn:aws:iam::{ACCOUNT}:user/x/kai", kai.user_id)) is None
         of_owner = find(Principal(ACCOUNT, f"arn:aws:sts::{ACCOUNT}:federated-user/f", "", False, user=ROOT))
         assert of_owner is not None and of_owner.policies[0]["Statement"]["Action"] == "*"
+
+
+async def test_a_session_is_not_of_the_next_user_of_that_name(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        kai = await world.user("kai")
+        of_kai = (await world.ask(kai, "sts", "GetSessionToken")).body.partition(b"<AccessKeyId>")[2].partition(b"<")[0].decode()
+        session = world.keys.lookup(of_kai)
+        await call(world, "PutUserPolicy", UserName="kai", PolicyName="p", PolicyDocument=document(effect="Allow"))
+        assert await may(world, session)
+        await call(world, "DeleteUserPolicy", UserName="kai", PolicyName="p")
+        await call(world, "DeleteAccessKey", UserName="kai", AccessKeyId=kai.access_key)
+        await call(world, "DeleteUser", UserName="kai")
+        assert await may(world, await world.user("kai", allow("lambda:*"))) and not await may(world, session)
 
 
 def test_white_space_does_not_count() -> None:

@@ -34,9 +34,9 @@ class Scene:
         self.threads = ThreadPoolExecutor(1)
         asyncio.get_running_loop().set_default_executor(self.threads)
 
-    async def put(self, body: bytes | Path) -> dict[str, str]:
+    async def put(self, body: bytes | Path, account: str = OWNER.account) -> dict[str, str]:
         request = HttpRequest("PUT", "/_hanabi/uploads", "/_hanabi/uploads", "", [], body)
-        request.account = OWNER.account
+        request.account = account
         response = await self.staging.handle(request)
         assert isinstance(response.body, bytes)
         answer: dict[str, Any] = json.loads(response.body)
@@ -119,6 +119,14 @@ async def test_it_expires_and_there_are_never_many(tmp_path: Path) -> None:
         assert await scene.names() == {each["S3Key"] for each in more}
         await scene.clock.advance(LIFETIME_S)
         assert await scene.names() == set()
+
+
+async def test_an_account_that_stages_many_loses_its_own(tmp_path: Path) -> None:
+    async with play(tmp_path) as scene:
+        mine = await scene.put(b"mine")
+        theirs = [await scene.put(b"theirs", "111122223333") for _ in range(2 * STAGED_MAX)]
+        assert await scene.names() == {mine["S3Key"], *(each["S3Key"] for each in theirs[-STAGED_MAX + 1 :])}
+        assert await scene.take(mine) == b"mine"
 
 
 async def test_what_cannot_be_taken_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

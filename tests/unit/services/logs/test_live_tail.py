@@ -128,3 +128,7 @@ async def test_limits_and_refusals() -> None:
     assert (await client.fails("StartLiveTail", logGroupIdentifiers=identifiers))[0] == "LimitExceededException"
     await tails[0].events.aclose()
     await start(client, "g")
+    for tail in tails:
+        await tail.events.aclose()
+    begun = await asyncio.gather(*(start(client, "g") for _ in range(3 * LIVE_TAIL_SESSIONS_MAX)), return_exceptions=True)
+    assert sum(isinstance(each, Tail) for each in begun) == LIVE_TAIL_SESSIONS_MAX - 1  # those that begin at once are counted, too
