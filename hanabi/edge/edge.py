@@ -1,6 +1,6 @@
 """The edge: routes every request of a node's port by its host and path."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hanabi.base.clock import Clock
@@ -14,7 +14,7 @@ from hanabi.edge.auth.sigv4 import Verifier, find_signature_claim
 from hanabi.edge.frontend import Frontend
 from hanabi.edge.hosts import OwnHosts
 from hanabi.edge.own_endpoints import PREFIX, OwnEndpoint, OwnEndpoints
-from hanabi.edge.service import Service
+from hanabi.edge.service import DOCUMENT_BYTES, Service
 from hanabi.http.handlers import in_task
 from hanabi.http.limits import BodyRule
 
@@ -70,6 +70,10 @@ class Edge:
     def handler_for(self, access_key: str) -> HttpHandler:
         """Make the handler of a socket from inside an environment: the API only, for that access key only."""
         return lambda request, answer: self.api.handle(request, answer, access_key)
+
+    def body_rule_for(self, access_key: str) -> Callable[[HttpRequest], BodyRule]:
+        """Make the body rule of a socket from inside an environment: what does not name its key is small, whatever it names."""
+        return lambda request: self.api.body_rule(request) if find_signature_claim(request)[0] == access_key else BodyRule(DOCUMENT_BYTES)
 
     def drain(self) -> None:
         """Refuse new requests from now on, those of frontends too."""

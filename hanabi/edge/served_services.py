@@ -92,6 +92,13 @@ class ServedServices:
         """Forget the operations of an account and region: they are made anew when somebody calls them."""
         for served in self.by_signing_name.values():
             served.placed.pop((place.account, place.region), None)
+            served.service.forget(place)
+
+    def forget_account(self, account: str) -> None:
+        """Forget the operations of an account, of all regions."""
+        for place in {found.account_region for served in self.by_signing_name.values() for found in served.placed.values()}:
+            if place.account == account:
+                self.forget(place)
 
     def codec(self, name: str, request: HttpRequest) -> Codec:
         """Return the codec of a service; for an unknown one, a codec whose errors its client most likely understands."""

@@ -112,6 +112,9 @@ class Service:
         """Whether an account has something in a region that other accounts' callers may ask for."""
         return False
 
+    def forget(self, place: AccountRegion) -> None:
+        """Let go of what is kept of an account and region; `at` makes it anew."""
+
     def drain(self) -> None:
         """End what would not end by itself: the server takes nothing new any more."""
 
@@ -132,12 +135,15 @@ class EachPlace(Service):
 
     async def at(self, place: AccountRegion) -> Mapping[str, Operation[Any]]:
         made = await self._make(place)
-        if (replaced := self._made.pop(place, None)) is not None:
-            replaced.drain()
-        elif len(self._made) >= PLACES_KEPT:
-            self._made.pop(next(iter(self._made))).drain()
+        self.forget(place)
+        if len(self._made) >= PLACES_KEPT:
+            self.forget(next(iter(self._made)))
         self._made[place] = made
         return made.operations
+
+    def forget(self, place: AccountRegion) -> None:
+        if (made := self._made.pop(place, None)) is not None:
+            made.drain()
 
     def has(self, place: AccountRegion) -> bool:
         return self._has(place)

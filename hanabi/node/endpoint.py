@@ -53,9 +53,9 @@ class EdgeServers:
         return await HttpServer(
             self._logged(edge.handler_for(access_key)),
             clock=self._clock,
-            limits=replace(ENVIRONMENT_LIMITS, body=edge.body_rule),
+            limits=replace(ENVIRONMENT_LIMITS, body=edge.body_rule_for(access_key)),
             spool=self._spool,
-            refuse=edge.refuse,
+            refuse=edge.api.refuse,
             name_peers=False,
         ).listen(listener)
 

@@ -201,6 +201,7 @@ async def serve(settings: NodeSettings, ready: Callable[[str], None]) -> None:
         )  # fmt: skip
         shared.endpoint_variables.extend(endpoint_variables(settings.function_endpoint, (service.name for service in services)))
         planes.on_close(edge.api.services.forget)
+        iam.on_close(edge.api.services.forget_account)
         planes.on_open(lambda plane: plane.provisioned.on_provisioned(fleet.provision))  # from here on environments can reach the edge
 
         # serve

@@ -10,6 +10,7 @@ import pytest
 from hanabi.contracts.http import HttpRequest
 from hanabi.control.arns import AccountRegion
 from hanabi.edge.auth.keys import Key
+from hanabi.services.iam import accounts
 from tests.security.names import MINE, THEIRS
 from tests.security.test_spellings import naming_members, parameters, spellings
 from tests.unit.edge.accounts_world import ELSEWHERE, OTHER, Accounts, open_accounts
@@ -225,3 +226,17 @@ async def test_a_function_has_a_role_of_its_own_account(any_role: bool, any_sign
         assert (answer.status, answer.message) == (403, "Cross-account pass role is not allowed.")
         plane = world.planes.find(AccountRegion(OTHER, REGION))
         assert plane is not None and plane.functions.find("f").latest.settings.role == own
+
+
+async def test_an_account_whose_iam_was_closed_for_others_has_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept of a closed one is not used: its roles would be nowhere but on disk."""
+    monkeypatch.setattr(accounts, "ACCOUNTS_MAX", 3)
+    async with open_accounts(tmp_path, any_signature=True) as world:
+        keys = [Key(f"{number:012}", "test", "", world.keys.root.principal) for number in range(1, 9)]
+        for key in keys:
+            assert (await world.ask(key, "iam", "ListRoles")).status == 200
+        assert len([each for each in world.edge.api.services.by_signing_name["iam"].placed if each[0] != ACCOUNT]) <= 3
+        trust = json.dumps({"Statement": {"Effect": "Allow", "Principal": {"AWS": keys[0].access_key}, "Action": "sts:AssumeRole"}})
+        assert (await world.ask(keys[0], "iam", "CreateRole", RoleName="r", AssumeRolePolicyDocument=trust)).status == 200
+        role = f"arn:aws:iam::{keys[0].access_key}:role/r"
+        assert (await world.ask(keys[0], "sts", "AssumeRole", RoleArn=role, RoleSessionName="me")).status == 200

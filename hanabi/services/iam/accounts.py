@@ -23,6 +23,7 @@ class IamAccounts:
         self._store = store
         self._make = make
         self._services: dict[str, IamService] = {}
+        self._on_close: list[Callable[[str], None]] = []
         self._opening: SingleFlight[str, IamService] = SingleFlight(closed=ShuttingDown)
 
     async def open(self) -> None:
@@ -33,6 +34,10 @@ class IamAccounts:
     async def close(self) -> None:
         await self._opening.close()
         await asyncio.gather(*(service.close() for service in self._services.values()))
+
+    def on_close(self, closed: Callable[[str], None]) -> None:
+        """Call back when the empty IAM of an account is to be closed: nobody may use it from then on."""
+        self._on_close.append(closed)
 
     async def at(self, place: AccountRegion) -> IamService:
         return await self.of(place.account)
@@ -53,6 +58,8 @@ class IamAccounts:
         """Close the IAM of an account that has nothing in it; it is opened again when it is asked for."""
         for account in list(self._services):
             if not await self._store.segments(f"{account}/iam/") and (empty := self._services.pop(account, None)) is not None:
+                for closed in self._on_close:
+                    closed(account)
                 await empty.close()
                 return
 

@@ -161,6 +161,7 @@ async def open_accounts(
             authorize=Authorizer(iam.find_identity, clock, home),
             any_signature=any_signature,
         )
+        iam.on_close(edge.api.services.forget_account)
         yield Accounts(edge, keys, planes, everything, record, names, invoker.seen, world.store)
         uploads.close()
         await iam.close()

@@ -282,9 +282,9 @@ def live_edge(directory: Path) -> Iterator[Live]:
         inner = await HttpServer(
             edge.handler_for(inside.access_key),
             clock=clock,
-            limits=limits,
+            limits=Limits(body=edge.body_rule_for(inside.access_key)),
             spool=spool,
-            refuse=edge.refuse,
+            refuse=edge.api.refuse,
         ).listen(inside_sock)
         lives.append(Live(f"http://127.0.0.1:{port}", port, inside_port, edge, keys, functions, logs, inside, code))
         ready.set()

@@ -83,6 +83,17 @@ async def test_how_large_a_body_may_be(scene: Scene) -> None:
     }
 
 
+async def test_how_large_a_body_from_inside_an_environment_may_be(scene: Scene) -> None:
+    """Whatever key, path or host it names: nothing but the API is served there, to its own key."""
+    owner, inside = scene.keys.root, scene.keys.issue(f"arn:aws:iam::{'0' * 12}:role/r", "session")
+    rule = scene.edge.body_rule_for(inside.access_key)
+    for key in (owner, inside, None):
+        for host in ("localhost", "a.lambda-url.localhost"):
+            found = rule(scene.request("owner", key=key, host=host))
+            assert (found.limit_bytes, found.spool) == (DOCUMENT_BYTES, False)
+    assert rule(scene.request("owner", key=inside)) == scene.edge.api.body_rule(scene.request("owner", key=inside))
+
+
 async def test_a_frontend_has_its_hosts_whatever_the_path_is(scene: Scene) -> None:
     for _ in range(2):  # the second time as it is remembered
         for host in ("a.lambda-url.localhost", "A.LAMBDA-URL.example:80"):

@@ -59,6 +59,13 @@ async def test_accounts_that_are_made_up_at_once_are_opened_and_closed(monkeypat
     monkeypatch.setattr(module, "ACCOUNTS_MAX", 2)
     store = MemoryStore()
     accounts = open_accounts(store, ExecutionRoles(AccountRegion(ONE, "us-east-1")))
+    segments = store.segments
+
+    async def segments_later(prefix: str) -> tuple[str, ...]:
+        await asyncio.sleep(0)
+        return await segments(prefix)
+
+    monkeypatch.setattr(store, "segments", segments_later)
     for round_ in range(5):
         opened = await asyncio.gather(*(accounts.of(f"{round_}{number:011}") for number in range(20)))
         assert len(set(map(id, opened))) == 20
