@@ -1,5 +1,7 @@
 """Operations that simulate requests, and that list the condition keys of policies."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -11,6 +13,7 @@ from hanabi.edge.auth.keys import session_principal, user_principal
 from hanabi.edge.auth.managed_policies import MANAGED
 from hanabi.edge.auth.policy_documents import MalformedPolicyDocument, check_document, statements
 from hanabi.edge.service import Call
+from hanabi.quotas import IAM_PAGE_ITEMS
 from hanabi.services.iam.directory import Directory
 from hanabi.services.iam.entities import Entities, Entity, EntityTarget
 from hanabi.services.iam.errors import InvalidInput, NoSuchEntity
@@ -18,6 +21,7 @@ from hanabi.services.iam.pages import page
 from hanabi.services.iam.simulation import Simulation, SourcePolicy, context_keys
 
 _REQUESTS = 10_000  # actions times resources of one call
+_PAGE_CHARS = 4 << 20  # of policies, evaluated for one page: a page may have less than MaxItems, as on AWS
 
 
 class SimulationOperations:
@@ -34,10 +38,10 @@ class SimulationOperations:
         boundary = None
         if arn := entity.get("Boundary", ""):
             boundary = [found] if (found := self._managed(arn)) is not None else []
-        return self._simulate(params, [*policies, *_given(params, "PolicyInputList")], boundary, target.arn)
+        return await self._simulate(params, [*policies, *_given(params, "PolicyInputList")], boundary, target.arn)
 
     async def simulate_custom_policy(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
-        return self._simulate(params, _given(params, "PolicyInputList"), None, "")
+        return await self._simulate(params, _given(params, "PolicyInputList"), None, "")
 
     async def get_context_keys_for_principal_policy(self, call: Call, params: dict[str, Any], target: EntityTarget) -> dict[str, Any]:
         return _keys_of([*self._policies_of(self._find(target)), *_given(params, "PolicyInputList")])
@@ -45,7 +49,7 @@ class SimulationOperations:
     async def get_context_keys_for_custom_policy(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
         return _keys_of(_given(params, "PolicyInputList"))
 
-    def _simulate(
+    async def _simulate(
         self, params: dict[str, Any], policies: Sequence[SourcePolicy], boundary: Sequence[SourcePolicy] | None, principal: str
     ) -> dict[str, Any]:
         given = _given(params, "PermissionsBoundaryPolicyInputList")
@@ -61,9 +65,19 @@ class SimulationOperations:
         across = resource_policy is not None and bool(owner) and caller is not None and caller.account not in owner
         simulation = Simulation(policies, given or boundary, resource_policy, caller, _condition_keys(params, caller), across)
         requests = [f"{number:06}" for number in range(len(params["ActionNames"]) * len(resources))]
-        found, more = page(requests, params)
+        chars = sum(len(policy.text) for policy in (*policies, *(given or boundary or ()), *([resource_policy] if resource_policy else [])))
+        most = max(1, _PAGE_CHARS // (chars + 1))
+        found, more = page(requests, {**params, "MaxItems": min(params.get("MaxItems", IAM_PAGE_ITEMS), most)})
         asked = list(product(params["ActionNames"], resources))
-        return {"EvaluationResults": [simulation.run(*asked[int(number)]) for number in found], **more}
+
+        def run() -> list[dict[str, Any]]:
+            results = []
+            for number in found:
+                results.append(simulation.run(*asked[int(number)]))
+                time.sleep(0)  # others may go on
+            return results
+
+        return {"EvaluationResults": await asyncio.to_thread(run), **more}
 
     def _find(self, target: EntityTarget) -> Entity:
         """Return the entity that is simulated: it must have exactly the ARN that was named."""

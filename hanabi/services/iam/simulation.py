@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hanabi.contracts.credentials import Principal
@@ -15,7 +16,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _VARIABLE = re.compile(r"\$\{([^{},*?$]{1,256})[^{}]{0,256}\}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SourcePolicy:
     """A policy as text, with the name by which answers tell of it."""
 
@@ -24,10 +25,14 @@ class SourcePolicy:
     kind: str = ""  # "inline", "aws-managed" or "user-managed"; empty: it was passed to the simulation
     name: str = ""  # its ARN; of an inline one "role/<name of the role>/<name of the policy>"
 
-    @property
+    @cached_property
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.text)
         return document
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        return find_statements(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,7 @@ class Simulation:
         if self.resource_policy is not None:
             found = statements(self.resource_policy.document)
             by_resource = evaluate_resource_policy(found, self.caller, request)
-            spans = find_statements(self.resource_policy.text)
-            for statement, span in zip(found, spans, strict=True):
+            for statement, span in zip(found, self.resource_policy.spans, strict=True):
                 if evaluate_resource_policy([statement], self.caller, request) is not Verdict.NONE:
                     matched.append(_describe(self.resource_policy, span))
         boundary: Verdict | None = None
@@ -97,20 +101,18 @@ def context_keys(found: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def find_statements(text: str) -> list[tuple[int, int]]:
-    """Find where a document's statements are in its text: (begin, end) of each."""
+    """Find where a document's statements are in its text: (begin, end) of each. Of several members of that name the last counts."""
     decoder = json.JSONDecoder()
-    for name, begin, end in _members(decoder, text, _skip(text, 0)):
-        if name == "Statement":
-            if text[begin] != "[":
-                return [(begin, end)]
-            spans, at = [], _skip(text, begin + 1)
-            while text[at] != "]":
-                _, end = decoder.raw_decode(text, at)
-                spans.append((at, end))
-                at = _skip(text, end)
-                at = _skip(text, at + 1) if text[at] == "," else at
-            return spans
-    return []
+    places = [(begin, end) for name, begin, end in _members(decoder, text, _skip(text, 0)) if name == "Statement"][-1:]
+    if not places or text[places[0][0]] != "[":
+        return places
+    spans, at = [], _skip(text, places[0][0] + 1)
+    while text[at] != "]":
+        _, end = decoder.raw_decode(text, at)
+        spans.append((at, end))
+        at = _skip(text, end)
+        at = _skip(text, at + 1) if text[at] == "," else at
+    return spans
 
 
 def _evaluate(policies: Sequence[SourcePolicy], request: AccessRequest) -> tuple[Verdict, list[dict[str, Any]]]:
@@ -118,7 +120,7 @@ def _evaluate(policies: Sequence[SourcePolicy], request: AccessRequest) -> tuple
     matched: dict[Verdict, list[dict[str, Any]]] = {Verdict.ALLOW: [], Verdict.DENY: []}
     for policy in policies:
         document = policy.document
-        for statement, span in zip(statements(document), find_statements(policy.text), strict=True):
+        for statement, span in zip(statements(document), policy.spans, strict=True):
             verdict = evaluate_identity_policies([document | {"Statement": [statement]}], request)
             if verdict is not Verdict.NONE:
                 matched[verdict].append(_describe(policy, span))

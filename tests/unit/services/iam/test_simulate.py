@@ -1,5 +1,7 @@
 """SimulatePrincipalPolicy and its sisters, as tools call them."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,32 @@ async def test_what_cannot_be_simulated(tmp_path: Path) -> None:
             "ResourceArns": [f"{BUCKET}{number}" for number in range(60)],
         }
         assert (await refusal(world, "SimulateCustomPolicy", PolicyInputList=[document()], **many))[0] == "InvalidInput"
+
+
+async def test_large_policies_have_small_pages_and_stop_nobody(tmp_path: Path) -> None:
+    """A page is bounded by its work, which is done beside the event loop."""
+    large = json.dumps({"Version": "2012-10-17", "Statement": [allow("s3:Get*", f"{BUCKET}{number}/*") for number in range(1300)]})
+    ask: dict[str, Any] = {
+        "PolicyInputList": [large] * 5,
+        "ActionNames": ["s3:GetObject"],
+        "ResourceArns": [f"{BUCKET}{n}/k" for n in range(99)],
+    }
+    async with open_world(tmp_path) as world:
+        turns, asked = 0, asyncio.ensure_future(call(world, "SimulateCustomPolicy", MaxItems=1000, **ask))
+        while not asked.done():
+            await asyncio.sleep(0)
+            turns += 1
+        first = await asked
+        results = first["EvaluationResults"]
+        assert turns > 20 and 1 <= len(results) < 20 and first["IsTruncated"]
+        second = await call(world, "SimulateCustomPolicy", Marker=first["Marker"], **ask)
+        assert names([*results, *second["EvaluationResults"]], "EvalResourceName") == ask["ResourceArns"][: 2 * len(results)]
+        assert set(names(results, "EvalDecision")) == {"allowed"}
+
+
+async def test_a_member_that_is_there_twice(tmp_path: Path) -> None:
+    one, two = json.dumps([allow("s3:*")]), json.dumps([deny("s3:*"), allow("sqs:*")])
+    twice = f'{{"Statement": {one}, "Version": "2012-10-17", "Statement": {two}}}'
+    async with open_world(tmp_path) as world:
+        found = await call(world, "SimulateCustomPolicy", PolicyInputList=[twice], ActionNames=["s3:GetObject", "sqs:SendMessage"])
+        assert names(found["EvaluationResults"], "EvalDecision") == ["explicitDeny", "allowed"]
