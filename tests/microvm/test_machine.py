@@ -91,7 +91,7 @@ class Function:
         return chr(frame[4]), frame[5:]
 
     async def ask(self, expression: str) -> None:
-        head = f"id\n{int(time.time() * 1000) + 60_000}\narn\n\n".encode()
+        head = f"id\n{int(time.time() * 1000) + 60_000}\narn\n\n\n".encode()
         payload = json.dumps(expression).encode()
         await self.send(struct.pack("<IBH", len(head) + len(payload) + 3, ord("n"), len(head)) + head + payload)
 

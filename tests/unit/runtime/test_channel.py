@@ -84,7 +84,7 @@ async def test_init_invoke_answer() -> None:
         frame = await guest.hear()
         size = int.from_bytes(frame[1:3], "little")
         arn = "arn:aws:lambda:us-east-1:000000000000:function:demo"
-        assert frame[3 : 3 + size].decode() == f'id-1\n4000000000000\n{arn}\nRoot=1\n{{"k":\n1}}'
+        assert frame[3 : 3 + size].decode() == f'id-1\n4000000000000\n{arn}\nRoot=1\n\n{{"k":\n1}}'
         assert frame[3 + size :] == payload
         await guest.say(b"o", payload)
         assert await story.happens() == ("result", payload)

@@ -65,7 +65,7 @@ class Process:
         return data
 
     def invoke(self, event: Any) -> Any:
-        header = b"id\n9999999999999\narn\n\n"
+        header = b"id\n9999999999999\narn\n\n\n"
         self.send(b"n", len(header).to_bytes(2, "little") + header + json.dumps(event).encode())
         kind, body = self.receive()
         assert kind == b"o", body
