@@ -90,7 +90,7 @@ def test_more_than_50_mb_and_the_way_back(hanabi_server: Server, tmp_path: Path)
     assert (status, output) == (0, "heavy is as version 1 was\n"), errors
     assert call(hanabi_server, "heavy") == [1, LARGE_BYTES]
     client = hanabi_server.client("lambda")
-    with pytest.raises(client.exceptions.InvalidParameterValueException, match="S3Bucket is not supported by Hanabi yet"):
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="S3Bucket: this Hanabi knows no S3"):
         client.update_function_code(FunctionName="heavy", S3Bucket="mine", S3Key="x")
     hanabi_server.hanabi("delete", "heavy", "--yes")
     assert list(staging.iterdir()) == []
