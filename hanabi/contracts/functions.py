@@ -1,7 +1,7 @@
 """Function versions and invocation routes, as the packages below the control plane see them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -74,7 +74,9 @@ class Concurrency:
     function: str  # its name in the record
     reserved: int | None = None
     scope: str = ""  # of that name: functions of one scope share the concurrency of their account and region
-    limits: "ConcurrencyLimits | None" = None  # those of the account and region; None: as the admission has them
+    limits: "ConcurrencyLimits | None" = field(
+        default=None, compare=False
+    )  # those of the account and region; None: as the admission has them
 
 
 @dataclass(frozen=True, slots=True)

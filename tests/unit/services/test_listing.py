@@ -27,7 +27,7 @@ async def test_what_is_listed_is_what_is_served(tmp_path: Path) -> None:
 def test_every_operation_is_one_of_the_model_and_its_action_of_its_service() -> None:
     for each in listed_operations():
         assert each.operation in known_operations(each.service)
-        assert each.action.startswith(f"{each.service}:") or each.operation == "GetCallerIdentity"
+        assert each.action.startswith(f"{each.service}:") or each.operation in ("GetCallerIdentity", "GetSessionToken")
 
 
 def test_it_prints_one_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
