@@ -33,9 +33,8 @@ SHARED = [
 # Real sandboxes, one test after another, beside the lane `system`: drivers without a server, and what mostly waits.
 BESIDE = [
     *("tests/system/firecracker", "tests/system/images", "tests/system/sandbox", "tests/security/test_walls.py"),
-    *("tests/system/test_crash.py", "tests/system/test_full_disk.py", "tests/system/test_moved.py", "tests/system/test_upgraded_data.py"),
+    *("tests/system/chaos", "tests/system/test_crash.py", "tests/system/test_full_disk.py", "tests/system/test_upgraded_data.py"),
 ]
-CHAOS = ["tests/system/chaos"]  # a length of time under load, whatever else runs
 # These measure shares of a CPU, or how time grows with input: nothing else may run.
 ALONE = ["tests/system/test_limits.py", "tests/system/sandbox/test_limits.py", "tests/security/test_linear_work.py"]
 ROOTS = ["make", "--no-print-directory", "roots"]
@@ -119,9 +118,8 @@ def _ignored(paths: list[str]) -> list[str]:
 def lanes() -> tuple[list[Lane], Lane]:
     """Those side by side, and the last one. A new test is in the lane `system` until somebody moves it."""
     side_by_side = [
-        Lane("shared", [["-n", "2", "--dist", "loadfile", *SHARED], [*BESIDE, *_ignored(ALONE)]], covered=True, roots=True),
-        Lane("system", [["tests", *_ignored([*SHARED, *BESIDE, *CHAOS, *ALONE])]], roots=True),
-        Lane("chaos", [CHAOS], roots=True),
+        Lane("shared", [["-n", "3", "--dist", "loadfile", *SHARED], [*BESIDE, *_ignored(ALONE)]], covered=True, roots=True),
+        Lane("system", [["tests", *_ignored([*SHARED, *BESIDE, *ALONE])]], roots=True),
     ]
     return side_by_side, Lane("alone", [ALONE])
 
