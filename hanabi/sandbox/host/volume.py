@@ -97,6 +97,7 @@ class Volume:
     """A volume, mounted by the kernel on a loop device, or by a fuse2fs process."""
 
     device: str = ""
+    image: str = ""  # the device's file, which has no name any more
     server: "subprocess.Popen[bytes] | None" = None
 
     def await_end(self) -> bool:
@@ -108,9 +109,9 @@ class Volume:
                 self.server.kill()
                 self.server.wait()
         give_up = time.monotonic() + _TIMEOUT_S
-        while self.device and in_use(self.device) and time.monotonic() < give_up:
+        while self.device and in_use(self.device, self.image) and time.monotonic() < give_up:
             time.sleep(0.001)
-        return not self.device or not in_use(self.device)
+        return not self.device or not in_use(self.device, self.image)
 
 
 def _mount(image: Path, target: Path, owner: tuple[int, int]) -> Volume:
@@ -140,6 +141,7 @@ def _mount_fuse(image: Path, target: Path) -> Volume:
 
 
 def _mount_loop(image: Path, target: Path) -> Volume:
+    place = os.path.realpath(image)
     try:
         device, fd = linux.attach_loop(image)
     except OSError as error:
@@ -149,7 +151,7 @@ def _mount_loop(image: Path, target: Path) -> Volume:
         linux.mount(device, str(target), "ext4", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOATIME, "noinit_itable,errors=continue")
     finally:
         os.close(fd)
-    return Volume(device)
+    return Volume(device, place)
 
 
 def _settle(image: Path) -> None:
@@ -185,9 +187,13 @@ def _copy_part(read: int, write: int, at: int, size: int) -> int:
     return os.pwrite(write, os.pread(read, min(size, MB), at), at)  # between file systems of two kinds
 
 
-def in_use(device: str) -> bool:
-    """Whether a loop device is still attached."""
-    return Path(f"/sys/block/{os.path.basename(device)}/loop/backing_file").exists()
+def in_use(device: str, image: str) -> bool:
+    """Whether a loop device is still attached to a file. Once it is not, anybody on the host may have it next."""
+    try:
+        attached = Path(f"/sys/block/{os.path.basename(device)}/loop/backing_file").read_text()
+    except OSError:
+        return False
+    return attached.removesuffix("\n").removesuffix(" (deleted)") == image
 
 
 def leftovers(directory: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The /tmp of a microVM: a sparse file with a file system of the promised size; the agent gives it to the function's user."""
+"""Volumes for /tmp: the sparse file of a microVM, and the loop device of a container, which others of the host may have next."""
 
 import os
 import stat
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hanabi.base import linux
 from hanabi.errors import IsolationUnavailable
-from hanabi.sandbox.host.volume import MB, Volumes, copy_sparse
+from hanabi.sandbox.host.volume import MB, Volumes, copy_sparse, in_use
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems")
@@ -37,3 +38,29 @@ def test_a_volume_for_a_microvm() -> None:
             assert list(point.iterdir()) == []
         finally:
             subprocess.run(["umount", point], check=True, timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts file systems")
+def test_a_volume_has_ended_though_somebody_else_has_its_device() -> None:
+    with tempfile.TemporaryDirectory(prefix="hanabi-test-", dir="/var/tmp") as name:
+        place = Path(name)
+        volumes = Volumes(place / "volumes")
+        try:
+            volumes.open()
+        except IsolationUnavailable as error:
+            pytest.skip(str(error))
+        point = place / "mnt"
+        point.mkdir()
+        volume = volumes.mount("one", 16, point, (0, 0))
+        try:
+            assert in_use(volume.device, volume.image) and not in_use(volume.device, f"{volume.image}2")
+        finally:
+            linux.unmount(str(point))
+        assert volume.await_end()
+        (place / "two").write_bytes(bytes(MB))
+        if subprocess.run(["losetup", volume.device, place / "two"], capture_output=True, timeout=60).returncode:
+            return  # another sandbox of this host was quicker: that is the case itself
+        try:
+            assert volume.await_end()
+        finally:
+            subprocess.run(["losetup", "-d", volume.device], check=True, timeout=60)
