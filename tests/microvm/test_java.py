@@ -1,8 +1,6 @@
 """A Java virtual machine on a real microVM, and its SnapStart snapshot: what was initialised is there in each clone."""
 
-import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +9,8 @@ from typing import Any
 import pytest
 
 from tests.microvm import rig
-from tests.microvm.test_life import _patient, create_function_slowly, invoke, messages, rows, settle
+from tests.microvm.test_life import _patient, create_function_slowly, invoke, kill_machines, messages, settle
 from tests.server import Server
-from tests.waiting import wait_for
 
 reason = rig.why_not(build=rig.building())
 pytestmark = [
@@ -60,10 +57,7 @@ def test_clones_have_what_was_initialised(server: Server, client: Any, tmp_path:
     assert (now["State"], now["SnapStart"]["OptimizationStatus"]) == ("Active", "On"), now
     first = invoke(client, "java", Qualifier="1")
     assert first["kind"] == "snap-start"
-    for row in rows(server, function="java", version="1"):
-        (jail,) = [each for each in rig.jails(server) if each.parent.name == row["id"]]
-        os.kill(rig.machine_pid(jail), signal.SIGKILL)
-    wait_for(lambda: not rows(server, function="java", version="1"), rig.SLOW_S)
+    kill_machines(server, function="java", version="1")
     second = invoke(client, "java", Qualifier="1")
     assert second["init"] == first["init"] and second["new"] != first["new"]
     said = messages(server, "java")

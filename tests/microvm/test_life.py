@@ -123,6 +123,13 @@ def rows(server: Server, **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in found if all(row.get(name) == value for name, value in wanted.items())]
 
 
+def kill_machines(server: Server, **wanted: str) -> None:
+    for row in rows(server, **wanted):
+        (jail,) = [each for each in rig.jails(server) if each.parent.name == row["id"]]
+        os.kill(rig.machine_pid(jail), signal.SIGKILL)
+    wait_for(lambda: not rows(server, **wanted), rig.SLOW_S)
+
+
 def messages(server: Server, name: str) -> list[str]:
     events = server.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
     return [event["message"] for event in events]
@@ -384,10 +391,7 @@ def test_snapstart_restores_what_was_initialised(server: Server, client: Any) ->
         ["AWS_ACCESS_KEY_ID", "AWS_LAMBDA_LOG_STREAM_NAME"],
     )
     assert json.loads(first["credentials"])["AccessKeyId"].startswith("ASIA")
-    for row in rows(server, function="snap", version="1"):
-        (jail,) = [each for each in rig.jails(server) if each.parent.name == row["id"]]
-        os.kill(rig.machine_pid(jail), signal.SIGKILL)
-    wait_for(lambda: not rows(server, function="snap", version="1"), rig.SLOW_S)
+    kill_machines(server, function="snap", version="1")
     second = invoke(client, "snap", Qualifier="1")
     assert second["init"] == first["init"] and second["random"] != first["random"]
     said = messages(server, "snap")

@@ -17,6 +17,7 @@ from hanabi.edge.auth.keys import make_id
 from hanabi.edge.auth.policy_documents import statements
 from hanabi.errors import DocumentDamaged, RevisionMismatch
 from hanabi.services.iam.errors import ConcurrentModification, EntityAlreadyExists, NoSuchEntity
+from hanabi.services.iam.pages import page
 
 Entity = dict[str, Any]
 
@@ -117,6 +118,11 @@ class Entities(Registry[Entity]):
         return f"The {self.entity_kind.label} with name {target.name} cannot be found."
 
     # --- changing -----------------------------------------------------------------------------------------------------
+
+    def page(self, params: dict[str, Any]) -> tuple[list[Entity], dict[str, Any]]:
+        """Take a page, as `pages.page`, of those below `PathPrefix`."""
+        prefix = params.get("PathPrefix", "/")
+        return page([each for each in self if each["Path"].startswith(prefix)], params, lambda each: str(each[self.entity_kind.member]))
 
     def make(self, target: EntityTarget, path: str, created: float, **members: Any) -> Entity:
         """Make a new entity, not yet one of the account's."""

@@ -13,7 +13,7 @@ from hanabi.quotas import ROLE_TRUST_POLICY_CHARS
 from hanabi.services.iam.directory import Directory, count_chars
 from hanabi.services.iam.entities import Entity, EntityTarget
 from hanabi.services.iam.errors import DeleteConflict, LimitExceeded, UnmodifiableEntity
-from hanabi.services.iam.pages import check_tags, page
+from hanabi.services.iam.pages import check_tags
 
 LINKED_PATH = "/aws-service-role/"
 _HIDDEN = frozenset({"Attached", "Policies", "Tags", "Boundary"})
@@ -54,9 +54,7 @@ class RoleOperations:
         return {"Role": describe_role(role, tags=True, boundary=True) | {"RoleLastUsed": {}}}
 
     async def list_roles(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
-        prefix = params.get("PathPrefix", "/")
-        roles = [role for role in self._roles if role["Path"].startswith(prefix)]
-        found, more = page(roles, params, lambda role: str(role["RoleName"]))
+        found, more = self._roles.page(params)
         return {"Roles": [describe_role(role) for role in found], **more}
 
     async def update_role(self, call: Call, params: dict[str, Any], target: EntityTarget) -> dict[str, Any]:

@@ -42,9 +42,7 @@ class UserOperations:
         return {"User": describe_user(self._users.find(target), tags=True, boundary=True)}
 
     async def list_users(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
-        prefix = params.get("PathPrefix", "/")
-        users = [user for user in self._users if user["Path"].startswith(prefix)]
-        found, more = page(users, params, lambda user: str(user["UserName"]))
+        found, more = self._users.page(params)
         return {"Users": [describe_user(user) for user in found], **more}
 
     async def update_user(self, call: Call, params: dict[str, Any], target: EntityTarget) -> dict[str, Any]:
@@ -82,9 +80,7 @@ class UserOperations:
         return {"Group": describe_group(group), "Users": [describe_user(user) for user in found], **more}
 
     async def list_groups(self, call: Call, params: dict[str, Any], target: None) -> dict[str, Any]:
-        prefix = params.get("PathPrefix", "/")
-        groups = [group for group in self._groups if group["Path"].startswith(prefix)]
-        found, more = page(groups, params, lambda group: str(group["GroupName"]))
+        found, more = self._groups.page(params)
         return {"Groups": [describe_group(group) for group in found], **more}
 
     async def update_group(self, call: Call, params: dict[str, Any], target: EntityTarget) -> dict[str, Any]:
