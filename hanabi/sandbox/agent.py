@@ -41,7 +41,7 @@ def find_agent() -> Path:
     """Find the agent's executable, in a checkout or an installed wheel, and run it once as a check. Blocks."""
     checkout, installed = Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "hanabi"
     for path in (root / "guest" / "build" / "hanabi-init" for root in (checkout, installed)):
-        if path.is_file():
+        if os.path.isfile(path):  # one that this user may not see is not there, too
             break
     else:
         raise IsolationUnavailable("the agent is not built: run `make -C guest/agent`")

@@ -100,9 +100,12 @@ def test_it_has_the_name_that_the_host_gives_and_another_boot_id_each_time(machi
         assert machine.identify(name) == 0
         machine.start("cat /proc/sys/kernel/hostname /proc/sys/kernel/random/boot_id")
         assert [machine.message()[0] for _ in range(2)] == ["P", "X"]
-        text = machine.log.recv(1000).decode().split()
-        assert text[0] == name and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text[1])
-        ids.append(text[1])
+        text = ""
+        while text.count("\n") < 2:  # each file is a write of its own
+            text += machine.log.recv(1000).decode()
+        shown, boot_id = text.split()
+        assert shown == name and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", boot_id)
+        ids.append(boot_id)
     assert ids[0] != ids[1]
 
 
