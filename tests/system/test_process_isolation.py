@@ -36,6 +36,13 @@ def lambda_handler(event, context):
 """
 
 
+def skip_if_closed() -> None:
+    """Skip a test whose ordinary user cannot read this checkout: it lies below a directory that bars others, as mktemp makes them."""
+    root = Path(__file__).resolve().parents[2]
+    if closed := [str(each) for each in (root, *root.parents) if not each.stat().st_mode & 0o001]:
+        pytest.skip(f"an ordinary user cannot read this checkout: chmod o+x {' '.join(closed)}")
+
+
 def interpreter() -> str:
     """A Python of the version of this one that an ordinary user may run."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -44,6 +51,7 @@ def interpreter() -> str:
         pytest.skip(f"needs root, to become an ordinary user, and a {name} that this user can run")
     if not (IMAGES / "roots").is_dir():
         pytest.skip("needs the runtime roots: `make roots`")
+    skip_if_closed()
     return found
 
 
@@ -67,7 +75,10 @@ class OrdinaryServer(Server):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=self.environment, cwd="/")
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline()
-        assert self.ready_line.startswith("hanabi ready"), (self.data_dir / "server.log").read_text()
+        if not self.ready_line.startswith("hanabi ready"):
+            self.process.wait(60)
+            self._release()
+            raise RuntimeError(f"hanabi did not start:\n{(self.data_dir / 'server.log').read_text()[-4000:]}")
         return self
 
     @property
